@@ -1,0 +1,45 @@
+"""Errors that a user can cause. Each carries one line: what is wrong, where, what would be right.
+
+The command line prints that line and leaves with status 2 (status 1 for `MismatchError`); anything else that
+escapes is a bug and shows its traceback.
+"""
+
+
+class EieError(Exception):
+    """Base of every error that the user's input, files or machine can cause."""
+
+
+class ConfigError(EieError):
+    """An `ArchConfig` that no machine can have."""
+
+
+class LayerError(EieError):
+    """A compressed layer, or an input vector for it, that breaks its own rules."""
+
+
+class CapacityError(EieError):
+    """A layer that does not fit the memories of a configuration."""
+
+
+class ModelError(EieError):
+    """A trained network that cannot be read or compressed."""
+
+
+class FormatError(EieError):
+    """A `.eie` file that is truncated, corrupt, hostile, or newer than this version."""
+
+
+class SimulatorMissing(EieError):
+    """A simulator is not installed; the text holds the line that installs it."""
+
+
+class OutputError(EieError):
+    """An output file or folder that cannot be written."""
+
+
+class SimulationError(EieError):
+    """A simulator run that did not end as it should (build failure, time-out, tests not executed)."""
+
+
+class MismatchError(EieError):
+    """Two engines disagree: the first divergence, and the command that replays it."""

@@ -1,0 +1,284 @@
+"""CompressedLayer: one pruned, weight-shared matrix with its codebook, bias and shifts, whatever the PE count."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eie.errors import LayerError
+from eie.fixed import MAX_SHIFT, limits
+
+MAX_DIM = 1 << 24
+BIAS_BITS = 32
+
+
+def _as(array: npt.ArrayLike, dtype: npt.DTypeLike, what: str) -> npt.NDArray[Any]:
+    """`array` as `dtype`, refused when a value would change."""
+    try:
+        given = np.asarray(array)
+    except ValueError as error:
+        raise LayerError(f"{what} is not an array: {error}") from None
+    if given.dtype.kind not in "iu" and given.size:
+        raise LayerError(f"{what} must hold integers, not {given.dtype}")
+    cast = given.astype(dtype)
+    if not np.array_equal(cast, given):
+        info = np.iinfo(np.dtype(dtype))
+        raise LayerError(f"{what} must lie in {info.min}..{info.max}, not {given.min()}..{given.max()}")
+    return cast
+
+
+@dataclass(frozen=True, eq=False)
+class CompressedLayer:
+    """A sparse matrix of code indices in compressed-sparse-column form, and what the arithmetic needs with it.
+
+    Only non-zero code indices are stored; fillers and interleaving over PEs arise when the layer is loaded
+    (`eie.csc.interleave`).
+
+    Parameters
+    ----------
+    shape : (rows, cols) = (outputs, inputs).
+    indptr : int64[cols + 1], entries before each column.
+    indices : int32[nnz], row of each entry, ascending inside a column.
+    codes : uint8[nnz], code index of each entry, never 0.
+    codebook : int16[2**weight_bits], codebook[0] = 0.
+    bias : int32[rows], the accumulators' start values in the accumulators' scale.
+    relu : whether write-back clips negative sums to 0.
+    product_shift, output_shift : 0..31, see `eie.fixed`.
+    name : shown in tables and messages.
+    x_frac, w_frac : fraction bits of the input activations and of the codes (0: plain integers). The accumulator
+        has `acc_frac` and the output `y_frac` fraction bits, which follow.
+
+    Raises
+    ------
+    LayerError : on construction, from `check()`.
+    """
+
+    shape: tuple[int, int]
+    indptr: npt.NDArray[np.int64]
+    indices: npt.NDArray[np.int32]
+    codes: npt.NDArray[np.uint8]
+    codebook: npt.NDArray[np.int16]
+    bias: npt.NDArray[np.int32]
+    relu: bool = True
+    product_shift: int = 0
+    output_shift: int = 0
+    name: str = "layer"
+    x_frac: int = 0
+    w_frac: int = 0
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    @classmethod
+    def from_codes(
+        cls,
+        codes: npt.ArrayLike,
+        codebook: npt.ArrayLike,
+        bias: npt.ArrayLike | None = None,
+        relu: bool = True,
+        product_shift: int = 0,
+        output_shift: int = 0,
+        *,
+        name: str = "layer",
+        x_frac: int = 0,
+        w_frac: int = 0,
+    ) -> CompressedLayer:
+        """Layer from a dense matrix of code indices, uint8[rows, cols], where 0 means pruned.
+
+        `codebook` is int16[2**weight_bits] with codebook[0] = 0; `bias` is int32[rows] (default zeros).
+
+        >>> layer = CompressedLayer.from_codes([[0, 1], [2, 0]], [0, 10, -20, 30])
+        >>> layer.decode().tolist()
+        [[0, 10], [-20, 0]]
+        """
+        dense = _as(codes, np.uint8, "codes")
+        if dense.ndim != 2:
+            raise LayerError(f"codes must have two dimensions (rows, cols), not {dense.ndim}")
+        rows, cols = dense.shape
+        # Column-major order makes the flat positions of the non-zeros ascend by column, then row.
+        by_column = np.ascontiguousarray(dense.T)
+        flat = np.flatnonzero(by_column)
+        counts = np.count_nonzero(by_column, axis=1)
+        return cls(
+            shape=(rows, cols),
+            indptr=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
+            indices=(flat % max(rows, 1)).astype(np.int32),
+            codes=by_column.ravel()[flat],
+            codebook=_as(codebook, np.int16, "codebook"),
+            bias=np.zeros(rows, np.int32) if bias is None else _as(bias, np.int32, "bias"),
+            relu=relu,
+            product_shift=product_shift,
+            output_shift=output_shift,
+            name=name,
+            x_frac=x_frac,
+            w_frac=w_frac,
+        )
+
+    # ---- sizes ---------------------------------------------------------------------------------------------
+
+    @property
+    def rows(self) -> int:
+        """Outputs."""
+        return self.shape[0]
+
+    @property
+    def cols(self) -> int:
+        """Inputs."""
+        return self.shape[1]
+
+    @property
+    def nnz(self) -> int:
+        """Stored entries, fillers not included."""
+        return len(self.codes)
+
+    @property
+    def density(self) -> float:
+        """Stored entries over rows * cols."""
+        return self.nnz / (self.rows * self.cols)
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of a code index."""
+        return (len(self.codebook) - 1).bit_length()
+
+    @property
+    def acc_frac(self) -> int:
+        """Fraction bits of the accumulator."""
+        return self.x_frac + self.w_frac - self.product_shift
+
+    @property
+    def y_frac(self) -> int:
+        """Fraction bits of the output activations."""
+        return self.acc_frac - self.output_shift
+
+    # ---- contents ------------------------------------------------------------------------------------------
+
+    def column_of_entry(self) -> npt.NDArray[np.int64]:
+        """Column of each entry, int64[nnz]."""
+        return np.repeat(np.arange(self.cols), np.diff(self.indptr))
+
+    def dense_codes(self) -> npt.NDArray[np.uint8]:
+        """Code indices as a dense matrix, uint8[rows, cols]."""
+        dense = np.zeros(self.shape, np.uint8)
+        dense[self.indices, self.column_of_entry()] = self.codes
+        return dense
+
+    def decode(self) -> npt.NDArray[np.int16]:
+        """Weights as a dense matrix, int16[rows, cols] = codebook[codes]."""
+        return self.codebook[self.dense_codes()]
+
+    def equals(self, other: CompressedLayer) -> bool:
+        """Whether every field but `meta` is the same."""
+        scalars = ("shape", "relu", "product_shift", "output_shift", "name", "x_frac", "w_frac")
+        arrays = ("indptr", "indices", "codes", "codebook", "bias")
+        return all(getattr(self, s) == getattr(other, s) for s in scalars) and all(
+            np.array_equal(getattr(self, a), getattr(other, a)) for a in arrays
+        )
+
+    # ---- checks --------------------------------------------------------------------------------------------
+
+    def _require(self, ok: bool, text: str) -> None:
+        if not ok:
+            raise LayerError(f"layer {self.name!r}: {text}")
+
+    def check(self, full: bool = False) -> None:
+        """Raise `LayerError` where the layer breaks its rules.
+
+        The shallow check (constant time in the entries) covers shapes, types and scalars; `full` reads every
+        entry as well: rows inside the matrix and ascending, codes inside the codebook and never 0.
+        """
+        rows, cols = self.shape
+        self._require(1 <= rows <= MAX_DIM and 1 <= cols <= MAX_DIM, f"a {rows} x {cols} matrix has no layer")
+        expected = {
+            "indptr": (np.int64, (cols + 1,)),
+            "indices": (np.int32, (self.nnz,)),
+            "codes": (np.uint8, (self.nnz,)),
+            "codebook": (np.int16, (len(self.codebook),)),
+            "bias": (np.int32, (rows,)),
+        }
+        for name, (dtype, shape) in expected.items():
+            array = getattr(self, name)
+            self._require(
+                array.dtype == dtype and array.shape == shape,
+                f"{name} must be {np.dtype(dtype).name}{list(shape)}, not {array.dtype.name}{list(array.shape)}",
+            )
+        self._require(
+            len(self.codebook) in {1 << b for b in range(1, 9)},
+            f"the codebook must hold 2, 4, 8, ... 256 codes, not {len(self.codebook)}",
+        )
+        self._require(int(self.codebook[0]) == 0, f"codebook[0] must be 0, not {self.codebook[0]}")
+        for name in ("product_shift", "output_shift"):
+            shift = getattr(self, name)
+            self._require(0 <= shift <= MAX_SHIFT, f"{name} must be from 0 to {MAX_SHIFT}, not {shift}")
+        self._require(
+            int(self.indptr[0]) == 0 and int(self.indptr[-1]) == self.nnz,
+            f"column pointers must run from 0 to {self.nnz}, not {self.indptr[0]} to {self.indptr[-1]}",
+        )
+        if full:
+            self._check_entries()
+
+    def _check_entries(self) -> None:
+        counts = np.diff(self.indptr)
+        self._require(
+            bool((counts >= 0).all()), f"column pointers fall after column {int(np.argmin(counts))}"
+        )
+        if not self.nnz:
+            return
+        low, high = int(self.indices.min()), int(self.indices.max())
+        self._require(
+            low >= 0 and high < self.rows, f"row {low if low < 0 else high} is outside 0..{self.rows - 1}"
+        )
+        rises = np.diff(self.indices.astype(np.int64)) > 0
+        starts = np.unique(self.indptr[1:-1])
+        rises[starts[(starts > 0) & (starts < self.nnz)] - 1] = True
+        if not rises.all():
+            place = int(np.argmin(rises)) + 1
+            self._require(False, f"rows do not ascend in column {int(self.column_of_entry()[place])}")
+        self._require(
+            bool((self.codes != 0).all()), "an entry with code 0 is stored (only fillers may have it)"
+        )
+        self._require(
+            int(self.codes.max()) < len(self.codebook),
+            f"code {int(self.codes.max())} is outside the codebook of {len(self.codebook)}",
+        )
+
+    def check_widths(self, *, weight_bits: int, code_bits: int, acc_bits: int) -> None:
+        """Raise `LayerError` unless codes and bias fit a configuration's widths."""
+        self._require(
+            self.weight_bits <= weight_bits,
+            f"{self.weight_bits}-bit code indices do not fit weight_bits = {weight_bits}",
+        )
+        for what, array, bits in (("code", self.codebook, code_bits), ("bias", self.bias, acc_bits)):
+            low, high = limits(bits)
+            outside = np.flatnonzero((array < low) | (array > high))
+            if outside.size:
+                place = int(outside[0])
+                self._require(
+                    False,
+                    f"{what} {int(array[place])} at index {place} does not fit {bits} bits ({low}..{high})",
+                )
+
+
+def as_activations(x: npt.ArrayLike, layer: CompressedLayer, act_bits: int) -> npt.NDArray[np.int64]:
+    """Input vector `x` as int64[cols], refused unless it holds `cols` integers of `act_bits` bits."""
+    given = np.asarray(x)
+    if given.shape != (layer.cols,):
+        raise LayerError(
+            f"input of layer {layer.name!r} must be a vector of {layer.cols} activations, "
+            f"not an array of shape {given.shape}"
+        )
+    if given.dtype.kind not in "iu":
+        raise LayerError(f"input of layer {layer.name!r} must hold integers (fixed point), not {given.dtype}")
+    low, high = limits(act_bits)
+    wide = given.astype(np.int64)
+    outside = np.flatnonzero((wide < low) | (wide > high))
+    if outside.size:
+        place = int(outside[0])
+        raise LayerError(
+            f"input of layer {layer.name!r}: {int(given[place])} at index {place} does not fit {act_bits} bits"
+        )
+    return wide

@@ -1,0 +1,115 @@
+"""The timing law: cycles of a layer from its column lengths, and the declared delays that its constants come from.
+
+docs/timing.md derives the law; the golden model and the RTL are held to it by tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from eie.config import ArchConfig
+
+
+@dataclass(frozen=True)
+class Delay:
+    """Cycles that a block puts between two events, and where they come from."""
+
+    block: str
+    event: str
+    cycles: Callable[[ArchConfig], int]
+    cause: str
+
+
+# One line per delay; A, B, C and T0 below are sums of these and of nothing else.
+DELAYS: dict[str, Delay] = {
+    "tree": Delay(
+        "lnzd",
+        "leaf offers -> root offers",
+        lambda cfg: cfg.tree_levels,
+        "one register per level of the tree",
+    ),
+    "bus": Delay(
+        "ccu", "broadcast -> activation queue", lambda cfg: cfg.bus_registers, "pipeline registers on the bus"
+    ),
+    "queue": Delay(
+        "act_queue", "write -> head", lambda cfg: 1, "the queue memory is written at the clock edge"
+    ),
+    "credit": Delay("act_queue", "start -> credit seen by the CCU", lambda cfg: 1, "occupancy is a register"),
+    "pointer": Delay(
+        "ptr_read", "pointer address -> pointers", lambda cfg: 1, "the pointer SRAMs are synchronous"
+    ),
+    "matrix": Delay("spmat_read", "entry address -> entry", lambda cfg: 1, "the matrix SRAM is synchronous"),
+    "arithmetic": Delay(
+        "arithm_unit", "stage 1 -> stage 4", lambda cfg: 3, "one register after each of the stages 1 to 3"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Constants:
+    """Constants of the timing law, in cycles."""
+
+    T0: int
+    A: int
+    B: int
+    C: int
+
+
+def constants(cfg: ArchConfig) -> Constants:
+    """T0, A, B and C of a configuration, from the declared delays.
+
+    >>> constants(ArchConfig(n_pe=64))
+    Constants(T0=3, A=2, B=1, C=4)
+    """
+    cycles = {name: delay.cycles(cfg) for name, delay in DELAYS.items()}
+    return Constants(
+        T0=cycles["tree"],
+        A=cycles["bus"] + cycles["queue"] + cycles["pointer"],
+        B=cycles["credit"],
+        C=cycles["matrix"] + cycles["arithmetic"],
+    )
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When each active column is broadcast and started, and the cycles of the layer.
+
+    bcast : int64[M]; start : int64[M, n_pe]; cycles, broadcast_stalls : int.
+    """
+
+    bcast: npt.NDArray[np.int64]
+    start: npt.NDArray[np.int64]
+    cycles: int
+    broadcast_stalls: int
+
+
+def schedule(lengths: npt.NDArray[np.integer], cfg: ArchConfig) -> Schedule:
+    """Evaluate the timing law.
+
+    Parameters
+    ----------
+    lengths : int[M, n_pe], entries (fillers included) of each active column on each PE, in broadcast order.
+
+    >>> schedule(np.array([[3, 0]]), ArchConfig(n_pe=2)).cycles    # T0 + A + 3 + C
+    10
+    """
+    k = constants(cfg)
+    busy = np.maximum(np.asarray(lengths, np.int64), 1)
+    columns, n_pe = busy.shape
+    bcast = np.zeros(columns, np.int64)
+    start = np.zeros((columns, n_pe), np.int64)
+    free = np.zeros(n_pe, np.int64)
+    for m in range(columns):
+        when = k.T0 if m == 0 else bcast[m - 1] + 1
+        if m >= cfg.queue_depth:
+            when = max(when, int(start[m - cfg.queue_depth].max()) + k.B)
+        bcast[m] = when
+        start[m] = np.maximum(when + k.A, free)
+        free = start[m] + busy[m]
+    if not columns:
+        return Schedule(bcast, start, 0, 0)
+    return Schedule(bcast, start, int(free.max()) + k.C, int(bcast[-1] - bcast[0]) + 1 - columns)
