@@ -1,0 +1,60 @@
+# Every target sets up what it needs; `make` alone lists them.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+READY := .venv/.setup-stamp
+READY_TO_REGRESS := .venv/.regress-stamp
+OUT ?= out
+
+SEED ?= 1
+CYCLES ?= 1000000
+MUTANTS ?= 300
+
+.PHONY: help setup demo test lint regress bench coverage docs clean
+
+help: ## list the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
+
+setup: ## make .venv, install the package and both simulators, say what was found (PYTHON=python3.12)
+	scripts/setup
+	@touch $(READY)
+
+demo: $(READY) ## the main job on a trained network, into out/ (OUT=folder)
+	$(BIN)/eie demo --out $(OUT)
+
+test: $(READY) lint ## lint, then every test and doctest
+	$(BIN)/python -m pytest tests build/tree/eie
+
+lint: $(READY) ## style, types, import arrows
+	scripts/lint
+
+regress: $(READY_TO_REGRESS) ## long lockstep campaigns and mutants (SEED=1 CYCLES=1000000 MUTANTS=300)
+	EIE_REGRESS_SEED=$(SEED) EIE_REGRESS_CYCLES=$(CYCLES) EIE_REGRESS_MUTANTS=$(MUTANTS) \
+	    $(BIN)/python -m pytest -s --hypothesis-seed=$(SEED) tests/regress
+
+bench: $(READY) ## speed of every engine, against the floors in the docs
+	$(BIN)/python benchmarks/run.py
+
+coverage: $(READY) ## the tests once more, with the lines that none of them reaches
+	scripts/lint-tree
+	$(BIN)/coverage run -m pytest tests build/tree/eie
+	$(BIN)/coverage report --skip-covered --show-missing
+
+docs: $(READY) ## write the generated parts of docs/ again
+	$(BIN)/python scripts/gen_docs.py
+
+clean: ## remove what was built, except .venv and out/
+	rm -rf build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache tests/cocotb/sim_build
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml scripts/setup
+	scripts/setup
+	@touch $@
+
+$(READY_TO_REGRESS): $(READY)
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test,regress]'
+	@touch $@

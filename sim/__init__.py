@@ -1,0 +1,1 @@
+"""Running the machine: engines, the lockstep harness, sweeps, energy and plots."""

@@ -1,0 +1,24 @@
+"""Settings of the random tests.
+
+`make test` draws the same examples in every run, so that a red build is the change's fault. `make regress` draws new
+ones from its SEED, which the header prints.
+"""
+
+import os
+
+import pytest
+from hypothesis import settings
+
+# Simulators take their time at the first example: no deadline.
+settings.register_profile("test", derandomize=True, print_blob=True, deadline=None)
+settings.register_profile("regress", derandomize=False, print_blob=True, deadline=None, max_examples=1000)
+
+_SEED = "EIE_REGRESS_SEED"
+settings.load_profile("regress" if _SEED in os.environ else "test")
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """The variables that make a long campaign repeatable."""
+    return [
+        f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("EIE_REGRESS_")
+    ]
