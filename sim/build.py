@@ -1,0 +1,218 @@
+"""Compiling Verilog for a simulator, once per content, and running one cocotb test in it.
+
+Builds are cached under the user's cache folder (`EIE_CACHE`, else `XDG_CACHE_HOME/eie`, else `~/.cache/eie`), in a
+folder named by a hash of everything that goes into them, so an old build can never serve new sources.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cocotb
+from cocotb_tools.check_results import get_results
+from cocotb_tools.runner import Icarus, Runner, Verilator, get_runner
+
+from eie.errors import SimulationError
+from eie.sim import toolchain
+
+SIMULATORS = ("icarus", "verilator")
+
+# Only the top's ports are read from Python. cocotb's runner makes every signal public, which costs most of
+# Verilator's speed (see docs/decisions.md), so that flag is taken out and a control file names the ports instead.
+_CONTROL_FILE = '`verilator_config\npublic_flat_rw -module "{top}" -var "*"\n'
+
+
+class _PortsOnlyVerilator(Verilator):
+    def _build_command(self) -> list[list[str]]:
+        return [
+            [part for part in command if part != "--public-flat-rw"] for command in super()._build_command()
+        ]
+
+
+@dataclass(frozen=True)
+class Build:
+    """A compiled design: which simulator, top module, where, and whether it can dump waves."""
+
+    simulator: str
+    top: str
+    folder: Path
+    waves: bool
+
+
+def cache_folder() -> Path:
+    """Where builds are kept."""
+    if "EIE_CACHE" in os.environ:
+        return Path(os.environ["EIE_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eie"
+
+
+@contextlib.contextmanager
+def _tool_environment(tool: toolchain.Tool) -> Iterator[None]:
+    """This process's environment as the tool needs it: cocotb's runner passes on nothing else."""
+    saved = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(toolchain.environment(tool))
+    # cocotb's runner reads both: WAVES would override our arguments, and under pytest it ends the whole process.
+    for name in ("WAVES", "GUI", "PYTEST_CURRENT_TEST"):
+        os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(saved)
+
+
+def _runner(simulator: str) -> Runner:
+    logging.getLogger(Icarus.__qualname__).setLevel(logging.ERROR)
+    runner = _PortsOnlyVerilator() if simulator == "verilator" else get_runner(simulator)
+    runner.log.setLevel(logging.ERROR)
+    return runner
+
+
+def _build_args(simulator: str, waves: bool) -> list[str]:
+    if simulator == "icarus":
+        return ["-g2012"]
+    args = ["--timing", "-Wno-fatal", "-CFLAGS", "-O1"]
+    return [*args, "--trace-fst"] if waves else args
+
+
+def build(simulator: str, sources: Mapping[str, str], top: str, *, waves: bool = False) -> Build:
+    """Compile `sources` (file name -> Verilog text) with top module `top`, or return the cached build.
+
+    Raises
+    ------
+    SimulatorMissing : the simulator is not installed.
+    SimulationError : it does not compile; the text names the log.
+    """
+    tool = toolchain.require(simulator)
+    args = _build_args(simulator, waves)
+    recipe = [simulator, tool.version_text, cocotb.__version__, top, waves, args, sorted(sources.items())]
+    key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:32]
+    folder = cache_folder() / "builds" / f"{simulator}-{top}-{key}"
+    built = Build(simulator, top, folder, waves)
+    if folder.is_dir():
+        return built
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder.parent) as temporary:
+        work = Path(temporary) / "build"
+        _compile(built, sources, args, tool, work)
+        _keep_only(work, {"sim.vvp", "cmds.f", top})
+        # Somebody else may have finished the same build: theirs is as good.
+        with contextlib.suppress(OSError):
+            work.rename(folder)
+    return built
+
+
+def _compile(
+    built: Build, sources: Mapping[str, str], args: list[str], tool: toolchain.Tool, work: Path
+) -> None:
+    work.mkdir()
+    files = []
+    for name, text in sources.items():
+        files.append(work / name)
+        files[-1].write_text(text)
+    if built.simulator == "verilator":
+        files.append(work / "ports.vlt")
+        files[-1].write_text(_CONTROL_FILE.format(top=built.top))
+    log = work.parent / "build.log"
+    try:
+        with _tool_environment(tool):
+            _runner(built.simulator).build(
+                sources=files,
+                hdl_toplevel=built.top,
+                build_dir=work,
+                build_args=args,
+                timescale=("1ns", "1ps"),
+                waves=built.waves,
+                log_file=log,
+                always=True,
+            )
+    except RuntimeError:
+        kept = built.folder.parent / f"{built.folder.name}.log"
+        shutil.copy(log, kept)
+        raise SimulationError(f"{built.simulator} cannot compile {built.top}: see {kept}") from None
+
+
+def _keep_only(folder: Path, names: set[str]) -> None:
+    for path in folder.iterdir():
+        if path.name not in names:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def run_test(
+    built: Build,
+    module: str,
+    test: str,
+    run_folder: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    plusargs: list[str] | None = None,
+    seed: int = 0,
+    waves: Path | None = None,
+    expected_tests: int = 1,
+) -> None:
+    """Run the cocotb test `test` of Python module `module` on a build, in `run_folder`.
+
+    Raises
+    ------
+    SimulationError : the simulator failed, a test failed, or other than `expected_tests` tests were executed.
+    """
+    tool = toolchain.require(built.simulator)
+    log = run_folder / "sim.log"
+    results = run_folder / "results.xml"
+    arguments: dict[str, Any] = {}
+    if waves is not None:
+        arguments["waves"] = True
+    plus = list(plusargs or [])
+    if waves is not None and built.simulator == "icarus":
+        plus.append(f"+dumpfile_path={waves}")
+    elif waves is not None:
+        arguments["test_args"] = ["--trace-file", str(waves)]
+    try:
+        with _tool_environment(tool):
+            _runner(built.simulator).test(
+                test_module=module,
+                hdl_toplevel=built.top,
+                hdl_toplevel_lang="verilog",
+                build_dir=built.folder,
+                test_dir=run_folder,
+                results_xml=str(results),
+                test_filter=rf"\.{test}$",
+                seed=seed,
+                extra_env={"COCOTB_LOG_LEVEL": "INFO", **(env or {})},
+                plusargs=plus,
+                log_file=log,
+                timescale=("1ns", "1ps"),
+                **arguments,
+            )
+    except RuntimeError:
+        raise SimulationError(f"{built.simulator} ended abnormally: {_last_words(log)}") from None
+    try:
+        executed, failed = get_results(results)
+    except RuntimeError:
+        raise SimulationError(f"{built.simulator} left no results: {_last_words(log)}") from None
+    if failed:
+        raise SimulationError(
+            f"{failed} of {executed} cocotb tests failed in {built.simulator}: {_last_words(log)}"
+        )
+    if executed != expected_tests:
+        raise SimulationError(
+            f"{executed} cocotb tests were executed in {built.simulator}, not {expected_tests}"
+        )
+
+
+def _last_words(log: Path, lines: int = 12) -> str:
+    if not log.is_file():
+        return "no log"
+    words = [line.rstrip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return " | ".join(words[-lines:])

@@ -1,0 +1,156 @@
+"""`simulate`: one layer on one input vector, on whichever engine; the same `Result` from each."""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eie.config import ArchConfig
+from eie.errors import ConfigError
+from eie.layer import CompressedLayer
+from eie.program import Job, hex_image
+from eie.result import Result, derive_counters
+from eie.schema import PeCounter
+from eie.timing import constants
+
+ENGINES = ("reference", "golden", "icarus", "verilator")
+
+
+def simulate(
+    layer: CompressedLayer,
+    x: npt.ArrayLike,
+    cfg: ArchConfig | None = None,
+    engine: str = "golden",
+    *,
+    waveform: Path | None = None,
+) -> Result:
+    """Run `layer` on the input vector `x` (integers, [cols]) on the accelerator `cfg` (default: `ArchConfig()`).
+
+    Parameters
+    ----------
+    engine : "reference" (arithmetic only, independent of all others), "golden" (cycle-accurate Python), "icarus" or
+        "verilator" (the RTL; values, cycles and counters from its ports).
+    waveform : write the run's waveform there: VCD from golden, FST from the simulators.
+
+    Raises
+    ------
+    CapacityError, LayerError, ConfigError, SimulatorMissing, SimulationError
+    """
+    return simulate_many([Job.create(layer, x, cfg or ArchConfig())], engine, waveform=waveform)[0]
+
+
+def simulate_many(jobs: Sequence[Job], engine: str, *, waveform: Path | None = None) -> list[Result]:
+    """Run several jobs of one configuration; on the RTL one after the other in one simulator process."""
+    if engine == "reference":
+        from eie.sim.reference import run as run_reference
+
+        return [run_reference(job) for job in jobs]
+    if engine == "golden":
+        from eie.golden.run import run as run_golden
+
+        return [run_golden(job, waveform=waveform) for job in jobs]
+    if engine in ("icarus", "verilator"):
+        return run_rtl(jobs, engine, waveform=waveform)
+    raise ConfigError(f"no engine named {engine!r}: use one of {', '.join(ENGINES)}")
+
+
+def run_rtl(
+    jobs: Sequence[Job],
+    simulator: str,
+    *,
+    read_back: bool = False,
+    waveform: Path | None = None,
+    transform: Callable[[Mapping[str, str]], Mapping[str, str]] | None = None,
+) -> list[Result]:
+    """Run jobs on the RTL without golden and without probes.
+
+    read_back : also read back and check the memories that computing must not change.
+    transform : changes the Verilog before it is built (to test that faults are found).
+    """
+    from eie.rtl.verilog import array_verilog
+    from eie.sim.build import build
+
+    sources: Mapping[str, str] = array_verilog(jobs[0].cfg)
+    if transform is not None:
+        sources = transform(sources)
+    built = build(simulator, sources, "eie_array", waves=waveform is not None)
+    outcomes = in_simulator(built, "free_run", jobs, read_back=read_back, waveform=waveform)
+    return [result_of(job, outcome, simulator) for job, outcome in zip(jobs, outcomes, strict=True)]
+
+
+def in_simulator(
+    built: Any,
+    test: str,
+    jobs: Sequence[Job],
+    *,
+    read_back: bool = False,
+    seed: int = 0,
+    waveform: Path | None = None,
+    on_folder: Callable[[Path], None] | None = None,
+) -> Any:
+    """Run a cocotb test of `eie.sim.host` on jobs of one configuration, and return what it answered.
+
+    Jobs that share a layer find its weights in the SRAMs (initialised from images); others load through the port.
+    """
+    from eie.sim.build import run_test
+    from eie.sim.host import OUTCOME, REQUEST, Request
+
+    cfg = jobs[0].cfg
+    if any(job.cfg != cfg for job in jobs):
+        raise ConfigError("jobs of one simulator run must share one configuration")
+    images = all(job.layer is jobs[0].layer for job in jobs)
+    with tempfile.TemporaryDirectory(prefix="eie-run-") as temporary:
+        folder = Path(temporary)
+        if images:
+            write_images(jobs[0], folder)
+        request = Request(list(jobs), images, read_back)
+        (folder / REQUEST).write_bytes(pickle.dumps(request))
+        if on_folder is not None:
+            on_folder(folder)
+        run_test(
+            built,
+            "eie.sim.host",
+            test,
+            folder,
+            plusargs=[] if images else ["+eie_no_images"],
+            seed=seed,
+            waves=waveform and waveform.absolute(),
+        )
+        return pickle.loads((folder / OUTCOME).read_bytes())
+
+
+def write_images(job: Job, folder: Path) -> None:
+    """Write a job's SRAM images for $readmemh, under the names that the RTL array reads."""
+    cfg = job.cfg
+    for k, image in enumerate(job.images):
+        for name, words, bits, depth in (
+            ("spmat", image.spmat, cfg.word_bits, cfg.spmat_words),
+            ("even", image.even, cfg.pointer_bits, cfg.ptr_bank_depth),
+            ("odd", image.odd, cfg.pointer_bits, cfg.ptr_bank_depth),
+        ):
+            (folder / f"pe{k:03d}_{name}.hex").write_text(hex_image(words, bits, depth))
+
+
+def result_of(job: Job, outcome: Any, engine: str) -> Result:
+    """A `Result` from what the host program read out of the RTL."""
+    cfg = job.cfg
+    columns = np.array(outcome.counters, dtype=np.int64).T
+    hardware = {counter.name.lower(): columns[counter] for counter in PeCounter}
+    # Compute mode lasts one cycle (drain) more than the law's cycles, or T0 + 1 when nothing is active.
+    compute = max(outcome.cycles, constants(cfg).T0) + 1
+    return Result(
+        y=job.y_from_acc(outcome.y_acc),
+        cycles=outcome.cycles,
+        counters=derive_counters(hardware, outcome.cycles, outcome.broadcast_stalls),
+        engine=engine,
+        cfg=cfg,
+        load_cycles=outcome.load_cycles,
+        weight_load_cycles=outcome.weight_load_cycles,
+        writeback_cycles=outcome.busy_cycles - compute,
+    )

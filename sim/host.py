@@ -1,0 +1,370 @@
+"""The host program inside a simulator: drives the I/O port of `eie_array`, one clock cycle at a time.
+
+Runs as a cocotb test (`free_run`, `lockstep`) in the simulator's process. What to run comes in as a pickle in the run
+folder, and what came out goes back the same way; `eie.sim.engines` and `eie.sim.lockstep` are the callers.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import FallingEdge, ReadOnly
+
+from eie.config import ArchConfig
+from eie.program import Job, Write
+from eie.schema import IoSpace, PeCounter, ProbeField, ccu_probe, pe_probe, unpack_probe
+
+if TYPE_CHECKING:
+    from eie.golden.array import Array
+
+REQUEST = "request.pickle"
+OUTCOME = "outcome.pickle"
+# Cycles of both sides kept before a mismatch, and recorded after it, for the waveform around it.
+HISTORY_BEFORE = 32
+HISTORY_AFTER = 8
+
+
+@dataclass
+class Request:
+    """What a simulator process is to do.
+
+    jobs run one after the other on the same machine. With `images`, the SRAMs were initialised from files and hold the
+    one layer that all jobs share; without, each job loads its weights through the port.
+    """
+
+    jobs: list[Job]
+    images: bool
+    read_back: bool = False
+
+
+@dataclass
+class Outcome:
+    """One job's results, read from RTL ports. y_acc : accumulators read back, [PE][local row]."""
+
+    y_acc: list[list[int]]
+    cycles: int
+    broadcast_stalls: int
+    counters: list[list[int]]
+    load_cycles: int
+    weight_load_cycles: int | None
+    busy_cycles: int
+
+
+@dataclass
+class Divergence:
+    """The first cycle in which a probed signal differs, with the words around it.
+
+    job : number of the job; cycle : clock cycles since reset; compute_cycle : the CCU's cycle number (golden).
+    history : probe words by cycle, {"golden"|"rtl": [(cycle, [word of each PE..., CCU word])]}.
+    """
+
+    job: int
+    cycle: int
+    compute_cycle: int
+    pe: int | None
+    signal: str
+    golden: int | str
+    rtl: int | str
+    also: list[str]
+    history: dict[str, list[tuple[int, list[int]]]] = field(default_factory=dict)
+
+
+class Diverged(Exception):
+    """Raised inside the lockstep test; carries the divergence."""
+
+    def __init__(self, divergence: Divergence) -> None:
+        super().__init__(divergence.signal)
+        self.divergence = divergence
+
+
+class FreeHost:
+    """Drives the RTL alone."""
+
+    def __init__(self, dut: Any, cfg: ArchConfig) -> None:
+        self.dut = dut
+        self.cfg = cfg
+        self.edge = FallingEdge(dut.clk)
+        self.cycle_count = 0
+        # Written only when it changes: each write is a call into the simulator.
+        self.inputs = dict.fromkeys(
+            ("start", "io_write", "io_read", "io_space", "io_pe", "io_addr", "io_data"), 0
+        )
+
+    async def reset(self) -> None:
+        """Two cycles of reset with all inputs at 0; ends in the middle of the cycle before the first one."""
+        for name in self.inputs:
+            getattr(self.dut, name).value = 0
+        self.dut.rst.value = 1
+        Clock(self.dut.clk, 2, unit="ns").start(start_high=False)
+        await self.edge
+        await self.edge
+        self.dut.rst.value = 0
+
+    def _drive(self, inputs: dict[str, int]) -> bool:
+        changed = False
+        for name, old in self.inputs.items():
+            new = inputs.get(name, 0)
+            if new != old:
+                getattr(self.dut, name).value = new
+                self.inputs[name] = new
+                changed = True
+        return changed
+
+    async def cycle(self, **inputs: int) -> None:
+        """One clock cycle with the given inputs (others 0)."""
+        await self.edge
+        self._drive(inputs)
+        self.cycle_count += 1
+
+    async def until_done(self) -> int:
+        """Wait until busy falls; the number of cycles it was high."""
+        await self.edge
+        self._drive({})
+        began = cocotb.utils.get_sim_time("step")
+        if not int(self.dut.busy.value):
+            raise RuntimeError("the array is not busy in the cycle after start")
+        await FallingEdge(self.dut.busy)
+        await self.edge
+        ended = cocotb.utils.get_sim_time("step")
+        period = cocotb.utils.get_sim_steps(2, "ns")
+        return round((ended - began) / period)
+
+    async def counters(self) -> list[list[int]]:
+        """The counters of each PE in the order of `PeCounter`, read through the port."""
+        words = await _read(self, [(IoSpace.COUNTER, k, c) for k in range(self.cfg.n_pe) for c in PeCounter])
+        return [words[i : i + len(PeCounter)] for i in range(0, len(words), len(PeCounter))]
+
+    def output(self, name: str) -> int:
+        """An output port now (call it in the middle of a cycle)."""
+        return int(getattr(self.dut, name).value)
+
+
+class LockstepHost(FreeHost):
+    """Drives the RTL and the golden array together and compares every probe in every cycle."""
+
+    def __init__(self, dut: Any, cfg: ArchConfig, golden: Array) -> None:
+        super().__init__(dut, cfg)
+        self.golden = golden
+        self.golden_inputs = [(name, getattr(golden, name)) for name in self.inputs]
+        self.probes: list[tuple[ProbeField, ...]] = [pe_probe(cfg)] * cfg.n_pe + [ccu_probe(cfg)]
+        self.handles = [getattr(dut, f"probe_pe{k}") for k in range(cfg.n_pe)] + [dut.probe_ccu]
+        self.packers = [(golden.probe_pe, (k,)) for k in range(cfg.n_pe)] + [(golden.probe_ccu, ())]
+        self.outputs = [
+            (getattr(dut, n), getattr(golden, n)) for n in ("busy", "done", "cycles", "broadcast_stalls")
+        ]
+        self.job = 0
+        self.diverged: Divergence | None = None
+        self.history: dict[str, list[tuple[int, list[int]]]] = {"golden": [], "rtl": []}
+        self.after = 0
+
+    async def cycle(self, **inputs: int) -> None:
+        """One clock cycle on both sides, compared before the edge that ends it."""
+        await self.edge
+        if self._drive(inputs):
+            for name, wire in self.golden_inputs:
+                wire.value = self.inputs[name]
+            await ReadOnly()
+        self.golden.propagate()
+        self._compare()
+        self.golden.update()
+        self.cycle_count += 1
+
+    async def until_done(self) -> int:
+        """Run until golden is no longer busy; the number of cycles it was."""
+        busy = 0
+        while True:
+            await self.cycle()
+            if not self.golden.busy.value:
+                return busy
+            busy += 1
+
+    async def counters(self) -> list[list[int]]:
+        """The counters of each PE, from the RTL's last probe words."""
+        # The probes hold them: no need for thousands of read cycles.
+        wanted = {counter.name.lower(): counter for counter in PeCounter}
+        _, words = self.history["rtl"][-1]
+        counters = []
+        for word in words[: self.cfg.n_pe]:
+            values = {
+                wanted[place.field.name]: value
+                for place, value in unpack_probe(self.probes[0], word)
+                if place.field.name in wanted
+            }
+            counters.append([values[counter] for counter in PeCounter])
+        return counters
+
+    def _compare(self) -> None:
+        wanted = [pack(*args) for pack, args in self.packers]
+        texts = [str(handle.value) for handle in self.handles]
+        try:
+            found = [int(text, 2) for text in texts]
+        except ValueError:  # an X or Z somewhere: shown as text, kept as 0 in the waveform
+            found = [int(t, 2) if set(t) <= {"0", "1"} else -1 for t in texts]
+        if self.diverged is None and found != wanted:
+            self._diverge(wanted, found, texts)
+        self._record(wanted, found)
+        if self.diverged is None:
+            for rtl, golden in self.outputs:
+                if int(rtl.value) != int(golden.value):
+                    raise RuntimeError(
+                        f"output {rtl._name} is {int(rtl.value)}, golden {int(golden.value)}, although all probes agree"
+                    )
+        else:
+            self.after += 1
+            if self.after > HISTORY_AFTER:
+                self.diverged.history = self.history
+                raise Diverged(self.diverged)
+
+    def _record(self, wanted: list[int], found: list[int]) -> None:
+        for side, words in (("golden", wanted), ("rtl", found)):
+            self.history[side].append((self.cycle_count, words))
+            if len(self.history[side]) > HISTORY_BEFORE + HISTORY_AFTER:
+                del self.history[side][0]
+
+    def _diverge(self, wanted: list[int], found: list[int], texts: list[str]) -> None:
+        differences: list[tuple[int | None, str, int | str, int | str]] = []
+        for k, (probe, want, have) in enumerate(zip(self.probes, wanted, found, strict=True)):
+            if want == have:
+                continue
+            pe = k if k < self.cfg.n_pe else None
+            if have < 0:
+                differences += _unknown_bits(probe, want, texts[k], pe)
+                continue
+            pairs = zip(unpack_probe(probe, want), unpack_probe(probe, have), strict=True)
+            differences += [(pe, place.name, a, b) for (place, a), (_, b) in pairs if a != b]
+        pe, signal, golden, rtl = differences[0]
+        also = [
+            f"{'' if p is None else f'PE {p} '}{s}: golden {a}, RTL {b}" for p, s, a, b in differences[1:20]
+        ]
+        self.diverged = Divergence(
+            self.job, self.cycle_count, int(self.golden.ccu.cycle.value), pe, signal, golden, rtl, also
+        )
+
+
+def _unknown_bits(
+    probe: tuple[ProbeField, ...], want: int, text: str, pe: int | None
+) -> list[tuple[int | None, str, int | str, int | str]]:
+    """Fields of a probe that hold X or Z bits or differ, as text."""
+    differences: list[tuple[int | None, str, int | str, int | str]] = []
+    for place, value in unpack_probe(probe, want):
+        end = len(text) - place.low
+        bits = text[end - place.field.width : end]
+        if bits != format(value & ((1 << place.field.width) - 1), f"0{place.field.width}b"):
+            differences.append((pe, place.name, value, bits))
+    return differences
+
+
+async def run_job(host: FreeHost, job: Job, *, images: bool, read_back: bool) -> Outcome:
+    """Load, start, wait and read back one job through the I/O port (docs/architecture.md)."""
+    weights = [] if images else job.weight_writes()
+    load = job.load_writes()
+    for write in [*weights, *load]:
+        await host.cycle(io_write=1, **_address(write.space, write.pe, write.addr), io_data=write.data)
+    await host.cycle(start=1)
+    busy = await host.until_done()
+    cycles, stalls = host.output("cycles"), host.output("broadcast_stalls")
+    rows = range(job.rows_per_pe)
+    pes = range(job.cfg.n_pe)
+    acc = await _read(host, [(IoSpace.ACC, k, row) for k in pes for row in rows])
+    counters = await host.counters()
+    if read_back:
+        await _check_memories(host, job, load, [] if images else weights)
+    return Outcome(
+        y_acc=[acc[k * len(rows) : (k + 1) * len(rows)] for k in pes],
+        cycles=cycles,
+        broadcast_stalls=stalls,
+        counters=counters,
+        load_cycles=len(load),
+        weight_load_cycles=len(weights) or None,
+        busy_cycles=busy,
+    )
+
+
+def _address(space: int, pe: int, addr: int) -> dict[str, int]:
+    return {"io_space": int(space), "io_pe": pe, "io_addr": int(addr)}
+
+
+async def _read(host: FreeHost, places: list[tuple[IoSpace, int, int]]) -> list[int]:
+    """Words at (space, PE, address): each address is held for two cycles, the word is there in the third."""
+    words = []
+    for number in range(len(places) + 1):
+        address = _address(*places[number]) if number < len(places) else {}
+        await host.cycle(io_read=int(bool(address)), **address)
+        if number:
+            words.append(host.output("io_rdata"))
+        if address:
+            await host.cycle(io_read=1, **address)
+    return words
+
+
+async def _check_memories(host: FreeHost, job: Job, load: list[Write], weights: list[Write]) -> None:
+    """Read every memory that computing must not change, and compare it with what the job wrote."""
+    cfg = job.cfg
+    kept = [w for w in load if w.space in (IoSpace.CODEBOOK, IoSpace.ACT)] + weights
+    widths = {
+        IoSpace.CODEBOOK: (cfg.code_bits, True),
+        IoSpace.ACT: (cfg.act_bits, True),
+        IoSpace.SPMAT: (cfg.word_bits, False),
+        IoSpace.PTR: (cfg.pointer_bits, False),
+    }
+    words = await _read(host, [(w.space, w.pe, w.addr) for w in kept])
+    for write, word in zip(kept, words, strict=True):
+        bits, signed = widths[write.space]
+        expected = write.data
+        if signed and expected >> (bits - 1):
+            expected |= ((1 << cfg.io_data_bits) - 1) & -(1 << bits)
+        if word != expected:
+            raise RuntimeError(
+                f"{write.space.name} of PE {write.pe} at {write.addr}: {word:#x}, written {expected:#x}"
+            )
+
+
+def _request() -> Request:
+    with Path(REQUEST).open("rb") as file:
+        request: Request = pickle.load(file)
+    return request
+
+
+def _answer(answer: object) -> None:
+    with Path(OUTCOME).open("wb") as file:
+        pickle.dump(answer, file)
+
+
+@cocotb.test()
+async def free_run(dut: Any) -> None:
+    """RTL alone: values, cycles and counters from its ports."""
+    request = _request()
+    host = FreeHost(dut, request.jobs[0].cfg)
+    await host.reset()
+    outcomes = [
+        await run_job(host, job, images=request.images, read_back=request.read_back) for job in request.jobs
+    ]
+    _answer(outcomes)
+
+
+@cocotb.test()
+async def lockstep(dut: Any) -> None:
+    """RTL and golden side by side; stops at the first divergence."""
+    from eie.golden.array import Array
+
+    request = _request()
+    cfg = request.jobs[0].cfg
+    golden = Array(cfg)
+    if request.images:
+        golden.load_images(request.jobs[0].images)
+    host = LockstepHost(dut, cfg, golden)
+    await host.reset()
+    outcomes: list[Outcome] = []
+    try:
+        for host.job, job in enumerate(request.jobs):
+            outcomes.append(await run_job(host, job, images=request.images, read_back=request.read_back))
+            Path("progress").write_text(str(host.job + 1))
+    except Diverged as stop:
+        _answer((outcomes, host.cycle_count, stop.divergence))
+        return
+    _answer((outcomes, host.cycle_count, None))

@@ -1,0 +1,118 @@
+"""Lockstep: golden and RTL cycle by cycle, every probed register and hand-shake of every block compared."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eie.errors import MismatchError
+from eie.program import Job
+from eie.result import Result
+from eie.schema import ccu_probe, pe_probe
+from eie.sim.build import build
+from eie.sim.engines import in_simulator, result_of
+from eie.sim.host import Divergence
+from eie.sim.waves import write_history
+
+
+@dataclass(frozen=True)
+class LockstepReport:
+    """Outcome of a lockstep run.
+
+    cycles : clock cycles compared; signals : probed signals of the whole array; seconds : in the simulator's process,
+    its start included. divergence is None when both sides agreed throughout; results are the jobs' that ended.
+    """
+
+    simulator: str
+    cycles: int
+    signals: int
+    divergence: Divergence | None
+    results: list[Result]
+    seconds: float
+    replay: str = ""
+    waveform: Path | None = None
+
+    @property
+    def comparisons(self) -> int:
+        """Signal values compared."""
+        return self.cycles * self.signals
+
+    @property
+    def mismatches(self) -> int:
+        """0, or 1: a run stops at its first divergence."""
+        return int(self.divergence is not None)
+
+    def describe(self) -> str:
+        """The first divergence as text of a few lines, or one line that says that there is none."""
+        d = self.divergence
+        if d is None:
+            return f"{self.simulator}: {self.cycles:,} cycles x {self.signals:,} signals agree"
+        place = "CCU or LNZD tree" if d.pe is None else f"PE {d.pe}"
+        lines = [
+            f"{self.simulator}: first divergence in cycle {d.cycle} (job {d.job}, compute cycle {d.compute_cycle})",
+            f"  {place}, {d.signal}: golden {d.golden}, RTL {d.rtl}",
+        ]
+        lines += [f"  also {other}" for other in d.also[:5]]
+        if len(d.also) > 5:
+            lines.append(f"  and {len(d.also) - 5} more or beyond")
+        if self.waveform is not None:
+            lines.append(f"  waveform around it: {self.waveform}")
+        if self.replay:
+            lines.append(f"  replay: {self.replay}")
+        return "\n".join(lines)
+
+    def require_agreement(self) -> None:
+        """Raise `MismatchError` when the two sides diverged."""
+        if self.divergence is not None:
+            raise MismatchError(self.describe())
+
+
+def lockstep(
+    jobs: Sequence[Job],
+    simulator: str,
+    *,
+    seed: int = 0,
+    read_back: bool = False,
+    replay: str = "",
+    divergence_wave: Path | None = None,
+    waveform: Path | None = None,
+    transform: Callable[[Mapping[str, str]], Mapping[str, str]] | None = None,
+) -> LockstepReport:
+    """Run jobs of one configuration on golden and on the RTL in `simulator`, in lockstep.
+
+    Parameters
+    ----------
+    jobs : one configuration; when all share one layer object its weights come from SRAM images, else each job loads
+        them through the I/O port (compared, too).
+    read_back : also read back the memories that computing must not change.
+    replay : the command that repeats this run, shown with a divergence.
+    divergence_wave : where to write a VCD of both sides around a divergence.
+    waveform : FST of the whole RTL run.
+    transform : changes the Verilog before it is built (to test that faults are found).
+    """
+    from eie.rtl.verilog import array_verilog
+
+    cfg = jobs[0].cfg
+    sources: Mapping[str, str] = array_verilog(cfg, probe=True)
+    if transform is not None:
+        sources = transform(sources)
+    built = build(simulator, sources, "eie_array", waves=waveform is not None)
+    began = time.perf_counter()
+    outcomes, cycles, divergence = in_simulator(
+        built, "lockstep", jobs, read_back=read_back, seed=seed, waveform=waveform
+    )
+    seconds = time.perf_counter() - began
+    if divergence is not None and divergence_wave is not None:
+        write_history(divergence_wave, divergence.history, cfg, divergence.pe)
+    return LockstepReport(
+        simulator=simulator,
+        cycles=cycles,
+        signals=cfg.n_pe * len(pe_probe(cfg)) + len(ccu_probe(cfg)),
+        divergence=divergence,
+        results=[result_of(job, outcome, simulator) for job, outcome in zip(jobs, outcomes, strict=False)],
+        seconds=seconds,
+        replay=replay,
+        waveform=divergence_wave if divergence is not None else None,
+    )
