@@ -1,0 +1,58 @@
+"""ActQueue: a PE's queue of broadcast activations, and its credit."""
+
+from __future__ import annotations
+
+from eie.config import ArchConfig
+from eie.golden.base import Block, Reg, Wire
+
+
+class ActQueue(Block):
+    """A FIFO of broadcast columns (j, x_j); a column is at the head one cycle after its push.
+
+    Members: fifo, queue_depth x (column, value).
+    """
+
+    NAME = "act_queue"
+
+    bcast: Wire
+    push: Wire
+    push_col: Wire
+    push_value: Wire
+    pop: Wire
+    start: Wire
+    head_valid: Wire
+    head_col: Wire
+    head_value: Wire
+    credit: Wire
+    wr_ptr: Reg
+    rd_ptr: Reg
+    count: Reg
+    occupancy: Reg
+
+    def __init__(self, cfg: ArchConfig, **inputs: Wire) -> None:
+        super().__init__(cfg, **inputs)
+        self.depth = cfg.queue_depth
+        self.fifo: list[tuple[int, int]] = [(0, 0)] * cfg.queue_depth
+        self.count_mask = self.mask("count")
+
+    def outputs(self) -> None:
+        """Head and credit: from registers alone."""
+        self.head_valid.value = self.count.value != 0
+        self.head_col.value, self.head_value.value = self.fifo[self.rd_ptr.value]
+        self.credit.value = self.occupancy.value < self.depth
+
+    def next_state(self) -> None:
+        """Pointers, fill and occupancy."""
+        push, pop = self.push.value, self.pop.value
+        self.wr_ptr.next = self._after(self.wr_ptr.value) if push else self.wr_ptr.value
+        self.rd_ptr.next = self._after(self.rd_ptr.value) if pop else self.rd_ptr.value
+        self.count.next = (self.count.value + push - pop) & self.count_mask
+        self.occupancy.next = (self.occupancy.value + self.bcast.value - self.start.value) & self.count_mask
+
+    def _after(self, pointer: int) -> int:
+        return 0 if pointer == self.depth - 1 else pointer + 1
+
+    def write_memories(self) -> None:
+        """Write the pushed column."""
+        if self.push.value:
+            self.fifo[self.wr_ptr.value] = (self.push_col.value, self.push_value.value)

@@ -1,0 +1,127 @@
+"""ActRW: source activations with their leaf of the LNZD tree, accumulators, ReLU write-back."""
+
+from __future__ import annotations
+
+from eie.config import ArchConfig
+from eie.fixed import limits, round_shift
+from eie.golden.base import Block, Reg, Wire, sign_extend
+
+
+class ActRW(Block):
+    """Offers the next non-zero source activation and reads accumulators in the same cycle; writes at the clock edge.
+
+    Members: src, src_depth signed activations; acc, acc_depth signed accumulators. Both lists reach to the power of
+    two that the address reaches; the words past the depth are 0 for good.
+    """
+
+    NAME = "act_rw"
+
+    clear: Wire
+    leaf_pop: Wire
+    s2_valid: Wire
+    s2_row: Wire
+    s4_write: Wire
+    s4_row: Wire
+    s4_sum: Wire
+    wb_en: Wire
+    wb_row: Wire
+    relu: Wire
+    output_shift: Wire
+    io_write_acc: Wire
+    io_write_act: Wire
+    io_addr: Wire
+    io_data: Wire
+    leaf_valid: Wire
+    leaf_row: Wire
+    leaf_value: Wire
+    acc_rdata: Wire
+    y_value: Wire
+    pending: Reg
+    y_valid: Reg
+    y_row: Reg
+    y_acc: Reg
+    writeback_saturations: Reg
+
+    def __init__(self, cfg: ArchConfig, **inputs: Wire) -> None:
+        super().__init__(cfg, **inputs)
+        self.src = [0] * (1 << cfg.src_addr_bits)
+        self.acc = [0] * (1 << cfg.acc_addr_bits)
+        self.src_mask = self.mask("leaf_row")
+        self.acc_mask = self.mask("y_row")
+        self.act_mask = self.mask("leaf_value")
+        self.count_mask = self.mask("writeback_saturations")
+        self.low, self.high = limits(cfg.act_bits)
+        # Whether the present y_value was clipped.
+        self.clipped = False
+
+    def outputs(self) -> None:
+        """The leaf's offer, the accumulator's read port, and the activation that is written back."""
+        pending, io_addr = self.pending.value, self.io_addr.value
+        self.leaf_valid.value = pending != 0
+        row = (pending & -pending).bit_length() - 1 if pending else io_addr & self.src_mask
+        self.leaf_row.value = row
+        self.leaf_value.value = self.src[row]
+        if self.s2_valid.value:
+            self.acc_rdata.value = self.acc[self.s2_row.value]
+        elif self.wb_en.value:
+            self.acc_rdata.value = self.acc[self.wb_row.value]
+        else:
+            self.acc_rdata.value = self.acc[io_addr & self.acc_mask]
+        y_acc = self.y_acc.value
+        exact = round_shift(0 if self.relu.value and y_acc < 0 else y_acc, self.output_shift.value)
+        y = self.low if exact < self.low else self.high if exact > self.high else exact
+        self.clipped = y != exact
+        self.y_value.value = y
+
+    def next_state(self) -> None:
+        """Activations still to take, and the write-back's register."""
+        pending = self.pending.value
+        if self.leaf_pop.value:
+            pending &= ~(1 << self.leaf_row.value)
+        if self.io_write_act.value:
+            pending = self._mark(pending, self.io_addr.value, self.io_data.value)
+        self.pending.next = pending
+        wb_en = self.wb_en.value
+        self.y_valid.next = wb_en
+        self.y_row.next = self.wb_row.value if wb_en else self.y_row.value
+        self.y_acc.next = self.acc_rdata.value if wb_en else self.y_acc.value
+        clipped = self.y_valid.value and self.clipped
+        count = (self.writeback_saturations.value + clipped) & self.count_mask
+        self.writeback_saturations.next = 0 if self.clear.value else count
+
+    def _mark(self, pending: int, addr: int, data: int) -> int:
+        """`pending` with the bit of source row `addr` telling whether `data` is not zero."""
+        row = addr & self.src_mask
+        if row >= self.cfg.src_depth:
+            return pending
+        nonzero = data & self.act_mask != 0
+        return pending & ~(1 << row) | nonzero << row
+
+    def write_memories(self) -> None:
+        """Write a source activation from the I/O port; an accumulator from stage 4, write-back or the I/O port."""
+        if self.io_write_act.value:
+            self._write_src(self.io_addr.value, self.io_data.value)
+        if self.s4_write.value:
+            self._put(self.s4_row.value, self.s4_sum.value)
+        elif self.y_valid.value:
+            self._put(self.y_row.value, self.y_value.value)
+        elif self.io_write_acc.value:
+            self.write_acc(self.io_addr.value, self.io_data.value)
+
+    def _write_src(self, addr: int, data: int) -> None:
+        row = addr & self.src_mask
+        if row < self.cfg.src_depth:
+            self.src[row] = sign_extend(data, self.cfg.act_bits)
+
+    def write_acc(self, addr: int, data: int) -> None:
+        """Write the bit pattern `data` to an accumulator."""
+        self._put(addr & self.acc_mask, sign_extend(data, self.cfg.acc_bits))
+
+    def _put(self, row: int, value: int) -> None:
+        if row < self.cfg.acc_depth:
+            self.acc[row] = value
+
+    def load_act(self, addr: int, data: int) -> None:
+        """Put the bit pattern `data` into the source file between two cycles, as if the I/O port had written it."""
+        self.pending.value = self._mark(self.pending.value, addr, data)
+        self._write_src(addr, data)

@@ -1,0 +1,122 @@
+"""ArithmUnit: codebook lookup, multiply, shift and add, write: four stages with bypass."""
+
+from __future__ import annotations
+
+from eie.config import ArchConfig
+from eie.fixed import limits, round_shift
+from eie.golden.base import Block, Reg, Wire, sign_extend
+
+
+class ArithmUnit(Block):
+    """Takes an entry a cycle and never stalls; the accumulator is written in stage 4, three cycles after stage 1.
+
+    An entry takes its operand from the one in stage 4, one or two cycles ahead of it, when that has the same row.
+
+    Members: codebook, n_codes signed codes.
+    """
+
+    NAME = "arithm_unit"
+
+    clear: Wire
+    tok_valid: Wire
+    tok_empty: Wire
+    tok_first: Wire
+    tok_value: Wire
+    v: Wire
+    z: Wire
+    acc_rdata: Wire
+    product_shift: Wire
+    io_write: Wire
+    io_addr: Wire
+    io_data: Wire
+    code_rdata: Wire
+    forward2: Wire
+    forward1: Wire
+    s2_valid: Reg
+    s2_write: Reg
+    s2_code: Reg
+    s2_value: Reg
+    s2_row: Reg
+    s3_valid: Reg
+    s3_write: Reg
+    s3_product: Reg
+    s3_operand: Reg
+    s3_forwarded: Reg
+    s3_row: Reg
+    s4_valid: Reg
+    s4_write: Reg
+    s4_row: Reg
+    s4_sum: Reg
+    fillers: Reg
+    bypasses: Reg
+    saturations: Reg
+
+    def __init__(self, cfg: ArchConfig, **inputs: Wire) -> None:
+        super().__init__(cfg, **inputs)
+        self.codebook = [0] * cfg.n_codes
+        self.code_mask = self.mask("v")
+        self.row_mask = self.mask("s2_row")
+        self.count_mask = self.mask("fillers")
+        self.low, self.high = limits(cfg.acc_bits)
+
+    def outputs(self) -> None:
+        """Codebook lookup, and whether stage 4 holds the accumulator that stage 2 or stage 3 needs."""
+        index = self.v.value if self.tok_valid.value else self.io_addr.value & self.code_mask
+        self.code_rdata.value = self.codebook[index]
+        write4, row4 = self.s4_write.value, self.s4_row.value
+        self.forward2.value = (
+            self.s2_valid.value and self.s2_write.value and write4 and row4 == self.s2_row.value
+        )
+        self.forward1.value = self.s3_write.value and write4 and row4 == self.s3_row.value
+
+    def next_state(self) -> None:
+        """Stage after stage, then the counters."""
+        valid, clear = self.tok_valid.value, self.clear.value
+        # Stage 1 to 2.
+        write = valid and not self.tok_empty.value
+        self.s2_valid.next = valid
+        self.s2_write.next = write
+        self.s2_code.next = self.code_rdata.value if valid else self.s2_code.value
+        self.s2_value.next = self.tok_value.value if valid else self.s2_value.value
+        row = self.s2_row.value
+        if write:
+            self.s2_row.next = (
+                self.z.value if self.tok_first.value else row + 1 + self.z.value
+            ) & self.row_mask
+        else:
+            self.s2_row.next = row
+        # Stage 2 to 3.
+        self.s3_valid.next = self.s2_valid.value
+        self.s3_write.next = self.s2_write.value
+        self.s3_row.next = row
+        self.s3_product.next = self.s2_code.value * self.s2_value.value
+        forward2 = self.forward2.value
+        self.s3_operand.next = self.s4_sum.value if forward2 else self.acc_rdata.value
+        self.s3_forwarded.next = forward2
+        # Stage 3 to 4.
+        write3, forward1, clipped = self.s3_write.value, self.forward1.value, False
+        self.s4_valid.next = self.s3_valid.value
+        self.s4_write.next = write3
+        self.s4_row.next = self.s3_row.value
+        if write3:
+            operand = self.s4_sum.value if forward1 else self.s3_operand.value
+            exact = operand + round_shift(self.s3_product.value, self.product_shift.value)
+            total = self.low if exact < self.low else self.high if exact > self.high else exact
+            clipped = total != exact
+            self.s4_sum.next = total
+        else:
+            self.s4_sum.next = self.s4_sum.value
+        filler = write and self.v.value == 0
+        bypass = write3 and (self.s3_forwarded.value or forward1)
+        self.fillers.next = 0 if clear else (self.fillers.value + filler) & self.count_mask
+        self.bypasses.next = 0 if clear else (self.bypasses.value + bypass) & self.count_mask
+        self.saturations.next = 0 if clear else (self.saturations.value + clipped) & self.count_mask
+
+    def write_memories(self) -> None:
+        """Write the codebook, from the I/O port."""
+        if self.io_write.value:
+            self.write_code(self.io_addr.value, self.io_data.value)
+
+    def write_code(self, addr: int, data: int) -> None:
+        """Write the bit pattern `data` to the codebook."""
+        self.codebook[addr & self.code_mask] = sign_extend(data, self.cfg.code_bits)

@@ -1,0 +1,261 @@
+"""The array: CCU, LNZD tree, PEs and their SRAMs, and the glue between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property, partial
+from itertools import chain
+from typing import NamedTuple
+
+from eie.config import ArchConfig
+from eie.golden.base import Block, Place, Wire, pack, places_of
+from eie.golden.ccu import Ccu
+from eie.golden.lnzd import CHILD_SIGNALS, Lnzd
+from eie.golden.pe import PE, Visit
+from eie.golden.sram import Sram
+from eie.program import PeImage, Write
+from eie.schema import LNZD_FAN_IN, IoSpace, ccu_probe, lnzd_nodes
+
+
+class Tile(PE):
+    """A PE and the three SRAMs beside it: even_sram, odd_sram, spmat_sram."""
+
+    def __init__(self, cfg: ArchConfig, **inputs: Wire) -> None:
+        self.even_sram = Sram(cfg.ptr_bank_depth)
+        self.odd_sram = Sram(cfg.ptr_bank_depth)
+        self.spmat_sram = Sram(cfg.spmat_words)
+        srams = {"even": self.even_sram, "odd": self.odd_sram, "spmat": self.spmat_sram}
+        super().__init__(cfg, **inputs, **{f"{name}_rdata": sram.rdata for name, sram in srams.items()})
+        for name, sram in srams.items():
+            sram.connect(**{port: self.signal(f"{name}_{port}") for port in ("en", "we", "addr", "wdata")})
+            self.state_visits.append(sram.next_state)
+            self.memory_visits.append(sram.write_memory)
+            self.registers.append(sram.rdata)
+
+    def load_image(self, image: PeImage) -> None:
+        """Initialise the SRAMs, as $readmemh does."""
+        self.even_sram.load(image.even)
+        self.odd_sram.load(image.odd)
+        self.spmat_sram.load(image.spmat)
+
+    def load(self, write: Write) -> None:
+        """Put a word into one of the memories between two cycles, as if the I/O port had written it."""
+        space, _, addr, data = write
+        if space == IoSpace.SPMAT:
+            self.spmat_sram.memory[addr] = data
+        elif space == IoSpace.PTR:
+            (self.odd_sram if addr & 1 else self.even_sram).memory[addr >> 1] = data
+        elif space == IoSpace.CODEBOOK:
+            self.arithm_unit.write_code(addr, data)
+        elif space == IoSpace.ACC:
+            self.act_rw.write_acc(addr, data)
+        elif space == IoSpace.ACT:
+            self.act_rw.load_act(addr, data)
+
+
+class Offer(NamedTuple):
+    """What a PE's leaf or a node offers to its parent, and the pop that comes back."""
+
+    valid: Wire
+    exhausted: Wire
+    row: Wire
+    pe: Wire
+    value: Wire
+    pop: Wire
+
+
+class Array(Block):
+    """The whole accelerator behind its I/O port.
+
+    Members: pes (`Tile`s), nodes[level][i] of the LNZD tree (the leaves' parents first), ccu.
+    """
+
+    NAME = "array"
+
+    start: Wire
+    io_write: Wire
+    io_read: Wire
+    io_addr: Wire
+    io_data: Wire
+    io_space: Wire
+    io_pe: Wire
+    busy: Wire
+    done: Wire
+    cycles: Wire
+    broadcast_stalls: Wire
+    io_rdata: Wire
+
+    def __init__(self, cfg: ArchConfig) -> None:
+        super().__init__(cfg)
+        port = {name: self.signal(name) for name in ("io_addr", "io_data", "io_space")}
+        own = {name: self.signal(name) for name in ("start", "io_write", "io_read", "io_pe")}
+        self.ccu = Ccu(cfg, **own, **port)
+        # The PEs take the CCU's row without its top bit, which is set only after the last row.
+        self.wb_row = Wire()
+        self.wb_row_mask = (1 << cfg.acc_addr_bits) - 1
+        self.pes = [self._tile(port) for _ in range(cfg.n_pe)]
+        self.leaf_exhausted = [Wire() for _ in self.pes]
+        self.nodes = self._tree()
+        root = self.nodes[-1][0]
+        root.connect(pop=self.ccu.bcast)
+        self.ccu.connect(**{f"root_{name}": root.signal(name) for name in CHILD_SIGNALS})
+        self.busy, self.done, self.io_rdata = self.ccu.busy, self.ccu.done, self.ccu.io_rdata
+        self.cycles, self.broadcast_stalls = self.ccu.cycles, self.ccu.broadcast_stalls
+        self.visits = self._in_dependency_order()
+        blocks: list[Block] = [self.ccu, *chain.from_iterable(self.nodes), *self.pes]
+        self.registers = [register for block in blocks for register in block.registers]
+        self.memory_visits = [visit for pe in self.pes for visit in pe.memory_visits]
+
+    # ---- structure -----------------------------------------------------------------------------------------
+
+    def _tile(self, port: dict[str, Wire]) -> Tile:
+        names = ("bcast", "push", "push_col", "push_value", "clear", "wb_en")
+        config = ("relu", "product_shift", "output_shift")
+        from_ccu = {name: self.ccu.signal(name) for name in (*names, *config)}
+        return Tile(self.cfg, wb_row=self.wb_row, **from_ccu, **port)
+
+    def _tree(self) -> list[list[Lnzd]]:
+        offers = [
+            Offer(pe.leaf_valid, exhausted, pe.leaf_row, Wire(k), pe.leaf_value, pe.leaf_pop)
+            for k, (pe, exhausted) in enumerate(zip(self.pes, self.leaf_exhausted, strict=True))
+        ]
+        # Each node with the pops of its children.
+        self.child_pops: dict[Lnzd, list[Wire]] = {}
+        levels = []
+        for count in lnzd_nodes(self.cfg):
+            level = [self._node(offers[LNZD_FAN_IN * i : LNZD_FAN_IN * (i + 1)]) for i in range(count)]
+            offers = [Offer(n.valid, n.exhausted, n.row, n.pe, n.value, n.pop) for n in level]
+            levels.append(level)
+        return levels
+
+    def _node(self, offers: list[Offer]) -> Lnzd:
+        """A node whose children offer this; children that do not exist are exhausted."""
+        node = Lnzd(self.cfg, clear=self.ccu.clear, compute=self.ccu.compute)
+        for c, offer in enumerate(offers):
+            node.connect(**{f"child{c}_{name}": getattr(offer, name) for name in CHILD_SIGNALS})
+        for c in range(len(offers), LNZD_FAN_IN):
+            node.connect(**{f"child{c}_exhausted": Wire(1)})
+        self.child_pops[node] = [offer.pop for offer in offers]
+        return node
+
+    def _in_dependency_order(self) -> list[Visit]:
+        """Every block and the glue, in an order in which nothing reads an output before it is computed."""
+        visits: list[Visit] = [visit for pe in self.pes for visit in pe.credit_visits]
+        visits += [self.gather_credits, self.ccu.outputs, self.distribute]
+        visits += [visit for pe in self.pes for visit in pe.output_visits]
+        visits += [self.exhaust_leaves]
+        for node in chain.from_iterable(reversed(self.nodes)):
+            visits += [node.outputs, partial(self.pop_children, node)]
+        visits += [self.gather_status]
+        visits += [visit for pe in self.pes for visit in pe.state_visits]
+        visits += [self.ccu.next_state, *(node.next_state for node in chain.from_iterable(self.nodes))]
+        return visits
+
+    # ---- glue ----------------------------------------------------------------------------------------------
+
+    def gather_credits(self) -> None:
+        """PEs to CCU: a bit for each PE that has credit."""
+        self.ccu.credits.value = _bits([pe.credit.value for pe in self.pes])
+
+    def distribute(self) -> None:
+        """CCU to PEs: each PE's bit of the strobes, and the row of the write-back."""
+        write, read = self.ccu.pe_write.value, self.ccu.pe_read.value
+        self.wb_row.value = self.ccu.wb_row.value & self.wb_row_mask
+        for k, pe in enumerate(self.pes):
+            pe.io_write.value = write >> k & 1
+            pe.io_read.value = read >> k & 1
+
+    def exhaust_leaves(self) -> None:
+        """PEs to tree: a leaf is exhausted when it does not offer."""
+        for pe, exhausted in zip(self.pes, self.leaf_exhausted, strict=True):
+            exhausted.value = not pe.leaf_valid.value
+
+    def pop_children(self, node: Lnzd) -> None:
+        """A node to its children: each child's bit of child_pop."""
+        for c, pop in enumerate(self.child_pops[node]):
+            pop.value = node.child_pop.value >> c & 1
+
+    def gather_status(self) -> None:
+        """PEs to CCU: a bit for each PE that is busy, or that retires an entry, and all read data."""
+        ccu, octets = self.ccu, self.cfg.io_data_bits // 8
+        ccu.busy_pes.value = _bits([pe.busy.value for pe in self.pes])
+        ccu.retires.value = _bits([pe.retire.value for pe in self.pes])
+        words = [pe.io_rdata.value.to_bytes(octets, "little") for pe in self.pes]
+        ccu.pe_rdata.value = int.from_bytes(b"".join(words), "little")
+
+    # ---- the clock cycle -----------------------------------------------------------------------------------
+
+    def propagate(self) -> None:
+        """Visit every block and the glue once, in dependency order."""
+        for visit in self.visits:
+            visit()
+
+    def propagate_until_stable(self, order: Sequence[int]) -> int:
+        """Visit in any `order` (a permutation of range(len(visits))), again and again until no signal changes.
+
+        Returns the number of rounds. `propagate` gives the same signals; a test proves it.
+        """
+        settled: list[int] = []
+        for rounds in range(1, len(self.visits) + 2):
+            for number in order:
+                self.visits[number]()
+            values = self.all_values()
+            if values == settled:
+                return rounds
+            settled = values
+        raise RuntimeError("the signals do not settle: there is a combinational loop")
+
+    def all_values(self) -> list[int]:
+        """Every signal of every block, and what every register takes next."""
+        return [signal.value for signal in self._signals] + [register.next for register in self.registers]
+
+    @cached_property
+    def _signals(self) -> list[Wire]:
+        nodes = chain.from_iterable(self.nodes)
+        blocks = [self, self.ccu, *nodes, *self.pes, *(b for pe in self.pes for b in pe.blocks.values())]
+        return [block.signal(field.name) for block in blocks for field in block.fields]
+
+    def write_memories(self) -> None:
+        """All memories of all PEs."""
+        for visit in self.memory_visits:
+            visit()
+
+    # ---- memories ------------------------------------------------------------------------------------------
+
+    def load_images(self, images: list[PeImage]) -> None:
+        """Initialise every PE's SRAMs, as $readmemh does in the RTL."""
+        for pe, image in zip(self.pes, images, strict=True):
+            pe.load_image(image)
+
+    def load(self, write: Write) -> None:
+        """Do what a write through the I/O port does, between two cycles."""
+        if write.space == IoSpace.CONFIG:
+            self.ccu.load_config(write.addr, write.data)
+        else:
+            for pe in self.pes if write.space == IoSpace.CODEBOOK else [self.pes[write.pe]]:
+                pe.load(write)
+
+    # ---- the probe -----------------------------------------------------------------------------------------
+
+    def probe_pe(self, k: int) -> int:
+        """PE k's probed fields, packed as `eie.schema.pe_probe`; valid between propagate and update."""
+        return self.pes[k].probe()
+
+    def probe_ccu(self) -> int:
+        """The CCU's and the tree's probed fields, packed as `eie.schema.ccu_probe`."""
+        return pack(self._control_places)
+
+    @cached_property
+    def _control_places(self) -> list[Place]:
+        instances: dict[str, Block] = {"ccu": self.ccu}
+        for level, nodes in enumerate(self.nodes):
+            instances |= {f"lnzd_{level}_{i}": node for i, node in enumerate(nodes)}
+        return places_of(ccu_probe(self.cfg), instances)
+
+
+def _bits(values: list[int]) -> int:
+    """One-bit values in a word, the first in the lowest bit."""
+    word = 0
+    for value in reversed(values):
+        word = word << 1 | value
+    return word
