@@ -1,0 +1,111 @@
+"""Inference in the accelerator's arithmetic for whole batches: bit for bit what one layer after the other computes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from eie.errors import LayerError
+from eie.fixed import IntArray, limits, quantize, round_shift, saturate
+from eie.layer import CompressedLayer
+
+
+@dataclass(frozen=True)
+class FixedRun:
+    """Outcome of a batch: y, int16[batch, rows of the last layer], and what was clipped in each layer.
+
+    saturations : entries whose addition was clipped; writeback_saturations : outputs clipped. Summed over the batch.
+    """
+
+    y: npt.NDArray[np.int16]
+    saturations: tuple[int, ...]
+    writeback_saturations: tuple[int, ...]
+
+
+def _columns(layer: CompressedLayer, x: IntArray, acc: IntArray, acc_bits: int) -> int:
+    """Accumulate x, int64[cols, batch], into acc, int64[rows, batch], column by column; returns saturations."""
+    low, high = limits(acc_bits)
+    codebook = layer.codebook.astype(np.int64)
+    pointers = layer.indptr.tolist()
+    saturations = 0
+    for j in np.flatnonzero((np.diff(layer.indptr) > 0) & x.any(axis=1)).tolist():
+        span = slice(pointers[j], pointers[j + 1])
+        rows, codes = layer.indices[span], layer.codes[span]
+        # A product of 0 leaves an accumulator as it is, so inputs that are 0 can be left out.
+        active = np.flatnonzero(x[j])
+        some = 2 * active.size < x.shape[1]
+        place = np.ix_(rows, active) if some else (rows,)
+        # One product for each code, not for each entry.
+        products = round_shift(codebook[:, None] * (x[j, active] if some else x[j]), layer.product_shift)
+        total = acc[place] + products[codes]
+        if total.min() < low or total.max() > high:
+            saturations += int(np.count_nonzero((total < low) | (total > high)))
+            total = saturate(total, acc_bits)
+        acc[place] = total
+    return saturations
+
+
+def fixed_layer(
+    layer: CompressedLayer, x: IntArray, acc_bits: int = 16, act_bits: int = 16
+) -> tuple[IntArray, int, int]:
+    """One layer: outputs int64[batch, rows] for inputs int64[batch, cols], saturations, write-back saturations."""
+    layer.check_widths(weight_bits=8, code_bits=16, acc_bits=acc_bits)
+    acc = np.repeat(layer.bias.astype(np.int64)[:, None], len(x), axis=1)
+    saturations = _columns(layer, np.ascontiguousarray(x.T), acc, acc_bits)
+    if layer.relu:
+        np.maximum(acc, 0, out=acc)
+    exact = round_shift(acc, layer.output_shift)
+    y = saturate(exact, act_bits)
+    return np.ascontiguousarray(y.T), saturations, int(np.count_nonzero(y != exact))
+
+
+def check_network(layers: Sequence[CompressedLayer]) -> None:
+    """Raise `LayerError` unless each layer takes the outputs of the one before it: as many, and in the same scale."""
+    for one, two in itertools.pairwise(layers):
+        if one.rows != two.cols:
+            raise LayerError(
+                f"layer {two.name!r} takes {two.cols} inputs, but {one.name!r} has {one.rows} outputs"
+            )
+        if one.y_frac != two.x_frac:
+            raise LayerError(
+                f"layer {two.name!r} takes inputs with {two.x_frac} fraction bits, "
+                f"but the outputs of {one.name!r} have {one.y_frac}"
+            )
+
+
+def fixed_forward(
+    layers: Sequence[CompressedLayer], x: npt.ArrayLike, acc_bits: int = 16, act_bits: int = 16
+) -> FixedRun:
+    """Run a network on a batch of integer activations [batch, cols of the first layer] (`quantize_inputs`).
+
+    Raises
+    ------
+    LayerError : layers that do not follow one another, a bias beyond `acc_bits`, inputs of the wrong shape or width.
+    """
+    if not layers:
+        raise LayerError("a network needs at least one layer")
+    check_network(layers)
+    given = np.asarray(x)
+    if given.ndim != 2 or given.shape[1] != layers[0].cols or given.dtype.kind not in "iu":
+        raise LayerError(
+            f"inputs of layer {layers[0].name!r} must be integers [batch, {layers[0].cols}], "
+            f"not {given.dtype} of shape {list(given.shape)}"
+        )
+    y = given.astype(np.int64)
+    low, high = limits(act_bits)
+    if y.size and not low <= int(y.min()) <= int(y.max()) <= high:
+        raise LayerError(f"inputs of layer {layers[0].name!r} must lie in {low}..{high} ({act_bits} bits)")
+    clipped = []
+    for layer in layers:
+        y, *counts = fixed_layer(layer, y, acc_bits, act_bits)
+        clipped.append(counts)
+    return FixedRun(y.astype(np.int16), tuple(c[0] for c in clipped), tuple(c[1] for c in clipped))
+
+
+def quantize_inputs(layer: CompressedLayer, x: npt.ArrayLike, act_bits: int = 16) -> IntArray:
+    """Real inputs as the layer's integer activations: `x_frac` fraction bits, saturated to `act_bits`."""
+    return quantize(x, layer.x_frac, act_bits)

@@ -1,0 +1,198 @@
+"""Readers of models and inputs."""
+
+import json
+import struct
+
+import numpy as np
+import onnx
+import pytest
+import safetensors.numpy
+from onnx import TensorProto, helper, numpy_helper
+
+from eie.compress.network import FloatLayer, check_inputs, float_forward
+from eie.compress.readers import read_inputs, read_model
+from eie.errors import ModelError
+
+rng = np.random.default_rng(3)
+
+
+def floats(*shape):
+    return rng.normal(size=shape).astype(np.float32)
+
+
+def summary(layers):
+    return [(x.name, x.weight.shape, x.bias is not None, x.relu) for x in layers]
+
+
+def test_safetensors_in_natural_order(tmp_path):
+    tensors = {
+        "fc10.weight": floats(2, 3),
+        "fc2.weight": floats(3, 4),
+        "fc2.bias": floats(3),
+        "scale": floats(4),
+    }
+    safetensors.numpy.save_file(tensors, tmp_path / "net.safetensors")
+    layers = read_model(tmp_path / "net.safetensors")
+    assert summary(layers) == [("fc2", (3, 4), True, True), ("fc10", (2, 3), False, False)]
+    assert np.array_equal(layers[0].bias, tensors["fc2.bias"])
+
+
+def test_safetensors_half_precisions(tmp_path):
+    path = tmp_path / "half.safetensors"
+    header = json.dumps({"fc.weight": {"dtype": "BF16", "shape": [1, 2], "data_offsets": [0, 4]}}).encode()
+    # 1.0 and -2.0 in bfloat16.
+    path.write_bytes(struct.pack("<Q", len(header)) + header + struct.pack("<HH", 0x3F80, 0xC000))
+    assert read_model(path)[0].weight.tolist() == [[1.0, -2.0]]
+    safetensors.numpy.save_file({"fc.weight": np.float16([[0.5]])}, path)
+    assert read_model(path)[0].weight.tolist() == [[0.5]]
+
+
+def test_npz_in_file_order(tmp_path):
+    path = tmp_path / "net.npz"
+    np.savez(
+        path,
+        b_w=floats(3, 4),
+        b_b=floats(3),
+        W1=floats(2, 3),
+        b1=floats(2),
+        images=np.zeros((5, 5), np.uint8),
+    )
+    assert summary(read_model(path)) == [("b", (3, 4), True, True), ("W1", (2, 3), True, False)]
+
+
+def graph_file(path, nodes, constants, inputs=("x", [None, 4]), output="y"):
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info(inputs[0], TensorProto.FLOAT, inputs[1])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    onnx.save(helper.make_model(graph), path)
+    return path
+
+
+def test_onnx_forms_of_a_fully_connected_layer(tmp_path):
+    a, b, c, d = floats(4, 3), floats(3), floats(2, 3), floats(2)
+    e, f = floats(2, 5), floats(5)
+    nodes = [
+        helper.make_node("MatMul", ["x", "a"], ["t1"], name="first"),
+        helper.make_node("Add", ["b", "t1"], ["t2"]),
+        helper.make_node("Relu", ["t2"], ["t3"]),
+        helper.make_node("Gemm", ["t3", "fc2.weight", "d"], ["t4"], transB=1, alpha=2.0, beta=0.5),
+        helper.make_node("Constant", [], ["e"], value=numpy_helper.from_array(e)),
+        helper.make_node("Gemm", ["t4", "e", "f"], ["y"]),
+    ]
+    path = graph_file(tmp_path / "net.onnx", nodes, {"a": a, "b": b, "fc2.weight": c, "d": d, "f": f})
+    layers = read_model(path)
+    assert [x.name for x in layers] == ["first", "fc2", "e"]
+    assert [x.relu for x in layers] == [True, False, False]
+    expected = [(a.T, b), (2 * c, 0.5 * d), (e.T, f)]
+    for layer, (weight, bias) in zip(layers, expected, strict=True):
+        assert np.array_equal(layer.weight, weight)
+        assert np.array_equal(layer.bias, bias)
+
+
+def test_onnx_transposed_weights_and_column_vectors(tmp_path):
+    a, b, c = floats(3, 4), floats(2, 3), floats(2, 1)
+    nodes = [
+        helper.make_node("Transpose", ["a"], ["at"], perm=[1, 0]),
+        helper.make_node("MatMul", ["x", "at"], ["t1"]),
+        helper.make_node("Transpose", ["t1"], ["t2"]),
+        helper.make_node("MatMul", ["b", "t2"], ["t3"]),
+        helper.make_node("Add", ["t3", "c"], ["y"]),
+    ]
+    layers = read_model(graph_file(tmp_path / "net.onnx", nodes, {"a": a, "b": b, "c": c}))
+    assert np.array_equal(layers[0].weight, a)
+    assert layers[0].bias is None
+    assert np.array_equal(layers[1].weight, b)
+    assert np.array_equal(layers[1].bias, c.ravel())
+
+
+def test_onnx_gru(tmp_path):
+    w, r, b = floats(1, 9, 4), floats(1, 9, 3), floats(1, 18)
+    node = helper.make_node("GRU", ["x", "c1", "c2", "c3"], ["y"], hidden_size=3, name="gru")
+    path = graph_file(tmp_path / "net.onnx", [node], {"c1": w, "c2": r, "c3": b}, ("x", [None, 1, 4]))
+    layers = read_model(path)
+    assert summary(layers) == [("gru.W", (9, 4), True, False), ("gru.R", (9, 3), True, False)]
+    assert np.array_equal(layers[1].bias, b[0, 9:])
+
+
+def test_errors_name_the_file_and_the_place(tmp_path):
+    def text(name, content=None):
+        path = tmp_path / name
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        elif content is not None:
+            np.savez(path, **content)
+        with pytest.raises(ModelError) as caught:
+            read_model(path)
+        return str(caught.value).replace(f"{path}", "FILE")
+
+    bad = np.ones((3, 4), np.float32)
+    bad[1, 2] = np.nan
+    assert text("a.npz", {"fc1.weight": bad}) == (
+        "FILE: layer 'fc1': weight[1, 2] is nan: only finite numbers can be compressed"
+    )
+    assert text("b.npz", {"fc1.weight": np.ones((2, 2)), "fc1.bias": np.float64([1, np.inf])}) == (
+        "FILE: layer 'fc1': bias[1] is inf: only finite numbers can be compressed"
+    )
+    assert text("c.npz", {"fc1.weight": np.ones((2, 2)), "fc1.bias": np.ones(3)}) == (
+        "FILE: layer 'fc1': bias must have one value for each of 2 outputs, not shape [3]"
+    )
+    assert text("d.npz", {"conv.weight": np.ones((2, 2, 3, 3)), "x": np.ones((2, 2), int)}) == (
+        "FILE: no 2-D weights found (fully connected layers are what can be compressed)"
+    )
+    assert text("e.npz", {"w": np.ones((0, 3))}) == (
+        "FILE: layer 'w': weight must be a matrix of 1 to 16777216 rows and columns, not of shape [0, 3]"
+    )
+    assert text("f.npz") == "FILE: cannot be read as .npz: No such file or directory"
+    assert text("g.npz", b"no archive").startswith("FILE: cannot be read as .npz: ")
+    assert text("h.safetensors", b"no tensors").startswith("FILE: cannot be read as .safetensors: ")
+    assert text("i.onnx", b"\xff\xff\xff").startswith("FILE: not an ONNX file (")
+    assert text("j.pt", b"") == "FILE: a model must be a file ending in .safetensors, .npz, .onnx"
+
+
+def test_float32_overflow_is_infinite(tmp_path):
+    np.savez(tmp_path / "a.npz", w=np.array([[1e300]]))
+    with pytest.raises(ModelError, match=r"weight\[0, 0\] is inf"):
+        read_model(tmp_path / "a.npz")
+
+
+def test_inputs(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, labels=np.arange(3, dtype=np.uint8), images=np.full((3, 2, 2), 51, np.uint8))
+    x, labels = read_inputs(path, 4)
+    assert x.tolist() == [[np.float32(0.2)] * 4] * 3
+    assert labels.tolist() == [0, 1, 2]
+    np.save(tmp_path / "x.npy", floats(5, 4))
+    x, labels = read_inputs(tmp_path / "x.npy", 4)
+    assert x.shape == (5, 4)
+    assert labels is None
+    with pytest.raises(ModelError) as caught:
+        read_inputs(path, 7)
+    assert str(caught.value) == f"{path}: no array [batch, 7] of numbers, only labels [3], images [3, 2, 2]"
+    path.write_bytes(b"x")
+    with pytest.raises(ModelError, match="cannot be read as"):
+        read_inputs(path, 7)
+
+
+def test_float_forward():
+    layers = [
+        FloatLayer("a", np.float32([[1, -1], [2, 0]]), np.float32([0, -3])),
+        FloatLayer("b", np.float32([[1, -1]]), relu=False),
+    ]
+    # [3, 1] -> [2, 3] -> -1; [1, 3] -> [-2, -1] -> [0, 0] -> 0
+    assert float_forward(layers, [[3, 1], [1, 3]]).tolist() == [[-1], [0]]
+    with pytest.raises(
+        ModelError, match=r"^layer 'a' takes 2 inputs, but 'b' before it has 1 outputs: the layers"
+    ):
+        float_forward(layers[::-1], [[3, 1]])
+
+
+@pytest.mark.parametrize("x", [[1, 2], [[1, 2, 3]], np.zeros((0, 2)), [["a", "b"]]])
+def test_bad_inputs(x):
+    with pytest.raises(ModelError, match=r"^inputs of layer 'fc' must be numbers \[batch, 2\], not"):
+        check_inputs(x, 2, "fc")
+    with pytest.raises(ModelError, match=r"^inputs\[0, 1\] is nan"):
+        check_inputs([[0, np.nan]], 2, "fc")
