@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ SIMULATORS = ("icarus", "verilator")
 
 # Only the top's ports are read from Python. cocotb's runner makes every signal public, which costs most of
 # Verilator's speed (see docs/decisions.md), so that flag is taken out and a control file names the ports instead.
-_CONTROL_FILE = '`verilator_config\npublic_flat_rw -module "{top}" -var "*"\n'
+_PUBLIC = 'public_flat_rw -module "{top}" -var "{name}"'
 
 
 class _PortsOnlyVerilator(Verilator):
@@ -82,12 +82,22 @@ def _runner(simulator: str) -> Runner:
 def _build_args(simulator: str, waves: bool) -> list[str]:
     if simulator == "icarus":
         return ["-g2012"]
-    args = ["--timing", "-Wno-fatal", "-CFLAGS", "-O1"]
+    # Compiling costs more than it ever gives back: Python in every cycle is what bounds a run.
+    args = ["--timing", "-Wno-fatal", "-CFLAGS", "-O0"]
     return [*args, "--trace-fst"] if waves else args
 
 
-def build(simulator: str, sources: Mapping[str, str], top: str, *, waves: bool = False) -> Build:
+def build(
+    simulator: str,
+    sources: Mapping[str, str],
+    top: str,
+    *,
+    public: Sequence[str] = ("*",),
+    waves: bool = False,
+) -> Build:
     """Compile `sources` (file name -> Verilog text) with top module `top`, or return the cached build.
+
+    public : names (with wildcards) of the top's signals that Python reads and writes; only Verilator has to know.
 
     Raises
     ------
@@ -96,6 +106,9 @@ def build(simulator: str, sources: Mapping[str, str], top: str, *, waves: bool =
     """
     tool = toolchain.require(simulator)
     args = _build_args(simulator, waves)
+    if simulator == "verilator":
+        lines = [_PUBLIC.format(top=top, name=name) for name in public]
+        sources = {**sources, "public.vlt": "\n".join(["`verilator_config", *lines, ""])}
     recipe = [simulator, tool.version_text, cocotb.__version__, top, waves, args, sorted(sources.items())]
     key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:32]
     folder = cache_folder() / "builds" / f"{simulator}-{top}-{key}"
@@ -121,9 +134,6 @@ def _compile(
     for name, text in sources.items():
         files.append(work / name)
         files[-1].write_text(text)
-    if built.simulator == "verilator":
-        files.append(work / "ports.vlt")
-        files[-1].write_text(_CONTROL_FILE.format(top=built.top))
     log = work.parent / "build.log"
     try:
         with _tool_environment(tool):

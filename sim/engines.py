@@ -16,9 +16,11 @@ from eie.errors import ConfigError
 from eie.layer import CompressedLayer
 from eie.program import Job, hex_image
 from eie.result import Result, derive_counters
-from eie.schema import PeCounter
+from eie.schema import PeCounter, fields
 from eie.timing import constants
 
+# What the host program reads and writes of `eie_array`.
+ARRAY_PORTS = ("clk", "rst", *(field.name for field in fields("array", ArchConfig())), "probe_*")
 ENGINES = ("reference", "golden", "icarus", "verilator")
 
 
@@ -79,7 +81,7 @@ def run_rtl(
     sources: Mapping[str, str] = array_verilog(jobs[0].cfg)
     if transform is not None:
         sources = transform(sources)
-    built = build(simulator, sources, "eie_array", waves=waveform is not None)
+    built = build(simulator, sources, "eie_array", public=ARRAY_PORTS, waves=waveform is not None)
     outcomes = in_simulator(built, "free_run", jobs, read_back=read_back, waveform=waveform)
     return [result_of(job, outcome, simulator) for job, outcome in zip(jobs, outcomes, strict=True)]
 

@@ -12,7 +12,7 @@ from eie.program import Job
 from eie.result import Result
 from eie.schema import ccu_probe, pe_probe
 from eie.sim.build import build
-from eie.sim.engines import in_simulator, result_of
+from eie.sim.engines import ARRAY_PORTS, in_simulator, result_of
 from eie.sim.host import Divergence
 from eie.sim.waves import write_history
 
@@ -98,7 +98,7 @@ def lockstep(
     sources: Mapping[str, str] = array_verilog(cfg, probe=True)
     if transform is not None:
         sources = transform(sources)
-    built = build(simulator, sources, "eie_array", waves=waveform is not None)
+    built = build(simulator, sources, "eie_array", public=ARRAY_PORTS, waves=waveform is not None)
     began = time.perf_counter()
     outcomes, cycles, divergence = in_simulator(
         built, "lockstep", jobs, read_back=read_back, seed=seed, waveform=waveform

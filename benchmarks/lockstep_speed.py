@@ -1,0 +1,55 @@
+"""Lockstep speed: clock cycles a second with golden, RTL and the comparison of every probe, builds not counted.
+
+    python benchmarks/lockstep_speed.py [--sim verilator]
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from eie.config import ArchConfig
+from eie.layer import CompressedLayer
+from eie.program import Job
+from eie.sim.lockstep import lockstep
+
+# PEs, rows and columns, cycles a second that the project promises on Verilator.
+POINTS = ((4, 256, 256, 3000), (64, 2048, 1024, 300))
+
+
+def job(n_pe: int, rows: int, cols: int) -> Job:
+    """A layer with 9 % of its weights and an input with 35 % of its activations, seed 1."""
+    rng = np.random.default_rng(1)
+    codes = (rng.random((rows, cols)) < 0.09) * rng.integers(1, 16, (rows, cols))
+    layer = CompressedLayer.from_codes(codes.astype(np.uint8), np.arange(16), product_shift=8)
+    x = (rng.random(cols) < 0.35) * rng.integers(1, 1000, cols)
+    return Job.create(layer, x, ArchConfig(n_pe=n_pe).sized_for(layer))
+
+
+def main() -> None:
+    """Print one row per simulator and PE count."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sim", choices=("icarus", "verilator"), action="append")
+    table = Table("simulator", "PEs", "cycles", "signals", "cycles/s", "promised")
+    for simulator in parser.parse_args().sim or ("verilator", "icarus"):
+        for n_pe, rows, cols, promised in POINTS:
+            work = [job(n_pe, rows, cols)]
+            lockstep(work, simulator)  # builds, and warms the disk cache
+            report = lockstep(work, simulator)
+            report.require_agreement()
+            table.add_row(
+                simulator,
+                str(n_pe),
+                f"{report.cycles:,}",
+                f"{report.signals:,}",
+                f"{report.cycles / report.seconds:,.0f}",
+                f"{promised:,}" if simulator == "verilator" else "",
+            )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""Write the generated parts of docs/: the stall table and the annotated waveform of docs/timing.md.
+
+`make docs` runs it; with --check it only says whether the pages are up to date (a test does so).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from eie.config import ArchConfig
+from eie.layer import CompressedLayer
+from eie.program import Job
+from eie.timing import DELAYS, constants
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def delay_table() -> str:
+    """Declared delays, and the stalls that follow from them for the published machine."""
+    cfg = ArchConfig.preset("paper")
+    k = constants(cfg)
+    lines = ["| delay | block | from -> to | cycles, N = 64 | cause |", "|---|---|---|---|---|"]
+    for name, d in DELAYS.items():
+        lines.append(f"| {name} | {d.block} | {d.event} | {d.cycles(cfg)} | {d.cause} |")
+    loop = k.A + k.B
+    stalls = [
+        ("first broadcast of a layer", f"{k.T0}", "the tree fills, one level a cycle (T0)"),
+        ("first entry after an idle PE", f"{k.A}", "bus, queue write, pointer read (A)"),
+        ("between columns that wait in the queue", "0", "the next column's pointers are prefetched"),
+        ("column without an entry on this PE", "1", "a token that writes nothing takes the issue slot"),
+        ("filler", "1", "an entry that only advances the row"),
+        ("hit on an accumulator still in the pipeline", "0", "bypass from stage 4 into stages 2 and 3"),
+        (
+            "a PE without credit",
+            f"until its oldest column starts, + {k.B}",
+            "every PE must have room; the credit register shows it a cycle later (B)",
+        ),
+        (
+            "queue depth d, short columns",
+            f"{loop} cycles for d columns" if loop > 1 else "0",
+            f"a credit returns A + B = {loop} cycles after its broadcast: no loss from depth {loop} on",
+        ),
+        ("last entry of a layer", f"{k.C}", "matrix SRAM, then stages 1 to 4 (C)"),
+        ("write-back", "ceil(rows / N) + 1", "one row a cycle in every PE, and the last write"),
+    ]
+    lines += ["", "| event | cycles | why |", "|---|---|---|"]
+    lines += [f"| {event} | {cycles} | {why} |" for event, cycles, why in stalls]
+    return "\n".join(lines)
+
+
+def waveform_job() -> Job:
+    """Two PEs, depth 1, three columns: start-up, a stall for credit, an empty column, and a bypass at distance 1."""
+    codes = np.zeros((6, 4), np.uint8)
+    codes[[0, 2], 0] = 1, 2  # PE 0: two entries
+    codes[[2, 1], 1] = 3, 1  # PE 0 hits the accumulator of the entry before; PE 1: one entry
+    codes[[1], 3] = 2  # PE 0: empty column
+    layer = CompressedLayer.from_codes(codes, np.arange(16) * 8, name="waveform")
+    return Job.create(layer, [5, 7, 0, 9], ArchConfig(n_pe=2, queue_depth=2).sized_for(layer))
+
+
+SIGNALS = (
+    ("ccu", "bcast", "bcast"),
+    ("act_queue", "head_valid", "head_valid"),
+    ("ptr_read", "pop", "pop (pointer read)"),
+    ("spmat_read", "start", "start"),
+    ("spmat_read", "issue", "issue"),
+    ("spmat_read", "tok_valid", "stage 1: tok_valid"),
+    ("spmat_read", "tok_empty", "stage 1: tok_empty"),
+    ("arithm_unit", "s2_valid", "stage 2: s2_valid"),
+    ("arithm_unit", "s3_valid", "stage 3: s3_valid"),
+    ("arithm_unit", "forward1", "stage 3: forward1 (bypass)"),
+    ("arithm_unit", "s4_valid", "stage 4: s4_valid (retire)"),
+)
+
+
+def sample_run() -> tuple[dict[str, list[int]], int]:
+    """Each of SIGNALS (PE 0) in every cycle of compute mode of `waveform_job`, and the layer's cycles."""
+    from eie.golden.array import Array
+
+    job = waveform_job()
+    array = Array(job.cfg)
+    array.load_images(job.images)
+    rows: dict[str, list[int]] = {label: [] for _, _, label in SIGNALS}
+
+    def cycle(**inputs: int) -> None:
+        for name in ("start", "io_write", "io_space", "io_pe", "io_addr", "io_data"):
+            getattr(array, name).value = inputs.get(name, 0)
+        array.propagate()
+        if array.ccu.compute.value:
+            for block, name, label in SIGNALS:
+                owner = array.ccu if block == "ccu" else getattr(array.pes[0], block)
+                rows[label].append(int(getattr(owner, name).value))
+        array.update()
+
+    for w in job.load_writes():
+        cycle(io_write=1, io_space=int(w.space), io_pe=w.pe, io_addr=int(w.addr), io_data=w.data)
+    cycle(start=1)
+    cycle()
+    while array.busy.value:
+        cycle()
+    return rows, int(array.cycles.value)
+
+
+def draw_waveform(path: Path) -> None:
+    """Draw `sample_run` with the law's constants marked."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    matplotlib.rcParams["svg.hashsalt"] = "eie"  # the same picture every time
+    rows, cycles = sample_run()
+    k = constants(waveform_job().cfg)
+    length = len(rows["bcast"])
+    fig, ax = plt.subplots(figsize=(10, 5.2))
+    for line, (label, values) in enumerate(rows.items()):
+        base = -line
+        ax.fill_between(
+            np.arange(length + 1), base, base + 0.62 * np.array([*values, values[-1]]), step="post", color="#9ec5e8"
+        )
+        ax.step(
+            np.arange(length + 1), base + 0.62 * np.array([*values, values[-1]]), where="post", color="#2b5d8c", lw=1.2
+        )
+        ax.text(-0.3, base + 0.3, label, ha="right", va="center", fontsize=9)
+    first = rows["bcast"].index(1)
+    start = rows["start"].index(1)
+    slots = [a | b for a, b in zip(rows["start"], rows["issue"], strict=True)]
+    last_slot = length - 1 - slots[::-1].index(1)
+    for x0, x1, y, text in (
+        (0, first, 1.05, f"T0 = {k.T0}"),
+        (first, start, 1.05, f"A = {k.A}"),
+        (last_slot + 1, cycles, 1.05, f"C = {k.C}"),
+    ):
+        ax.annotate("", (x0, y), (x1, y), arrowprops={"arrowstyle": "<->", "color": "#b06a00"})
+        ax.text((x0 + x1) / 2, y + 0.12, text, ha="center", va="bottom", fontsize=9, color="#b06a00")
+    ax.axvline(cycles, color="#b06a00", lw=1, ls="--")
+    ax.text(cycles + 0.1, 1.05, f"cycles = {cycles}", color="#b06a00", fontsize=9, va="center")
+    ax.set_xlim(0, length + 0.5)
+    ax.set_ylim(-len(rows) + 0.6, 1.8)
+    ax.set_xticks(range(length))
+    ax.set_yticks([])
+    ax.set_xlabel("cycle of compute mode")
+    ax.grid(axis="x", color="#ddd", lw=0.6)
+    for side in ("left", "right", "top"):
+        ax.spines[side].set_visible(False)
+    fig.tight_layout()
+    fig.savefig(path, metadata={"Date": None})
+
+
+def replaced(text: str, name: str, body: str) -> str:
+    """`text` with what stands between the markers of part `name` replaced by `body`."""
+    begin, end = f"<!-- generated: {name} -->", f"<!-- end: {name} -->"
+    before, rest = text.split(begin, 1)
+    after = rest.split(end, 1)[1]
+    return f"{before}{begin}\n{body}\n{end}{after}"
+
+
+def main() -> int:
+    """Write, or with --check compare, the generated parts; 1 if a page is out of date."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; status 1 if a page is out of date")
+    check = parser.parse_args().check
+    page = DOCS / "timing.md"
+    old = page.read_text()
+    new = replaced(old, "stall table", delay_table())
+    if check:
+        if new != old:
+            print(f"{page.name} is out of date: run make docs")
+        return int(new != old)
+    page.write_text(new)
+    draw_waveform(DOCS / "waveform.svg")
+    print(f"wrote {page} and {DOCS / 'waveform.svg'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
