@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import cocotb
 from cocotb.clock import Clock
-from cocotb.triggers import FallingEdge, ReadOnly
+from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge
 
 from eie.config import ArchConfig
 from eie.program import Job, Write
@@ -122,13 +122,14 @@ class FreeHost:
         self.cycle_count += 1
 
     async def until_done(self) -> int:
-        """Wait until busy falls; the number of cycles it was high."""
+        """Wait for done; the number of cycles that the array was busy."""
         await self.edge
         self._drive({})
         began = cocotb.utils.get_sim_time("step")
         if not int(self.dut.busy.value):
             raise RuntimeError("the array is not busy in the cycle after start")
-        await FallingEdge(self.dut.busy)
+        # done is a register; busy is decoded from one and may glitch.
+        await RisingEdge(self.dut.done)
         await self.edge
         ended = cocotb.utils.get_sim_time("step")
         period = cocotb.utils.get_sim_steps(2, "ns")
