@@ -1,0 +1,120 @@
+"""ActRW: source file with its leaf of the LNZD tree, accumulator file, ReLU write-back."""
+
+from __future__ import annotations
+
+from amaranth import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+
+from eie.rtl.block import Block, count, is_inside, register_file, resize, round_shift, saturate
+
+_GROUP = 64  # bits at most in a carry chain or a decoder, a power of two
+
+
+class ActRW(Block):
+    """Offers the non-zero source activations in ascending order, keeps the accumulators, writes activations back.
+
+    Latency: the leaf's offer and acc_rdata are combinational; a row of write-back is read in one cycle and written in
+    the next.
+
+    Parameters
+    ----------
+    cfg, probe : see `Block`.
+
+    Members
+    -------
+    clear : clear the counter.
+    leaf_valid, leaf_row, leaf_value, leaf_pop : the leaf's offer to the LNZD tree, and its taking.
+    s2_valid, s2_row, acc_rdata : stage 2 of ArithmUnit reads an accumulator.
+    s4_write, s4_row, s4_sum : stage 4 writes one.
+    wb_en, wb_row, relu, output_shift, y_value : write-back of a row.
+    io_write_acc, io_write_act, io_addr, io_data : the I/O port, for the spaces ACC and ACT.
+    writeback_saturations : counter.
+    """
+
+    name = "act_rw"
+
+    def elaborate(self, platform: object) -> Module:
+        m = self.module()
+        self._leaf(m)
+        self._accumulators(m)
+
+        rectified = Signal(signed(self.cfg.acc_bits))
+        rounded = round_shift(m, rectified, self.output_shift, "rounded")
+        value, clipped = saturate(rounded, self.cfg.act_bits)
+        m.d.comb += [
+            rectified.eq(Mux(self.relu & self.y_acc[-1], 0, self.y_acc)),
+            self.y_value.eq(value),
+        ]
+        m.d.sync += self.y_valid.eq(self.wb_en)
+        with m.If(self.wb_en):
+            m.d.sync += [self.y_row.eq(self.wb_row), self.y_acc.eq(self.acc_rdata)]
+        count(m, self.writeback_saturations, self.clear, self.y_valid & clipped)
+        return m
+
+    def _leaf(self, m: Module) -> None:
+        cfg = self.cfg
+        io_row = self.io_addr[: cfg.src_addr_bits]
+        value = self.io_data[: cfg.act_bits]
+        write, read = register_file(m, "src", cfg.act_bits, cfg.src_depth)
+        first = Signal(cfg.src_depth)  # the lowest set bit of pending alone
+        kept = Signal(cfg.src_depth)
+        one = Signal(cfg.src_depth)
+        m.d.comb += [
+            first.eq(lowest(self.pending)),
+            self.leaf_valid.eq(self.pending.any()),
+            self.leaf_row.eq(Mux(self.leaf_valid, resize(encode(first), cfg.src_addr_bits), io_row)),
+            write.en.eq(self.io_write_act & is_inside(io_row, cfg.src_depth)),
+            write.addr.eq(io_row),
+            write.data.eq(value),
+            read.addr.eq(self.leaf_row),
+            self.leaf_value.eq(Mux(is_inside(self.leaf_row, cfg.src_depth), read.data, 0)),
+            kept.eq(Mux(self.leaf_pop, self.pending & ~first, self.pending)),
+            one.eq(decode(io_row, cfg.src_depth)),
+        ]
+        with m.If(self.io_write_act):
+            m.d.sync += self.pending.eq(Mux(value.any(), kept | one, kept & ~one))
+        with m.Else():
+            m.d.sync += self.pending.eq(kept)
+
+    def _accumulators(self, m: Module) -> None:
+        cfg = self.cfg
+        io_row = self.io_addr[: cfg.acc_addr_bits]
+        write, read = register_file(m, "acc", cfg.acc_bits, cfg.acc_depth)
+        with m.If(self.s4_write):
+            m.d.comb += [write.addr.eq(self.s4_row), write.data.eq(self.s4_sum)]
+        with m.Elif(self.y_valid):
+            m.d.comb += [write.addr.eq(self.y_row), write.data.eq(self.y_value)]
+        with m.Else():
+            m.d.comb += [write.addr.eq(io_row), write.data.eq(self.io_data[: cfg.acc_bits])]
+        m.d.comb += [
+            write.en.eq(
+                (self.s4_write | self.y_valid | self.io_write_acc) & is_inside(write.addr, cfg.acc_depth)
+            ),
+            read.addr.eq(Mux(self.s2_valid, self.s2_row, Mux(self.wb_en, self.wb_row, io_row))),
+            self.acc_rdata.eq(Mux(is_inside(read.addr, cfg.acc_depth), read.data, 0)),
+        ]
+
+
+def lowest(bits: Value) -> Value:
+    """`bits` with nothing but the lowest set one."""
+    if len(bits) <= _GROUP:
+        return bits & (-bits)[: len(bits)]
+    groups = [bits[at : at + _GROUP] for at in range(0, len(bits), _GROUP)]
+    chosen = lowest(Cat(group.any() for group in groups))
+    return Cat(Mux(chosen[i], lowest(group), 0) for i, group in enumerate(groups))
+
+
+def decode(number: Value, width: int) -> Value:
+    """`width` bits of which only the one that `number` names is set."""
+    if width <= _GROUP:
+        return (Const(1, 1) << number)[:width]
+    bits = (_GROUP - 1).bit_length()
+    group = decode(number[:bits], _GROUP)
+    chosen = decode(number[bits:], -(-width // _GROUP))
+    return Cat(Mux(bit, group, 0) for bit in chosen)[:width]
+
+
+def encode(one_hot: Value) -> Value:
+    """Number of the one bit that is set in `one_hot`."""
+    width = len(one_hot)
+    masks = [sum(1 << i for i in range(width) if i >> bit & 1) for bit in range((width - 1).bit_length())]
+    return Cat((one_hot & Const(mask, unsigned(width))).any() for mask in masks)

@@ -1,0 +1,153 @@
+"""EIE array: N processing elements with their SRAMs, the LNZD tree and the CCU."""
+
+from __future__ import annotations
+
+from amaranth import Cat, ClockSignal, Const, Instance, Module, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out, Signature
+
+from eie import schema
+from eie.config import ArchConfig
+from eie.rtl.block import Part, signature
+from eie.schema import LNZD_FAN_IN, Kind
+
+SRAM = "eie_sram"
+_OFFER = ("valid", "exhausted", "row", "pe", "value")  # what a node of the tree or a leaf tells its parent
+
+
+def srams(cfg: ArchConfig) -> dict[str, tuple[int, int, int]]:
+    """The memories beside each PE: width, depth and address bits of each."""
+    pointers = (cfg.pointer_bits, cfg.ptr_bank_depth, cfg.ptr_addr_bits)
+    return {"spmat": (cfg.word_bits, cfg.spmat_words, cfg.word_addr_bits), "even": pointers, "odd": pointers}
+
+
+def image_name(pe: int, sram: str) -> str:
+    """Image file of one PE's memory `sram` ("spmat", "even" or "odd")."""
+    return f"pe{pe:03d}_{sram}.hex"
+
+
+def array_signature(cfg: ArchConfig, *, probe: bool = False) -> Signature:
+    """Ports of the array, but for clk and rst."""
+    members = dict(signature("array", cfg).members)
+    if probe:
+        members |= {f"probe_pe{k}": Out(schema.probe_width(schema.pe_probe(cfg))) for k in range(cfg.n_pe)}
+        members["probe_ccu"] = Out(schema.probe_width(schema.ccu_probe(cfg)))
+    return Signature(members)
+
+
+class EIEArray(wiring.Component):
+    """The whole accelerator: the ports of the CCU's I/O port, start, busy and done.
+
+    Latency: see docs/timing.md; io_rdata holds a word in the third cycle of a read.
+
+    Parameters
+    ----------
+    cfg : sizes of the accelerator.
+    probe : add the outputs probe_pe<k> (one per PE) and probe_ccu (CCU and LNZD nodes).
+    images : the SRAMs start with the contents of image files (`image_name`).
+
+    Members
+    -------
+    start, busy, done : begin a layer; under way; finished.
+    io_write, io_read, io_space, io_pe, io_addr, io_data, io_rdata : the host's I/O port.
+    cycles, broadcast_stalls : counters of the layer.
+    """
+
+    def __init__(self, cfg: ArchConfig, *, probe: bool = False, images: bool = True) -> None:
+        self.cfg = cfg
+        self.probed = probe
+        self.images = images
+        super().__init__(array_signature(cfg, probe=probe))
+
+    def elaborate(self, platform: object) -> Module:
+        m, cfg = Module(), self.cfg
+        ccu = Part("ccu", "ccu", cfg, probe=self.probed)
+        pes = [Part("pe", f"pe{k:03d}", cfg, probe=self.probed) for k in range(cfg.n_pe)]
+        tree = [
+            [Part("lnzd", f"lnzd_{level}_{i}", cfg, probe=self.probed) for i in range(n)]
+            for level, n in enumerate(schema.lnzd_nodes(cfg))
+        ]
+        self._place_ccu(m, ccu, pes, tree[-1][0])
+        self._place_tree(m, ccu, pes, tree)
+        for k, pe in enumerate(pes):
+            rdata = self._place_srams(m, k, pe)
+            self._place_pe(m, k, pe, ccu, leaf=tree[0][k // LNZD_FAN_IN], rdata=rdata)
+        for field in schema.fields("array", cfg):
+            if field.kind is Kind.OUT:
+                m.d.comb += getattr(self, field.name).eq(getattr(ccu, field.name))
+        if self.probed:
+            m.d.comb += [getattr(self, f"probe_pe{k}").eq(pe.probe) for k, pe in enumerate(pes)]
+            m.d.comb += self.probe_ccu.eq(Cat(ccu.probe, *(node.probe for level in tree for node in level)))
+        return m
+
+    def _inputs(self) -> dict[str, Value]:
+        fields = schema.fields("array", self.cfg)
+        return {field.name: getattr(self, field.name) for field in fields if field.kind is Kind.IN}
+
+    def _place_ccu(self, m: Module, ccu: Part, pes: list[Part], root: Part) -> None:
+        m.submodules.ccu = ccu.instance(
+            {
+                **self._inputs(),
+                **{f"root_{name}": getattr(root, name) for name in _OFFER},
+                "credits": Cat(pe.credit for pe in pes),
+                "busy_pes": Cat(pe.busy for pe in pes),
+                "retires": Cat(pe.retire for pe in pes),
+                "pe_rdata": Cat(pe.io_rdata for pe in pes),
+            }
+        )
+
+    def _place_pe(
+        self, m: Module, k: int, pe: Part, ccu: Part, *, leaf: Part, rdata: dict[str, Value]
+    ) -> None:
+        strobes = {
+            "io_write": ccu.pe_write[k],
+            "io_read": ccu.pe_read[k],
+            "leaf_pop": leaf.child_pop[k % LNZD_FAN_IN],
+        }
+        m.submodules[f"pe{k:03d}"] = pe.instance({**self._inputs(), **ccu.outputs, **strobes, **rdata})
+
+    def _place_srams(self, m: Module, k: int, pe: Part) -> dict[str, Value]:
+        """The memories beside PE k; returns their outputs by the names of the PE's inputs."""
+        outputs = {}
+        for sram, (width, depth, addr_bits) in srams(self.cfg).items():
+            rdata = outputs[f"{sram}_rdata"] = Signal(width, name=f"pe{k:03d}__{sram}_rdata")
+            m.submodules[f"pe{k:03d}_{sram}"] = Instance(
+                SRAM,
+                ("p", "WIDTH", width),
+                ("p", "DEPTH", depth),
+                ("p", "ADDR_BITS", addr_bits),
+                # An empty text would come out as `.INIT()`, which not every parser takes.
+                *([("p", "INIT", image_name(k, sram))] if self.images else []),
+                ("i", "clk", ClockSignal()),
+                *(("i", port, getattr(pe, f"{sram}_{port}")) for port in ("en", "we", "addr", "wdata")),
+                ("o", "rdata", rdata),
+            )
+        return outputs
+
+    def _place_tree(self, m: Module, ccu: Part, pes: list[Part], tree: list[list[Part]]) -> None:
+        offers = [self._leaf_offer(k, pe) for k, pe in enumerate(pes)]
+        for level, nodes in enumerate(tree):
+            # Children that do not exist never offer.
+            offers += [self._no_offer()] * (LNZD_FAN_IN * len(nodes) - len(offers))
+            for i, node in enumerate(nodes):
+                top = level + 1 == len(tree)
+                pop = ccu.bcast if top else tree[level + 1][i // LNZD_FAN_IN].child_pop[i % LNZD_FAN_IN]
+                children = {
+                    f"child{c}_{name}": value
+                    for c in range(LNZD_FAN_IN)
+                    for name, value in offers[LNZD_FAN_IN * i + c].items()
+                }
+                m.submodules[f"lnzd_{level}_{i}"] = node.instance({**ccu.outputs, "pop": pop, **children})
+            offers = [{name: getattr(node, name) for name in _OFFER} for node in nodes]
+
+    def _leaf_offer(self, k: int, pe: Part) -> dict[str, Value]:
+        return {
+            "valid": pe.leaf_valid,
+            "exhausted": ~pe.leaf_valid,
+            "row": pe.leaf_row,
+            "pe": Const(k, self.cfg.pe_bits),
+            "value": pe.leaf_value,
+        }
+
+    def _no_offer(self) -> dict[str, Value]:
+        return {name: Const(int(name == "exhausted")) for name in _OFFER}

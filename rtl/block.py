@@ -1,0 +1,208 @@
+"""What every block shares: ports and registers by the names of `eie.schema`, the probe output, and arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import reduce
+from operator import or_
+from typing import ClassVar
+
+from amaranth import (
+    Cat,
+    ClockSignal,
+    Const,
+    Instance,
+    Module,
+    Mux,
+    ResetSignal,
+    Shape,
+    Signal,
+    Value,
+    signed,
+    unsigned,
+)
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory, ReadPort, WritePort
+from amaranth.lib.wiring import In, Out, Signature
+
+from eie import schema
+from eie.config import ArchConfig
+from eie.schema import Field, Kind
+
+
+def shape_of(field: Field) -> Shape:
+    """Amaranth shape of a declared field."""
+    return signed(field.width) if field.signed else unsigned(field.width)
+
+
+def module_name(block: str) -> str:
+    """Verilog module of a block."""
+    return f"eie_{block}"
+
+
+def probe_layout(block: str, cfg: ArchConfig) -> tuple[schema.ProbeField, ...]:
+    """What a block's probe output holds: for a PE, what those of its blocks hold."""
+    return schema.pe_probe(cfg) if block == "pe" else schema.block_probe(block, cfg)
+
+
+def signature(block: str, cfg: ArchConfig, *, probe: bool = False) -> Signature:
+    """Ports of a block, but for clk and rst: those of `eie.schema.fields`, and `probe` if asked for."""
+    members = {
+        field.name: (In if field.kind is Kind.IN else Out)(shape_of(field))
+        for field in schema.fields(block, cfg)
+        if field.kind.is_port
+    }
+    if probe:
+        members["probe"] = Out(schema.probe_width(probe_layout(block, cfg)))
+    return Signature(members)
+
+
+class Block(wiring.Component):
+    """A component whose ports and registers are those that `eie.schema` declares for `name`.
+
+    Parameters
+    ----------
+    cfg : sizes of the accelerator.
+    probe : add the output `probe`, the block's probed fields side by side.
+
+    Members
+    -------
+    Each input and output of `eie.schema.fields(name, cfg)`; each internal register is a signal attribute.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, cfg: ArchConfig, *, probe: bool = False) -> None:
+        self.cfg = cfg
+        self.probed = probe
+        super().__init__(signature(self.name, cfg, probe=probe))
+        for field in schema.fields(self.name, cfg):
+            if field.kind is Kind.REG:
+                setattr(self, field.name, Signal(shape_of(field), name=field.name))
+
+    def module(self) -> Module:
+        """A module to fill in, with the probe output connected."""
+        m = Module()
+        if self.probed:
+            places = probe_layout(self.name, self.cfg)
+            m.d.comb += self.probe.eq(Cat(getattr(self, place.field.name) for place in places))
+        return m
+
+
+class Part:
+    """A block inside another one: the outputs of its Verilog module, and the instance once the inputs are known.
+
+    Parameters
+    ----------
+    block : name of the block.
+    instance : name of the instance.
+    cfg, probe : see `Block`.
+    """
+
+    def __init__(self, block: str, instance: str, cfg: ArchConfig, *, probe: bool = False) -> None:
+        self.block = block
+        members = signature(block, cfg, probe=probe).members
+        self.inputs = {
+            name: Shape.cast(member.shape) for name, member in members.items() if member.flow is In
+        }
+        self.outputs = {
+            name: Signal(member.shape, name=f"{instance}__{name}")
+            for name, member in members.items()
+            if member.flow is Out
+        }
+
+    def __getattr__(self, name: str) -> Signal:
+        try:
+            return self.__dict__["outputs"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def instance(self, inputs: dict[str, Value]) -> Instance:
+        """The instance, with a value for every input: extended or cut to the input's width."""
+        return Instance(
+            module_name(self.block),
+            ("i", "clk", ClockSignal()),
+            ("i", "rst", ResetSignal()),
+            *(("i", name, resize(inputs[name], shape.width)) for name, shape in self.inputs.items()),
+            *(("o", name, signal) for name, signal in self.outputs.items()),
+        )
+
+
+def register_file(m: Module, name: str, width: int, depth: int) -> tuple[WritePort, ReadPort]:
+    """Write and asynchronous read port of a new memory `m.submodules[name]`: `depth` words, 0 at the start."""
+    # A one-word memory would have no address; the second word is never addressed.
+    memory = Memory(shape=unsigned(width), depth=max(2, depth), init=[])
+    m.submodules[name] = memory
+    write = memory.write_port()
+    read = memory.read_port(domain="comb")
+    return write, read
+
+
+def is_number(value: Value, number: int) -> Value:
+    """Whether an unsigned value equals a constant."""
+    return value == Const(number, len(value)) if number else ~value.any()
+
+
+def is_inside(addr: Value, depth: int) -> Value:
+    """Whether a memory of `depth` words has the word `addr`: always, when `addr` cannot name another."""
+    return Const(1) if depth >= 1 << len(addr) else addr < Const(depth, len(addr))
+
+
+def resize(value: Value, width: int) -> Value:
+    """`value` extended by its sign or by zeros, or cut, to `width` bits; as signed as it was."""
+    is_signed = value.shape().signed
+    missing = width - len(value)
+    fill = value[-1] if is_signed else Const(0, 1)
+    bits = Cat(value, fill.replicate(missing)) if missing > 0 else value[:width]
+    return bits.as_signed() if is_signed else bits
+
+
+def word_of(words: Value, number: Value, width: int) -> Value:
+    """Word `number` of several of `width` bits each, side by side; 0 beyond the last."""
+    shift = (
+        (number * Const(width, width.bit_length()))
+        if width & (width - 1)
+        else number << width.bit_length() - 1
+    )
+    return (words >> shift)[:width]
+
+
+def any_of(words: Iterable[Value]) -> Value:
+    """Bitwise or of several values."""
+    return reduce(or_, words)
+
+
+def round_shift(m: Module, value: Value, shift: Value, name: str) -> Value:
+    """`value / 2**shift` rounded half up, for a signed signal and a shift of 0..31; at least 34 bits."""
+    width = max(len(value), 32) + 2
+    total, rounded = Signal(signed(width), name=f"{name}_sum"), Signal(signed(width), name=name)
+    # Half a unit of the result; 0 for a shift of 0.
+    half = ((Const(1, 1) << shift) >> 1)[: (1 << schema.SHIFT_BITS) - 1]
+    m.d.comb += [total.eq(add(value, half, width)), rounded.eq(total >> shift)]
+    return rounded
+
+
+def add(a: Value, b: Value, width: int) -> Value:
+    """Low `width` bits of a sum; bits, not numbers, are added, so that both operands have that width in Verilog."""
+    return (resize(a, width).as_unsigned() + resize(b, width).as_unsigned())[:width]
+
+
+def saturate(value: Value, bits: int) -> tuple[Value, Value]:
+    """A signed signal clipped to `bits` bits, and whether it was clipped."""
+    above = value[bits - 1 :]  # all of them are the sign, if the value fits
+    fits = above.all() | ~above.any()
+    limit = Cat((~value[-1]).replicate(bits - 1), value[-1])
+    return Mux(fits, value[:bits], limit).as_signed(), ~fits
+
+
+def step(pointer: Value, depth: int) -> Value:
+    """The place after `pointer` in a ring of `depth`."""
+    return Mux(is_number(pointer, depth - 1), Const(0, len(pointer)), (pointer + 1)[: len(pointer)])
+
+
+def count(m: Module, counter: Signal, clear: Value, when: Value) -> None:
+    """Let `counter` be 0 after `clear`, else one more after `when`."""
+    with m.If(clear):
+        m.d.sync += counter.eq(0)
+    with m.Elif(when):
+        m.d.sync += counter.eq(counter + 1)

@@ -1,0 +1,38 @@
+// Single-ported synchronous memory: the behavioural model of the SRAMs beside each PE. Put a macro in its place.
+//
+// At the edge, en & we writes wdata to addr and leaves rdata as it is; en & !we puts the word at addr on rdata, where it
+// stays until the next read; without en nothing happens. An address beyond the last word writes nothing and reads 0.
+//
+// In simulation, contents and rdata start at 0, then the memory is read from the file INIT (if it has a name and
+// the run was not given +eie_no_images).
+module eie_sram #(
+    parameter WIDTH = 64,
+    parameter DEPTH = 16384,
+    parameter ADDR_BITS = 14,
+    parameter INIT = ""
+) (
+    input  wire                 clk,
+    input  wire                 en,
+    input  wire                 we,
+    input  wire [ADDR_BITS-1:0] addr,
+    input  wire [WIDTH-1:0]     wdata,
+    output reg  [WIDTH-1:0]     rdata
+);
+    reg [WIDTH-1:0] mem [0:DEPTH-1];
+    wire in_range = {1'b0, addr} < DEPTH[ADDR_BITS:0];
+
+`ifndef SYNTHESIS
+    integer i;
+    initial begin
+        rdata = {WIDTH{1'b0}};
+        for (i = 0; i < DEPTH; i = i + 1) mem[i] = {WIDTH{1'b0}};
+        if (INIT != "" && !$test$plusargs("eie_no_images")) $readmemh(INIT, mem);
+    end
+`endif
+
+    always @(posedge clk)
+        if (en) begin
+            if (!we) rdata <= in_range ? mem[addr] : {WIDTH{1'b0}};
+            else if (in_range) mem[addr] <= wdata;
+        end
+endmodule

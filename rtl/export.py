@@ -1,0 +1,224 @@
+"""Export of the accelerator into a folder: Verilog, memory images of a layer, a testbench that runs it, port tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from eie import schema
+from eie.config import ArchConfig
+from eie.errors import MismatchError, OutputError
+from eie.program import Job, hex_image
+from eie.rtl.array import image_name, srams
+from eie.rtl.block import module_name
+from eie.rtl.check import TOP, CheckReport, check_verilog, declared_ports
+from eie.rtl.verilog import array_verilog
+
+MANIFEST = "ports.json"
+TESTBENCH = "eie_array_tb.v"
+_TABLED = ("array", "pe")
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """Where an export is, the names of its files, and what was checked (None: nothing)."""
+
+    folder: Path
+    files: tuple[str, ...]
+    check: CheckReport | None
+
+
+def export(
+    cfg: ArchConfig,
+    folder: Path,
+    job: Job | None = None,
+    *,
+    probe: bool = False,
+    check: bool = True,
+    iverilog: Path | None = None,
+    verilator: Path | None = None,
+) -> ExportReport:
+    """Write the accelerator's Verilog into `folder`, which appears complete or not at all.
+
+    Parameters
+    ----------
+    cfg : sizes of the accelerator.
+    folder : made, or replaced if it holds nothing but an earlier export.
+    job : a layer and its input (of the same `cfg`); adds the memory images and a testbench that runs it.
+    probe : add the probe outputs, which lockstep compares.
+    check : check the Verilog with `check_verilog`, in the simulators that are given as well.
+    iverilog, verilator : executables, see `check_verilog`.
+
+    Raises
+    ------
+    OutputError : `folder` cannot be written, or holds something else.
+    MismatchError : a check failed (nothing is written).
+    """
+    _refuse_foreign(folder)
+    files = array_verilog(cfg, probe=probe, images=job is not None)
+    report = None
+    if check:
+        report = check_verilog(
+            files, cfg, probe=probe, images=job is not None, iverilog=iverilog, verilator=verilator
+        )
+        if report.problems:
+            raise MismatchError(
+                f"the exported Verilog failed {len(report.problems)} checks, first: {report.problems[0]}"
+            )
+    files["ports.md"] = _port_tables(cfg, probe)
+    files["README.md"] = _readme(cfg, files, job)
+    if job is not None:
+        files |= {TESTBENCH: testbench(job), "load.hex": load_image(job), **image_files(job)}
+    files[MANIFEST] = _manifest(cfg, [*files, MANIFEST], probe)
+    with _replacing(folder) as staging:
+        for name, text in files.items():
+            (staging / name).write_text(text)
+    return ExportReport(folder, tuple(files), report)
+
+
+def image_files(job: Job) -> dict[str, str]:
+    """Memory images of every PE, by file name."""
+    return {
+        image_name(k, sram): hex_image(getattr(image, sram), width, depth)
+        for k, image in enumerate(job.images)
+        for sram, (width, depth, _) in srams(job.cfg).items()
+    }
+
+
+def load_image(job: Job, *, weights: bool = False) -> str:
+    """The writes that load a job, for the testbench: space, PE, address and data side by side.
+
+    With `weights`, those of pointers and entries as well.
+    """
+    cfg = job.cfg
+    writes = job.load_writes() + (job.weight_writes() if weights else [])
+    pe, addr, data = cfg.pe_bits, cfg.io_addr_bits, cfg.io_data_bits
+    words = [((w.space << pe | w.pe) << addr | w.addr) << data | w.data for w in writes]
+    return hex_image(words, schema.IO_SPACE_BITS + pe + addr + data, len(words))
+
+
+def testbench(job: Job) -> str:
+    """A plain Verilog testbench that loads a job from load.hex, runs it, and prints what came out."""
+    cfg = job.cfg
+    parameters = {
+        "N_PE": cfg.n_pe,
+        "PE_BITS": cfg.pe_bits,
+        "ADDR_BITS": cfg.io_addr_bits,
+        "DATA_BITS": cfg.io_data_bits,
+        "ACT_BITS": cfg.act_bits,
+        "ROWS": job.layer.rows,
+        "WRITES": len(job.load_writes()),
+    }
+    template = (resources.files("eie.rtl") / "templates" / TESTBENCH).read_text()
+    lines = (f"    parameter {name} = {value};" for name, value in parameters.items())
+    return template.replace("@PARAMETERS@", "\n".join(lines))
+
+
+# ---- tables --------------------------------------------------------------------------------------------------
+
+
+def _port_tables(cfg: ArchConfig, probe: bool) -> str:
+    text = "# Ports\n"
+    for block in _TABLED:
+        signed = {field.name for field in schema.fields(block, cfg) if field.signed}
+        rows = (
+            f"| {name} | {port.direction} | {port.width} | {'signed' if name in signed else ''} |"
+            for name, port in declared_ports(block, cfg, probe=probe).items()
+        )
+        heading = f"\n## {module_name(block)}\n\n| port | direction | bits | |\n|---|---|---|---|\n"
+        text += heading + "\n".join(rows) + "\n"
+    rows = (f"| {sram} | {depth} x {width} |" for sram, (width, depth, _) in srams(cfg).items())
+    text += "\n## eie_sram, beside each PE\n\n| memory | words x bits |\n|---|---|\n" + "\n".join(rows) + "\n"
+    return text
+
+
+def _manifest(cfg: ArchConfig, files: list[str], probe: bool) -> str:
+    ports = {
+        module_name(block): {
+            name: dataclasses.asdict(port) for name, port in declared_ports(block, cfg, probe=probe).items()
+        }
+        for block in _TABLED
+    }
+    manifest = {"top": TOP, "config": dataclasses.asdict(cfg), "modules": ports, "files": files}
+    return json.dumps(manifest, indent=1) + "\n"
+
+
+_README = """# EIE, {n_pe} processing elements
+
+Exported Verilog-2005; the top module is `{top}`. Its ports are listed in `ports.md`, and for programs in `{manifest}`.
+One clock `clk`, synchronous reset `rst`, active high. `eie_sram.v` models the SRAMs: put macros in its place.
+
+{sizes}
+
+"""
+
+_EMPTY = """The memories start at 0. To check that it compiles:
+
+    iverilog -g2005 -Wall -t null {sources}
+"""
+
+_RUN = """The memory images (`pe<k>_<memory>.hex`) hold layer {layer!r}, {rows} x {cols}. To run it in this folder:
+
+    iverilog -g2005 -o eie.vvp {testbench} {sources}
+    vvp -n eie.vvp
+
+prints the cycles, the activations and each PE's counters.
+"""
+
+
+def _readme(cfg: ArchConfig, files: Iterable[str], job: Job | None) -> str:
+    sources = " ".join(name for name in files if name.endswith(".v"))
+    sizes = "\n".join(f"    {name:14}{value}" for name, value in dataclasses.asdict(cfg).items())
+    head = _README.format(n_pe=cfg.n_pe, top=TOP, manifest=MANIFEST, sizes=sizes)
+    if job is None:
+        return head + _EMPTY.format(sources=sources)
+    rows, cols = job.layer.shape
+    return head + _RUN.format(
+        layer=job.layer.name, rows=rows, cols=cols, testbench=TESTBENCH, sources=sources
+    )
+
+
+# ---- the folder ----------------------------------------------------------------------------------------------
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise `OutputError` unless `folder` is absent, empty, or an export."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise OutputError(f"cannot export into {folder}: it is not a folder")
+    held = {path.name for path in folder.iterdir()}
+    try:
+        ours = set(json.loads((folder / MANIFEST).read_text())["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        ours = set()
+    if held - ours:
+        raise OutputError(
+            f"cannot export into {folder}: it holds {min(held - ours)}, which is no part of an export; "
+            "name another folder"
+        )
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder` that takes its place when the block ends well."""
+    staging, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{what}") for what in ("new", "old"))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging.mkdir()
+        yield staging
+        if folder.exists():
+            folder.rename(old)
+        staging.rename(folder)
+    except OSError as error:
+        raise OutputError(f"cannot write {folder}: {error.strerror or error}") from None
+    finally:
+        for left in (staging, old):
+            shutil.rmtree(left, ignore_errors=True)

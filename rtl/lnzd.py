@@ -1,0 +1,75 @@
+"""LNZD: a node of the leading non-zero detection tree."""
+
+from __future__ import annotations
+
+from amaranth import Cat, Const, Module, Mux, Signal, Value
+
+from eie.rtl.block import Block, word_of
+from eie.schema import LNZD_FAN_IN
+
+Offer = tuple[Value, Value, Value]  # valid, row, child's number
+
+
+class LNZD(Block):
+    """Keeps one entry, the smallest row (then the lowest number) among those that its children offer.
+
+    Latency: a node loads at the end of the cycle in which all its children are valid or exhausted; ready is
+    combinational, so it offers in every cycle from then on.
+
+    Parameters
+    ----------
+    cfg, probe : see `Block`.
+
+    Members
+    -------
+    clear : forget the entry.
+    compute : compute mode; nothing is loaded outside it.
+    pop : the parent takes the entry.
+    child<c>_valid, _exhausted, _row, _pe, _value : what child c offers (absent children: exhausted).
+    child_pop : bit c takes child c's entry.
+    valid, exhausted, row, pe, value : the entry, or that there will be none again.
+    """
+
+    name = "lnzd"
+
+    def elaborate(self, platform: object) -> Module:
+        m = self.module()
+        valid = Cat(getattr(self, f"child{c}_valid") for c in range(LNZD_FAN_IN))
+        exhausted = Cat(getattr(self, f"child{c}_exhausted") for c in range(LNZD_FAN_IN))
+        load, some, best = Signal(), Signal(), Signal(range(LNZD_FAN_IN))
+        ready = ~self.exhausted & (~self.valid | self.pop)
+        m.d.comb += [
+            load.eq(self.compute & ready & (valid | exhausted).all()),
+            some.eq(valid.any()),
+            best.eq(self._best()),
+            self.child_pop.eq(Mux(load & some, Const(1, 1) << best, Const(0, LNZD_FAN_IN))),
+        ]
+        with m.If(self.clear):
+            m.d.sync += [self.valid.eq(0), self.exhausted.eq(0)]
+        with m.Elif(load):
+            m.d.sync += self.valid.eq(some)
+            with m.If(~some):
+                m.d.sync += self.exhausted.eq(1)
+        with m.Elif(self.pop):
+            m.d.sync += self.valid.eq(0)
+        with m.If(load & some):
+            for name in ("row", "pe", "value"):
+                kept = getattr(self, name)
+                children = Cat(getattr(self, f"child{c}_{name}") for c in range(LNZD_FAN_IN))
+                m.d.sync += kept.eq(word_of(children, best, len(kept)))
+        return m
+
+    def _best(self) -> Value:
+        """Number of the valid child with the smallest row, the lowest number among equals."""
+        offers = [
+            (getattr(self, f"child{c}_valid"), getattr(self, f"child{c}_row"), Const(c, range(LNZD_FAN_IN)))
+            for c in range(LNZD_FAN_IN)
+        ]
+        while len(offers) > 1:
+            offers = [_better(a, b) for a, b in zip(offers[::2], offers[1::2], strict=True)]
+        return offers[0][2]
+
+
+def _better(a: Offer, b: Offer) -> Offer:
+    second = b[0] & (~a[0] | (b[1] < a[1]))
+    return a[0] | b[0], Mux(second, b[1], a[1]), Mux(second, b[2], a[2])

@@ -1,0 +1,96 @@
+"""PE: a processing element, the five blocks wired together."""
+
+from __future__ import annotations
+
+from amaranth import Cat, Module, Mux, Value
+
+from eie import schema
+from eie.rtl.block import Block, Part, is_number, resize
+from eie.schema import IoSpace, Kind, PeCounter
+
+
+class PE(Block):
+    """One processing element without its three SRAMs, which stand beside it.
+
+    Latency: a column pushed in one cycle starts two cycles later at the earliest; its last entry is in stage 4 (retire)
+    four cycles after its issue.
+
+    Parameters
+    ----------
+    cfg : see `Block`.
+    probe : add the output `probe`, those of the five blocks side by side.
+
+    Members
+    -------
+    bcast, push, push_col, push_value, credit : the broadcast, see `ActQueue`.
+    clear : the layer begins.
+    leaf_valid, leaf_row, leaf_value, leaf_pop : the leaf of the LNZD tree, see `ActRW`.
+    wb_en, wb_row, relu, product_shift, output_shift : write-back and the layer's configuration.
+    io_write, io_read, io_space, io_addr, io_data, io_rdata : the I/O port.
+    even_*, odd_*, spmat_* : the SRAMs.
+    busy : a column waits or is under way.
+    retire : a token is in stage 4.
+    """
+
+    name = "pe"
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        parts = {name: Part(name, name, self.cfg, probe=self.probed) for name in schema.PE_BLOCKS}
+        self._connect(m, parts)
+        self._read(m, parts)
+        queue, spmat, arithm = parts["act_queue"], parts["spmat_read"], parts["arithm_unit"]
+        stages = Cat(spmat.active, spmat.tok_valid, arithm.s2_valid, arithm.s3_valid, arithm.s4_valid)
+        m.d.comb += [
+            self.busy.eq(queue.occupancy.any() | stages.any()),
+            self.retire.eq(arithm.s4_valid),
+        ]
+        if self.probed:
+            m.d.comb += self.probe.eq(Cat(part.probe for part in parts.values()))
+        return m
+
+    def _connect(self, m: Module, parts: dict[str, Part]) -> None:
+        """Connect every input of a block, and every output of the PE, to the signal of the same name."""
+        ports = schema.fields("pe", self.cfg)
+        signals = {field.name: getattr(self, field.name) for field in ports if field.kind is Kind.IN}
+        for part in parts.values():
+            signals |= part.outputs
+        signals |= {"ptr_valid": signals["valid"], "ptr_value": signals["value"]}
+        for name, part in parts.items():
+            m.submodules[name] = part.instance(signals | self._strobes(name))
+        for field in ports:
+            if field.kind is Kind.OUT and field.name in signals:
+                m.d.comb += getattr(self, field.name).eq(signals[field.name])
+
+    def _strobes(self, block: str) -> dict[str, Value]:
+        """A block's I/O strobes: those of the PE, in the block's space."""
+
+        def of(strobe: Value, space: IoSpace) -> Value:
+            return strobe & is_number(self.io_space, space)
+
+        if block == "act_rw":
+            return {
+                "io_write_acc": of(self.io_write, IoSpace.ACC),
+                "io_write_act": of(self.io_write, IoSpace.ACT),
+            }
+        spaces = {"ptr_read": IoSpace.PTR, "spmat_read": IoSpace.SPMAT, "arithm_unit": IoSpace.CODEBOOK}
+        if block not in spaces:
+            return {}
+        return {"io_write": of(self.io_write, spaces[block]), "io_read": of(self.io_read, spaces[block])}
+
+    def _read(self, m: Module, parts: dict[str, Part]) -> None:
+        outputs = {name: signal for part in parts.values() for name, signal in part.outputs.items()}
+        words = {
+            IoSpace.SPMAT: self.spmat_rdata,
+            IoSpace.PTR: Mux(self.io_addr[0], self.odd_rdata, self.even_rdata),
+            IoSpace.CODEBOOK: outputs["code_rdata"],
+            IoSpace.ACC: outputs["acc_rdata"],
+            IoSpace.ACT: outputs["leaf_value"],
+        }
+        for space, word in words.items():
+            with m.If(is_number(self.io_space, space)):
+                m.d.comb += self.io_rdata.eq(resize(word, len(self.io_rdata)))
+        with m.If(is_number(self.io_space, IoSpace.COUNTER)):
+            for counter in PeCounter:
+                with m.If(is_number(self.io_addr[:3], counter)):
+                    m.d.comb += self.io_rdata.eq(outputs[counter.name.lower()])

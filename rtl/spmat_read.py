@@ -1,0 +1,86 @@
+"""SpmatRead: the walk over a column's entries in the sparse-matrix SRAM, one a cycle."""
+
+from __future__ import annotations
+
+from amaranth import Cat, Module, Mux, Signal, Value
+
+from eie.rtl.block import Block, count, is_number, word_of
+
+
+class SpmatRead(Block):
+    """Issues one entry address a cycle and reads a word only when it does not hold it already.
+
+    Latency: an entry issued in one cycle is on v and z, with its token, in the next.
+
+    Parameters
+    ----------
+    cfg, probe : see `Block`.
+
+    Members
+    -------
+    clear : clear the counters and forget the held word.
+    ptr_valid, p_start, p_end, ptr_value : the column that waits in PtrRead.
+    io_write, io_read, io_addr, io_data : the I/O port, for the space SPMAT (address: the word).
+    spmat_* : the sparse-matrix SRAM.
+    start, issue, read : the column starts, an entry is issued, a word is read.
+    active : inside a column of more than one entry.
+    tok_valid, tok_empty, tok_first, tok_value, v, z : the token and its entry, for ArithmUnit.
+    entries, empty_columns, spmat_reads : counters.
+    """
+
+    name = "spmat_read"
+
+    def elaborate(self, platform: object) -> Module:
+        m, cfg = self.module(), self.cfg
+        address = Signal(cfg.pointer_bits)
+        following = Signal(cfg.pointer_bits)
+        word = Signal(cfg.word_addr_bits)
+        m.d.comb += [
+            address.eq(Mux(self.active, self.current, self.p_start)),
+            following.eq(self._following(address)),
+            word.eq(address >> cfg.sel_bits),
+            self.start.eq(~self.active & self.ptr_valid),
+            self.issue.eq(self.active | (self.start & (self.p_start != self.p_end))),
+            self.read.eq(self.issue & ~(self.held_valid & (self.held_addr == word))),
+            self.spmat_en.eq(self.read | self.io_write | self.io_read),
+            self.spmat_we.eq(self.io_write),
+            self.spmat_addr.eq(Mux(self.read, word, self.io_addr)),
+            self.spmat_wdata.eq(self.io_data),
+            Cat(self.v, self.z).eq(word_of(self.spmat_rdata, self.tok_sel, cfg.entry_bits)),
+        ]
+        with m.If(self.issue):
+            m.d.sync += [
+                self.active.eq(following != Mux(self.active, self.stop, self.p_end)),
+                self.current.eq(following),
+                self.tok_sel.eq(address[: cfg.sel_bits]),
+            ]
+        with m.If(self.start):
+            m.d.sync += [self.stop.eq(self.p_end), self.value.eq(self.ptr_value)]
+        with m.If(self.clear):
+            m.d.sync += self.held_valid.eq(0)
+        with m.Elif(self.read):
+            m.d.sync += self.held_valid.eq(1)
+        with m.If(self.read):
+            m.d.sync += self.held_addr.eq(word)
+        empty = self.start & ~self.issue
+        m.d.sync += [
+            self.tok_valid.eq(self.start | self.active),
+            self.tok_empty.eq(empty),
+            self.tok_first.eq(self.start),
+        ]
+        with m.If(self.start):
+            m.d.sync += self.tok_value.eq(self.ptr_value)
+        with m.Elif(self.active):
+            m.d.sync += self.tok_value.eq(self.value)
+        count(m, self.entries, self.clear, self.issue)
+        count(m, self.empty_columns, self.clear, empty)
+        count(m, self.spmat_reads, self.clear, self.read)
+        return m
+
+    def _following(self, address: Value) -> Value:
+        """The address after `address`: the next word's first entry after a word's last."""
+        cfg = self.cfg
+        if cfg.entries_per_word == 1 << cfg.sel_bits:
+            return address + 1
+        select, word = address[: cfg.sel_bits], address[cfg.sel_bits :]
+        return Mux(is_number(select, cfg.entries_per_word - 1), (word + 1) << cfg.sel_bits, address + 1)

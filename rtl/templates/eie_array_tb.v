@@ -1,0 +1,69 @@
+// Runs one layer on eie_array: loads load.hex through the I/O port, starts, prints cycles, activations and counters.
+// The SRAMs are initialised from their image files, in the folder in which the simulation runs.
+module eie_array_tb;
+@PARAMETERS@
+    localparam ACC = 3'd4, COUNTER = 3'd6;
+
+    reg clk = 0, rst = 1, start = 0, io_write = 0, io_read = 0;
+    reg [2:0] io_space = 0;
+    reg [PE_BITS-1:0] io_pe = 0;
+    reg [ADDR_BITS-1:0] io_addr = 0;
+    reg [DATA_BITS-1:0] io_data = 0;
+    wire busy, done;
+    wire [31:0] cycles, broadcast_stalls;
+    wire [DATA_BITS-1:0] io_rdata;
+
+    eie_array dut (
+        .clk(clk), .rst(rst), .start(start), .busy(busy), .done(done),
+        .cycles(cycles), .broadcast_stalls(broadcast_stalls),
+        .io_write(io_write), .io_read(io_read), .io_space(io_space), .io_pe(io_pe), .io_addr(io_addr),
+        .io_data(io_data), .io_rdata(io_rdata)
+    );
+
+    always #1 clk = !clk;
+
+    // One write a word: space, PE, address, data.
+    reg [3+PE_BITS+ADDR_BITS+DATA_BITS-1:0] load [0:WRITES-1];
+    wire signed [ACT_BITS-1:0] activation = io_rdata[ACT_BITS-1:0];
+    integer i;
+
+    // A read takes two cycles; the word is there in the third.
+    task read(input [2:0] space, input integer pe, input integer addr);
+        begin
+            io_read = 1;
+            io_space = space;
+            io_pe = pe[PE_BITS-1:0];
+            io_addr = addr[ADDR_BITS-1:0];
+            repeat (2) @(negedge clk);
+        end
+    endtask
+
+    initial begin
+        $readmemh("load.hex", load);
+        repeat (2) @(negedge clk);
+        rst = 0;
+        for (i = 0; i < WRITES; i = i + 1) begin
+            io_write = 1;
+            {io_space, io_pe, io_addr, io_data} = load[i];
+            @(negedge clk);
+        end
+        io_write = 0;
+        start = 1;
+        @(negedge clk);
+        start = 0;
+        while (busy) @(negedge clk);
+        $display("done %b", done);
+        $display("cycles %0d", cycles);
+        $display("broadcast_stalls %0d", broadcast_stalls);
+        for (i = 0; i < ROWS; i = i + 1) begin
+            read(ACC, i % N_PE, i / N_PE);
+            $display("y %0d %0d", i, activation);
+        end
+        // Counters of each PE in the order of eie.schema.PeCounter.
+        for (i = 0; i < 8 * N_PE; i = i + 1) begin
+            read(COUNTER, i / 8, i % 8);
+            $display("counter %0d %0d %0d", i / 8, i % 8, io_rdata[31:0]);
+        end
+        $finish(0);
+    end
+endmodule

