@@ -96,7 +96,7 @@ def _print_table(report: list[Finding], console: Console) -> None:
             click.echo(f"{finding.name} ({kind}): {finding.install}")
 
 
-@click.command()
+@click.command(short_help="Versions of what a run needs, and what is missing.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, for scripts.")
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
@@ -104,7 +104,9 @@ def doctor(context: click.Context, as_json: bool) -> None:
 
     The exit status is 1 if something that is needed is missing.
 
-    Example: eie doctor
+    \b
+    Example:
+      eie doctor
     """
     report = findings()
     if as_json:

@@ -1,0 +1,157 @@
+"""`eie cosim`: the golden model and the RTL in lockstep."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from eie.cli.inputs import INPUT_HELP, machine, machine_options, read_vector
+from eie.cli.output import check_writable
+from eie.cli.run import choose
+from eie.compress.file import load
+from eie.config import ArchConfig
+from eie.layer import CompressedLayer
+from eie.program import Job
+from eie.sim.lockstep import LockstepReport, lockstep
+from eie.sim.network import layer_inputs
+from eie.sim.workload import random_input, random_layer
+
+SIMULATORS = ("icarus", "verilator")
+# Written only when the two sides diverge.
+DIVERGENCE = Path("divergence.vcd")
+
+
+def replay_command(context: click.Context) -> str:
+    """The command line that repeats this run: every option whose value differs from its default, and the seed."""
+    words = ["eie", "cosim"]
+    for param in context.command.params:
+        value = context.params.get(str(param.name))
+        chosen = context.get_parameter_source(str(param.name)) is not ParameterSource.DEFAULT
+        if value is None or param.name in ("json_out", "wave") or not (chosen or param.name == "seed"):
+            continue
+        if isinstance(param, click.Argument):
+            words.append(str(value))
+        elif isinstance(param, click.Option) and param.is_flag:
+            words.append(param.opts[0] if value else param.secondary_opts[0])
+        else:
+            words += [param.opts[0], str(value)]
+    return shlex.join(words)
+
+
+def _jobs(
+    layers: Sequence[CompressedLayer],
+    cfg: ArchConfig,
+    input_file: Path | None,
+    index: int,
+    act_density: float,
+    seed: int,
+) -> list[Job]:
+    if input_file is None:
+        inputs = [random_input(layer.cols, act_density, seed + i) for i, layer in enumerate(layers)]
+    else:
+        first = read_vector(input_file, index, layers[0], cfg.act_bits)
+        inputs = [batch[0] for batch in layer_inputs(layers, first[None], cfg.acc_bits)]
+    return [Job.create(layer, x, cfg) for layer, x in zip(layers, inputs, strict=True)]
+
+
+def report_json(report: LockstepReport) -> dict[str, Any]:
+    """A lockstep run for scripts."""
+    divergence = report.divergence and {
+        key: value for key, value in asdict(report.divergence).items() if key != "history"
+    }
+    return {
+        "simulator": report.simulator,
+        "cycles": report.cycles,
+        "signals": report.signals,
+        "comparisons": report.comparisons,
+        "mismatches": report.mismatches,
+        "divergence": divergence,
+        "seconds": report.seconds,
+        "replay": report.replay,
+        "waveform": report.waveform and str(report.waveform),
+    }
+
+
+@click.command(short_help="Golden model and RTL in lockstep, every signal compared.")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option("--sim", "simulator", type=click.Choice(SIMULATORS), default="icarus", show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="Of everything random.")
+@machine_options(n_pe=4, sized=True)
+@click.option("--rows", type=int, default=64, show_default=True, help="Outputs of the random layer.")
+@click.option("--cols", type=int, default=64, show_default=True, help="Inputs of the random layer.")
+@click.option("--density", type=float, default=0.2, show_default=True, help="Of the random layer's weights.")
+@click.option("--act-density", type=float, default=0.5, show_default=True, help="Of random input vectors.")
+@click.option("--layer", "which", metavar="L", help="Only this layer of the file (name, or number from 0).")
+@click.option("--input", "input_file", type=click.Path(path_type=Path), metavar="X", help=INPUT_HELP)
+@click.option("--index", type=int, default=0, show_default=True, help="Which of the input vectors, from 0.")
+@click.option(
+    "--wave",
+    type=click.Path(path_type=Path),
+    metavar="F.fst",
+    help="Write the waveform of the RTL's whole run.",
+)
+@click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def cosim(
+    context: click.Context,
+    file: Path | None,
+    simulator: str,
+    seed: int,
+    n_pe: int,
+    depth: int,
+    preset: str,
+    sized: bool,
+    rows: int,
+    cols: int,
+    density: float,
+    act_density: float,
+    which: str | None,
+    input_file: Path | None,
+    index: int,
+    wave: Path | None,
+    json_out: bool,
+) -> None:
+    """Run the golden model and the RTL in lockstep and compare every probed signal in every cycle.
+
+    Takes the layers of a .eie FILE, or a random layer. The first divergence is reported with its cycle, PE, signal
+    and both values, with a waveform around it (divergence.vcd); the exit status is then 1.
+
+    \b
+    Example:
+      eie cosim --sim verilator --pe 4 --rows 100 --cols 80 --density 0.2 --seed 7
+    """
+    if file is None and (which is not None or input_file is not None):
+        raise click.UsageError("--layer and --input need a .eie file")
+    layers = choose(load(file), which) if file else [random_layer(rows, cols, density, seed)]
+    cfg = machine(preset, n_pe, depth, sized, layers)
+    jobs = _jobs(layers, cfg, input_file, index, act_density, seed)
+    if wave is not None:
+        check_writable(wave.parent)
+    replay = replay_command(context)
+    if not json_out:
+        what = (
+            f"{file}: {', '.join(layer.name for layer in layers)}"
+            if file
+            else f"a random {rows} x {cols} layer"
+        )
+        click.echo(f"{what} on {n_pe} PEs, queue depth {depth}, seed {seed}; replay: {replay}")
+    report = lockstep(
+        jobs, simulator, seed=seed, replay=replay, divergence_wave=DIVERGENCE, waveform=wave, read_back=True
+    )
+    if json_out:
+        click.echo(json.dumps(report_json(report)))
+        context.exit(report.mismatches)
+    report.require_agreement()
+    click.echo(
+        f"{report.describe()}: {report.comparisons:,} comparisons, {report.mismatches} mismatches, "
+        f"{report.seconds:.1f} s ({report.cycles / report.seconds:,.0f} cycles/s)"
+    )
+    if wave is not None:
+        click.echo(f"waveform: {wave}")

@@ -1,0 +1,441 @@
+"""What `eie demo` shows of its outcome: tables on the terminal, figures for scripts, and the HTML report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from eie.cli.info import SIZE_HEADINGS, SIZE_NOTE, size_rows
+from eie.cli.output import print_table
+from eie.cli.report import Picture, Section, TableData, Tile, render
+from eie.cli.sweep import SUMMARY_HEADINGS, summary_rows
+from eie.compress.sizes import SizeReport
+from eie.layer import CompressedLayer
+from eie.result import Result
+from eie.sim.lockstep import LockstepReport
+from eie.sim.sweep import Point
+
+
+@dataclass(frozen=True)
+class Lockstep:
+    """The network in lockstep in one simulator: a report for each layer, whose results are the digits'."""
+
+    simulator: str
+    reports: list[LockstepReport]
+
+    @property
+    def cycles(self) -> int:
+        """Cycles compared."""
+        return sum(report.cycles for report in self.reports)
+
+    @property
+    def comparisons(self) -> int:
+        """Signal values compared."""
+        return sum(report.comparisons for report in self.reports)
+
+    @property
+    def mismatches(self) -> int:
+        """Layers that diverged (0: the demo stops at the first)."""
+        return sum(report.mismatches for report in self.reports)
+
+    @property
+    def seconds(self) -> float:
+        """Time in the simulator's process."""
+        return sum(report.seconds for report in self.reports)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything that the demo measured."""
+
+    layers: list[CompressedLayer]
+    sizes: SizeReport
+    accuracy: dict[str, int]
+    tested: int
+    locksteps: list[Lockstep]
+    lockstep_digits: int
+    calibration_digits: int
+    sweep_digits: int
+    points: list[Point]
+    pictures: dict[str, bytes]
+    tools: dict[str, str]
+    seconds: float
+    folder: str
+
+
+_NETWORK = "lenet_300_100.eie"
+_DIGITS = "examples/lenet_300_100/mnist_test_1000.npz"
+
+_RUN_HEADINGS = (
+    "layer",
+    "density",
+    "bits per weight",
+    "bytes before",
+    "bytes after",
+    "cycles",
+    "µs",
+    "broadcast stalls",
+    "starved",
+    "bypasses",
+    "fillers",
+    "saturations",
+)
+
+_PICTURES = {
+    "speedup": (
+        "Speed-up",
+        "How much faster more PEs are: the large first layer follows the ideal line the longest, the small ones run "
+        "out of rows to share.",
+    ),
+    "padding": (
+        "Padding zeros",
+        "A row index of 4 bits bridges 15 zeros; longer runs cost filler entries. The more PEs, the fewer rows each "
+        "holds, and the fewer fillers.",
+    ),
+    "balance": (
+        "Load balance",
+        "Share of the cycles in which a PE has an entry or an empty column to process; the rest it waits, for others "
+        "or for the pipeline to fill and drain.",
+    ),
+    "queue_depth": (
+        "Queue depth",
+        "A deeper activation queue lets a PE run ahead while another is still busy. It evens out columns, not PEs that "
+        "have more work in all.",
+    ),
+    "work": (
+        "Work of each PE",
+        "Entries each PE processes (left to right) as the digit's columns are broadcast (top to bottom): a bright "
+        "vertical stripe is a PE that the others wait for.",
+    ),
+}
+
+
+def _first(outcome: Outcome) -> list[list[Result]]:
+    """Results of the first simulator (lockstep proved the others' and golden's equal): [layer][digit]."""
+    return [report.results for report in outcome.locksteps[0].reports]
+
+
+def _layer_figures(layer: CompressedLayer, size: Any, results: Sequence[Result]) -> dict[str, Any]:
+    counters = ("broadcast_stalls", "starved", "bypasses", "fillers", "saturations", "writeback_saturations")
+    return {
+        "layer": layer.name,
+        "density": layer.density,
+        "bits_per_weight": 8 * size.nbytes / max(1, layer.nnz),
+        "bytes_before": size.dense_bytes,
+        "bytes_after": size.nbytes,
+        "cycles": float(np.mean([result.cycles for result in results])),
+        "microseconds": float(np.mean([result.microseconds for result in results])),
+        **{name: float(np.mean([result.total(name) for result in results])) for name in counters},
+    }
+
+
+def figures(outcome: Outcome) -> dict[str, Any]:
+    """Everything that the summary shows, for scripts."""
+    triples = zip(outcome.layers, outcome.sizes.layers, _first(outcome), strict=True)
+    return {
+        "layers": [_layer_figures(*triple) for triple in triples],
+        "bytes_before": outcome.sizes.dense_bytes,
+        "bytes_after": outcome.sizes.total_bytes,
+        "accuracy": {name: right / outcome.tested for name, right in outcome.accuracy.items()},
+        "digits_tested": outcome.tested,
+        "lockstep": [
+            {
+                "simulator": one.simulator,
+                "digits": outcome.lockstep_digits,
+                "cycles": one.cycles,
+                "signals": one.reports[0].signals,
+                "comparisons": one.comparisons,
+                "mismatches": one.mismatches,
+                "seconds": one.seconds,
+            }
+            for one in outcome.locksteps
+        ],
+        "tools": outcome.tools,
+        "seconds": outcome.seconds,
+        "machine": asdict(_first(outcome)[0][0].cfg),
+    }
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+
+
+def _run_rows(figures_: dict[str, Any]) -> list[list[str]]:
+    rows = []
+    for one in figures_["layers"]:
+        rows.append(
+            [
+                one["layer"],
+                f"{100 * one['density']:.1f} %",
+                f"{one['bits_per_weight']:.2f}",
+                f"{one['bytes_before']:,}",
+                f"{one['bytes_after']:,}",
+                _number(one["cycles"]),
+                f"{one['microseconds']:.3f}",
+                *(_number(one[name]) for name in ("broadcast_stalls", "starved", "bypasses", "fillers")),
+                _number(one["saturations"] + one["writeback_saturations"]),
+            ]
+        )
+    layers = figures_["layers"]
+    sums = [
+        _number(sum(one[name] for one in layers))
+        for name in ("broadcast_stalls", "starved", "bypasses", "fillers")
+    ]
+    clipped = sum(one["saturations"] + one["writeback_saturations"] for one in layers)
+    rows.append(
+        [
+            "network",
+            "",
+            "",
+            f"{figures_['bytes_before']:,}",
+            f"{figures_['bytes_after']:,}",
+            _number(sum(one["cycles"] for one in layers)),
+            f"{sum(one['microseconds'] for one in layers):.3f}",
+            *sums,
+            _number(clipped),
+        ]
+    )
+    return rows
+
+
+def zeros(outcome: Outcome) -> list[str]:
+    """A sentence for each counter that is zero in some layer, with its reason."""
+    cfg = _first(outcome)[0][0].cfg
+    found: dict[str, list[CompressedLayer]] = {
+        "fillers": [],
+        "broadcast_stalls": [],
+        "bypasses": [],
+        "saturations": [],
+    }
+    for layer, results in zip(outcome.layers, _first(outcome), strict=True):
+        for name, layers in found.items():
+            if not any(result.total(name) for result in results):
+                layers.append(layer)
+    sentences = []
+    if found["fillers"]:
+        tall = max(-(-layer.rows // cfg.n_pe) for layer in found["fillers"])
+        reason = (
+            f"a PE holds at most {tall} rows of a column there, and an entry bridges {cfg.max_run} zeros by itself"
+            if tall <= cfg.max_run + 1
+            else f"no PE has a run of more than {cfg.max_run} zeros there"
+        )
+        sentences.append(f"No fillers in {_names(found['fillers'])}: {reason}.")
+    if found["broadcast_stalls"]:
+        sentences.append(
+            f"No broadcast stalls in {_names(found['broadcast_stalls'])}: no PE ever had {cfg.queue_depth} columns "
+            "waiting when the next one was due."
+        )
+    if found["bypasses"]:
+        sentences.append(
+            f"No bypasses in {_names(found['bypasses'])}: no accumulator was hit again within the next two entries."
+        )
+    if found["saturations"]:
+        sentences.append(
+            f"No clipped sums in {_names(found['saturations'])}: the fixed-point scales were chosen from calibration "
+            "inputs so that sums fit, with one bit to spare."
+        )
+    return sentences
+
+
+def _names(layers: Sequence[CompressedLayer]) -> str:
+    return ", ".join(layer.name for layer in layers)
+
+
+def _run_note(outcome: Outcome) -> str:
+    cfg = _first(outcome)[0][0].cfg
+    digits = outcome.lockstep_digits
+    of = "the first digit" if digits == 1 else f"means over the first {digits} digits"
+    return (
+        f"{cfg.n_pe} PEs at {cfg.clock_hz / 1e6:g} MHz, published memory sizes; {of}; counters are sums over the PEs. "
+        "Bits per weight are those of a stored (non-zero) weight in the file, bias and tables included; bytes before "
+        "are float32, and the network's line includes the file's header."
+    )
+
+
+def _lockstep_rows(outcome: Outcome) -> list[list[str]]:
+    return [
+        [
+            f"{one.simulator} {outcome.tools[one.simulator]}",
+            str(outcome.lockstep_digits),
+            f"{one.cycles:,}",
+            f"{one.reports[0].signals:,}",
+            f"{one.comparisons:,}",
+            str(one.mismatches),
+            f"{one.cycles / one.seconds:,.0f}",
+        ]
+        for one in outcome.locksteps
+    ]
+
+
+_LOCKSTEP_NOTE = (
+    "Cycles include loading the inputs and reading the results back; cycles/s include the simulator's start. "
+    "Comparisons are cycles x signals."
+)
+_LOCKSTEP_HEADINGS = ("simulator", "digits", "cycles", "signals", "comparisons", "mismatches", "cycles/s")
+
+
+def _accuracy_rows(outcome: Outcome) -> list[list[str]]:
+    return [
+        [name, f"{right:,} of {outcome.tested:,}", f"{100 * right / outcome.tested:.1f} %"]
+        for name, right in outcome.accuracy.items()
+    ]
+
+
+_ACCURACY_HEADINGS = ("network, arithmetic", "digits read right", "accuracy")
+
+
+def print_summary(outcome: Outcome, out: Console) -> None:
+    """The short tables at the end of the demo."""
+    out.print()
+    # On its side, so that it fits 80 columns.
+    by_layer = [list(_RUN_HEADINGS), *_run_rows(figures(outcome))]
+    headings, *rows = zip(*by_layer, strict=True)
+    print_table(headings, rows, out=out)
+    out.print(_run_note(outcome), style="dim")
+    for sentence in zeros(outcome):
+        out.print(sentence, style="dim")
+    out.print()
+    print_table(_LOCKSTEP_HEADINGS, _lockstep_rows(outcome), out=out)
+    out.print(_LOCKSTEP_NOTE, style="dim")
+    out.print()
+    print_table(_ACCURACY_HEADINGS, _accuracy_rows(outcome), out=out)
+
+
+# ---- the page ----------------------------------------------------------------------------------------------
+
+
+def html(outcome: Outcome) -> str:
+    """The report as a page."""
+    numbers = figures(outcome)
+    first = outcome.locksteps[0].reports[0].results[0].cfg
+    comparisons = sum(one.comparisons for one in outcome.locksteps)
+    mismatches = sum(one.mismatches for one in outcome.locksteps)
+    as_trained, *_, fixed = outcome.accuracy.values()
+    time = sum(one["microseconds"] for one in numbers["layers"])
+    tiles = [
+        Tile(
+            str(mismatches),
+            f"mismatches in {comparisons:,} comparisons of golden model and RTL",
+            mismatches == 0,
+        ),
+        Tile(
+            f"{time:.2f} µs", f"per digit, compute time of {first.n_pe} PEs at {first.clock_hz / 1e6:g} MHz"
+        ),
+        Tile(
+            f"{outcome.sizes.ratio:.1f} x",
+            f"smaller: {outcome.sizes.dense_bytes:,} to {outcome.sizes.total_bytes:,} bytes",
+        ),
+        Tile(
+            f"{100 * fixed / outcome.tested:.1f} %",
+            f"of {outcome.tested:,} digits read right on the accelerator "
+            f"({100 * as_trained / outcome.tested:.1f} % as trained)",
+        ),
+    ]
+    return render(
+        "LeNet-300-100 on EIE",
+        "A trained network, compressed in one shot and run on real handwritten digits by a cycle-accurate model of the "
+        "accelerator and by its Verilog, side by side.",
+        tiles,
+        _sections(outcome, numbers),
+    )
+
+
+def _sections(outcome: Outcome, numbers: dict[str, Any]) -> list[Section]:
+    cfg = numbers["machine"]
+    digits = outcome.lockstep_digits
+    return [
+        Section(
+            "What was run",
+            [
+                "EIE keeps only the non-zero weights of a layer, each as a 4-bit code for one of 16 shared values, and "
+                f"spreads the rows over {cfg['n_pe']} processing elements (PEs). It broadcasts only the non-zero "
+                "inputs; every PE then works through its part of that column, one weight a cycle."
+            ],
+            TableData(_RUN_HEADINGS, _run_rows(numbers), total=True),
+            [_run_note(outcome), *zeros(outcome)],
+            command=f"eie run {outcome.folder}/{_NETWORK} --input {_DIGITS} --index 0",
+        ),
+        Section(
+            "Golden model against Verilog",
+            [
+                f"The golden model (plain Python) and the Verilog ran {digits} digit{'s' if digits > 1 else ''} "
+                "through all three layers together, each layer on what the Verilog wrote back for the one before. In "
+                "every cycle, every register and hand-shake of every block was compared; at the end, outputs were "
+                "compared with a third, independent computation (the reference engine), and cycle counts with the "
+                "timing law."
+            ],
+            TableData(_LOCKSTEP_HEADINGS, _lockstep_rows(outcome)),
+            [_LOCKSTEP_NOTE],
+            command=f"eie cosim {outcome.folder}/{_NETWORK} --input {_DIGITS} --sim verilator "
+            f"--pe {cfg['n_pe']} --published",
+        ),
+        Section(
+            "Accuracy",
+            [
+                f"The first {outcome.tested:,} digits of MNIST's test set, read by the network as it was trained, by "
+                "the compressed network in floating point, and in the accelerator's 16-bit arithmetic. The scales of "
+                f"that arithmetic were chosen from the first {outcome.calibration_digits} of these digits (their "
+                "pixels, not their labels)."
+            ],
+            TableData(_ACCURACY_HEADINGS, _accuracy_rows(outcome)),
+        ),
+        Section(
+            "Where the bytes go",
+            [
+                "A stored weight costs its code, its distance to the weight above it, and its share of a column's "
+                "count; Huffman coding shortens all three."
+            ],
+            TableData(SIZE_HEADINGS, size_rows(outcome.sizes), total=True),
+            [SIZE_NOTE],
+            command=f"eie info {outcome.folder}/{_NETWORK}",
+        ),
+        Section(
+            "More or fewer PEs",
+            [
+                "The same layers and digits on 1 to 64 PEs, and with shallower and deeper queues. Cycles come from the "
+                "timing law, which the tests hold to the golden model and to the Verilog, cycle for cycle."
+            ],
+            figures=[
+                Picture(name, outcome.pictures[key], sentence)
+                for key, (name, sentence) in _PICTURES.items()
+                if key in outcome.pictures
+            ],
+        ),
+        Section(
+            "The figures behind the pictures",
+            table=TableData(SUMMARY_HEADINGS, summary_rows(outcome.points)),
+            notes=[
+                "Means over the digits; memories sized for each layer. Every single run is a row of sweep.csv."
+            ],
+            command=f"eie sweep {outcome.folder}/{_NETWORK} --input {_DIGITS} --inputs {outcome.sweep_digits} "
+            "-o sweep.csv\neie plot sweep.csv -o pictures",
+            folded=True,
+        ),
+        Section(
+            "In this folder",
+            table=TableData(("file", "what it is"), _files(outcome), text=True),
+            notes=[
+                f"Made in {outcome.seconds:.0f} s with "
+                + ", ".join(f"{name} {version}" for name, version in outcome.tools.items())
+                + "."
+            ],
+        ),
+    ]
+
+
+def _files(outcome: Outcome) -> list[list[str]]:
+    last = outcome.layers[-1].name
+    return [
+        ["lenet_300_100.eie", "the compressed network (eie info, eie run)"],
+        ["sweep.csv, sweep.json", "every run of the sweep (eie plot draws it again)"],
+        [", ".join(f"{name}.png" for name in outcome.pictures), "the pictures above"],
+        [f"{last}_golden.vcd", f"waveform of {last} on the golden model, for GTKWave or Surfer"],
+        [
+            "verilog/",
+            f"the Verilog of 64 PEs, with the memory images of {outcome.layers[0].name} and a port table",
+        ],
+    ]

@@ -1,0 +1,74 @@
+"""`eie`: the command group, and how errors leave it.
+
+Bad input is one line on stderr and status 2, a failed comparison its text and status 1; anything else is a bug and
+shows its traceback.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from typing import Any
+
+import click
+
+from eie.errors import EieError, MismatchError
+
+DISTRIBUTION = "eie-sim"
+# In the order in which somebody meets them; each is the function of that name in the module eie.cli.<name>.
+COMMANDS = ("demo", "compress", "info", "run", "cosim", "sweep", "plot", "export", "doctor")
+
+
+class _BadInput(click.ClickException):
+    """One line on stderr, and status 2."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"eie: error: {self.message}", err=True, file=file)
+
+
+class _Disagreement(_BadInput):
+    """Two engines differ: its text on stderr, and status 1."""
+
+    exit_code = 1
+
+
+class _Group(click.Group):
+    """Loads a command's module only when it is asked for, and turns errors into exit statuses."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"eie.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MismatchError as error:
+            raise _Disagreement(str(error)) from None
+        except EieError as error:
+            raise _BadInput(str(error)) from None
+        except click.UsageError as error:
+            hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+            raise _BadInput(error.format_message().rstrip(".") + hint) from None
+
+
+@click.group(
+    "eie", cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.version_option(importlib.metadata.version(DISTRIBUTION), prog_name="eie")
+def main() -> None:
+    """Compress trained networks for EIE, the sparse weight-shared inference engine, and run them on a
+    cycle-accurate model and on its RTL.
+
+    Exit status: 0 success, 1 two engines disagree, 2 bad input or usage.
+
+    \b
+    Example:
+      eie demo --out out
+    """

@@ -1,0 +1,107 @@
+"""Files and folders that appear complete or not at all, and tables on the terminal."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from eie.errors import OutputError
+
+_WIDE = 130
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that becomes `path` when the block ends well.
+
+    Raises
+    ------
+    OutputError : the folder does not exist or cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
+    try:
+        check_writable(path.parent)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write a whole file by way of `writing`."""
+    with writing(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise `OutputError` unless files can be created in `folder` (tried, because root passes every permission)."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(f"cannot write into {folder}: {error.strerror or error}") from None
+
+
+def make_folder(folder: Path) -> None:
+    """Create `folder` with its parents where it is missing, and check that files can be created in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot create {folder}: {error.strerror or error}") from None
+    check_writable(folder)
+
+
+@contextmanager
+def filling(folder: Path) -> Iterator[Path]:
+    """A temporary folder inside `folder`, whose contents move into `folder` when the block ends well.
+
+    What `folder` held under other names stays; what has the same name is replaced.
+    """
+    make_folder(folder)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as name:
+        staging = Path(name)
+        yield staging
+        try:
+            for made in sorted(staging.iterdir()):
+                target = folder / made.name
+                if target.is_dir() and not target.is_symlink():
+                    shutil.rmtree(target)
+                made.replace(target)
+        except OSError as error:
+            raise OutputError(f"cannot write into {folder}: {error.strerror or error}") from None
+
+
+def console() -> Console:
+    """Where tables go; wide enough for them when the output is a file or a pipe."""
+    return Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
+
+
+def print_table(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    text_last: bool = False,
+    out: Console | None = None,
+) -> None:
+    """Print a table whose first column (and last, with `text_last`) is text, and whose others are numbers."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for number, heading in enumerate(headings):
+        text = number == 0 or (text_last and number == len(headings) - 1)
+        table.add_column(heading, justify="left" if text else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    target = out or console()
+    # Numbers broken over two lines cannot be read: in a narrow terminal let the terminal wrap whole lines.
+    narrow, target.width = target.width, max(target.width, _WIDE)
+    target.print(table, crop=False)
+    target.width = narrow

@@ -1,0 +1,182 @@
+"""Bad input through the command line: one line on stderr that says what is wrong and where, and status 2."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from safetensors.numpy import save_file
+
+import eie
+from eie.cli.main import main
+from eie.sim import toolchain
+from eie.sim.workload import random_layer
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "lenet_300_100"
+DIGITS = EXAMPLE / "mnist_test_1000.npz"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def network(here: Path) -> Path:
+    """Two layers, 70 x 40 and 9 x 70, that follow one another."""
+    one = random_layer(70, 40, 0.2, seed=1, name="fc1")
+    two = random_layer(9, 70, 0.2, seed=2, name="fc2")
+    object.__setattr__(two, "x_frac", one.y_frac)
+    eie.save("net.eie", [one, two])
+    np.save("x.npy", np.arange(40))
+    return Path("net.eie")
+
+
+def refused(*arguments: object) -> str:
+    """The one line with which a command refuses its input."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    return line.removeprefix("eie: error: ")
+
+
+def test_a_model_without_weights(here: Path) -> None:
+    save_file({"bias": np.zeros(3, np.float32)}, "model.safetensors")
+    assert refused("compress", "model.safetensors", "-o", "net.eie") == (
+        "model.safetensors: no 2-D weights found (fully connected layers are what can be compressed)"
+    )
+    assert not Path("net.eie").exists()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite(here: Path, value: float) -> None:
+    weight = np.ones((4, 3), np.float32)
+    weight[2, 1] = value
+    save_file({"fc1.weight": weight}, "model.safetensors")
+    assert refused("compress", "model.safetensors", "-o", "net.eie") == (
+        f"model.safetensors: layer 'fc1': weight[2, 1] is {value}: only finite numbers can be compressed"
+    )
+
+
+def test_a_layer_that_does_not_fit(network: Path) -> None:
+    assert refused("run", network, "--input", "x.npy", "--pe", 1) == (
+        "layer 'fc1' (70 x 40) does not fit 1 PEs; per PE: 70 accumulators needed, 64 available "
+        "(use more PEs, a larger memory, or cfg.sized_for(layer))"
+    )
+
+
+def test_input_vectors(network: Path) -> None:
+    np.save("short.npy", np.arange(39))
+    assert refused("run", network, "--input", "short.npy") == (
+        "short.npy must hold vectors of 40 activations for layer 'fc1', not arrays of shape [39]"
+    )
+    np.save("text.npy", np.full(40, "a"))
+    assert refused("run", network, "--input", "text.npy") == "text.npy must hold numbers, not <U1"
+    np.save("large.npy", np.full(40, 32768))
+    assert refused("run", network, "--input", "large.npy") == (
+        "input of layer 'fc1': 32768 at index 0 does not fit 16 bits"
+    )
+    assert refused("run", network, "--input", "x.npy", "--index", 1) == (
+        "x.npy holds 1 input vectors: there is no number 1"
+    )
+    Path("junk.npz").write_bytes(b"junk")
+    assert refused("run", network, "--input", "junk.npz") == "junk.npz is no .npy or .npz file of numbers"
+    assert refused("run", network, "--input", "absent.npy") == (
+        "cannot read inputs from absent.npy: No such file or directory"
+    )
+    np.save("nan.npy", np.full((1, 40), np.nan))
+    assert refused("run", network, "--input", "nan.npy").startswith("nan.npy[0, 0] is nan")
+
+
+def test_layer_names(network: Path) -> None:
+    assert refused("run", network, "--input", "x.npy", "--layer", "fc3") == (
+        "no layer 'fc3': the file has 0 (fc1), 1 (fc2)"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "net.eie", "--input", "x.npy", "--pe", 12),
+        ("cosim", "--pe", 12),
+        ("sweep", "--random", "4x4", "--pe", "2,12"),
+    ],
+)
+def test_pe_counts(network: Path, arguments: tuple[object, ...]) -> None:
+    assert refused(*arguments) == "n_pe must be a power of two from 1 to 256, not 12"
+
+
+def test_files(network: Path) -> None:
+    data = network.read_bytes()
+    for command in (("info",), ("run", "--input", "x.npy"), ("sweep",), ("cosim",)):
+        Path("cut.eie").write_bytes(data[:-1])
+        assert refused(command[0], "cut.eie", *command[1:]).startswith("cut.eie: ")
+        flipped = bytearray(data)
+        flipped[len(data) // 2] ^= 1
+        Path("flipped.eie").write_bytes(flipped)
+        assert refused(command[0], "flipped.eie", *command[1:]).startswith("flipped.eie: ")
+    assert refused("info", "absent.eie") == "absent.eie: cannot be read: No such file or directory"
+
+
+def test_a_missing_simulator(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(here))
+    monkeypatch.setattr(sys, "prefix", str(here / "venv"))
+    toolchain._run.cache_clear()
+    try:
+        for simulator in ("icarus", "verilator"):
+            line = refused("cosim", "--sim", simulator, "--json")
+            assert line.startswith(f"{simulator} not found, ")
+            assert line.endswith(toolchain.install_line(simulator))
+        assert refused("demo", "--out", "out").startswith("icarus not found, ")
+    finally:
+        toolchain._run.cache_clear()
+
+
+def test_outputs_that_cannot_be_written(network: Path) -> None:
+    # Root may write anywhere, so the folders here are files, or not there.
+    blocked = Path("blocked")
+    blocked.write_text("")
+    assert refused("demo", "--out", blocked / "out").startswith(f"cannot create {blocked / 'out'}: ")
+    assert refused("compress", EXAMPLE / "lenet_300_100.safetensors", "-o", "absent/net.eie") == (
+        "cannot write into absent: No such file or directory"
+    )
+    assert refused("run", network, "--input", "x.npy", "-o", "absent/y.npy") == (
+        "cannot write into absent: No such file or directory"
+    )
+    assert refused("cosim", "--wave", "absent/w.fst") == "cannot write into absent: No such file or directory"
+    assert refused("sweep", "--random", "4x4", "-o", "absent/s.csv") == (
+        "cannot write into absent: No such file or directory"
+    )
+    assert refused("sweep", "--random", "4x4", "-o", "s.txt") == "s.txt: a sweep is written as .csv or .json"
+    CliRunner().invoke(main, ["sweep", "--random", "4x4", "--pe", "1", "-o", "s.csv"])
+    assert refused("plot", "s.csv", "-o", blocked / "pictures").startswith(
+        f"cannot create {blocked / 'pictures'}: "
+    )
+    line = refused("export", "-o", blocked / "verilog")
+    assert line.startswith("cannot create ")
+    assert "blocked" in line
+
+
+def test_usage(network: Path) -> None:
+    assert refused("sweep") == "give either a .eie file or --random ROWSxCOLS (see eie sweep --help)"
+    assert refused("sweep", "--random", "4by4").startswith(
+        "Invalid value for '--random': '4by4' is not a size"
+    )
+    assert refused("sweep", "--random", "4x4", "--pe", "1;2").endswith(
+        "'1;2' is not a list of whole numbers such as 1,2,4 (see eie sweep --help)"
+    )
+    assert refused("cosim", "--layer", "fc1") == "--layer and --input need a .eie file (see eie cosim --help)"
+    assert refused("run").startswith("Missing argument 'FILE'")
+    assert refused("nonsense").startswith("No such command 'nonsense'")
+    assert refused(
+        "compress", EXAMPLE / "lenet_300_100.safetensors", "-o", "a.eie", "--density", "0.1,0.2"
+    ) == ("2 densities for 3 layers: give 1 or 3")
+    shutil.copy(DIGITS, "digits.npz")
+    assert refused(
+        "compress", EXAMPLE / "lenet_300_100.safetensors", "-o", "a.eie", "--calibrate", "x.npy"
+    ) == ("x.npy: no array [batch, 784] of numbers, only x [40]")

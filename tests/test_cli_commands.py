@@ -1,0 +1,230 @@
+"""The commands on good input: what they print, write and return, and that they agree with the library."""
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+import eie
+from eie.cli import cosim as cosim_module
+from eie.cli.main import COMMANDS, main
+from eie.compress.forward import fixed_forward, quantize_inputs
+from eie.sim.sweep import read_points
+from eie.sim.workload import random_layer
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "lenet_300_100"
+MODEL = EXAMPLE / "lenet_300_100.safetensors"
+DIGITS = EXAMPLE / "mnist_test_1000.npz"
+
+
+def invoke(*arguments: object, status: int = 0) -> Result:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == status, result.output + repr(result.exception)
+    return result
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example, compressed."""
+    path = tmp_path_factory.mktemp("network") / "lenet.eie"
+    invoke("compress", MODEL, "--density", "0.08,0.09,0.26", "--calibrate", DIGITS, "-o", path)
+    return path
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_an_example_with_options_that_exist(name: str) -> None:
+    text = invoke(name, "--help").stdout
+    words = shlex.split(re.search(r"Example:\n? +(eie .*)", text)[1])
+    assert words[:2] == ["eie", name]
+    command = main.get_command(click.Context(main), name)
+    known = {option for parameter in command.params for option in parameter.opts + parameter.secondary_opts}
+    assert {word for word in words if word.startswith("-")} <= known
+
+
+def test_compress_and_info_agree(network: Path, here: Path) -> None:
+    report = json.loads(invoke("compress", MODEL, "--density", 0.1, "-o", "net.eie", "--json").stdout)
+    shown = json.loads(invoke("info", "net.eie", "--json").stdout)
+    assert shown["total_bytes"] == report["total_bytes"] == Path("net.eie").stat().st_size
+    layers = eie.load("net.eie")
+    for layer, one, other in zip(layers, report["layers"], shown["layers"], strict=True):
+        assert one["nnz"] == other["nnz"] == layer.nnz
+        assert abs(layer.density - 0.1) < 0.005
+        assert one["bytes"] == other["bytes"]
+    text = invoke("info", network).stdout
+    assert "checksum ok" in text
+    assert [line.split()[0] for line in text.splitlines() if re.match(r"fc\d", line)] == [
+        "fc1",
+        "fc2",
+        "fc3",
+    ] * 2
+
+
+def test_compress_by_threshold_and_width(here: Path) -> None:
+    invoke("compress", MODEL, "--threshold", 1.5, "--weight-bits", 3, "--acc-bits", 32, "-o", "net.eie")
+    layers = eie.load("net.eie")
+    assert {len(layer.codebook) for layer in layers} == {8}
+    assert 0 < layers[0].density < 0.2
+
+
+def test_run_chains_the_layers(network: Path, here: Path) -> None:
+    results = json.loads(
+        invoke("run", network, "--input", DIGITS, "--index", 3, "-o", "y.npy", "--json").stdout
+    )
+    layers = eie.load(network)
+    with np.load(DIGITS) as arrays:
+        pixels, label = arrays["images"][3].reshape(1, -1) / 255, int(arrays["labels"][3])
+    y = fixed_forward(layers, quantize_inputs(layers[0], pixels)).y[0]
+    assert results[-1]["y"] == y.tolist() == np.load("y.npy").tolist()
+    assert int(np.argmax(y)) == label
+    assert [result["layer"] for result in results] == ["fc1", "fc2", "fc3"]
+    assert len(results[0]["counters"]["entries"]) == 64
+    text = invoke("run", network, "--input", DIGITS, "--index", 3).stdout
+    assert f"the largest is number {label}" in text
+    assert re.search(rf"^cycles +{results[0]['cycles']} +{results[1]['cycles']} ", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("engine", ["reference", "golden", "icarus", "verilator"])
+def test_run_one_layer_on_every_engine(network: Path, here: Path, engine: str) -> None:
+    x = np.zeros(100, np.int64)
+    x[::3] = np.arange(34) * 50 - 300
+    np.save("x.npy", x)
+    options = ("--layer", "fc3", "--input", "x.npy", "--pe", 4, "--sized", "--json")
+    (result,) = json.loads(invoke("run", network, *options, "--engine", engine).stdout)
+    layer = eie.load(network)[2]
+    golden = eie.simulate(layer, x, eie.ArchConfig(n_pe=4).sized_for(layer))
+    assert result["engine"] == engine
+    assert result["y"] == golden.y.tolist()
+    if engine != "reference":
+        assert result["cycles"] == golden.cycles
+        assert result["counters"]["bypasses"] == golden.counters["bypasses"].tolist()
+
+
+def test_run_writes_waveforms(network: Path, here: Path) -> None:
+    text = invoke("run", network, "--input", DIGITS, "--pe", 4, "--sized", "--wave", "net.vcd").stdout
+    written = sorted(path.name for path in here.glob("*.vcd"))
+    assert written == ["net.0-fc1.vcd", "net.1-fc2.vcd", "net.2-fc3.vcd"]
+    assert f"waveform: {', '.join(written)}" in text
+    assert "$enddefinitions" in Path("net.2-fc3.vcd").read_text()
+
+
+@pytest.mark.parametrize("simulator", ["icarus", "verilator"])
+def test_cosim(here: Path, simulator: str) -> None:
+    options = ("--sim", simulator, "--pe", 2, "--rows", 20, "--cols", 30, "--density", 0.3, "--seed", 5)
+    report = json.loads(invoke("cosim", *options, "--json").stdout)
+    assert report["mismatches"] == 0
+    assert report["divergence"] is None
+    assert report["comparisons"] == report["cycles"] * report["signals"] > 10_000
+    assert (
+        report["replay"] == f"eie cosim --sim {simulator} --seed 5 --pe 2 --rows 20 --cols 30 --density 0.3"
+    )
+    # The command that it names does the same again.
+    again = json.loads(invoke(*shlex.split(report["replay"])[1:], "--json").stdout)
+    assert {**again, "seconds": 0} == {**report, "seconds": 0}
+    assert re.search(r"agree: [\d,]+ comparisons, 0 mismatches", invoke("cosim", *options).stdout)
+
+
+def test_cosim_of_a_file(network: Path, here: Path) -> None:
+    report = json.loads(invoke("cosim", network, "--input", DIGITS, "--layer", "fc1", "--json").stdout)
+    assert report["mismatches"] == 0
+    layer = eie.load(network)[0]
+    assert report["cycles"] > layer.cols
+
+
+def broken(files: Mapping[str, str]) -> dict[str, str]:
+    """The Verilog with every forwarding path of the arithmetic unit cut."""
+    text, count = re.subn(r"(assign forward1 = )[^;]*;", r"\g<1>1'h0;", files["eie_pe.v"])
+    assert count == 1, "the Verilog has no assignment to forward1"
+    return {**files, "eie_pe.v": text}
+
+
+def test_a_mismatch_is_status_1_with_its_place_and_replay(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lockstep: Callable[..., Any] = cosim_module.lockstep
+    monkeypatch.setattr(cosim_module, "lockstep", partial(lockstep, transform=broken))
+    options = ("--pe", 2, "--rows", 4, "--cols", 30, "--density", 0.8)
+    result = invoke("cosim", *options, status=1)
+    assert result.stderr.startswith("eie: error: icarus: first divergence in cycle ")
+    assert "arithm_unit.forward1: golden 1, RTL 0" in result.stderr
+    assert "replay: eie cosim --seed 1 --pe 2 --rows 4 --cols 30 --density 0.8" in result.stderr
+    assert "waveform around it: divergence.vcd" in result.stderr
+    assert "$enddefinitions" in Path("divergence.vcd").read_text()
+    report = json.loads(invoke("cosim", *options, "--json", status=1).stdout)
+    assert report["mismatches"] == 1
+    assert report["divergence"]["signal"] == "arithm_unit.forward1"
+
+
+def test_sweep_and_plot(network: Path, here: Path) -> None:
+    options = (
+        "--input",
+        DIGITS,
+        "--inputs",
+        2,
+        "--pe",
+        "1,4",
+        "--depth",
+        "1,8",
+        "-o",
+        "s.csv",
+        "-o",
+        "s.json",
+    )
+    text = invoke("sweep", network, *options).stdout
+    assert "memories sized for each layer, the input file" in text
+    points = read_points(Path("s.csv"))
+    assert points == read_points(Path("s.json"))
+    assert len(points) == 3 * 2 * 2 * 2
+    assert json.loads(invoke("sweep", network, *options, "--json").stdout)[0]["cycles"] == points[0].cycles
+    # A layer's inputs are the outputs of the one before it.
+    layers = eie.load(network)
+    with np.load(DIGITS) as arrays:
+        x = quantize_inputs(layers[0], arrays["images"][:2].reshape(2, -1) / 255)
+    hidden = fixed_forward(layers[:1], x).y
+    active = {p.input: p.active for p in points if p.layer == "fc2"}
+    assert list(active.values()) == np.count_nonzero(hidden, axis=1).tolist()
+    drawn = invoke("plot", "s.csv", "-o", "pictures").stdout.split()
+    assert drawn == [
+        f"pictures/{name}.png" for name in ("speedup", "padding", "balance", "queue_depth", "work")
+    ]
+    assert all(Path(path).read_bytes().startswith(b"\x89PNG") for path in drawn)
+
+
+def test_random_sweep_follows_its_seed(here: Path) -> None:
+    options = ("sweep", "--random", "40x50", "--density", 0.2, "--pe", "4", "--json")
+    first, again = (json.loads(invoke(*options, "--seed", 3).stdout) for _ in range(2))
+    assert first == again != json.loads(invoke(*options, "--seed", 4).stdout)
+
+
+def test_export(network: Path, here: Path) -> None:
+    report = json.loads(
+        invoke("export", network, "--layer", "fc3", "--pe", 4, "--sized", "-o", "verilog", "--json").stdout
+    )
+    assert report["check"]["problems"] == []
+    assert report["check"]["simulators"] == ["iverilog", "verilator"]
+    assert sorted(report["files"]) == sorted(path.name for path in Path("verilog").iterdir())
+    assert "pe003_spmat.hex" in report["files"]
+    assert "none undriven" in invoke("export", "--pe", 1, "-o", "plain").stdout
+
+
+def test_layers_that_do_not_follow_one_another_run_alone(here: Path) -> None:
+    layers = [random_layer(6, 5, 0.5, seed=1, name="a"), random_layer(7, 4, 0.5, seed=2, name="b")]
+    eie.save("two.eie", layers)
+    np.save("x.npy", np.arange(4))
+    invoke("run", "two.eie", "--layer", "1", "--input", "x.npy")
+    np.save("x.npy", np.arange(5))
+    result = invoke("run", "two.eie", "--input", "x.npy", status=2)
+    assert result.stderr == "eie: error: layer 'b' takes 4 inputs, but 'a' has 6 outputs\n"
