@@ -1,7 +1,7 @@
 """Sweeps: the same layers and inputs over PE counts and queue depths, one row of figures for each run.
 
 The memories of every run are sized for its layer (`ArchConfig.sized_for`), so that a sweep compares PE counts and not
-memory sizes. The engine "law" evaluates the timing law, which gives the golden model's cycles in a fraction of the time.
+memory sizes. The engine "law" evaluates the timing law: the golden model's cycles in a fraction of the time.
 """
 
 from __future__ import annotations

@@ -18,7 +18,10 @@ PAGES += sorted((ROOT / "examples").rglob("*.md"))
 
 def test_the_generated_parts_are_up_to_date():
     done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "gen_docs.py", "--check"], capture_output=True, text=True, check=False
+        [sys.executable, ROOT / "scripts" / "gen_docs.py", "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -42,7 +45,9 @@ def test_every_command_and_option_in_a_page_exists(page):
 
 
 def test_no_page_or_source_names_this_machine():
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
     assert len(tracked) > 100
     words = [r"/root/", r"/home/", r"\.\./" + r"shared", r"/work/" + r"main"]
     for name in tracked:
@@ -63,7 +68,13 @@ def test_the_readme_in_a_shell_and_in_python(tmp_path):
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     for command in [*commands, [sys.executable, "-c", snippet]]:
         done = subprocess.run(
-            command, shell=isinstance(command, str), cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+            command,
+            shell=isinstance(command, str),
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, (command, done.stderr)
     assert [int(word) > 0 for word in done.stdout.split()[:1]] == [True]
