@@ -1,4 +1,5 @@
-"""Lockstep speed: clock cycles a second with golden, RTL and the comparison of every probe, builds not counted.
+"""Lockstep speed: clock cycles a second with golden, RTL and the comparison of every probe; the simulator's start
+counted, its build not.
 
 python benchmarks/lockstep_speed.py [--sim verilator]
 """
@@ -16,17 +17,18 @@ from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.sim.lockstep import lockstep
 
-# PEs, rows and columns, cycles a second that the project promises on Verilator.
-POINTS = ((4, 256, 256, 3000), (64, 2048, 1024, 300))
+# PEs, rows, columns, inputs, cycles a second that the project promises on Verilator.
+POINTS = ((4, 256, 256, 12, 3000), (64, 2048, 1024, 1, 300))
 
 
-def job(n_pe: int, rows: int, cols: int) -> Job:
-    """A layer with 9 % of its weights and an input with 35 % of its activations, seed 1."""
+def jobs(n_pe: int, rows: int, cols: int, inputs: int) -> list[Job]:
+    """A layer with 9 % of its weights, and inputs with 35 % of their activations, seed 1."""
     rng = np.random.default_rng(1)
     codes = (rng.random((rows, cols)) < 0.09) * rng.integers(1, 16, (rows, cols))
     layer = CompressedLayer.from_codes(codes.astype(np.uint8), np.arange(16), product_shift=8)
-    x = (rng.random(cols) < 0.35) * rng.integers(1, 1000, cols)
-    return Job.create(layer, x, ArchConfig(n_pe=n_pe).sized_for(layer))
+    x = (rng.random((inputs, cols)) < 0.35) * rng.integers(1, 1000, (inputs, cols))
+    cfg = ArchConfig(n_pe=n_pe).sized_for(layer)
+    return [Job.create(layer, row, cfg) for row in x]
 
 
 def main() -> None:
@@ -35,8 +37,8 @@ def main() -> None:
     parser.add_argument("--sim", choices=("icarus", "verilator"), action="append")
     table = Table("simulator", "PEs", "cycles", "signals", "cycles/s", "promised")
     for simulator in parser.parse_args().sim or ("verilator", "icarus"):
-        for n_pe, rows, cols, promised in POINTS:
-            work = [job(n_pe, rows, cols)]
+        for n_pe, rows, cols, inputs, promised in POINTS:
+            work = jobs(n_pe, rows, cols, inputs)
             lockstep(work, simulator)  # builds, and warms the disk cache
             report = lockstep(work, simulator)
             report.require_agreement()
