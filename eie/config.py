@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -88,8 +89,10 @@ class ArchConfig:
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
+            if isinstance(value, bool) or not hasattr(value, "__index__"):
                 raise ConfigError(f"{name} must be an integer, not {value!r}")
+            value = operator.index(value)  # a numpy integer, say
+            object.__setattr__(self, name, value)
             if name == "n_pe" and not (low <= value <= high and value.bit_count() == 1):
                 raise ConfigError(f"n_pe must be a power of two from 1 to 256, not {value}")
             if name == "word_bits" and not (low <= value <= high and value.bit_count() == 1):

@@ -103,7 +103,7 @@ class CompressedLayer:
         by_column = np.ascontiguousarray(dense.T)
         flat = np.flatnonzero(by_column)
         counts = np.count_nonzero(by_column, axis=1)
-        return cls(
+        layer = cls(
             shape=(rows, cols),
             indptr=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
             indices=(flat % max(rows, 1)).astype(np.int32),
@@ -117,6 +117,8 @@ class CompressedLayer:
             x_frac=x_frac,
             w_frac=w_frac,
         )
+        layer.check(full=True)
+        return layer
 
     # ---- sizes ---------------------------------------------------------------------------------------------
 
@@ -191,13 +193,16 @@ class CompressedLayer:
         The shallow check (constant time in the entries) covers shapes, types and scalars; `full` reads every
         entry as well: rows inside the matrix and ascending, codes inside the codebook and never 0.
         """
+        for name in ("product_shift", "output_shift", "x_frac", "w_frac"):
+            value = getattr(self, name)
+            self._require(isinstance(value, int), f"{name} must be an integer, not {value!r}")
         rows, cols = self.shape
         self._require(1 <= rows <= MAX_DIM and 1 <= cols <= MAX_DIM, f"a {rows} x {cols} matrix has no layer")
         expected = {
             "indptr": (np.int64, (cols + 1,)),
             "indices": (np.int32, (self.nnz,)),
             "codes": (np.uint8, (self.nnz,)),
-            "codebook": (np.int16, (len(self.codebook),)),
+            "codebook": (np.int16, (self.codebook.size,)),
             "bias": (np.int32, (rows,)),
         }
         for name, (dtype, shape) in expected.items():
@@ -265,7 +270,10 @@ class CompressedLayer:
 
 def as_activations(x: npt.ArrayLike, layer: CompressedLayer, act_bits: int) -> npt.NDArray[np.int64]:
     """Input vector `x` as int64[cols], refused unless it holds `cols` integers of `act_bits` bits."""
-    given = np.asarray(x)
+    try:
+        given = np.asarray(x)
+    except ValueError as error:
+        raise LayerError(f"input of layer {layer.name!r} is not an array: {error}") from None
     if given.shape != (layer.cols,):
         raise LayerError(
             f"input of layer {layer.name!r} must be a vector of {layer.cols} activations, "
@@ -274,11 +282,11 @@ def as_activations(x: npt.ArrayLike, layer: CompressedLayer, act_bits: int) -> n
     if given.dtype.kind not in "iu":
         raise LayerError(f"input of layer {layer.name!r} must hold integers (fixed point), not {given.dtype}")
     low, high = limits(act_bits)
-    wide = given.astype(np.int64)
-    outside = np.flatnonzero((wide < low) | (wide > high))
+    # Before the cast: an unsigned 64-bit number would wrap.
+    outside = np.flatnonzero((given < low) | (given > high))
     if outside.size:
         place = int(outside[0])
         raise LayerError(
             f"input of layer {layer.name!r}: {int(given[place])} at index {place} does not fit {act_bits} bits"
         )
-    return wide
+    return given.astype(np.int64)

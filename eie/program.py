@@ -76,6 +76,7 @@ class Job:
     @classmethod
     def create(cls, layer: CompressedLayer, x: npt.ArrayLike, cfg: ArchConfig) -> Job:
         """Check and pair a layer, its input vector (int[cols]) and a configuration."""
+        layer.check(full=True)
         layer.check_widths(weight_bits=cfg.weight_bits, code_bits=cfg.code_bits, acc_bits=cfg.acc_bits)
         job = cls(layer, as_activations(x, layer, cfg.act_bits), cfg)
         cfg.check_fits(layer)

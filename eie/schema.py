@@ -95,7 +95,7 @@ LNZD_FAN_IN = 4
 
 
 def _in(name: str, width: int = 1, *, signed: bool = False, probed: bool = False) -> Field:
-    # Inputs are somebody's outputs and compared there, unless nothing else holds them (SRAM read data).
+    # Inputs are somebody's outputs and compared there, unless no probe holds those (SRAM read data, the PEs' status).
     return Field(name, width, Kind.IN, signed, probed)
 
 
@@ -128,7 +128,7 @@ def _sram(prefix: str, addr_bits: int, width: int) -> tuple[Field, ...]:
         _out(f"{prefix}_en"),
         _out(f"{prefix}_we"),
         _out(f"{prefix}_addr", addr_bits),
-        _out(f"{prefix}_wdata", width, probed=False),
+        _out(f"{prefix}_wdata", width),
         _in(f"{prefix}_rdata", width, probed=True),
     )
 
@@ -339,9 +339,9 @@ def _ccu(cfg: ArchConfig) -> tuple[Field, ...]:
         _in("root_row", cfg.src_addr_bits),
         _in("root_pe", cfg.pe_bits),
         _in("root_value", cfg.act_bits, signed=True),
-        _in("credits", cfg.n_pe),
-        _in("busy_pes", cfg.n_pe),
-        _in("retires", cfg.n_pe),
+        _in("credits", cfg.n_pe, probed=True),
+        _in("busy_pes", cfg.n_pe, probed=True),
+        _in("retires", cfg.n_pe, probed=True),
         *_io(cfg, "io_write", "io_read"),
         _in("io_space", IO_SPACE_BITS),
         _in("io_pe", cfg.pe_bits),

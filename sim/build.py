@@ -1,7 +1,8 @@
 """Compiling Verilog for a simulator, once per content, and running one cocotb test in it.
 
 Builds are cached under the user's cache folder (`EIE_CACHE`, else `XDG_CACHE_HOME/eie`, else `~/.cache/eie`), in a
-folder named by a hash of everything that goes into them, so an old build can never serve new sources.
+folder named by a hash of everything that goes into them, so an old build can never serve new sources. One that was
+not used for a month is removed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +24,11 @@ import cocotb
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import Icarus, Runner, Verilator, get_runner
 
-from eie.errors import SimulationError
+from eie.errors import OutputError, SimulationError
 from eie.sim import toolchain
 
 SIMULATORS = ("icarus", "verilator")
+KEPT_DAYS = 30
 
 # Only the top's ports are read from Python. cocotb's runner makes every signal public, which costs most of
 # Verilator's speed (see docs/decisions.md), so that flag is taken out and a control file names the ports instead.
@@ -114,8 +117,15 @@ def build(
     folder = cache_folder() / "builds" / f"{simulator}-{top}-{key}"
     built = Build(simulator, top, folder, waves)
     if folder.is_dir():
+        os.utime(folder)  # used again: see _forget_old_builds
         return built
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _forget_old_builds(folder.parent)
+    except OSError as error:
+        raise OutputError(
+            f"the build cache {folder.parent} cannot be written ({error.strerror}): set EIE_CACHE to a folder that can"
+        ) from None
     with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder.parent) as temporary:
         work = Path(temporary) / "build"
         _compile(built, sources, args, tool, work)
@@ -124,6 +134,15 @@ def build(
         with contextlib.suppress(OSError):
             work.rename(folder)
     return built
+
+
+def _forget_old_builds(folder: Path) -> None:
+    """Remove builds and logs that nothing has used for KEPT_DAYS."""
+    oldest = time.time() - KEPT_DAYS * 86400
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # somebody else removes it, too
+            if path.stat().st_mtime < oldest:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _compile(

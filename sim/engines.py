@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eie.config import ArchConfig
-from eie.errors import ConfigError
+from eie.errors import ConfigError, MismatchError
 from eie.layer import CompressedLayer
 from eie.program import Job, hex_image
 from eie.result import Result, derive_counters
@@ -72,8 +72,12 @@ def run_rtl(
 ) -> list[Result]:
     """Run jobs on the RTL without golden and without probes.
 
-    read_back : also read back and check the memories that computing must not change.
+    read_back : after the last job, read back the memories, and check those that computing must not change.
     transform : changes the Verilog before it is built (to test that faults are found).
+
+    Raises
+    ------
+    MismatchError : the RTL did not end a layer in time, or a memory does not hold what was loaded.
     """
     from eie.rtl.verilog import array_verilog
     from eie.sim.build import build
@@ -83,6 +87,8 @@ def run_rtl(
         sources = transform(sources)
     built = build(simulator, sources, "eie_array", public=ARRAY_PORTS, waves=waveform is not None)
     outcomes = in_simulator(built, "free_run", jobs, read_back=read_back, waveform=waveform)
+    if isinstance(outcomes, str):
+        raise MismatchError(f"{simulator}: {outcomes}")
     return [result_of(job, outcome, simulator) for job, outcome in zip(jobs, outcomes, strict=True)]
 
 

@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import cocotb
 from cocotb.clock import Clock
-from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge
+from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge, SimTimeoutError, with_timeout
 
 from eie.config import ArchConfig
-from eie.program import Job, Write
+from eie.program import Job
 from eie.schema import IoSpace, PeCounter, ProbeField, ccu_probe, pe_probe, unpack_probe
+from eie.timing import schedule
 
 if TYPE_CHECKING:
     from eie.golden.array import Array
 
 REQUEST = "request.pickle"
 OUTCOME = "outcome.pickle"
+CLOCK_NS = 2
 # Cycles of both sides kept before a mismatch, and recorded after it, for the waveform around it.
 HISTORY_BEFORE = 32
 HISTORY_AFTER = 8
@@ -34,7 +36,8 @@ class Request:
     """What a simulator process is to do.
 
     jobs run one after the other on the same machine. With `images`, the SRAMs were initialised from files and hold the
-    one layer that all jobs share; without, each job loads its weights through the port.
+    one layer that all jobs share; without, each job loads its weights through the port. read_back : after the last job,
+    read every memory behind the port, too.
     """
 
     jobs: list[Job]
@@ -74,6 +77,14 @@ class Divergence:
     history: dict[str, list[tuple[int, list[int]]]] = field(default_factory=dict)
 
 
+class Unfinished(Exception):
+    """The RTL did not end a layer in time."""
+
+
+class WrongMemory(Exception):
+    """A memory does not hold what was loaded."""
+
+
 class Diverged(Exception):
     """Raised inside the lockstep test; carries the divergence."""
 
@@ -90,6 +101,7 @@ class FreeHost:
         self.cfg = cfg
         self.edge = FallingEdge(dut.clk)
         self.cycle_count = 0
+        self.job = 0
         # Written only when it changes: each write is a call into the simulator.
         self.inputs = dict.fromkeys(
             ("start", "io_write", "io_read", "io_space", "io_pe", "io_addr", "io_data"), 0
@@ -100,7 +112,7 @@ class FreeHost:
         for name in self.inputs:
             getattr(self.dut, name).value = 0
         self.dut.rst.value = 1
-        Clock(self.dut.clk, 2, unit="ns").start(start_high=False)
+        Clock(self.dut.clk, CLOCK_NS, unit="ns").start(start_high=False)
         await self.edge
         await self.edge
         self.dut.rst.value = 0
@@ -121,18 +133,21 @@ class FreeHost:
         self._drive(inputs)
         self.cycle_count += 1
 
-    async def until_done(self) -> int:
-        """Wait for done; the number of cycles that the array was busy."""
+    async def until_done(self, limit: int) -> int:
+        """Wait for done, at most `limit` cycles; the number of cycles that the array was busy."""
         await self.edge
         self._drive({})
         began = cocotb.utils.get_sim_time("step")
         if not int(self.dut.busy.value):
             raise RuntimeError("the array is not busy in the cycle after start")
         # done is a register; busy is decoded from one and may glitch.
-        await RisingEdge(self.dut.done)
+        try:
+            await with_timeout(RisingEdge(self.dut.done), limit * CLOCK_NS, "ns")
+        except SimTimeoutError:
+            raise Unfinished(f"the RTL was not done {limit} cycles after start") from None
         await self.edge
         ended = cocotb.utils.get_sim_time("step")
-        period = cocotb.utils.get_sim_steps(2, "ns")
+        period = cocotb.utils.get_sim_steps(CLOCK_NS, "ns")
         return round((ended - began) / period)
 
     async def counters(self) -> list[list[int]]:
@@ -158,7 +173,6 @@ class LockstepHost(FreeHost):
         self.outputs = [
             (getattr(dut, n), getattr(golden, n)) for n in ("busy", "done", "cycles", "broadcast_stalls")
         ]
-        self.job = 0
         self.diverged: Divergence | None = None
         self.history: dict[str, list[tuple[int, list[int]]]] = {"golden": [], "rtl": []}
         self.after = 0
@@ -175,8 +189,8 @@ class LockstepHost(FreeHost):
         self.golden.update()
         self.cycle_count += 1
 
-    async def until_done(self) -> int:
-        """Run until golden is no longer busy; the number of cycles it was."""
+    async def until_done(self, limit: int) -> int:
+        """Run until golden is no longer busy (it always ends); the number of cycles it was."""
         busy = 0
         while True:
             await self.cycle()
@@ -204,22 +218,27 @@ class LockstepHost(FreeHost):
         texts = [str(handle.value) for handle in self.handles]
         try:
             found = [int(text, 2) for text in texts]
-        except ValueError:  # an X or Z somewhere: shown as text, kept as 0 in the waveform
+        except ValueError:  # an X or Z somewhere: shown as text, and as x in the waveform
             found = [int(t, 2) if set(t) <= {"0", "1"} else -1 for t in texts]
         if self.diverged is None and found != wanted:
             self._diverge(wanted, found, texts)
         self._record(wanted, found)
         if self.diverged is None:
-            for rtl, golden in self.outputs:
-                if int(rtl.value) != int(golden.value):
-                    raise RuntimeError(
-                        f"output {rtl._name} is {int(rtl.value)}, golden {int(golden.value)}, although all probes agree"
-                    )
-        else:
+            self._compare_outputs()
+        if self.diverged is not None:
             self.after += 1
             if self.after > HISTORY_AFTER:
                 self.diverged.history = self.history
                 raise Diverged(self.diverged)
+
+    def _compare_outputs(self) -> None:
+        """The array's output ports, which no probe holds."""
+        for rtl, golden in self.outputs:
+            text, value = str(rtl.value), int(golden.value)
+            if text != format(value, f"0{len(text)}b"):
+                found = int(text, 2) if set(text) <= {"0", "1"} else text
+                self._report([(None, f"array.{rtl._name}", value, found)])
+                return
 
     def _record(self, wanted: list[int], found: list[int]) -> None:
         for side, words in (("golden", wanted), ("rtl", found)):
@@ -238,6 +257,9 @@ class LockstepHost(FreeHost):
                 continue
             pairs = zip(unpack_probe(probe, want), unpack_probe(probe, have), strict=True)
             differences += [(pe, place.name, a, b) for (place, a), (_, b) in pairs if a != b]
+        self._report(differences)
+
+    def _report(self, differences: list[tuple[int | None, str, int | str, int | str]]) -> None:
         pe, signal, golden, rtl = differences[0]
         also = [
             f"{'' if p is None else f'PE {p} '}{s}: golden {a}, RTL {b}" for p, s, a, b in differences[1:20]
@@ -260,21 +282,22 @@ def _unknown_bits(
     return differences
 
 
-async def run_job(host: FreeHost, job: Job, *, images: bool, read_back: bool) -> Outcome:
+async def run_job(host: FreeHost, job: Job, *, images: bool, read_back: bool = False) -> Outcome:
     """Load, start, wait and read back one job through the I/O port (docs/architecture.md)."""
     weights = [] if images else job.weight_writes()
     load = job.load_writes()
     for write in [*weights, *load]:
         await host.cycle(io_write=1, **_address(write.space, write.pe, write.addr), io_data=write.data)
     await host.cycle(start=1)
-    busy = await host.until_done()
+    law = schedule(job.interleaved.lengths[job.active], job.cfg).cycles
+    busy = await host.until_done(4 * (law + job.rows_per_pe) + 100)
     cycles, stalls = host.output("cycles"), host.output("broadcast_stalls")
     rows = range(job.rows_per_pe)
     pes = range(job.cfg.n_pe)
     acc = await _read(host, [(IoSpace.ACC, k, row) for k in pes for row in rows])
     counters = await host.counters()
     if read_back:
-        await _check_memories(host, job, load, [] if images else weights)
+        await check_memories(host, job)
     return Outcome(
         y_acc=[acc[k * len(rows) : (k + 1) * len(rows)] for k in pes],
         cycles=cycles,
@@ -303,25 +326,30 @@ async def _read(host: FreeHost, places: list[tuple[IoSpace, int, int]]) -> list[
     return words
 
 
-async def _check_memories(host: FreeHost, job: Job, load: list[Write], weights: list[Write]) -> None:
-    """Read every memory that computing must not change, and compare it with what the job wrote."""
+async def check_memories(host: FreeHost, job: Job) -> None:
+    """Read every word of every memory behind the port after `job`, and compare what computing must not change.
+
+    In lockstep golden reads its own memories at the same time, so there every word is compared, used or not.
+    """
     cfg = job.cfg
-    kept = [w for w in load if w.space in (IoSpace.CODEBOOK, IoSpace.ACT)] + weights
-    widths = {
-        IoSpace.CODEBOOK: (cfg.code_bits, True),
-        IoSpace.ACT: (cfg.act_bits, True),
-        IoSpace.SPMAT: (cfg.word_bits, False),
-        IoSpace.PTR: (cfg.pointer_bits, False),
+    depths = {
+        IoSpace.SPMAT: cfg.spmat_words,
+        IoSpace.PTR: 2 * cfg.ptr_bank_depth,
+        IoSpace.CODEBOOK: cfg.n_codes,
+        IoSpace.ACC: cfg.acc_depth,
+        IoSpace.ACT: cfg.src_depth,
     }
-    words = await _read(host, [(w.space, w.pe, w.addr) for w in kept])
-    for write, word in zip(kept, words, strict=True):
-        bits, signed = widths[write.space]
-        expected = write.data
-        if signed and expected >> (bits - 1):
-            expected |= ((1 << cfg.io_data_bits) - 1) & -(1 << bits)
-        if word != expected:
-            raise RuntimeError(
-                f"{write.space.name} of PE {write.pe} at {write.addr}: {word:#x}, written {expected:#x}"
+    places = [(space, k, a) for space, depth in depths.items() for k in range(cfg.n_pe) for a in range(depth)]
+    found = dict(zip(places, await _read(host, places), strict=True))
+    kept = [w for w in job.load_writes() if w.space in (IoSpace.CODEBOOK, IoSpace.ACT)] + job.weight_writes()
+    signed = {IoSpace.CODEBOOK: cfg.code_bits, IoSpace.ACT: cfg.act_bits}
+    for space, pe, addr, data in kept:
+        bits = signed.get(space)
+        extended = data >> (bits - 1) if bits else 0
+        expected = data | (((1 << cfg.io_data_bits) - 1) & -(1 << bits) if bits and extended else 0)
+        if found[space, pe, addr] != expected:
+            raise WrongMemory(
+                f"{space.name} of PE {pe} at {addr} holds {found[space, pe, addr]:#x}, loaded was {expected:#x}"
             )
 
 
@@ -336,15 +364,25 @@ def _answer(answer: object) -> None:
         pickle.dump(answer, file)
 
 
+async def _run_jobs(host: FreeHost, request: Request, outcomes: list[Outcome]) -> None:
+    last = len(request.jobs) - 1
+    for host.job, job in enumerate(request.jobs):
+        read_back = request.read_back and host.job == last
+        outcomes.append(await run_job(host, job, images=request.images, read_back=read_back))
+
+
 @cocotb.test()
 async def free_run(dut: Any) -> None:
-    """RTL alone: values, cycles and counters from its ports."""
+    """RTL alone: values, cycles and counters from its ports, or the text of what went wrong."""
     request = _request()
     host = FreeHost(dut, request.jobs[0].cfg)
     await host.reset()
-    outcomes = [
-        await run_job(host, job, images=request.images, read_back=request.read_back) for job in request.jobs
-    ]
+    outcomes: list[Outcome] = []
+    try:
+        await _run_jobs(host, request, outcomes)
+    except (Unfinished, WrongMemory) as wrong:
+        _answer(f"job {host.job}: {wrong}")
+        return
     _answer(outcomes)
 
 
@@ -361,11 +399,9 @@ async def lockstep(dut: Any) -> None:
     host = LockstepHost(dut, cfg, golden)
     await host.reset()
     outcomes: list[Outcome] = []
+    divergence = None
     try:
-        for host.job, job in enumerate(request.jobs):
-            outcomes.append(await run_job(host, job, images=request.images, read_back=request.read_back))
-            Path("progress").write_text(str(host.job + 1))
+        await _run_jobs(host, request, outcomes)
     except Diverged as stop:
-        _answer((outcomes, host.cycle_count, stop.divergence))
-        return
-    _answer((outcomes, host.cycle_count, None))
+        divergence = stop.divergence
+    _answer((outcomes, host.cycle_count, divergence))

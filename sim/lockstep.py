@@ -86,7 +86,7 @@ def lockstep(
     ----------
     jobs : one configuration; when all share one layer object its weights come from SRAM images, else each job loads
         them through the I/O port (compared, too).
-    read_back : also read back the memories that computing must not change.
+    read_back : after the last job, read every word of every memory behind the I/O port on both sides, too.
     replay : the command that repeats this run, shown with a divergence.
     divergence_wave : where to write a VCD of both sides around a divergence.
     waveform : FST of the whole RTL run.

@@ -40,6 +40,11 @@ def test_unknown_names():
         ArchConfig().replace(pes=3)
 
 
+def test_any_integer_type_will_do():
+    assert ArchConfig(n_pe=np.int64(4)) == ArchConfig(n_pe=4)
+    assert type(ArchConfig(n_pe=np.int64(4)).n_pe) is int
+
+
 def test_the_published_machine():
     paper = ArchConfig.preset("paper")
     assert (paper.n_pe, paper.queue_depth, paper.clock_hz) == (64, 8, 800_000_000)

@@ -5,8 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from eie.config import ArchConfig
 from eie.errors import LayerError
 from eie.layer import CompressedLayer, as_activations
+from eie.program import Job
 
 BOOK = np.arange(16, dtype=np.int16) * 100
 
@@ -43,6 +45,9 @@ def test_scales_follow_from_the_shifts():
         (([[1]], BOOK, [1, 2]), "layer 'layer': bias must be int32[1], not int32[2]"),
         (([[1]], BOOK, None, True, 32), "layer 'layer': product_shift must be from 0 to 31, not 32"),
         ((np.zeros((0, 3), int), BOOK), "layer 'layer': a 0 x 3 matrix has no layer"),
+        (([[1]], BOOK, None, True, 1.5), "layer 'layer': product_shift must be an integer, not 1.5"),
+        (([[1]], 3), "layer 'layer': codebook must be int16[1], not int16[]"),
+        (([[2]], [0, 1]), "layer 'layer': code 2 is outside the codebook of 2"),
     ],
 )
 def test_refused_arguments(arguments, text):
@@ -98,6 +103,10 @@ def test_widths():
     [
         ([1, 2], "input of layer 'fc1' must be a vector of 3 activations, not an array of shape (2,)"),
         ([0.5, 0, 0], "input of layer 'fc1' must hold integers (fixed point), not float64"),
+        (
+            np.uint64([0, 2**64 - 1, 1]),
+            "input of layer 'fc1': 18446744073709551615 at index 1 does not fit 16 bits",
+        ),
         ([0, 0, 40_000], "input of layer 'fc1': 40000 at index 2 does not fit 16 bits"),
     ],
 )
@@ -105,3 +114,14 @@ def test_inputs(x, text):
     with pytest.raises(LayerError) as caught:
         as_activations(x, small(), 16)
     assert str(caught.value) == text
+
+
+def test_a_ragged_input():
+    with pytest.raises(LayerError, match=r"^input of layer 'fc1' is not an array: "):
+        as_activations([[1], [2, 3]], small(), 16)
+
+
+def test_a_job_reads_every_entry_of_its_layer():
+    layer = dataclasses.replace(small(), indices=np.array([2, 1, 0, 2], np.int32))
+    with pytest.raises(LayerError, match=r"^layer 'fc1': rows do not ascend in column 0$"):
+        Job.create(layer, [1, 2, 3], ArchConfig(n_pe=1))

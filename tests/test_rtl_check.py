@@ -173,7 +173,10 @@ def test_each_simulator_reports() -> None:
 # ---- flip-flops ----------------------------------------------------------------------------------------------
 
 NOT_PROBED = {
-    ("act_queue", "fifo"): "memory, compared at each write (push_col, push_value) and whole at the end",
+    (
+        "act_queue",
+        "fifo",
+    ): "memory, written with wr_ptr, push_col and push_value, which are compared; read as head_col, head_value",
     ("arithm_unit", "codebook"): "memory, compared at each write (the host's) and at each read (code_rdata)",
     ("act_rw", "src"): "memory, compared at each write (the host's) and at each read (leaf_value)",
     ("act_rw", "acc"): "memory, compared at each write (s4_row, s4_sum, y_row, y_value) and read (acc_rdata)",

@@ -4,7 +4,11 @@ The RTL is built for a few small configurations, so that corners come soon: one 
 entries that are no power of two, bus registers, narrow activations. Golden has its own, larger random suite.
 """
 
+import os
 import re
+import subprocess
+import sys
+from collections import Counter
 from functools import cache
 
 import numpy as np
@@ -13,17 +17,19 @@ from cases import KINDS, Case, cases, seeded_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_csc import published_layer
+from test_golden_random import Witness
 
 from eie.config import ArchConfig
 from eie.csc import interleave
-from eie.errors import ConfigError, MismatchError
+from eie.errors import ConfigError, MismatchError, OutputError
+from eie.golden.run import run as run_golden
 from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.result import COUNTERS
 from eie.schema import ccu_probe, pe_probe
 from eie.sim.engines import ENGINES, run_rtl, simulate, simulate_many
 from eie.sim.lockstep import lockstep
-from eie.timing import schedule
+from eie.timing import constants, schedule
 
 SMALL = {"src_depth": 16, "acc_depth": 24, "pointers": 60, "entries": 500}
 CONFIGS = {
@@ -90,14 +96,37 @@ def test_values_cycles_and_counters(name, engine):
 
 
 def test_the_suite_reaches_its_corners():
-    counts = dict.fromkeys(("fillers", "broadcast_stalls", "empty_columns", "bypasses"), 0)
-    counts |= {"saturations": 0, "writeback_saturations": 0}
+    counters = {
+        "fillers": "fillers",
+        "broadcast stalls": "broadcast_stalls",
+        "empty columns": "empty_columns",
+        "saturation": "saturations",
+        "write-back saturation": "writeback_saturations",
+    }
+    met = Counter()
     for name in CONFIGS:
-        for result in results(name, "golden"):
-            for counter in counts:
-                counts[counter] += int(np.sum(result.counters[counter]) > 0)
-    print(f"cases of {16 * len(CONFIGS) + 1} with: {counts}")
-    assert all(count > 0 for count in counts.values()), counts
+        for case, result in zip(suite(name), results(name, "golden"), strict=True):
+            witness = Witness()
+            run_golden(case.job, observe=witness)
+            met.update(witness.seen)
+            met.update(event for event, counter in counters.items() if np.sum(result.counters[counter]) > 0)
+    print(f"cases of {sum(len(suite(name)) for name in CONFIGS)} that met: {dict(met)}")
+    for event in (*counters, "bypass at distance 1", "bypass at distance 2", "a full queue"):
+        assert met[event] > 0, event
+
+
+@pytest.mark.parametrize("bus_registers", [0, 1, 3])
+def test_a_declared_delay_moves_law_golden_and_rtl_together(bus_registers):
+    # A short queue lets the delay show between columns, too: A + B cycles from a broadcast to its credit.
+    cfg = CONFIGS["four"].replace(bus_registers=bus_registers, queue_depth=1)
+    layer = CompressedLayer.from_codes(np.ones((4, 6), np.uint8), np.arange(16))
+    job = Job.create(layer, np.arange(1, 7), cfg)
+    k = constants(cfg)
+    assert (2 + bus_registers, 1, 4) == (k.A, k.B, k.C)
+    expected = k.T0 + 6 * (k.A + k.B) - k.B + 1 + k.C  # each column waits for the credit of the one before
+    assert schedule(job.interleaved.lengths, cfg).cycles == expected
+    for engine in ("golden", "icarus", "verilator"):
+        assert simulate_many([job], engine)[0].cycles == expected, engine
 
 
 @pytest.mark.parametrize("simulator", SIMULATORS)
@@ -218,6 +247,72 @@ def test_a_fault_in_one_pe_names_that_pe(fault_job):
     differs = np.flatnonzero(broken.y != sound.y)
     assert differs.size
     assert set(differs % 4) == {2}
+
+
+def test_an_output_that_no_probe_holds_is_compared_as_well(fault_job):
+    fault = _edit("eie_array.v", r"\.cycles\(cycles\),", ".cycles(),")
+    report = lockstep([fault_job], "icarus", transform=fault)
+    assert report.divergence is not None
+    assert report.divergence.signal == "array.cycles"
+    with pytest.raises(MismatchError, match=r"array\.cycles: golden \d+, RTL [zZ]+"):
+        report.require_agreement()
+
+
+def test_reading_back_finds_a_memory_that_changed_by_itself(fault_job):
+    fault = _edit(
+        "eie_sram.v",
+        r"(always @\(posedge clk\))",
+        r"always @(posedge clk) if (en & !we & addr == 2) mem[0] <= 0;\n  \1",
+    )
+    assert lockstep([fault_job], "icarus", transform=fault).divergence is None  # nobody read the word again
+    report = lockstep([fault_job], "icarus", transform=fault, read_back=True)
+    assert report.divergence is not None
+    with pytest.raises(
+        MismatchError, match=r"^icarus: job 0: (SPMAT|PTR) of PE 0 at 0 holds 0x0, loaded was 0x"
+    ):
+        run_rtl([fault_job], "icarus", transform=fault, read_back=True)
+
+
+def test_an_rtl_that_never_ends_is_given_up(fault_job):
+    fault = _edit("eie_ccu.v", r"done <= 1'h1", "done <= 1'h0")
+    with pytest.raises(MismatchError, match=r"^icarus: job 0: the RTL was not done \d+ cycles after start$"):
+        run_rtl([fault_job], "icarus", transform=fault)
+
+
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_the_rtl_engines_never_import_golden(simulator, tmp_path):
+    # The blocker is on the path of this process's child, and so of the simulator that it starts.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Block:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.startswith('eie.golden'):\n"
+        "            raise ImportError('golden is not to be had')\n"
+        "sys.meta_path.insert(0, Block())\n"
+    )
+    program = (
+        "import numpy as np, eie\n"
+        "layer = eie.CompressedLayer.from_codes([[1, 2], [3, 0]], range(16))\n"
+        "cfg = eie.ArchConfig(n_pe=4, src_depth=16, acc_depth=24, pointers=60, entries=500)\n"
+        "try:\n    eie.simulate(layer, [5, 6], cfg, engine='golden')\n"
+        "except ImportError:\n    print('blocked')\n"
+        f"print(eie.simulate(layer, [5, 6], cfg, engine='{simulator}').y.tolist())\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split("\n")[:2] == ["blocked", "[17, 15]"], done.stderr
+
+
+def test_a_build_cache_that_cannot_be_written(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("EIE_CACHE", str(tmp_path / "file"))
+    job = suite("four")[0].job
+    with pytest.raises(
+        OutputError, match=r"file/builds cannot be written \(Not a directory\): set EIE_CACHE to a"
+    ):
+        run_rtl([job], "icarus")
 
 
 def test_names_and_mixed_configurations_are_refused():
