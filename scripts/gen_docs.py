@@ -35,14 +35,14 @@ def delay_table() -> str:
         ("filler", "1", "an entry that only advances the row"),
         ("hit on an accumulator still in the pipeline", "0", "bypass from stage 4 into stages 2 and 3"),
         (
-            "a PE without credit",
-            f"until its oldest column starts, + {k.B}",
+            "a PE without credit holds the broadcast",
+            f"until its oldest waiting column starts, and {k.B} more",
             "every PE must have room; the credit register shows it a cycle later (B)",
         ),
         (
-            "queue depth d, short columns",
-            f"{loop} cycles for d columns" if loop > 1 else "0",
-            f"a credit returns A + B = {loop} cycles after its broadcast: no loss from depth {loop} on",
+            f"queue depth below {loop}, short columns",
+            f"{loop} for each `queue_depth` columns",
+            f"a credit returns A + B = {loop} cycles after its broadcast",
         ),
         ("last entry of a layer", f"{k.C}", "matrix SRAM, then stages 1 to 4 (C)"),
         ("write-back", "ceil(rows / N) + 1", "one row a cycle in every PE, and the last write"),
@@ -105,6 +105,12 @@ def sample_run() -> tuple[dict[str, list[int]], int]:
     return rows, int(array.cycles.value)
 
 
+def _columns(rows: dict[str, list[int]], label: str, active: list[int]) -> dict[int, int]:
+    """Which column each 1 of a signal belongs to, by cycle: columns come in order, one a pulse."""
+    cycles = [cycle for cycle, value in enumerate(rows[label]) if value]
+    return dict(zip(cycles, active, strict=True))
+
+
 def draw_waveform(path: Path) -> None:
     """Draw `sample_run` with the law's constants marked."""
     import matplotlib
@@ -116,6 +122,8 @@ def draw_waveform(path: Path) -> None:
     rows, cycles = sample_run()
     k = constants(waveform_job().cfg)
     length = len(rows["bcast"])
+    active = waveform_job().active.tolist()
+    columns = {label: _columns(rows, label, active) for label in ("bcast", "pop (pointer read)", "start")}
     fig, ax = plt.subplots(figsize=(10, 5.2))
     for line, (label, values) in enumerate(rows.items()):
         base = -line
@@ -133,7 +141,20 @@ def draw_waveform(path: Path) -> None:
             color="#2b5d8c",
             lw=1.2,
         )
+        for cycle, column in columns.get(label, {}).items():
+            ax.text(
+                cycle + 0.5, base + 0.29, str(column), ha="center", va="center", fontsize=8, color="#17324d"
+            )
         ax.text(-0.3, base + 0.3, label, ha="right", va="center", fontsize=9)
+    ax.annotate(
+        f"B = {k.B}: credit returns",
+        (rows["start"].index(1) + k.B, 0.0),
+        (rows["start"].index(1) + k.B + 1.4, 0.35),
+        fontsize=9,
+        color="#b06a00",
+        va="center",
+        arrowprops={"arrowstyle": "->", "color": "#b06a00"},
+    )
     first = rows["bcast"].index(1)
     start = rows["start"].index(1)
     slots = [a | b for a, b in zip(rows["start"], rows["issue"], strict=True)]

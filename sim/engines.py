@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,8 @@ def simulate(
     ------
     CapacityError, LayerError, ConfigError, SimulatorMissing, SimulationError
     """
+    if not isinstance(cfg, ArchConfig | None):
+        raise ConfigError(f"cfg must be an ArchConfig, not {cfg!r}")
     return simulate_many([Job.create(layer, x, cfg or ArchConfig())], engine, waveform=waveform)[0]
 
 
@@ -100,11 +104,12 @@ def in_simulator(
     read_back: bool = False,
     seed: int = 0,
     waveform: Path | None = None,
-    on_folder: Callable[[Path], None] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Any:
     """Run a cocotb test of `eie.sim.host` on jobs of one configuration, and return what it answered.
 
     Jobs that share a layer find its weights in the SRAMs (initialised from images); others load through the port.
+    progress : called now and then with the number of clock cycles so far (lockstep only).
     """
     from eie.sim.build import run_test
     from eie.sim.host import OUTCOME, REQUEST, Request
@@ -119,18 +124,41 @@ def in_simulator(
             write_images(jobs[0], folder)
         request = Request(list(jobs), images, read_back)
         (folder / REQUEST).write_bytes(pickle.dumps(request))
-        if on_folder is not None:
-            on_folder(folder)
-        run_test(
-            built,
-            "eie.sim.host",
-            test,
-            folder,
-            plusargs=[] if images else ["+eie_no_images"],
-            seed=seed,
-            waves=waveform and waveform.absolute(),
-        )
+        with _watched(folder, progress):
+            run_test(
+                built,
+                "eie.sim.host",
+                test,
+                folder,
+                plusargs=[] if images else ["+eie_no_images"],
+                seed=seed,
+                waves=waveform and waveform.absolute(),
+            )
         return pickle.loads((folder / OUTCOME).read_bytes())
+
+
+@contextlib.contextmanager
+def _watched(folder: Path, progress: Callable[[int], None] | None) -> Iterator[None]:
+    """Call `progress` with the cycles that the simulator reports in `folder`, from a thread, until the run ends."""
+    if progress is None:
+        yield
+        return
+    from eie.sim.host import PROGRESS
+
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.2):
+            with contextlib.suppress(FileNotFoundError, ValueError):  # not yet there, or just being written
+                progress(int((folder / PROGRESS).read_text()))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
 
 
 def write_images(job: Job, folder: Path) -> None:

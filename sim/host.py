@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 REQUEST = "request.pickle"
 OUTCOME = "outcome.pickle"
+# Clock cycles so far, for whoever watches: written every so many of them.
+PROGRESS = "progress"
+PROGRESS_EVERY = 256
 CLOCK_NS = 2
 # Cycles of both sides kept before a mismatch, and recorded after it, for the waveform around it.
 HISTORY_BEFORE = 32
@@ -188,6 +191,8 @@ class LockstepHost(FreeHost):
         self._compare()
         self.golden.update()
         self.cycle_count += 1
+        if self.cycle_count % PROGRESS_EVERY == 0:
+            Path(PROGRESS).write_text(str(self.cycle_count))
 
     async def until_done(self, limit: int) -> int:
         """Run until golden is no longer busy (it always ends); the number of cycles it was."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from eie.errors import MismatchError
 from eie.program import Job
@@ -15,6 +18,7 @@ from eie.sim.build import build
 from eie.sim.engines import ARRAY_PORTS, in_simulator, result_of
 from eie.sim.host import Divergence
 from eie.sim.waves import write_history
+from eie.timing import constants, schedule
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ def lockstep(
     divergence_wave: Path | None = None,
     waveform: Path | None = None,
     transform: Callable[[Mapping[str, str]], Mapping[str, str]] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> LockstepReport:
     """Run jobs of one configuration on golden and on the RTL in `simulator`, in lockstep.
 
@@ -91,6 +96,7 @@ def lockstep(
     divergence_wave : where to write a VCD of both sides around a divergence.
     waveform : FST of the whole RTL run.
     transform : changes the Verilog before it is built (to test that faults are found).
+    progress : called now and then with the number of clock cycles compared; `expected_cycles` says of how many.
     """
     from eie.rtl.verilog import array_verilog
 
@@ -101,7 +107,7 @@ def lockstep(
     built = build(simulator, sources, "eie_array", public=ARRAY_PORTS, waves=waveform is not None)
     began = time.perf_counter()
     outcomes, cycles, divergence = in_simulator(
-        built, "lockstep", jobs, read_back=read_back, seed=seed, waveform=waveform
+        built, "lockstep", jobs, read_back=read_back, seed=seed, waveform=waveform, progress=progress
     )
     seconds = time.perf_counter() - began
     if divergence is not None and divergence_wave is not None:
@@ -116,3 +122,38 @@ def lockstep(
         replay=replay,
         waveform=divergence_wave if divergence is not None else None,
     )
+
+
+def lockstep_by_layer(
+    jobs: Sequence[Job], simulator: str, *, progress: Callable[[int], None] | None = None, **options: Any
+) -> LockstepReport:
+    """Like `lockstep`, but with a simulator run of its own for each layer, so that weights come from images.
+
+    For layers of real size: loading them through the port would take more cycles than everything else.
+    The reports become one; the run ends at the first divergence.
+    """
+    reports: list[LockstepReport] = []
+    for _, same_layer in itertools.groupby(jobs, key=lambda job: id(job.layer)):
+        before = sum(report.cycles for report in reports)
+        report_progress = (lambda cycles, before=before: progress(before + cycles)) if progress else None
+        reports.append(lockstep(list(same_layer), simulator, progress=report_progress, **options))
+        if reports[-1].divergence is not None:
+            break
+    return dataclasses.replace(
+        reports[-1],
+        cycles=sum(report.cycles for report in reports),
+        seconds=sum(report.seconds for report in reports),
+        results=[result for report in reports for result in report.results],
+    )
+
+
+def expected_cycles(jobs: Sequence[Job]) -> int:
+    """Clock cycles of `lockstep_by_layer` on `jobs`: loading, running and reading back each."""
+    total = 0
+    for job in jobs:
+        law = schedule(job.interleaved.lengths[job.active], job.cfg).cycles
+        compute = max(law, constants(job.cfg).T0) + 1
+        total += len(job.load_writes()) + 1 + compute + (job.rows_per_pe + 1) + 1
+        # Each accumulator is read back in two cycles; the last word comes one cycle later.
+        total += 2 * job.cfg.n_pe * job.rows_per_pe + 1
+    return total

@@ -28,7 +28,7 @@ from eie.program import Job
 from eie.result import COUNTERS
 from eie.schema import ccu_probe, pe_probe
 from eie.sim.engines import ENGINES, run_rtl, simulate, simulate_many
-from eie.sim.lockstep import lockstep
+from eie.sim.lockstep import expected_cycles, lockstep, lockstep_by_layer
 from eie.timing import constants, schedule
 
 SMALL = {"src_depth": 16, "acc_depth": 24, "pointers": 60, "entries": 500}
@@ -315,12 +315,27 @@ def test_a_build_cache_that_cannot_be_written(monkeypatch, tmp_path):
         run_rtl([job], "icarus")
 
 
+def test_lockstep_layer_by_layer_runs_each_from_its_images():
+    jobs = [case.job for case in suite("four")[:4]]
+    seen = []
+    report = lockstep_by_layer(jobs, "icarus", progress=seen.append)
+    report.require_agreement()
+    assert report.cycles == expected_cycles(jobs)
+    assert [result.cycles for result in report.results] == [r.cycles for r in results("four", "icarus")[:4]]
+    assert all(0 < cycles <= report.cycles for cycles in seen)
+    broken = lockstep_by_layer(jobs, "icarus", transform=FAULTS["inverted"])
+    assert broken.mismatches == 1
+    assert broken.results == []
+
+
 def test_names_and_mixed_configurations_are_refused():
     job = suite("four")[0].job
     with pytest.raises(
         ConfigError, match=r"^no engine named 'magic': use one of reference, golden, icarus, verilator$"
     ):
         simulate_many([job], "magic")
+    with pytest.raises(ConfigError, match=r"^cfg must be an ArchConfig, not 64$"):
+        simulate(job.layer, job.x, 64)
     other = Job.create(job.layer, job.x, job.cfg.replace(queue_depth=4))
     with pytest.raises(ConfigError, match=r"^jobs of one simulator run must share one configuration$"):
         run_rtl([job, other], "icarus")
