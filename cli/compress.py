@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from eie.compress.pipeline import CompressionReport, Settings, compress_network
 from eie.compress.quantize import Widths
 from eie.compress.readers import read_inputs, read_model
 
+# So many arrays that no layer uses are named; a large convolutional network has hundreds.
+_SHOWN_UNUSED = 8
 ERROR_HEADINGS = ("layer", "bits per weight", "error of pruning", "error of all")
 
 
@@ -33,8 +36,14 @@ def error_rows(report: CompressionReport) -> list[list[str]]:
     ]
 
 
-def report_json(report: CompressionReport) -> dict[str, Any]:
-    """The report for scripts."""
+def unused_line(unused: Sequence[str]) -> str:
+    """The arrays of a model file that no layer uses, in one line."""
+    more = f" and {len(unused) - _SHOWN_UNUSED} more" if len(unused) > _SHOWN_UNUSED else ""
+    return f"not used: {', '.join(unused[:_SHOWN_UNUSED])}{more}"
+
+
+def report_json(report: CompressionReport, unused: Sequence[str]) -> dict[str, Any]:
+    """The report for scripts. unused : the arrays of the model file that no layer uses."""
     layers = [
         asdict(layer) | {"bits_per_weight": layer.bits_per_weight, "bytes": layer.size.nbytes}
         for layer in report.layers
@@ -45,6 +54,7 @@ def report_json(report: CompressionReport) -> dict[str, Any]:
         "total_bytes": report.size.total_bytes,
         "ratio": report.size.ratio,
         "calibration": report.calibration,
+        "unused": list(unused),
     }
 
 
@@ -85,7 +95,7 @@ def report_json(report: CompressionReport) -> dict[str, Any]:
     "--calibrate",
     type=click.Path(path_type=Path),
     metavar="X.npz",
-    help="Inputs of the first layer that the fixed-point scales follow from (bytes are pixels, 255 being 1.0).",
+    help="Inputs of the first layer that the fixed-point scales follow from: real numbers, or uint8 pixels / 255.",
 )
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 def compress(
@@ -106,7 +116,8 @@ def compress(
       eie compress examples/lenet_300_100/lenet_300_100.safetensors --density 0.08,0.09,0.26 -o lenet.eie
     """
     check_writable(out.parent)
-    network = read_model(model)
+    read = read_model(model)
+    network = read.layers
     inputs = None
     if calibrate is not None:
         inputs, _ = read_inputs(calibrate, network[0].weight.shape[1])
@@ -114,13 +125,15 @@ def compress(
     layers, report = compress_network(network, settings, inputs)
     save(out, layers)
     if json_out:
-        click.echo(json.dumps(report_json(report)))
+        click.echo(json.dumps(report_json(report, read.unused)))
         return
     print_table(SIZE_HEADINGS, size_rows(report.size))
     click.echo(f"{SIZE_NOTE}\n")
     print_table(SCALE_HEADINGS, scale_rows(layers))
     click.echo(f"Scales from {report.calibration}.\n")
     print_table(ERROR_HEADINGS, error_rows(report))
+    if read.unused:
+        click.echo(f"\n{unused_line(read.unused)}")
     click.echo(
         f"\nwrote {out}: {report.size.total_bytes:,} bytes, {report.size.ratio:.1f} x smaller than float32"
     )

@@ -11,21 +11,24 @@ from typing import Any
 
 import click
 from click.core import ParameterSource
+from tqdm import tqdm
 
-from eie.cli.inputs import INPUT_HELP, machine, machine_options, read_vector
+from eie.cli.inputs import INPUT_HELP, machine, machine_options, read_vector, refuse_useless, warn_clipped
 from eie.cli.output import check_writable
 from eie.cli.run import choose
 from eie.compress.file import load
 from eie.config import ArchConfig
 from eie.layer import CompressedLayer
 from eie.program import Job
-from eie.sim.lockstep import LockstepReport, lockstep
-from eie.sim.network import layer_inputs
+from eie.sim.build import SIMULATORS
+from eie.sim.lockstep import LockstepReport, expected_cycles, lockstep_by_layer, read_back_cycles
+from eie.sim.network import check_wave, layer_inputs
 from eie.sim.workload import random_input, random_layer
 
-SIMULATORS = ("icarus", "verilator")
 # Written only when the two sides diverge.
 DIVERGENCE = Path("divergence.vcd")
+# Whole memories are read back at the end where that takes no more cycles than this.
+READ_BACK_LIMIT = 20_000
 
 
 def replay_command(context: click.Context) -> str:
@@ -52,22 +55,25 @@ def _jobs(
     index: int,
     act_density: float,
     seed: int,
-) -> list[Job]:
+) -> tuple[list[Job], int]:
+    """A job for each layer, and how many of the real inputs read were clipped."""
+    clipped = 0
     if input_file is None:
         inputs = [random_input(layer.cols, act_density, seed + i) for i, layer in enumerate(layers)]
     else:
-        first = read_vector(input_file, index, layers[0], cfg.act_bits)
+        first, clipped = read_vector(input_file, index, layers[0], cfg.act_bits)
         inputs = [batch[0] for batch in layer_inputs(layers, first[None], cfg.acc_bits)]
-    return [Job.create(layer, x, cfg) for layer, x in zip(layers, inputs, strict=True)]
+    return [Job.create(layer, x, cfg) for layer, x in zip(layers, inputs, strict=True)], clipped
 
 
-def report_json(report: LockstepReport) -> dict[str, Any]:
-    """A lockstep run for scripts."""
+def report_json(report: LockstepReport, clipped: int) -> dict[str, Any]:
+    """A lockstep run for scripts. clipped : of the real inputs."""
     divergence = report.divergence and {
         key: value for key, value in asdict(report.divergence).items() if key != "history"
     }
     return {
         "simulator": report.simulator,
+        "clipped_inputs": clipped,
         "cycles": report.cycles,
         "signals": report.signals,
         "comparisons": report.comparisons,
@@ -82,7 +88,7 @@ def report_json(report: LockstepReport) -> dict[str, Any]:
 @click.command(short_help="Golden model and RTL in lockstep, every signal compared.")
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.option("--sim", "simulator", type=click.Choice(SIMULATORS), default="icarus", show_default=True)
-@click.option("--seed", type=int, default=1, show_default=True, help="Of everything random.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything random.")
 @machine_options(n_pe=4, sized=True)
 @click.option("--rows", type=int, default=64, show_default=True, help="Outputs of the random layer.")
 @click.option("--cols", type=int, default=64, show_default=True, help="Inputs of the random layer.")
@@ -127,11 +133,18 @@ def cosim(
     Example:
       eie cosim --sim verilator --pe 4 --rows 100 --cols 80 --density 0.2 --seed 7
     """
-    if file is None and (which is not None or input_file is not None):
-        raise click.UsageError("--layer and --input need a .eie file")
+    if file is None:
+        refuse_useless(context, ("--layer", "--input", "--index"), "without a .eie file")
+    else:
+        refuse_useless(context, ("--rows", "--cols", "--density"), "with a .eie file")
+    if input_file is None:
+        refuse_useless(context, ("--index",), "without --input")
+    else:
+        refuse_useless(context, ("--act-density",), "with --input")
     layers = choose(load(file), which) if file else [random_layer(rows, cols, density, seed)]
     cfg = machine(preset, n_pe, depth, sized, layers)
-    jobs = _jobs(layers, cfg, input_file, index, act_density, seed)
+    jobs, clipped = _jobs(layers, cfg, input_file, index, act_density, seed)
+    check_wave(wave, simulator)
     if wave is not None:
         check_writable(wave.parent)
     replay = replay_command(context)
@@ -142,16 +155,32 @@ def cosim(
             else f"a random {rows} x {cols} layer"
         )
         click.echo(f"{what} on {n_pe} PEs, queue depth {depth}, seed {seed}; replay: {replay}")
-    report = lockstep(
-        jobs, simulator, seed=seed, replay=replay, divergence_wave=DIVERGENCE, waveform=wave, read_back=True
-    )
+    read_back = read_back_cycles(cfg) <= READ_BACK_LIMIT
+    with tqdm(
+        total=expected_cycles(jobs, read_back=read_back), unit=" cycles", leave=False, disable=None
+    ) as bar:
+        report = lockstep_by_layer(
+            jobs,
+            simulator,
+            seed=seed,
+            replay=replay,
+            divergence_wave=DIVERGENCE,
+            waveform=wave,
+            read_back=read_back,
+            progress=lambda cycles: bar.update(cycles - bar.n),
+        )
+    warn_clipped(input_file, clipped, layers[0], cfg.act_bits)
     if json_out:
-        click.echo(json.dumps(report_json(report)))
+        click.echo(json.dumps(report_json(report, clipped)))
         context.exit(report.mismatches)
     report.require_agreement()
     click.echo(
         f"{report.describe()}: {report.comparisons:,} comparisons, {report.mismatches} mismatches, "
         f"{report.seconds:.1f} s ({report.cycles / report.seconds:,.0f} cycles/s)"
     )
+    if not read_back:
+        click.echo(
+            f"The SRAMs were compared at each access, not read back: that takes {read_back_cycles(cfg):,} cycles."
+        )
     if wave is not None:
         click.echo(f"waveform: {wave}")

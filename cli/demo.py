@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import queue
+import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import numpy as np
@@ -28,9 +30,8 @@ from rich.progress import (
 )
 
 from eie.cli import demo_report
-from eie.cli.cosim import SIMULATORS
 from eie.cli.demo_report import Lockstep, Outcome
-from eie.cli.export import linters
+from eie.cli.export import expectation, linters
 from eie.cli.output import console, filling, make_folder
 from eie.compress.file import describe, load, save
 from eie.compress.forward import fixed_forward, quantize_inputs
@@ -44,6 +45,7 @@ from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.rtl.export import export
 from eie.sim import toolchain
+from eie.sim.build import SIMULATORS
 from eie.sim.lockstep import lockstep
 from eie.sim.network import layer_inputs, run_network
 from eie.sim.sweep import Point, Workload, sweep, to_csv, to_json, work_by_group
@@ -58,6 +60,9 @@ SWEEP_DEPTHS = (1, 2, 4, 8, 16, 32)
 CFG = ArchConfig.preset("paper")
 # Small enough to look at in a wave viewer.
 TRACED = CFG.replace(n_pe=4)
+
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ def _read_digits(folder: Path) -> Digits:
 
 
 def _compress(folder: Path, digits: Digits, target: Path) -> tuple[list[FloatLayer], list[CompressedLayer]]:
-    trained = read_model(folder / f"{NETWORK}.safetensors")
+    trained = read_model(folder / f"{NETWORK}.safetensors").layers
     layers, _ = compress_network(trained, Settings(density=DENSITIES), digits.pixels[:CALIBRATION_DIGITS])
     save(target, layers)
     return trained, load(target)
@@ -146,6 +151,26 @@ def lockstep_network(
         finished.put(layer.name)
         x = np.stack([result.y for result in report.results]).astype(np.int64)
     return Lockstep(simulator, reports)
+
+
+def announced(
+    workers: MutableMapping[str, int], name: str, function: Callable[..., Answer], *arguments: Any
+) -> Answer:
+    """Call a function in a worker process that has put its process number into `workers` under `name`."""
+    workers[name] = os.getpid()
+    return function(*arguments)
+
+
+@contextmanager
+def stopping(running: dict[str, Future[Any]], workers: MutableMapping[str, int]) -> Iterator[None]:
+    """When the block fails, interrupt the workers that are still busy, as Ctrl-C does: nobody waits for them."""
+    try:
+        yield
+    except Exception:
+        for name, future in running.items():
+            if not future.cancel() and not future.done() and name in workers:
+                os.kill(workers[name], signal.SIGINT)
+        raise
 
 
 def _check(
@@ -247,6 +272,11 @@ def demo(folder: Path, count: int, example: Path, json_out: bool) -> None:
       eie demo --out out --digits 1
     """
     began = time.perf_counter()
+    if example == EXAMPLE and not example.is_dir():
+        raise ModelError(
+            f"the demo needs the folder examples/{NETWORK} of a clone, which an installed package lacks: "
+            "run it in a clone, or name a copy with --example FOLDER"
+        )
     make_folder(folder)
     tools = _tools()
     out = Console(stderr=True) if json_out else console()
@@ -275,8 +305,12 @@ def _main_job(
     spawn = multiprocessing.get_context("spawn")
     with spawn.Manager() as manager, ProcessPoolExecutor(len(SIMULATORS), spawn) as pool:
         finished: queue.Queue[str] = manager.Queue()
+        workers = manager.dict()
         running = {
             simulator: pool.submit(
+                announced,
+                workers,
+                simulator,
                 lockstep_network,
                 simulator,
                 layers,
@@ -288,26 +322,30 @@ def _main_job(
             )
             for simulator in SIMULATORS
         }
-        with _step(out, f"sweeping PE counts {SWEEP_PES[0]} to {SWEEP_PES[-1]} over {SWEEP_DIGITS} digits"):
-            points = _sweep(layers, x)
-            (staging / "sweep.csv").write_text(to_csv(points))
-            (staging / "sweep.json").write_text(to_json(points))
-        with _step(
-            out,
-            f"exporting and checking the Verilog of {CFG.n_pe} PEs, with {layers[0].name} in its memories",
-        ):
-            export(CFG, staging / "verilog", Job.create(layers[0], x[0], CFG), **linters())
-        with _step(out, f"tracing {layers[-1].name} on {TRACED.n_pe} PEs of the golden model"):
-            last = layers[-1]
-            last_input = layer_inputs(layers, x[:1], CFG.acc_bits)[-1][0]
-            run_network(
-                [last], last_input, TRACED.sized_for(last), waveform=staging / f"{last.name}_golden.vcd"
-            )
-        with _step(out, "drawing the pictures"):
-            pictures = _draw(points, layers, x)
-            for name, png in pictures.items():
-                (staging / f"{name}.png").write_bytes(png)
-        locksteps = _gather(out, running, finished, len(layers))
+        with stopping(running, workers):
+            with _step(
+                out, f"sweeping PE counts {SWEEP_PES[0]} to {SWEEP_PES[-1]} over {SWEEP_DIGITS} digits"
+            ):
+                points = _sweep(layers, x)
+                (staging / "sweep.csv").write_text(to_csv(points))
+                (staging / "sweep.json").write_text(to_json(points))
+            with _step(
+                out,
+                f"exporting and checking the Verilog of {CFG.n_pe} PEs, with {layers[0].name} in its memories",
+            ):
+                job = Job.create(layers[0], x[0], CFG)
+                export(CFG, staging / "verilog", job, expected=expectation(job), **linters())
+            with _step(out, f"tracing {layers[-1].name} on {TRACED.n_pe} PEs of the golden model"):
+                last = layers[-1]
+                last_input = layer_inputs(layers, x[:1], CFG.acc_bits)[-1][0]
+                run_network(
+                    [last], last_input, TRACED.sized_for(last), waveform=staging / f"{last.name}_golden.vcd"
+                )
+            with _step(out, "drawing the pictures"):
+                pictures = _draw(points, layers, x)
+                for name, png in pictures.items():
+                    (staging / f"{name}.png").write_bytes(png)
+            locksteps = _gather(out, running, finished, len(layers))
     with _step(out, "comparing outputs with the reference engine, cycles with the timing law"):
         _check(locksteps, layers, x[:count], points)
     outcome = Outcome(
@@ -332,7 +370,7 @@ def _main_job(
 def _gather(
     out: Console, running: dict[str, Future[Lockstep]], finished: queue.Queue[str], layers: int
 ) -> list[Lockstep]:
-    """The lockstep runs' outcomes; the first failure is raised."""
+    """The lockstep runs' outcomes; the first failure is raised at once."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -343,6 +381,9 @@ def _gather(
     with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as progress:
         task = progress.add_task("lockstep, layers done", total=len(running) * layers)
         while not all(future.done() for future in running.values()):
+            for future in running.values():
+                if future.done():
+                    future.result()
             with suppress(queue.Empty):
                 finished.get(timeout=0.2)
                 progress.advance(task)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,19 +9,20 @@ from typing import Any, TypeVar
 import click
 import numpy as np
 import numpy.typing as npt
+from click.core import ParameterSource
 
-from eie.compress.forward import quantize_inputs
-from eie.compress.network import check_finite
+from eie.compress import readers
+from eie.compress.forward import clipped_inputs, quantize_inputs
 from eie.config import PRESETS, ArchConfig
 from eie.errors import LayerError
-from eie.fixed import IntArray
+from eie.fixed import IntArray, limits
 from eie.layer import CompressedLayer, as_activations
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 INPUT_HELP = (
-    "Input vectors, .npy or .npz ([n, inputs] or one vector). Integers are fixed-point activations, floats real "
-    "values; bytes are pixels, 255 being 1.0."
+    "Input vectors, .npy or .npz ([n, inputs] or one vector). Floats are quantised with the layer's x_frac, uint8 are "
+    "pixels / 255, other integers are raw fixed point."
 )
 
 
@@ -93,56 +93,61 @@ def machine(preset: str, n_pe: int, depth: int, sized: bool, layers: Sequence[Co
 # ---- input vectors -----------------------------------------------------------------------------------------
 
 
-def _arrays(path: Path) -> list[npt.NDArray[Any]]:
-    """The arrays of a .npy or .npz file, in its order."""
-    try:
-        with path.open("rb") as file:
-            content = np.load(file, allow_pickle=False)
-            if isinstance(content, np.ndarray):
-                return [content]
-            return [np.asarray(content[name]) for name in content.files]
-    except OSError as error:
-        raise LayerError(f"cannot read inputs from {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile):
-        raise LayerError(f"{path} is no .npy or .npz file of numbers") from None
+def read_vectors(
+    path: Path, layer: CompressedLayer, act_bits: int, chosen: slice = slice(None)
+) -> tuple[IntArray, int]:
+    """The chosen input vectors for `layer`, int64[n, cols], and how many real numbers in them were clipped.
 
-
-def _as_rows(array: npt.NDArray[Any], cols: int) -> npt.NDArray[Any] | None:
-    """The array as [n, cols] where its items (or it itself) hold `cols` numbers, else None."""
-    if array.shape == (cols,):
-        return array[None]
-    return array.reshape(len(array), cols) if array.ndim > 1 and array[:1].size == cols else None
-
-
-def read_vectors(path: Path, layer: CompressedLayer, act_bits: int) -> IntArray:
-    """Input vectors for `layer`, int64[n, cols]: see `INPUT_HELP` for what is converted how.
-
-    Of a .npz file, the first array that has vectors of this length.
+    See `INPUT_HELP` for what is converted how, and `eie.compress.readers.read_vectors` for which array is taken.
 
     Raises
     ------
-    LayerError : a file that cannot be read, wrong length or type, or values that do not fit.
+    ModelError : a file that cannot be read, holds no such vectors, or numbers that are not finite.
+    LayerError : integers that do not fit.
     """
-    arrays = _arrays(path)
-    rows = next((rows for array in arrays if (rows := _as_rows(array, layer.cols)) is not None), None)
-    if rows is None:
-        shapes = ", ".join(str(list(array.shape)) for array in arrays)
-        raise LayerError(
-            f"{path} must hold vectors of {layer.cols} activations for layer {layer.name!r}, "
-            f"not arrays of shape {shapes or 'none'}"
+    return _in_fixed_point(readers.read_vectors(path, layer.cols)[0][chosen], layer, act_bits)
+
+
+def _in_fixed_point(vectors: npt.NDArray[Any], layer: CompressedLayer, act_bits: int) -> tuple[IntArray, int]:
+    if readers.is_real(vectors):
+        real = readers.real_inputs(vectors)
+        return quantize_inputs(layer, real, act_bits), clipped_inputs(layer, real, act_bits)
+    fixed = [as_activations(row, layer, act_bits) for row in vectors]
+    return np.array(fixed, np.int64).reshape(len(fixed), layer.cols), 0
+
+
+def read_vector(path: Path, index: int, layer: CompressedLayer, act_bits: int) -> tuple[IntArray, int]:
+    """Input vector number `index` of a file, int64[cols], and how many real numbers in it were clipped."""
+    held, _ = readers.read_vectors(path, layer.cols)
+    if not 0 <= index < len(held):
+        raise LayerError(f"{path} holds {len(held)} input vectors: there is no number {index}")
+    vectors, clipped = _in_fixed_point(held[index : index + 1], layer, act_bits)
+    return vectors[0], clipped
+
+
+def warn_clipped(path: Path | None, clipped: int, layer: CompressedLayer, act_bits: int) -> None:
+    """One line on stderr when real inputs were clipped."""
+    if clipped:
+        low, high = (np.ldexp(float(limit), -layer.x_frac) for limit in limits(act_bits))
+        click.echo(
+            f"eie: note: {path}: {clipped:,} input{'s' * (clipped > 1)} beyond {low:.6g}..{high:.6g} clipped "
+            f"({act_bits} bits, x_frac {layer.x_frac})",
+            err=True,
         )
-    if rows.dtype.kind not in "iuf":
-        raise LayerError(f"{path} must hold numbers, not {rows.dtype}")
-    if rows.dtype.kind == "f" or rows.dtype == np.uint8:
-        check_finite(rows, str(path))
-        real = rows / 255 if rows.dtype == np.uint8 else rows
-        return quantize_inputs(layer, real, act_bits)
-    return np.stack([as_activations(row, layer, act_bits) for row in rows])
 
 
-def read_vector(path: Path, index: int, layer: CompressedLayer, act_bits: int) -> IntArray:
-    """Input vector number `index` of a file, int64[cols]."""
-    vectors = read_vectors(path, layer, act_bits)
-    if not 0 <= index < len(vectors):
-        raise LayerError(f"{path} holds {len(vectors)} input vectors: there is no number {index}")
-    return vectors[index]
+def refuse_useless(context: click.Context, options: Sequence[str], why: str) -> None:
+    """Refuse those of `options` that were given although they can do nothing: they would mislead.
+
+    Raises
+    ------
+    click.UsageError : names them and says `why`.
+    """
+    given = {
+        param.opts[0]
+        for param in context.command.params
+        if context.get_parameter_source(str(param.name)) is not ParameterSource.DEFAULT
+    }
+    useless = [option for option in options if option in given]
+    if useless:
+        raise click.UsageError(f"{' and '.join(useless)} can do nothing {why}")

@@ -53,6 +53,8 @@ class _Group(click.Group):
             raise _Disagreement(str(error)) from None
         except EieError as error:
             raise _BadInput(str(error)) from None
+        except MemoryError as error:
+            raise _BadInput(f"not enough memory: {error or 'this machine has too little'}") from None
         except click.UsageError as error:
             hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
             raise _BadInput(error.format_message().rstrip(".") + hint) from None

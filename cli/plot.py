@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -21,7 +22,8 @@ from eie.sim.sweep import read_points
     metavar="FOLDER",
     help="Where the PNG files go.",
 )
-def plot(file: Path, out: Path) -> None:
+@click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
+def plot(file: Path, out: Path, json_out: bool) -> None:
     """Draw the sweep in FILE (.csv or .json from eie sweep): speed-up, padding, load balance, work of each PE.
 
     What needs several PE counts or several queue depths is drawn when the sweep has them.
@@ -34,7 +36,9 @@ def plot(file: Path, out: Path) -> None:
     make_folder(out)
     from eie.sim import plots  # matplotlib takes its time to load
 
+    files = []
     for name, figure in plots.pictures(points).items():
         path = out / f"{name}.png"
         write(path, plots.save(figure))
-        click.echo(path)
+        files.append(str(path))
+    click.echo(json.dumps({"files": files}) if json_out else "\n".join(files))

@@ -11,14 +11,14 @@ from typing import Any
 import click
 import numpy as np
 
-from eie.cli.inputs import INPUT_HELP, machine, machine_options, read_vector
+from eie.cli.inputs import INPUT_HELP, machine, machine_options, read_vector, warn_clipped
 from eie.cli.output import check_writable, print_table, write
 from eie.compress.file import load
 from eie.errors import LayerError
 from eie.layer import CompressedLayer
 from eie.result import COUNTERS, Result
 from eie.sim.engines import ENGINES
-from eie.sim.network import run_network, wave_path
+from eie.sim.network import check_wave, run_network, wave_path
 
 
 def choose(layers: Sequence[CompressedLayer], which: str | None) -> list[CompressedLayer]:
@@ -73,8 +73,8 @@ def result_rows(results: Sequence[Result]) -> list[list[str]]:
     ]
 
 
-def result_json(name: str, result: Result) -> dict[str, Any]:
-    """One layer's result for scripts; per-PE counters as lists."""
+def result_json(name: str, result: Result, clipped: int) -> dict[str, Any]:
+    """One layer's result for scripts; per-PE counters as lists. clipped : of its real inputs, when they were read."""
     counters = {
         key: value.tolist() if isinstance(value, np.ndarray) else value
         for key, value in result.counters.items()
@@ -82,6 +82,7 @@ def result_json(name: str, result: Result) -> dict[str, Any]:
     return {
         "layer": name,
         "engine": result.engine,
+        "clipped_inputs": clipped,
         "cycles": result.cycles,
         "microseconds": result.microseconds,
         "balance": result.balance,
@@ -136,19 +137,23 @@ def run(
     """
     layers = choose(load(file), which)
     cfg = machine(preset, n_pe, depth, sized, layers)
-    x = read_vector(input_file, index, layers[0], cfg.act_bits)
+    check_wave(wave, engine)
+    x, clipped = read_vector(input_file, index, layers[0], cfg.act_bits)
     for target in (wave, out):
         if target is not None:
             check_writable(target.parent)
     results = run_network(layers, x, cfg, engine, waveform=wave)
+    warn_clipped(input_file, clipped, layers[0], cfg.act_bits)
     last = results[-1]
     if out is not None:
         data = io.BytesIO()
         np.save(data, last.y)
         write(out, data.getvalue())
     if json_out:
-        named = zip(layers, results, strict=True)
-        click.echo(json.dumps([result_json(layer.name, result) for layer, result in named]))
+        # Only the first layer's inputs are read; the others get what the one before wrote back.
+        counts = [clipped, *[0] * (len(layers) - 1)]
+        each = zip(layers, results, counts, strict=True)
+        click.echo(json.dumps([result_json(layer.name, result, count) for layer, result, count in each]))
         return
     memories = "as large as the layers need" if sized else "of the published sizes"
     click.echo(

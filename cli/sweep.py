@@ -10,15 +10,15 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from eie.cli.inputs import INPUT_HELP, matrix_size, read_vectors, whole_numbers
+from eie.cli.inputs import INPUT_HELP, matrix_size, read_vectors, refuse_useless, warn_clipped, whole_numbers
 from eie.cli.output import check_writable, print_table, write
 from eie.cli.run import choose
 from eie.compress.file import load
 from eie.config import PRESETS, ArchConfig
-from eie.errors import ConfigError
+from eie.errors import ConfigError, LayerError
 from eie.layer import CompressedLayer
 from eie.sim.network import layer_inputs
-from eie.sim.sweep import ENGINES, Point, Workload, runs, to_csv, to_json
+from eie.sim.sweep import SWEEP_ENGINES, Point, Workload, runs, to_csv, to_json
 from eie.sim.sweep import sweep as sweep_points
 from eie.sim.workload import random_input, random_layer
 
@@ -54,12 +54,16 @@ def _from_file(
     inputs: int,
     density: float,
     seed: int,
-    acc_bits: int,
-) -> list[Workload]:
+    cfg: ArchConfig,
+) -> tuple[list[Workload], int]:
+    """The workloads, and how many of the real inputs read were clipped."""
     if input_file is None:
-        return [_with_random_inputs(layer, inputs, density, seed + i) for i, layer in enumerate(layers)]
-    vectors = read_vectors(input_file, layers[0], 16)[:inputs]
-    return [Workload(*pair) for pair in zip(layers, layer_inputs(layers, vectors, acc_bits), strict=True)]
+        return [_with_random_inputs(layer, inputs, density, seed + i) for i, layer in enumerate(layers)], 0
+    vectors, clipped = read_vectors(input_file, layers[0], cfg.act_bits, slice(inputs))
+    if len(vectors) < inputs:
+        raise LayerError(f"{input_file} holds {len(vectors)} input vectors, not {inputs} (--inputs)")
+    inputs_of = layer_inputs(layers, vectors, cfg.acc_bits)
+    return [Workload(*pair) for pair in zip(layers, inputs_of, strict=True)], clipped
 
 
 def _with_random_inputs(layer: CompressedLayer, inputs: int, density: float, seed: int) -> Workload:
@@ -77,7 +81,7 @@ def _with_random_inputs(layer: CompressedLayer, inputs: int, density: float, see
 )
 @click.option("--density", type=float, default=0.1, show_default=True, help="Of the random layer's weights.")
 @click.option("--act-density", type=float, default=0.35, show_default=True, help="Of random input vectors.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Of everything random.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything random.")
 @click.option("--layer", "which", metavar="L", help="Only this layer of the file (name, or number from 0).")
 @click.option("--input", "input_file", type=click.Path(path_type=Path), metavar="X", help=INPUT_HELP)
 @click.option(
@@ -106,7 +110,7 @@ def _with_random_inputs(layer: CompressedLayer, inputs: int, density: float, see
 )
 @click.option(
     "--engine",
-    type=click.Choice(ENGINES),
+    type=click.Choice(SWEEP_ENGINES),
     default="law",
     show_default=True,
     help="The timing law, or the golden model itself: the same figures, slower.",
@@ -121,7 +125,9 @@ def _with_random_inputs(layer: CompressedLayer, inputs: int, density: float, see
     help="Write the rows there, .csv or .json (may be given twice).",
 )
 @click.option("--json", "json_out", is_flag=True, help="Print the rows as a JSON array, not a table.")
+@click.pass_context
 def sweep(
+    context: click.Context,
     file: Path | None,
     size: tuple[int, int] | None,
     density: float,
@@ -147,6 +153,12 @@ def sweep(
     """
     if (file is None) == (size is None):
         raise click.UsageError("give either a .eie file or --random ROWSxCOLS")
+    if size is None:
+        refuse_useless(context, ("--density",), "with a .eie file")
+    else:
+        refuse_useless(context, ("--layer",), "without a .eie file")
+    if input_file is not None:
+        refuse_useless(context, ("--act-density",), "with --input")
     for path in outputs:
         if path.suffix not in _WRITERS:
             raise ConfigError(f"{path}: a sweep is written as .csv or .json")
@@ -157,11 +169,12 @@ def sweep(
     else:
         assert file is not None
         layers = choose(load(file), which)
-    workloads = _from_file(layers, input_file, inputs, act_density, seed, cfg.acc_bits)
+    workloads, clipped = _from_file(layers, input_file, inputs, act_density, seed, cfg)
     steps = sweep_points(workloads, pe_counts, depths, cfg=cfg, engine=engine)
     points = list(
         tqdm(steps, total=runs(workloads, pe_counts, depths), unit="run", desc="sweep", disable=None)
     )
+    warn_clipped(input_file, clipped, layers[0], cfg.act_bits)
     for path in outputs:
         write(path, _WRITERS[path.suffix](points))
     if json_out:

@@ -108,4 +108,13 @@ def fixed_forward(
 
 def quantize_inputs(layer: CompressedLayer, x: npt.ArrayLike, act_bits: int = 16) -> IntArray:
     """Real inputs as the layer's integer activations: `x_frac` fraction bits, saturated to `act_bits`."""
-    return quantize(x, layer.x_frac, act_bits)
+    # What overflows becomes infinite, and saturates like any other number that is too large.
+    with np.errstate(over="ignore"):
+        return quantize(x, layer.x_frac, act_bits)
+
+
+def clipped_inputs(layer: CompressedLayer, x: npt.ArrayLike, act_bits: int = 16) -> int:
+    """How many of the real inputs `quantize_inputs` saturates: those that one bit more would change."""
+    return int(
+        np.count_nonzero(quantize_inputs(layer, x, act_bits) != quantize_inputs(layer, x, act_bits + 1))
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ def check_finite(array: npt.NDArray[np.floating], what: str) -> None:
     if not finite.all():
         place = np.unravel_index(int(np.argmin(finite)), array.shape)
         index = ", ".join(str(int(i)) for i in place)
-        raise ModelError(f"{what}[{index}] is {array[place]}: only finite numbers can be compressed")
+        raise ModelError(f"{what}[{index}] is {array[place]}, not a finite number")
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +76,23 @@ class FloatLayer:
         """Outputs float64[batch, rows] for inputs [batch, cols]."""
         y = np.asarray(x, np.float64) @ self.weight.T.astype(np.float64) + self.start
         return np.maximum(y, 0.0) if self.relu else y
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a model file holds: layers in order, and what no layer uses, each as `name dtype[shape]`."""
+
+    layers: list[FloatLayer]
+    unused: tuple[str, ...] = ()
+
+
+def array_text(name: str, array: npt.NDArray[Any]) -> str:
+    """An array for messages.
+
+    >>> array_text("x", np.zeros((2, 3), np.uint8))
+    'x uint8[2, 3]'
+    """
+    return f"{name} {array.dtype}{list(array.shape)}"
 
 
 def chains(layers: Sequence[FloatLayer]) -> bool:

@@ -12,7 +12,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 
-from eie.compress.network import FloatLayer
+from eie.compress.network import FloatLayer, Model, array_text
 from eie.compress.readers import names_of
 from eie.errors import ModelError
 
@@ -25,6 +25,7 @@ class _Graph:
     def __init__(self, graph: Any) -> None:
         self.nodes = list(graph.node)
         self.initializers = {tensor.name: tensor for tensor in graph.initializer}
+        self.asked_for: set[str] = set()
         self.producers = {name: node for node in self.nodes for name in node.output}
         self.consumers: dict[str, list[Any]] = {}
         for node in self.nodes:
@@ -34,6 +35,7 @@ class _Graph:
     def constant(self, name: str) -> npt.NDArray[Any] | None:
         """The value called `name` if it is an initializer or a Constant, or one transposed or renamed."""
         if name in self.initializers:
+            self.asked_for.add(name)
             return numpy_helper.to_array(self.initializers[name])
         node = self.producers.get(name)
         if node is None:
@@ -66,8 +68,8 @@ def _attributes(node: Any) -> dict[str, Any]:
 
 def _layer_name(node: Any, weight: str) -> str:
     """The weight's name without its ending (fc1.weight), or else the node's own."""
-    layer, bias = names_of(weight)
-    return layer if bias is not None else node.name or weight
+    layer, biases = names_of(weight)
+    return layer if biases else node.name or weight
 
 
 def _layer(name: str, weight: npt.NDArray[Any], bias: npt.NDArray[Any] | None, relu: bool) -> FloatLayer:
@@ -137,8 +139,8 @@ def _recurrent(graph: _Graph, node: Any) -> Iterator[FloatLayer]:
             yield _layer(f"{name}.{suffix}", weight, part, relu=False)
 
 
-def read(path: Path) -> list[FloatLayer]:
-    """Layers in the graph's order, weights as [outputs, inputs].
+def read(path: Path) -> Model:
+    """Layers in the graph's order, weights as [outputs, inputs], and the initializers that none of them uses.
 
     MatMul with one constant matrix, with the constant that an Add puts after it as bias; Gemm (transB, alpha, beta);
     GRU, LSTM and RNN (name.W and name.R). A layer has a ReLU where a Relu node alone follows. Constants are
@@ -153,6 +155,12 @@ def read(path: Path) -> list[FloatLayer]:
     except (DecodeError, onnx.checker.ValidationError) as error:
         raise ModelError(f"not an ONNX file ({str(error).partition(chr(10))[0]})") from None
     kinds = {"MatMul": _mat_mul, "Gemm": _gemm, **dict.fromkeys(_RECURRENT, _recurrent)}
-    return [
+    layers = [
         layer for node in graph.nodes if node.op_type in kinds for layer in kinds[node.op_type](graph, node)
     ]
+    unused = (
+        array_text(name, numpy_helper.to_array(tensor))
+        for name, tensor in graph.initializers.items()
+        if name not in graph.asked_for
+    )
+    return Model(layers, tuple(unused))

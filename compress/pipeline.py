@@ -90,7 +90,8 @@ class CompressionReport:
 
 
 def _relative(error: npt.NDArray[np.floating], weight: npt.NDArray[np.float32]) -> float:
-    norm = float(np.linalg.norm(weight))
+    # Squares of float32 numbers overflow float32.
+    error, norm = error.astype(np.float64), float(np.linalg.norm(weight.astype(np.float64)))
     return float(np.linalg.norm(error)) / norm if norm else 0.0
 
 
@@ -155,7 +156,7 @@ def compress_network(
             density=result.density,
             pruning_error=_relative(layer.weight[~mask], layer.weight),
             relative_error=_relative(
-                layer.weight - result.decode() * np.float32(2.0**-result.w_frac), layer.weight
+                layer.weight - np.ldexp(result.decode().astype(np.float64), -result.w_frac), layer.weight
             ),
             scales=scales,
             size=layer_size,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eie.config import ArchConfig
 from eie.errors import MismatchError
 from eie.program import Job
 from eie.result import Result
@@ -147,7 +148,13 @@ def lockstep_by_layer(
     )
 
 
-def expected_cycles(jobs: Sequence[Job]) -> int:
+def read_back_cycles(cfg: ArchConfig) -> int:
+    """Clock cycles that reading every word of every memory behind the I/O port takes."""
+    words = cfg.spmat_words + 2 * cfg.ptr_bank_depth + cfg.n_codes + cfg.acc_depth + cfg.src_depth
+    return 2 * cfg.n_pe * words + 1
+
+
+def expected_cycles(jobs: Sequence[Job], *, read_back: bool = False) -> int:
     """Clock cycles of `lockstep_by_layer` on `jobs`: loading, running and reading back each."""
     total = 0
     for job in jobs:
@@ -156,4 +163,5 @@ def expected_cycles(jobs: Sequence[Job]) -> int:
         total += len(job.load_writes()) + 1 + compute + (job.rows_per_pe + 1) + 1
         # Each accumulator is read back in two cycles; the last word comes one cycle later.
         total += 2 * job.cfg.n_pe * job.rows_per_pe + 1
-    return total
+    layers = len(list(itertools.groupby(jobs, key=lambda job: id(job.layer))))
+    return total + (layers * read_back_cycles(jobs[0].cfg) if read_back else 0)

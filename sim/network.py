@@ -10,10 +10,27 @@ import numpy.typing as npt
 
 from eie.compress.forward import check_network, fixed_layer
 from eie.config import ArchConfig
+from eie.errors import ConfigError
 from eie.fixed import IntArray
 from eie.layer import CompressedLayer
 from eie.result import Result
 from eie.sim.engines import simulate
+
+# The waveform format that each engine writes; the reference has no clock, so it has none.
+WAVE_SUFFIX = {"golden": ".vcd", "icarus": ".fst", "verilator": ".fst"}
+
+
+def check_wave(waveform: Path | None, engine: str) -> None:
+    """Raise `ConfigError` unless `engine` writes waveforms of the format that the suffix of `waveform` names."""
+    if waveform is None:
+        return
+    suffix = WAVE_SUFFIX.get(engine)
+    if suffix is None:
+        raise ConfigError(
+            f"{waveform}: engine {engine} has no clock and writes no waveform: use {', '.join(WAVE_SUFFIX)}"
+        )
+    if waveform.suffix != suffix:
+        raise ConfigError(f"{waveform}: engine {engine} writes waveforms as {suffix}")
 
 
 def run_network(
@@ -32,7 +49,9 @@ def run_network(
     Raises
     ------
     CapacityError, LayerError : a layer that does not fit, or does not take the outputs of the one before it.
+    ConfigError : a waveform that the engine does not write (`check_wave`).
     """
+    check_wave(waveform, engine)
     check_network(layers)
     for layer in layers:
         cfg.check_fits(layer)

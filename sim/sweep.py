@@ -26,7 +26,7 @@ from eie.timing import schedule
 
 IntArray = npt.NDArray[np.int64]
 
-ENGINES = ("law", "golden")
+SWEEP_ENGINES = ("law", "golden")
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +92,11 @@ def sweep(
 
     Raises
     ------
-    ConfigError : an engine that is none of `ENGINES`, or a PE count or depth that cannot be built.
+    ConfigError : an engine that is none of `SWEEP_ENGINES`, or a PE count or depth that cannot be built.
     LayerError : an input vector that does not match its layer.
     """
-    if engine not in ENGINES:
-        raise ConfigError(f"a sweep has no engine {engine!r}: use one of {', '.join(ENGINES)}")
+    if engine not in SWEEP_ENGINES:
+        raise ConfigError(f"a sweep has no engine {engine!r}: use one of {', '.join(SWEEP_ENGINES)}")
     base = cfg or ArchConfig()
     if not pe_counts or not depths:
         raise ConfigError("a sweep needs at least one PE count and one queue depth")

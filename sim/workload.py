@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from eie.errors import ConfigError
 from eie.fixed import MAX_SHIFT
-from eie.layer import CompressedLayer
+from eie.layer import MAX_DIM, CompressedLayer
 
 # A seed names one layer and one input, drawn from streams of their own.
 _LAYER, _INPUT = 0, 1
@@ -48,8 +48,8 @@ def random_layer(
     >>> random_layer(8, 8, 0.5, seed=1).equals(random_layer(8, 8, 0.5, seed=1))
     True
     """
-    if rows < 1 or cols < 1:
-        raise ConfigError(f"a random layer needs at least one row and one column, not {rows} x {cols}")
+    if not (1 <= rows <= MAX_DIM and 1 <= cols <= MAX_DIM):
+        raise ConfigError(f"a random layer needs 1 to {MAX_DIM} rows and columns, not {rows} x {cols}")
     _check_density("the weight density", density)
     rng = np.random.default_rng([seed, _LAYER])
     hits = _bernoulli(rng, rows * cols, density)

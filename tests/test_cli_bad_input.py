@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 from safetensors.numpy import save_file
 
 import eie
+from eie.cli import demo as demo_module
 from eie.cli.main import main
 from eie.sim import toolchain
 from eie.sim.workload import random_layer
@@ -59,7 +61,7 @@ def test_weights_that_are_not_finite(here: Path, value: float) -> None:
     weight[2, 1] = value
     save_file({"fc1.weight": weight}, "model.safetensors")
     assert refused("compress", "model.safetensors", "-o", "net.eie") == (
-        f"model.safetensors: layer 'fc1': weight[2, 1] is {value}: only finite numbers can be compressed"
+        f"model.safetensors: layer 'fc1': weight[2, 1] is {value}, not a finite number"
     )
 
 
@@ -73,10 +75,12 @@ def test_a_layer_that_does_not_fit(network: Path) -> None:
 def test_input_vectors(network: Path) -> None:
     np.save("short.npy", np.arange(39))
     assert refused("run", network, "--input", "short.npy") == (
-        "short.npy must hold vectors of 40 activations for layer 'fc1', not arrays of shape [39]"
+        "short.npy: no numbers [n, 40] or [40], only short int64[39]"
     )
     np.save("text.npy", np.full(40, "a"))
-    assert refused("run", network, "--input", "text.npy") == "text.npy must hold numbers, not <U1"
+    assert refused("run", network, "--input", "text.npy") == (
+        "text.npy: no numbers [n, 40] or [40], only text <U1[40]"
+    )
     np.save("large.npy", np.full(40, 32768))
     assert refused("run", network, "--input", "large.npy") == (
         "input of layer 'fc1': 32768 at index 0 does not fit 16 bits"
@@ -85,12 +89,71 @@ def test_input_vectors(network: Path) -> None:
         "x.npy holds 1 input vectors: there is no number 1"
     )
     Path("junk.npz").write_bytes(b"junk")
-    assert refused("run", network, "--input", "junk.npz") == "junk.npz is no .npy or .npz file of numbers"
+    assert refused("run", network, "--input", "junk.npz").startswith(
+        "junk.npz: cannot be read as .npz or .npy: "
+    )
     assert refused("run", network, "--input", "absent.npy") == (
-        "cannot read inputs from absent.npy: No such file or directory"
+        "absent.npy: cannot be read as .npz or .npy: No such file or directory"
     )
     np.save("nan.npy", np.full((1, 40), np.nan))
-    assert refused("run", network, "--input", "nan.npy").startswith("nan.npy[0, 0] is nan")
+    assert refused("run", network, "--input", "nan.npy") == "nan.npy[0, 0] is nan, not a finite number"
+
+
+def test_a_file_that_claims_more_than_there_is_memory_for(network: Path) -> None:
+    with Path("huge.npy").open("wb") as file:
+        header = {"descr": "<f8", "fortran_order": False, "shape": (10**12, 784)}
+        np.lib.format.write_array_header_1_0(file, header)
+    with zipfile.ZipFile("huge.npz", "w") as archive:
+        archive.write("huge.npy", "fc1.weight.npy")
+    why = "Unable to allocate 5.57 PiB for an array with shape (784000000000000,) and data type float64"
+    assert refused("run", network, "--input", "huge.npy") == (
+        f"huge.npy: cannot be read as .npz or .npy: {why}"
+    )
+    assert refused(
+        "compress", EXAMPLE / "lenet_300_100.safetensors", "-o", "a.eie", "--calibrate", "huge.npy"
+    ) == (f"huge.npy: cannot be read as .npz or .npy: {why}")
+    assert refused("compress", "huge.npz", "-o", "a.eie") == f"huge.npz: cannot be read as .npz: {why}"
+
+
+def test_random_layers_of_no_possible_size(here: Path) -> None:
+    assert refused("cosim", "--rows", 100_000_000_000, "--density", 0) == (
+        "a random layer needs 1 to 16777216 rows and columns, not 100000000000 x 64"
+    )
+    assert refused("sweep", "--random", "16777216x16777216", "--density", 1).startswith(
+        "not enough memory: Unable to allocate 2.00 PiB"
+    )
+
+
+def test_seeds(here: Path) -> None:
+    assert refused("cosim", "--seed", -1) == (
+        "Invalid value for '--seed': -1 is not in the range x>=0 (see eie cosim --help)"
+    )
+    assert refused("sweep", "--random", "8x8", "--seed", -3) == (
+        "Invalid value for '--seed': -3 is not in the range x>=0 (see eie sweep --help)"
+    )
+
+
+def test_waveforms_that_an_engine_does_not_write(network: Path) -> None:
+    def run(engine: str, wave: str) -> str:
+        return refused("run", network, "--input", "x.npy", "--engine", engine, "--wave", wave)
+
+    assert run("reference", "r.vcd") == (
+        "r.vcd: engine reference has no clock and writes no waveform: use golden, icarus, verilator"
+    )
+    assert run("golden", "g.fst") == "g.fst: engine golden writes waveforms as .vcd"
+    assert run("icarus", "i.vcd") == "i.vcd: engine icarus writes waveforms as .fst"
+    assert refused("cosim", "--wave", "c.vcd") == "c.vcd: engine icarus writes waveforms as .fst"
+
+
+def test_the_demo_without_a_clone(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_module, "EXAMPLE", here / "site-packages" / "examples")
+    option = next(param for param in demo_module.demo.params if param.name == "example")
+    monkeypatch.setattr(option, "default", demo_module.EXAMPLE)
+    assert refused("demo", "--out", "out") == (
+        "the demo needs the folder examples/lenet_300_100 of a clone, which an installed package lacks: run it in a "
+        "clone, or name a copy with --example FOLDER"
+    )
+    assert not Path("out").exists()
 
 
 def test_layer_names(network: Path) -> None:
@@ -170,7 +233,6 @@ def test_usage(network: Path) -> None:
     assert refused("sweep", "--random", "4x4", "--pe", "1;2").endswith(
         "'1;2' is not a list of whole numbers such as 1,2,4 (see eie sweep --help)"
     )
-    assert refused("cosim", "--layer", "fc1") == "--layer and --input need a .eie file (see eie cosim --help)"
     assert refused("run").startswith("Missing argument 'FILE'")
     assert refused("nonsense").startswith("No such command 'nonsense'")
     assert refused(
@@ -179,4 +241,19 @@ def test_usage(network: Path) -> None:
     shutil.copy(DIGITS, "digits.npz")
     assert refused(
         "compress", EXAMPLE / "lenet_300_100.safetensors", "-o", "a.eie", "--calibrate", "x.npy"
-    ) == ("x.npy: no array [batch, 784] of numbers, only x [40]")
+    ) == ("x.npy: no numbers [n, 784] or [784], only x int64[40]")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ("cosim --layer fc1", "--layer can do nothing without a .eie file (see eie cosim --help)"),
+        ("cosim net.eie --rows 7", "--rows can do nothing with a .eie file (see eie cosim --help)"),
+        ("cosim net.eie --index 5", "--index can do nothing without --input (see eie cosim --help)"),
+        ("sweep net.eie --density 0.5", "--density can do nothing with a .eie file (see eie sweep --help)"),
+        ("sweep --random 9x9 --layer 0", "--layer can do nothing without a .eie file (see eie sweep --help)"),
+        ("sweep net.eie --input x.npy --inputs 2", "x.npy holds 1 input vectors, not 2 (--inputs)"),
+    ],
+)
+def test_options_that_can_do_nothing(network: Path, arguments: str, text: str) -> None:
+    assert refused(*arguments.split()) == text

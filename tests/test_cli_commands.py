@@ -201,6 +201,7 @@ def test_sweep_and_plot(network: Path, here: Path) -> None:
         f"pictures/{name}.png" for name in ("speedup", "padding", "balance", "queue_depth", "work")
     ]
     assert all(Path(path).read_bytes().startswith(b"\x89PNG") for path in drawn)
+    assert json.loads(invoke("plot", "s.csv", "-o", "pictures", "--json").stdout) == {"files": drawn}
 
 
 def test_random_sweep_follows_its_seed(here: Path) -> None:
@@ -228,3 +229,45 @@ def test_layers_that_do_not_follow_one_another_run_alone(here: Path) -> None:
     np.save("x.npy", np.arange(5))
     result = invoke("run", "two.eie", "--input", "x.npy", status=2)
     assert result.stderr == "eie: error: layer 'b' takes 4 inputs, but 'a' has 6 outputs\n"
+
+
+def test_clipped_inputs_are_counted(here: Path) -> None:
+    layer = random_layer(6, 4, 0.5, seed=1, name="fc1")
+    object.__setattr__(layer, "x_frac", 13)
+    eie.save("net.eie", [layer, random_layer(3, 6, 0.5, seed=2, name="fc2")])
+    np.save("x.npy", [[0.5, 1, 2, 3.9998], [5, 100, -1e30, 1e308], [-4, -4.1, 0, 0]])
+    note = "eie: note: x.npy: {} beyond -4..3.99988 clipped (16 bits, x_frac 13)\n"
+    options = ("net.eie", "--layer", "fc1", "--input", "x.npy", "--pe", 2)
+    for index, count, text in (
+        (0, 0, ""),
+        (1, 4, note.format("4 inputs")),
+        (2, 1, note.format("1 input")),
+    ):
+        result = invoke("run", *options, "--index", index, "--sized", "--json")
+        assert json.loads(result.stdout)[0]["clipped_inputs"] == count
+        assert result.stderr == text
+    result = invoke("cosim", *options, "--index", 1, "--json")
+    assert json.loads(result.stdout)["clipped_inputs"] == 4
+    assert result.stderr == note.format("4 inputs")
+    result = invoke("export", *options, "--index", 1, "--sized", "--no-check", "--json", "-o", "verilog")
+    assert json.loads(result.stdout)["clipped_inputs"] == 4
+    assert result.stderr == note.format("4 inputs")
+    result = invoke("sweep", *options, "--inputs", 3, "--json")
+    assert result.stderr.endswith(note.format("5 inputs"))
+
+
+def no_constant(name: str) -> None:
+    raise AssertionError(f"JSON has no {name}")
+
+
+def test_compress_names_what_it_does_not_use(here: Path) -> None:
+    np.savez("net.npz", w=np.eye(4, dtype=np.float32) * 1e30, scale=np.ones(4), step=np.int64(3))
+    unused = ["scale float64[4]", "step int64[]"]
+    result = invoke("compress", "net.npz", "-o", "net.eie", "--json")
+    assert json.loads(result.stdout, parse_constant=no_constant)["unused"] == unused
+    text = invoke("compress", "net.npz", "-o", "net.eie").stdout
+    assert f"\nnot used: {', '.join(unused)}\n" in text
+    np.savez("net.npz", w=np.eye(4), **{f"a{i}": np.ones(1) for i in range(10)})
+    text = invoke("compress", "net.npz", "-o", "net.eie").stdout
+    assert re.search(r"^not used: a0 float64\[1\], .*, a7 float64\[1\] and 2 more$", text, re.MULTILINE)
+    assert "not used" not in invoke("compress", MODEL, "-o", "net.eie").stdout

@@ -2,13 +2,19 @@
 
 import dataclasses
 import json
+import multiprocessing
 import re
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 import eie
 import eie.compress.file
@@ -157,10 +163,34 @@ def test_zeros_are_explained() -> None:
         folder="out",
     )
     assert zeros(outcome) == [
-        "No fillers in fc1: a PE holds at most 5 rows of a column there, and an entry bridges 15 zeros by itself.",
+        "No padding in fc1: a PE holds at most 5 rows of a column there, and an entry bridges 15 zeros by itself.",
         "No broadcast stalls in fc1: no PE ever had 8 columns waiting when the next one was due.",
         "No bypasses in fc1: no accumulator was hit again within the next two entries.",
         "No clipped sums in fc1: the fixed-point scales were chosen from calibration inputs so that sums fit, with one "
         "bit to spare.",
     ]
     assert "1,000 comparisons" in html(outcome)
+
+
+def fail_when(path: str) -> None:
+    """Fail as soon as the file exists."""
+    while not Path(path).exists():
+        time.sleep(0.05)
+    raise MismatchError("they differ")
+
+
+def wait_for_a_program(path: str) -> None:
+    """Run a program that would take minutes, and create the file when it runs."""
+    subprocess.run([sys.executable, "-c", f"open({path!r}, 'w'); import time; time.sleep(300)"], check=True)
+
+
+def test_a_failed_lockstep_run_stops_the_other(tmp_path: Path) -> None:
+    spawn, path = multiprocessing.get_context("spawn"), str(tmp_path / "busy")
+    began = time.monotonic()
+    with spawn.Manager() as manager, ProcessPoolExecutor(2, spawn) as pool:
+        workers, names = manager.dict(), {"icarus": wait_for_a_program, "verilator": fail_when}
+        running = {n: pool.submit(demo_module.announced, workers, n, f, path) for n, f in names.items()}
+        with pytest.raises(MismatchError, match="they differ"), demo_module.stopping(running, workers):
+            demo_module._gather(Console(quiet=True), running, manager.Queue(), 1)
+    assert isinstance(running["icarus"].exception(), KeyboardInterrupt)
+    assert time.monotonic() - began < 100

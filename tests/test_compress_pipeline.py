@@ -23,7 +23,7 @@ DENSITY = (0.1, 0.15, 0.4)
 
 @pytest.fixture(scope="module")
 def lenet():
-    return read_model(EXAMPLE / "lenet_300_100.safetensors")
+    return read_model(EXAMPLE / "lenet_300_100.safetensors").layers
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +136,14 @@ def test_no_pruning_keeps_every_non_zero():
     assert np.array_equal(layers[0].decode() * 2.0 ** -layers[0].w_frac, weight)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", [1e30, 1e-25])
+def test_errors_of_weights_whose_squares_leave_float32(scale):
+    _, report = compress_network([FloatLayer("fc", np.eye(4, dtype=np.float32) * np.float32(scale))])
+    assert report.layers[0].pruning_error == 0
+    assert 0 < report.layers[0].relative_error < 2**-15
+
+
 @pytest.mark.parametrize(
     ("settings", "x", "text"),
     [
@@ -149,7 +157,7 @@ def test_no_pruning_keeps_every_non_zero():
             np.zeros((3, 783)),
             "inputs of layer 'fc1' must be numbers [batch, 784], not float64 of shape [3, 783]",
         ),
-        (Settings(), np.full((1, 784), np.inf), "inputs[0, 0] is inf: only finite numbers can be compressed"),
+        (Settings(), np.full((1, 784), np.inf), "inputs[0, 0] is inf, not a finite number"),
     ],
 )
 def test_bad_settings_and_inputs(lenet, settings, x, text):

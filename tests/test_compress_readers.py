@@ -10,7 +10,7 @@ import safetensors.numpy
 from onnx import TensorProto, helper, numpy_helper
 
 from eie.compress.network import FloatLayer, check_inputs, float_forward
-from eie.compress.readers import read_inputs, read_model
+from eie.compress.readers import read_inputs, read_model, read_vectors
 from eie.errors import ModelError
 
 rng = np.random.default_rng(3)
@@ -32,7 +32,7 @@ def test_safetensors_in_natural_order(tmp_path):
         "scale": floats(4),
     }
     safetensors.numpy.save_file(tensors, tmp_path / "net.safetensors")
-    layers = read_model(tmp_path / "net.safetensors")
+    layers = read_model(tmp_path / "net.safetensors").layers
     assert summary(layers) == [("fc2", (3, 4), True, True), ("fc10", (2, 3), False, False)]
     assert np.array_equal(layers[0].bias, tensors["fc2.bias"])
 
@@ -42,9 +42,9 @@ def test_safetensors_half_precisions(tmp_path):
     header = json.dumps({"fc.weight": {"dtype": "BF16", "shape": [1, 2], "data_offsets": [0, 4]}}).encode()
     # 1.0 and -2.0 in bfloat16.
     path.write_bytes(struct.pack("<Q", len(header)) + header + struct.pack("<HH", 0x3F80, 0xC000))
-    assert read_model(path)[0].weight.tolist() == [[1.0, -2.0]]
+    assert read_model(path).layers[0].weight.tolist() == [[1.0, -2.0]]
     safetensors.numpy.save_file({"fc.weight": np.float16([[0.5]])}, path)
-    assert read_model(path)[0].weight.tolist() == [[0.5]]
+    assert read_model(path).layers[0].weight.tolist() == [[0.5]]
 
 
 def test_npz_in_file_order(tmp_path):
@@ -57,7 +57,65 @@ def test_npz_in_file_order(tmp_path):
         b1=floats(2),
         images=np.zeros((5, 5), np.uint8),
     )
-    assert summary(read_model(path)) == [("b", (3, 4), True, True), ("W1", (2, 3), True, False)]
+    model = read_model(path)
+    assert summary(model.layers) == [("b", (3, 4), True, True), ("W1", (2, 3), True, False)]
+    assert model.unused == ("images uint8[5, 5]",)
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 3), (3, 1)])
+@pytest.mark.parametrize(
+    ("weight", "bias"),
+    [
+        ("fc1.weight", "fc1.bias"),
+        ("weights", "biases"),
+        ("w", "b"),
+        ("w", "bias"),
+        ("W1", "b1"),
+        ("W1", "bias1"),
+    ],
+)
+def test_forms_of_a_bias(tmp_path, weight, bias, shape):
+    arrays = {bias: floats(*shape), weight: floats(3, 4), "last": floats(2, 3)}
+    np.savez(tmp_path / "net.npz", **arrays)
+    one, two = read_model(tmp_path / "net.npz").layers
+    assert np.array_equal(one.weight, arrays[weight])
+    assert np.array_equal(one.bias, arrays[bias].ravel())
+    assert (two.name, two.bias) == ("last", None)
+
+
+def test_a_bias_is_never_a_weight(tmp_path):
+    # Their weights are of another type, of more dimensions, or missing.
+    others = {
+        "W1": np.ones((2, 3), int),
+        "b1": floats(1, 2),
+        "conv.weight": floats(1, 1, 2, 2),
+        "conv.bias": floats(1, 1),
+        "a.bias": floats(2, 2),
+    }
+    np.savez(tmp_path / "net.npz", **others, **{"fc.weight": floats(2, 3)})
+    model = read_model(tmp_path / "net.npz")
+    assert summary(model.layers) == [("fc", (2, 3), False, False)]
+    assert model.unused == (
+        "W1 int64[2, 3]",
+        "b1 float32[1, 2]",
+        "conv.weight float32[1, 1, 2, 2]",
+        "conv.bias float32[1, 1]",
+        "a.bias float32[2, 2]",
+    )
+
+
+def test_safetensors_of_other_types_are_not_lost(tmp_path):
+    path = tmp_path / "net.safetensors"
+    safetensors.numpy.save_file({"fc.weight": floats(2, 3), "fc.bias": np.ones(2, np.int64)}, path)
+    with pytest.raises(ModelError, match=r"layer 'fc': a bias must be floats .* not fc.bias int64\[2\]$"):
+        read_model(path)
+    header = {
+        "fc.weight": {"dtype": "F32", "shape": [1, 2], "data_offsets": [0, 8]},
+        "scale": {"dtype": "F8_E4M3", "shape": [3], "data_offsets": [8, 11]},
+    }
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(11))
+    assert read_model(path).unused == ("scale |V1[3]",)
 
 
 def graph_file(path, nodes, constants, inputs=("x", [None, 4]), output="y"):
@@ -84,7 +142,7 @@ def test_onnx_forms_of_a_fully_connected_layer(tmp_path):
         helper.make_node("Gemm", ["t4", "e", "f"], ["y"]),
     ]
     path = graph_file(tmp_path / "net.onnx", nodes, {"a": a, "b": b, "fc2.weight": c, "d": d, "f": f})
-    layers = read_model(path)
+    layers = read_model(path).layers
     assert [x.name for x in layers] == ["first", "fc2", "e"]
     assert [x.relu for x in layers] == [True, False, False]
     expected = [(a.T, b), (2 * c, 0.5 * d), (e.T, f)]
@@ -95,6 +153,7 @@ def test_onnx_forms_of_a_fully_connected_layer(tmp_path):
 
 def test_onnx_transposed_weights_and_column_vectors(tmp_path):
     a, b, c = floats(3, 4), floats(2, 3), floats(2, 1)
+    unused = np.ones((1, 4), np.float32)
     nodes = [
         helper.make_node("Transpose", ["a"], ["at"], perm=[1, 0]),
         helper.make_node("MatMul", ["x", "at"], ["t1"]),
@@ -102,7 +161,9 @@ def test_onnx_transposed_weights_and_column_vectors(tmp_path):
         helper.make_node("MatMul", ["b", "t2"], ["t3"]),
         helper.make_node("Add", ["t3", "c"], ["y"]),
     ]
-    layers = read_model(graph_file(tmp_path / "net.onnx", nodes, {"a": a, "b": b, "c": c}))
+    model = read_model(graph_file(tmp_path / "net.onnx", nodes, {"a": a, "d": unused, "b": b, "c": c}))
+    layers = model.layers
+    assert model.unused == ("d float32[1, 4]",)
     assert np.array_equal(layers[0].weight, a)
     assert layers[0].bias is None
     assert np.array_equal(layers[1].weight, b)
@@ -113,7 +174,7 @@ def test_onnx_gru(tmp_path):
     w, r, b = floats(1, 9, 4), floats(1, 9, 3), floats(1, 18)
     node = helper.make_node("GRU", ["x", "c1", "c2", "c3"], ["y"], hidden_size=3, name="gru")
     path = graph_file(tmp_path / "net.onnx", [node], {"c1": w, "c2": r, "c3": b}, ("x", [None, 1, 4]))
-    layers = read_model(path)
+    layers = read_model(path).layers
     assert summary(layers) == [("gru.W", (9, 4), True, False), ("gru.R", (9, 3), True, False)]
     assert np.array_equal(layers[1].bias, b[0, 9:])
 
@@ -132,13 +193,19 @@ def test_errors_name_the_file_and_the_place(tmp_path):
     bad = np.ones((3, 4), np.float32)
     bad[1, 2] = np.nan
     assert text("a.npz", {"fc1.weight": bad}) == (
-        "FILE: layer 'fc1': weight[1, 2] is nan: only finite numbers can be compressed"
+        "FILE: layer 'fc1': weight[1, 2] is nan, not a finite number"
     )
     assert text("b.npz", {"fc1.weight": np.ones((2, 2)), "fc1.bias": np.float64([1, np.inf])}) == (
-        "FILE: layer 'fc1': bias[1] is inf: only finite numbers can be compressed"
+        "FILE: layer 'fc1': bias[1] is inf, not a finite number"
     )
     assert text("c.npz", {"fc1.weight": np.ones((2, 2)), "fc1.bias": np.ones(3)}) == (
-        "FILE: layer 'fc1': bias must have one value for each of 2 outputs, not shape [3]"
+        "FILE: layer 'fc1': a bias must be floats of shape [2], [1, 2] or [2, 1], not fc1.bias float64[3]"
+    )
+    assert text("c2.npz", {"w": np.ones((2, 2)), "b": np.ones(2, int)}) == (
+        "FILE: layer 'w': a bias must be floats of shape [2], [1, 2] or [2, 1], not b int64[2]"
+    )
+    assert text("c3.npz", {"w": np.ones((2, 2)), "bias": np.full(2, np.nan)}) == (
+        "FILE: layer 'w': bias[0] is nan, not a finite number"
     )
     assert text("d.npz", {"conv.weight": np.ones((2, 2, 3, 3)), "x": np.ones((2, 2), int)}) == (
         "FILE: no 2-D weights found (fully connected layers are what can be compressed)"
@@ -171,7 +238,20 @@ def test_inputs(tmp_path):
     assert labels is None
     with pytest.raises(ModelError) as caught:
         read_inputs(path, 7)
-    assert str(caught.value) == f"{path}: no array [batch, 7] of numbers, only labels [3], images [3, 2, 2]"
+    assert str(caught.value) == (
+        f"{path}: no numbers [n, 7] or [7], only labels uint8[3], images uint8[3, 2, 2]"
+    )
+    # Labels as many as a vector is long are no vector where there is a batch.
+    np.savez(path, labels=np.arange(4), images=np.ones((4, 4)))
+    vectors, others = read_vectors(path, 4)
+    assert vectors.tolist() == np.ones((4, 4)).tolist()
+    assert [other.tolist() for other in others] == [[0, 1, 2, 3]]
+    np.save(tmp_path / "x.npy", np.arange(4))
+    x, _ = read_inputs(tmp_path / "x.npy", 4)
+    assert x.tolist() == [[0, 1, 2, 3]]
+    np.save(tmp_path / "x.npy", [[1, 1e300]])
+    with pytest.raises(ModelError, match=r"x.npy\[0, 1\] is inf, not a finite number"):
+        read_inputs(tmp_path / "x.npy", 2)
     path.write_bytes(b"x")
     with pytest.raises(ModelError, match="cannot be read as"):
         read_inputs(path, 7)

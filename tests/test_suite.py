@@ -321,6 +321,8 @@ def test_lockstep_layer_by_layer_runs_each_from_its_images():
     report = lockstep_by_layer(jobs, "icarus", progress=seen.append)
     report.require_agreement()
     assert report.cycles == expected_cycles(jobs)
+    whole = lockstep_by_layer(jobs[:2], "icarus", read_back=True)
+    assert whole.cycles == expected_cycles(jobs[:2], read_back=True)
     assert [result.cycles for result in report.results] == [r.cycles for r in results("four", "icarus")[:4]]
     assert all(0 < cycles <= report.cycles for cycles in seen)
     broken = lockstep_by_layer(jobs, "icarus", transform=FAULTS["inverted"])

@@ -152,5 +152,5 @@ def test_random_workloads_follow_their_seed() -> None:
         random_layer(2, 2, 1.5, seed=0)
     with pytest.raises(ConfigError, match="the activation density must be from 0 to 1, not -1"):
         random_input(2, -1, seed=0)
-    with pytest.raises(ConfigError, match="at least one row and one column, not 0 x 3"):
+    with pytest.raises(ConfigError, match="needs 1 to 16777216 rows and columns, not 0 x 3"):
         random_layer(0, 3, 0.5, seed=0)
