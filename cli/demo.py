@@ -221,7 +221,7 @@ def _draw(points: list[Point], layers: list[CompressedLayer], x: IntArray) -> di
         for layer, batch in zip(layers, inputs, strict=True)
     }
     caption = (
-        f"{CFG.n_pe} PEs; the first digit; active columns in 16 groups, in broadcast order; fillers included.\n"
+        f"{CFG.n_pe} PEs; the first digit; active columns in 16 groups, in broadcast order; padding included.\n"
         "A PE's work does not depend on the sizes of its memories."
     )
     figures["work"] = plots.work_map(work, caption)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from eie.cli.info import SIZE_HEADINGS, SIZE_NOTE, size_rows
 from eie.cli.output import print_table
-from eie.cli.report import Picture, Section, TableData, Tile, render
+from eie.cli.report import Picture, Section, TableData, Tile, render, shell_command, typeset
 from eie.cli.sweep import SUMMARY_HEADINGS, summary_rows
 from eie.compress.sizes import SizeReport
 from eie.layer import CompressedLayer
@@ -70,21 +70,6 @@ class Outcome:
 _NETWORK = "lenet_300_100.eie"
 _DIGITS = "examples/lenet_300_100/mnist_test_1000.npz"
 
-_RUN_HEADINGS = (
-    "layer",
-    "density",
-    "bits per weight",
-    "bytes before",
-    "bytes after",
-    "cycles",
-    "µs",
-    "broadcast stalls",
-    "starved",
-    "bypasses",
-    "fillers",
-    "saturations",
-)
-
 _PICTURES = {
     "speedup": (
         "Speed-up",
@@ -92,14 +77,15 @@ _PICTURES = {
         "out of rows to share.",
     ),
     "padding": (
-        "Padding zeros",
-        "A row index of 4 bits bridges 15 zeros; longer runs cost filler entries. The more PEs, the fewer rows each "
-        "holds, and the fewer fillers.",
+        "Padding",
+        "A row index of 4 bits bridges 15 zeros; longer runs cost padding entries. The more PEs, the fewer rows each "
+        "holds, and the less padding.",
     ),
     "balance": (
         "Load balance",
         "Share of the cycles in which a PE has an entry or an empty column to process; the rest it waits, for others "
-        "or for the pipeline to fill and drain.",
+        "or for the pipeline to fill and drain. A column without entries occupies a PE for a cycle and counts as busy, "
+        "so 64 PEs look balanced even on a layer of 10 rows.",
     ),
     "queue_depth": (
         "Queue depth",
@@ -109,7 +95,7 @@ _PICTURES = {
     "work": (
         "Work of each PE",
         "Entries each PE processes (left to right) as the digit's columns are broadcast (top to bottom): a bright "
-        "vertical stripe is a PE that the others wait for.",
+        "vertical stripe can be a PE that the others wait for.",
     ),
 }
 
@@ -129,6 +115,7 @@ def _layer_figures(layer: CompressedLayer, size: Any, results: Sequence[Result])
         "bytes_after": size.nbytes,
         "cycles": float(np.mean([result.cycles for result in results])),
         "microseconds": float(np.mean([result.microseconds for result in results])),
+        "balance": float(np.mean([result.balance for result in results])),
         **{name: float(np.mean([result.total(name) for result in results])) for name in counters},
     }
 
@@ -160,46 +147,39 @@ def figures(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+def _column(values: Sequence[float]) -> list[str]:
+    """Whole numbers if all are whole, else one decimal each."""
+    decimals = 0 if all(float(value).is_integer() for value in values) else 1
+    return [f"{value:,.{decimals}f}" for value in values]
 
 
-def _run_rows(figures_: dict[str, Any]) -> list[list[str]]:
-    rows = []
-    for one in figures_["layers"]:
-        rows.append(
-            [
-                one["layer"],
-                f"{100 * one['density']:.1f} %",
-                f"{one['bits_per_weight']:.2f}",
-                f"{one['bytes_before']:,}",
-                f"{one['bytes_after']:,}",
-                _number(one["cycles"]),
-                f"{one['microseconds']:.3f}",
-                *(_number(one[name]) for name in ("broadcast_stalls", "starved", "bypasses", "fillers")),
-                _number(one["saturations"] + one["writeback_saturations"]),
-            ]
-        )
+def _run_table(figures_: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows: a column for each layer and one for the network, so that it fits narrow screens."""
     layers = figures_["layers"]
-    sums = [
-        _number(sum(one[name] for one in layers))
-        for name in ("broadcast_stalls", "starved", "bypasses", "fillers")
-    ]
-    clipped = sum(one["saturations"] + one["writeback_saturations"] for one in layers)
-    rows.append(
-        [
-            "network",
-            "",
-            "",
-            f"{figures_['bytes_before']:,}",
-            f"{figures_['bytes_after']:,}",
-            _number(sum(one["cycles"] for one in layers)),
-            f"{sum(one['microseconds'] for one in layers):.3f}",
-            *sums,
-            _number(clipped),
-        ]
-    )
-    return rows
+
+    def counts(*names: str) -> list[str]:
+        values = [sum(one[name] for name in names) for one in layers]
+        return _column([*values, sum(values)])
+
+    microseconds = [one["microseconds"] for one in layers]
+    slots = figures_["machine"]["n_pe"] * sum(one["cycles"] for one in layers)
+    whole = 1 - sum(one["starved"] for one in layers) / slots if slots else 1.0
+    rows = {
+        "density": [*(f"{100 * one['density']:.1f} %" for one in layers), ""],
+        "bits per weight": [*(f"{one['bits_per_weight']:.2f}" for one in layers), ""],
+        "bytes before": [f"{one['bytes_before']:,}" for one in (*layers, figures_)],
+        "bytes after": [f"{one['bytes_after']:,}" for one in (*layers, figures_)],
+        "cycles": counts("cycles"),
+        "µs": [f"{value:.3f}" for value in (*microseconds, sum(microseconds))],
+        "balance": [f"{100 * balance:.1f} %" for balance in (*(one["balance"] for one in layers), whole)],
+        "broadcast stalls": counts("broadcast_stalls"),
+        "starved": counts("starved"),
+        "bypasses": counts("bypasses"),
+        "padding entries": counts("fillers"),
+        "saturations": counts("saturations", "writeback_saturations"),
+    }
+    headings = ["layer", *(one["layer"] for one in layers), "network"]
+    return headings, [[name, *values] for name, values in rows.items()]
 
 
 def zeros(outcome: Outcome) -> list[str]:
@@ -223,7 +203,7 @@ def zeros(outcome: Outcome) -> list[str]:
             if tall <= cfg.max_run + 1
             else f"no PE has a run of more than {cfg.max_run} zeros there"
         )
-        sentences.append(f"No fillers in {_names(found['fillers'])}: {reason}.")
+        sentences.append(f"No padding in {_names(found['fillers'])}: {reason}.")
     if found["broadcast_stalls"]:
         sentences.append(
             f"No broadcast stalls in {_names(found['broadcast_stalls'])}: no PE ever had {cfg.queue_depth} columns "
@@ -252,7 +232,8 @@ def _run_note(outcome: Outcome) -> str:
     return (
         f"{cfg.n_pe} PEs at {cfg.clock_hz / 1e6:g} MHz, published memory sizes; {of}; counters are sums over the PEs. "
         "Bits per weight are those of a stored (non-zero) weight in the file, bias and tables included; bytes before "
-        "are float32, and the network's line includes the file's header."
+        "are float32, and the network's column includes the file's header. Balance is 1 - starved / cycles, the mean "
+        "over the PEs. Padding entries only bridge a run of zeros; elsewhere they are called fillers."
     )
 
 
@@ -273,7 +254,7 @@ def _lockstep_rows(outcome: Outcome) -> list[list[str]]:
 
 _LOCKSTEP_NOTE = (
     "Cycles include loading the inputs and reading the results back; cycles/s include the simulator's start. "
-    "Comparisons are cycles x signals."
+    "Comparisons are cycles × signals."
 )
 _LOCKSTEP_HEADINGS = ("simulator", "digits", "cycles", "signals", "comparisons", "mismatches", "cycles/s")
 
@@ -291,10 +272,7 @@ _ACCURACY_HEADINGS = ("network, arithmetic", "digits read right", "accuracy")
 def print_summary(outcome: Outcome, out: Console) -> None:
     """The short tables at the end of the demo."""
     out.print()
-    # On its side, so that it fits 80 columns.
-    by_layer = [list(_RUN_HEADINGS), *_run_rows(figures(outcome))]
-    headings, *rows = zip(*by_layer, strict=True)
-    print_table(headings, rows, out=out)
+    print_table(*_run_table(figures(outcome)), out=out)
     out.print(_run_note(outcome), style="dim")
     for sentence in zeros(outcome):
         out.print(sentence, style="dim")
@@ -326,7 +304,7 @@ def html(outcome: Outcome) -> str:
             f"{time:.2f} µs", f"per digit, compute time of {first.n_pe} PEs at {first.clock_hz / 1e6:g} MHz"
         ),
         Tile(
-            f"{outcome.sizes.ratio:.1f} x",
+            f"{outcome.sizes.ratio:.1f} ×",
             f"smaller: {outcome.sizes.dense_bytes:,} to {outcome.sizes.total_bytes:,} bytes",
         ),
         Tile(
@@ -344,6 +322,32 @@ def html(outcome: Outcome) -> str:
     )
 
 
+def _run_commands(outcome: Outcome, n_pe: int) -> str:
+    def run(index: str) -> str:
+        network = f"{outcome.folder}/{_NETWORK}"
+        return shell_command(f"eie run {network}", f"--input {_DIGITS}", f"--index {index}", f"--pe {n_pe}")
+
+    digits = outcome.lockstep_digits
+    if digits > 2:
+        return f"for i in $(seq 0 {digits - 1}); do\n{run('$i')}\ndone"
+    return "\n".join(run(str(index)) for index in range(digits))
+
+
+def _sweep_commands(outcome: Outcome) -> str:
+    def numbers(values: set[int]) -> str:
+        return ",".join(map(str, sorted(values)))
+
+    sweep = shell_command(
+        f"eie sweep {outcome.folder}/{_NETWORK}",
+        f"--input {_DIGITS}",
+        f"--inputs {outcome.sweep_digits}",
+        f"--pe {numbers({point.n_pe for point in outcome.points})}",
+        f"--depth {numbers({point.queue_depth for point in outcome.points})}",
+        "-o sweep.csv",
+    )
+    return f"{sweep}\neie plot sweep.csv -o pictures"
+
+
 def _sections(outcome: Outcome, numbers: dict[str, Any]) -> list[Section]:
     cfg = numbers["machine"]
     digits = outcome.lockstep_digits
@@ -355,9 +359,15 @@ def _sections(outcome: Outcome, numbers: dict[str, Any]) -> list[Section]:
                 f"spreads the rows over {cfg['n_pe']} processing elements (PEs). It broadcasts only the non-zero "
                 "inputs; every PE then works through its part of that column, one weight a cycle."
             ],
-            TableData(_RUN_HEADINGS, _run_rows(numbers), total=True),
-            [_run_note(outcome), *zeros(outcome)],
-            command=f"eie run {outcome.folder}/{_NETWORK} --input {_DIGITS} --index 0",
+            TableData(*_run_table(numbers)),
+            [
+                _run_note(outcome),
+                *zeros(outcome),
+                "The same again"
+                + ("" if digits == 1 else ", a digit at a time; the table has the means")
+                + ":",
+            ],
+            command=_run_commands(outcome, cfg["n_pe"]),
         ),
         Section(
             "Golden model against Verilog",
@@ -369,9 +379,20 @@ def _sections(outcome: Outcome, numbers: dict[str, Any]) -> list[Section]:
                 "timing law."
             ],
             TableData(_LOCKSTEP_HEADINGS, _lockstep_rows(outcome)),
-            [_LOCKSTEP_NOTE],
-            command=f"eie cosim {outcome.folder}/{_NETWORK} --input {_DIGITS} --sim verilator "
-            f"--pe {cfg['n_pe']} --published",
+            [
+                _LOCKSTEP_NOTE,
+                "Similar, with one digit; it also reads every memory back at the end, and so takes more cycles:",
+            ],
+            command="\n".join(
+                shell_command(
+                    f"eie cosim {outcome.folder}/{_NETWORK} --sim {one.simulator}",
+                    f"--input {_DIGITS}",
+                    "--index 0",
+                    f"--pe {cfg['n_pe']}",
+                    "--published",
+                )
+                for one in outcome.locksteps
+            ),
         ),
         Section(
             "Accuracy",
@@ -389,8 +410,12 @@ def _sections(outcome: Outcome, numbers: dict[str, Any]) -> list[Section]:
                 "A stored weight costs its code, its distance to the weight above it, and its share of a column's "
                 "count; Huffman coding shortens all three."
             ],
-            TableData(SIZE_HEADINGS, size_rows(outcome.sizes), total=True),
-            [SIZE_NOTE],
+            TableData(
+                [typeset(heading) for heading in SIZE_HEADINGS],
+                [[typeset(cell) for cell in row] for row in size_rows(outcome.sizes)],
+                total=True,
+            ),
+            [typeset(SIZE_NOTE), "The same again:"],
             command=f"eie info {outcome.folder}/{_NETWORK}",
         ),
         Section(
@@ -409,10 +434,11 @@ def _sections(outcome: Outcome, numbers: dict[str, Any]) -> list[Section]:
             "The figures behind the pictures",
             table=TableData(SUMMARY_HEADINGS, summary_rows(outcome.points)),
             notes=[
-                "Means over the digits; memories sized for each layer. Every single run is a row of sweep.csv."
+                "Means over the digits; memories sized for each layer. Every single run is a row of sweep.csv.",
+                "The same again, among every combination of these PE counts and depths; the picture of the work then "
+                "sums over the digits:",
             ],
-            command=f"eie sweep {outcome.folder}/{_NETWORK} --input {_DIGITS} --inputs {outcome.sweep_digits} "
-            "-o sweep.csv\neie plot sweep.csv -o pictures",
+            command=_sweep_commands(outcome),
             folded=True,
         ),
         Section(

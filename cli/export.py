@@ -8,21 +8,54 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
+from click.core import ParameterSource
 
-from eie.cli.inputs import INPUT_HELP, machine, machine_options, read_vector
+from eie.cli.inputs import INPUT_HELP, machine, machine_options, read_vector, warn_clipped
 from eie.cli.output import make_folder
 from eie.cli.run import choose
 from eie.compress.file import load
 from eie.program import Job
+from eie.rtl.export import Expected
 from eie.rtl.export import export as export_verilog
-from eie.sim import toolchain
+from eie.sim import reference, toolchain
+from eie.sim.workload import random_input
+from eie.timing import schedule
+
+# Of the activations that a layer runs on without --input.
+_ACT_DENSITY = 0.5
 
 
 def linters() -> dict[str, Any]:
     """Options of `eie.rtl.export.export`: the simulators that this machine has, to check the Verilog with."""
     icarus, verilator = toolchain.find_icarus(), toolchain.find_verilator()
     return {"iverilog": icarus.path if icarus else None, "verilator": verilator.path if verilator else None}
+
+
+def expectation(job: Job) -> Expected:
+    """What the exported testbench compares with: outputs of the reference engine, cycles by the timing law."""
+    timing = schedule(job.interleaved.lengths[job.active], job.cfg)
+    return Expected(reference.run(job).y.tolist(), timing.cycles)
+
+
+def _refuse_useless(context: click.Context, file: Path | None, input_file: Path | None) -> None:
+    """Refuse options that have nothing to apply to."""
+    given = {
+        param.opts[0]
+        for param in context.command.params
+        if context.get_parameter_source(str(param.name)) is not ParameterSource.DEFAULT
+    }
+
+    def refuse(options: tuple[str, ...], why: str) -> None:
+        useless = [option for option in options if option in given]
+        if useless:
+            raise click.UsageError(f"{' and '.join(useless)} {why}")
+
+    if file is None:
+        refuse(("--layer", "--input", "--index", "--seed", "--sized"), "can do nothing without a .eie file")
+    if input_file is None:
+        refuse(("--index",), "can do nothing without --input")
+    else:
+        refuse(("--seed",), "can do nothing with --input: nothing is random")
 
 
 @click.command(short_help="Verilog, memory images and a testbench, checked.")
@@ -36,10 +69,15 @@ def linters() -> dict[str, Any]:
 )
 @click.option("--input", "input_file", type=click.Path(path_type=Path), metavar="X", help=INPUT_HELP)
 @click.option("--index", type=int, default=0, show_default=True, help="Which of the input vectors, from 0.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the activations without --input."
+)
 @click.option("--probe", is_flag=True, help="Add the probe outputs that lockstep compares.")
 @click.option("--check/--no-check", default=True, show_default=True, help="Check what was written.")
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
+@click.pass_context
 def export(
+    context: click.Context,
     file: Path | None,
     out: Path,
     n_pe: int,
@@ -49,34 +87,46 @@ def export(
     which: str,
     input_file: Path | None,
     index: int,
+    seed: int,
     probe: bool,
     check: bool,
     json_out: bool,
 ) -> None:
     """Write the accelerator's Verilog, and for a layer of a .eie FILE its memory images and a testbench.
 
-    Checked are hierarchy, ports and nets, and that Verilator's lint and Icarus have no warning. Without --input the
-    testbench runs the layer on zeros.
+    Checked are hierarchy, ports and nets, and that Verilator's lint and Icarus have no warning. The testbench runs the
+    layer, without --input on random activations, and ends with PASS if its outputs and cycles are those of the
+    reference engine and of the timing law.
 
     \b
     Example:
       eie export out/lenet_300_100.eie --layer fc1 --pe 64 -o verilog
     """
-    if file is None and (input_file is not None or sized):
-        raise click.UsageError("--input and --sized need a .eie file")
+    _refuse_useless(context, file, input_file)
     layers = choose(load(file), which) if file else []
     cfg = machine(preset, n_pe, depth, sized, layers)
-    job = None
+    job, expected, vector, clipped = None, None, "", 0
     if layers:
         layer = layers[0]
-        x = read_vector(input_file, index, layer, cfg.act_bits) if input_file else np.zeros(layer.cols, int)
+        if input_file:
+            x, clipped = read_vector(input_file, index, layer, cfg.act_bits)
+            vector = f"vector {index} of {input_file}"
+        else:
+            x = random_input(layer.cols, _ACT_DENSITY, seed)
+            vector = f"random activations, seed {seed}"
         job = Job.create(layer, x, cfg)
+        expected = expectation(job)
     make_folder(out.absolute().parent)
-    report = export_verilog(cfg, out, job, probe=probe, check=check, **linters())
+    report = export_verilog(cfg, out, job, expected=expected, probe=probe, check=check, **linters())
+    if layers:
+        warn_clipped(input_file, clipped, layers[0], cfg.act_bits)
     if json_out:
         done = report.check and dataclasses.asdict(report.check)
-        click.echo(json.dumps({"folder": str(out), "files": report.files, "check": done}))
+        figures = {"folder": str(out), "files": report.files, "check": done, "clipped_inputs": clipped}
+        click.echo(json.dumps(figures))
         return
     click.echo(f"{out}: {len(report.files)} files, {cfg.n_pe} PEs; start with {out / 'README.md'}")
+    if job is not None and expected is not None:
+        click.echo(f"testbench: {job.layer.name} on {vector}; expects {expected.cycles:,} cycles")
     for line in report.check.lines() if report.check else ["not checked"]:
         click.echo(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -56,6 +57,24 @@ class Section:
     figures: Sequence[Picture] = ()
     command: str = ""
     folded: bool = False
+
+
+def shell_command(head: str, *words: str) -> str:
+    """A shell command, in several lines if it is long, broken only between its words."""
+    if len(" ".join((head, *words))) <= 90:
+        return " ".join((head, *words))
+    lines = [head]
+    for word in words:
+        if len(lines) > 1 and len(lines[-1]) + len(word) < 90:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f"    {word}")
+    return " \\\n".join(lines)
+
+
+def typeset(text: str) -> str:
+    """Arrows and multiplication signs for what the terminal's tables write in ASCII."""
+    return re.sub(r" x(?= |$)", " ×", text.replace("->", "→"))
 
 
 def render(title: str, lead: str, tiles: Sequence[Tile], sections: Sequence[Section]) -> str:

@@ -45,13 +45,17 @@ class CheckReport:
 
     def lines(self) -> list[str]:
         """The report for people."""
-        lint = ", ".join(self.simulators) or "no simulator"
+        lint = (
+            f"without a warning in: {', '.join(self.simulators)}"
+            if self.simulators
+            else "not linted: neither iverilog nor verilator found"
+        )
         return (
             [
                 f"{self.modules} modules, {self.instances} instances in the hierarchy",
                 f"{self.ports} ports: direction and width as declared",
                 f"{self.nets} nets: none undriven, none driven twice",
-                f"without a warning in: {lint}",
+                lint,
             ]
             if not self.problems
             else [f"{len(self.problems)} problems:", *self.problems]

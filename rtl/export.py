@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -19,11 +19,22 @@ from eie.program import Job, hex_image
 from eie.rtl.array import image_name, srams
 from eie.rtl.block import module_name
 from eie.rtl.check import TOP, CheckReport, check_verilog, declared_ports
+from eie.rtl.meanings import meaning
 from eie.rtl.verilog import array_verilog
 
 MANIFEST = "ports.json"
 TESTBENCH = "eie_array_tb.v"
+# What the README's commands make in the folder.
+COMPILED = "eie.vvp"
 _TABLED = ("array", "pe")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a job gives: the activations y, one a row, and the cycles in compute mode."""
+
+    y: Sequence[int]
+    cycles: int
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,7 @@ def export(
     folder: Path,
     job: Job | None = None,
     *,
+    expected: Expected | None = None,
     probe: bool = False,
     check: bool = True,
     iverilog: Path | None = None,
@@ -52,6 +64,7 @@ def export(
     cfg : sizes of the accelerator.
     folder : made, or replaced if it holds nothing but an earlier export.
     job : a layer and its input (of the same `cfg`); adds the memory images and a testbench that runs it.
+    expected : what the job gives; the testbench then compares and ends with PASS or FAIL.
     probe : add the probe outputs, which lockstep compares.
     check : check the Verilog with `check_verilog`, in the simulators that are given as well.
     iverilog, verilator : executables, see `check_verilog`.
@@ -73,9 +86,11 @@ def export(
                 f"the exported Verilog failed {len(report.problems)} checks, first: {report.problems[0]}"
             )
     files["ports.md"] = _port_tables(cfg, probe)
-    files["README.md"] = _readme(cfg, files, job)
+    files["README.md"] = _readme(cfg, files, job, expected)
     if job is not None:
-        files |= {TESTBENCH: testbench(job), "load.hex": load_image(job), **image_files(job)}
+        files |= {TESTBENCH: testbench(job, expected), "load.hex": load_image(job), **image_files(job)}
+        if expected is not None:
+            files["expected.hex"] = expected_image(job, expected)
     files[MANIFEST] = _manifest(cfg, [*files, MANIFEST], probe)
     with _replacing(folder) as staging:
         for name, text in files.items():
@@ -104,8 +119,19 @@ def load_image(job: Job, *, weights: bool = False) -> str:
     return hex_image(words, schema.IO_SPACE_BITS + pe + addr + data, len(words))
 
 
-def testbench(job: Job) -> str:
-    """A plain Verilog testbench that loads a job from load.hex, runs it, and prints what came out."""
+def expected_image(job: Job, expected: Expected) -> str:
+    """The expected activations, one a row, for the testbench."""
+    bits, rows = job.cfg.act_bits, job.layer.rows
+    if len(expected.y) != rows:
+        raise ValueError(f"{len(expected.y)} expected activations for a layer of {rows} rows")
+    return hex_image([int(y) & ((1 << bits) - 1) for y in expected.y], bits, rows)
+
+
+def testbench(job: Job, expected: Expected | None) -> str:
+    """A plain Verilog testbench that loads a job from load.hex, runs it, and prints what came out.
+
+    With `expected` it compares activations (from expected.hex) and cycles, too.
+    """
     cfg = job.cfg
     parameters = {
         "N_PE": cfg.n_pe,
@@ -115,6 +141,8 @@ def testbench(job: Job) -> str:
         "ACT_BITS": cfg.act_bits,
         "ROWS": job.layer.rows,
         "WRITES": len(job.load_writes()),
+        "COMPARE": int(expected is not None),
+        "EXPECTED_CYCLES": expected.cycles if expected else 0,
     }
     template = (resources.files("eie.rtl") / "templates" / TESTBENCH).read_text()
     lines = (f"    parameter {name} = {value};" for name, value in parameters.items())
@@ -127,12 +155,12 @@ def testbench(job: Job) -> str:
 def _port_tables(cfg: ArchConfig, probe: bool) -> str:
     text = "# Ports\n"
     for block in _TABLED:
-        signed = {field.name for field in schema.fields(block, cfg) if field.signed}
+        signed = {field.name: " (signed)" for field in schema.fields(block, cfg) if field.signed}
         rows = (
-            f"| {name} | {port.direction} | {port.width} | {'signed' if name in signed else ''} |"
+            f"| {name} | {port.direction} | {port.width} | {meaning(block, name)}{signed.get(name, '')} |"
             for name, port in declared_ports(block, cfg, probe=probe).items()
         )
-        heading = f"\n## {module_name(block)}\n\n| port | direction | bits | |\n|---|---|---|---|\n"
+        heading = f"\n## {module_name(block)}\n\n| port | direction | bits | meaning |\n|---|---|---|---|\n"
         text += heading + "\n".join(rows) + "\n"
     rows = (f"| {sram} | {depth} x {width} |" for sram, (width, depth, _) in srams(cfg).items())
     text += "\n## eie_sram, beside each PE\n\n| memory | words x bits |\n|---|---|\n" + "\n".join(rows) + "\n"
@@ -166,14 +194,18 @@ _EMPTY = """The memories start at 0. To check that it compiles:
 
 _RUN = """The memory images (`pe<k>_<memory>.hex`) hold layer {layer!r}, {rows} x {cols}. To run it in this folder:
 
-    iverilog -g2005 -o eie.vvp {testbench} {sources}
-    vvp -n eie.vvp
+    iverilog -g2005 -o {compiled} {testbench} {sources}
+    vvp -n {compiled}
 
-prints the cycles, the activations and each PE's counters.
+prints the cycles, the activations and each PE's counters{verdict}.
 """
 
+_VERDICT = """; the last line is PASS if
+activations and cycles are the expected ones (`expected.hex`, `EXPECTED_CYCLES`), else FAIL with the number of
+differences, and the exit status is 1 in Icarus"""
 
-def _readme(cfg: ArchConfig, files: Iterable[str], job: Job | None) -> str:
+
+def _readme(cfg: ArchConfig, files: Iterable[str], job: Job | None, expected: Expected | None) -> str:
     sources = " ".join(name for name in files if name.endswith(".v"))
     sizes = "\n".join(f"    {name:14}{value}" for name, value in dataclasses.asdict(cfg).items())
     head = _README.format(n_pe=cfg.n_pe, top=TOP, manifest=MANIFEST, sizes=sizes)
@@ -181,7 +213,13 @@ def _readme(cfg: ArchConfig, files: Iterable[str], job: Job | None) -> str:
         return head + _EMPTY.format(sources=sources)
     rows, cols = job.layer.shape
     return head + _RUN.format(
-        layer=job.layer.name, rows=rows, cols=cols, testbench=TESTBENCH, sources=sources
+        layer=job.layer.name,
+        rows=rows,
+        cols=cols,
+        compiled=COMPILED,
+        testbench=TESTBENCH,
+        sources=sources,
+        verdict=_VERDICT if expected else "",
     )
 
 
@@ -196,7 +234,7 @@ def _refuse_foreign(folder: Path) -> None:
         raise OutputError(f"cannot export into {folder}: it is not a folder")
     held = {path.name for path in folder.iterdir()}
     try:
-        ours = set(json.loads((folder / MANIFEST).read_text())["files"])
+        ours = {COMPILED, *json.loads((folder / MANIFEST).read_text())["files"]}
     except (OSError, ValueError, KeyError, TypeError):
         ours = set()
     if held - ours:

@@ -7,6 +7,7 @@ Every function returns a matplotlib `Figure`; `save` writes it. No display is ne
 from __future__ import annotations
 
 import io
+import textwrap
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from eie.errors import ConfigError
 from eie.sim.sweep import Point
@@ -27,8 +28,9 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _GREY = "#5f6770"
 _STYLE: dict[Any, Any] = {
-    "figure.dpi": 150,
-    "figure.figsize": (6.4, 4.4),
+    "figure.dpi": 180,
+    # About the size at which a page shows them, two in a row, so that text keeps its size.
+    "figure.figsize": (5.4, 4.3),
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "axes.titlesize": 11.5,
@@ -41,7 +43,6 @@ _STYLE: dict[Any, Any] = {
     "grid.color": "#e3e6ea",
     "axes.axisbelow": True,
     "lines.linewidth": 1.8,
-    "lines.markersize": 5.5,
     "legend.frameon": False,
     "image.cmap": "cividis",
 }
@@ -52,15 +53,22 @@ SIZED = "Memories sized for each layer (sized_for), not the published sizes."
 Series = dict[str, list[tuple[int, float]]]
 
 
+# Characters of a caption per inch.
+_CAPTION_COLUMNS = 14.5
+_PES = "processing elements (PEs)"
+
+
 @contextmanager
-def _figure(caption: str, rows: int = 1, height: float | None = None) -> Iterator[tuple[Figure, list[Axes]]]:
+def _figure(
+    caption: str, rows: int = 1, size: tuple[float, float] | None = None
+) -> Iterator[tuple[Figure, list[Axes]]]:
     with mpl.rc_context(_STYLE):
-        figure = Figure(layout="constrained")
-        if height:
-            figure.set_figheight(height)
+        figure = Figure(figsize=size, layout="constrained")
         yield figure, list(figure.subplots(rows, 1, squeeze=False)[:, 0])
         # supxlabel takes part in the layout, so that the caption never covers an axis.
-        figure.supxlabel(caption, x=0.01, ha="left", fontsize=7.5, color=_GREY)
+        columns = int(_CAPTION_COLUMNS * figure.get_figwidth())
+        wrapped = "\n".join(textwrap.fill(line, columns) for line in caption.splitlines())
+        figure.supxlabel(wrapped, x=0.01, ha="left", fontsize=8.5, color=_GREY)
 
 
 def save(figure: Figure) -> bytes:
@@ -110,12 +118,17 @@ def _at_one_depth(points: Sequence[Point]) -> tuple[list[Point], int]:
 def _draw(axes: Axes, series: Series) -> None:
     for number, (layer, line) in enumerate(series.items()):
         x, y = zip(*line, strict=True)
+        # Lines are thinner than those below them, so that lines that coincide are all seen.
+        above = min(len(series) - 1 - number, 3)
         axes.plot(
             x,
             y,
             label=layer,
             color=_COLOURS[number % len(_COLOURS)],
             marker=_MARKERS[number % len(_MARKERS)],
+            linewidth=1.3 + 0.9 * above,
+            markersize=4.5 + 1.9 * above,
+            clip_on=False,
         )
 
 
@@ -137,30 +150,32 @@ def _pe_counts(points: Sequence[Point]) -> list[int]:
 def speedup(points: Sequence[Point]) -> Figure:
     """Speed-up over the sweep's smallest PE count, against the PE count, with the ideal line.
 
-    A layer's speed-up is the sum of its inputs' cycles there over the sum here.
+    A layer's speed-up is the sum of its inputs' cycles there over the sum here; one that took no cycles has none.
     """
     points, depth = _at_one_depth(points)
     counts = _pe_counts(points)
     total = _mean_over(points, lambda p: p.n_pe, lambda group: float(sum(p.cycles for p in group)))
+    total = {layer: line for layer, line in total.items() if all(cycles for _, cycles in line)}
     series = {layer: [(n, line[0][1] / cycles) for n, cycles in line] for layer, line in total.items()}
-    if len(series) > 1:
+    # Tables put together from several sweeps may lack some PE counts.
+    if len(series) > 1 and all(len(line) == len(counts) for line in total.values()):
         whole = [sum(line[i][1] for line in total.values()) for i in range(len(counts))]
         series["all layers together"] = [(n, whole[0] / c) for n, c in zip(counts, whole, strict=True)]
     with _figure(_caption(points, f"Queue depth {depth}")) as (figure, (axes,)):
         axes.plot(counts, [n / counts[0] for n in counts], "--", color=_GREY, linewidth=1.2, label="ideal")
         _draw(axes, series)
-        _powers_of_two(axes, counts, "processing elements (PEs)")
+        _powers_of_two(axes, counts, _PES)
         axes.set_yscale("log", base=2)
         axes.yaxis.set_major_formatter("{x:g}")
         base = f"{counts[0]} PE{'s' if counts[0] > 1 else ''}"
-        axes.set_ylabel(f"speed-up over {base} (times)")
+        axes.set_ylabel(f"speed-up (times {base})")
         axes.set_title("Speed-up against the number of PEs")
         axes.legend()
     return figure
 
 
 def padding(points: Sequence[Point]) -> Figure:
-    """Fillers as a share of all entries processed, against the PE count."""
+    """Padding: entries that only bridge a run of zeros, as a share of all processed, against the PE count."""
     points, depth = _at_one_depth(points)
     series = _mean_over(
         points,
@@ -169,11 +184,11 @@ def padding(points: Sequence[Point]) -> Figure:
     )
     with _figure(_caption(points, f"Queue depth {depth}")) as (figure, (axes,)):
         _draw(axes, series)
-        _powers_of_two(axes, _pe_counts(points), "processing elements (PEs)")
+        _powers_of_two(axes, _pe_counts(points), _PES)
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axes.set_ylabel("fillers in the entries processed (%)")
-        axes.set_title("Padding zeros against the number of PEs")
+        axes.set_ylabel("padding (% of the entries processed)")
+        axes.set_title("Padding against the number of PEs")
         axes.legend()
     return figure
 
@@ -185,7 +200,7 @@ def _efficiency(group: Sequence[Point]) -> float:
 def _efficiency_axis(axes: Axes) -> None:
     axes.set_ylim(0, 1.04)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.set_ylabel("load-balance efficiency (% of cycles a PE is busy)")
+    axes.set_ylabel("load balance (% of cycles\nwith an entry or an empty column)")
 
 
 def balance(points: Sequence[Point]) -> Figure:
@@ -193,7 +208,7 @@ def balance(points: Sequence[Point]) -> Figure:
     points, depth = _at_one_depth(points)
     with _figure(_caption(points, f"Queue depth {depth}")) as (figure, (axes,)):
         _draw(axes, _mean_over(points, lambda p: p.n_pe, _efficiency))
-        _powers_of_two(axes, _pe_counts(points), "processing elements (PEs)")
+        _powers_of_two(axes, _pe_counts(points), _PES)
         _efficiency_axis(axes)
         axes.set_title("Load balance against the number of PEs")
         axes.legend()
@@ -201,8 +216,9 @@ def balance(points: Sequence[Point]) -> Figure:
 
 
 def queue_depth(points: Sequence[Point]) -> Figure:
-    """Load-balance efficiency against the queue depth, at 64 PEs or else the largest PE count."""
-    n_pe = _shared({point.n_pe for point in points}, 64)
+    """Load-balance efficiency against the queue depth, at 64 PEs or else the largest PE count that has most depths."""
+    depths = {n: len({point.queue_depth for point in points if point.n_pe == n}) for n in _pe_counts(points)}
+    n_pe = _shared({n for n, swept in depths.items() if swept == max(depths.values())}, 64)
     points = [point for point in points if point.n_pe == n_pe]
     with _figure(_caption(points, f"{n_pe} PEs")) as (figure, (axes,)):
         _draw(axes, _mean_over(points, lambda p: p.queue_depth, _efficiency))
@@ -214,52 +230,75 @@ def queue_depth(points: Sequence[Point]) -> Figure:
 
 
 def work_map(work: Mapping[str, npt.NDArray[np.int64]], caption: str) -> Figure:
-    """Heat map of the entries that each PE processes: one panel a layer, a row a group of active columns.
+    """The entries that each PE processes, a panel for each layer.
 
-    `work` maps a layer's name to int64[groups, n_pe]; groups are in broadcast order, the first on top.
+    `work` maps a layer's name to int64[groups, n_pe]; groups of active columns are in broadcast order. Several groups
+    make a heat map, the first on top; a single one makes bars.
     """
-    height = 1.6 + sum(0.75 if len(grid) == 1 else 1.5 for grid in work.values())
-    with _figure(caption, len(work), height) as (figure, panels):
+    height = 1.1 + sum(1.6 if len(grid) == 1 else 1.5 for grid in work.values())
+    with _figure(caption, len(work), (8, height)) as (figure, panels):
         for axes, (layer, grid) in zip(panels, work.items(), strict=True):
-            image = axes.imshow(grid, aspect="auto", interpolation="nearest", vmin=0)
-            axes.grid(visible=False)
             per_pe = grid.sum(axis=0)
             uneven = per_pe.max() / per_pe.mean() if per_pe.any() else 1.0
+            single = len(grid) == 1
+            (_bars if single else _heat)(figure, axes, grid)
+            axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
             axes.set_title(
-                f"{layer}: the busiest PE has {uneven:.2f} x the mean work", fontsize=9.5, fontweight="normal"
+                f"{layer}: the busiest PE has {uneven:.2f} × the mean work{' (dashed)' if single else ''}",
+                fontsize=9.5,
+                fontweight="normal",
             )
-            axes.set_yticks([] if len(grid) == 1 else [0, len(grid) - 1], labels=None)
-            if len(grid) > 1:
-                axes.set_yticklabels(["first", "last"])
-                axes.set_ylabel("columns")
-            figure.colorbar(image, ax=axes, label="entries", pad=0.01)
         panels[-1].set_xlabel("PE number")
         figure.suptitle("Work of each PE", x=0.01, ha="left", fontsize=11.5, fontweight="bold")
     return figure
 
 
+def _bars(figure: Figure, axes: Axes, grid: npt.NDArray[np.int64]) -> None:
+    (per_pe,) = grid
+    axes.bar(np.arange(len(per_pe)), per_pe, width=0.8, color=_COLOURS[0])
+    axes.axhline(per_pe.mean(), color=_COLOURS[1], linestyle="--", linewidth=1.2)
+    axes.grid(visible=False, axis="x")
+    axes.set_xlim(-0.6, len(per_pe) - 0.4)
+    axes.set_ylabel("entries")
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+
+
+def _heat(figure: Figure, axes: Axes, grid: npt.NDArray[np.int64]) -> None:
+    image = axes.imshow(grid, aspect="auto", interpolation="nearest")
+    axes.grid(visible=False)
+    axes.set_yticks([0, len(grid) - 1], labels=["first", "last"])
+    axes.set_ylabel("columns")
+    figure.colorbar(image, ax=axes, label="entries", pad=0.01, ticks=MaxNLocator(4, integer=True))
+
+
 def _work_of(points: Sequence[Point]) -> Figure:
     """`work_map` from a sweep: each layer's entries per PE, summed over its inputs."""
     points, _ = _at_one_depth(points)
-    n_pe = _shared({point.n_pe for point in points}, 64)
+    counts = _pe_counts(points)
+    n_pe = _shared(set(counts), 64)
     points = [point for point in points if point.n_pe == n_pe]
     work = {
         layer: np.array([point.work for point in points if point.layer == layer]).sum(axis=0, keepdims=True)
         for layer in _layers(points)
     }
-    return work_map(work, f"{n_pe} PEs; fillers included; summed over the inputs.\n{SIZED}")
+    swept = f" (of {', '.join(map(str, counts))} swept)" if len(counts) > 1 else ""
+    return work_map(work, f"{n_pe} PEs{swept}; padding included; summed over the inputs.\n{SIZED}")
 
 
 def pictures(points: Sequence[Point]) -> dict[str, Figure]:
     """Every picture that the points suffice for, by file name without suffix.
 
-    Those against the PE count need two PE counts, the one against the queue depth two depths.
+    Those against the PE count need two PE counts (the speed-up an active input, too), the one against the queue depth
+    two depths.
     """
     if not points:
         raise ConfigError("there is nothing to plot: the sweep holds no rows")
     drawn: dict[str, Figure] = {}
     if len({point.n_pe for point in points}) > 1:
-        drawn |= {"speedup": speedup(points), "padding": padding(points), "balance": balance(points)}
+        if any(point.cycles for point in points):
+            drawn["speedup"] = speedup(points)
+        drawn |= {"padding": padding(points), "balance": balance(points)}
     if len({point.queue_depth for point in points}) > 1:
         drawn["queue_depth"] = queue_depth(points)
     drawn["work"] = _work_of(points)

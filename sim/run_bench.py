@@ -231,5 +231,24 @@ def main(
     raise SystemExit(0 if all(result.ok for result in results) else 1)
 
 
+# What tests/cocotb/Makefile calls the options.
+_VARIABLES = {"simulator": "SIM", "n_pe": "N", "seed": "SEED", "block": "BLOCK"}
+
+
+def _from_make() -> None:
+    """`main` for make, whose user never saw the options: one line for bad input, in the names of its variables."""
+    try:
+        main(standalone_mode=False)
+    except click.BadParameter as error:
+        name = str(error.param.name) if error.param else ""
+        click.echo(f"error: {_VARIABLES.get(name, name)}: {error.message}", err=True)
+        raise SystemExit(2) from None
+    except click.ClickException as error:
+        click.echo(f"error: {error.format_message()}", err=True)
+        raise SystemExit(2) from None
+    except click.Abort:
+        raise SystemExit(130) from None
+
+
 if __name__ == "__main__":
-    main()
+    _from_make()

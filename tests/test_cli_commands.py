@@ -154,8 +154,8 @@ def broken(files: Mapping[str, str]) -> dict[str, str]:
 def test_a_mismatch_is_status_1_with_its_place_and_replay(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lockstep: Callable[..., Any] = cosim_module.lockstep
-    monkeypatch.setattr(cosim_module, "lockstep", partial(lockstep, transform=broken))
+    run: Callable[..., Any] = cosim_module.lockstep_by_layer
+    monkeypatch.setattr(cosim_module, "lockstep_by_layer", partial(run, transform=broken))
     options = ("--pe", 2, "--rows", 4, "--cols", 30, "--density", 0.8)
     result = invoke("cosim", *options, status=1)
     assert result.stderr.startswith("eie: error: icarus: first divergence in cycle ")

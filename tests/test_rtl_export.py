@@ -7,15 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from eie.cli.main import main
+from eie.compress.file import save
 from eie.config import ArchConfig
 from eie.errors import MismatchError, OutputError
 from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.rtl import export as export_module
 from eie.rtl.check import declared_ports
-from eie.rtl.export import export
+from eie.rtl.export import Expected, export
+from eie.rtl.meanings import meaning
 from eie.sim import toolchain
+from eie.sim.workload import random_layer
+from eie.timing import schedule
 
 CFG = ArchConfig(n_pe=2, entries=40, pointers=9, src_depth=4, acc_depth=4)
 
@@ -25,20 +31,104 @@ def small_job() -> Job:
     return Job.create(CompressedLayer.from_codes(codes, [0, 2, 3, -5]), [10, 0, 1, 100], CFG.replace())
 
 
-def test_readme_runs_the_layer(tmp_path: Path) -> None:
-    folder = tmp_path / "out" / "verilog"
-    report = export(CFG, folder, small_job(), iverilog=toolchain.require("icarus").path)
-    assert report.check is not None
-    assert report.check.simulators == ("iverilog",)
-    assert sorted(report.files) == sorted(path.name for path in folder.iterdir())
+# By hand: 10 * 2 + 100 * 3, max(-5, 0), 0.
+OUTPUTS = (320, 0, 0)
+CYCLES = schedule(small_job().interleaved.lengths[small_job().active], CFG).cycles
+
+
+def run_as_the_readme_says(folder: Path) -> tuple[int, list[str]]:
+    """Exit status and output lines of the last of the README's two commands."""
     readme = (folder / "README.md").read_text().splitlines()
     commands = [line for line in readme if line.startswith("    ") and "eie.vvp" in line]
     assert len(commands) == 2
     for command in commands:
-        ran = subprocess.run(command.split(), cwd=folder, capture_output=True, text=True, check=True)
+        ran = subprocess.run(command.split(), cwd=folder, capture_output=True, text=True)
         assert ran.stderr == ""
-    # By hand: 10 * 2 + 100 * 3, max(-5, 0), 0.
-    assert [line for line in ran.stdout.splitlines() if line.startswith("y")] == ["y 0 320", "y 1 0", "y 2 0"]
+    return ran.returncode, ran.stdout.splitlines()
+
+
+def test_readme_runs_the_layer(tmp_path: Path) -> None:
+    folder = tmp_path / "out" / "verilog"
+    options = {"expected": Expected(OUTPUTS, CYCLES), "iverilog": toolchain.require("icarus").path}
+    report = export(CFG, folder, small_job(), **options)
+    assert report.check is not None
+    assert report.check.simulators == ("iverilog",)
+    assert sorted(report.files) == sorted(path.name for path in folder.iterdir())
+    status, lines = run_as_the_readme_says(folder)
+    assert status == 0
+    assert [line for line in lines if line.startswith("y")] == ["y 0 320", "y 1 0", "y 2 0"]
+    assert f"cycles {CYCLES}" in lines
+    assert lines[-1] == "PASS"
+    # What the commands left does not stop the next export.
+    export(CFG, folder, small_job(), check=False)
+    assert not (folder / "eie.vvp").exists()
+
+
+@pytest.mark.parametrize(
+    ("expected", "complaint"),
+    [
+        (Expected((320, 0, 1), CYCLES), "expected: y 2 1"),
+        (Expected((-320, 0, 0), CYCLES), "expected: y 0 -320"),
+        (Expected(OUTPUTS, CYCLES + 1), f"expected: cycles {CYCLES + 1}"),
+    ],
+)
+def test_testbench_fails_on_another_outcome(expected: Expected, complaint: str, tmp_path: Path) -> None:
+    export(CFG, tmp_path / "verilog", small_job(), expected=expected, check=False)
+    status, lines = run_as_the_readme_says(tmp_path / "verilog")
+    assert status == 1
+    assert complaint in lines
+    assert lines[-1] == "FAIL: 1 differences"
+
+
+def test_testbench_compares_nothing_unless_told(tmp_path: Path) -> None:
+    export(CFG, tmp_path / "verilog", small_job(), check=False)
+    status, lines = run_as_the_readme_says(tmp_path / "verilog")
+    assert status == 0
+    assert "y 0 320" in lines
+    assert not {"PASS", "FAIL"} & set(lines)
+
+
+def test_command_expects_what_reference_and_law_say(tmp_path: Path) -> None:
+    save(tmp_path / "net.eie", [random_layer(30, 20, 0.4, seed=1, name="fc1")])
+    folder = tmp_path / "verilog"
+    options = ["--pe", "4", "--sized", "-o", str(folder)]
+    done = CliRunner().invoke(main, ["export", str(tmp_path / "net.eie"), "--seed", "3", *options])
+    assert done.exit_code == 0, done.output
+    assert "testbench: fc1 on random activations, seed 3; expects " in done.stdout
+    status, lines = run_as_the_readme_says(folder)
+    assert (status, lines[-1]) == (0, "PASS")
+    assert any(line.startswith("y ") and not line.endswith(" 0") for line in lines)
+    assert (
+        f"expects {int(next(ln for ln in lines if ln.startswith('cycles')).split()[1]):,} cycles"
+        in done.stdout
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--layer", "fc1"), "--layer can do nothing without a .eie file"),
+        (("--input", "x.npy", "--index", "1"), "--input and --index can do nothing without a .eie file"),
+        (("net.eie", "--index", "1"), "--index can do nothing without --input"),
+        (
+            ("net.eie", "--input", "x.npy", "--seed", "2"),
+            "--seed can do nothing with --input: nothing is random",
+        ),
+    ],
+)
+def test_command_refuses_options_that_cannot_apply(
+    arguments: tuple[str, ...], complaint: str, tmp_path: Path
+) -> None:
+    done = CliRunner().invoke(main, ["export", *arguments, "-o", str(tmp_path / "verilog")])
+    assert done.exit_code == 2
+    assert complaint in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_report_says_when_nothing_linted(tmp_path: Path) -> None:
+    report = export(CFG, tmp_path / "verilog")
+    assert report.check is not None
+    assert report.check.lines()[-1] == "not linted: neither iverilog nor verilator found"
 
 
 def test_port_tables(tmp_path: Path) -> None:
@@ -47,8 +137,10 @@ def test_port_tables(tmp_path: Path) -> None:
     assert ArchConfig(**manifest["config"]) == CFG
     assert manifest["modules"]["eie_array"]["probe_pe1"]["direction"] == "output"
     table = (tmp_path / "verilog" / "ports.md").read_text()
-    for name, port in declared_ports("pe", CFG, probe=True).items():
-        assert f"| {name} | {port.direction} | {port.width} |" in table
+    for block in ("array", "pe"):
+        for name, port in declared_ports(block, CFG, probe=True).items():
+            assert f"| {name} | {port.direction} | {port.width} | {meaning(block, name)}" in table
+    assert "|  |" not in table
 
 
 def test_an_export_is_replaced_and_nothing_else(tmp_path: Path) -> None:

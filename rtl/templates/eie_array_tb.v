@@ -1,4 +1,5 @@
 // Runs one layer on eie_array: loads load.hex through the I/O port, starts, prints cycles, activations and counters.
+// With COMPARE, activations and cycles are held to expected.hex and EXPECTED_CYCLES; the last line is PASS or FAIL.
 // The SRAMs are initialised from their image files, in the folder in which the simulation runs.
 module eie_array_tb;
 @PARAMETERS@
@@ -25,7 +26,8 @@ module eie_array_tb;
     // One write a word: space, PE, address, data.
     reg [3+PE_BITS+ADDR_BITS+DATA_BITS-1:0] load [0:WRITES-1];
     wire signed [ACT_BITS-1:0] activation = io_rdata[ACT_BITS-1:0];
-    integer i;
+    reg signed [ACT_BITS-1:0] expected [0:ROWS-1];
+    integer i, differences = 0;
 
     // A read takes two cycles; the word is there in the third.
     task read(input [2:0] space, input integer pe, input integer addr);
@@ -40,6 +42,7 @@ module eie_array_tb;
 
     initial begin
         $readmemh("load.hex", load);
+        if (COMPARE) $readmemh("expected.hex", expected);
         repeat (2) @(negedge clk);
         rst = 0;
         for (i = 0; i < WRITES; i = i + 1) begin
@@ -51,19 +54,34 @@ module eie_array_tb;
         start = 1;
         @(negedge clk);
         start = 0;
-        while (busy) @(negedge clk);
+        // Not until busy falls: busy is decoded from the mode and may glitch, done is a register.
+        while (!done) @(negedge clk);
         $display("done %b", done);
         $display("cycles %0d", cycles);
+        if (COMPARE && cycles !== EXPECTED_CYCLES) begin
+            $display("expected: cycles %0d", EXPECTED_CYCLES);
+            differences = differences + 1;
+        end
         $display("broadcast_stalls %0d", broadcast_stalls);
         for (i = 0; i < ROWS; i = i + 1) begin
             read(ACC, i % N_PE, i / N_PE);
             $display("y %0d %0d", i, activation);
+            if (COMPARE && activation !== expected[i]) begin
+                $display("expected: y %0d %0d", i, expected[i]);
+                differences = differences + 1;
+            end
         end
         // Counters of each PE in the order of eie.schema.PeCounter.
         for (i = 0; i < 8 * N_PE; i = i + 1) begin
             read(COUNTER, i / 8, i % 8);
             $display("counter %0d %0d %0d", i / 8, i % 8, io_rdata[31:0]);
         end
+        if (differences != 0) begin
+            $display("FAIL: %0d differences", differences);
+`ifdef __ICARUS__
+            $finish_and_return(1);
+`endif
+        end else if (COMPARE) $display("PASS");
         $finish(0);
     end
 endmodule

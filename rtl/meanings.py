@@ -1,0 +1,73 @@
+"""What each port of the array and of a PE means, in a line; docs/architecture.md says it in full."""
+
+from __future__ import annotations
+
+_CLOCK = {"clk": "clock, rising edge", "rst": "synchronous reset, active high"}
+
+_IO = {
+    "io_write": "write io_data in this cycle",
+    "io_read": "read; hold it with the address for two cycles",
+    "io_space": "address space: 0 configuration, 1 matrix, 2 pointers, 3 codebook, 4 accumulators, 5 activations, "
+    "6 counters",
+    "io_addr": "address in the space",
+    "io_data": "word to write",
+}
+
+_ARRAY = _CLOCK | {
+    "start": "for one cycle: begin the layer",
+    **_IO,
+    "io_pe": "which PE is read or written",
+    "busy": "the layer is under way; wait for done, which does not glitch",
+    "done": "the results are written back; until the next start",
+    "cycles": "cycles of the layer in compute mode",
+    "broadcast_stalls": "cycles in which a full queue held the broadcast",
+    "io_rdata": "word read, in the third cycle",
+    "probe_ccu": "every signal of CCU and LNZD tree, for lockstep",
+}
+
+
+def _sram(name: str, memory: str) -> dict[str, str]:
+    return {
+        f"{name}_en": f"{memory}: access at the next edge",
+        f"{name}_we": f"{memory}: the access is a write",
+        f"{name}_addr": f"{memory}: word address",
+        f"{name}_wdata": f"{memory}: word to write",
+        f"{name}_rdata": f"{memory}: word read last",
+    }
+
+
+_PE = (
+    _CLOCK
+    | {
+        "bcast": "the CCU broadcasts a column in this cycle",
+        "push": "a broadcast column arrives at the queue",
+        "push_col": "its number",
+        "push_value": "its activation",
+        "clear": "a layer begins in the next cycle: counters to 0",
+        "leaf_pop": "the LNZD tree takes the activation on offer",
+        "wb_en": "write back row wb_row",
+        "wb_row": "local row to write back",
+        "relu": "negative sums become 0 at write-back",
+        "product_shift": "right shift of products, with rounding",
+        "output_shift": "right shift of sums at write-back, with rounding",
+        **_IO,
+        "leaf_valid": "a non-zero activation is on offer to the LNZD tree",
+        "leaf_row": "its local row",
+        "leaf_value": "its value",
+        "credit": "the queue has room for one more broadcast",
+        "busy": "a column is queued or under way",
+        "retire": "an entry or an empty column is in the last stage",
+        "io_rdata": "word read",
+        "probe": "every signal of the PE's blocks, for lockstep",
+    }
+    | _sram("even", "pointers of even columns")
+    | _sram("odd", "pointers of odd columns")
+    | _sram("spmat", "matrix entries")
+)
+
+
+def meaning(block: str, port: str) -> str:
+    """What `port` of `block` ("array" or "pe") means."""
+    if port.startswith("probe_pe"):
+        return f"every signal of PE {port.removeprefix('probe_pe')}, for lockstep"
+    return {"array": _ARRAY, "pe": _PE}[block][port]
