@@ -1,0 +1,64 @@
+"""Settings of the long runs: `make regress` sets the variables, and their values are in pytest's header."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+from tqdm import tqdm
+
+DEFAULTS = {"SEED": 1, "CYCLES": 1_000_000, "MUTANTS": 300}
+
+
+def _setting(name: str) -> int:
+    return int(os.environ.get(f"EIE_REGRESS_{name}", DEFAULTS[name]))
+
+
+@pytest.fixture(scope="session")
+def seed() -> int:
+    return _setting("SEED")
+
+
+@pytest.fixture(scope="session")
+def cycles() -> int:
+    return _setting("CYCLES")
+
+
+@pytest.fixture(scope="session")
+def mutant_count() -> int:
+    return _setting("MUTANTS")
+
+
+@pytest.fixture(scope="session")
+def default_mutants(seed: int, mutant_count: int) -> bool:
+    """Whether this run draws the mutants whose survivors are explained one by one."""
+    return (seed, mutant_count) == (DEFAULTS["SEED"], DEFAULTS["MUTANTS"])
+
+
+@contextmanager
+def _following(path: Path, total: int, what: str) -> Iterator[None]:
+    finished = threading.Event()
+    with tqdm(total=total, desc=what, unit=" mutants") as bar:
+
+        def follow() -> None:
+            while not finished.wait(0.5):
+                text = path.read_text() if path.exists() else ""
+                bar.update(int(text or bar.n) - bar.n)
+
+        thread = threading.Thread(target=follow)
+        thread.start()
+        try:
+            yield
+        finally:
+            finished.set()
+            thread.join()
+
+
+@pytest.fixture
+def following() -> Callable[[Path, int, str], AbstractContextManager[None]]:
+    """A progress bar that shows the number which another process keeps in a file."""
+    return _following

@@ -1,0 +1,261 @@
+"""The cocotb side of the mutants: one simulator process runs every one, each in a child of its own.
+
+The process stays at time 0 and forks for each run, so every mutant starts from the same untouched machine, and one
+that never ends or stops the simulator takes only its child with it. Golden runs once, in lockstep with the unchanged
+design; what the host drove and what golden's probes held is the tape that every mutant is compared with.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import signal
+import traceback
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, cast
+
+import cocotb
+from cocotb.triggers import ReadOnly
+from mutant_jobs import narrow_counters
+
+from eie.config import ArchConfig
+from eie.golden.array import Array
+from eie.program import Job
+from eie.schema import Mode, ccu_probe, fields, pe_probe, probe_width, unpack_probe
+from eie.sim.host import OUTCOME, REQUEST, FreeHost, LockstepHost, Outcome, Unfinished, run_job
+
+PROGRESS = "mutants-done"
+# Of real time, after which something is wrong with more than the mutant.
+CHILD_SECONDS = 120
+# Cycles of random traffic on the I/O port between two jobs, and from start to a reset in the middle of a layer.
+IDLE_CYCLES = 40
+RESET_AFTER = 25
+# One job in so many is begun once more and reset; after the last few, all memories are read back.
+RESET_EVERY = 5
+READ_BACK_LAST = 2
+
+
+@dataclass
+class MutantRequest:
+    """Jobs of one configuration, mutants 1..mutants to run them on, and the seed of the host's traffic."""
+
+    jobs: list[Job]
+    mutants: int
+    seed: int
+
+
+@dataclass
+class Trial:
+    """What told a mutant from the design, in lockstep and by final results alone; "" is nothing."""
+
+    number: int
+    lockstep: str
+    results: str
+
+
+@dataclass
+class MutantAnswer:
+    """Outcomes on the unchanged design, length of the tape in cycles, and the trials; trial 0 is the design itself."""
+
+    baseline: list[Outcome]
+    tape_cycles: int
+    trials: list[Trial] = field(default_factory=list)
+
+
+class Step(NamedTuple):
+    """One cycle of the tape: inputs (`rst` among them), and the probes as binary text."""
+
+    inputs: dict[str, int]
+    probes: list[str]
+
+
+class RecordingHost(LockstepHost):
+    """Lockstep that writes the tape, and makes traffic that a machine at work has to ignore."""
+
+    def __init__(self, dut: Any, cfg: ArchConfig, seed: int) -> None:
+        super().__init__(dut, cfg, Array(cfg))
+        self.random = random.Random(seed)
+        self.tape: list[Step] = []
+        widths = {f.name: f.width for f in fields("array", cfg)}
+        self.port_bits = {name: widths[name] for name in self.inputs}
+        self.inputs["rst"] = 0
+
+    async def cycle(self, **inputs: int) -> None:
+        await super().cycle(**inputs)
+        _, words = self.history["golden"][-1]
+        texts = [
+            format(word, f"0{probe_width(probe)}b") for word, probe in zip(words, self.probes, strict=True)
+        ]
+        self.tape.append(Step(inputs, texts))
+
+    async def until_done(self, limit: int = 0) -> int:
+        """As in lockstep, but with traffic on all inputs."""
+        busy = 0
+        while self.golden.ccu.mode.value != Mode.IO:
+            await self.cycle(**self.traffic())
+            busy += 1
+        await self.cycle()
+        return busy
+
+    def traffic(self) -> dict[str, int]:
+        """A random value on every input but reset; about every other address is one of the first eight."""
+        values = {name: self.random.getrandbits(bits) for name, bits in self.port_bits.items()}
+        return {**values, "io_addr": values["io_addr"] & self.random.choice((7, -1))}
+
+    async def reset_again(self) -> None:
+        """One cycle of reset: memories and the SRAMs' outputs keep what they hold."""
+        await self.cycle(rst=1)
+        kept = {
+            id(sram.rdata) for pe in self.golden.pes for sram in (pe.even_sram, pe.odd_sram, pe.spmat_sram)
+        }
+        for register in self.golden.registers:
+            if id(register) not in kept:
+                register.value = 0
+
+
+async def record(dut: Any, request: MutantRequest) -> list[Step]:
+    """Every job, and after it traffic and a reset; for some a reset under way, in the end all memories read."""
+    host = RecordingHost(dut, request.jobs[0].cfg, request.seed)
+    await _begin(host, 0)
+    for host.job, job in enumerate(request.jobs):
+        read_back = host.job >= len(request.jobs) - READ_BACK_LAST
+        await run_job(host, job, images=False, read_back=read_back)
+        for _ in range(IDLE_CYCLES):
+            await host.cycle(**{**host.traffic(), "start": 0})
+        await host.reset_again()
+        if host.job % RESET_EVERY == 0:
+            await _start(host, job)
+            for _ in range(RESET_AFTER):
+                await host.cycle()
+            await host.reset_again()
+    return host.tape
+
+
+async def _begin(host: FreeHost, number: int) -> None:
+    host.dut.mutsel.value = number
+    await host.reset()
+
+
+async def _start(host: FreeHost, job: Job) -> None:
+    for write in (*job.weight_writes(), *job.load_writes()):
+        await host.cycle(
+            io_write=1, io_space=int(write.space), io_pe=write.pe, io_addr=write.addr, io_data=write.data
+        )
+    await host.cycle(start=1)
+
+
+async def against_tape(dut: Any, cfg: ArchConfig, tape: list[Step], number: int) -> str:
+    """Drive mutant `number` as the tape says; the first probe that differs, "" if none does."""
+    host = FreeHost(dut, cfg)
+    host.inputs["rst"] = 0
+    probes = [pe_probe(cfg)] * cfg.n_pe + [ccu_probe(cfg)]
+    handles = [getattr(dut, f"probe_pe{k}") for k in range(cfg.n_pe)] + [dut.probe_ccu]
+    await _begin(host, number)
+    for cycle, step in enumerate(tape):
+        await host.cycle(**step.inputs)
+        await ReadOnly()
+        found = [str(handle.value) for handle in handles]
+        if found != step.probes:
+            names = [
+                place.name
+                for probe, want, have in zip(probes, step.probes, found, strict=True)
+                for (place, a), (_, b) in zip(
+                    unpack_probe(probe, int(want, 2)), unpack_probe(probe, int(have, 2)), strict=True
+                )
+                if a != b
+            ]
+            return f"cycle {cycle}, {names[0]}"
+    return ""
+
+
+async def run_alone(dut: Any, request: MutantRequest) -> list[Outcome]:
+    """Outcomes of the jobs on the design itself, without lockstep."""
+    host = FreeHost(dut, request.jobs[0].cfg)
+    await _begin(host, 0)
+    return [await run_job(host, job, images=False) for job in request.jobs]
+
+
+async def against_results(dut: Any, request: MutantRequest, baseline: list[Outcome], number: int) -> str:
+    """Run the jobs on mutant `number`; what ails the first whose y, cycles or counters are wrong, "" if none is."""
+    host = FreeHost(dut, request.jobs[0].cfg)
+    await _begin(host, number)
+    for place, (job, expected) in enumerate(zip(request.jobs, baseline, strict=True)):
+        try:
+            outcome = await run_job(host, job, images=False)
+        except Unfinished:
+            return f"{place} never ends"
+        except RuntimeError as error:
+            if "not busy" not in str(error):
+                raise
+            return f"{place} never begins"
+        if _final(job, outcome) != _final(job, expected):
+            return f"{place} wrong results"
+    return ""
+
+
+def _final(job: Job, outcome: Outcome) -> tuple[object, ...]:
+    y = job.y_from_acc(outcome.y_acc).tolist()
+    return y, outcome.cycles, outcome.broadcast_stalls, outcome.counters
+
+
+T = TypeVar("T")
+
+
+async def in_child(run: Callable[[], Awaitable[T]], died: T | None = None) -> T:
+    """What `run` returns in a copy of this simulator process, which itself stays; `died` if the copy aborted."""
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(CHILD_SECONDS)
+        answer: object
+        try:
+            answer = await run()
+        except BaseException:
+            answer = ChildFailed(traceback.format_exc())
+        with os.fdopen(write_end, "wb") as pipe:
+            pickle.dump(answer, pipe)
+        os._exit(0)
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as pipe:
+        data = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if died is not None and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGABRT:
+        return died
+    if status:
+        raise ChildFailed(f"the simulator ended with status {status}")
+    answer = pickle.loads(data)
+    if isinstance(answer, ChildFailed):
+        raise answer
+    return cast(T, answer)
+
+
+class ChildFailed(Exception):
+    """Something other than the mutant went wrong in a child."""
+
+
+@cocotb.test()
+async def mutants(dut: Any) -> None:
+    """The unchanged design, then every mutant, against the tape and by results alone."""
+    request: MutantRequest = pickle.loads(Path(REQUEST).read_bytes())
+    with narrow_counters():
+        answer = await _every_mutant(dut, request)
+    Path(OUTCOME).write_bytes(pickle.dumps(answer))
+
+
+async def _every_mutant(dut: Any, request: MutantRequest) -> MutantAnswer:
+    tape = await in_child(lambda: record(dut, request))
+    baseline = await in_child(lambda: run_alone(dut, request))
+    answer = MutantAnswer(baseline, len(tape))
+    cfg = request.jobs[0].cfg
+    for number in range(request.mutants + 1):
+        lockstep = await in_child(partial(against_tape, dut, cfg, tape, number), "- simulator stopped")
+        results = await in_child(
+            partial(against_results, dut, request, baseline, number), "- simulator stopped"
+        )
+        answer.trials.append(Trial(number, lockstep, results))
+        Path(PROGRESS).write_text(str(number))
+    return answer

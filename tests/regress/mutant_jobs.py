@@ -1,0 +1,137 @@
+"""What every mutant runs: one small accelerator, and layers that together reach every part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eie import schema
+from eie.config import ArchConfig
+from eie.layer import CompressedLayer
+from eie.program import Job
+from eie.timing import schedule
+
+# Small, so that every corner is near: two levels of the tree, a queue and memories whose depths are no powers of two, a
+# register on the bus, fillers after short runs, accumulators of more bits than activations.
+CFG = ArchConfig(
+    n_pe=8,
+    queue_depth=3,
+    bus_registers=1,
+    index_bits=3,
+    acc_bits=20,
+    word_bits=16,
+    pointer_bits=9,
+    pointers=138,
+    entries=300,
+    src_depth=17,
+    acc_depth=130,
+)
+# The counters of the published widths would need 2**31 events to reach the last bit.
+COUNTER_BITS = 8
+
+Pattern = npt.NDArray[np.bool_]
+
+
+@contextmanager
+def narrow_counters() -> Iterator[None]:
+    """Counters of COUNTER_BITS bits, in golden and in the RTL, while the context lasts."""
+    cached = (schema.fields, schema.block_probe, schema.pe_probe, schema.ccu_probe)
+    published = schema.COUNTER_BITS
+    schema.COUNTER_BITS = COUNTER_BITS
+    for function in cached:
+        function.cache_clear()
+    try:
+        yield
+    finally:
+        schema.COUNTER_BITS = published
+        for function in cached:
+            function.cache_clear()
+
+
+class _Maker:
+    """Draws layers and inputs for CFG from one seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+
+    def spread(self, rows: int, cols: int, density: float) -> Pattern:
+        return self.rng.random((rows, cols)) < density
+
+    def job(
+        self,
+        pattern: Pattern,
+        active: float | Pattern = 1.0,
+        largest: int = 32767,
+        bias: int = 1 << 19,
+        **layer: Any,
+    ) -> Job:
+        """Codes and activations up to `largest`, biases below `bias`."""
+        rows, cols = pattern.shape
+        codebook = [0, largest, -largest - 1, 1, -1, *self.rng.integers(-largest, largest + 1, 11)]
+        codes = self.rng.integers(1, 16, (rows, cols)) * pattern
+        biases = self.rng.integers(-bias, bias, rows) if bias else None
+        some = self.rng.random(cols) < active if isinstance(active, float) else active
+        x = self.rng.integers(1, largest + 1, cols) * self.rng.choice((-1, 1), cols) * some
+        return Job.create(CompressedLayer.from_codes(codes, codebook, biases, **layer), x, CFG)
+
+    def shifts(self, product_shift: int, output_shift: int) -> Job:
+        """Products that fill the accumulators, but seldom beyond, after this shift."""
+        largest = (1 << min(15, (product_shift + 18) // 2)) - 1
+        pattern = self.spread(8, 5, 0.9)
+        return self.job(
+            pattern,
+            largest=largest,
+            product_shift=product_shift,
+            output_shift=output_shift,
+            relu=output_shift % 2,
+        )
+
+    def powers_of_two(self) -> Job:
+        """One product of every size and sign on a few accumulators each: every bit of a sum overflows by itself."""
+        codebook = [0, *(1 << np.arange(14)), -(1 << 15)]
+        pattern = self.spread(500, 15, 0.13)
+        x = (1 << np.arange(15)) * self.rng.choice((-1, 1), 15)
+        codes = self.rng.integers(1, 16, pattern.shape) * pattern
+        return Job.create(CompressedLayer.from_codes(codes, codebook, relu=False), x, CFG)
+
+    def aliases(self) -> Job:
+        """Columns that end a power of two beyond a row where the next may begin: one bit apart, and no bypass."""
+        pattern = np.zeros((CFG.acc_depth, CFG.n_pe, 16), bool)
+        for k in range(CFG.n_pe):
+            for j, bit in enumerate(self.rng.permutation(np.arange(16) % 7) + 1):
+                row = self.rng.integers(2)
+                pattern[[row, row + (1 << bit)], k, j] = True
+        return self.job(pattern.reshape(-1, 16), bias=1000, product_shift=14, relu=False)
+
+
+def mutant_jobs(seed: int) -> list[Job]:
+    """The jobs; the quick ones, which most mutants do not outlive, come first."""
+    make = _Maker(seed)
+    rows, cols = np.arange(40)[:, None] % CFG.n_pe, np.arange(30) % CFG.n_pe
+    last_rows = np.zeros((160, 66), bool)
+    last_rows[-CFG.n_pe :] = True
+    jobs = [
+        make.job(make.spread(1, 1, 1.0), product_shift=20),
+        make.job(make.spread(8, 5, 0.5), active=0.0, output_shift=3),
+        *(make.shifts(s, int(o)) for s, o in enumerate(make.rng.permutation(32))),
+        make.job(make.spread(12, 30, 0.9), 0.9, product_shift=16, relu=0),
+        make.job(make.spread(60, 20, 0.1), 0.8, product_shift=13, output_shift=1, relu=0),
+        make.job(make.spread(40, 30, 0.6) & (rows == 2), cols == 1, product_shift=15),
+        make.job(make.spread(40, 30, 0.3) & (rows != 2), cols >= 5, product_shift=15),
+        make.powers_of_two(),
+        make.aliases(),
+        # The counters' last bits: fillers, entries, columns and bypasses, empty columns, clipped activations.
+        make.job(last_rows, product_shift=14, output_shift=2),
+        make.job(make.spread(64, 28, 1.0), product_shift=17, output_shift=5, relu=0),
+        make.job(make.spread(8, 136, 1.0), product_shift=3),
+        make.job(make.spread(8, 136, 0.0), bias=0),
+        make.job(make.spread(16, 110, 1.0), product_shift=1),
+        make.job(make.spread(1039, 2, 0.2), product_shift=13, relu=0),
+    ]
+    for job in jobs:
+        assert schedule(job.interleaved.lengths[job.active], CFG).cycles < 1 << COUNTER_BITS
+    return jobs

@@ -1,0 +1,126 @@
+"""At least 95 % of the mutants of PE, LNZD and CCU are told from the design; the others are listed with a reason."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mutant_host import PROGRESS, MutantAnswer, MutantRequest, Trial
+from mutant_jobs import CFG, mutant_jobs, narrow_counters
+from mutants import SHARES, Mutant, draw, mutated, proved_equivalent
+from rich.console import Console
+from rich.table import Table
+
+from eie.program import Job
+from eie.rtl.verilog import array_verilog
+from eie.sim.build import build, run_test
+from eie.sim.engines import result_of, simulate_many
+from eie.sim.host import OUTCOME, REQUEST
+from eie.timing import schedule
+
+KILLED_AT_LEAST = 0.95
+REASONS = Path(__file__).with_name("survivors.toml")
+
+
+def _run(
+    mutants: list[Mutant],
+    jobs: list[Job],
+    seed: int,
+    folder: Path,
+    following: Callable[[Path, int, str], AbstractContextManager[None]],
+) -> MutantAnswer:
+    sources = mutated(array_verilog(CFG, probe=True), mutants)
+    built = build("verilator", sources, "eie_array")
+    (folder / REQUEST).write_bytes(pickle.dumps(MutantRequest(jobs, len(mutants), seed)))
+    with following(folder / PROGRESS, len(mutants), "mutants"):
+        run_test(built, "mutant_host", "mutants", folder, plusargs=["+eie_no_images"], seed=seed)
+    answer: MutantAnswer = pickle.loads((folder / OUTCOME).read_bytes())
+    return answer
+
+
+def _table(mutants: list[Mutant], trials: list[Trial]) -> Table:
+    table = Table(title="mutants told from the design")
+    for heading in (
+        "module",
+        "mutants",
+        "killed",
+        "survivors",
+        "killed by final results alone",
+        "by lockstep only",
+    ):
+        table.add_column(heading, justify="left" if heading == "module" else "right")
+    paired = list(zip(mutants, trials, strict=True))
+    for module in (*SHARES, "all"):
+        chosen = [trial for mutant, trial in paired if module in (mutant.module, "all")]
+        killed = sum(bool(t.lockstep) for t in chosen)
+        by_results = sum(bool(t.results) for t in chosen)
+        row = (len(chosen), killed, len(chosen) - killed, by_results, killed - by_results)
+        table.add_row(module, *map(str, row), end_section=module == [*SHARES][-1])
+    return table
+
+
+def _reason(mutant: Mutant, description: str, sources: Mapping[str, str]) -> str | None:
+    """Why a mutant survives: Yosys proves it equivalent, or the file of reasons says so."""
+    if proved_equivalent(sources, mutant):
+        return "equivalent: Yosys proves every output, probe and next state equal"
+    reasons = tomllib.loads(REASONS.read_text())["survivor"]
+    return next((r["reason"] for r in reasons if re.search(r["match"], description)), None)
+
+
+@pytest.fixture
+def _narrow_counters() -> Iterator[None]:
+    with narrow_counters():
+        yield
+
+
+@pytest.mark.usefixtures("_narrow_counters")
+def test_mutants_are_killed(
+    seed: int,
+    mutant_count: int,
+    default_mutants: bool,
+    tmp_path: Path,
+    following: Callable[[Path, int, str], AbstractContextManager[None]],
+) -> None:
+    began = time.perf_counter()
+    sources = array_verilog(CFG, probe=True)
+    jobs = mutant_jobs(seed)
+    mutants = draw(sources, mutant_count, seed)
+    answer = _run(mutants, jobs, seed, tmp_path, following)
+
+    design, *trials = answer.trials
+    told = [design.lockstep, design.results]
+    assert told == ["", ""], "the design with no mutant chosen is told from itself"
+    for job, outcome, expected in zip(jobs, answer.baseline, simulate_many(jobs, "reference"), strict=True):
+        result = result_of(job, outcome, "verilator")
+        law = schedule(job.interleaved.lengths[job.active], CFG)
+        assert np.array_equal(result.y, expected.y), f"seed {seed}: the design differs from the reference"
+        assert result.cycles == law.cycles, f"seed {seed}: the design differs from the timing law"
+
+    console = Console(width=200, highlight=False, markup=False)
+    console.print(
+        f"\nseed {seed}: {len(jobs)} jobs, {answer.tape_cycles:,} cycles in lockstep for each mutant, "
+        f"{time.perf_counter() - began:.0f} s"
+    )
+    console.print(_table(mutants, trials))
+    ends = Counter(trial.results.partition(" ")[2] or "right results" for trial in trials)
+    console.print("final results:", ", ".join(f"{n} x {end}" for end, n in ends.most_common()))
+    survivors = [m for m, t in zip(mutants, trials, strict=True) if not t.lockstep]
+    unexplained = []
+    for mutant in survivors:
+        text = mutant.describe(CFG, sources)
+        reason = _reason(mutant, text, sources)
+        unexplained += [] if reason else [text]
+        console.print(f"survivor {mutant.number}: {text}\n    {reason or 'NO REASON YET'}")
+
+    assert all(t.lockstep for t in trials if t.results), "results show a mutant that no probe shows"
+    assert len(survivors) <= (1 - KILLED_AT_LEAST) * len(mutants), f"seed {seed}: {len(survivors)} survivors"
+    if default_mutants:
+        assert not unexplained, f"survivors without a reason in {REASONS.name}"
