@@ -381,7 +381,7 @@ def _sections(outcome: Outcome, numbers: dict[str, Any]) -> list[Section]:
             TableData(_LOCKSTEP_HEADINGS, _lockstep_rows(outcome)),
             [
                 _LOCKSTEP_NOTE,
-                "Similar, with one digit; it also reads every memory back at the end, and so takes more cycles:",
+                "Similar, with one digit:",
             ],
             command="\n".join(
                 shell_command(
