@@ -157,6 +157,8 @@ def announced(
     workers: MutableMapping[str, int], name: str, function: Callable[..., Answer], *arguments: Any
 ) -> Answer:
     """Call a function in a worker process that has put its process number into `workers` under `name`."""
+    # A process started in the background of a script inherits an ignored SIGINT, and `stopping` sends one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     workers[name] = os.getpid()
     return function(*arguments)
 

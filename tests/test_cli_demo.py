@@ -186,11 +186,9 @@ def wait_for_a_program(path: str) -> None:
 
 def test_a_failed_lockstep_run_stops_the_other(tmp_path: Path) -> None:
     spawn, path = multiprocessing.get_context("spawn"), str(tmp_path / "busy")
-    began = time.monotonic()
     with spawn.Manager() as manager, ProcessPoolExecutor(2, spawn) as pool:
         workers, names = manager.dict(), {"icarus": wait_for_a_program, "verilator": fail_when}
         running = {n: pool.submit(demo_module.announced, workers, n, f, path) for n, f in names.items()}
         with pytest.raises(MismatchError, match="they differ"), demo_module.stopping(running, workers):
             demo_module._gather(Console(quiet=True), running, manager.Queue(), 1)
     assert isinstance(running["icarus"].exception(), KeyboardInterrupt)
-    assert time.monotonic() - began < 100
