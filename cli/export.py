@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from eie.cli.inputs import INPUT_HELP, machine, machine_options, read_vector, warn_clipped
+from eie.cli.inputs import INPUT_HELP, machine, machine_options, read_vector, refuse_useless, warn_clipped
 from eie.cli.output import make_folder
 from eie.cli.run import choose
 from eie.compress.file import load
@@ -39,23 +38,12 @@ def expectation(job: Job) -> Expected:
 
 def _refuse_useless(context: click.Context, file: Path | None, input_file: Path | None) -> None:
     """Refuse options that have nothing to apply to."""
-    given = {
-        param.opts[0]
-        for param in context.command.params
-        if context.get_parameter_source(str(param.name)) is not ParameterSource.DEFAULT
-    }
-
-    def refuse(options: tuple[str, ...], why: str) -> None:
-        useless = [option for option in options if option in given]
-        if useless:
-            raise click.UsageError(f"{' and '.join(useless)} {why}")
-
     if file is None:
-        refuse(("--layer", "--input", "--index", "--seed", "--sized"), "can do nothing without a .eie file")
+        refuse_useless(context, ("--layer", "--input", "--index", "--seed", "--sized"), "without a .eie file")
     if input_file is None:
-        refuse(("--index",), "can do nothing without --input")
+        refuse_useless(context, ("--index",), "without --input")
     else:
-        refuse(("--seed",), "can do nothing with --input: nothing is random")
+        refuse_useless(context, ("--seed",), "with --input: nothing is random")
 
 
 @click.command(short_help="Verilog, memory images and a testbench, checked.")
