@@ -36,7 +36,7 @@ regress: $(READY_TO_REGRESS) ## long lockstep campaigns and mutants (SEED=1 CYCL
 	EIE_REGRESS_SEED=$(SEED) EIE_REGRESS_CYCLES=$(CYCLES) EIE_REGRESS_MUTANTS=$(MUTANTS) \
 	    $(BIN)/python -m pytest -s --hypothesis-seed=$(SEED) tests/regress
 
-bench: $(READY) ## speed of every engine, against the floors in the docs
+bench: $(READY) ## speed of golden, export and lockstep, against what is promised
 	$(BIN)/python benchmarks/run.py
 
 coverage: $(READY) ## the tests once more, with the lines that none of them reaches
