@@ -214,7 +214,7 @@ def _sweep(layers: list[CompressedLayer], x: IntArray) -> list[Point]:
 
 
 def _draw(points: list[Point], layers: list[CompressedLayer], x: IntArray) -> dict[str, bytes]:
-    from eie.sim import plots
+    from eie.sim import plots, style
 
     figures = plots.pictures(points)
     inputs = layer_inputs(layers, x[:1], CFG.acc_bits)
@@ -227,7 +227,7 @@ def _draw(points: list[Point], layers: list[CompressedLayer], x: IntArray) -> di
         "A PE's work does not depend on the sizes of its memories."
     )
     figures["work"] = plots.work_map(work, caption)
-    return {name: plots.save(figure) for name, figure in figures.items()}
+    return {name: style.save(figure) for name, figure in figures.items()}
 
 
 def _tools() -> dict[str, str]:

@@ -34,11 +34,11 @@ def plot(file: Path, out: Path, json_out: bool) -> None:
     """
     points = read_points(file)
     make_folder(out)
-    from eie.sim import plots  # matplotlib takes its time to load
+    from eie.sim import plots, style  # matplotlib takes its time to load
 
     files = []
     for name, figure in plots.pictures(points).items():
         path = out / f"{name}.png"
-        write(path, plots.save(figure))
+        write(path, style.save(figure))
         files.append(str(path))
     click.echo(json.dumps({"files": files}) if json_out else "\n".join(files))

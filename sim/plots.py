@@ -1,81 +1,28 @@
 """Pictures of a sweep, in one style: colours that colour-blind readers tell apart, units on every axis, and a caption
 that says what was measured and how the memories were sized.
 
-Every function returns a matplotlib `Figure`; `save` writes it. No display is needed.
+Every function returns a matplotlib `Figure`; `eie.sim.style.save` writes it.
 """
 
 from __future__ import annotations
 
-import io
-import textwrap
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from eie.errors import ConfigError
+from eie.sim import style
 from eie.sim.sweep import Point
-
-# Okabe and Ito's palette, with a marker each so that the lines differ in print, too.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_GREY = "#5f6770"
-_STYLE: dict[Any, Any] = {
-    "figure.dpi": 180,
-    # About the size at which a page shows them, two in a row, so that text keeps its size.
-    "figure.figsize": (5.4, 4.3),
-    "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "axes.titlesize": 11.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": _GREY,
-    "axes.grid": True,
-    "grid.color": "#e3e6ea",
-    "axes.axisbelow": True,
-    "lines.linewidth": 1.8,
-    "legend.frameon": False,
-    "image.cmap": "cividis",
-}
 
 # What every caption says of memories.
 SIZED = "Memories sized for each layer (sized_for), not the published sizes."
 
 Series = dict[str, list[tuple[int, float]]]
-
-
-# Characters of a caption per inch.
-_CAPTION_COLUMNS = 14.5
-_PES = "processing elements (PEs)"
-
-
-@contextmanager
-def _figure(
-    caption: str, rows: int = 1, size: tuple[float, float] | None = None
-) -> Iterator[tuple[Figure, list[Axes]]]:
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        yield figure, list(figure.subplots(rows, 1, squeeze=False)[:, 0])
-        # supxlabel takes part in the layout, so that the caption never covers an axis.
-        columns = int(_CAPTION_COLUMNS * figure.get_figwidth())
-        wrapped = "\n".join(textwrap.fill(line, columns) for line in caption.splitlines())
-        figure.supxlabel(wrapped, x=0.01, ha="left", fontsize=8.5, color=_GREY)
-
-
-def save(figure: Figure) -> bytes:
-    """The picture as PNG."""
-    data = io.BytesIO()
-    figure.savefig(data, format="png")
-    return data.getvalue()
 
 
 # ---- from points to lines ----------------------------------------------------------------------------------
@@ -124,20 +71,12 @@ def _draw(axes: Axes, series: Series) -> None:
             x,
             y,
             label=layer,
-            color=_COLOURS[number % len(_COLOURS)],
-            marker=_MARKERS[number % len(_MARKERS)],
+            color=style.COLOURS[number % len(style.COLOURS)],
+            marker=style.MARKERS[number % len(style.MARKERS)],
             linewidth=1.3 + 0.9 * above,
             markersize=4.5 + 1.9 * above,
             clip_on=False,
         )
-
-
-def _powers_of_two(axes: Axes, ticks: Sequence[int], label: str) -> None:
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_xlabel(label)
 
 
 def _pe_counts(points: Sequence[Point]) -> list[int]:
@@ -161,10 +100,12 @@ def speedup(points: Sequence[Point]) -> Figure:
     if len(series) > 1 and all(len(line) == len(counts) for line in total.values()):
         whole = [sum(line[i][1] for line in total.values()) for i in range(len(counts))]
         series["all layers together"] = [(n, whole[0] / c) for n, c in zip(counts, whole, strict=True)]
-    with _figure(_caption(points, f"Queue depth {depth}")) as (figure, (axes,)):
-        axes.plot(counts, [n / counts[0] for n in counts], "--", color=_GREY, linewidth=1.2, label="ideal")
+    with style.figure(_caption(points, f"Queue depth {depth}")) as (figure, (axes,)):
+        axes.plot(
+            counts, [n / counts[0] for n in counts], "--", color=style.GREY, linewidth=1.2, label="ideal"
+        )
         _draw(axes, series)
-        _powers_of_two(axes, counts, _PES)
+        style.powers_of_two(axes, counts, style.PES)
         axes.set_yscale("log", base=2)
         axes.yaxis.set_major_formatter("{x:g}")
         base = f"{counts[0]} PE{'s' if counts[0] > 1 else ''}"
@@ -182,9 +123,9 @@ def padding(points: Sequence[Point]) -> Figure:
         lambda p: p.n_pe,
         lambda group: sum(p.fillers for p in group) / max(1, sum(p.entries for p in group)),
     )
-    with _figure(_caption(points, f"Queue depth {depth}")) as (figure, (axes,)):
+    with style.figure(_caption(points, f"Queue depth {depth}")) as (figure, (axes,)):
         _draw(axes, series)
-        _powers_of_two(axes, _pe_counts(points), _PES)
+        style.powers_of_two(axes, _pe_counts(points), style.PES)
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.set_ylabel("padding (% of the entries processed)")
@@ -206,9 +147,9 @@ def _efficiency_axis(axes: Axes) -> None:
 def balance(points: Sequence[Point]) -> Figure:
     """Load-balance efficiency (1 - starved cycles / cycles, mean over PEs and inputs) against the PE count."""
     points, depth = _at_one_depth(points)
-    with _figure(_caption(points, f"Queue depth {depth}")) as (figure, (axes,)):
+    with style.figure(_caption(points, f"Queue depth {depth}")) as (figure, (axes,)):
         _draw(axes, _mean_over(points, lambda p: p.n_pe, _efficiency))
-        _powers_of_two(axes, _pe_counts(points), _PES)
+        style.powers_of_two(axes, _pe_counts(points), style.PES)
         _efficiency_axis(axes)
         axes.set_title("Load balance against the number of PEs")
         axes.legend()
@@ -220,9 +161,9 @@ def queue_depth(points: Sequence[Point]) -> Figure:
     depths = {n: len({point.queue_depth for point in points if point.n_pe == n}) for n in _pe_counts(points)}
     n_pe = _shared({n for n, swept in depths.items() if swept == max(depths.values())}, 64)
     points = [point for point in points if point.n_pe == n_pe]
-    with _figure(_caption(points, f"{n_pe} PEs")) as (figure, (axes,)):
+    with style.figure(_caption(points, f"{n_pe} PEs")) as (figure, (axes,)):
         _draw(axes, _mean_over(points, lambda p: p.queue_depth, _efficiency))
-        _powers_of_two(axes, sorted({p.queue_depth for p in points}), "activation queue depth (columns)")
+        style.powers_of_two(axes, sorted({p.queue_depth for p in points}), "activation queue depth (columns)")
         _efficiency_axis(axes)
         axes.set_title(f"Load balance against the queue depth, {n_pe} PEs")
         axes.legend(loc="lower right")
@@ -236,7 +177,7 @@ def work_map(work: Mapping[str, npt.NDArray[np.int64]], caption: str) -> Figure:
     make a heat map, the first on top; a single one makes bars.
     """
     height = 1.1 + sum(1.6 if len(grid) == 1 else 1.5 for grid in work.values())
-    with _figure(caption, len(work), (8, height)) as (figure, panels):
+    with style.figure(caption, len(work), size=(8, height)) as (figure, panels):
         for axes, (layer, grid) in zip(panels, work.items(), strict=True):
             per_pe = grid.sum(axis=0)
             uneven = per_pe.max() / per_pe.mean() if per_pe.any() else 1.0
@@ -255,8 +196,8 @@ def work_map(work: Mapping[str, npt.NDArray[np.int64]], caption: str) -> Figure:
 
 def _bars(figure: Figure, axes: Axes, grid: npt.NDArray[np.int64]) -> None:
     (per_pe,) = grid
-    axes.bar(np.arange(len(per_pe)), per_pe, width=0.8, color=_COLOURS[0])
-    axes.axhline(per_pe.mean(), color=_COLOURS[1], linestyle="--", linewidth=1.2)
+    axes.bar(np.arange(len(per_pe)), per_pe, width=0.8, color=style.COLOURS[0])
+    axes.axhline(per_pe.mean(), color=style.COLOURS[1], linestyle="--", linewidth=1.2)
     axes.grid(visible=False, axis="x")
     axes.set_xlim(-0.6, len(per_pe) - 0.4)
     axes.set_ylabel("entries")

@@ -42,7 +42,12 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, there)
     for folder in (*FOLDERS.values(), ROOT / "scripts"):
-        shutil.copytree(folder, there / folder.name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            folder,
+            there / folder.relative_to(ROOT),
+            ignore=shutil.ignore_patterns("__pycache__"),
+            dirs_exist_ok=True,  # a package inside another comes with it
+        )
     return there
 
 
@@ -149,7 +154,7 @@ def spoilt(copy: Path, wheel: Path) -> Path:
     """The copy, once the wheel is built from it, with three errors in each package."""
     for package, folder in FOLDERS.items():
         # A new module of eie/ would be refused for not being in the import contract: take one that is.
-        module = copy / folder.name / ("errors.py" if package == "eie" else "planted.py")
+        module = copy / folder.relative_to(ROOT) / ("errors.py" if package == "eie" else "planted.py")
         before = module.read_text() if module.exists() else '"""Planted."""\n'
         upward = f"\nimport {UPWARD[package]}\n" if package in UPWARD else ""
         module.write_text(before + upward + PLANTED)
@@ -164,7 +169,7 @@ def test_lint_catches_planted_errors(spoilt: Path) -> None:
     done = run("scripts/lint", cwd=spoilt, VENV=sys.prefix)
     assert done.returncode != 0
     for package, folder in FOLDERS.items():
-        place = f"{folder.name}/{spoilt_module(package)}.py:"
+        place = f"{folder.relative_to(ROOT)}/{spoilt_module(package)}.py:"
         errors = [
             line for line in done.stdout.splitlines() if line.startswith(place) and "[return-value]" in line
         ]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eie.errors import ConfigError
-from eie.sim import plots
+from eie.sim import plots, style
 from eie.sim.sweep import Point, Workload, sweep
 from eie.sim.workload import random_input, random_layer
 
@@ -106,7 +106,7 @@ def test_every_picture_is_labelled_and_says_how_memories_are_sized(points: list[
             assert axes.get_xlabel()
             assert axes.get_ylabel()
             assert axes.get_legend() is not None
-        image = matplotlib.image.imread(io.BytesIO(plots.save(figure)), format="png")
+        image = matplotlib.image.imread(io.BytesIO(style.save(figure)), format="png")
         assert image.shape[1] > 800
         assert image[..., :3].std() > 0.02
 

@@ -1,0 +1,1 @@
+"""The published evaluation, run again: benchmark layers, figures and tables, each beside what was published."""

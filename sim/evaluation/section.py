@@ -1,0 +1,48 @@
+"""What a part of the evaluation hands over: text, tables and pictures, for whichever page shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from matplotlib.figure import Figure
+
+# Called with what a part is doing, once per finished step of its work.
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text cells; `note` stands below it. Columns are aligned right but for the first."""
+
+    title: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure, its file name without suffix, and what somebody who cannot see it has to know."""
+
+    name: str
+    figure: Figure
+    alt: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the evaluation.
+
+    text : paragraphs in Markdown. data : the numbers behind tables and pictures, for scripts (JSON).
+    measured_here : whether it has times measured on the machine at hand, which differ from run to run.
+    """
+
+    key: str
+    title: str
+    text: Sequence[str]
+    tables: Sequence[Table] = ()
+    pictures: Sequence[Picture] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
+    measured_here: bool = False

@@ -1,0 +1,74 @@
+"""One style for every picture: colours that colour-blind readers tell apart, a marker for each line, a caption that
+says what was measured. No display is needed.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+# Okabe and Ito's palette, with a marker each so that the lines differ in print, too.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+GREY = "#5f6770"
+_STYLE: dict[Any, Any] = {
+    "figure.dpi": 180,
+    # About the size at which a page shows them, two in a row, so that text keeps its size.
+    "figure.figsize": (5.4, 4.3),
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "axes.titlesize": 11.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.grid": True,
+    "grid.color": "#e3e6ea",
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.8,
+    "legend.frameon": False,
+    "image.cmap": "cividis",
+}
+
+# Characters of a caption per inch.
+_CAPTION_COLUMNS = 14.5
+PES = "processing elements (PEs)"
+
+
+@contextmanager
+def figure(
+    caption: str, rows: int = 1, columns: int = 1, size: tuple[float, float] | None = None
+) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure of rows x columns panels in the project's style, with `caption` below; `size` is in inches."""
+    with mpl.rc_context(_STYLE):
+        drawn = Figure(figsize=size, layout="constrained")
+        yield drawn, list(drawn.subplots(rows, columns, squeeze=False).ravel())
+        # supxlabel takes part in the layout, so that the caption never covers an axis.
+        width = int(_CAPTION_COLUMNS * drawn.get_figwidth())
+        wrapped = "\n".join(textwrap.fill(line, width) for line in caption.splitlines())
+        drawn.supxlabel(wrapped, x=0.01, ha="left", fontsize=8.5, color=GREY)
+
+
+def save(drawn: Figure) -> bytes:
+    """The picture as PNG."""
+    data = io.BytesIO()
+    drawn.savefig(data, format="png")
+    return data.getvalue()
+
+
+def powers_of_two(axes: Axes, ticks: Sequence[int], label: str) -> None:
+    """A logarithmic x axis with these ticks."""
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel(label)
