@@ -7,6 +7,7 @@ a run longer than the index field reaches is bridged by fillers (v = 0, z = max_
 from __future__ import annotations
 
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -50,39 +51,50 @@ class Interleaved:
         return self.v[span], self.z[span], self.pointers[k]
 
 
-def _placement(
-    layer: CompressedLayer, n_pe: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Stored entries sorted by (PE, column, row): their order, their PE * cols + column, and zeros before each."""
-    pe = layer.indices % n_pe
-    order = np.argsort(pe.astype(np.uint8), kind="stable")
-    slot = pe[order].astype(np.int64) * layer.cols + layer.column_of_entry()[order]
-    local = layer.indices[order] // n_pe
-    before = np.empty_like(local)
-    before[:1] = -1
-    before[1:] = np.where(slot[1:] == slot[:-1], local[:-1], -1)
-    return order, slot, (local - before - 1).astype(np.int64)
+# The last encoding of each layer: a run asks for it again to size memories, to check them and to fill them.
+_latest: WeakKeyDictionary[CompressedLayer, tuple[tuple[int, int], Interleaved]] = WeakKeyDictionary()
 
 
 def interleave(layer: CompressedLayer, n_pe: int, index_bits: int = 4) -> Interleaved:
     """Distribute a layer over `n_pe` PEs with relative indices of `index_bits` bits, fillers included.
+
+    The arrays are read-only: the layer's last encoding is kept as long as the layer.
 
     >>> layer = CompressedLayer.from_codes([[0], [0], [1], [2]] + [[0]] * 18 + [[3]], [0, 5, 6, 7])
     >>> inter = interleave(layer, 1)
     >>> inter.v.tolist(), inter.z.tolist()
     ([1, 2, 0, 3], [2, 0, 15, 2])
     """
-    order, slot, zeros = _placement(layer, n_pe)
-    fillers = zeros >> index_bits
-    last = np.cumsum(fillers + 1) - 1
-    total = int(last[-1]) + 1 if len(last) else 0
+    key = (n_pe, index_bits)
+    found, inter = _latest.get(layer, (None, None))
+    if found != key or inter is None:
+        inter = _interleave(layer, n_pe, index_bits)
+        _latest[layer] = key, inter
+    return inter
+
+
+def _interleave(layer: CompressedLayer, n_pe: int, index_bits: int) -> Interleaved:
+    # Stored entries sorted by (PE, column, row); a slot is a column on a PE.
+    pe = (layer.indices % n_pe).astype(np.uint8)
+    order = np.argsort(pe, kind="stable")
+    slot = pe[order].astype(np.int64) * layer.cols + layer.column_of_entry()[order]
+    local = (layer.indices // n_pe)[order]
+    starts = np.flatnonzero(np.diff(slot, prepend=-1))
+    zeros = np.diff(local, prepend=0) - 1
+    zeros[starts] = local[starts]
+    # Where each stored entry comes to lie, behind the fillers that bridge to it.
+    place = np.cumsum((zeros >> index_bits) + 1, dtype=np.int64) - 1
+    total = int(place[-1]) + 1 if len(place) else 0
     v = np.zeros(total, np.uint8)
     z = np.full(total, (1 << index_bits) - 1, np.uint8)
-    v[last] = layer.codes[order]
-    z[last] = zeros & ((1 << index_bits) - 1)
-    counts = np.bincount(slot, weights=fillers + 1, minlength=n_pe * layer.cols).astype(np.int64)
+    v[place] = layer.codes[order]
+    z[place] = zeros & ((1 << index_bits) - 1)
+    counts = np.zeros(n_pe * layer.cols, np.int64)
+    counts[slot[starts]] = np.diff(np.append(place[starts[1:] - 1] + 1, total), prepend=0)
     pointers = np.zeros((n_pe, layer.cols + 1), np.int64)
     np.cumsum(counts.reshape(n_pe, layer.cols), axis=1, out=pointers[:, 1:])
+    for array in (v, z, pointers):
+        array.flags.writeable = False  # everybody who asks gets the same arrays
     return Interleaved(v, z, pointers)
 
 
@@ -119,10 +131,8 @@ def deinterleave(inter: Interleaved, rows: int, index_bits: int = 4) -> npt.NDAr
 
 def demand(layer: CompressedLayer, cfg: ArchConfig) -> dict[str, int]:
     """What a layer needs of each PE's memories: entries (the fullest PE's), pointers, src_depth, acc_depth."""
-    _, slot, zeros = _placement(layer, cfg.n_pe)
-    per_pe = np.bincount(slot // layer.cols, weights=(zeros >> cfg.index_bits) + 1, minlength=cfg.n_pe)
     return {
-        "entries": int(per_pe.max()),
+        "entries": int(interleave(layer, cfg.n_pe, cfg.index_bits).pointers[:, -1].max()),
         "pointers": layer.cols + 1,
         "src_depth": -(-layer.cols // cfg.n_pe),
         "acc_depth": -(-layer.rows // cfg.n_pe),

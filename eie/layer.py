@@ -34,6 +34,8 @@ def _as(array: npt.ArrayLike, dtype: npt.DTypeLike, what: str) -> npt.NDArray[An
 class CompressedLayer:
     """A sparse matrix of code indices in compressed-sparse-column form, and what the arithmetic needs with it.
 
+    The arrays are read-only once the layer is made.
+
     Only non-zero code indices are stored; fillers and interleaving over PEs arise when the layer is loaded
     (`eie.csc.interleave`).
 
@@ -69,9 +71,22 @@ class CompressedLayer:
     x_frac: int = 0
     w_frac: int = 0
     meta: dict[str, Any] = field(default_factory=dict)
+    _entries_checked: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.check()
+        self._freeze()
+
+    def _freeze(self) -> None:
+        # Views, so that an array that somebody passed in stays writeable for its owner.
+        for name in ("indptr", "indices", "codes", "codebook", "bias"):
+            view = getattr(self, name).view()
+            view.flags.writeable = False
+            object.__setattr__(self, name, view)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._freeze()  # pickle forgets it
 
     @classmethod
     def from_codes(
@@ -100,12 +115,13 @@ class CompressedLayer:
             raise LayerError(f"codes must have two dimensions (rows, cols), not {dense.ndim}")
         rows, cols = dense.shape
         # Column-major order makes the flat positions of the non-zeros ascend by column, then row.
-        by_column = np.ascontiguousarray(dense.T)
-        flat = np.flatnonzero(by_column)
-        counts = np.count_nonzero(by_column, axis=1)
+        by_column = np.empty((cols, rows), np.uint8)
+        for top in range(0, rows, 64):  # in strips: a transposition in one go misses the cache at every step
+            by_column[:, top : top + 64] = dense[top : top + 64].T
+        flat = np.flatnonzero(by_column != 0)
         layer = cls(
             shape=(rows, cols),
-            indptr=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
+            indptr=np.searchsorted(flat, np.arange(cols + 1) * rows),
             indices=(flat % max(rows, 1)).astype(np.int32),
             codes=by_column.ravel()[flat],
             codebook=_as(codebook, np.int16, "codebook"),
@@ -191,7 +207,8 @@ class CompressedLayer:
         """Raise `LayerError` where the layer breaks its rules.
 
         The shallow check (constant time in the entries) covers shapes, types and scalars; `full` reads every
-        entry as well: rows inside the matrix and ascending, codes inside the codebook and never 0.
+        entry as well, once in a layer's life: rows inside the matrix and ascending, codes inside the codebook and
+        never 0.
         """
         for name in ("product_shift", "output_shift", "x_frac", "w_frac"):
             value = getattr(self, name)
@@ -223,8 +240,9 @@ class CompressedLayer:
             int(self.indptr[0]) == 0 and int(self.indptr[-1]) == self.nnz,
             f"column pointers must run from 0 to {self.nnz}, not {self.indptr[0]} to {self.indptr[-1]}",
         )
-        if full:
+        if full and not self._entries_checked:
             self._check_entries()
+            object.__setattr__(self, "_entries_checked", True)
 
     def _check_entries(self) -> None:
         counts = np.diff(self.indptr)

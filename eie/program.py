@@ -18,6 +18,7 @@ from eie.csc import Interleaved, interleave
 from eie.errors import LayerError
 from eie.layer import CompressedLayer, as_activations
 from eie.schema import ConfigReg, IoSpace
+from eie.timing import rows_per_pe
 
 
 class Write(NamedTuple):
@@ -60,6 +61,13 @@ def pack_words(v: npt.NDArray[np.uint8], z: npt.NDArray[np.uint8], cfg: ArchConf
     return [int.from_bytes(row.tobytes(), "little") for row in packed]
 
 
+def check_layer(layer: CompressedLayer, cfg: ArchConfig) -> None:
+    """Raise `LayerError` or `CapacityError` unless a layer is sound and fits a configuration."""
+    layer.check(full=True)
+    layer.check_widths(weight_bits=cfg.weight_bits, code_bits=cfg.code_bits, acc_bits=cfg.acc_bits)
+    cfg.check_fits(layer)
+
+
 @dataclass(frozen=True, eq=False)
 class Job:
     """One layer and one input vector on one configuration, checked against it.
@@ -76,11 +84,8 @@ class Job:
     @classmethod
     def create(cls, layer: CompressedLayer, x: npt.ArrayLike, cfg: ArchConfig) -> Job:
         """Check and pair a layer, its input vector (int[cols]) and a configuration."""
-        layer.check(full=True)
-        layer.check_widths(weight_bits=cfg.weight_bits, code_bits=cfg.code_bits, acc_bits=cfg.acc_bits)
-        job = cls(layer, as_activations(x, layer, cfg.act_bits), cfg)
-        cfg.check_fits(layer)
-        return job
+        check_layer(layer, cfg)
+        return cls(layer, as_activations(x, layer, cfg.act_bits), cfg)
 
     @cached_property
     def interleaved(self) -> Interleaved:
@@ -100,7 +105,7 @@ class Job:
     @property
     def rows_per_pe(self) -> int:
         """Accumulators in use on each PE."""
-        return -(-self.layer.rows // self.cfg.n_pe)
+        return rows_per_pe(self.layer, self.cfg)
 
     def _interleaved_writes(
         self, space: IoSpace, values: npt.NDArray[np.integer], bits: int

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eie.config import ArchConfig
+from eie.layer import CompressedLayer
+from eie.schema import ConfigReg
 
 
 @dataclass(frozen=True)
@@ -113,3 +115,19 @@ def schedule(lengths: npt.NDArray[np.integer], cfg: ArchConfig) -> Schedule:
     if not columns:
         return Schedule(bcast, start, 0, 0)
     return Schedule(bcast, start, int(free.max()) + k.C, int(bcast[-1] - bcast[0]) + 1 - columns)
+
+
+def rows_per_pe(layer: CompressedLayer, cfg: ArchConfig) -> int:
+    """Accumulators in use on each PE."""
+    return -(-layer.rows // cfg.n_pe)
+
+
+def load_cycles(layer: CompressedLayer, cfg: ArchConfig) -> int:
+    """Writes through the I/O port before a run: configuration, codebook, accumulators, activations."""
+    activations = -(-layer.cols // cfg.n_pe)
+    return len(ConfigReg) + cfg.n_codes + cfg.n_pe * (rows_per_pe(layer, cfg) + activations)
+
+
+def writeback_cycles(layer: CompressedLayer, cfg: ArchConfig) -> int:
+    """Cycles of the write-back: one row a cycle in every PE, and one to write the last."""
+    return rows_per_pe(layer, cfg) + 1

@@ -23,7 +23,7 @@ from eie.timing import constants
 
 # What the host program reads and writes of `eie_array`.
 ARRAY_PORTS = ("clk", "rst", *(field.name for field in fields("array", ArchConfig())), "probe_*")
-ENGINES = ("reference", "golden", "icarus", "verilator")
+ENGINES = ("reference", "golden", "fast", "icarus", "verilator")
 
 
 def simulate(
@@ -38,8 +38,8 @@ def simulate(
 
     Parameters
     ----------
-    engine : "reference" (arithmetic only, independent of all others), "golden" (cycle-accurate Python), "icarus" or
-        "verilator" (the RTL; values, cycles and counters from its ports).
+    engine : "reference" (arithmetic only, independent of all others), "golden" (cycle-accurate Python), "fast"
+        (the same figures by the timing law, compiled), "icarus" or "verilator" (the RTL; from its ports).
     waveform : write the run's waveform there: VCD from golden, FST from the simulators.
 
     Raises
@@ -52,7 +52,12 @@ def simulate(
 
 
 def simulate_many(jobs: Sequence[Job], engine: str, *, waveform: Path | None = None) -> list[Result]:
-    """Run several jobs of one configuration; on the RTL one after the other in one simulator process."""
+    """Run several jobs of one configuration; on the RTL one after the other in one simulator process.
+
+    The engines fast, icarus and verilator take several jobs of one layer in less time than one by one.
+    """
+    if waveform is not None and engine in ("reference", "fast"):
+        raise ConfigError(f"engine {engine} writes no waveform: use golden, icarus or verilator")
     if engine == "reference":
         from eie.sim.reference import run as run_reference
 
@@ -61,6 +66,10 @@ def simulate_many(jobs: Sequence[Job], engine: str, *, waveform: Path | None = N
         from eie.golden.run import run as run_golden
 
         return [run_golden(job, waveform=waveform) for job in jobs]
+    if engine == "fast":
+        from eie.sim.fast import run as run_fast
+
+        return run_fast(jobs)
     if engine in ("icarus", "verilator"):
         return run_rtl(jobs, engine, waveform=waveform)
     raise ConfigError(f"no engine named {engine!r}: use one of {', '.join(ENGINES)}")

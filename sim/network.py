@@ -16,7 +16,7 @@ from eie.layer import CompressedLayer
 from eie.result import Result
 from eie.sim.engines import simulate
 
-# The waveform format that each engine writes; the reference has no clock, so it has none.
+# The waveform format that each engine writes; reference and fast do not step through cycles, so they have none.
 WAVE_SUFFIX = {"golden": ".vcd", "icarus": ".fst", "verilator": ".fst"}
 
 
@@ -27,7 +27,7 @@ def check_wave(waveform: Path | None, engine: str) -> None:
     suffix = WAVE_SUFFIX.get(engine)
     if suffix is None:
         raise ConfigError(
-            f"{waveform}: engine {engine} has no clock and writes no waveform: use {', '.join(WAVE_SUFFIX)}"
+            f"{waveform}: engine {engine} steps through no cycles and writes no waveform: use {', '.join(WAVE_SUFFIX)}"
         )
     if waveform.suffix != suffix:
         raise ConfigError(f"{waveform}: engine {engine} writes waveforms as {suffix}")

@@ -138,7 +138,7 @@ def test_waveforms_that_an_engine_does_not_write(network: Path) -> None:
         return refused("run", network, "--input", "x.npy", "--engine", engine, "--wave", wave)
 
     assert run("reference", "r.vcd") == (
-        "r.vcd: engine reference has no clock and writes no waveform: use golden, icarus, verilator"
+        "r.vcd: engine reference steps through no cycles and writes no waveform: use golden, icarus, verilator"
     )
     assert run("golden", "g.fst") == "g.fst: engine golden writes waveforms as .vcd"
     assert run("icarus", "i.vcd") == "i.vcd: engine icarus writes waveforms as .fst"

@@ -396,8 +396,10 @@ def test_memory_is_bounded_by_the_files_size(tmp_path):
 
 
 def test_bad_layers_are_not_written(tmp_path):
-    bad = example()
-    bad.indices[0] = 30
+    good = example()
+    indices = good.indices.copy()
+    indices[0] = 30
+    bad = dataclasses.replace(good, indices=indices)
     with pytest.raises(LayerError, match=r"row 30 is outside 0..22$"):
         save(tmp_path / "net.eie", [bad])
     with pytest.raises(LayerError, match=r"^a .eie file needs at least one layer$"):
