@@ -13,8 +13,9 @@ OUT ?= out
 SEED ?= 1
 CYCLES ?= 1000000
 MUTANTS ?= 300
+CASES ?= 10000
 
-.PHONY: help setup demo test lint regress bench coverage docs clean
+.PHONY: help setup demo reproduce test lint regress bench coverage docs clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -26,17 +27,20 @@ setup: ## make .venv, install the package and both simulators, say what was foun
 demo: $(READY) ## the main job on a trained network, into out/ (OUT=folder)
 	$(BIN)/eie demo --out $(OUT)
 
+reproduce: $(READY) ## the published evaluation once more, with its figures and tables, into out/evaluation/
+	$(BIN)/eie reproduce --out $(OUT)/evaluation
+
 test: $(READY) lint ## lint, then every test and doctest
 	$(BIN)/python -m pytest tests build/tree/eie
 
 lint: $(READY) ## style, types, import arrows
 	scripts/lint
 
-regress: $(READY_TO_REGRESS) ## long lockstep campaigns and mutants (SEED=1 CYCLES=1000000 MUTANTS=300)
+regress: $(READY_TO_REGRESS) ## long lockstep campaigns and mutants (SEED=1 CYCLES=1000000 MUTANTS=300 CASES=10000)
 	EIE_REGRESS_SEED=$(SEED) EIE_REGRESS_CYCLES=$(CYCLES) EIE_REGRESS_MUTANTS=$(MUTANTS) \
-	    $(BIN)/python -m pytest -s --hypothesis-seed=$(SEED) tests/regress
+	    EIE_REGRESS_CASES=$(CASES) $(BIN)/python -m pytest -s --hypothesis-seed=$(SEED) tests/regress
 
-bench: $(READY) ## speed of golden, export and lockstep, against what is promised
+bench: $(READY) ## speed of every engine, against what is promised
 	$(BIN)/python benchmarks/run.py
 
 coverage: $(READY) ## the tests once more, with the lines that none of them reaches

@@ -79,8 +79,11 @@ def _interleave(layer: CompressedLayer, n_pe: int, index_bits: int) -> Interleav
     order = np.argsort(pe, kind="stable")
     slot = pe[order].astype(np.int64) * layer.cols + layer.column_of_entry()[order]
     local = (layer.indices // n_pe)[order]
-    starts = np.flatnonzero(np.diff(slot, prepend=-1))
-    zeros = np.diff(local, prepend=0) - 1
+    begins = np.ones(len(slot), bool)
+    np.not_equal(slot[1:], slot[:-1], out=begins[1:])
+    starts = np.flatnonzero(begins)
+    zeros = np.empty_like(local)
+    np.subtract(local[1:], local[:-1] + 1, out=zeros[1:])
     zeros[starts] = local[starts]
     # Where each stored entry comes to lie, behind the fillers that bridge to it.
     place = np.cumsum((zeros >> index_bits) + 1, dtype=np.int64) - 1

@@ -116,8 +116,8 @@ class CompressedLayer:
         rows, cols = dense.shape
         # Column-major order makes the flat positions of the non-zeros ascend by column, then row.
         by_column = np.empty((cols, rows), np.uint8)
-        for top in range(0, rows, 64):  # in strips: a transposition in one go misses the cache at every step
-            by_column[:, top : top + 64] = dense[top : top + 64].T
+        for top in range(0, rows, 16):  # in strips: a transposition in one go misses the cache at every step
+            by_column[:, top : top + 16] = dense[top : top + 16].T
         flat = np.flatnonzero(by_column != 0)
         layer = cls(
             shape=(rows, cols),

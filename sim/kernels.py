@@ -62,88 +62,121 @@ def column_table(v: Array, z: Array, pointers: Array, per_word: int) -> Array:
     return table
 
 
+# ---- timing ------------------------------------------------------------------------------------------------
+
+# Each of these loops over the PEs has few arrays: only then does LLVM prove them apart and use vector instructions.
+
+
+@_compiled
+def _start(lengths: Array, arrival: np.int32, free: Array, gap: Array) -> np.int32:
+    """Start a column on each PE that is `free`, `gap` cycles after it became so; the latest start."""
+    latest = np.int32(0)
+    for k in range(free.size):
+        start = max(arrival, free[k])
+        gap[k] = start - free[k]
+        free[k] = start + max(lengths[k], np.int32(1))
+        latest = max(latest, start)
+    return latest
+
+
+@_compiled
+def _broadcast(m: int, when: np.int32, latest: Array, depth: int, T0: int, B: int) -> np.int32:
+    """Cycle of broadcast m, from that of the one before it and the latest start of each column before it."""
+    after = np.int32(T0) if m == 0 else when + np.int32(1)
+    return max(after, latest[m - depth] + np.int32(B)) if m >= depth else after
+
+
 @_compiled
 def law(lengths: Array, depth: int, T0: int, A: int, B: int, C: int) -> tuple[int, int]:
     """(cycles, broadcast_stalls) of active columns with int32[M, n_pe] entries: docs/timing.md, "The law"."""
     columns, n_pe = lengths.shape
     if columns == 0:
         return 0, 0
-    free = np.zeros(n_pe, np.int32)
-    # Only the latest start of a column matters to a later broadcast.
+    free, gap = np.zeros(n_pe, np.int32), np.zeros(n_pe, np.int32)
     latest = np.empty(columns, np.int32)
-    when = np.int32(T0)
+    when = np.int32(0)
     for m in range(columns):
-        if m > 0:
-            when += np.int32(1)
-        if m >= depth:
-            when = max(when, latest[m - depth] + np.int32(B))
-        arrival = when + np.int32(A)
-        last = np.int32(0)
-        row = lengths[m]
-        for k in range(n_pe):
-            start = max(arrival, free[k])
-            free[k] = start + max(row[k], np.int32(1))
-            last = max(last, start)
-        latest[m] = last
+        when = _broadcast(m, when, latest, depth, T0, B)
+        latest[m] = _start(lengths[m], when + np.int32(A), free, gap)
     return int(free.max()) + C, int(when) - T0 + 1 - columns
+
+
+@_compiled
+def _count_bypasses(column: Array, gap: Array, row1: Array, row2: Array, bypasses: Array) -> None:
+    """Add the bypasses of a column: row1 and row2 were issued one and two cycles before the PE was free.
+
+    An entry takes one when an entry issued a cycle or two before it has its row. Rows ascend within a column, so only
+    its first two entries can meet such a one.
+    """
+    first, second = column[FIRST], column[SECOND]
+    for k in range(gap.size):
+        one = row1[k] if gap[k] == 0 else np.int32(_IDLE)
+        late = row1[k] if gap[k] == 1 else np.int32(_IDLE)
+        two = row2[k] if gap[k] == 0 else late
+        bypasses[k] += np.int32((first[k] == one) | (first[k] == two)) + np.int32(second[k] == one)
+
+
+@_compiled
+def _remember_rows(column: Array, gap: Array, row1: Array, row2: Array) -> None:
+    """Rows issued in the last cycle of a column and in the one before, in the place of the column's before it."""
+    lengths, before_last, last = column[LENGTH], column[BEFORE_LAST], column[LAST]
+    for k in range(gap.size):
+        one = row1[k] if gap[k] == 0 else np.int32(_IDLE)
+        row2[k] = before_last[k] if lengths[k] > 1 else one
+    for k in range(gap.size):
+        row1[k] = last[k]
+
+
+@_compiled
+def _count_reads(column: Array, held: Array, reads: Array) -> None:
+    """Add the SRAM words of a column that are not the held one, and hold its last."""
+    lengths, first, last = column[LENGTH], column[FIRST_WORD], column[LAST_WORD]
+    for k in range(held.size):
+        words = last[k] - first[k] + np.int32(held[k] != first[k])
+        reads[k] += words if lengths[k] > 0 else np.int32(0)
+    for k in range(held.size):
+        before, after = held[k], last[k]
+        held[k] = after if lengths[k] > 0 else before
+
+
+@_compiled
+def _count_entries(column: Array, entries: Array, fillers: Array, empty: Array) -> None:
+    lengths, filled = column[LENGTH], column[FILLERS]
+    for k in range(entries.size):
+        entries[k] += lengths[k]
+    for k in range(entries.size):
+        fillers[k] += filled[k]
+    for k in range(entries.size):
+        empty[k] += np.int32(lengths[k] == 0)
 
 
 @_compiled
 def counters(
     table: Array, active: Array, depth: int, T0: int, A: int, B: int, C: int, counted: Array
 ) -> tuple[int, int]:
-    """As `law`, for the `active` columns of a table; fills the first rows of `counted`.
-
-    An entry takes a bypass when one issued a cycle or two before it has its row. Rows ascend within a column, so only
-    the first two entries of a column can meet such a one: the last two of what the PE did before.
-    """
+    """As `law`, for the `active` columns of a table; fills the first rows of `counted`."""
     columns, n_pe = active.size, table.shape[2]
-    state = np.zeros((9, n_pe), np.int32)
-    free, row1, row2, held = state[0], state[1], state[2], state[3]
-    entries, fillers, empty, reads, bypasses = state[4], state[5], state[6], state[7], state[8]
-    # Rows issued one and two cycles before `free`; the word that SpmatRead holds.
-    row1[:] = _IDLE
-    row2[:] = _IDLE
-    held[:] = _IDLE
+    free, gap = np.zeros(n_pe, np.int32), np.zeros(n_pe, np.int32)
+    row1, row2 = np.full(n_pe, _IDLE, np.int32), np.full(n_pe, _IDLE, np.int32)
+    held = np.full(n_pe, _IDLE, np.int32)
+    counts = np.zeros((BYPASSES + 1, n_pe), np.int32)
     latest = np.empty(columns, np.int32)
-    when = np.int32(T0)
+    when = np.int32(0)
     for m in range(columns):
-        if m > 0:
-            when += np.int32(1)
-        if m >= depth:
-            when = max(when, latest[m - depth] + np.int32(B))
-        arrival = when + np.int32(A)
-        last_start = np.int32(0)
         column = table[active[m]]
-        for k in range(n_pe):
-            length = column[LENGTH, k]
-            start = max(arrival, free[k])
-            gap = start - free[k]
-            one = row1[k] if gap == 0 else np.int32(_IDLE)
-            two = row2[k] if gap == 0 else (row1[k] if gap == 1 else np.int32(_IDLE))
-            first = column[FIRST, k]
-            bypasses[k] += np.int32((first == one) | (first == two)) + np.int32(column[SECOND, k] == one)
-            row1[k] = column[LAST, k]
-            row2[k] = column[BEFORE_LAST, k] if length > 1 else one
-            some = np.int32(length > 0)
-            word, last_word = column[FIRST_WORD, k], column[LAST_WORD, k]
-            reads[k] += some * (last_word - word + np.int32(held[k] != word))
-            held[k] = last_word if length > 0 else held[k]
-            entries[k] += length
-            fillers[k] += column[FILLERS, k]
-            empty[k] += np.int32(1) - some
-            free[k] = start + max(length, np.int32(1))
-            last_start = max(last_start, start)
-        latest[m] = last_start
-    for k in range(n_pe):
-        counted[ENTRIES, k] = entries[k]
-        counted[FILLED, k] = fillers[k]
-        counted[EMPTY, k] = empty[k]
-        counted[READS, k] = reads[k]
-        counted[BYPASSES, k] = bypasses[k]
+        when = _broadcast(m, when, latest, depth, T0, B)
+        latest[m] = _start(column[LENGTH], when + np.int32(A), free, gap)
+        _count_bypasses(column, gap, row1, row2, counts[BYPASSES])
+        _remember_rows(column, gap, row1, row2)
+        _count_reads(column, held, counts[READS])
+        _count_entries(column, counts[ENTRIES], counts[FILLED], counts[EMPTY])
+    counted[: BYPASSES + 1] = counts
     if columns == 0:
         return 0, 0
     return int(free.max()) + C, int(when) - T0 + 1 - columns
+
+
+# ---- values ------------------------------------------------------------------------------------------------
 
 
 @_compiled
@@ -194,6 +227,9 @@ def write_back(acc: Array, relu: bool, shift: int, low: int, high: int, y: Array
         clipped = max(low, min(exact, high))
         saturated[i % n_pe] += clipped != exact
         y[i] = clipped
+
+
+# ---- batches -----------------------------------------------------------------------------------------------
 
 
 @_compiled

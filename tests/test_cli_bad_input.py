@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 import eie
 from eie.cli import demo as demo_module
 from eie.cli.main import main
-from eie.sim import toolchain
+from eie.sim import example, toolchain
 from eie.sim.workload import random_layer
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "lenet_300_100"
@@ -146,9 +146,9 @@ def test_waveforms_that_an_engine_does_not_write(network: Path) -> None:
 
 
 def test_the_demo_without_a_clone(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo_module, "EXAMPLE", here / "site-packages" / "examples")
+    monkeypatch.setattr(example, "EXAMPLE", here / "site-packages" / "examples")
     option = next(param for param in demo_module.demo.params if param.name == "example")
-    monkeypatch.setattr(option, "default", demo_module.EXAMPLE)
+    monkeypatch.setattr(option, "default", example.EXAMPLE)
     assert refused("demo", "--out", "out") == (
         "the demo needs the folder examples/lenet_300_100 of a clone, which an installed package lacks: run it in a "
         "clone, or name a copy with --example FOLDER"

@@ -59,15 +59,20 @@ def test_no_page_or_source_names_this_machine():
             assert not re.search(word, path.read_text()), f"{name} names {word}"
 
 
+def python_block(page):
+    return re.search(r"```python\n(.*?)```", page.read_text(), re.DOTALL)[1]
+
+
 def test_the_readme_in_a_shell_and_in_python(tmp_path):
     text = (ROOT / "README.md").read_text()
     block = re.search(r"source .venv/bin/activate\n((?: {4}eie .*\n)+)", text)[1]
     commands = [line.split("#")[0].strip() for line in block.splitlines()]
     assert len(commands) == 5
-    snippet = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
+    snippet = python_block(ROOT / "README.md")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    for command in [*commands, [sys.executable, "-c", snippet]]:
+    fast = python_block(ROOT / "docs" / "fast.md")
+    for command in [*commands, [sys.executable, "-c", fast], [sys.executable, "-c", snippet]]:
         done = subprocess.run(
             command,
             shell=isinstance(command, str),

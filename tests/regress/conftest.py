@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tqdm import tqdm
 
-DEFAULTS = {"SEED": 1, "CYCLES": 1_000_000, "MUTANTS": 300}
+DEFAULTS = {"SEED": 1, "CYCLES": 1_000_000, "MUTANTS": 300, "CASES": 10_000}
 
 
 def _setting(name: str) -> int:
@@ -31,6 +31,11 @@ def cycles() -> int:
 @pytest.fixture(scope="session")
 def mutant_count() -> int:
     return _setting("MUTANTS")
+
+
+@pytest.fixture(scope="session")
+def fast_cases() -> int:
+    return _setting("CASES")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,35 @@
+"""Engine fast against golden: many random cases, and one layer of the size that people sweep."""
+
+import numpy as np
+import pytest
+from cases import seeded_case
+from test_fast import require_equal
+from tqdm import trange
+
+from eie.config import ArchConfig
+from eie.golden.run import run as run_golden
+from eie.program import Job
+from eie.sim.engines import simulate_many
+from eie.sim.workload import random_input, random_layer
+
+
+def test_random_cases(seed: int, fast_cases: int) -> None:
+    cycles = 0
+    for number in trange(fast_cases, desc="fast = golden", unit=" cases"):
+        case = seeded_case(seed * 1_000_000 + number)  # its number is in the message of a failure
+        golden = run_golden(case.job)
+        require_equal(simulate_many([case.job], "fast")[0], golden, case)
+        cycles += golden.cycles or 0
+    print(f"\n{fast_cases:,} cases, {cycles:,} cycles: every figure equal")
+
+
+@pytest.mark.parametrize(("n_pe", "depth"), [(64, 8), (128, 4)])
+def test_a_large_layer(seed: int, n_pe: int, depth: int) -> None:
+    layer = random_layer(4096, 4096, 0.09, seed)
+    cfg = ArchConfig(n_pe=n_pe, queue_depth=depth).sized_for(layer)
+    job = Job.create(layer, random_input(4096, 0.35, seed), cfg)
+    golden = run_golden(job)
+    require_equal(simulate_many([job], "fast")[0], golden, f"seed {seed}")
+    print(f"\n{n_pe} PEs, depth {depth}: {golden.cycles:,} cycles, {golden.total('entries'):,} entries, all equal")
+    assert all(golden.total(name) for name in ("fillers", "bypasses", "saturations", "broadcast_stalls"))
+    assert np.count_nonzero(golden.y) > 1000
