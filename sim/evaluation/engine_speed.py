@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -15,23 +13,13 @@ from eie.csc import interleave
 from eie.layer import CompressedLayer
 from eie.sim import kernels, style
 from eie.sim.evaluation.section import Picture, Progress, Section, Table
+from eie.sim.evaluation.stopwatch import best_of, best_product
 from eie.sim.fast import Prepared, prepare, timing
 from eie.sim.workload import random_input, random_layer
 
 WEIGHTS, ACTIVATIONS = 0.09, 0.35
 SIZE = 4096
 BATCH = 64
-
-
-def best_of(function: Callable[[], object], seconds: float = 0.3) -> float:
-    """The least time of a call, in seconds, over `seconds` or five calls: other programs only ever slow it down."""
-    function()  # compiles, and warms the caches
-    times: list[float] = []
-    while len(times) < 5 or sum(times) < seconds:
-        began = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - began)
-    return min(times)
 
 
 @cache
@@ -89,8 +77,8 @@ def product_times(seed: int) -> dict[str, float]:
     x = inputs[0].astype(np.float32)
     sparse = csr_matrix(weights)
     return {
-        "numpy, dense float32": best_of(lambda: weights @ x),
-        "scipy.sparse, CSR float32": best_of(lambda: sparse @ x),
+        "numpy, dense float32": best_product(weights, x),
+        "scipy.sparse, CSR float32": best_product(sparse, x),
     }
 
 
