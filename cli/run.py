@@ -14,23 +14,11 @@ import numpy as np
 from eie.cli.inputs import INPUT_HELP, machine, machine_options, read_vector, warn_clipped
 from eie.cli.output import check_writable, print_table, write
 from eie.compress.file import load
-from eie.errors import LayerError
-from eie.layer import CompressedLayer
 from eie.result import COUNTERS, Result
+from eie.sim.energy import Estimate, estimate
 from eie.sim.engines import ENGINES
+from eie.sim.inputs import choose
 from eie.sim.network import check_wave, run_network, wave_path
-
-
-def choose(layers: Sequence[CompressedLayer], which: str | None) -> list[CompressedLayer]:
-    """All layers, or the one with this name or number (from 0)."""
-    if which is None:
-        return list(layers)
-    for number, layer in enumerate(layers):
-        if which in (layer.name, str(number)):
-            return [layer]
-    names = ", ".join(f"{number} ({layer.name})" for number, layer in enumerate(layers))
-    raise LayerError(f"no layer {which!r}: the file has {names}")
-
 
 # What each line of the table says, for somebody who meets it for the first time.
 _COUNTER_NOTES = {
@@ -48,6 +36,11 @@ _COUNTER_NOTES = {
 }
 
 
+def energy_of(result: Result) -> Estimate | None:
+    """Estimated energy and area, for an engine that has cycles."""
+    return None if result.cycles is None else estimate(result.cfg, result.counters, result.cycles)
+
+
 def result_rows(results: Sequence[Result]) -> list[list[str]]:
     """A row for each figure and a column for each layer, then what the figure is; per-PE counters are summed.
 
@@ -61,6 +54,7 @@ def result_rows(results: Sequence[Result]) -> list[list[str]]:
         return None if result.counters[counter] is None else f"{result.total(counter):,}"
 
     balance = [r.balance for r in results]
+    energies = [energy_of(r) for r in results]
     return [
         row("cycles", "in compute mode", [None if r.cycles is None else f"{r.cycles:,}" for r in results]),
         row(
@@ -69,6 +63,13 @@ def result_rows(results: Sequence[Result]) -> list[list[str]]:
             [None if r.cycles is None else f"{r.microseconds:.3f}" for r in results],
         ),
         row("balance", "1 - starved / cycles", [None if b is None else f"{100 * b:.1f} %" for b in balance]),
+        row(
+            "nJ",
+            "energy of the chip, estimated (docs/energy.md)",
+            [None if e is None else f"{e.energy_nj:,.1f}" for e in energies],
+        ),
+        row("mW", "its power", [None if e is None else f"{e.power_mw:,.1f}" for e in energies]),
+        row("mm²", "its area at 45 nm", [None if e is None else f"{e.area_mm2:,.2f}" for e in energies]),
         *(row(name, _COUNTER_NOTES[name], [total(r, name) for r in results]) for name in COUNTERS),
     ]
 
@@ -79,6 +80,7 @@ def result_json(name: str, result: Result, clipped: int) -> dict[str, Any]:
         key: value.tolist() if isinstance(value, np.ndarray) else value
         for key, value in result.counters.items()
     }
+    energy = energy_of(result)
     return {
         "layer": name,
         "engine": result.engine,
@@ -86,6 +88,9 @@ def result_json(name: str, result: Result, clipped: int) -> dict[str, Any]:
         "cycles": result.cycles,
         "microseconds": result.microseconds,
         "balance": result.balance,
+        "energy_nj": None if energy is None else energy.energy_nj,
+        "power_mw": None if energy is None else energy.power_mw,
+        "area_mm2": None if energy is None else energy.area_mm2,
         "load_cycles": result.load_cycles,
         "weight_load_cycles": result.weight_load_cycles,
         "writeback_cycles": result.writeback_cycles,

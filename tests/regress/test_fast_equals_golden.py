@@ -30,6 +30,8 @@ def test_a_large_layer(seed: int, n_pe: int, depth: int) -> None:
     job = Job.create(layer, random_input(4096, 0.35, seed), cfg)
     golden = run_golden(job)
     require_equal(simulate_many([job], "fast")[0], golden, f"seed {seed}")
-    print(f"\n{n_pe} PEs, depth {depth}: {golden.cycles:,} cycles, {golden.total('entries'):,} entries, all equal")
+    print(
+        f"\n{n_pe} PEs, depth {depth}: {golden.cycles:,} cycles, {golden.total('entries'):,} entries, all equal"
+    )
     assert all(golden.total(name) for name in ("fillers", "bypasses", "saturations", "broadcast_stalls"))
     assert np.count_nonzero(golden.y) > 1000

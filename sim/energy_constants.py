@@ -1,0 +1,85 @@
+"""The constants of the energy model: sim/data/energy.toml, checked."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib.resources import files
+
+from eie.errors import FormatError
+
+TAGS = ("published", "fitted")
+
+
+@dataclass(frozen=True)
+class Constant:
+    """One constant: its value in `unit`, where it comes from, and whether it is published or fitted."""
+
+    value: float
+    unit: str
+    tag: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Constants:
+    """All constants by name; what each is, and its unit, says sim/data/energy.toml."""
+
+    operating_v: float
+    cell_v: float
+    ff_clock_fj: float
+    ff_clock_pin_ff: float
+    ff_toggle_fj: float
+    ff_load_ff: float
+    latch_pulse_fj: float
+    latch_toggle_fj: float
+    gate_toggle_fj: float
+    ff_um2: float
+    latch_um2: float
+    mux2_um2: float
+    adder_um2: float
+    and2_um2: float
+    leakage_nw_per_um2: float
+    act_sram_bytes: float
+    filler_share: float
+
+
+def parse(text: str) -> dict[str, Constant]:
+    """The constants in `text` (TOML).
+
+    Raises
+    ------
+    FormatError : a constant that is missing or unknown, not positive, or without unit, source or a known tag.
+    """
+    try:
+        found = {name: Constant(**entry) for name, entry in tomllib.loads(text).items()}
+    except (TypeError, ValueError) as error:
+        raise FormatError(f"energy constants: {error}") from error
+    names = {field.name for field in fields(Constants)}
+    for name in sorted(names ^ found.keys()):
+        raise FormatError(f"energy constants: {name} is {'missing' if name in names else 'unknown'}")
+    for name, constant in found.items():
+        if (
+            not isinstance(constant.value, int | float)
+            or isinstance(constant.value, bool)
+            or constant.value <= 0
+        ):
+            raise FormatError(f"energy constants: {name} must be a positive number, not {constant.value!r}")
+        if constant.tag not in TAGS or not constant.source or not constant.unit:
+            raise FormatError(
+                f"energy constants: {name} needs a unit, a source and a tag ({', '.join(TAGS)})"
+            )
+    return found
+
+
+@cache
+def tagged() -> dict[str, Constant]:
+    """The constants with their tags and sources, read once."""
+    return parse((files("eie.sim") / "data" / "energy.toml").read_text("utf-8"))
+
+
+@cache
+def constants() -> Constants:
+    """The constants' values."""
+    return Constants(**{name: constant.value for name, constant in tagged().items()})

@@ -1,0 +1,320 @@
+"""Energy, power and area of a run: constants, what the blocks consist of, sums, scaling, refusals."""
+
+import dataclasses
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from test_rtl_check import CONFIGS
+
+import eie
+from eie.cli.main import main
+from eie.config import ArchConfig
+from eie.errors import CapacityError, ConfigError, FormatError
+from eie.rtl.netlist import analyse
+from eie.rtl.verilog import array_verilog
+from eie.schema import PE_BLOCKS, fields
+from eie.sim import energy_constants, sram
+from eie.sim import energy_inventory as inventory
+from eie.sim.energy import COMPONENTS, area, estimate
+from eie.sim.evaluation.published import published
+from eie.sim.workload import random_input, random_layer
+
+# A busy run on the published machine: of 1,000 cycles 900 entries, in 150 columns, from 200 words.
+CFG = ArchConfig()
+
+
+def counters(
+    cfg: ArchConfig = CFG, *, entries: int = 900, macs: int = 880, columns: int = 150, words: int = 200
+) -> dict[str, np.ndarray]:
+    values = {"entries": entries, "macs": macs, "ptr_reads": columns, "spmat_reads": words}
+    return {name: np.full(cfg.n_pe, value, np.int64) for name, value in values.items()}
+
+
+# ---- constants ---------------------------------------------------------------------------------------------------
+
+
+def test_every_constant_has_a_tag_and_a_source():
+    found = energy_constants.tagged()
+    assert {constant.tag for constant in found.values()} == {"published", "fitted"}
+    assert all(len(constant.source) > 10 for constant in found.values())
+    assert sram.table().source.startswith("CACTI 7")
+
+
+def test_what_is_fitted():
+    # Three would be allowed. None concerns power, and none a block of its own.
+    fitted = [name for name, constant in energy_constants.tagged().items() if constant.tag == "fitted"]
+    assert fitted == ["filler_share"]
+
+
+def test_every_constant_is_used():
+    # A constant that nothing depends on would only look like a model.
+    def figures() -> tuple[float, ...]:
+        run = estimate(CFG, counters(), 1000)
+        return run.energy_nj, run.area_mm2
+
+    before = figures()
+    real = energy_constants.constants()
+    for field in dataclasses.fields(real):
+        changed = dataclasses.replace(real, **{field.name: 1.5 * getattr(real, field.name)})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("eie.sim.energy.constants", lambda changed=changed: changed)
+            _forget()
+            assert figures() != before, field.name
+    _forget()
+    assert figures() == before
+
+
+def _forget():
+    from eie.sim import energy
+
+    energy._ff_clock_pj.cache_clear()
+    energy._ff_toggle_pj.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[ff_um2]", "[ff_mm2]", "ff_mm2 is unknown"),
+        ("value = 4.522", "value = 0", "ff_um2 must be a positive number, not 0"),
+        ("value = 4.522", "value = true", "ff_um2 must be a positive number, not True"),
+        ('tag = "fitted"', 'tag = "guessed"', "filler_share needs a unit, a source and a tag"),
+        ('unit = "V"\n', "", "unit"),
+        ("value = 4.522", "value = ", "Invalid value"),
+    ],
+)
+def test_damaged_constants_are_refused(old, new, message):
+    text = (energy_constants.files("eie.sim") / "data" / "energy.toml").read_text("utf-8")
+    assert old in text
+    with pytest.raises(FormatError, match=message):
+        energy_constants.parse(text.replace(old, new, 1))
+
+
+# ---- what the blocks consist of ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cfg", CONFIGS.values(), ids=CONFIGS)
+def test_flip_flops_and_arrays_are_those_of_the_verilog(cfg):
+    modules = analyse("\n".join(array_verilog(cfg).values()))
+    for block in (*PE_BLOCKS, "lnzd", "ccu"):
+        module = modules[f"eie_{block}"]
+        nets = {name: module.nets[name] for name in module.registers}
+        flip_flops = sum(net.width for net in nets.values() if not net.memory_width)
+        assert sum(inventory.flip_flops(block, cfg, counters=True).values()) == flip_flops, block
+        memories = {name: net.memory_width for name, net in nets.items() if net.memory_width}
+        assert {array.name: array.bits for array in inventory.arrays(block, cfg)} == memories, block
+
+
+def test_the_event_counters_are_left_out_and_nothing_else():
+    for block, left_out in {
+        "act_queue": 0,
+        "ptr_read": 1,
+        "spmat_read": 3,
+        "arithm_unit": 3,
+        "act_rw": 1,
+    }.items():
+        every = inventory.flip_flops(block, CFG, counters=True)
+        kept = inventory.flip_flops(block, CFG)
+        assert sum(every.values()) - sum(kept.values()) == 32 * left_out
+    counting = estimate(CFG, counters(), 1000, performance_counters=True)
+    plain = estimate(CFG, counters(), 1000)
+    assert counting.energy_nj > plain.energy_nj
+    assert counting.area_mm2 > plain.area_mm2
+
+
+def test_every_register_of_a_pe_has_a_load():
+    for block in PE_BLOCKS:
+        registers = {field.name for field in fields(block, CFG) if field.kind.is_register}
+        assert inventory.LOADED[block].keys() == registers - inventory.COUNTERS, block
+
+
+# ---- sums --------------------------------------------------------------------------------------------------------
+
+
+def test_components_and_blocks_add_up_to_the_pe_and_the_chip():
+    run = estimate(CFG, counters(), 1000)
+    pe = [block for block in run.blocks if block.name in PE_BLOCKS]
+    filler = next(component for component in run.components if component.name == "filler cell")
+    assert [component.name for component in run.components] == list(COMPONENTS)
+    assert sum(b.area_um2 for b in pe) + filler.area_um2 == pytest.approx(run.pe_area_um2)
+    assert sum(b.power_mw for b in pe) == pytest.approx(run.pe_power_mw)
+    assert sum(b.chip_energy_nj for b in run.blocks) == pytest.approx(run.energy_nj)
+    assert sum(b.chip_power_mw for b in run.blocks) == pytest.approx(run.power_mw)
+    area_mm2 = sum(b.chip_area_mm2 for b in run.blocks) + filler.chip_area_mm2
+    assert area_mm2 == pytest.approx(run.area_mm2)
+    assert run.energy_nj == pytest.approx(run.power_mw * run.seconds * 1e6)
+
+
+def test_ratios_by_hand():
+    run = estimate(CFG, counters(), 1000)  # 1.25 us, 64 x 880 multiply-accumulates
+    assert run.macs == 56320
+    assert run.gops == pytest.approx(2 * 56320 / 1250)
+    assert run.pj_per_mac == pytest.approx(run.energy_nj * 1000 / 56320)
+    assert run.gops_per_watt == pytest.approx(run.gops / (run.power_mw / 1000))
+    assert run.dense_gops(1000, 500) == pytest.approx(2 * 500_000 / 1250)
+    assert run.dense_gops_per_watt(1000, 500) == pytest.approx(
+        run.dense_gops(1000, 500) / (run.power_mw / 1000)
+    )
+
+
+def test_memory_energy_by_hand():
+    # 200 words of 64 bits from 128 KB, 150 pairs of pointers from two banks of 16 KB; CACTI's 1.1 V to 0.9 V.
+    run = estimate(CFG, counters(), 1000)
+    memory = {part.block: part for part in run.parts if part.component == "memory"}
+    scale = (0.9 / 1.1) ** 2
+    assert memory["spmat_read"].dynamic_pj == pytest.approx(200 * 32.2859 * scale)
+    assert memory["ptr_read"].dynamic_pj == pytest.approx(150 * 2 * sram.sram(8192, 16).read_pj * scale)
+    assert memory["act_rw"].dynamic_pj == 0
+    assert memory["spmat_read"].area_um2 == 429589
+
+
+def test_the_tree_is_the_published_one():
+    run = estimate(CFG, counters(), 1000)
+    nodes = next(block for block in run.blocks if block.name == "lnzd")
+    assert nodes.count == 21
+    assert nodes.power_mw == pytest.approx(published().lnzd_node.power_mw)
+    assert nodes.area_um2 == published().lnzd_node.area_um2
+
+
+def test_a_run_of_no_cycles():
+    run = estimate(CFG, counters(entries=0, macs=0, columns=0, words=0), 0)
+    assert (run.energy_nj, run.power_mw, run.gops, run.gops_per_watt, run.dense_gops(8, 8)) == (0, 0, 0, 0, 0)
+    assert math.isnan(run.pj_per_mac)
+    assert run.area_mm2 == area(CFG)
+
+
+def test_idle_cycles_cost_clock_and_leakage_alone():
+    run = estimate(CFG, counters(entries=0, macs=0, columns=0, words=0), 1000)
+    by_name = {component.name: component for component in run.components}
+    assert by_name["clock network"].power_mw > 0
+    busy = {c.name: c for c in estimate(CFG, counters(), 1000).components}
+    assert by_name["clock network"].energy_nj == busy["clock network"].energy_nj
+    assert by_name["memory"].energy_nj < 1e-3 * busy["memory"].energy_nj
+    assert 0 < by_name["register"].energy_nj < busy["register"].energy_nj
+
+
+# ---- more of something costs more --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("event", ["entries", "macs", "columns", "words"])
+def test_more_events_take_more_energy(event):
+    more = {"entries": 990, "macs": 899, "columns": 400, "words": 400}[event]
+    assert (
+        estimate(CFG, counters(**{event: more}), 1000).energy_nj > estimate(CFG, counters(), 1000).energy_nj
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "larger"),
+    [
+        ("n_pe", 128),
+        ("queue_depth", 16),
+        ("bus_registers", 2),
+        ("index_bits", 8),
+        ("weight_bits", 8),
+        ("acc_bits", 32),
+        ("pointers", 65536),
+        ("entries", 524288),
+        ("src_depth", 256),
+        ("acc_depth", 256),
+    ],
+)
+def test_a_larger_machine_takes_more_area_and_energy(field, larger):
+    machine = CFG.replace(**{field: larger})
+    before, after = estimate(CFG, counters(), 1000), estimate(machine, counters(machine), 1000)
+    assert after.area_mm2 > before.area_mm2
+    assert after.energy_nj > before.energy_nj
+
+
+@pytest.mark.parametrize(("field", "smaller"), [("code_bits", 8), ("act_bits", 8), ("pointer_bits", 12)])
+def test_a_narrower_machine_takes_less(field, smaller):
+    machine = CFG.replace(**{field: smaller})
+    before, after = estimate(CFG, counters(), 1000), estimate(machine, counters(machine), 1000)
+    assert after.area_mm2 < before.area_mm2
+    assert after.energy_nj < before.energy_nj
+
+
+def test_another_clock_changes_the_power_and_the_leakage_but_no_event():
+    slow = estimate(CFG.replace(clock_hz=400_000_000), counters(), 1000)
+    fast = estimate(CFG, counters(), 1000)
+    assert slow.power_mw < fast.power_mw
+    leakage_mw = sum(part.count * part.leakage_mw for part in fast.parts)
+    assert slow.energy_nj - fast.energy_nj == pytest.approx(leakage_mw * fast.seconds * 1e6)
+
+
+@pytest.mark.parametrize("cfg", CONFIGS.values(), ids=CONFIGS)
+def test_every_configuration_has_figures(cfg):
+    run = estimate(cfg, counters(cfg), 1000)
+    assert 0 < run.energy_nj < math.inf
+    assert run.area_mm2 == area(cfg) > 0
+    assert all(block.area_um2 > 0 and block.power_mw > 0 for block in run.blocks)
+
+
+# ---- engines and refusals ----------------------------------------------------------------------------------------
+
+
+def test_golden_and_fast_cost_the_same_and_the_reference_says_nothing():
+    layer, x = random_layer(40, 50, 0.3, seed=3), random_input(50, 0.5, seed=3)
+    cfg = ArchConfig(n_pe=4).sized_for(layer)
+    golden, fast = (eie.simulate(layer, x, cfg, engine=engine) for engine in ("golden", "fast"))
+    assert estimate(cfg, golden.counters, golden.cycles) == estimate(cfg, fast.counters, fast.cycles)
+    reference = eie.simulate(layer, x, cfg, engine="reference")
+    with pytest.raises(
+        ConfigError, match=r"energy needs the counter ptr_reads of each of 4 PEs: it is missing"
+    ):
+        estimate(cfg, reference.counters, golden.cycles)
+    with pytest.raises(ConfigError, match=r"energy needs the cycles of a run, an integer from 0, not None"):
+        estimate(cfg, golden.counters, reference.cycles)
+
+
+def test_eie_run_prints_the_estimate(tmp_path):
+    layer = random_layer(30, 40, 0.3, seed=4)
+    eie.save(tmp_path / "net.eie", [layer])
+    np.save(tmp_path / "x.npy", random_input(40, 0.5, seed=4))
+    command = ["run", str(tmp_path / "net.eie"), "--input", str(tmp_path / "x.npy"), "--pe", "4"]
+    shown = CliRunner().invoke(main, command).output
+    said = json.loads(CliRunner().invoke(main, [*command, "--json"]).output)[0]
+    cfg = ArchConfig(n_pe=4)
+    run = estimate(cfg, {n: np.array(v) for n, v in said["counters"].items()}, said["cycles"])
+    assert (said["energy_nj"], said["power_mw"], said["area_mm2"]) == (
+        run.energy_nj,
+        run.power_mw,
+        run.area_mm2,
+    )
+    for unit, figure in (
+        ("nJ", f"{run.energy_nj:,.1f}"),
+        ("mW", f"{run.power_mw:,.1f}"),
+        ("mm²", f"{run.area_mm2:,.2f}"),
+    ):
+        assert re.search(rf"^{unit} +{figure} ", shown, re.MULTILINE), unit
+    reference = CliRunner().invoke(main, [*command, "--engine", "reference", "--json"]).output
+    assert json.loads(reference)[0]["energy_nj"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "cycles", "message"),
+    [
+        ({}, -1, "an integer from 0, not -1"),
+        ({}, 1.5, "an integer from 0, not 1.5"),
+        ({"entries": 1001}, 1000, "the counter entries must be from 0 to the 1000 cycles"),
+        ({"words": -1}, 1000, "the counter spmat_reads must be from 0"),
+        ({"macs": 901}, 1000, "more macs or spmat_reads than entries"),
+        ({"words": 901}, 1000, "more macs or spmat_reads than entries"),
+    ],
+)
+def test_impossible_counters_are_refused(changes, cycles, message):
+    with pytest.raises(ConfigError, match=message):
+        estimate(CFG, counters(**changes), cycles)
+
+
+def test_counters_of_another_machine_are_refused():
+    with pytest.raises(ConfigError, match=r"of each of 64 PEs: it has the shape \(8,\)"):
+        estimate(CFG, counters(CFG.replace(n_pe=8)), 1000)
+
+
+def test_a_memory_without_figures_is_refused():
+    with pytest.raises(CapacityError, match="no energy figures for an SRAM of 268435456 words of 64 bits"):
+        area(CFG.replace(entries=1 << 31))
