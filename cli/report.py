@@ -6,6 +6,7 @@ import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jinja2
 
@@ -77,8 +78,8 @@ def typeset(text: str) -> str:
     return re.sub(r" x(?= |$)", " ×", text.replace("->", "→"))
 
 
-def render(title: str, lead: str, tiles: Sequence[Tile], sections: Sequence[Section]) -> str:
-    """The page as HTML; every text is escaped."""
+def fill(template: str, **values: Any) -> str:
+    """A template of cli/templates with these values; every text is escaped unless it is markup."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("eie.cli"),
         autoescape=True,
@@ -86,5 +87,9 @@ def render(title: str, lead: str, tiles: Sequence[Tile], sections: Sequence[Sect
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template("report.html")
-    return page.render(title=title, lead=lead, tiles=tiles, sections=sections)
+    return environment.get_template(template).render(**values)
+
+
+def render(title: str, lead: str, tiles: Sequence[Tile], sections: Sequence[Section]) -> str:
+    """The page as HTML; every text is escaped."""
+    return fill("report.html", title=title, lead=lead, tiles=tiles, sections=sections)

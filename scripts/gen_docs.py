@@ -1,4 +1,7 @@
-"""Write the generated parts of docs/: the stall table and the annotated waveform of docs/timing.md.
+"""Write the generated parts of docs/: the stall table, the annotated waveform, and the tables of the evaluation.
+
+A page has them between the comments `generated: NAME` and `end: NAME`. NAME is "stall table", or a part of the
+evaluation (`eie reproduce --help`) for its tables; "KEY text" has its paragraphs, "KEY pictures" its pictures.
 
 `make docs` runs it; with --check it only says whether the pages are up to date (a test does so).
 """
@@ -6,14 +9,20 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 
+from eie.cli.evaluation_page import Made, markdown_table
+from eie.cli.reproduce import compute
 from eie.config import ArchConfig
 from eie.layer import CompressedLayer
 from eie.program import Job
+from eie.sim.evaluation.parts import named
+from eie.sim.example import EXAMPLE
 from eie.timing import DELAYS, constants
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -180,6 +189,37 @@ def draw_waveform(path: Path) -> None:
     fig.savefig(path, metadata={"Date": None})
 
 
+STALL_TABLE = "stall table"
+SEED = 1
+# Where the pages' pictures of the evaluation are.
+PICTURES = "evaluation"
+
+
+def evaluate(names: list[str]) -> dict[str, Made]:
+    """The parts of the evaluation that generated parts of these names come from, by key."""
+    parts = named(sorted({name.split()[0] for name in names})) if names else []
+    for part in parts:
+        if part.alone:
+            raise SystemExit(
+                f"part {part.key} of the evaluation differs from run to run: it cannot be generated"
+            )
+    made = compute(parts, SEED, EXAMPLE, Console(quiet=True))
+    return {part.key: one for part, one in zip(parts, made, strict=True)}
+
+
+def evaluation_body(name: str, made: dict[str, Made]) -> str:
+    """What stands between the markers of a part of the evaluation: its tables, text, or links to its pictures."""
+    key, _, what = name.partition(" ")
+    one = made[key]
+    if what == "text":
+        blocks = list(one.section.text)
+    elif what == "pictures":
+        blocks = [f"![{picture.alt}]({PICTURES}/{picture.name}.png)" for picture in one.pictures]
+    else:
+        blocks = [markdown_table(table) for table in one.section.tables]
+    return "\n" + "\n\n".join(blocks) + "\n"
+
+
 def replaced(text: str, name: str, body: str) -> str:
     """`text` with what stands between the markers of part `name` replaced by `body`."""
     begin, end = f"<!-- generated: {name} -->", f"<!-- end: {name} -->"
@@ -195,16 +235,28 @@ def main() -> int:
         "--check", action="store_true", help="write nothing; status 1 if a page is out of date"
     )
     check = parser.parse_args().check
-    page = DOCS / "timing.md"
-    old = page.read_text()
-    new = replaced(old, "stall table", delay_table())
-    if check:
+    pages = {page: page.read_text() for page in sorted(DOCS.glob("*.md"))}
+    names = {page: re.findall(r"^<!-- generated: (.+) -->$", text, re.M) for page, text in pages.items()}
+    made = evaluate([name for found in names.values() for name in found if name != STALL_TABLE])
+    outdated = []
+    for page, old in pages.items():
+        new = old
+        for name in names[page]:
+            new = replaced(new, name, delay_table() if name == STALL_TABLE else evaluation_body(name, made))
         if new != old:
-            print(f"{page.name} is out of date: run make docs")
-        return int(new != old)
-    page.write_text(new)
+            outdated.append(page.name)
+            if not check:
+                page.write_text(new)
+    if check:
+        for name in outdated:
+            print(f"{name} is out of date: run make docs")
+        return int(bool(outdated))
     draw_waveform(DOCS / "waveform.svg")
-    print(f"wrote {page} and {DOCS / 'waveform.svg'}")
+    shown = {name.split()[0] for found in names.values() for name in found if name.endswith(" pictures")}
+    (DOCS / PICTURES).mkdir(exist_ok=True)
+    for picture in (picture for key in shown for picture in made[key].pictures):
+        (DOCS / PICTURES / f"{picture.name}.png").write_bytes(picture.png)
+    print(f"wrote {', '.join(outdated) or 'no page: all were up to date'}; drew the pictures")
     return 0
 
 

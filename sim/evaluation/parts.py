@@ -1,0 +1,77 @@
+"""The parts of the evaluation, in the order of the page; each is loaded when it is asked for."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eie.errors import ConfigError
+from eie.sim.evaluation.section import Progress, Section
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part: `function(seed, progress)` of the module `eie.sim.evaluation.<module>` returns its `Section`.
+
+    key : its name, that of its section; also : other names for it; what : it in a few words. alone : it measures
+    times on this machine, so nothing may run beside it. example : the function also takes `example`, the example
+    network's folder.
+    """
+
+    key: str
+    what: str
+    module: str
+    function: str = "section"
+    also: tuple[str, ...] = ()
+    alone: bool = False
+    example: bool = False
+
+    def run(self, seed: int, progress: Progress | None, example: Path) -> Section:
+        """Compute it."""
+        module = importlib.import_module(f"eie.sim.evaluation.{self.module}")
+        function: Callable[..., Section] = getattr(module, self.function)
+        if self.example:
+            function = functools.partial(function, example=example)
+        section = function(seed, progress)
+        if section.key != self.key:
+            raise AssertionError(f"part {self.key} made section {section.key}")
+        return section
+
+
+PARTS = (
+    Part(
+        "layers",
+        "the nine layers' times and what delays them",
+        "nine_layers",
+        also=("nine_layers",),
+        example=True,
+    ),
+    Part("speedups", "speed-up and energy over CPU and GPUs", "speedups", also=("fig6", "fig7")),
+    Part("energy", "energy and area by block", "energy_area", also=("energy_area",)),
+    Part("fig8", "queue depth", "queue_depth"),
+    Part("fig9", "SRAM width", "sram_width"),
+    Part("fig10", "precision", "precision", example=True),
+    Part("fig11", "speed-up against PE count", "scaling", "speedup"),
+    Part("fig12", "padding against PE count", "scaling", "padding"),
+    Part("fig13", "load balance against PE count", "scaling", "balance"),
+    Part("measured", "against numpy and scipy on this machine", "baselines", alone=True),
+    Part("speed", "speed of the fast engine on this machine", "engine_speed", alone=True),
+)
+
+
+def named(names: Sequence[str]) -> list[Part]:
+    """The parts of these names, each once, in the order of the page; all of them without a name.
+
+    Raises
+    ------
+    ConfigError : a name that no part has.
+    """
+    by_name = {name: part for part in PARTS for name in (part.key, *part.also)}
+    for name in names:
+        if name not in by_name:
+            raise ConfigError(f"the evaluation has no part {name!r}: use one of {', '.join(by_name)}")
+    wanted = {by_name[name].key for name in names}
+    return [part for part in PARTS if not names or part.key in wanted]

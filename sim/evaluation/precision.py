@@ -1,0 +1,306 @@
+"""Fig. 10: how many bits the arithmetic needs, on the example network and its test digits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, PercentFormatter
+from scipy.stats import binomtest
+
+from eie.compress.forward import fixed_forward, quantize_inputs
+from eie.compress.network import FloatLayer, float_forward
+from eie.compress.pipeline import Settings, compress_network
+from eie.compress.quantize import Widths
+from eie.layer import CompressedLayer
+from eie.sim import style
+from eie.sim.evaluation.lines import percent
+from eie.sim.evaluation.published import published
+from eie.sim.evaluation.section import Picture, Progress, Section, Table
+from eie.sim.example import (
+    CALIBRATION_DIGITS,
+    DENSITIES,
+    EXAMPLE,
+    Digits,
+    as_float,
+    read_digits,
+    read_network,
+    require,
+)
+
+BITS = (16, 12, 10, 8, 7, 6, 5, 4)
+WIDE = 32
+CONFIDENCE = 0.95
+# The example as `eie demo` compresses it, and with all its weights; 16 shared weights a layer in both.
+NETWORKS: dict[str, Sequence[float]] = {"pruned": DENSITIES, "unpruned": (1.0,)}
+
+Right = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How many of `tested` digits are read right.
+
+    bits : of weights and activations, acc_bits : of accumulators; None: float. gained, lost : digits that only this
+    arithmetic, or only the trained float network, reads right.
+    """
+
+    network: str
+    bits: int | None
+    acc_bits: int | None
+    right: int
+    tested: int
+    gained: int
+    lost: int
+
+    @property
+    def share(self) -> float:
+        """Digits read right, as a fraction."""
+        return self.right / self.tested
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's interval for that fraction on digits like these."""
+        found = binomtest(self.right, self.tested).proportion_ci(CONFIDENCE, method="wilson")
+        return float(found.low), float(found.high)
+
+
+def section(
+    seed: int,
+    progress: Progress | None,
+    example: Path = EXAMPLE,
+    bits: Sequence[int] = BITS,
+    tested: int | None = None,
+) -> Section:
+    """Accuracy against the width of the arithmetic, on `tested` digits (default: all). Nothing is random here.
+
+    Raises
+    ------
+    ModelError : the example's files are missing or are something else.
+    """
+    require(example, "fig10")
+    trained, digits = read_network(example), read_digits(example)
+    digits = Digits(digits.pixels[:tested], digits.labels[:tested])
+    measured = measure(trained, digits, bits, progress)
+    return Section(
+        key="fig10",
+        title="Precision (Fig. 10)",
+        text=_text(measured),
+        tables=[_accuracy_table(measured, bits), _published_table(measured), _energy_table()],
+        pictures=[Picture("fig10_precision", _draw(measured, bits), _ALT)],
+        data={
+            "accuracy": [asdict(m) | {"share": m.share, "interval": m.interval} for m in measured],
+            "confidence": CONFIDENCE,
+        },
+    )
+
+
+def measure(
+    trained: list[FloatLayer], digits: Digits, bits: Sequence[int], progress: Progress | None = None
+) -> list[Accuracy]:
+    """The network as trained, then each of NETWORKS in float and at every width, accumulators as wide or WIDE."""
+    reference = float_forward(trained, digits.pixels).argmax(axis=1) == digits.labels
+
+    def counted(network: str, width: int | None, acc: int | None, right: Right) -> Accuracy:
+        gained, lost = int((right & ~reference).sum()), int((reference & ~right).sum())
+        return Accuracy(network, width, acc, int(right.sum()), len(right), gained, lost)
+
+    found = [counted("as trained", None, None, reference)]
+    for network, density in NETWORKS.items():
+        layers = _compressed(trained, digits, density, Widths())
+        y = float_forward(as_float(layers), digits.pixels)
+        found.append(counted(network, None, None, y.argmax(axis=1) == digits.labels))
+        for width in bits:
+            for acc in (width, WIDE):
+                layers = _compressed(trained, digits, density, Widths(width, width, acc))
+                x = quantize_inputs(layers[0], digits.pixels, width)
+                fixed = fixed_forward(layers, x, acc, width).y
+                found.append(counted(network, width, acc, fixed.argmax(axis=1) == digits.labels))
+            if progress:
+                progress(f"precision, {network}, {width} bits")
+    return found
+
+
+def _compressed(
+    trained: list[FloatLayer], digits: Digits, density: Sequence[float], widths: Widths
+) -> list[CompressedLayer]:
+    settings = Settings(density=density, widths=widths)
+    return compress_network(trained, settings, digits.pixels[:CALIBRATION_DIGITS])[0]
+
+
+def _one(measured: list[Accuracy], network: str, bits: int | None, wide: bool = False) -> Accuracy:
+    acc = bits and (WIDE if wide else bits)
+    return next(m for m in measured if (m.network, m.bits, m.acc_bits) == (network, bits, acc))
+
+
+def _text(measured: list[Accuracy]) -> list[str]:
+    said = published().statements.accuracy
+    trained = measured[0]
+    low, high = trained.interval
+    narrow, wide = (_one(measured, "pruned", 8, wide) for wide in (False, True))
+    return [
+        f"The paper measures AlexNet: {100 * said['float32']:g} % in 32-bit float, {100 * said['fixed16']:g} % in "
+        f"16-bit fixed point, {100 * said['fixed8']:g} % in 8-bit. Ours is the example's LeNet-300-100 on "
+        f"{trained.tested:,} digits of MNIST's test set: an easier task, on which less is lost, so the shape can be "
+        "compared and the figures cannot.",
+        "Everything narrows together: b bits of inputs and outputs of every layer (act_bits), of the 16 shared "
+        "weights of each layer (code_bits) and of the accumulators (acc_bits). A second variant keeps accumulators of "
+        f"{WIDE} bits. Scales are powers of two, chosen for each width from the pixels of the first "
+        f"{CALIBRATION_DIGITS} digits so that no sum saturates on them, with one bit to spare; nothing is retrained. "
+        "The row 'float' computes without rounding, with weights as shared.",
+        f"{trained.tested:,} digits resolve little: {trained.right:,} right is {percent(trained.share)}, and on "
+        f"other such digits {percent(low)} to {percent(high)} ({percent(CONFIDENCE, 0)} interval). The same digits "
+        "are read each time, so the numbers of digits gained and lost tell more: those that only this arithmetic, or "
+        "only the network as trained, reads right.",
+        f"At 8 bits it is the accumulators that decide: the pruned network loses {narrow.lost} digits with sums of 8 "
+        f"bits, {wide.lost} with the same weights and activations and sums of {WIDE}.",
+    ]
+
+
+def _accuracy_table(measured: list[Accuracy], bits: Sequence[int]) -> Table:
+    def cell(m: Accuracy) -> str:
+        return f"{percent(m.share)} (+{m.gained} -{m.lost})"
+
+    def row(width: int | None) -> list[str]:
+        return [cell(_one(measured, network, width, wide)) for network in NETWORKS for wide in (False, True)]
+
+    headings = [
+        f"{network}, {sums}" for network in NETWORKS for sums in ("sums of b bits", f"sums of {WIDE} bits")
+    ]
+    kept = ", ".join(f"{100 * d:g}" for d in DENSITIES)
+    return Table(
+        f"Digits read right, of {measured[0].tested:,}",
+        ["b, bits of weights and activations", *headings],
+        [
+            ["as trained, float", *[cell(measured[0])] * len(headings)],
+            ["float", *row(None)],
+            *([str(width), *row(width)] for width in bits),
+        ],
+        f"Pruned: {kept} % of the weights of the three layers are kept; unpruned: all of them. In brackets: digits "
+        "gained and lost against the network as trained. Float: pruned or not, weights shared, arithmetic without "
+        "rounding.",
+    )
+
+
+def _published_table(measured: list[Accuracy]) -> Table:
+    said = published().statements.accuracy
+    rows = []
+    for label, bits in (("float", None), ("16-bit fixed", 16), ("8-bit fixed", 8)):
+        key = "float32" if bits is None else f"fixed{bits}"
+        ours = [_one(measured, name, bits) for name in NETWORKS]
+        wide = [_one(measured, "pruned", bits, wide=True)]
+        shares = [percent(m.share) for m in (*ours, *wide)]
+        points = 100 * (said[key] - said["float32"])
+        rows.append([label, f"{100 * said[key]:g} %", f"{points:.1f} points" if bits else "", *shares])
+    return Table(
+        "Beside the published figures",
+        ["arithmetic", "paper, AlexNet", "paper, against float", *NETWORKS, f"pruned, {WIDE}-bit sums"],
+        rows,
+        "Columns 4 to 6: ours, digits read right.",
+    )
+
+
+def _energy_table() -> Table:
+    pj = published().operation_pj
+    names = {
+        "float32_multiply": "32-bit float",
+        "int32_multiply": "32-bit fixed",
+        "int16_multiply": "16-bit fixed (derived)",
+        "int8_multiply": "8-bit fixed",
+    }
+    rows = [
+        [text, f"{pj[key]:g}", f"{pj['float32_multiply'] / pj[key]:.1f} x"] for key, text in names.items()
+    ]
+    return Table(
+        "Energy of a multiplication, 45 nm (published)",
+        ["operands", "pJ", "less than float"],
+        rows,
+        "The 16-bit figure is interpolated, not published.",
+    )
+
+
+_ALT = (
+    "Left: accuracy against bits. Both networks stay near the float network's accuracy down to 10 bits; with "
+    "accumulators as narrow as the operands they drop at 8 bits and collapse at 7, with 32-bit accumulators only "
+    "below 6. The paper's AlexNet points lie lower and drop at 8 bits. Right: bars of the energy of one "
+    "multiplication."
+)
+
+
+def _draw(measured: list[Accuracy], bits: Sequence[int]) -> Figure:
+    trained = measured[0]
+    caption = (
+        f"LeNet-300-100, {trained.tested:,} MNIST test digits; bars: {percent(CONFIDENCE, 0)} Wilson intervals. "
+        "Weights, activations and sums of b bits each (solid), or sums of 32 bits (dashed). Grey: published, AlexNet "
+        "on ImageNet.\n"
+        "Energies: published 45 nm figures; 16 bits derived."
+    )
+    with style.figure(caption, columns=2, size=(10.8, 5.0)) as (figure, (left, right)):
+        _accuracy_panel(left, measured, sorted(bits))
+        _energy_panel(right)
+    return figure
+
+
+def _accuracy_panel(axes: Axes, measured: list[Accuracy], bits: Sequence[int]) -> None:
+    trained, said = measured[0], published().statements.accuracy
+    axes.axhline(trained.share, color="black", linewidth=1.0, linestyle=":", label="as trained, float")
+    for number, network in enumerate(NETWORKS):
+        for wide in (False, True):
+            line = [_one(measured, network, width, wide) for width in bits]
+            share = np.array([m.share for m in line])
+            low, high = np.array([m.interval for m in line]).T
+            axes.errorbar(
+                bits,
+                share,
+                yerr=[share - low, high - share],
+                color=style.COLOURS[number],
+                marker=style.MARKERS[number],
+                markerfacecolor="white" if wide else None,
+                linestyle="--" if wide else "-",
+                linewidth=1.5,
+                markersize=5,
+                elinewidth=1.0,
+                capsize=2,
+                label=f"{network}, {'32-bit sums' if wide else 'sums as wide'}",
+            )
+    axes.axhline(
+        said["float32"], color=style.GREY, linewidth=1.0, linestyle=":", label="AlexNet, float (published)"
+    )
+    points = [width for width in (8, 16) if width <= max(bits)]
+    axes.plot(
+        points,
+        [said[f"fixed{width}"] for width in points],
+        "*-.",
+        color=style.GREY,
+        markersize=12,
+        linewidth=1.2,
+        label="AlexNet (published)",
+    )
+    axes.set_ylim(0, 1.03)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.xaxis.set_major_locator(FixedLocator(list(bits)))
+    axes.set_xlabel("bits b of weights and activations")
+    axes.set_ylabel("accuracy (% of test inputs)")
+    axes.set_title("Accuracy against width")
+    axes.legend(fontsize=8.5, loc="lower right")
+
+
+def _energy_panel(axes: Axes) -> None:
+    pj = published().operation_pj
+    names = {
+        "8-bit\nfixed": "int8_multiply",
+        "16-bit\nfixed": "int16_multiply",
+        "32-bit\nfixed": "int32_multiply",
+        "32-bit\nfloat": "float32_multiply",
+    }
+    values = [pj[key] for key in names.values()]
+    bars = axes.bar(list(names), values, color=style.COLOURS[2], width=0.6)
+    axes.bar_label(bars, [f"{value:g}" for value in values])
+    axes.grid(visible=False, axis="x")
+    axes.set_ylabel("energy of one multiplication (pJ)")
+    axes.set_title("Multiplication energy, 45 nm")

@@ -1,0 +1,299 @@
+"""Figs. 11, 12 and 13: the same layers on 1 to 256 PEs, in time, in padding and in load balance."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
+
+from eie.sim import style
+from eie.sim.evaluation.layers import BENCHMARKS
+from eie.sim.evaluation.lines import RANDOM_LAYERS, draw_layers, percent
+from eie.sim.evaluation.measure import Run, encoded
+from eie.sim.evaluation.published import published
+from eie.sim.evaluation.section import Picture, Progress, Section, Table
+
+PE_COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+DEPTH = 8
+# The PE counts whose throughputs the paper compares.
+FEW, MANY = 64, 256
+
+# By layer, in the order of the PE counts.
+Runs = dict[str, list[Run]]
+Value = Callable[[Run], float]
+
+
+@functools.cache
+def _line(name: str, seed: int, pe_counts: tuple[int, ...]) -> list[Run]:
+    return [encoded(name, seed, n_pe).run(DEPTH) for n_pe in pe_counts]
+
+
+def _measured(seed: int, progress: Progress | None, names: Sequence[str], pe_counts: Sequence[int]) -> Runs:
+    """Every layer at every PE count; the three figures share them."""
+    runs: Runs = {}
+    for name in names:
+        runs[name] = _line(name, seed, tuple(pe_counts))
+        if progress:
+            progress(f"PE counts, {name}")
+    return runs
+
+
+def _counts(runs: Runs) -> list[int]:
+    return [run.n_pe for run in next(iter(runs.values()))]
+
+
+def _table(title: str, cells: dict[str, list[str]], runs: Runs, note: str) -> Table:
+    headings = ["layer", *(f"{n} PE{'s' if n > 1 else ''}" for n in _counts(runs))]
+    return Table(title, headings, [[name, *line] for name, line in cells.items()], note)
+
+
+def _shares(runs: Runs, value: Value) -> dict[str, list[str]]:
+    return {name: [percent(value(run)) for run in line] for name, line in runs.items()}
+
+
+def _panel(axes: Axes, runs: Runs, title: str, ylabel: str, series: dict[str, list[float]]) -> None:
+    draw_layers(axes, _counts(runs), series)
+    style.powers_of_two(axes, _counts(runs), style.PES)
+    axes.set_title(title)
+    axes.set_ylabel(ylabel)
+
+
+def _share_panel(axes: Axes, runs: Runs, title: str, ylabel: str, value: Value) -> None:
+    _panel(axes, runs, title, ylabel, {name: [value(run) for run in line] for name, line in runs.items()})
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+
+def _caption(last: str) -> str:
+    return f"Queue depth {DEPTH}; cycles by the timing law. {RANDOM_LAYERS}\n{last}"
+
+
+def _data(seed: int, runs: Runs, **more: dict[str, list[float]]) -> dict[str, Any]:
+    """The runs' cycles and more of each layer, by PE count."""
+    return {
+        "seed": seed,
+        "queue_depth": DEPTH,
+        "n_pe": _counts(runs),
+        "layers": {
+            name: {"cycles": [run.cycles for run in line]} | {key: value[name] for key, value in more.items()}
+            for name, line in runs.items()
+        },
+    }
+
+
+# ---- Fig. 11 -----------------------------------------------------------------------------------------------
+
+
+def many_over_few(runs: Runs) -> dict[str, float]:
+    """How many times faster than on FEW PEs each layer is on MANY; empty if either was not measured."""
+    cycles = {name: {run.n_pe: run.cycles for run in line} for name, line in runs.items()}
+    return {name: by[FEW] / by[MANY] for name, by in cycles.items() if {FEW, MANY} <= set(by)}
+
+
+def speedup(
+    seed: int,
+    progress: Progress | None,
+    names: Sequence[str] = BENCHMARKS,
+    pe_counts: Sequence[int] = PE_COUNTS,
+) -> Section:
+    """Fig. 11: speed-up over the smallest PE count."""
+    runs = _measured(seed, progress, names, pe_counts)
+    ratios = many_over_few(runs)
+    speedups = {name: [line[0].cycles / run.cycles for run in line] for name, line in runs.items()}
+    said = published().statements.throughput_256_over_64
+    text = [
+        "Doubling the PEs halves the work of each, as long as there is enough of it in every column: a column that a "
+        "PE has no entry of still takes it a cycle, and the unevenness of short columns does not average out. "
+        "Speed-ups beyond the ideal are padding that shorter runs save (Fig. 12).",
+    ]
+    tables = [
+        _table(
+            f"Speed-up over {pe_counts[0]} PE",
+            {name: [f"{value:.1f}" for value in line] for name, line in speedups.items()},
+            runs,
+            "Cycles there over cycles here.",
+        )
+    ]
+    if ratios:
+        low, high = min(ratios, key=ratios.__getitem__), max(ratios, key=ratios.__getitem__)
+        mean = sum(ratios.values()) / len(ratios)
+        text.append(
+            f"The paper puts {MANY} PEs at {said:g} times the throughput of {FEW}. Ours are {ratios[low]:.2f} "
+            f"({low}) to {ratios[high]:.2f} times ({high}) as fast, {mean:.2f} in the mean of the layers."
+        )
+        cells = [f"{ratio:.2f}" for ratio in (*ratios.values(), mean)]
+        tables.append(
+            Table(
+                f"{MANY} PEs: times as fast as {FEW}",
+                ["layer", *ratios, "mean", "paper"],
+                [["times as fast", *cells, f"{said:g}"]],
+            )
+        )
+    with style.figure(
+        _caption(
+            f"Stars: {MANY} PEs {said:g} times as fast as {FEW}, as published, from our layers' mean at {FEW}."
+        ),
+        size=(7.2, 5.2),
+    ) as (figure, (axes,)):
+        _panel(axes, runs, "Speed-up against the number of PEs", "speed-up (times one PE)", speedups)
+        _ideal_and_published(axes, runs, speedups)
+        axes.legend(ncols=2, fontsize=8.5)
+    alt = (
+        "Speed-up against PE count, both axes logarithmic: all layers follow the ideal line up to some 16 PEs and "
+        "bend below it after that, those with the shortest columns first."
+    )
+    return Section(
+        "fig11",
+        "More PEs: speed-up (Fig. 11)",
+        text,
+        tables,
+        [Picture("fig11_speedup", figure, alt)],
+        _data(seed, runs, speedup=speedups) | {f"{MANY}_over_{FEW}": ratios},
+    )
+
+
+def _ideal_and_published(axes: Axes, runs: Runs, speedups: dict[str, list[float]]) -> None:
+    counts = _counts(runs)
+    ideal = [n / counts[0] for n in counts]
+    axes.plot(counts, ideal, color=style.GREY, linewidth=1.0, zorder=1, label="ideal")
+    if many_over_few(runs):
+        at_few = [line[counts.index(FEW)] for line in speedups.values()]
+        begin = sum(at_few) / len(at_few)
+        said = published().statements.throughput_256_over_64
+        axes.plot(
+            [FEW, MANY],
+            [begin, begin * said],
+            "*-.",
+            color=style.GREY,
+            markersize=12,
+            label="published",
+            zorder=5,
+        )
+    axes.set_yscale("log", base=2)
+    axes.yaxis.set_major_locator(FixedLocator(ideal))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:g}")
+
+
+# ---- Fig. 12 -----------------------------------------------------------------------------------------------
+
+
+def _padding(run: Run) -> float:
+    return run.padding
+
+
+def padding(
+    seed: int,
+    progress: Progress | None,
+    names: Sequence[str] = BENCHMARKS,
+    pe_counts: Sequence[int] = PE_COUNTS,
+) -> Section:
+    """Fig. 12: the share of entries that only bridge a run of zeros."""
+    runs = _measured(seed, progress, names, pe_counts)
+    worst = max(runs, key=lambda name: runs[name][0].padding)
+    text = [
+        "An entry bridges up to 15 zeros of its column on its PE; a longer run costs padding entries, which take a "
+        "cycle each and do no work. The more PEs, the fewer rows each of them has, and the shorter its runs.",
+        f"The paper draws the share of real work (1 - padding), which grows with the PE count. Ours, {worst}: "
+        f"{percent(runs[worst][0].padding)} padding on {pe_counts[0]} PE, {percent(runs[worst][-1].padding)} on "
+        f"{pe_counts[-1]}. In a random matrix the runs of zeros follow from the density alone, so the layers "
+        "of one density lie on one line until their columns get short.",
+    ]
+    table = _table(
+        "Padding, share of the entries processed",
+        _shares(runs, _padding),
+        runs,
+        "Entries of the active columns. The paper prints curves without numbers.",
+    )
+    with style.figure(
+        _caption("Published as curves without numbers: more PEs, less padding."), size=(7.2, 5.0)
+    ) as (figure, (axes,)):
+        _share_panel(
+            axes, runs, "Padding against the number of PEs", "padding (% of the entries processed)", _padding
+        )
+        axes.legend(ncols=2, fontsize=8.5)
+    alt = (
+        "Padding against PE count: large for the two layers of 4 % on few PEs and falling to almost nothing at 256; "
+        "smaller and falling for all others."
+    )
+    return Section(
+        "fig12",
+        "More PEs: padding (Fig. 12)",
+        text,
+        [table],
+        [Picture("fig12_padding", figure, alt)],
+        _data(seed, runs, padding={name: [run.padding for run in line] for name, line in runs.items()}),
+    )
+
+
+# ---- Fig. 13 -----------------------------------------------------------------------------------------------
+
+
+def _balance(run: Run) -> float:
+    return run.balance
+
+
+def _busy(run: Run) -> float:
+    return run.busy
+
+
+def balance(
+    seed: int,
+    progress: Progress | None,
+    names: Sequence[str] = BENCHMARKS,
+    pe_counts: Sequence[int] = PE_COUNTS,
+) -> Section:
+    """Fig. 13: load-balance efficiency, and the multipliers' share of the time."""
+    runs = _measured(seed, progress, names, pe_counts)
+    last = pe_counts[-1]
+    worst = min(runs, key=lambda name: runs[name][-1].busy)
+    text = [
+        "Load balance is the share of the PEs' cycles that are not starved: 1 - starved / cycles, in the mean of the "
+        "PEs. (The caption of the paper's Fig. 13 calls the share of stalled cycles load efficiency, the other way "
+        "round.) A column of which a PE has no entry occupies it for a cycle and is not starved, so the second table "
+        "counts the cycles in which a multiplier has an entry.",
+        f"The paper says: more PEs, worse balance. Ours agrees most clearly in the multipliers: on {last} PEs "
+        f"those of {worst} have an entry {percent(runs[worst][-1].busy)} of the time.",
+    ]
+    with style.figure(
+        _caption("Published as curves without numbers: more PEs, worse balance."), columns=2, size=(10.8, 4.8)
+    ) as (figure, (left, right)):
+        _share_panel(
+            left,
+            runs,
+            "Load balance against the number of PEs",
+            "load balance (% of cycles\nwith an entry or an empty column)",
+            _balance,
+        )
+        _share_panel(right, runs, "Multipliers at work", "cycles with an entry (%)", _busy)
+        for axes in (left, right):
+            axes.set_ylim(0, 1.03)
+        left.legend(ncols=2, fontsize=8.5, loc="lower left")
+    alt = (
+        "Two panels against PE count: load balance falls a little from nearly 100 % on one PE; the share of cycles "
+        "in which multipliers have an entry falls much further for layers with short columns."
+    )
+    return Section(
+        "fig13",
+        "More PEs: load balance (Fig. 13)",
+        text,
+        [
+            _table("Load balance", _shares(runs, _balance), runs, ""),
+            _table(
+                "Cycles with an entry",
+                _shares(runs, _busy),
+                runs,
+                "Share of all PEs' cycles in which a multiplier has an entry, padding included.",
+            ),
+        ],
+        [Picture("fig13_balance", figure, alt)],
+        _data(
+            seed,
+            runs,
+            balance={name: [run.balance for run in line] for name, line in runs.items()},
+            multiplier_busy={name: [run.busy for run in line] for name, line in runs.items()},
+        ),
+    )

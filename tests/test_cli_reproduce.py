@@ -1,0 +1,260 @@
+"""`eie reproduce`: what it leaves behind, what it prints, and what stops it."""
+
+import importlib.util
+import json
+import os
+import re
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from rich.console import Console
+
+from eie.cli import evaluation_page, reproduce
+from eie.cli.evaluation_page import Made
+from eie.cli.main import main
+from eie.errors import SimulationError
+from eie.sim import example
+from eie.sim.evaluation.parts import PARTS, Part
+from eie.sim.evaluation.section import Section, Table
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*words: str | Path) -> Result:
+    return CliRunner().invoke(main, ["reproduce", *map(str, words)])
+
+
+def refused(*words: str | Path) -> str:
+    result = run(*words)
+    assert result.exit_code == 2, result.output
+    (line,) = result.stderr.strip().splitlines()
+    return line.removeprefix("eie: error: ")
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two parts from two processes, asked for against their order, beside a file that was there before."""
+    folder = tmp_path_factory.mktemp("reproduce") / "out"
+    folder.mkdir()
+    (folder / "mine.txt").write_text("kept")
+    result = run("fig9", "fig8", "--out", folder, "--seed", "2", "--json")
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    (folder / "stdout.json").write_text(result.stdout)
+    return folder
+
+
+def test_what_is_left_behind(out: Path) -> None:
+    assert {path.name for path in out.iterdir()} == {
+        *("mine.txt", "stdout.json"),
+        *("fig8-fig9.html", "fig8-fig9.md", "fig8-fig9.json"),
+        *("fig8_queue_depth.png", "fig9_sram_width.png"),
+    }
+    assert (out / "fig8-fig9.json").read_text() == (out / "stdout.json").read_text()
+
+
+def test_the_numbers_are_those_of_the_tables(out: Path) -> None:
+    data = json.loads((out / "fig8-fig9.json").read_text())
+    assert data["seed"] == 2
+    assert list(data["parts"]) == ["fig8", "fig9"]
+    page = (out / "fig8-fig9.md").read_text(encoding="utf-8")
+    for name, points in data["parts"]["fig8"]["layers"].items():
+        cells = " | ".join(f"{100 * point['balance']:.1f} %" for point in points)
+        assert f"| {name} | {cells} |\n" in page
+    for name, points in data["parts"]["fig9"]["layers"]["the last word is held"].items():
+        cells = " | ".join(f"{point['total_nj']:,.0f}" for point in points)
+        assert f"| {name} | {cells} |" in page
+
+
+class Page(HTMLParser):
+    """What a page refers to and holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sources: list[str] = []
+        self.targets: list[str] = []
+        self.ids: list[str] = []
+        self.alts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attrs}
+        for name, values in (
+            ("src", self.sources),
+            ("href", self.targets),
+            ("id", self.ids),
+            ("alt", self.alts),
+        ):
+            values += [found[name]] if name in found else []
+
+
+def test_the_html_page_stands_alone(out: Path) -> None:
+    text = (out / "fig8-fig9.html").read_text(encoding="utf-8")
+    page = Page()
+    page.feed(text)
+    assert len(page.sources) == len(page.alts) == 2
+    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+    assert page.targets == ["#fig8", "#fig9"]
+    assert page.ids == ["fig8", "fig9"]
+    assert "http" not in re.sub(r"base64,[^\"]*", "", text)
+    assert "eie reproduce fig9 --seed 2" in text
+    assert "<code>spmat_reads</code>" in text
+
+
+def test_the_markdown_page_shows_its_pictures(out: Path) -> None:
+    page = (out / "fig8-fig9.md").read_text(encoding="utf-8")
+    pictures = re.findall(r"^!\[.{80,}\]\((.+)\)$", page, re.MULTILINE)
+    assert pictures == ["fig8_queue_depth.png", "fig9_sram_width.png"]
+    assert all((out / picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)
+    assert re.search(r"^Made by `eie reproduce fig9 fig8 --seed 2` in \d+ s: seed 2, ", page, re.MULTILINE)
+
+
+def test_one_part_prints_its_tables(tmp_path: Path) -> None:
+    result = run("fig9", "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    data = json.loads((tmp_path / "fig9.json").read_text())["parts"]["fig9"]["layers"]
+    for name, points in data["each column begins with a read"].items():
+        cells = r" +".join(f"{point['total_nj']:,.0f}" for point in points)
+        assert re.search(rf"^{name} +{cells} ", result.stdout, re.MULTILINE)
+    assert f"open {tmp_path}/fig9.html first" in result.stdout
+
+
+def test_everything_is_called_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = Made(Section("layers", "Title", ["text"], data={"one": 1}), (), 0.0)
+    monkeypatch.setattr(reproduce, "compute", lambda parts, *_: [nothing for _ in parts])
+    result = run("-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in tmp_path.iterdir()} == {"evaluation.html", "evaluation.md", "data.json"}
+    assert (tmp_path / "evaluation.md").read_text().count("## Title") == len(PARTS)
+
+
+def test_every_part_is_in_the_help() -> None:
+    text = run("--help").output
+    for part in PARTS:
+        assert re.search(rf"^ +{', '.join((part.key, *part.also))} +{part.what}$", text, re.MULTILINE)
+
+
+# ---- pages -------------------------------------------------------------------------------------------------
+
+
+def test_text_is_shown_as_it_is() -> None:
+    table = Table("a <i>", ["x", "a|b"], [["1 < 2", "c|d"]], "`note` <b>")
+    made = [Made(Section("fig8", "T <u>", ["**bold** <b>"], [table]), (), 0.0)]
+    page = evaluation_page.html(made, "lead", ["command"], "made")
+    for shown in (
+        "a &lt;i&gt;",
+        "1 &lt; 2",
+        "T &lt;u&gt;",
+        "<strong>bold</strong> &lt;b&gt;",
+        "<code>note</code> &lt;b",
+    ):
+        assert shown in page
+    assert "<b>" not in page
+    text = evaluation_page.markdown(made, "lead", ["command"], "made")
+    assert "| x | a\\|b |\n|---|---:|\n| 1 < 2 | c\\|d |\n" in text
+
+
+def test_long_text_in_a_table_wraps() -> None:
+    table = Table("t", ["x", "why"], [["1", "because " * 6]])
+    assert evaluation_page.has_text(table)
+    made = [Made(Section("fig8", "T", [], [table]), (), 0.0)]
+    assert '<table class="text">' in evaluation_page.html(made, "", [""], "")
+    assert "|---|---|\n" in evaluation_page.markdown_table(table)
+
+
+def test_numpy_becomes_json() -> None:
+    import numpy as np
+
+    made = [Made(Section("fig8", "T", [], data={"a": np.arange(2), "b": np.float64(0.5)}), (), 0.0)]
+    assert json.loads(evaluation_page.data(made, 3)) == {
+        "seed": 3,
+        "parts": {"fig8": {"a": [0, 1], "b": 0.5}},
+    }
+    made = [Made(Section("fig8", "T", [], data={"a": object()}), (), 0.0)]
+    with pytest.raises(TypeError, match="object has no form in JSON"):
+        evaluation_page.data(made, 3)
+
+
+# ---- what stops it -----------------------------------------------------------------------------------------
+
+
+def test_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refused("fig99", "-o", tmp_path / "out").startswith(
+        "the evaluation has no part 'fig99': use one of layers, nine_layers, speedups, fig6, fig7, energy, "
+    )
+    (tmp_path / "file").write_text("")
+    assert refused("fig8", "-o", tmp_path / "file") == f"cannot create {tmp_path / 'file'}: File exists"
+    assert "fig8" not in refused("--seed", "-1")
+    monkeypatch.setattr(example, "EXAMPLE", tmp_path / "site-packages")
+    assert refused("fig10", "-o", tmp_path / "out", "--example", example.EXAMPLE) == (
+        "fig10 needs the folder examples/lenet_300_100 of a clone, which an installed package lacks: run it in a "
+        "clone, or name a copy with --example FOLDER"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_part_that_fails_in_a_worker_leaves_nothing(tmp_path: Path) -> None:
+    empty, folder = tmp_path / "empty", tmp_path / "out"
+    empty.mkdir()
+    message = refused("fig9", "fig10", "-o", folder, "--example", empty).splitlines()[-1]
+    assert "lenet_300_100.safetensors" in message
+    assert list(folder.iterdir()) == []
+
+
+@dataclass(frozen=True)
+class Dying(Part):
+    """A part whose process ends in the middle of its work."""
+
+    def run(self, *_):
+        os._exit(9)
+
+
+def test_a_worker_that_dies() -> None:
+    parts = [Dying("fig8", "what", "one"), Dying("fig9", "what", "two")]
+    with pytest.raises(SimulationError, match="a worker process ended early; is there enough memory for two"):
+        reproduce.compute(parts, 1, ROOT, Console(quiet=True))
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = Made(Section("fig8", "Title", ["text"]), (), 0.0)
+    monkeypatch.setattr(reproduce, "compute", lambda *_: [nothing])
+
+    def full(*_: object, **__: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert refused("fig8", "-o", tmp_path) == f"cannot write into {tmp_path}: No space left on device"
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- the docs ----------------------------------------------------------------------------------------------
+
+
+def gen_docs():
+    spec = importlib.util.spec_from_file_location("gen_docs", ROOT / "scripts" / "gen_docs.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_differs_from_run_to_run_is_not_generated() -> None:
+    with pytest.raises(SystemExit, match="part measured of the evaluation differs from run to run"):
+        gen_docs().evaluate(["fig8", "measured"])
+
+
+def test_generated_parts_of_a_page() -> None:
+    table = Table("Title", ["a", "b"], [["1", "2"]])
+    picture = evaluation_page.Drawn("fig8_name", b"", "what it shows", True)
+    made = {"fig8": Made(Section("fig8", "T", ["One.", "Two."], [table, table]), (picture,), 0.0)}
+    body = gen_docs().evaluation_body
+    assert body("fig8 text", made) == "\nOne.\n\nTwo.\n"
+    assert body("fig8 pictures", made) == "\n![what it shows](evaluation/fig8_name.png)\n"
+    assert body("fig8", made).count("**Title**\n\n| a | b |") == 2
+
+
+def test_the_page_has_every_part_that_stays_the_same() -> None:
+    text = (ROOT / "docs" / "evaluation.md").read_text()
+    for part in PARTS:
+        if not part.alone and part.key != "energy":  # docs/energy.md
+            assert re.search(rf"^<!-- generated: {part.key} -->$", text, re.MULTILINE), part.key
