@@ -15,12 +15,12 @@ from tqdm import tqdm
 
 from eie.cli.inputs import INPUT_HELP, machine, machine_options, read_vector, refuse_useless, warn_clipped
 from eie.cli.output import check_writable
-from eie.cli.run import choose
 from eie.compress.file import load
 from eie.config import ArchConfig
 from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.sim.build import SIMULATORS
+from eie.sim.inputs import choose
 from eie.sim.lockstep import LockstepReport, expected_cycles, lockstep_by_layer, read_back_cycles
 from eie.sim.network import check_wave, layer_inputs
 from eie.sim.workload import random_input, random_layer

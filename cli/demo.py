@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,23 +36,32 @@ from eie.compress.file import describe, load, save
 from eie.compress.forward import fixed_forward, quantize_inputs
 from eie.compress.network import FloatLayer, float_forward
 from eie.compress.pipeline import Settings, compress_network
-from eie.compress.readers import read_inputs, read_model
 from eie.config import ArchConfig
-from eie.errors import MismatchError, ModelError
+from eie.errors import MismatchError
 from eie.fixed import IntArray
 from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.rtl.export import export
 from eie.sim import toolchain
 from eie.sim.build import SIMULATORS
+from eie.sim.columns import Row, to_csv
+from eie.sim.example import (
+    CALIBRATION_DIGITS,
+    DENSITIES,
+    EXAMPLE,
+    NETWORK,
+    Digits,
+    as_float,
+    read_digits,
+    read_network,
+    require,
+)
 from eie.sim.lockstep import lockstep
 from eie.sim.network import layer_inputs, run_network
-from eie.sim.sweep import Point, Workload, sweep, to_csv, to_json, work_by_group
+from eie.sim.point import held_points
+from eie.sim.store import Store
+from eie.sim.sweep import rows_of, run, work_by_group
 
-EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "lenet_300_100"
-NETWORK = "lenet_300_100"
-DENSITIES = (0.08, 0.09, 0.26)
-CALIBRATION_DIGITS = 100
 SWEEP_DIGITS = 20
 SWEEP_PES = (1, 2, 4, 8, 16, 32, 64)
 SWEEP_DEPTHS = (1, 2, 4, 8, 16, 32)
@@ -63,14 +71,6 @@ TRACED = CFG.replace(n_pe=4)
 
 
 Answer = TypeVar("Answer")
-
-
-@dataclass(frozen=True)
-class Digits:
-    """Test digits: pixels float32[n, 784] in 0..1, and labels int64[n]."""
-
-    pixels: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
 
 
 # ---- steps -------------------------------------------------------------------------------------------------
@@ -85,32 +85,11 @@ def _step(out: Console, text: str) -> Iterator[None]:
     out.print(f"[green]done[/green]  {text} ({time.perf_counter() - began:.1f} s)")
 
 
-def _read_digits(folder: Path) -> Digits:
-    path = folder / "mnist_test_1000.npz"
-    pixels, labels = read_inputs(path, 784)
-    if labels is None:
-        raise ModelError(f"{path} holds no labels")
-    return Digits(pixels, labels)
-
-
 def _compress(folder: Path, digits: Digits, target: Path) -> tuple[list[FloatLayer], list[CompressedLayer]]:
-    trained = read_model(folder / f"{NETWORK}.safetensors").layers
+    trained = read_network(folder)
     layers, _ = compress_network(trained, Settings(density=DENSITIES), digits.pixels[:CALIBRATION_DIGITS])
     save(target, layers)
     return trained, load(target)
-
-
-def as_float(layers: Sequence[CompressedLayer]) -> list[FloatLayer]:
-    """The compressed network's weights and biases as real numbers, for arithmetic without rounding."""
-    return [
-        FloatLayer(
-            layer.name,
-            np.ldexp(layer.decode().astype(np.float32), -layer.w_frac),
-            np.ldexp(layer.bias.astype(np.float32), -layer.acc_frac),
-            layer.relu,
-        )
-        for layer in layers
-    ]
 
 
 def _accuracy(
@@ -176,7 +155,7 @@ def stopping(running: dict[str, Future[Any]], workers: MutableMapping[str, int])
 
 
 def _check(
-    locksteps: Sequence[Lockstep], layers: list[CompressedLayer], x: IntArray, points: list[Point]
+    locksteps: Sequence[Lockstep], layers: list[CompressedLayer], x: IntArray, rows: list[Row]
 ) -> None:
     """Hold the RTL's outputs to the reference engine, and its cycles to the timing law that the sweep used.
 
@@ -185,7 +164,9 @@ def _check(
     MismatchError : with the first difference.
     """
     law = {
-        (p.layer, p.input): p.cycles for p in points if (p.n_pe, p.queue_depth) == (CFG.n_pe, CFG.queue_depth)
+        (row["layer"], row["input"]): row["cycles"]
+        for row in rows
+        if (row["n_pe"], row["queue_depth"]) == (CFG.n_pe, CFG.queue_depth)
     }
     for digit, vector in enumerate(x):
         for layer, reference in zip(layers, run_network(layers, vector, CFG, "reference"), strict=True):
@@ -203,20 +184,20 @@ def _check(
                     )
 
 
-def _sweep(layers: list[CompressedLayer], x: IntArray) -> list[Point]:
-    pairs = zip(layers, layer_inputs(layers, x[:SWEEP_DIGITS], CFG.acc_bits), strict=True)
-    workloads = [Workload(layer, inputs) for layer, inputs in pairs]
-    other_depths = [depth for depth in SWEEP_DEPTHS if depth != CFG.queue_depth]
-    return [
-        *sweep(workloads, SWEEP_PES, [CFG.queue_depth], cfg=CFG),
-        *sweep(workloads, [CFG.n_pe], other_depths, cfg=CFG),
-    ]
+def _sweep(layers: list[CompressedLayer], x: IntArray, path: Path) -> list[Row]:
+    machines = [CFG.replace(n_pe=n) for n in SWEEP_PES]
+    machines += [CFG.replace(queue_depth=depth) for depth in SWEEP_DEPTHS]
+    inputs = layer_inputs(layers, x[:SWEEP_DIGITS], CFG.acc_bits)
+    points = held_points(layers, inputs, machines, source=f"{NETWORK}.eie")
+    with Store(path) as store:
+        run(points, store)
+        return rows_of(points, store)
 
 
-def _draw(points: list[Point], layers: list[CompressedLayer], x: IntArray) -> dict[str, bytes]:
+def _draw(rows: list[Row], layers: list[CompressedLayer], x: IntArray) -> dict[str, bytes]:
     from eie.sim import plots, style
 
-    figures = plots.pictures(points)
+    figures = plots.pictures(rows)
     inputs = layer_inputs(layers, x[:1], CFG.acc_bits)
     work = {
         layer.name: work_by_group(layer, batch[0], CFG, groups=16)
@@ -274,11 +255,7 @@ def demo(folder: Path, count: int, example: Path, json_out: bool) -> None:
       eie demo --out out --digits 1
     """
     began = time.perf_counter()
-    if example == EXAMPLE and not example.is_dir():
-        raise ModelError(
-            f"the demo needs the folder examples/{NETWORK} of a clone, which an installed package lacks: "
-            "run it in a clone, or name a copy with --example FOLDER"
-        )
+    require(example, "the demo")
     make_folder(folder)
     tools = _tools()
     out = Console(stderr=True) if json_out else console()
@@ -298,7 +275,7 @@ def _main_job(
 ) -> Outcome:
     file = staging / f"{NETWORK}.eie"
     with _step(out, "compressing LeNet-300-100"):
-        digits = _read_digits(example)
+        digits = read_digits(example)
         trained, layers = _compress(example, digits, file)
         x = quantize_inputs(layers[0], digits.pixels, CFG.act_bits)
     with _step(out, f"reading {len(x):,} digits in float and in the accelerator's arithmetic"):
@@ -328,9 +305,8 @@ def _main_job(
             with _step(
                 out, f"sweeping PE counts {SWEEP_PES[0]} to {SWEEP_PES[-1]} over {SWEEP_DIGITS} digits"
             ):
-                points = _sweep(layers, x)
-                (staging / "sweep.csv").write_text(to_csv(points))
-                (staging / "sweep.json").write_text(to_json(points))
+                rows = _sweep(layers, x, staging / "sweep.sqlite")
+                (staging / "sweep.csv").write_text(to_csv(rows))
             with _step(
                 out,
                 f"exporting and checking the Verilog of {CFG.n_pe} PEs, with {layers[0].name} in its memories",
@@ -344,12 +320,12 @@ def _main_job(
                     [last], last_input, TRACED.sized_for(last), waveform=staging / f"{last.name}_golden.vcd"
                 )
             with _step(out, "drawing the pictures"):
-                pictures = _draw(points, layers, x)
+                pictures = _draw(rows, layers, x)
                 for name, png in pictures.items():
                     (staging / f"{name}.png").write_bytes(png)
             locksteps = _gather(out, running, finished, len(layers))
     with _step(out, "comparing outputs with the reference engine, cycles with the timing law"):
-        _check(locksteps, layers, x[:count], points)
+        _check(locksteps, layers, x[:count], rows)
     outcome = Outcome(
         layers=layers,
         sizes=describe(file),
@@ -359,7 +335,7 @@ def _main_job(
         lockstep_digits=count,
         calibration_digits=CALIBRATION_DIGITS,
         sweep_digits=SWEEP_DIGITS,
-        points=points,
+        rows=rows,
         pictures=pictures,
         tools=tools | {"python": sys.version.split()[0], "numpy": np.__version__},
         seconds=time.perf_counter() - began,

@@ -12,12 +12,12 @@ from rich.console import Console
 from eie.cli.info import SIZE_HEADINGS, SIZE_NOTE, size_rows
 from eie.cli.output import print_table
 from eie.cli.report import Picture, Section, TableData, Tile, render, shell_command, typeset
-from eie.cli.sweep import SUMMARY_HEADINGS, summary_rows
+from eie.cli.summary import summary
 from eie.compress.sizes import SizeReport
 from eie.layer import CompressedLayer
 from eie.result import Result
+from eie.sim.columns import Row
 from eie.sim.lockstep import LockstepReport
-from eie.sim.sweep import Point
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Outcome:
     lockstep_digits: int
     calibration_digits: int
     sweep_digits: int
-    points: list[Point]
+    rows: list[Row]
     pictures: dict[str, bytes]
     tools: dict[str, str]
     seconds: float
@@ -341,11 +341,11 @@ def _sweep_commands(outcome: Outcome) -> str:
         f"eie sweep {outcome.folder}/{_NETWORK}",
         f"--input {_DIGITS}",
         f"--inputs {outcome.sweep_digits}",
-        f"--pe {numbers({point.n_pe for point in outcome.points})}",
-        f"--depth {numbers({point.queue_depth for point in outcome.points})}",
-        "-o sweep.csv",
+        f"--pe {numbers({row['n_pe'] for row in outcome.rows})}",
+        f"--depth {numbers({row['queue_depth'] for row in outcome.rows})}",
+        "-o sweep.sqlite",
     )
-    return f"{sweep}\neie plot sweep.csv -o pictures"
+    return f"{sweep}\neie plot sweep.sqlite -o pictures"
 
 
 def _sections(outcome: Outcome, numbers: dict[str, Any]) -> list[Section]:
@@ -432,9 +432,9 @@ def _sections(outcome: Outcome, numbers: dict[str, Any]) -> list[Section]:
         ),
         Section(
             "The figures behind the pictures",
-            table=TableData(SUMMARY_HEADINGS, summary_rows(outcome.points)),
+            table=TableData(*summary(outcome.rows)),
             notes=[
-                "Means over the digits; memories sized for each layer. Every single run is a row of sweep.csv.",
+                "Means over the digits; memories sized for each layer. Every single run is a row of sweep.sqlite.",
                 "The same again, among every combination of these PE counts and depths; the picture of the work then "
                 "sums over the digits:",
             ],
@@ -457,7 +457,7 @@ def _files(outcome: Outcome) -> list[list[str]]:
     last = outcome.layers[-1].name
     return [
         ["lenet_300_100.eie", "the compressed network (eie info, eie run)"],
-        ["sweep.csv, sweep.json", "every run of the sweep (eie plot draws it again)"],
+        ["sweep.sqlite, sweep.csv", "every run of the sweep (eie plot sweep.sqlite draws it again)"],
         [", ".join(f"{name}.png" for name in outcome.pictures), "the pictures above"],
         [f"{last}_golden.vcd", f"waveform of {last} on the golden model, for GTKWave or Surfer"],
         [

@@ -11,12 +11,12 @@ import click
 
 from eie.cli.inputs import INPUT_HELP, machine, machine_options, read_vector, refuse_useless, warn_clipped
 from eie.cli.output import make_folder
-from eie.cli.run import choose
 from eie.compress.file import load
 from eie.program import Job
 from eie.rtl.export import Expected
 from eie.rtl.export import export as export_verilog
 from eie.sim import reference, toolchain
+from eie.sim.inputs import choose
 from eie.sim.workload import random_input
 from eie.timing import schedule
 

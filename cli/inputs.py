@@ -8,15 +8,14 @@ from typing import Any, TypeVar
 
 import click
 import numpy as np
-import numpy.typing as npt
 from click.core import ParameterSource
 
 from eie.compress import readers
-from eie.compress.forward import clipped_inputs, quantize_inputs
 from eie.config import PRESETS, ArchConfig
 from eie.errors import LayerError
 from eie.fixed import IntArray, limits
-from eie.layer import CompressedLayer, as_activations
+from eie.layer import CompressedLayer
+from eie.sim.inputs import in_fixed_point
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -105,15 +104,7 @@ def read_vectors(
     ModelError : a file that cannot be read, holds no such vectors, or numbers that are not finite.
     LayerError : integers that do not fit.
     """
-    return _in_fixed_point(readers.read_vectors(path, layer.cols)[0][chosen], layer, act_bits)
-
-
-def _in_fixed_point(vectors: npt.NDArray[Any], layer: CompressedLayer, act_bits: int) -> tuple[IntArray, int]:
-    if readers.is_real(vectors):
-        real = readers.real_inputs(vectors)
-        return quantize_inputs(layer, real, act_bits), clipped_inputs(layer, real, act_bits)
-    fixed = [as_activations(row, layer, act_bits) for row in vectors]
-    return np.array(fixed, np.int64).reshape(len(fixed), layer.cols), 0
+    return in_fixed_point(readers.read_vectors(path, layer.cols)[0][chosen], layer, act_bits)
 
 
 def read_vector(path: Path, index: int, layer: CompressedLayer, act_bits: int) -> tuple[IntArray, int]:
@@ -121,7 +112,7 @@ def read_vector(path: Path, index: int, layer: CompressedLayer, act_bits: int) -
     held, _ = readers.read_vectors(path, layer.cols)
     if not 0 <= index < len(held):
         raise LayerError(f"{path} holds {len(held)} input vectors: there is no number {index}")
-    vectors, clipped = _in_fixed_point(held[index : index + 1], layer, act_bits)
+    vectors, clipped = in_fixed_point(held[index : index + 1], layer, act_bits)
     return vectors[0], clipped
 
 

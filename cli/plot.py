@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from eie.cli.output import make_folder, write
-from eie.sim.sweep import read_points
+from eie.cli.output import make_folder, print_table, write
+from eie.sim.store import Store
 
 
 @click.command(short_help="Pictures of a sweep.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option("--x", "x", metavar="COLUMN", help="Draw against this column; needs --y.")
+@click.option("--y", "y", metavar="COLUMN", help="Draw this column; needs --x.")
+@click.option(
+    "--by", "by", metavar="COLUMN", multiple=True, help="A line for each of its values; may be repeated."
+)
+@click.option("--log", type=click.Choice(["x", "y", "xy"]), default=None, help="Logarithmic axes.")
+@click.option(
+    "--pareto", "front", is_flag=True, help="Draw and list the machines best in time, energy and area."
+)
+@click.option("--where", metavar="SQL", default="1", help='Only these points, such as "n_pe >= 16".')
 @click.option(
     "-o",
     "--out",
@@ -23,22 +34,78 @@ from eie.sim.sweep import read_points
     help="Where the PNG files go.",
 )
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
-def plot(file: Path, out: Path, json_out: bool) -> None:
-    """Draw the sweep in FILE (.csv or .json from eie sweep): speed-up, padding, load balance, work of each PE.
+def plot(
+    store: Path,
+    x: str | None,
+    y: str | None,
+    by: tuple[str, ...],
+    log: str | None,
+    front: bool,
+    where: str,
+    out: Path,
+    json_out: bool,
+) -> None:
+    """Draw the sweep in STORE (.sqlite from eie sweep): speed-up, padding, load balance and work of each PE; with --x
+    and --y any column against any other; with --pareto time, energy and area.
 
     What needs several PE counts or several queue depths is drawn when the sweep has them.
 
     \b
     Example:
-      eie plot sweep.csv -o pictures
+      eie plot sweep.sqlite -o pictures
+      eie plot sweep.sqlite --x n_pe --y energy_nj --by index_bits --log xy
     """
-    points = read_points(file)
+    if (x is None) != (y is None):
+        raise click.UsageError("--x and --y go together")
+    if x is None and (by or log):
+        raise click.UsageError("--by and --log can do nothing without --x and --y")
+    if front and x is not None:
+        raise click.UsageError("--pareto has axes of its own: no --x and --y")
+    with Store(store, read_only=True) as held:
+        rows = held.rows(f"status = 'ok' AND ({where})")
     make_folder(out)
-    from eie.sim import plots, style  # matplotlib takes its time to load
+    from eie.sim import chart, plots, style  # matplotlib takes its time to load
 
+    table = None
+    if x is not None and y is not None:
+        figures = {f"{y}_against_{x}": chart.against(rows, x, y, by, log=log or "")}
+    elif front:
+        table = chart.pareto(rows)
+        figures = {"pareto": chart.front_picture(table, rows)}
+    else:
+        figures = plots.pictures(rows)
+        if not figures:
+            click.echo(
+                f"eie: note: the sweep varies so much that a picture would have more than {plots.MAX_LINES} lines: "
+                "choose points with --where, or columns with --x, --y and --by",
+                err=True,
+            )
     files = []
-    for name, figure in plots.pictures(points).items():
+    for name, figure in figures.items():
         path = out / f"{name}.png"
         write(path, style.save(figure))
         files.append(str(path))
-    click.echo(json.dumps({"files": files}) if json_out else "\n".join(files))
+    if json_out:
+        answer: dict[str, Any] = {"files": files}
+        if table:
+            answer["front"] = [
+                one.choice | dict(zip(chart.OBJECTIVES, one.costs, strict=True)) for one in table.front
+            ]
+        click.echo(json.dumps(answer))
+        return
+    if table:
+        print_table(
+            [*table.fields, "µs", "nJ", "mm²"],
+            [
+                [
+                    *(str(one.choice[name]) for name in table.fields),
+                    f"{one.microseconds:,.3f}",
+                    f"{one.energy_nj:,.1f}",
+                    f"{one.area_mm2:,.3f}",
+                ]
+                for one in table.front
+            ],
+        )
+        if table.left_out:
+            click.echo(f"{table.left_out:,} machines did not run every layer and input, and are left out")
+    click.echo("\n".join(files))

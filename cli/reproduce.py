@@ -51,7 +51,7 @@ Parts:
 {parts}
 
 \b
-Examples:
+Example:
   eie reproduce --out out/evaluation
   eie reproduce fig8
 """

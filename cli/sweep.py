@@ -1,76 +1,71 @@
-"""`eie sweep`: layers over PE counts and queue depths, into a table."""
+"""`eie sweep`: layers over configurations, into a store, a table, or both."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+import os
+import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
-import numpy as np
 from tqdm import tqdm
 
-from eie.cli.inputs import INPUT_HELP, matrix_size, read_vectors, refuse_useless, warn_clipped, whole_numbers
+from eie.cli.inputs import INPUT_HELP, matrix_size, refuse_useless, warn_clipped, whole_numbers
 from eie.cli.output import check_writable, print_table, write
-from eie.cli.run import choose
-from eie.compress.file import load
-from eie.config import PRESETS, ArchConfig
-from eie.errors import ConfigError, LayerError
-from eie.layer import CompressedLayer
-from eie.sim.network import layer_inputs
-from eie.sim.sweep import SWEEP_ENGINES, Point, Workload, runs, to_csv, to_json
-from eie.sim.sweep import sweep as sweep_points
-from eie.sim.workload import random_input, random_layer
+from eie.cli.summary import distinct, summary
+from eie.config import PRESETS
+from eie.errors import ConfigError
+from eie.sim.columns import Row, to_csv, to_json
+from eie.sim.grid import DEFAULTS, Grid, expand, read
+from eie.sim.point import MEMORIES, OWN, SIZED, SWEEP_ENGINES, Point
+from eie.sim.store import IN_MEMORY, Store
+from eie.sim.sweep import rows_of, run, unfinished
+from eie.sim.workers import workers
 
 _WRITERS = {".csv": to_csv, ".json": to_json}
+_STORE = ".sqlite"
+# Rows of the printed table; the store has them all.
+_SHOWN = 40
+# Reasons that are printed for points without figures.
+_REASONS = 5
+# Options that a grid file has keys for.
+_IN_THE_GRID = (
+    *("--random", "--density", "--act-density", "--seed", "--layer", "--input", "--inputs"),
+    *("--pe", "--depth", "--preset", "--engine", "--memories"),
+)
+FAILED, INTERRUPTED = 1, 130
 
 
-def summary_rows(points: Sequence[Point]) -> list[list[str]]:
-    """Rows of `SUMMARY_HEADINGS`: means over the inputs, one row for each layer, PE count and queue depth."""
-    groups: dict[tuple[str, int, int], list[Point]] = defaultdict(list)
-    for point in points:
-        groups[point.layer, point.n_pe, point.queue_depth].append(point)
-    return [
-        [
-            layer,
-            str(n_pe),
-            str(depth),
-            f"{np.mean([p.cycles for p in group]):,.1f}",
-            f"{np.mean([p.microseconds for p in group]):.3f}",
-            f"{100 * sum(p.fillers for p in group) / max(1, sum(p.entries for p in group)):.1f} %",
-            f"{100 * np.mean([p.balance for p in group]):.1f} %",
-            f"{np.mean([p.broadcast_stalls for p in group]):,.1f}",
-        ]
-        for (layer, n_pe, depth), group in groups.items()
-    ]
+def _grid(
+    context: click.Context, file: Path | None, size: tuple[int, int] | None, options: dict[str, Any]
+) -> Grid:
+    """The points of a TOML file, or those that the short options stand for."""
+    if (file is None) == (size is None):
+        raise click.UsageError("give a .toml grid, a .eie file, or --random ROWSxCOLS")
+    if file is not None and file.suffix == ".toml":
+        refuse_useless(context, _IN_THE_GRID, "with a .toml grid: it has keys for them")
+        return read(file)
+    if size is None:
+        refuse_useless(context, ("--density",), "with a .eie file")
+    else:
+        refuse_useless(context, ("--layer",), "without a .eie file")
+    if options["input"] is not None:
+        refuse_useless(context, ("--act-density",), "with --input")
+        if size is not None:
+            refuse_useless(context, ("--input",), "without a .eie file")
+        del options["act_density"], options["seed"]
+    if size is None:
+        del options["density"]
+        options["file"] = str(file)
+    else:
+        options["rows"], options["cols"] = size
+    given = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
+    return expand([{key: value for key, value in given.items() if value is not None}], "eie sweep")
 
 
-SUMMARY_HEADINGS = ("layer", "PEs", "depth", "cycles", "µs", "padding", "balance", "broadcast stalls")
-
-
-def _from_file(
-    layers: list[CompressedLayer],
-    input_file: Path | None,
-    inputs: int,
-    density: float,
-    seed: int,
-    cfg: ArchConfig,
-) -> tuple[list[Workload], int]:
-    """The workloads, and how many of the real inputs read were clipped."""
-    if input_file is None:
-        return [_with_random_inputs(layer, inputs, density, seed + i) for i, layer in enumerate(layers)], 0
-    vectors, clipped = read_vectors(input_file, layers[0], cfg.act_bits, slice(inputs))
-    if len(vectors) < inputs:
-        raise LayerError(f"{input_file} holds {len(vectors)} input vectors, not {inputs} (--inputs)")
-    inputs_of = layer_inputs(layers, vectors, cfg.acc_bits)
-    return [Workload(*pair) for pair in zip(layers, inputs_of, strict=True)], clipped
-
-
-def _with_random_inputs(layer: CompressedLayer, inputs: int, density: float, seed: int) -> Workload:
-    return Workload(layer, np.stack([random_input(layer.cols, density, seed + i) for i in range(inputs)]))
-
-
-@click.command(short_help="Layers over PE counts and queue depths, into a table.")
+@click.command(short_help="Layers over configurations, into a store and a table.")
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--random",
@@ -79,17 +74,29 @@ def _with_random_inputs(layer: CompressedLayer, inputs: int, density: float, see
     metavar="ROWSxCOLS",
     help="A random layer instead of a file, such as 4096x9216.",
 )
-@click.option("--density", type=float, default=0.1, show_default=True, help="Of the random layer's weights.")
-@click.option("--act-density", type=float, default=0.35, show_default=True, help="Of random input vectors.")
+@click.option(
+    "--density",
+    type=float,
+    default=DEFAULTS["density"],
+    show_default=True,
+    help="Of the random layer's weights.",
+)
+@click.option(
+    "--act-density",
+    type=float,
+    default=DEFAULTS["act_density"],
+    show_default=True,
+    help="Of random input vectors.",
+)
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything random.")
-@click.option("--layer", "which", metavar="L", help="Only this layer of the file (name, or number from 0).")
-@click.option("--input", "input_file", type=click.Path(path_type=Path), metavar="X", help=INPUT_HELP)
+@click.option("--layer", "layer", metavar="L", help="Only this layer of the file (name, or number from 0).")
+@click.option("--input", "input", type=click.Path(), metavar="X", help=INPUT_HELP)
 @click.option(
     "--inputs", type=click.IntRange(1), default=1, show_default=True, help="How many vectors to run."
 )
 @click.option(
     "--pe",
-    "pe_counts",
+    "n_pe",
     type=whole_numbers,
     metavar="N,N,..",
     default="1,2,4,8,16,32,64",
@@ -98,7 +105,7 @@ def _with_random_inputs(layer: CompressedLayer, inputs: int, density: float, see
 )
 @click.option(
     "--depth",
-    "depths",
+    "queue_depth",
     type=whole_numbers,
     metavar="N,N,..",
     default="8",
@@ -109,11 +116,18 @@ def _with_random_inputs(layer: CompressedLayer, inputs: int, density: float, see
     "--preset", type=click.Choice(sorted(PRESETS)), default="paper", show_default=True, help="Widths."
 )
 @click.option(
+    "--memories",
+    type=click.Choice(MEMORIES),
+    default=DEFAULTS["memories"],
+    show_default=True,
+    help="As large as each layer needs, or the preset's own: layers that do not fit are then impossible.",
+)
+@click.option(
     "--engine",
     type=click.Choice(SWEEP_ENGINES),
-    default="law",
+    default=DEFAULTS["engine"],
     show_default=True,
-    help="The timing law, or the golden model itself: the same figures, slower.",
+    help="The others give the same figures, slower.",
 )
 @click.option(
     "-o",
@@ -122,66 +136,131 @@ def _with_random_inputs(layer: CompressedLayer, inputs: int, density: float, see
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="FILE",
-    help="Write the rows there, .csv or .json (may be given twice).",
+    help="The store, .sqlite, which keeps every finished point (a .toml grid has one in any case, of its own name); "
+    "or a copy of the rows, .csv or .json. May be given several times.",
 )
+@click.option("--retry", is_flag=True, help="Run points again that the store holds as failed.")
+@click.option(
+    "--workers",
+    "processes",
+    type=click.IntRange(1),
+    show_default="one a core",
+    help="Processes on this machine (1: none beside this one).",
+)
+@click.option("--scheduler", metavar="ADDRESS", help="Run on a Dask cluster, such as tcp://10.0.0.1:8786.")
 @click.option("--json", "json_out", is_flag=True, help="Print the rows as a JSON array, not a table.")
 @click.pass_context
 def sweep(
     context: click.Context,
+    /,
     file: Path | None,
     size: tuple[int, int] | None,
-    density: float,
-    act_density: float,
-    seed: int,
-    which: str | None,
-    input_file: Path | None,
-    inputs: int,
-    pe_counts: tuple[int, ...],
-    depths: tuple[int, ...],
-    preset: str,
-    engine: str,
     outputs: tuple[Path, ...],
+    retry: bool,
+    processes: int | None,
+    scheduler: str | None,
     json_out: bool,
+    **options: Any,
 ) -> None:
-    """Run the layers of a .eie FILE, or a random layer, over PE counts and queue depths.
+    """Run the layers of a .eie FILE, or a random layer, over PE counts and queue depths; or any grid over layers and
+    fields of the configuration, written as TOML.
 
-    Memories are sized for each layer (sized_for). Without --input each layer gets random activations.
+    A sweep with a store goes on from the points that are there, however it ended before. Exit status: 0 if every point
+    has run or is impossible, 1 if some failed, 2 if there is no figure at all, 130 after Ctrl-C.
 
     \b
     Example:
-      eie sweep --random 600x4096 --density 0.1 --act-density 1 --pe 1,4,16,64 --depth 1,8 -o sweep.csv
+      eie sweep --random 600x4096 --density 0.1 --act-density 1 --pe 1,4,16,64 --depth 1,8 -o sweep.sqlite
+      eie sweep examples/sweeps/design_space.toml
     """
-    if (file is None) == (size is None):
-        raise click.UsageError("give either a .eie file or --random ROWSxCOLS")
-    if size is None:
-        refuse_useless(context, ("--density",), "with a .eie file")
-    else:
-        refuse_useless(context, ("--layer",), "without a .eie file")
-    if input_file is not None:
-        refuse_useless(context, ("--act-density",), "with --input")
     for path in outputs:
-        if path.suffix not in _WRITERS:
-            raise ConfigError(f"{path}: a sweep is written as .csv or .json")
+        if path.suffix not in (_STORE, *_WRITERS):
+            raise ConfigError(f"{path}: a sweep is written as .sqlite, .csv or .json")
         check_writable(path.parent)
-    cfg = ArchConfig.preset(preset)
-    if size is not None:
-        layers = [random_layer(*size, density, seed)]
-    else:
-        assert file is not None
-        layers = choose(load(file), which)
-    workloads, clipped = _from_file(layers, input_file, inputs, act_density, seed, cfg)
-    steps = sweep_points(workloads, pe_counts, depths, cfg=cfg, engine=engine)
-    points = list(
-        tqdm(steps, total=runs(workloads, pe_counts, depths), unit="run", desc="sweep", disable=None)
-    )
-    warn_clipped(input_file, clipped, layers[0], cfg.act_bits)
-    for path in outputs:
-        write(path, _WRITERS[path.suffix](points))
+    stores = [path for path in outputs if path.suffix == _STORE]
+    if len(stores) > 1:
+        raise ConfigError(f"{stores[1]}: a sweep has one store")
+    if scheduler is not None:
+        refuse_useless(context, ("--workers",), "with --scheduler")
+    grid = _grid(context, file, size, options)
+    if not stores and file is not None and file.suffix == ".toml":
+        stores = [Path(file.with_suffix(_STORE).name)]
+    began = time.perf_counter()
+    with Store(stores[0] if stores else IN_MEMORY) as store:
+        todo = unfinished(grid.points, store, retry=retry)
+        _run(context, grid, todo, store, scheduler, min(processes or os.cpu_count() or 1, len(todo)))
+        rows = rows_of(grid.points, store)
+    for one in grid.clipped:
+        warn_clipped(one.path, one.count, one.layer, one.act_bits)
+    copies = [path for path in outputs if path.suffix in _WRITERS]
+    for path in copies:
+        write(path, _WRITERS[path.suffix](rows))
     if json_out:
-        click.echo(to_json(points), nl=False)
+        click.echo(to_json(rows), nl=False)
+    else:
+        print_rows(rows)
+        ran = f"{len(todo):,} run now in {time.perf_counter() - began:.1f} s" if todo else "none run now"
+        if stores:
+            click.echo(f"{stores[0]}: {len(rows):,} points, {len(rows) - len(todo):,} there before, {ran}")
+        for path in copies:
+            click.echo(f"wrote {path}")
+    _conclude(context, rows)
+
+
+def _run(
+    context: click.Context,
+    grid: Grid,
+    todo: list[Point],
+    store: Store,
+    scheduler: str | None,
+    processes: int,
+) -> None:
+    """Run what is left to do, with a progress bar."""
+    if not todo:
         return
-    source = "the input file" if input_file else f"random activations, seed {seed}"
-    click.echo(f"engine {engine}, {cfg.clock_hz / 1e6:g} MHz, memories sized for each layer, {source}\n")
-    print_table(SUMMARY_HEADINGS, summary_rows(points))
-    for path in outputs:
-        click.echo(f"wrote {path}")
+    total = len({point.key for point in grid.points})
+    bar = tqdm(total=total, initial=total - len(todo), unit="point", desc="sweep", disable=None)
+    try:
+        with bar:
+            run(todo, store, workers(scheduler, processes), retry=True, progress=bar.update)
+    except KeyboardInterrupt:
+        done = len(rows_of(grid.points, store))
+        kept = (
+            "are lost: a store keeps them (-o sweep.sqlite)"
+            if store.path == IN_MEMORY
+            else f"are in {store.path}: the same command goes on from there"
+        )
+        click.echo(f"eie: interrupted: {done:,} of {total:,} points {kept}", err=True)
+        context.exit(INTERRUPTED)
+
+
+def print_rows(rows: Sequence[Row]) -> None:
+    """What the rows have in common, and a table of the first ones: means over inputs and seeds."""
+    done = [row for row in rows if row["status"] == "ok"]
+    if not done:
+        return
+    memories = {SIZED: "sized for each layer", OWN: "the configuration's own"}
+    click.echo(
+        f"engine {' and '.join(distinct(done, 'engine'))}, "
+        f"{', '.join(f'{hz / 1e6:g}' for hz in distinct(done, 'clock_hz'))} MHz, "
+        f"memories {' or '.join(memories[name] for name in distinct(done, 'memories'))}\n"
+    )
+    headings, table = summary(done)
+    print_table(headings, table[:_SHOWN])
+    if len(table) > _SHOWN:
+        click.echo(f"... and {len(table) - _SHOWN:,} rows more")
+
+
+def _conclude(context: click.Context, rows: Sequence[Row]) -> None:
+    """Say what has no figures and why; the exit status."""
+    wrong = [row for row in rows if row["status"] != "ok"]
+    if wrong and len(wrong) == len(rows):
+        none = f"none of the {len(rows):,} points has a figure; the first: " if len(rows) > 1 else ""
+        raise ConfigError(none + wrong[0]["error"])
+    for (status, error), count in Counter((row["status"], row["error"]) for row in wrong).most_common(
+        _REASONS
+    ):
+        click.echo(f"eie: note: {status}, {count:,} of {len(rows):,} points: {error}", err=True)
+    if any(row["status"] == "failed" for row in wrong):
+        click.echo("eie: note: failed points are run again with --retry", err=True)
+        context.exit(FAILED)

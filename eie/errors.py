@@ -37,6 +37,10 @@ class OutputError(EieError):
     """An output file or folder that cannot be written."""
 
 
+class ClusterError(EieError):
+    """A cluster that cannot be reached, has no workers or other versions, or was lost."""
+
+
 class SimulationError(EieError):
     """A simulator run that did not end as it should (build failure, time-out, tests not executed)."""
 

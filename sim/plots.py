@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,125 +18,168 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from eie.errors import ConfigError
 from eie.sim import style
-from eie.sim.sweep import Point
+from eie.sim.columns import Row, varied
 
 # What every caption says of memories.
-SIZED = "Memories sized for each layer (sized_for), not the published sizes."
+MEMORIES = {
+    "sized": "Memories sized for each layer (sized_for), not the published sizes.",
+    "own": "Memories as configured, whatever the layer needs.",
+}
+_MADE = {"fast": "cycles by the timing law", "golden": "cycles of the golden model"}
+# Lines and panels that one picture can hold and still be read.
+MAX_LINES = 14
+MAX_PANELS = 9
+# Lines that can be nested, and whose legend has room inside; the width in inches of a picture with more.
+_FEW = 5
+_WIDE = 7.6
 
-Series = dict[str, list[tuple[int, float]]]
+Series = dict[str, list[tuple[Any, float]]]
 
 
-# ---- from points to lines ----------------------------------------------------------------------------------
+# ---- from rows to lines ------------------------------------------------------------------------------------
 
 
-def _layers(points: Sequence[Point]) -> list[str]:
-    return list(dict.fromkeys(point.layer for point in points))
+def name_of(row: Row, fields: Sequence[str], *, several_layers: bool) -> str:
+    """What a legend calls a row: its layer, and the fields in which rows of one layer differ."""
+    parts = [f"{field} {row[field]}" for field in fields]
+    return ", ".join([row["layer"], *parts] if several_layers or not parts else parts)
+
+
+def _named(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of each line."""
+    fields = [name for name in varied(rows) if name not in ("n_pe", "queue_depth", "seed")]
+    several = len({row["layer"] for row in rows}) > 1
+    named: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        named[name_of(row, fields, several_layers=several)].append(row)
+    return named
 
 
 def _shared(values: set[int], preferred: int) -> int:
     return preferred if preferred in values else max(values)
 
 
-def _caption(points: Sequence[Point], fixed: str) -> str:
-    inputs = len({point.input for point in points})
-    engines = {point.engine for point in points}
-    made = {"law": "cycles by the timing law", "golden": "cycles of the golden model"}
-    how = " and ".join(made.get(engine, engine) for engine in sorted(engines))
-    clocks = ", ".join(f"{hz / 1e6:g}" for hz in sorted({point.clock_hz for point in points}))
-    return f"{fixed}; {inputs} input vector{'s' if inputs > 1 else ''} a layer; {how}; {clocks} MHz.\n{SIZED}"
+def memories(rows: Sequence[Row]) -> str:
+    """What a caption says of the rows' memories."""
+    return " ".join(MEMORIES[name] for name in sorted({row["memories"] for row in rows}, reverse=True))
 
 
-def _mean_over(
-    points: Sequence[Point], key: Callable[[Point], int], value: Callable[[Sequence[Point]], float]
-) -> Series:
-    """For each layer, (key, value of the points with that key), by ascending key."""
-    groups: dict[str, dict[int, list[Point]]] = defaultdict(lambda: defaultdict(list))
-    for point in points:
-        groups[point.layer][key(point)].append(point)
-    return {
-        layer: [(x, value(group)) for x, group in sorted(by_key.items())] for layer, by_key in groups.items()
-    }
+def made_by(rows: Sequence[Row]) -> str:
+    """What a caption says of the rows' engines and clocks."""
+    how = " and ".join(
+        _MADE.get(name, f"cycles of the RTL in {name}") for name in sorted({r["engine"] for r in rows})
+    )
+    clocks = ", ".join(f"{hz / 1e6:g}" for hz in sorted({row["clock_hz"] for row in rows}))
+    return f"{how}; {clocks} MHz"
 
 
-def _at_one_depth(points: Sequence[Point]) -> tuple[list[Point], int]:
-    depth = _shared({point.queue_depth for point in points}, 8)
-    return [point for point in points if point.queue_depth == depth], depth
+def _caption(rows: Sequence[Row], fixed: str) -> str:
+    inputs = len({(row["seed"], row["input"]) for row in rows})
+    return f"{fixed}; {inputs} input{'s' if inputs > 1 else ''} a layer; {made_by(rows)}.\n{memories(rows)}"
 
 
-def _draw(axes: Axes, series: Series) -> None:
+def _mean_over(rows: Sequence[Row], key: str, value: Callable[[Sequence[Row]], float]) -> Series:
+    """For each line, (key, value of the rows with that key), by ascending key."""
+    series: Series = {}
+    for name, line in _named(rows).items():
+        groups: dict[int, list[Row]] = defaultdict(list)
+        for row in line:
+            groups[row[key]].append(row)
+        series[name] = [(x, value(group)) for x, group in sorted(groups.items())]
+    return series
+
+
+def _at_one_depth(rows: Sequence[Row]) -> tuple[list[Row], int]:
+    depth = _shared({row["queue_depth"] for row in rows}, 8)
+    return [row for row in rows if row["queue_depth"] == depth], depth
+
+
+def draw_lines(axes: Axes, series: Series) -> None:
+    """Each series as a line with markers, in the style's colours."""
     for number, (layer, line) in enumerate(series.items()):
         x, y = zip(*line, strict=True)
         # Lines are thinner than those below them, so that lines that coincide are all seen.
-        above = min(len(series) - 1 - number, 3)
+        above = min(len(series) - 1 - number, 3) if len(series) <= _FEW else 0
         axes.plot(
             x,
             y,
             label=layer,
             color=style.COLOURS[number % len(style.COLOURS)],
             marker=style.MARKERS[number % len(style.MARKERS)],
+            linestyle="-" if number < len(style.COLOURS) else ":",
             linewidth=1.3 + 0.9 * above,
             markersize=4.5 + 1.9 * above,
             clip_on=False,
         )
 
 
-def _pe_counts(points: Sequence[Point]) -> list[int]:
-    return sorted({point.n_pe for point in points})
+def legend(axes: Axes, figure: Figure, loc: Literal["best", "lower right"] = "best") -> None:
+    """The legend, beside the axes when it is long."""
+    if len(axes.get_legend_handles_labels()[0]) <= _FEW + 1:
+        axes.legend(loc=loc)
+        return
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    figure.set_figwidth(_WIDE)
+
+
+def _pe_counts(rows: Sequence[Row]) -> list[int]:
+    return sorted({row["n_pe"] for row in rows})
 
 
 # ---- pictures ----------------------------------------------------------------------------------------------
 
 
-def speedup(points: Sequence[Point]) -> Figure:
+def speedup(rows: Sequence[Row]) -> Figure:
     """Speed-up over the sweep's smallest PE count, against the PE count, with the ideal line.
 
     A layer's speed-up is the sum of its inputs' cycles there over the sum here; one that took no cycles has none.
     """
-    points, depth = _at_one_depth(points)
-    counts = _pe_counts(points)
-    total = _mean_over(points, lambda p: p.n_pe, lambda group: float(sum(p.cycles for p in group)))
+    rows, depth = _at_one_depth(rows)
+    counts = _pe_counts(rows)
+    total = _mean_over(rows, "n_pe", lambda group: float(sum(row["cycles"] for row in group)))
     total = {layer: line for layer, line in total.items() if all(cycles for _, cycles in line)}
     series = {layer: [(n, line[0][1] / cycles) for n, cycles in line] for layer, line in total.items()}
-    # Tables put together from several sweeps may lack some PE counts.
-    if len(series) > 1 and all(len(line) == len(counts) for line in total.values()):
+    # Different layers make a whole, the same one at several densities does not; and some may lack a PE count.
+    whole_network = set(series) == {row["layer"] for row in rows}
+    if len(series) > 1 and whole_network and all(len(line) == len(counts) for line in total.values()):
         whole = [sum(line[i][1] for line in total.values()) for i in range(len(counts))]
         series["all layers together"] = [(n, whole[0] / c) for n, c in zip(counts, whole, strict=True)]
-    with style.figure(_caption(points, f"Queue depth {depth}")) as (figure, (axes,)):
+    with style.figure(_caption(rows, f"Queue depth {depth}")) as (figure, (axes,)):
         axes.plot(
             counts, [n / counts[0] for n in counts], "--", color=style.GREY, linewidth=1.2, label="ideal"
         )
-        _draw(axes, series)
+        draw_lines(axes, series)
         style.powers_of_two(axes, counts, style.PES)
         axes.set_yscale("log", base=2)
         axes.yaxis.set_major_formatter("{x:g}")
         base = f"{counts[0]} PE{'s' if counts[0] > 1 else ''}"
         axes.set_ylabel(f"speed-up (times {base})")
         axes.set_title("Speed-up against the number of PEs")
-        axes.legend()
+        legend(axes, figure)
     return figure
 
 
-def padding(points: Sequence[Point]) -> Figure:
+def padding(rows: Sequence[Row]) -> Figure:
     """Padding: entries that only bridge a run of zeros, as a share of all processed, against the PE count."""
-    points, depth = _at_one_depth(points)
+    rows, depth = _at_one_depth(rows)
     series = _mean_over(
-        points,
-        lambda p: p.n_pe,
-        lambda group: sum(p.fillers for p in group) / max(1, sum(p.entries for p in group)),
+        rows,
+        "n_pe",
+        lambda group: sum(row["fillers"] for row in group) / max(1, sum(row["entries"] for row in group)),
     )
-    with style.figure(_caption(points, f"Queue depth {depth}")) as (figure, (axes,)):
-        _draw(axes, series)
-        style.powers_of_two(axes, _pe_counts(points), style.PES)
+    with style.figure(_caption(rows, f"Queue depth {depth}")) as (figure, (axes,)):
+        draw_lines(axes, series)
+        style.powers_of_two(axes, _pe_counts(rows), style.PES)
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.set_ylabel("padding (% of the entries processed)")
         axes.set_title("Padding against the number of PEs")
-        axes.legend()
+        legend(axes, figure)
     return figure
 
 
-def _efficiency(group: Sequence[Point]) -> float:
-    return float(np.mean([point.balance for point in group]))
+def _efficiency(group: Sequence[Row]) -> float:
+    return float(np.mean([row["balance"] for row in group]))
 
 
 def _efficiency_axis(axes: Axes) -> None:
@@ -144,29 +188,31 @@ def _efficiency_axis(axes: Axes) -> None:
     axes.set_ylabel("load balance (% of cycles\nwith an entry or an empty column)")
 
 
-def balance(points: Sequence[Point]) -> Figure:
+def balance(rows: Sequence[Row]) -> Figure:
     """Load-balance efficiency (1 - starved cycles / cycles, mean over PEs and inputs) against the PE count."""
-    points, depth = _at_one_depth(points)
-    with style.figure(_caption(points, f"Queue depth {depth}")) as (figure, (axes,)):
-        _draw(axes, _mean_over(points, lambda p: p.n_pe, _efficiency))
-        style.powers_of_two(axes, _pe_counts(points), style.PES)
+    rows, depth = _at_one_depth(rows)
+    with style.figure(_caption(rows, f"Queue depth {depth}")) as (figure, (axes,)):
+        draw_lines(axes, _mean_over(rows, "n_pe", _efficiency))
+        style.powers_of_two(axes, _pe_counts(rows), style.PES)
         _efficiency_axis(axes)
         axes.set_title("Load balance against the number of PEs")
-        axes.legend()
+        legend(axes, figure)
     return figure
 
 
-def queue_depth(points: Sequence[Point]) -> Figure:
+def queue_depth(rows: Sequence[Row]) -> Figure:
     """Load-balance efficiency against the queue depth, at 64 PEs or else the largest PE count that has most depths."""
-    depths = {n: len({point.queue_depth for point in points if point.n_pe == n}) for n in _pe_counts(points)}
+    depths = {n: len({row["queue_depth"] for row in rows if row["n_pe"] == n}) for n in _pe_counts(rows)}
     n_pe = _shared({n for n, swept in depths.items() if swept == max(depths.values())}, 64)
-    points = [point for point in points if point.n_pe == n_pe]
-    with style.figure(_caption(points, f"{n_pe} PEs")) as (figure, (axes,)):
-        _draw(axes, _mean_over(points, lambda p: p.queue_depth, _efficiency))
-        style.powers_of_two(axes, sorted({p.queue_depth for p in points}), "activation queue depth (columns)")
+    rows = [row for row in rows if row["n_pe"] == n_pe]
+    with style.figure(_caption(rows, f"{n_pe} PEs")) as (figure, (axes,)):
+        draw_lines(axes, _mean_over(rows, "queue_depth", _efficiency))
+        style.powers_of_two(
+            axes, sorted({row["queue_depth"] for row in rows}), "activation queue depth (columns)"
+        )
         _efficiency_axis(axes)
         axes.set_title(f"Load balance against the queue depth, {n_pe} PEs")
-        axes.legend(loc="lower right")
+        legend(axes, figure, "lower right")
     return figure
 
 
@@ -213,34 +259,38 @@ def _heat(figure: Figure, axes: Axes, grid: npt.NDArray[np.int64]) -> None:
     figure.colorbar(image, ax=axes, label="entries", pad=0.01, ticks=MaxNLocator(4, integer=True))
 
 
-def _work_of(points: Sequence[Point]) -> Figure:
+def _work_of(rows: Sequence[Row]) -> Figure:
     """`work_map` from a sweep: each layer's entries per PE, summed over its inputs."""
-    points, _ = _at_one_depth(points)
-    counts = _pe_counts(points)
+    rows, _ = _at_one_depth(rows)
+    counts = _pe_counts(rows)
     n_pe = _shared(set(counts), 64)
-    points = [point for point in points if point.n_pe == n_pe]
+    rows = [row for row in rows if row["n_pe"] == n_pe]
     work = {
-        layer: np.array([point.work for point in points if point.layer == layer]).sum(axis=0, keepdims=True)
-        for layer in _layers(points)
+        name: np.array([row["work"] for row in line]).sum(axis=0, keepdims=True)
+        for name, line in _named(rows).items()
     }
     swept = f" (of {', '.join(map(str, counts))} swept)" if len(counts) > 1 else ""
-    return work_map(work, f"{n_pe} PEs{swept}; padding included; summed over the inputs.\n{SIZED}")
+    return work_map(work, f"{n_pe} PEs{swept}; padding included; summed over the inputs.\n{memories(rows)}")
 
 
-def pictures(points: Sequence[Point]) -> dict[str, Figure]:
-    """Every picture that the points suffice for, by file name without suffix.
+def pictures(rows: Sequence[Row]) -> dict[str, Figure]:
+    """Every standard picture that the rows suffice for, by file name without suffix.
 
     Those against the PE count need two PE counts (the speed-up an active input, too), the one against the queue depth
-    two depths.
+    two depths. Nothing is drawn of more than `MAX_LINES` lines; nor the work of more than `MAX_PANELS` layers.
     """
-    if not points:
-        raise ConfigError("there is nothing to plot: the sweep holds no rows")
+    if not rows:
+        raise ConfigError("there is nothing to plot: no point has figures")
+    lines = len(_named(rows))
     drawn: dict[str, Figure] = {}
-    if len({point.n_pe for point in points}) > 1:
-        if any(point.cycles for point in points):
-            drawn["speedup"] = speedup(points)
-        drawn |= {"padding": padding(points), "balance": balance(points)}
-    if len({point.queue_depth for point in points}) > 1:
-        drawn["queue_depth"] = queue_depth(points)
-    drawn["work"] = _work_of(points)
+    if lines > MAX_LINES:
+        return drawn
+    if len({row["n_pe"] for row in rows}) > 1:
+        if any(row["cycles"] for row in rows):
+            drawn["speedup"] = speedup(rows)
+        drawn |= {"padding": padding(rows), "balance": balance(rows)}
+    if len({row["queue_depth"] for row in rows}) > 1:
+        drawn["queue_depth"] = queue_depth(rows)
+    if lines <= MAX_PANELS:
+        drawn["work"] = _work_of(rows)
     return drawn

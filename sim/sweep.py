@@ -1,126 +1,142 @@
-"""Sweeps: the same layers and inputs over PE counts and queue depths, one row of figures for each run.
+"""Sweeps: points that run on any workers, into a store that keeps every finished one.
 
-The memories of every run are sized for its layer (`ArchConfig.sized_for`), so that a sweep compares PE counts and not
-memory sizes. The engine "law" evaluates the timing law: the golden model's cycles in a fraction of the time.
+A point is finished when its row is in the store. `run` goes on from what is there, so that a sweep that was stopped,
+killed or cut off is continued by running it again.
 """
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import io
-import json
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from eie.config import ArchConfig
 from eie.csc import Interleaved, interleave
-from eie.errors import ConfigError, FormatError
-from eie.layer import CompressedLayer, as_activations
-from eie.timing import schedule
+from eie.fixed import IntArray
+from eie.layer import CompressedLayer
+from eie.sim.columns import Row
+from eie.sim.point import Point
+from eie.sim.store import Store
+from eie.sim.workers import ANSWER_S, ThisProcess, Workers
 
-IntArray = npt.NDArray[np.int64]
-
-SWEEP_ENGINES = ("law", "golden")
-
-
-@dataclass(frozen=True, eq=False)
-class Workload:
-    """A layer and the input vectors to run it with, int64[inputs, cols]."""
-
-    layer: CompressedLayer
-    inputs: IntArray
+# Points in one submission: enough to make a layer once for many of them.
+_TOGETHER = 64
+_CHECK_S = 5.0
+DIED = "the worker process died while it ran this point"
 
 
-@dataclass(frozen=True)
-class Point:
-    """One run. Counters are sums over the PEs; `work` has the entries of each PE.
+@dataclass
+class _Chunk:
+    """Points of one layer to run together; `tries`: how many workers died of it."""
 
-    `active` is the number of columns with a non-zero activation; `memories` says how the memories were sized;
-    `entries_available` to `acc_depth` are the sizes that follow, per PE.
-    """
-
-    layer: str
-    rows: int
-    cols: int
-    density: float
-    input: int
-    active: int
-    n_pe: int
-    queue_depth: int
-    engine: str
-    cycles: int
-    microseconds: float
-    entries: int
-    fillers: int
-    macs: int
-    empty_columns: int
-    starved: int
-    broadcast_stalls: int
-    padding: float
-    balance: float
-    clock_hz: int
-    memories: str
-    entries_available: int
-    pointer_bits: int
-    src_depth: int
-    acc_depth: int
-    work: tuple[int, ...]
+    points: Sequence[Point]
+    tries: int = 0
 
 
-def runs(workloads: Sequence[Workload], pe_counts: Sequence[int], depths: Sequence[int]) -> int:
-    """How many points a sweep has."""
-    return sum(len(w.inputs) for w in workloads) * len(pe_counts) * len(depths)
+def unfinished(points: Sequence[Point], store: Store, *, retry: bool = False) -> list[Point]:
+    """The points, each once, that the store does not hold; with `retry` also those that it holds as failed."""
+    there = store.statuses()
+    unique = {point.key: point for point in points}
+    return [point for key, point in unique.items() if key not in there or (retry and there[key] == "failed")]
 
 
-def sweep(
-    workloads: Iterable[Workload],
-    pe_counts: Sequence[int],
-    depths: Sequence[int],
+def run(
+    points: Sequence[Point],
+    store: Store,
+    workers: Workers | None = None,
     *,
-    cfg: ArchConfig | None = None,
-    engine: str = "law",
-) -> Iterator[Point]:
-    """Run every workload with every PE count and queue depth; the other sizes and the clock are those of `cfg`.
+    retry: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Run the points that the store does not hold, on `workers` (default: this process), into the store.
 
-    The sizes are checked at once, the inputs as the runs come to them.
+    Points that fail have rows, too, with the reason, and are not run again unless with `retry`. After an interruption
+    (Ctrl-C) what the workers finish within two seconds is kept.
+    progress : called with the number of points just finished.
 
     Raises
     ------
-    ConfigError : an engine that is none of `SWEEP_ENGINES`, or a PE count or depth that cannot be built.
-    LayerError : an input vector that does not match its layer.
+    OutputError : the store cannot be written (a full disk, say); what it holds stays.
+    ClusterError : there are no workers any more.
     """
-    if engine not in SWEEP_ENGINES:
-        raise ConfigError(f"a sweep has no engine {engine!r}: use one of {', '.join(SWEEP_ENGINES)}")
-    base = cfg or ArchConfig()
-    if not pe_counts or not depths:
-        raise ConfigError("a sweep needs at least one PE count and one queue depth")
-    configs = [[base.replace(n_pe=n, queue_depth=depth) for depth in depths] for n in pe_counts]
-    return _runs(workloads, configs, base, engine)
+    todo = unfinished(points, store, retry=retry)
+    with workers or ThisProcess() as group:
+        pending = deque(_chunks(todo, group.slots))
+        running: dict[Future[list[Row]], _Chunk] = {}
+
+        def keep(done: Future[list[Row]]) -> None:
+            rows = _rows(running.pop(done), done, group, pending)
+            store.add(rows)
+            if progress:
+                progress(len(rows))
+
+        checked = time.monotonic()
+        try:
+            while pending or running:
+                while pending and len(running) < group.slots:
+                    chunk = pending.popleft()
+                    running[group.submit(chunk.points)] = chunk
+                finished, _ = wait(running, timeout=1, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    keep(future)
+                if time.monotonic() - checked > _CHECK_S:
+                    group.check()
+                    checked = time.monotonic()
+        except KeyboardInterrupt:
+            for future in wait(running, timeout=2 * ANSWER_S).done:
+                keep(future)
+            raise
 
 
-def _runs(
-    workloads: Iterable[Workload], configs: Sequence[Sequence[ArchConfig]], base: ArchConfig, engine: str
-) -> Iterator[Point]:
-    for workload in workloads:
-        layer = workload.layer
-        vectors = [as_activations(x, layer, base.act_bits) for x in workload.inputs]
-        for same_count in configs:
-            machines = [config.sized_for(layer) for config in same_count]
-            inter = interleave(layer, machines[0].n_pe, base.index_bits)
-            fillers = filler_counts(inter)
-            for number, x in enumerate(vectors):
-                for machine in machines:
-                    if engine == "law":
-                        figures = _by_law(inter, fillers, x, machine)
-                    else:
-                        figures = _by_golden(layer, x, machine)
-                    yield _point(layer, number, x, machine, engine, figures)
+def _rows(chunk: _Chunk, done: Future[list[Row]], workers: Workers, pending: deque[_Chunk]) -> list[Row]:
+    """Rows of a chunk whose future is done; what is left of it goes back to `pending`."""
+    try:
+        rows = done.result()
+    except Exception as error:
+        if not workers.died(error):
+            raise
+        tries = chunk.tries + 1
+        if len(chunk.points) == 1 and tries >= workers.tries:
+            (point,) = chunk.points
+            return [point.columns() | {"status": "failed", "error": DIED}]
+        # One by one: whoever kills its worker must not take others with it.
+        pending.extendleft(_Chunk([point], tries) for point in reversed(chunk.points))
+        return []
+    if len(rows) < len(chunk.points):
+        pending.appendleft(_Chunk(chunk.points[len(rows) :]))
+    return rows
+
+
+def _chunks(points: Sequence[Point], slots: int) -> Iterator[_Chunk]:
+    """Chunks of one layer each; inside a layer, configurations that share its encoding come together."""
+    by_layer: dict[tuple[str, str], list[Point]] = {}
+    for point in points:
+        by_layer.setdefault((point.engine, point.layer.identity), []).append(point)
+    size = max(1, min(_TOGETHER, -(-len(points) // (4 * slots))))
+    for group in by_layer.values():
+        group.sort(key=lambda point: [point.machine[name] for name in ("n_pe", "index_bits", "word_bits")])
+        for start in range(0, len(group), size):
+            yield _Chunk(group[start : start + size])
+
+
+def rows_of(points: Sequence[Point], store: Store) -> list[Row]:
+    """The rows of the points that the store holds, in the order of the points."""
+    held = {row["key"]: row for row in store.rows()}
+    return [held[key] for key in dict.fromkeys(point.key for point in points) if key in held]
+
+
+def run_in_memory(points: Sequence[Point]) -> list[Row]:
+    """Run the points here, without a file; their rows in the order of the points."""
+    with Store() as store:
+        run(points, store)
+        return rows_of(points, store)
+
+
+# ---- what a layer makes of PEs -----------------------------------------------------------------------------
 
 
 def filler_counts(inter: Interleaved) -> IntArray:
@@ -134,129 +150,3 @@ def work_by_group(layer: CompressedLayer, x: IntArray, cfg: ArchConfig, groups: 
     lengths = interleave(layer, cfg.n_pe, cfg.index_bits).lengths[np.flatnonzero(x)]
     parts = np.array_split(lengths, min(groups, max(1, len(lengths))))
     return np.stack([part.sum(axis=0) for part in parts])
-
-
-@dataclass(frozen=True)
-class _Figures:
-    cycles: int
-    broadcast_stalls: int
-    entries: IntArray
-    fillers: IntArray
-    empty_columns: IntArray
-
-
-def _by_law(inter: Interleaved, fillers: IntArray, x: IntArray, cfg: ArchConfig) -> _Figures:
-    active = np.flatnonzero(x)
-    lengths = inter.lengths[active]
-    timing = schedule(lengths, cfg)
-    return _Figures(
-        cycles=timing.cycles,
-        broadcast_stalls=timing.broadcast_stalls,
-        entries=lengths.sum(axis=0),
-        fillers=fillers[active].sum(axis=0),
-        empty_columns=(lengths == 0).sum(axis=0),
-    )
-
-
-def _by_golden(layer: CompressedLayer, x: IntArray, cfg: ArchConfig) -> _Figures:
-    from eie.sim.engines import simulate
-
-    result = simulate(layer, x, cfg, engine="golden")
-    if result.cycles is None:
-        raise AssertionError("the golden model has a clock")
-    return _Figures(
-        cycles=result.cycles,
-        broadcast_stalls=result.total("broadcast_stalls"),
-        **{name: np.asarray(result.counters[name]) for name in ("entries", "fillers", "empty_columns")},
-    )
-
-
-def _point(
-    layer: CompressedLayer, number: int, x: IntArray, cfg: ArchConfig, engine: str, figures: _Figures
-) -> Point:
-    entries, fillers = int(figures.entries.sum()), int(figures.fillers.sum())
-    empty = int(figures.empty_columns.sum())
-    slots = figures.cycles * cfg.n_pe
-    starved = slots - entries - empty
-    return Point(
-        layer=layer.name,
-        rows=layer.rows,
-        cols=layer.cols,
-        density=layer.density,
-        input=number,
-        active=int(np.count_nonzero(x)),
-        n_pe=cfg.n_pe,
-        queue_depth=cfg.queue_depth,
-        engine=engine,
-        cycles=figures.cycles,
-        microseconds=figures.cycles / cfg.clock_hz * 1e6,
-        entries=entries,
-        fillers=fillers,
-        macs=entries - fillers,
-        empty_columns=empty,
-        starved=starved,
-        broadcast_stalls=figures.broadcast_stalls,
-        padding=fillers / entries if entries else 0.0,
-        balance=1.0 - starved / slots if slots else 1.0,
-        clock_hz=cfg.clock_hz,
-        memories="sized_for",
-        entries_available=cfg.reachable_entries,
-        pointer_bits=cfg.pointer_bits,
-        src_depth=cfg.src_depth,
-        acc_depth=cfg.acc_depth,
-        work=tuple(figures.entries.tolist()),
-    )
-
-
-# ---- tables on disk ----------------------------------------------------------------------------------------
-
-_FIELDS = tuple(field.name for field in dataclasses.fields(Point))
-_TYPES: dict[str, type] = {"int": int, "float": float, "str": str}
-
-
-def to_csv(points: Sequence[Point]) -> str:
-    """The points as CSV text with a header; `work` is one field of numbers with spaces between."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _FIELDS, lineterminator="\n")
-    writer.writeheader()
-    for point in points:
-        writer.writerow(vars(point) | {"work": " ".join(map(str, point.work))})
-    return text.getvalue()
-
-
-def to_json(points: Sequence[Point]) -> str:
-    """The points as a JSON array of objects."""
-    return json.dumps([vars(point) for point in points], indent=1) + "\n"
-
-
-def read_points(path: Path) -> list[Point]:
-    """The points of a file that `to_csv` or `to_json` wrote (told apart by its suffix).
-
-    Raises
-    ------
-    FormatError : a file that cannot be read, or is not a sweep's.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        rows = json.loads(text) if path.suffix == ".json" else list(csv.DictReader(io.StringIO(text)))
-        points = [_from_row(row) for row in rows]
-    except OSError as error:
-        raise FormatError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise FormatError(f"{path} is not a table written by eie sweep: {error}") from None
-    if not points:
-        raise FormatError(f"{path} holds no rows")
-    return points
-
-
-def _from_row(row: dict[str, Any]) -> Point:
-    missing = [name for name in _FIELDS if row.get(name) is None]
-    if missing:
-        raise ValueError(f"no column {missing[0]!r}")
-    work = row["work"].split() if isinstance(row["work"], str) else row["work"]
-    scalars = {
-        field.name: _TYPES[str(field.type)](row[field.name])
-        for field in dataclasses.fields(Point)
-        if field.name != "work"
-    }
-    return Point(**scalars, work=tuple(int(n) for n in work))

@@ -1,6 +1,9 @@
 """Bad input through the command line: one line on stderr that says what is wrong and where, and status 2."""
 
+import re
 import shutil
+import sqlite3
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -119,7 +122,7 @@ def test_random_layers_of_no_possible_size(here: Path) -> None:
     assert refused("cosim", "--rows", 100_000_000_000, "--density", 0) == (
         "a random layer needs 1 to 16777216 rows and columns, not 100000000000 x 64"
     )
-    assert refused("sweep", "--random", "16777216x16777216", "--density", 1).startswith(
+    assert refused("sweep", "--random", "16777216x16777216", "--density", 1, "--pe", 1).startswith(
         "not enough memory: Unable to allocate 2.00 PiB"
     )
 
@@ -167,7 +170,7 @@ def test_layer_names(network: Path) -> None:
     [
         ("run", "net.eie", "--input", "x.npy", "--pe", 12),
         ("cosim", "--pe", 12),
-        ("sweep", "--random", "4x4", "--pe", "2,12"),
+        ("sweep", "--random", "4x4", "--pe", "12"),
     ],
 )
 def test_pe_counts(network: Path, arguments: tuple[object, ...]) -> None:
@@ -215,9 +218,11 @@ def test_outputs_that_cannot_be_written(network: Path) -> None:
     assert refused("sweep", "--random", "4x4", "-o", "absent/s.csv") == (
         "cannot write into absent: No such file or directory"
     )
-    assert refused("sweep", "--random", "4x4", "-o", "s.txt") == "s.txt: a sweep is written as .csv or .json"
-    CliRunner().invoke(main, ["sweep", "--random", "4x4", "--pe", "1", "-o", "s.csv"])
-    assert refused("plot", "s.csv", "-o", blocked / "pictures").startswith(
+    assert refused("sweep", "--random", "4x4", "-o", "s.txt") == (
+        "s.txt: a sweep is written as .sqlite, .csv or .json"
+    )
+    CliRunner().invoke(main, ["sweep", "--random", "4x4", "--pe", "1", "-o", "s.sqlite"])
+    assert refused("plot", "s.sqlite", "-o", blocked / "pictures").startswith(
         f"cannot create {blocked / 'pictures'}: "
     )
     line = refused("export", "-o", blocked / "verilog")
@@ -226,7 +231,9 @@ def test_outputs_that_cannot_be_written(network: Path) -> None:
 
 
 def test_usage(network: Path) -> None:
-    assert refused("sweep") == "give either a .eie file or --random ROWSxCOLS (see eie sweep --help)"
+    assert refused("sweep") == (
+        "give a .toml grid, a .eie file, or --random ROWSxCOLS (see eie sweep --help)"
+    )
     assert refused("sweep", "--random", "4by4").startswith(
         "Invalid value for '--random': '4by4' is not a size"
     )
@@ -252,8 +259,82 @@ def test_usage(network: Path) -> None:
         ("cosim net.eie --index 5", "--index can do nothing without --input (see eie cosim --help)"),
         ("sweep net.eie --density 0.5", "--density can do nothing with a .eie file (see eie sweep --help)"),
         ("sweep --random 9x9 --layer 0", "--layer can do nothing without a .eie file (see eie sweep --help)"),
-        ("sweep net.eie --input x.npy --inputs 2", "x.npy holds 1 input vectors, not 2 (--inputs)"),
+        ("sweep net.eie --input x.npy --inputs 2", "eie sweep: x.npy holds 1 input vectors, not 2 (inputs)"),
+        (
+            "sweep g.toml --pe 4 --seed 2",
+            "--seed and --pe can do nothing with a .toml grid: it has keys for them (see eie sweep --help)",
+        ),
+        (
+            "sweep net.eie --workers 2 --scheduler tcp://127.0.0.1:9",
+            "--workers can do nothing with --scheduler (see eie sweep --help)",
+        ),
+        ("plot s.sqlite --x n_pe", "--x and --y go together (see eie plot --help)"),
+        (
+            "plot s.sqlite --by n_pe",
+            "--by and --log can do nothing without --x and --y (see eie plot --help)",
+        ),
+        (
+            "plot s.sqlite --pareto --x n_pe --y cycles",
+            "--pareto has axes of its own: no --x and --y (see eie plot --help)",
+        ),
     ],
 )
 def test_options_that_can_do_nothing(network: Path, arguments: str, text: str) -> None:
     assert refused(*arguments.split()) == text
+
+
+def test_sweeps_and_stores(here: Path) -> None:
+    Path("g.toml").write_text("rows = 4\ncols = 4\nqueue_dept = 8")
+    assert refused("sweep", "g.toml").startswith(
+        "g.toml: there is no field 'queue_dept': did you mean queue_depth"
+    )
+    assert not Path("g.sqlite").exists()
+    assert refused("sweep", "--random", "4x4", "--pe", "3,12") == (
+        "none of the 2 points has a figure; the first: n_pe must be a power of two from 1 to 256, not 3"
+    )
+    Path("text.sqlite").write_text("no store " * 100)
+    line = "text.sqlite is not the store of a sweep: file is not a database"
+    assert refused("sweep", "--random", "4x4", "-o", "text.sqlite") == line
+    assert refused("plot", "text.sqlite") == line
+    assert refused("plot", "absent.sqlite") == "cannot read absent.sqlite: no such file"
+    assert refused("sweep", "--random", "4x4", "-o", "a.sqlite", "-o", "b.sqlite") == (
+        "b.sqlite: a sweep has one store"
+    )
+    assert refused("sweep", "--random", "4x4", "--scheduler", "here") == (
+        "'here' is not the address of a scheduler, such as tcp://10.0.0.1:8786"
+    )
+    CliRunner().invoke(main, ["sweep", "--random", "4x4", "--pe", "1", "-o", "s.sqlite"])
+    assert refused("plot", "s.sqlite", "--x", "n_pe", "--y", "cycle").startswith(
+        "there is no column 'cycle': did you mean cycles"
+    )
+    assert refused("plot", "s.sqlite", "--where", "n_pe >") == (
+        'cannot read s.sqlite with the condition "status = \'ok\' AND (n_pe >)": near ")": syntax error'
+    )
+    assert (
+        refused("plot", "s.sqlite", "--where", "n_pe > 1") == "there is nothing to plot: no point has figures"
+    )
+    database = sqlite3.connect("s.sqlite")
+    database.execute("PRAGMA user_version = 9")
+    assert re.fullmatch(
+        r"s.sqlite has store format 9, and this eie \(.+\) knows formats up to 1: use the newer eie that wrote it, "
+        "or another file",
+        refused("plot", "s.sqlite"),
+    )
+
+
+def test_a_full_disk_under_a_sweep(here: Path) -> None:
+    # The system refuses to let the store grow, as it does on a full disk; what is in it can still be read.
+    Path("g.toml").write_text(f"rows = 30\ncols = 30\nn_pe = 64\nseed = {list(range(200))}")
+    script = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000)); "
+        "from eie.cli.main import main; main(['sweep', 'g.toml', '--workers', '1'])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert re.fullmatch(
+        r"eie: error: cannot write or read g.sqlite: .*\(what was finished before is kept\)\n", done.stderr
+    )
+    again = CliRunner().invoke(main, ["sweep", "g.toml", "--workers", "1"])
+    assert again.exit_code == 0
+    there = int(re.search(r"200 points, (\d+) there before", again.stdout)[1])
+    assert 0 < there < 200

@@ -17,7 +17,7 @@ import eie
 from eie.cli import cosim as cosim_module
 from eie.cli.main import COMMANDS, main
 from eie.compress.forward import fixed_forward, quantize_inputs
-from eie.sim.sweep import read_points
+from eie.sim.store import Store
 from eie.sim.workload import random_layer
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "lenet_300_100"
@@ -169,44 +169,81 @@ def test_a_mismatch_is_status_1_with_its_place_and_replay(
 
 
 def test_sweep_and_plot(network: Path, here: Path) -> None:
-    options = (
-        "--input",
-        DIGITS,
-        "--inputs",
-        2,
-        "--pe",
-        "1,4",
-        "--depth",
-        "1,8",
-        "-o",
-        "s.csv",
-        "-o",
-        "s.json",
-    )
-    text = invoke("sweep", network, *options).stdout
-    assert "memories sized for each layer, the input file" in text
-    points = read_points(Path("s.csv"))
-    assert points == read_points(Path("s.json"))
-    assert len(points) == 3 * 2 * 2 * 2
-    assert json.loads(invoke("sweep", network, *options, "--json").stdout)[0]["cycles"] == points[0].cycles
+    options = shlex.split(f"sweep {network} --input {DIGITS} --inputs 2 --pe 1,4 --depth 1,8 --workers 1")
+    text = invoke(*options, "-o", "s.sqlite", "-o", "s.csv", "-o", "s.json").stdout
+    assert "engine fast, 800 MHz, memories sized for each layer\n" in text
+    assert "s.sqlite: 24 points, 0 there before, 24 run now in" in text
+    with Store(Path("s.sqlite"), read_only=True) as store:
+        held = {row["key"]: row for row in store.rows()}
+    rows = json.loads(Path("s.json").read_text())
+    assert [held[row["key"]] for row in rows] == rows
+    assert len(held) == len(rows) == 24
+    assert [line.split(",")[0] for line in Path("s.csv").read_text().splitlines()[1:]] == [
+        r["key"] for r in rows
+    ]
+    assert json.loads(invoke(*options, "-o", "s.sqlite", "--json").stdout) == rows
+    assert "s.sqlite: 24 points, 24 there before, none run now" in invoke(*options, "-o", "s.sqlite").stdout
     # A layer's inputs are the outputs of the one before it.
     layers = eie.load(network)
     with np.load(DIGITS) as arrays:
         x = quantize_inputs(layers[0], arrays["images"][:2].reshape(2, -1) / 255)
     hidden = fixed_forward(layers[:1], x).y
-    active = {p.input: p.active for p in points if p.layer == "fc2"}
-    assert list(active.values()) == np.count_nonzero(hidden, axis=1).tolist()
-    drawn = invoke("plot", "s.csv", "-o", "pictures").stdout.split()
+    active = {row["input"]: row["active"] for row in rows if row["layer"] == "fc2"}
+    assert [active[0], active[1]] == np.count_nonzero(hidden, axis=1).tolist()
+    drawn = invoke("plot", "s.sqlite", "-o", "pictures").stdout.split()
     assert drawn == [
         f"pictures/{name}.png" for name in ("speedup", "padding", "balance", "queue_depth", "work")
     ]
     assert all(Path(path).read_bytes().startswith(b"\x89PNG") for path in drawn)
-    assert json.loads(invoke("plot", "s.csv", "-o", "pictures", "--json").stdout) == {"files": drawn}
+    assert json.loads(invoke("plot", "s.sqlite", "-o", "pictures", "--json").stdout) == {"files": drawn}
+
+
+def test_a_grid_with_impossible_and_failed_points(here: Path) -> None:
+    Path("g.toml").write_text("rows = 40\ncols = 50\nn_pe = [4, 12, 16]\nindex_bits = [3, 4]")
+    result = invoke("sweep", "g.toml", "--workers", 1)
+    assert result.stderr == (
+        "eie: note: impossible, 2 of 6 points: n_pe must be a power of two from 1 to 256, not 12\n"
+    )
+    table = [line.split() for line in result.stdout.splitlines() if line.startswith("random")]
+    assert [(line[4], line[6]) for line in table] == [("4", "3"), ("4", "4"), ("16", "3"), ("16", "4")]
+    with Store(Path("g.sqlite")) as store:
+        rows = store.rows("n_pe = 4")
+        store.add([rows[0] | {"status": "failed", "error": "the worker died", "cycles": None}])
+    result = invoke("sweep", "g.toml", "--workers", 1, status=1)
+    assert "eie: note: failed, 1 of 6 points: the worker died\n" in result.stderr
+    assert "failed points are run again with --retry" in result.stderr
+    again = invoke("sweep", "g.toml", "--workers", 1, "--retry")
+    assert "g.sqlite: 6 points, 5 there before, 1 run now" in again.stdout
+    with Store(Path("g.sqlite")) as store:
+        (row,) = store.rows(f"key = '{rows[0]['key']}'")
+    assert row["cycles"] == rows[0]["cycles"]
+
+
+def test_plot_any_columns_and_the_front(here: Path) -> None:
+    Path("g.toml").write_text("rows = 40\ncols = 50\nn_pe = [4, 16]\nindex_bits = [3, 4]\nseed = [1, 2]")
+    invoke("sweep", "g.toml", "--workers", 1)
+    options = ("plot", "g.sqlite", "--x", "n_pe", "--y", "energy_nj", "--by", "index_bits", "--log", "xy")
+    assert invoke(*options, "--where", "seed = 1").stdout == "energy_nj_against_n_pe.png\n"
+    answer = json.loads(invoke("plot", "g.sqlite", "--pareto", "--json").stdout)
+    assert answer["files"] == ["pareto.png"]
+    assert {one["n_pe"] for one in answer["front"]} == {4, 16}
+    text = invoke("plot", "g.sqlite", "--pareto").stdout
+    assert text.splitlines()[0].split() == ["n_pe", "index_bits", "µs", "nJ", "mm²"]
+    assert len(text.splitlines()) == len(answer["front"]) + 2
+    Path("many.toml").write_text(
+        "rows = 4\ncols = 5\nn_pe = [1, 2]\nindex_bits = [1, 2, 3, 4]\nacc_bits = [16, 17, 18, 19]"
+    )
+    invoke("sweep", "many.toml", "--workers", 1)
+    result = invoke("plot", "many.sqlite")
+    assert result.stdout == "\n"
+    assert "a picture would have more than 14 lines" in result.stderr
 
 
 def test_random_sweep_follows_its_seed(here: Path) -> None:
-    options = ("sweep", "--random", "40x50", "--density", 0.2, "--pe", "4", "--json")
+    options = ("sweep", "--random", "40x50", "--density", 0.2, "--pe", "4", "--json", "--workers", 1)
     first, again = (json.loads(invoke(*options, "--seed", 3).stdout) for _ in range(2))
+    for row in (*first, *again):
+        del row["seconds"]
     assert first == again != json.loads(invoke(*options, "--seed", 4).stdout)
 
 

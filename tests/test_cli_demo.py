@@ -1,6 +1,5 @@
 """The main job on a smaller machine, what it leaves behind, and what stops it."""
 
-import dataclasses
 import json
 import multiprocessing
 import re
@@ -26,7 +25,9 @@ from eie.cli.report import Section, TableData, Tile, render
 from eie.errors import MismatchError
 from eie.sim.engines import simulate
 from eie.sim.lockstep import LockstepReport
-from eie.sim.sweep import Workload, read_points, sweep
+from eie.sim.point import held_points
+from eie.sim.store import Store
+from eie.sim.sweep import run_in_memory
 from eie.sim.workload import random_input, random_layer
 
 SMALL = eie.ArchConfig(n_pe=16)
@@ -76,13 +77,14 @@ def test_everything_is_there_and_nothing_else_is_lost(out: Path) -> None:
             "mine.txt",
             "lenet_300_100.eie",
             "sweep.csv",
-            "sweep.json",
+            "sweep.sqlite",
             "fc3_golden.vcd",
             "report.html",
             "verilog",
         ),
     }
-    assert {p.n_pe for p in read_points(out / "sweep.csv")} == set(demo_module.SWEEP_PES)
+    with Store(out / "sweep.sqlite", read_only=True) as store:
+        assert {row["n_pe"] for row in store.rows()} == set(demo_module.SWEEP_PES)
     assert (out / "verilog" / "pe015_spmat.hex").is_file()
 
 
@@ -129,17 +131,17 @@ def test_outputs_and_cycles_are_held_to_reference_and_law(monkeypatch: pytest.Mo
     cfg = eie.ArchConfig(n_pe=4)
     monkeypatch.setattr(demo_module, "CFG", cfg)
     layer, x = random_layer(20, 30, 0.3, seed=1, name="fc1"), random_input(30, 0.5, seed=1)
-    points = list(sweep([Workload(layer, x[None])], [4], [8]))
+    rows = run_in_memory(held_points([layer], [x[None]], [cfg]))
     good = ran(layer, x, cfg)
-    demo_module._check([good], [layer], x[None], points)
-    late = [dataclasses.replace(points[0], cycles=points[0].cycles + 1)]
+    demo_module._check([good], [layer], x[None], rows)
+    late = [rows[0] | {"cycles": rows[0]["cycles"] + 1}]
     with pytest.raises(
         MismatchError, match=r"icarus, digit 0, layer fc1: \d+ cycles in the RTL, \d+ by the timing law"
     ):
         demo_module._check([good], [layer], x[None], late)
     good.reports[0].results[0].y[3] += 1
     with pytest.raises(MismatchError, match=r"icarus, digit 0, layer fc1: output 3 is .* in the reference"):
-        demo_module._check([good], [layer], x[None], points)
+        demo_module._check([good], [layer], x[None], rows)
 
 
 def test_zeros_are_explained() -> None:
@@ -156,7 +158,7 @@ def test_zeros_are_explained() -> None:
         lockstep_digits=1,
         calibration_digits=1,
         sweep_digits=1,
-        points=list(sweep([Workload(layer, x[None])], [4], [8])),
+        rows=run_in_memory(held_points([layer], [x[None]], [cfg])),
         pictures={},
         tools={"icarus": "11.0"},
         seconds=1.0,

@@ -1,4 +1,4 @@
-"""Every command of docs/tutorial.md, run in order: it must print what the page says ("..." stands for anything)."""
+"""Every command of the pages that show what they print, run in order: it must do so ("..." stands for anything)."""
 
 import doctest
 import os
@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "tutorial.md"
+# The pages, and how many commands they have at least.
+PAGES = {"tutorial.md": 7, "sweeps.md": 5}
 
 
 def commands(page: str) -> list[tuple[str, str]]:
@@ -20,11 +21,13 @@ def commands(page: str) -> list[tuple[str, str]]:
             for block in blocks for part in block.split("$ ")[1:]]  # fmt: skip
 
 
-def test_the_page_prints_what_it_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_the_page_prints_what_it_says(tmp_path: Path, page: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    found = commands(PAGE.read_text(encoding="utf-8"))
-    assert len(found) >= 7
+    found = commands(text)
+    assert len(found) >= PAGES[page]
     for command, says in found:
         done = subprocess.run(
             command, shell=True, cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True, text=True
@@ -36,3 +39,7 @@ def test_the_page_prints_what_it_says(tmp_path: Path) -> None:
         if not checker.check_output(says, printed, doctest.ELLIPSIS):
             example = doctest.Example(command, says)
             pytest.fail(f"$ {command}\n" + checker.output_difference(example, printed, doctest.REPORT_NDIFF))
+    for snippet in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        done = subprocess.run([sys.executable, "-c", snippet], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert len(done.stdout.splitlines()) > 5
