@@ -30,11 +30,23 @@ def _as(array: npt.ArrayLike, dtype: npt.DTypeLike, what: str) -> npt.NDArray[An
     return cast
 
 
+def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array itself if nobody can write to its memory through numpy, or else a copy that nobody can write to."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        if owner.flags.writeable:
+            array = array.copy()
+            array.flags.writeable = False
+            break
+        owner = owner.base
+    return array
+
+
 @dataclass(frozen=True, eq=False)
 class CompressedLayer:
     """A sparse matrix of code indices in compressed-sparse-column form, and what the arithmetic needs with it.
 
-    The arrays are read-only once the layer is made.
+    The arrays are read-only; those that somebody else could still write to are copied.
 
     Only non-zero code indices are stored; fillers and interleaving over PEs arise when the layer is loaded
     (`eie.csc.interleave`).
@@ -78,11 +90,8 @@ class CompressedLayer:
         self._freeze()
 
     def _freeze(self) -> None:
-        # Views, so that an array that somebody passed in stays writeable for its owner.
         for name in ("indptr", "indices", "codes", "codebook", "bias"):
-            view = getattr(self, name).view()
-            view.flags.writeable = False
-            object.__setattr__(self, name, view)
+            object.__setattr__(self, name, _read_only(getattr(self, name)))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

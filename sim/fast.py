@@ -6,8 +6,9 @@ from that and from a few facts of each column, which `prepare` collects once per
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +20,7 @@ import numpy.typing as npt
 
 from eie.config import ArchConfig
 from eie.csc import Interleaved, interleave
-from eie.errors import CapacityError, LayerError
+from eie.errors import CapacityError, ConfigError, LayerError
 from eie.fixed import IntArray, limits
 from eie.layer import CompressedLayer, as_activations
 from eie.program import Job, check_layer
@@ -56,12 +57,19 @@ def timing(lengths: npt.NDArray[np.integer], cfg: ArchConfig, *, unbounded: bool
 
     Raises
     ------
+    LayerError : lengths that are not such a matrix, or negative.
     CapacityError : the layer may take more than `MAX_CYCLES`.
 
     >>> timing(np.array([[3, 0]]), ArchConfig(n_pe=2))
     (10, 0)
     """
     k = constants(cfg)
+    if lengths.ndim != 2 or lengths.shape[1] != cfg.n_pe or lengths.dtype.kind not in "iu":
+        raise LayerError(
+            f"lengths must be integers [active columns, {cfg.n_pe}], not {lengths.dtype}{list(lengths.shape)}"
+        )
+    if lengths.size and lengths.min() < 0:
+        raise LayerError(f"lengths must not be negative: {lengths.min()}")
     _check_countable(int(lengths.max(initial=1)) * len(lengths), len(lengths), cfg)
     depth = len(lengths) if unbounded else cfg.queue_depth
     return kernels.law(np.ascontiguousarray(lengths, np.int32), depth, k.T0, k.A, k.B, k.C)
@@ -121,46 +129,53 @@ class Prepared:
     def _codebook(self) -> IntArray:
         return self.layer.codebook.astype(np.int64)
 
-    def run(self, x: npt.ArrayLike, *, threads: int = 1) -> Result:
+    def run(self, x: npt.ArrayLike) -> Result:
         """Run the layer on one input vector, int[cols].
-
-        With `threads` of two or more, timing and values are computed side by side.
 
         Raises
         ------
         LayerError : an input that is not one of integers that fit.
         """
-        return self._run(as_activations(x, self.layer, self.cfg.act_bits)[None], threads)[0]
+        return self._run(as_activations(x, self.layer, self.cfg.act_bits)[None])[0]
 
     def run_batch(self, inputs: npt.ArrayLike, *, threads: int | None = None) -> list[Result]:
-        """Run the layer on input vectors, int[batch, cols], on `threads` cores (default: all); a result for each.
+        """Run the layer on input vectors, int[batch, cols], in `threads` threads (default: one for each core).
 
         Raises
         ------
         LayerError : inputs that are not a matrix of integers that fit.
+        ConfigError : less than one thread.
         """
-        given = np.asarray(inputs)
-        if given.ndim != 2:
-            raise LayerError(
-                f"inputs of layer {self.layer.name!r} must be [batch, {self.layer.cols}], not of shape {given.shape}"
+        if threads is None:
+            threads = (
+                len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
             )
-        checked = [as_activations(x, self.layer, self.cfg.act_bits) for x in given]
+        if threads < 1:
+            raise ConfigError(f"threads must be at least 1, not {threads}")
+        checked = [as_activations(x, self.layer, self.cfg.act_bits) for x in self._rows(inputs)]
         batch = np.array(checked, np.int64).reshape(len(checked), self.layer.cols)
-        return self._run(batch, threads or os.cpu_count() or 1)
+        # Chunks in plenty, so that no core waits long for another.
+        chunk = max(1, -(-len(batch) // (4 * threads)))
+        chunks = [batch[first : first + chunk] for first in range(0, len(batch), chunk)]
+        if threads == 1 or len(chunks) < 2:
+            return [result for part in chunks for result in self._run(part)]
+        with ThreadPoolExecutor(threads) as pool:
+            return [result for results in pool.map(self._run, chunks) for result in results]
 
-    def _run(self, inputs: IntArray, threads: int) -> list[Result]:
+    def _rows(self, inputs: npt.ArrayLike) -> npt.NDArray[Any]:
+        with contextlib.suppress(ValueError):  # rows of different lengths
+            given = np.asarray(inputs)
+            if given.ndim == 2:
+                return given
+        raise LayerError(f"inputs of layer {self.layer.name!r} must be a matrix [batch, {self.layer.cols}]")
+
+    def _run(self, inputs: IntArray) -> list[Result]:
         batch = len(inputs)
         y = np.empty((batch, self.layer.rows), np.int16)
         counted = np.zeros((batch, kernels.COUNTED, self.cfg.n_pe), np.int64)
         totals = np.zeros((batch, 2), np.int64)
-        # Chunks in plenty, so that no core waits long for another; one vector alone has timing and values to share.
-        chunk = max(1, -(-batch // (4 * threads)))
-        spans = [slice(first, first + chunk) for first in range(0, batch, chunk)]
-        tasks: list[Callable[[], None]] = []
-        for span in spans:
-            tasks.append(lambda s=span: self._time(inputs[s], counted[s], totals[s]))  # type: ignore[misc]
-            tasks.append(lambda s=span: self._compute(inputs[s], y[s], counted[s]))  # type: ignore[misc]
-        _in_threads(tasks, threads)
+        self._time(inputs, counted, totals)
+        self._compute(inputs, y, counted)
         return [self._result(*parts) for parts in zip(inputs, y, counted, totals, strict=True)]
 
     def _time(self, inputs: IntArray, counted: IntArray, totals: IntArray) -> None:
@@ -201,16 +216,6 @@ class Prepared:
             load_cycles=load_cycles(layer, cfg),
             writeback_cycles=writeback_cycles(layer, cfg),
         )
-
-
-def _in_threads(tasks: Sequence[Callable[[], None]], threads: int) -> None:
-    if threads == 1 or len(tasks) < 2:
-        for task in tasks:
-            task()
-        return
-    with ThreadPoolExecutor(min(threads, len(tasks))) as pool:
-        for done in [pool.submit(task) for task in tasks]:
-            done.result()
 
 
 def run(jobs: Sequence[Job]) -> list[Result]:

@@ -97,6 +97,24 @@ def _config(rng: np.random.Generator) -> ArchConfig:
     )
 
 
+def extreme_case(seed: int) -> Case:
+    """A case on a machine from the ends of what ArchConfig allows, golden's only: no RTL is built for it."""
+    rng = np.random.default_rng([seed, 1])
+    act_bits = _pick(rng, 4, 8, 16, 16)
+    cfg = ArchConfig(
+        n_pe=_pick(rng, 1, 2, 8, 32, 64, 128, 256),
+        queue_depth=_pick(rng, 1, 1, 2, 5, 64, 4096),
+        bus_registers=_pick(rng, 0, 1, 3, 8),
+        weight_bits=_pick(rng, 1, 3, 5, 7, 8),
+        index_bits=_pick(rng, 1, 1, 3, 7, 8),
+        code_bits=_pick(rng, 4, 16),
+        act_bits=act_bits,
+        acc_bits=max(act_bits, _pick(rng, 8, 16, 31, 32)),
+        word_bits=_pick(rng, 16, 32, 256, 512),
+    )
+    return random_case(rng, [cfg], seed=seed)
+
+
 def _with_slack(rng: np.random.Generator, cfg: ArchConfig) -> ArchConfig:
     """Memories that are a little larger than needed, at times, so that no depth is special."""
     more = {name: int(rng.integers(0, 4)) for name in ("src_depth", "acc_depth", "pointers", "entries")}

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from cases import KINDS, Case, cases, seeded_case
+from cases import KINDS, Case, cases, extreme_case, seeded_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,6 +48,12 @@ def test_each_kind_of_case(kind: str) -> None:
         require_equal(simulate_many([case.job], "fast")[0], run_golden(case.job), case)
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_machines_at_the_ends_of_their_range(seed: int) -> None:
+    case = extreme_case(seed)
+    require_equal(simulate_many([case.job], "fast")[0], run_golden(case.job), case)
+
+
 @settings(max_examples=200)
 @given(
     st.integers(0, 2**32 - 1),
@@ -75,8 +81,6 @@ def test_batches_and_threads_change_nothing() -> None:
     for threads in (1, 2, 5, None):
         for one, other in zip(prepared.run_batch(inputs, threads=threads), alone, strict=True):
             require_equal(one, other, threads)
-    for x, other in zip(inputs, alone, strict=True):
-        require_equal(prepared.run(x, threads=2), other, "two threads")
     assert prepared.run_batch(inputs[:0]) == []
 
 
@@ -112,9 +116,24 @@ def test_layers_do_not_change_under_their_encoding() -> None:
         for name in ("indptr", "indices", "codes", "codebook", "bias"):
             with pytest.raises(ValueError, match="read-only"):
                 getattr(frozen, name)[0] = 1
-    bias = np.zeros(2, np.int32)
-    CompressedLayer.from_codes(codes, np.arange(16), bias)
-    bias[0] = 1  # the owner's array stays the owner's
+    # Arrays that somebody else may write to are copied: what is theirs stays theirs, and the layer's the layer's.
+    own = {
+        "indptr": np.array([0, 1, 2], np.int64),
+        "indices": np.array([0, 1], np.int32),
+        "codes": np.array([1, 2], np.uint8),
+        "codebook": np.arange(16, dtype=np.int16),
+        "bias": np.zeros(2, np.int32),
+    }
+    made = CompressedLayer(shape=(2, 2), **own)
+    before = eie.simulate(made, [1, 1], engine="fast")
+    for name, array in own.items():
+        array[0] = 1
+        assert getattr(made, name)[0] != 1 or name == "codes"
+        views = CompressedLayer(shape=(2, 2), **{n: getattr(made, n)[:] for n in own})
+        assert np.shares_memory(getattr(views, name), getattr(made, name))  # nobody can write: no copy
+    own["indices"][:] = 10**9
+    require_equal(eie.simulate(made, [1, 1], engine="fast"), before, "the owner changed his arrays")
+    require_equal(before, run_golden(eie.program.Job.create(made, [1, 1], ArchConfig())), "golden")
     inter = interleave(layer, 2)
     assert interleave(layer, 2) is inter
     assert interleave(layer, 1).n_pe == 1
@@ -146,6 +165,19 @@ def test_what_does_not_fit_is_refused() -> None:
         fast.prepare(layer, ArchConfig(n_pe=1, acc_depth=10))
     with pytest.raises(CapacityError, match="engine fast counts to 2147483647"):
         fast.timing(np.full((3, 2), 2**30), ArchConfig(n_pe=2))
+    prepared = fast.prepare(layer, ArchConfig(n_pe=2))
+    with pytest.raises(ConfigError, match="threads must be at least 1, not 0"):
+        prepared.run_batch(np.ones((2, 64), int), threads=0)
+    with pytest.raises(LayerError, match=r"must be a matrix \[batch, 64\]"):
+        prepared.run_batch([[1, 2], [3]])
+    for lengths, text in (
+        (np.ones((3, 5), int), r"integers \[active columns, 2\], not int64\[3, 5\]"),
+        (np.ones((3, 2)), "not float64"),
+        (np.ones(3, int), r"not int64\[3\]"),
+        (np.array([[1, -1]]), "must not be negative: -1"),
+    ):
+        with pytest.raises(LayerError, match=text):
+            fast.timing(lengths, ArchConfig(n_pe=2))
     with pytest.raises(ConfigError, match="engine fast writes no waveform"):
         eie.simulate(layer, np.ones(64, int), engine="fast", waveform="x.vcd")
 

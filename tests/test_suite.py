@@ -116,7 +116,7 @@ def test_the_suite_reaches_its_corners():
 
 
 @pytest.mark.parametrize("bus_registers", [0, 1, 3])
-def test_a_declared_delay_moves_law_golden_and_rtl_together(bus_registers):
+def test_a_declared_delay_moves_law_golden_fast_and_rtl_together(bus_registers):
     # A short queue lets the delay show between columns, too: A + B cycles from a broadcast to its credit.
     cfg = CONFIGS["four"].replace(bus_registers=bus_registers, queue_depth=1)
     layer = CompressedLayer.from_codes(np.ones((4, 6), np.uint8), np.arange(16))
@@ -125,7 +125,7 @@ def test_a_declared_delay_moves_law_golden_and_rtl_together(bus_registers):
     assert (2 + bus_registers, 1, 4) == (k.A, k.B, k.C)
     expected = k.T0 + 6 * (k.A + k.B) - k.B + 1 + k.C  # each column waits for the credit of the one before
     assert schedule(job.interleaved.lengths, cfg).cycles == expected
-    for engine in ("golden", "icarus", "verilator"):
+    for engine in ("golden", "fast", "icarus", "verilator"):
         assert simulate_many([job], engine)[0].cycles == expected, engine
 
 
