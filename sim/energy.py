@@ -1,6 +1,6 @@
 """Energy, power and area of a run: what the counters count, times the energy of each event.
 
-docs/energy.md derives the model, says what is published and what is fitted, and how it scales to other configurations.
+docs/energy.md derives the model, says what is published, assumed and fitted, and how it scales to other configurations.
 """
 
 from __future__ import annotations
@@ -8,16 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from eie.config import ArchConfig
 from eie.errors import ConfigError
 from eie.result import Counter
 from eie.schema import PE_BLOCKS, SHIFT_BITS, lnzd_nodes
 from eie.sim import energy_inventory as inventory
-from eie.sim.energy_constants import constants
+from eie.sim.energy_constants import Constants
+from eie.sim.energy_constants import constants as default_constants
 from eie.sim.evaluation.published import published
 from eie.sim.sram import sram, table
 
@@ -150,15 +151,17 @@ def estimate(
     cycles: int | None,
     *,
     performance_counters: bool = False,
+    constants: Constants | None = None,
 ) -> Estimate:
     """Energy, power and area of a run with these counters (`Result.counters`) and compute-mode cycles.
 
     performance_counters : count the RTL's own event counters in, which the published machine is not said to have.
+    constants : others than those of sim/data/energy.toml, to see what hangs on one of them.
 
     Raises
     ------
-    ConfigError : no cycles (the reference engine has none); counters that are missing, of another number of PEs,
-        negative, or more than the cycles can hold.
+    ConfigError : no cycles (the reference engine has none); counters that are missing, of another number of PEs, no
+        integers, negative, more than the cycles can hold, or on some PE more macs or words read than entries.
     CapacityError : a memory without figures.
 
     >>> nothing = dict.fromkeys(("entries", "macs", "ptr_reads", "spmat_reads"), np.zeros(64, np.int64))
@@ -166,8 +169,9 @@ def estimate(
     >>> run.energy_nj, run.power_mw, round(run.area_mm2, 1)
     (0.0, 0.0, 36.8)
     """
-    activity, macs = _activity(cfg, counters, cycles)
-    return _total(cfg, _parts(cfg, activity, performance_counters), activity.cycles, macs)
+    activity, macs = activity_of(cfg, counters, cycles)
+    c = constants or default_constants()
+    return _total(cfg, c, _parts(cfg, c, activity, performance_counters), activity.cycles, macs)
 
 
 def area(cfg: ArchConfig, *, performance_counters: bool = False) -> float:
@@ -176,32 +180,56 @@ def area(cfg: ArchConfig, *, performance_counters: bool = False) -> float:
     >>> round(area(ArchConfig(n_pe=128)) / area(ArchConfig(n_pe=64)), 3)
     2.0
     """
-    return _total(cfg, _parts(cfg, Activity(), performance_counters), 0, 0).area_mm2
+    c = default_constants()
+    return _total(cfg, c, _parts(cfg, c, Activity(), performance_counters), 0, 0).area_mm2
 
 
-def _activity(cfg: ArchConfig, counters: Mapping[str, Counter], cycles: int | None) -> tuple[Activity, int]:
+def activity_of(cfg: ArchConfig, counters: Mapping[str, Counter], cycles: int | None) -> tuple[Activity, int]:
+    """A run's events per PE, and its multiply-accumulates in all; errors as in `estimate`."""
     if isinstance(cycles, bool) or not isinstance(cycles, int | np.integer) or cycles < 0:
         raise ConfigError(f"energy needs the cycles of a run, an integer from 0, not {cycles!r}")
-    totals = {}
-    for name in ("ptr_reads", "entries", "macs", "spmat_reads"):
-        value = counters.get(name)
-        if value is None or np.shape(value) != (cfg.n_pe,):
-            what = "is missing" if value is None else f"has the shape {np.shape(value)}"
-            raise ConfigError(f"energy needs the counter {name} of each of {cfg.n_pe} PEs: it {what}")
-        if np.min(value) < 0 or np.max(value) > cycles:
+    found = {name: _counter(cfg, counters, name, int(cycles)) for name in _NEEDED}
+    for name in ("macs", "spmat_reads"):
+        beyond = np.flatnonzero(found[name] > found["entries"])
+        if beyond.size:
+            k = int(beyond[0])
             raise ConfigError(
-                f"the counter {name} must be from 0 to the {cycles} cycles of the run on each PE"
+                f"PE {k} cannot have more {name} than entries: {found[name][k]} against {found['entries'][k]}"
             )
-        totals[name] = int(np.sum(value))
-    if totals["macs"] > totals["entries"] or totals["spmat_reads"] > totals["entries"]:
-        raise ConfigError("there cannot be more macs or spmat_reads than entries")
-    columns, entries, macs, words = (total / cfg.n_pe for total in totals.values())
+    # Python's integers do not overflow.
+    totals = {name: sum(value.tolist()) for name, value in found.items()}
+    columns, entries, macs, words = (totals[name] / cfg.n_pe for name in _NEEDED)
     return Activity(columns, entries, macs, words, int(cycles)), totals["macs"]
 
 
-def _total(cfg: ArchConfig, parts: Sequence[Part], cycles: int, macs: int) -> Estimate:
+_NEEDED = ("ptr_reads", "entries", "macs", "spmat_reads")
+
+
+def _counter(
+    cfg: ArchConfig, counters: Mapping[str, Counter], name: str, cycles: int
+) -> npt.NDArray[np.integer]:
+    value = counters.get(name)
+    try:
+        found = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        found = np.empty(0)
+    wrong = None
+    if value is None:
+        wrong = "is missing"
+    elif found.shape != (cfg.n_pe,):
+        wrong = f"has the shape {found.shape}"
+    elif found.dtype.kind not in "iu":
+        wrong = f"holds {found.dtype}, no integers"
+    if wrong:
+        raise ConfigError(f"energy needs the counter {name} of each of {cfg.n_pe} PEs: it {wrong}")
+    if int(found.min()) < 0 or int(found.max()) > cycles:
+        raise ConfigError(f"the counter {name} must be from 0 to the {cycles} cycles of the run on each PE")
+    return found
+
+
+def _total(cfg: ArchConfig, c: Constants, parts: Sequence[Part], cycles: int, macs: int) -> Estimate:
     seconds = cycles / cfg.clock_hz
-    filler = constants().filler_share
+    filler = c.filler_share
     per_pe = [part for part in parts if part.block in PE_BLOCKS]
     cells = sum(part.area_um2 for part in per_pe)
     per_pe.append(Part(FILLER, FILLER, cfg.n_pe, cells * filler / (1 - filler)))
@@ -234,14 +262,15 @@ def _sum(key: str, parts: Sequence[Part], seconds: float) -> tuple[BlockFigures,
     return tuple(figures)
 
 
-def _parts(cfg: ArchConfig, activity: Activity, counters: bool) -> list[Part]:
-    parts = [part for block in PE_BLOCKS for part in _block(block, cfg, activity, cfg.n_pe, counters)]
-    return [*parts, *_lnzd(cfg, activity), *_block("ccu", cfg, activity, 1, counters)]
+def _parts(cfg: ArchConfig, c: Constants, activity: Activity, counters: bool) -> list[Part]:
+    parts = [part for block in PE_BLOCKS for part in _block(block, cfg, c, activity, cfg.n_pe, counters)]
+    return [*parts, *_lnzd(cfg, activity), *_block("ccu", cfg, c, activity, 1, counters)]
 
 
-def _block(block: str, cfg: ArchConfig, activity: Activity, count: int, counters: bool) -> list[Part]:
+def _block(
+    block: str, cfg: ArchConfig, c: Constants, activity: Activity, count: int, counters: bool
+) -> list[Part]:
     """The kinds of cell of one block, every one but the filler cells."""
-    c = constants()
     registers = inventory.flip_flops(block, cfg, counters=counters)
     arrays = inventory.arrays(block, cfg)
     gates = inventory.gates(block, cfg)
@@ -249,6 +278,8 @@ def _block(block: str, cfg: ArchConfig, activity: Activity, count: int, counters
     register_um2 = c.ff_um2 * sum(registers.values()) + c.latch_um2 * latches
     gate_um2 = c.mux2_um2 * gates.mux2 + c.adder_um2 * gates.adder + c.and2_um2 * gates.and2
     memory = [sram(macro.words, macro.bits) for macro in inventory.macros(block, cfg, int(c.act_sram_bytes))]
+    clock_pj = activity.cycles * sum(registers.values()) * _ff_clock_pj(c)
+    register_pj = register_changes(block, cfg, activity, c.activity) * _ff_toggle_pj(c)
     return [
         Part(
             block,
@@ -256,24 +287,24 @@ def _block(block: str, cfg: ArchConfig, activity: Activity, count: int, counters
             count,
             sum(figures.area_um2 for figures in memory),
             sum(figures.leakage_mw for figures in memory) * c.operating_v / table().supply_v,
-            _memory_pj(block, cfg, activity),
+            _memory_pj(block, cfg, c, activity),
         ),
-        Part(block, CLOCK, count, 0.0, 0.0, activity.cycles * sum(registers.values()) * _ff_clock_pj()),
+        Part(block, CLOCK, count, 0.0, 0.0, clock_pj),
         Part(
             block,
             REGISTER,
             count,
             register_um2,
-            _leakage_mw(register_um2),
-            _registers_pj(block, registers, activity) + _arrays_pj(block, cfg, activity),
+            _leakage_mw(c, register_um2),
+            register_pj + _arrays_pj(block, cfg, c, activity),
         ),
         Part(
             block,
             COMBINATIONAL,
             count,
             gate_um2,
-            _leakage_mw(gate_um2),
-            _combinational_pj(block, cfg, activity),
+            _leakage_mw(c, gate_um2),
+            _combinational_pj(block, cfg, c, activity),
         ),
     ]
 
@@ -292,77 +323,80 @@ def _entry_bits(cfg: ArchConfig) -> int:
     return cfg.src_addr_bits + cfg.pe_bits + cfg.act_bits
 
 
+# ---- events that change registers ----------------------------------------------------------------------------------
+
+
+def register_changes(block: str, cfg: ArchConfig, activity: Activity, share: float) -> float:
+    """Register bits of a block of a PE that change in a run, when `share` of the bits of each loaded register do.
+
+    A register that counts up changes 2 - 2**(1 - width) bits a count on the average, whatever the data.
+    """
+    events = {"column": activity.columns, "entry": activity.entries, "word": activity.words}
+    changes = 0.0
+    for name, event in inventory.LOADED.get(block, {}).items():
+        if event is not None:
+            width = inventory.flip_flops(block, cfg)[name]
+            counts_up = name in inventory.COUNTS_UP
+            changes += events[event] * (2 - 2.0 ** (1 - width) if counts_up else width * share)
+    return changes
+
+
 # ---- energy of events, in pJ at the operating voltage --------------------------------------------------------------
 
 
-def _at_operating(fj: float, from_v: float) -> float:
+def _at_operating(c: Constants, fj: float, from_v: float) -> float:
     """fJ at another supply -> pJ at the operating one: the energy of a switched capacitance goes with V squared."""
-    return fj * 1e-3 * (constants().operating_v / from_v) ** 2
+    return fj * 1e-3 * (c.operating_v / from_v) ** 2
 
 
-@lru_cache(maxsize=1)
-def _ff_clock_pj() -> float:
-    c = constants()
-    return _at_operating(c.ff_clock_fj + c.ff_clock_pin_ff * c.cell_v**2, c.cell_v)
+def _ff_clock_pj(c: Constants) -> float:
+    return _at_operating(c, c.ff_clock_fj + c.ff_clock_pin_ff * c.cell_v**2, c.cell_v)
 
 
-@lru_cache(maxsize=1)
-def _ff_toggle_pj() -> float:
-    c = constants()
-    return _at_operating(c.ff_toggle_fj + c.ff_load_ff * c.cell_v**2 / 2, c.cell_v)
+def _ff_toggle_pj(c: Constants) -> float:
+    return _at_operating(c, c.ff_toggle_fj + c.ff_load_ff * c.cell_v**2 / 2, c.cell_v)
 
 
-def _gate_toggle_pj() -> float:
-    return _at_operating(constants().gate_toggle_fj, constants().cell_v)
-
-
-def _leakage_mw(area_um2: float) -> float:
-    c = constants()
+def _leakage_mw(c: Constants, area_um2: float) -> float:
     return area_um2 * c.leakage_nw_per_um2 * 1e-6 * c.operating_v / c.cell_v
 
 
-def memory_read_pj(words: int, width_bits: int) -> float:
+def memory_read_pj(words: int, width_bits: int, constants: Constants | None = None) -> float:
     """Energy of reading one word of an SRAM at the operating voltage."""
-    return _at_operating(sram(words, width_bits).read_pj * 1e3, table().supply_v)
+    return _at_operating(
+        constants or default_constants(), sram(words, width_bits).read_pj * 1e3, table().supply_v
+    )
 
 
-def _memory_pj(block: str, cfg: ArchConfig, activity: Activity) -> float:
+def _memory_pj(block: str, cfg: ArchConfig, c: Constants, activity: Activity) -> float:
     reads = {"ptr_read": 2 * activity.columns, "spmat_read": activity.words}.get(block, 0.0)
     if not reads:
         return 0.0
     macro = inventory.macros(block, cfg, 1)[0]
-    return reads * memory_read_pj(macro.words, macro.bits)
+    return reads * memory_read_pj(macro.words, macro.bits, c)
 
 
-def _registers_pj(block: str, registers: Mapping[str, int], activity: Activity) -> float:
-    if block not in inventory.LOADED:
-        return 0.0
-    events = {"column": activity.columns, "entry": activity.entries, "word": activity.words, None: 0.0}
-    toggles = 0.0
-    for name, width in registers.items():
-        if name in inventory.COUNTERS:
-            continue
-        changed = min(2.0, width / 2) if name in inventory.COUNTS_UP else width / 2
-        toggles += changed * events[inventory.LOADED[block][name]]
-    return toggles * _ff_toggle_pj()
+# Words of the register file whose access energy the paper gives.
+_FILE_WORDS = 64
 
 
-def _arrays_pj(block: str, cfg: ArchConfig, activity: Activity) -> float:
+def _arrays_pj(block: str, cfg: ArchConfig, c: Constants, activity: Activity) -> float:
     """Writes of latch arrays and accesses of the register files."""
-    c = constants()
     if block == "act_queue":
         bits = cfg.col_bits + cfg.act_bits
-        return activity.columns * bits * _at_operating(c.latch_pulse_fj + c.latch_toggle_fj / 2, c.cell_v)
+        latch_fj = c.latch_pulse_fj + c.latch_toggle_fj * c.activity
+        return activity.columns * bits * _at_operating(c, latch_fj, c.cell_v)
     if block == "act_rw":
-        # The published 1 pJ is for 32 bits; a read and a write for each entry. Deeper files: see docs/energy.md.
-        bit_pj = published().operation_pj["register_file_32"] / 32 * max(1.0, math.sqrt(cfg.acc_depth / 64))
+        # The published 1 pJ is for 32 bits; a read and a write for each entry. A deeper file: as CACTI's memories grow.
+        depth = max(cfg.acc_depth, _FILE_WORDS)
+        growth = sram(depth, cfg.acc_bits).read_pj / sram(_FILE_WORDS, cfg.acc_bits).read_pj
+        bit_pj = published().operation_pj["register_file_32"] / 32 * growth
         return activity.entries * 2 * cfg.acc_bits * bit_pj
     return 0.0
 
 
-def _combinational_pj(block: str, cfg: ArchConfig, activity: Activity) -> float:
-    operation = published().operation_pj
-    gate = _gate_toggle_pj() / 2  # half of the bits of a path change
+def _combinational_pj(block: str, cfg: ArchConfig, c: Constants, activity: Activity) -> float:
+    gate = c.activity * _at_operating(c, c.gate_toggle_fj, c.cell_v)
     if block == "act_queue":
         levels = math.log2(cfg.queue_depth)
         return activity.columns * (cfg.col_bits + cfg.act_bits) * levels * gate
@@ -370,10 +404,9 @@ def _combinational_pj(block: str, cfg: ArchConfig, activity: Activity) -> float:
         levels = math.log2(cfg.entries_per_word)
         return activity.entries * cfg.entry_bits * levels * gate
     if block == "arithm_unit":
-        multiply = operation["int16_multiply"] * cfg.code_bits * cfg.act_bits / 16**2
+        multiply = c.int16_multiply_pj * cfg.code_bits * cfg.act_bits / 16**2
         adder_bits = cfg.acc_addr_bits + cfg.product_bits + cfg.acc_bits
         paths = cfg.code_bits * cfg.weight_bits + cfg.product_bits * SHIFT_BITS
-        return activity.macs * multiply + activity.entries * (
-            operation["int16_add"] * adder_bits / 16 + paths * gate
-        )
+        add = published().operation_pj["int16_add"] * adder_bits / 16
+        return activity.macs * multiply + activity.entries * (add + paths * gate)
     return 0.0

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib.resources import files
 
 from eie.errors import FormatError
 
-TAGS = ("published", "fitted")
+# cacti: the SRAM table's. published: printed in a source for what it is used for. assumed: chosen here, or printed for
+# something else. fitted: chosen so that a figure of the published machine comes out.
+TAGS = ("cacti", "published", "assumed", "fitted")
 
 
 @dataclass(frozen=True)
 class Constant:
-    """One constant: its value in `unit`, where it comes from, and whether it is published or fitted."""
+    """One constant: its value in `unit`, one of TAGS, where it comes from.
+
+    other : of an assumed constant, other values that could have been assumed as well.
+    """
 
     value: float
     unit: str
     tag: str
     source: str
+    other: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,10 @@ class Constants:
     """All constants by name; what each is, and its unit, says sim/data/energy.toml."""
 
     operating_v: float
+    activity: float
+    int16_multiply_pj: float
     cell_v: float
+    cell_slew_ps: float
     ff_clock_fj: float
     ff_clock_pin_ff: float
     ff_toggle_fj: float
@@ -54,22 +63,22 @@ def parse(text: str) -> dict[str, Constant]:
     """
     try:
         found = {name: Constant(**entry) for name, entry in tomllib.loads(text).items()}
+        found = {name: replace(constant, other=tuple(constant.other)) for name, constant in found.items()}
     except (TypeError, ValueError) as error:
         raise FormatError(f"energy constants: {error}") from error
     names = {field.name for field in fields(Constants)}
     for name in sorted(names ^ found.keys()):
         raise FormatError(f"energy constants: {name} is {'missing' if name in names else 'unknown'}")
     for name, constant in found.items():
-        if (
-            not isinstance(constant.value, int | float)
-            or isinstance(constant.value, bool)
-            or constant.value <= 0
-        ):
-            raise FormatError(f"energy constants: {name} must be a positive number, not {constant.value!r}")
+        for value in (constant.value, *constant.other):
+            if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
+                raise FormatError(f"energy constants: {name} must be a positive number, not {value!r}")
         if constant.tag not in TAGS or not constant.source or not constant.unit:
             raise FormatError(
                 f"energy constants: {name} needs a unit, a source and a tag ({', '.join(TAGS)})"
             )
+        if constant.other and constant.tag != "assumed":
+            raise FormatError(f"energy constants: {name} is {constant.tag}, so it has no other values")
     return found
 
 
@@ -83,3 +92,8 @@ def tagged() -> dict[str, Constant]:
 def constants() -> Constants:
     """The constants' values."""
     return Constants(**{name: constant.value for name, constant in tagged().items()})
+
+
+def names_of(tag: str) -> list[str]:
+    """The constants with this tag, in the file's order."""
+    return [name for name, constant in tagged().items() if constant.tag == tag]

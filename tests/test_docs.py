@@ -71,8 +71,8 @@ def test_the_readme_in_a_shell_and_in_python(tmp_path):
     snippet = python_block(ROOT / "README.md")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    fast = python_block(ROOT / "docs" / "fast.md")
-    for command in [*commands, [sys.executable, "-c", fast], [sys.executable, "-c", snippet]]:
+    pages = [python_block(ROOT / "docs" / page) for page in ("fast.md", "energy.md")]
+    for command in [*commands, *([sys.executable, "-c", block] for block in [*pages, snippet])]:
         done = subprocess.run(
             command,
             shell=isinstance(command, str),
