@@ -147,7 +147,7 @@ def stopping(running: dict[str, Future[Any]], workers: MutableMapping[str, int])
     """When the block fails, interrupt the workers that are still busy, as Ctrl-C does: nobody waits for them."""
     try:
         yield
-    except Exception:
+    except BaseException:  # SIGTERM is a SystemExit
         for name, future in running.items():
             if not future.cancel() and not future.done() and name in workers:
                 os.kill(workers[name], signal.SIGINT)

@@ -15,18 +15,28 @@ from eie.cli.report import TableData, fill
 from eie.sim.evaluation.section import Section, Table
 
 TITLE = "The published evaluation, again"
-# Width over height of a picture that takes a whole row, and characters of a cell that is text.
-_WIDE, _LONG = 1.8, 40
+# Inches of a picture that has a row for itself, the page's rem for an inch, and characters of a cell that is text.
+_WIDE, _REM, _LONG = 6.0, 5.8, 40
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A picture as PNG. wide : it takes the page's whole width."""
+    """A picture as PNG. inches : its width."""
 
     name: str
     png: bytes
     alt: str
-    wide: bool
+    inches: float
+
+    @property
+    def wide(self) -> bool:
+        """Whether it has a row of the page for itself."""
+        return self.inches > _WIDE
+
+    @property
+    def rem(self) -> float:
+        """Its width on the page: in proportion, so that text has one size in all pictures."""
+        return _REM * self.inches
 
     @property
     def source(self) -> str:
@@ -49,8 +59,8 @@ def draw(section: Section) -> tuple[Drawn, ...]:
 
     drawn = []
     for picture in section.pictures:
-        width, height = picture.figure.get_size_inches()
-        drawn.append(Drawn(picture.name, style.save(picture.figure), picture.alt, width / height > _WIDE))
+        inches = float(picture.figure.get_figwidth())
+        drawn.append(Drawn(picture.name, style.save(picture.figure), picture.alt, inches))
     return tuple(drawn)
 
 

@@ -1,14 +1,18 @@
 """`eie`: the command group, and how errors leave it.
 
-Bad input is one line on stderr and status 2, a failed comparison its text and status 1; anything else is a bug and
-shows its traceback.
+Bad input is one line on stderr and status 2, a failed comparison its text and status 1, Ctrl-C status 130 and SIGTERM
+143, as in a shell; anything else is a bug and shows its traceback.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from typing import Any
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 import click
 
@@ -34,6 +38,32 @@ class _Disagreement(_BadInput):
     exit_code = 1
 
 
+class _Interrupted(_BadInput):
+    """Ctrl-C: a line on stderr, and status 130."""
+
+    exit_code = 128 + signal.SIGINT
+
+    def show(self, file: Any = None) -> None:
+        click.echo(": ".join(filter(None, ("eie: interrupted", self.message))), err=True, file=file)
+
+
+@contextmanager
+def _ending_at_sigterm() -> Iterator[None]:
+    """SIGTERM as an exception, so that worker processes and temporary files go, too."""
+
+    def end(number: int, _: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # only there are signals handled
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 class _Group(click.Group):
     """Loads a command's module only when it is asked for, and turns errors into exit statuses."""
 
@@ -48,7 +78,10 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _ending_at_sigterm():
+                return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise _Interrupted(str(error)) from None
         except MismatchError as error:
             raise _Disagreement(str(error)) from None
         except EieError as error:
@@ -68,7 +101,7 @@ def main() -> None:
     """Compress trained networks for EIE, the sparse weight-shared inference engine, and run them on a
     cycle-accurate model and on its RTL.
 
-    Exit status: 0 success, 1 two engines disagree, 2 bad input or usage.
+    Exit status: 0 success, 1 two engines disagree, 2 bad input or usage, 130 after Ctrl-C.
 
     \b
     Example:

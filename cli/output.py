@@ -65,20 +65,39 @@ def make_folder(folder: Path) -> None:
 def filling(folder: Path) -> Iterator[Path]:
     """A temporary folder inside `folder`, whose contents move into `folder` when the block ends well.
 
-    What `folder` held under other names stays; what has the same name is replaced.
+    Files of the same name are replaced; everything else that `folder` held stays. What runs that were killed left of
+    theirs is removed.
+
+    Raises
+    ------
+    OutputError : `folder` cannot be written, or has a folder where a file is to go.
     """
     make_folder(folder)
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as name:
+    for left in folder.glob(".partial-*-*"):
+        if not _runs(left.name.split("-")[1]):
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f".partial-{os.getpid()}-", dir=folder) as name:
         staging = Path(name)
         yield staging
+        places = {made: folder / made.relative_to(staging) for made in sorted(staging.rglob("*"))}
+        for made, place in places.items():
+            if made.is_file() and place.is_dir():
+                raise OutputError(
+                    f"{place} is a folder: move it away, or write into another one than {folder}"
+                )
         try:
-            for made in sorted(staging.iterdir()):
-                target = folder / made.name
-                if target.is_dir() and not target.is_symlink():
-                    shutil.rmtree(target)
-                made.replace(target)
+            for made, place in places.items():
+                if made.is_dir():
+                    place.mkdir(exist_ok=True)
+                else:
+                    made.replace(place)
         except OSError as error:
             raise OutputError(f"cannot write into {folder}: {error.strerror or error}") from None
+
+
+def _runs(pid: str) -> bool:
+    """Whether another process of this number runs."""
+    return pid.isdecimal() and int(pid) != os.getpid() and Path("/proc", pid).exists()
 
 
 def console() -> Console:

@@ -9,7 +9,7 @@ import platform
 import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -33,6 +33,7 @@ from eie.cli.output import console, filling, print_table
 from eie.errors import OutputError, SimulationError
 from eie.sim.evaluation.parts import PARTS, Part, named
 from eie.sim.example import EXAMPLE, require
+from eie.sim.workers import OneProcess
 
 WORKERS = 2
 LEAD = (
@@ -147,9 +148,19 @@ def run_parts(job: Sequence[Part], seed: int, example: Path, announce: Announce)
     return made
 
 
-def run_in_worker(job: Sequence[Part], seed: int, example: Path, steps: queue.Queue[str]) -> list[Made]:
-    """As `run_parts`; `steps` gets what is being done."""
-    return run_parts(job, seed, example, steps.put)
+_steps: multiprocessing.Queue[str]  # in a worker: gets what is being done
+
+
+def _tell(steps: multiprocessing.Queue[str]) -> None:
+    """In a new worker."""
+    global _steps
+    _steps = steps
+    steps.cancel_join_thread()  # nobody reads what is left at its end
+
+
+def run_in_worker(job: Sequence[Part], seed: int, example: Path) -> list[Made]:
+    """As `run_parts`."""
+    return run_parts(job, seed, example, _steps.put)
 
 
 def _in_processes(
@@ -159,25 +170,27 @@ def _in_processes(
     announce: Announce,
     done: Callable[[list[Part], list[Made]], None],
 ) -> None:
-    """Run the jobs in WORKERS processes; the first failure is raised once the jobs under way have ended."""
-    # A fresh interpreter each, because threads of this one must not be forked.
-    spawn = multiprocessing.get_context("spawn")
-    with spawn.Manager() as manager, ProcessPoolExecutor(WORKERS, spawn) as pool:
-        steps: queue.Queue[str] = manager.Queue()
-        waiting: dict[Future[list[Made]], list[Part]] = {
-            pool.submit(run_in_worker, job, seed, example, steps): job for job in jobs
-        }
-        try:
-            while waiting:
-                with suppress(queue.Empty):
-                    announce(steps.get(timeout=0.1))
-                for future in [future for future in waiting if future.done()]:
-                    done(waiting.pop(future), future.result())
-        except BrokenProcessPool:
-            raise SimulationError("a worker process ended early; is there enough memory for two?") from None
-        finally:
-            for future in waiting:
-                future.cancel()
+    """Run the jobs in WORKERS processes; the first failure ends the others."""
+    steps: multiprocessing.Queue[str] = multiprocessing.get_context("spawn").Queue()
+    processes: list[OneProcess[list[Made]]] = [
+        OneProcess(_tell, steps) for _ in range(min(WORKERS, len(jobs)))
+    ]
+    todo, waiting = list(jobs), dict[Future[list[Made]], list[Part]]()
+    try:
+        while todo or waiting:
+            for process in processes:
+                if todo and process.idle:
+                    job = todo.pop(0)
+                    waiting[process.submit(run_in_worker, job, seed, example)] = job
+            with suppress(queue.Empty):
+                announce(steps.get(timeout=0.1))
+            for future in [future for future in waiting if future.done()]:
+                done(waiting.pop(future), future.result())
+    except BrokenProcessPool:
+        raise SimulationError("a worker process ended early; is there enough memory for two?") from None
+    finally:
+        for process in processes:
+            process.end()
 
 
 @contextmanager

@@ -19,6 +19,18 @@ from matplotlib.ticker import FixedLocator, NullLocator
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY = "#5f6770"
+# What was published looks the same in every picture: bars in PUBLISHED, points as PUBLISHED_STAR.
+PUBLISHED = "#c3c9d0"
+PUBLISHED_STAR: dict[str, Any] = {
+    "marker": "*",
+    "markersize": 13,
+    "markerfacecolor": PUBLISHED,
+    "markeredgecolor": "black",
+    "markeredgewidth": 0.9,
+    "color": GREY,
+    "linestyle": "none",
+    "zorder": 5,
+}
 _STYLE: dict[Any, Any] = {
     "figure.dpi": 180,
     # About the size at which a page shows them, two in a row, so that text keeps its size.

@@ -171,7 +171,7 @@ def test_a_mismatch_is_status_1_with_its_place_and_replay(
 def test_sweep_and_plot(network: Path, here: Path) -> None:
     options = shlex.split(f"sweep {network} --input {DIGITS} --inputs 2 --pe 1,4 --depth 1,8 --workers 1")
     text = invoke(*options, "-o", "s.sqlite", "-o", "s.csv", "-o", "s.json").stdout
-    assert "engine fast, 800 MHz, memories sized for each layer\n" in text
+    assert "engine fast; 800 MHz; memories sized for each layer\n" in text
     assert "s.sqlite: 24 points, 0 there before, 24 run now in" in text
     with Store(Path("s.sqlite"), read_only=True) as store:
         held = {row["key"]: row for row in store.rows()}
@@ -308,3 +308,16 @@ def test_compress_names_what_it_does_not_use(here: Path) -> None:
     text = invoke("compress", "net.npz", "-o", "net.eie").stdout
     assert re.search(r"^not used: a0 float64\[1\], .*, a7 float64\[1\] and 2 more$", text, re.MULTILINE)
     assert "not used" not in invoke("compress", MODEL, "-o", "net.eie").stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_ctrl_c_is_status_130(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1 says that two engines disagree."""
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "make_context", interrupted)
+    assert invoke(name, status=130).stderr == "eie: interrupted\n"

@@ -4,6 +4,12 @@ import importlib.util
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,6 +21,7 @@ from rich.console import Console
 from eie.cli import evaluation_page, reproduce
 from eie.cli.evaluation_page import Made
 from eie.cli.main import main
+from eie.cli.output import filling
 from eie.errors import SimulationError
 from eie.sim import example
 from eie.sim.evaluation.parts import PARTS, Part
@@ -155,6 +162,15 @@ def test_text_is_shown_as_it_is() -> None:
     assert "| x | a\\|b |\n|---|---:|\n| 1 < 2 | c\\|d |\n" in text
 
 
+def test_wide_pictures_have_a_row_and_text_of_the_same_size() -> None:
+    pictures = [evaluation_page.Drawn(f"p{inches}", b"", "alt", inches) for inches in (5.4, 7.6)]
+    page = evaluation_page.html([Made(Section("fig8", "T", []), tuple(pictures), 0.0)], "", [""], "")
+    assert re.findall(r"<figure(.*?)>", page) == [
+        ' style="max-width: 31.3rem"',
+        ' class="wide" style="max-width: 44.1rem"',
+    ]
+
+
 def test_long_text_in_a_table_wraps() -> None:
     table = Table("t", ["x", "why"], [["1", "because " * 6]])
     assert evaluation_page.has_text(table)
@@ -228,6 +244,85 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_where_a_file_is_to_go_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = Made(Section("fig8", "Title", ["text"]), (), 0.0)
+    monkeypatch.setattr(reproduce, "compute", lambda *_: [nothing])
+    mine = tmp_path / "fig8.md" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("kept")
+    assert refused("fig8", "-o", tmp_path) == (
+        f"{mine.parent} is a folder: move it away, or write into another one than {tmp_path}"
+    )
+    assert [*tmp_path.iterdir()] == [mine.parent]
+    assert mine.read_text() == "kept"
+
+
+def test_folders_are_merged_and_what_dead_runs_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "mine.txt").write_text("kept")
+    (tmp_path / "sub" / "made.txt").write_text("old")
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    for pid in (gone.pid, os.getpid(), os.getppid()):
+        (tmp_path / f".partial-{pid}-abc").mkdir()
+        (tmp_path / f".partial-{pid}-abc" / "file").write_text("")
+    with filling(tmp_path) as staging:
+        (staging / "sub").mkdir()
+        (staging / "sub" / "made.txt").write_text("new")
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == {
+        *("sub/mine.txt", "sub/made.txt"),
+        f".partial-{os.getppid()}-abc/file",  # of a run that goes on
+    }
+    assert (tmp_path / "sub" / "made.txt").read_text() == "new"
+
+
+def belonging(tag: str) -> list[int]:
+    """Processes with `tag` in their environment that still run."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if tag.encode() in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "said"),
+    [
+        (signal.SIGINT, 130, "eie: interrupted\n"),
+        (signal.SIGTERM, 143, ""),
+        (signal.SIGKILL, -signal.SIGKILL, None),  # multiprocessing says that it cleans up
+    ],
+)
+def test_no_process_outlives_the_command(tmp_path: Path, number: int, status: int, said: str | None) -> None:
+    tag = f"EIE_TEST_TAG={uuid.uuid4()}"
+    name, value = tag.split("=")
+    command = subprocess.Popen(
+        [sys.executable, "-m", "eie", "reproduce", "layers", "fig8", "fig11", "-o", str(tmp_path)],
+        env={**os.environ, name: value},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    # The command, its two workers and multiprocessing's tracker of semaphores.
+    while len(belonging(tag)) < 4:
+        assert time.monotonic() < deadline
+        assert command.poll() is None
+        time.sleep(0.05)
+    time.sleep(1)
+    command.send_signal(number)
+    _, stderr = command.communicate(timeout=30)
+    assert command.returncode == status, stderr
+    assert said is None or stderr == said
+    while belonging(tag):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    left = [path.name for path in tmp_path.iterdir()]
+    assert left == ([f".partial-{command.pid}-{left[0].split('-')[2]}"] if number == signal.SIGKILL else [])
+
+
 # ---- the docs ----------------------------------------------------------------------------------------------
 
 
@@ -245,7 +340,7 @@ def test_what_differs_from_run_to_run_is_not_generated() -> None:
 
 def test_generated_parts_of_a_page() -> None:
     table = Table("Title", ["a", "b"], [["1", "2"]])
-    picture = evaluation_page.Drawn("fig8_name", b"", "what it shows", True)
+    picture = evaluation_page.Drawn("fig8_name", b"", "what it shows", 7.0)
     made = {"fig8": Made(Section("fig8", "T", ["One.", "Two."], [table, table]), (picture,), 0.0)}
     body = gen_docs().evaluation_body
     assert body("fig8 text", made) == "\nOne.\n\nTwo.\n"
@@ -254,7 +349,7 @@ def test_generated_parts_of_a_page() -> None:
 
 
 def test_the_page_has_every_part_that_stays_the_same() -> None:
-    text = (ROOT / "docs" / "evaluation.md").read_text()
+    text = "".join((ROOT / "docs" / page).read_text() for page in ("evaluation.md", "energy.md"))
     for part in PARTS:
-        if not part.alone and part.key != "energy":  # docs/energy.md
+        if not part.alone:
             assert re.search(rf"^<!-- generated: {part.key} -->$", text, re.MULTILINE), part.key

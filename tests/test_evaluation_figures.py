@@ -13,6 +13,7 @@ from eie.compress.pipeline import Settings, compress_network
 from eie.compress.quantize import Widths
 from eie.errors import ConfigError, ModelError
 from eie.sim import style
+from eie.sim.energy_constants import constants
 from eie.sim.engines import simulate
 from eie.sim.evaluation import measure, parts, precision, queue_depth, scaling, sram_width
 from eie.sim.evaluation.layers import benchmark
@@ -88,24 +89,36 @@ def test_deeper_queues_are_never_slower(fig8: Section) -> None:
         cycles = [point["cycles"] for point in points]
         assert cycles == sorted(cycles, reverse=True)
         assert cycles[0] > 1.2 * cycles[-1]
-        balance = [point["balance"] for point in points]
-        assert balance == sorted(balance)
-        assert fig8.tables[0].rows[FEW.index(name)][1:] == [f"{100 * b:.1f} %" for b in balance]
-        assert fig8.tables[1].rows[FEW.index(name)][1] == f"{100 * (cycles[0] / cycles[-1] - 1):.1f} %"
+        for table, column in zip(fig8.tables, ("multiplier_busy", "balance"), strict=False):
+            shares = [point[column] for point in points]
+            assert shares == sorted(shares)
+            assert table.rows[FEW.index(name)][1:] == [f"{100 * share:.1f} %" for share in shares]
+            mean = sum(fig8.data["layers"][other][0][column] for other in FEW) / len(FEW)
+            assert table.rows[len(FEW)][:2] == ["mean", f"{100 * mean:.1f} %"]
+        assert fig8.tables[2].rows[FEW.index(name)][1] == f"{100 * (cycles[0] / cycles[-1] - 1):.1f} %"
 
 
 def test_queue_depths_are_drawn_beside_what_the_paper_says(fig8: Section) -> None:
-    left, right = lines(drawn(fig8)), lines(drawn(fig8), 1)
+    busy, balance, right = (lines(drawn(fig8), panel) for panel in range(3))
     points = fig8.data["layers"]["NT-We"]
-    assert left["NT-We"] == pytest.approx(
-        np.array([[p["queue_depth"], p["balance"]] for p in points if p["queue_depth"]])
-    )
+    for panel, column in ((busy, "multiplier_busy"), (balance, "balance")):
+        assert panel["NT-We"] == pytest.approx(
+            np.array([[p["queue_depth"], p[column]] for p in points if p["queue_depth"]])
+        )
     assert right["NT-We"][:, 1] == pytest.approx([p["cycles"] / points[-1]["cycles"] for p in points[:-1]])
     said = published().statements
-    assert left["published"].tolist() == [[1, said.queue_depth_1_efficiency]]
-    for panel in (left, right):
+    # The paper's words are about multipliers.
+    assert busy["published"].tolist() == [[1, said.queue_depth_1_efficiency]]
+    assert "published" not in balance
+    for panel in (busy, balance, right):
         assert any((xy[:, 0] == said.queue_depth_knee).all() for xy in panel.values())
     assert fig8.tables[0].rows[-1][:2] == ["paper", "about 50 %"]
+    assert fig8.tables[1].rows[-1][0] == "mean"
+    # Of the two layers NT-We alone idles for more than half of the time.
+    assert (
+        "72 % (NT-We), 53 % in the mean of the layers, and less than half of it in 1 of 2 layers"
+        in fig8.text[1]
+    )
 
 
 # ---- Figs. 11 to 13 ----------------------------------------------------------------------------------------
@@ -143,7 +156,7 @@ def test_speedup_is_the_ratio_of_cycles(figs11to13: list[Section]) -> None:
     assert in_picture["ideal"].tolist() == [[n, n] for n in COUNTS]
 
 
-def test_more_pes_less_padding_and_less_balance(figs11to13: list[Section]) -> None:
+def test_more_pes_less_padding_and_less_work_for_multipliers(figs11to13: list[Section]) -> None:
     _, padding, balance = figs11to13
     for name in FEW:
         shares = padding.data["layers"][name]["padding"]
@@ -154,6 +167,34 @@ def test_more_pes_less_padding_and_less_balance(figs11to13: list[Section]) -> No
         assert busy[-1] < 0.7 < 0.99 < busy[0]
         assert lines(drawn(padding))[name][:, 1] == pytest.approx(shares)
         assert lines(drawn(balance), 1)[name][:, 1] == pytest.approx(busy)
+
+
+def test_load_balance_rises_where_empty_columns_do(figs11to13: list[Section]) -> None:
+    """The paper says that it falls: it does so in one of the two layers."""
+    section = figs11to13[2]
+    found = {name: section.data["layers"][name]["balance"] for name in FEW}
+    assert found["NT-We"][2] > found["NT-We"][1]
+    assert found["NT-LSTM"][2] < found["NT-LSTM"][1]
+    left = lines(drawn(section))
+    for name in FEW:
+        assert left[name][:, 1] == pytest.approx(found[name])
+    assert drawn(section).axes[0].get_ylim()[0] < min(min(shares) for shares in found.values())
+    _, says, multipliers = section.text
+    assert "from 64 to 256 PEs load balance rises in 1 of 2 layers (NT-We) and falls in 1." in says
+    empty = [
+        b - m
+        for b, m in zip(
+            *(section.data["layers"]["NT-We"][k] for k in ("balance", "multiplier_busy")), strict=True
+        )
+    ]
+    assert f"{100 * empty[1]:.1f} % of all cycles on 64 PEs and {100 * empty[2]:.1f} % on 256" in says
+    assert "falls in 2 of 2 layers" in multipliers
+    assert "rises in 1 layers and falls in 1" in section.pictures[0].alt
+
+
+def test_load_balance_as_the_paper_says_it() -> None:
+    section = scaling.balance(1, None, FEW[1:], (64, 256))
+    assert "So does ours: from 64 to 256 PEs it falls in 1 of 1 layers." in section.text[1]
 
 
 def test_without_the_published_counts_there_is_no_ratio() -> None:
@@ -212,16 +253,31 @@ def test_accuracies_are_those_of_the_reference_engine(monkeypatch: pytest.Monkey
         return fixed_forward(layers, x, acc_bits, act_bits)
 
     monkeypatch.setattr(precision, "fixed_forward", forward)
-    measured = precision.measure(trained, few, (8,))
+    measured = precision.measure(trained, few.pixels, few, (8,))
     # Sums that were scaled to fit rarely saturate, so that the accuracy alone would not show a wrong width.
     assert widths == [(8, 8), (32, 8)] * len(precision.NETWORKS)
     one = next(m for m in measured if (m.network, m.bits, m.acc_bits) == ("pruned", 8, 8))
-    # The scales are chosen from these digits: there are fewer than CALIBRATION_DIGITS.
     layers, _ = compress_network(trained, Settings(density=DENSITIES, widths=Widths(8, 8, 8)), few.pixels)
     cfg = eie.ArchConfig(code_bits=8, act_bits=8, acc_bits=8)
     y = [run_network(layers, x, cfg, "reference")[-1].y for x in quantize_inputs(layers[0], few.pixels, 8)]
     assert one.right == sum(int(out.argmax() == label) for out, label in zip(y, few.labels, strict=True))
     assert one.tested == 25
+
+
+def test_scales_are_chosen_from_digits_that_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, np.ndarray] = {}
+
+    def measure(trained, calibration, digits, *_):
+        seen.update(calibration=calibration, counted=digits.pixels, labels=digits.labels)
+        raise InterruptedError
+
+    monkeypatch.setattr(precision, "measure", measure)
+    with pytest.raises(InterruptedError):
+        precision.section(1, None)
+    both = np.concatenate([seen["calibration"], seen["counted"]])
+    assert np.array_equal(both, read_digits(EXAMPLE).pixels)
+    assert (len(seen["calibration"]), len(seen["counted"])) == (100, 900)
+    assert np.array_equal(seen["labels"], read_digits(EXAMPLE).labels[100:])
 
 
 def test_fewer_bits_lose_digits(fig10: Section) -> None:
@@ -257,7 +313,7 @@ def test_precision_is_drawn_beside_the_published_figures(fig10: Section) -> None
     assert left["AlexNet (published)"].tolist() == [[8, said["fixed8"]], [16, said["fixed16"]]]
     assert (left["AlexNet, float (published)"][:, 1] == said["float32"]).all()
     heights = [bar.get_height() for bar in drawn(fig10).axes[1].patches]
-    pj = published().operation_pj
+    pj = {**published().operation_pj, "int16_multiply": constants().int16_multiply_pj}
     assert heights == [pj[f"{kind}_multiply"] for kind in ("int8", "int16", "int32", "float32")]
     assert [row[:2] for row in fig10.tables[1].rows] == [
         ["float", "80.3 %"],
@@ -288,6 +344,22 @@ def test_every_picture_can_be_read(fig8: Section, figs11to13: list[Section], fig
             image = matplotlib.image.imread(io.BytesIO(style.save(picture.figure)), format="png")
             assert image.shape[1] > 1200
             assert image[..., :3].std() > 0.02
+
+
+def test_what_was_published_looks_the_same_everywhere(
+    fig8: Section, figs11to13: list[Section], fig10: Section
+) -> None:
+    stars = [
+        line
+        for section in (fig8, *figs11to13, fig10)
+        for axes in drawn(section).axes
+        for line in axes.get_lines()
+        if line.get_marker() == style.PUBLISHED_STAR["marker"]
+    ]
+    assert [line.get_label() for line in stars] == ["published", "published", "AlexNet (published)"]
+    for line in stars:
+        assert line.get_markerfacecolor() == style.PUBLISHED
+        assert line.get_markeredgecolor() == "black"
 
 
 def test_nine_lines_stay_apart(figs11to13: list[Section]) -> None:

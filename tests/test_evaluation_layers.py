@@ -64,15 +64,64 @@ def test_published_chip_is_its_parts() -> None:
         ("area_um2 = 594786", "area_um2 = 594787", "the components add up to"),
         ("weight_density = 0.25", "weight_density = 1.25", "layer Alex-8: a density or a time"),
         ("actual_us = 12.2", "actual_us = 11.2", "layer Alex-7: a density or a time"),
-        ("batch = 64", "batch = 8", "layer Alex-6: baselines must be 12 times"),
-        ("65.8, 54.6", "54.6", "published figures: "),
-        ("technology_nm = 45", "technology = 45", "published figures: .*technology"),
+        (
+            "weight_density = 0.25",
+            'weight_density = "0.25"',
+            "layer Alex-8, weight_density: '0.25' must be a positive",
+        ),
+        ("theoretical_us = 28.1", "theoretical_us = nan", "theoretical_us: nan must be a positive number"),
+        ("speedup_cpu_dense = 248", "speedup_cpu_dense = -1", "layer Alex-6, speedup_cpu_dense: -1 must be"),
+        ("cols = 9216", "cols = 0", "layer Alex-6, cols: 0 must be a positive whole number"),
+        ("cols = 9216", "cols = true", "layer Alex-6, cols: True must be a positive whole number"),
+        ('name = "Alex-7"', 'name = "Alex-6"', "layers: unknown or there twice: Alex-6"),
+        (
+            "batch = 64",
+            "batch = 8",
+            "baselines: missing: cpu dense 64, .*unknown or there twice: cpu dense 8",
+        ),
+        ("65.8, 54.6", "54.6", "baseline gpu sparse 1: 8 times of 9 layers"),
+        ("65.8, 54.6", "-65.8, 54.6", "baseline gpu sparse 1: -65.8 must be a positive number"),
+        ("us = [134.8", 'us = ["134.8"', "baseline gpu sparse 1: '134.8' must be a positive number"),
+        ("us = [134.8,", "us_ = [134.8,", "published figures: KeyError: 'us'"),
+        (
+            "technology_nm = 45",
+            "technology = 45",
+            "machine: missing: technology_nm; unknown or there twice: technology",
+        ),
+        ("clock_mhz = 800", "clock_mhz = -800", "machine, clock_mhz: -800 must be a positive whole number"),
+        ("power_w = 73.0", "power_w = -73.0", "platform cpu, power_w: -73.0 must be a positive number"),
+        ("power_w = 73.0", 'power_w = "73"', "platform cpu, power_w: '73' must be a positive number"),
+        ('key = "mgpu"', 'key = "xgpu"', "platforms: missing: mgpu; unknown or there twice: xgpu"),
+        ('name = "GPU (Titan X)"', "name = 1", "platform gpu, name: 1 must be text"),
+        ("power_mw = 9.157", 'power_mw = "9.157"', "pe, power_mw: '9.157' must be a positive number"),
+        (
+            'name = "filler cell"',
+            'name = "filler"',
+            "pe, component: missing: filler cell; unknown .*: filler",
+        ),
+        (
+            "sram_widths = [32, 64, 128, 256, 512]",
+            "sram_widths = []",
+            "sram_best_width must be one of sram_widths",
+        ),
+        ("fixed8 = 0.53", "fixed_8 = 0.53", "statements, accuracy: missing: fixed8; unknown .*: fixed_8"),
+        ("fixed8 = 0.53", "fixed8 = 53", "an efficiency or an accuracy is more than 1"),
+        (
+            "int8_multiply = 0.2",
+            "int8_mul = 0.2",
+            "operation_pj: missing: int8_multiply; unknown .*: int8_mul",
+        ),
+        ("int8_add = 0.03", "int8_add = -0.03", "operation_pj, int8_add: -0.03 must be a positive number"),
+        ("[lnzd_node]", "[lnzd]", "published figures: KeyError: 'lnzd_node'"),
+        ("[chip]", "[more]\n\n[chip]", "published figures: more means nothing"),
+        ("[chip]", "[chip", "published figures: TOMLDecodeError: "),
     ],
 )
 def test_damaged_figures_are_refused(old: str, new: str, message: str) -> None:
     assert old in TEXT
-    with pytest.raises(FormatError, match=message):
+    with pytest.raises(FormatError, match=message) as error:
         parse(TEXT.replace(old, new))
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_unknown_benchmark() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cache
 
@@ -198,7 +199,8 @@ def section(seed: int, progress: Progress | None = None) -> Section:
                 f"A {SIZE} x {SIZE} layer, {WEIGHTS:.0%} of the weights, {ACTIVATIONS:.0%} of the activations, 64 PEs",
                 ("what", "ms"),
                 [(what, f"{seconds * 1e3:.3f}") for what, seconds in rows],
-                f"Best of several, measured on this machine; {entries:,} entries are processed.",
+                f"Best of several, measured on this machine ({os.getloadavg()[0]:.1f} processes ran on average, "
+                f"others' included); {entries:,} entries are processed.",
             )
         ],
         pictures=[figure(costs)],

@@ -22,7 +22,7 @@ from eie.sim.evaluation.published import PublishedLayer, published
 from eie.sim.evaluation.section import Picture, Progress, Section, Table
 from eie.sim.example import DENSITIES, EXAMPLE, read_digits, read_network, require
 from eie.sim.fast import prepare, timing
-from eie.sim.style import COLOURS, figure
+from eie.sim.style import COLOURS, PUBLISHED_STAR, figure
 from eie.sim.workload import Unevenness, random_input, random_layer
 from eie.timing import constants
 
@@ -357,10 +357,8 @@ def _draw_terms(facts: Sequence[PublishedLayer], runs: Sequence[Attribution]) ->
         axes.plot(
             x,
             [100 * layer.overhead for layer in facts],
-            "*",
-            color="black",
-            markersize=11,
             label="published overhead",
+            **PUBLISHED_STAR,
         )
         axes.set_xticks(x, [layer.name for layer in facts])
         axes.set_ylabel("time beyond theoretical, %")
@@ -396,10 +394,8 @@ def _draw_variants(facts: Sequence[PublishedLayer], runs: Runs, like: TrainedLay
         axes.plot(
             x + 0.24,
             [100 * layer.overhead for layer in facts],
-            "*",
-            color="black",
-            markersize=11,
             label="published",
+            **PUBLISHED_STAR,
         )
         axes.set_xticks(x, [layer.name for layer in facts])
         axes.set_ylabel("time beyond theoretical, %")

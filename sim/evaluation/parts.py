@@ -50,7 +50,7 @@ PARTS = (
         example=True,
     ),
     Part("speedups", "speed-up and energy over CPU and GPUs", "speedups", also=("fig6", "fig7")),
-    Part("energy", "energy and area by block", "energy_area", also=("energy_area",)),
+    Part("energy", "energy and area by block", "energy_area", also=("energy_area",), example=True),
     Part("fig8", "queue depth", "queue_depth"),
     Part("fig9", "SRAM width", "sram_width"),
     Part("fig10", "precision", "precision", example=True),

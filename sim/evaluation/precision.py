@@ -19,6 +19,7 @@ from eie.compress.pipeline import Settings, compress_network
 from eie.compress.quantize import Widths
 from eie.layer import CompressedLayer
 from eie.sim import style
+from eie.sim.energy_constants import constants
 from eie.sim.evaluation.lines import percent
 from eie.sim.evaluation.published import published
 from eie.sim.evaluation.section import Picture, Progress, Section, Table
@@ -40,6 +41,7 @@ CONFIDENCE = 0.95
 NETWORKS: dict[str, Sequence[float]] = {"pruned": DENSITIES, "unpruned": (1.0,)}
 
 Right = npt.NDArray[np.bool_]
+Pixels = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,9 @@ def section(
     bits: Sequence[int] = BITS,
     tested: int | None = None,
 ) -> Section:
-    """Accuracy against the width of the arithmetic, on `tested` digits (default: all). Nothing is random here.
+    """Accuracy against the width of the arithmetic. Nothing is random here.
+
+    tested : so many digits after those for calibration (default: all).
 
     Raises
     ------
@@ -85,14 +89,17 @@ def section(
     """
     require(example, "fig10")
     trained, digits = read_network(example), read_digits(example)
-    digits = Digits(digits.pixels[:tested], digits.labels[:tested])
-    measured = measure(trained, digits, bits, progress)
+    # The scales are chosen from digits that are not counted.
+    calibration = digits.pixels[:CALIBRATION_DIGITS]
+    counted = slice(CALIBRATION_DIGITS, tested and CALIBRATION_DIGITS + tested)
+    digits = Digits(digits.pixels[counted], digits.labels[counted])
+    measured = measure(trained, calibration, digits, bits, progress)
     return Section(
         key="fig10",
         title="Precision (Fig. 10)",
         text=_text(measured),
         tables=[_accuracy_table(measured, bits), _published_table(measured), _energy_table()],
-        pictures=[Picture("fig10_precision", _draw(measured, bits), _ALT)],
+        pictures=[Picture("fig10_precision", _draw(measured, bits), _alt(measured, bits))],
         data={
             "accuracy": [asdict(m) | {"share": m.share, "interval": m.interval} for m in measured],
             "confidence": CONFIDENCE,
@@ -101,9 +108,16 @@ def section(
 
 
 def measure(
-    trained: list[FloatLayer], digits: Digits, bits: Sequence[int], progress: Progress | None = None
+    trained: list[FloatLayer],
+    calibration: Pixels,
+    digits: Digits,
+    bits: Sequence[int],
+    progress: Progress | None = None,
 ) -> list[Accuracy]:
-    """The network as trained, then each of NETWORKS in float and at every width, accumulators as wide or WIDE."""
+    """The network as trained, then each of NETWORKS in float and at every width, accumulators as wide or WIDE.
+
+    calibration : pixels [digits, 784] to choose the scales from.
+    """
     reference = float_forward(trained, digits.pixels).argmax(axis=1) == digits.labels
 
     def counted(network: str, width: int | None, acc: int | None, right: Right) -> Accuracy:
@@ -112,12 +126,12 @@ def measure(
 
     found = [counted("as trained", None, None, reference)]
     for network, density in NETWORKS.items():
-        layers = _compressed(trained, digits, density, Widths())
+        layers = _compressed(trained, calibration, density, Widths())
         y = float_forward(as_float(layers), digits.pixels)
         found.append(counted(network, None, None, y.argmax(axis=1) == digits.labels))
         for width in bits:
             for acc in (width, WIDE):
-                layers = _compressed(trained, digits, density, Widths(width, width, acc))
+                layers = _compressed(trained, calibration, density, Widths(width, width, acc))
                 x = quantize_inputs(layers[0], digits.pixels, width)
                 fixed = fixed_forward(layers, x, acc, width).y
                 found.append(counted(network, width, acc, fixed.argmax(axis=1) == digits.labels))
@@ -127,10 +141,9 @@ def measure(
 
 
 def _compressed(
-    trained: list[FloatLayer], digits: Digits, density: Sequence[float], widths: Widths
+    trained: list[FloatLayer], calibration: Pixels, density: Sequence[float], widths: Widths
 ) -> list[CompressedLayer]:
-    settings = Settings(density=density, widths=widths)
-    return compress_network(trained, settings, digits.pixels[:CALIBRATION_DIGITS])[0]
+    return compress_network(trained, Settings(density=density, widths=widths), calibration)[0]
 
 
 def _one(measured: list[Accuracy], network: str, bits: int | None, wide: bool = False) -> Accuracy:
@@ -147,18 +160,19 @@ def _text(measured: list[Accuracy]) -> list[str]:
         f"The paper measures AlexNet: {100 * said['float32']:g} % in 32-bit float, {100 * said['fixed16']:g} % in "
         f"16-bit fixed point, {100 * said['fixed8']:g} % in 8-bit. Ours is the example's LeNet-300-100 on "
         f"{trained.tested:,} digits of MNIST's test set: an easier task, on which less is lost, so the shape can be "
-        "compared and the figures cannot.",
+        "compared and the figures cannot. It is one trained network, pruned and unpruned; nothing here says how much "
+        "another training would differ.",
         "Everything narrows together: b bits of inputs and outputs of every layer (act_bits), of the 16 shared "
         "weights of each layer (code_bits) and of the accumulators (acc_bits). A second variant keeps accumulators of "
-        f"{WIDE} bits. Scales are powers of two, chosen for each width from the pixels of the first "
-        f"{CALIBRATION_DIGITS} digits so that no sum saturates on them, with one bit to spare; nothing is retrained. "
-        "The row 'float' computes without rounding, with weights as shared.",
+        f"{WIDE} bits. Scales are powers of two, chosen for each width from the pixels of "
+        f"{CALIBRATION_DIGITS} other digits so that no sum saturates on them, with one bit to spare; nothing is "
+        "retrained. The row 'float' computes without rounding, with weights as shared.",
         f"{trained.tested:,} digits resolve little: {trained.right:,} right is {percent(trained.share)}, and on "
         f"other such digits {percent(low)} to {percent(high)} ({percent(CONFIDENCE, 0)} interval). The same digits "
         "are read each time, so the numbers of digits gained and lost tell more: those that only this arithmetic, or "
         "only the network as trained, reads right.",
-        f"At 8 bits it is the accumulators that decide: the pruned network loses {narrow.lost} digits with sums of 8 "
-        f"bits, {wide.lost} with the same weights and activations and sums of {WIDE}.",
+        f"With weights and activations of 8 bits the pruned network loses {narrow.lost} digits if the sums have 8, "
+        f"too, and {wide.lost} if they have {WIDE}.",
     ]
 
 
@@ -205,12 +219,16 @@ def _published_table(measured: list[Accuracy]) -> Table:
     )
 
 
+def _multiply_pj() -> dict[str, float]:
+    return {**published().operation_pj, "int16_multiply": constants().int16_multiply_pj}
+
+
 def _energy_table() -> Table:
-    pj = published().operation_pj
+    pj = _multiply_pj()
     names = {
         "float32_multiply": "32-bit float",
         "int32_multiply": "32-bit fixed",
-        "int16_multiply": "16-bit fixed (derived)",
+        "int16_multiply": "16-bit fixed (assumed)",
         "int8_multiply": "8-bit fixed",
     }
     rows = [
@@ -220,25 +238,30 @@ def _energy_table() -> Table:
         "Energy of a multiplication, 45 nm (published)",
         ["operands", "pJ", "less than float"],
         rows,
-        "The 16-bit figure is interpolated, not published.",
+        "The 16-bit figure is the energy model's assumption, not published.",
     )
 
 
-_ALT = (
-    "Left: accuracy against bits. Both networks stay near the float network's accuracy down to 10 bits; with "
-    "accumulators as narrow as the operands they drop at 8 bits and collapse at 7, with 32-bit accumulators only "
-    "below 6. The paper's AlexNet points lie lower and drop at 8 bits. Right: bars of the energy of one "
-    "multiplication."
-)
+def _alt(measured: list[Accuracy], bits: Sequence[int]) -> str:
+    said = published().statements.accuracy
+    lines = [
+        f"{sums}: " + ", ".join(f"{_one(measured, 'pruned', b, wide).share:.1%} at {b}" for b in bits)
+        for sums, wide in (("sums as wide", False), (f"{WIDE}-bit sums", True))
+    ]
+    return (
+        f"Left: accuracy against bits. The network as trained reads {measured[0].share:.1%} of the digits; pruned, "
+        f"{'; '.join(lines)} bits. The paper's AlexNet: {said['float32']:.1%} in float, {said['fixed16']:.1%} at 16, "
+        f"{said['fixed8']:.0%} at 8 bits. Right: bars of the energy of one multiplication, published but for 16 bits."
+    )
 
 
 def _draw(measured: list[Accuracy], bits: Sequence[int]) -> Figure:
     trained = measured[0]
     caption = (
         f"LeNet-300-100, {trained.tested:,} MNIST test digits; bars: {percent(CONFIDENCE, 0)} Wilson intervals. "
-        "Weights, activations and sums of b bits each (solid), or sums of 32 bits (dashed). Grey: published, AlexNet "
+        "Weights, activations and sums of b bits each (solid), or sums of 32 bits (dashed). Stars: published, AlexNet "
         "on ImageNet.\n"
-        "Energies: published 45 nm figures; 16 bits derived."
+        "Energies: grey: published; white: assumed."
     )
     with style.figure(caption, columns=2, size=(10.8, 5.0)) as (figure, (left, right)):
         _accuracy_panel(left, measured, sorted(bits))
@@ -275,11 +298,9 @@ def _accuracy_panel(axes: Axes, measured: list[Accuracy], bits: Sequence[int]) -
     axes.plot(
         points,
         [said[f"fixed{width}"] for width in points],
-        "*-.",
-        color=style.GREY,
-        markersize=12,
         linewidth=1.2,
         label="AlexNet (published)",
+        **(style.PUBLISHED_STAR | {"linestyle": "-."}),
     )
     axes.set_ylim(0, 1.03)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
@@ -291,7 +312,7 @@ def _accuracy_panel(axes: Axes, measured: list[Accuracy], bits: Sequence[int]) -
 
 
 def _energy_panel(axes: Axes) -> None:
-    pj = published().operation_pj
+    pj = _multiply_pj()
     names = {
         "8-bit\nfixed": "int8_multiply",
         "16-bit\nfixed": "int16_multiply",
@@ -299,8 +320,9 @@ def _energy_panel(axes: Axes) -> None:
         "32-bit\nfloat": "float32_multiply",
     }
     values = [pj[key] for key in names.values()]
-    bars = axes.bar(list(names), values, color=style.COLOURS[2], width=0.6)
+    bars = axes.bar(list(names), values, color=style.PUBLISHED, edgecolor="black", width=0.6)
     axes.bar_label(bars, [f"{value:g}" for value in values])
+    bars[1].set(facecolor="white", linestyle="--")  # assumed
     axes.grid(visible=False, axis="x")
     axes.set_ylabel("energy of one multiplication (pJ)")
-    axes.set_title("Multiplication energy, 45 nm")
+    axes.set_title("Energy of a multiplication, 45 nm")

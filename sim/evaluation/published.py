@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_type_hints
 
 from eie.errors import FormatError
 
@@ -23,6 +24,14 @@ Matrix = Literal["dense", "sparse"]
 PLATFORMS: tuple[PlatformKey, ...] = ("cpu", "gpu", "mgpu")
 MATRICES: tuple[Matrix, ...] = ("dense", "sparse")
 BATCHES = (1, 64)
+COMPONENTS = ("memory", "clock network", "register", "combinational", "filler cell")
+BLOCKS = ("act_queue", "ptr_read", "spmat_read", "arithm_unit", "act_rw")
+ARITHMETICS = ("float32", "fixed16", "fixed8")
+OPERATIONS = (
+    *("int8_add", "int16_add", "int32_add", "float32_add"),
+    *("int8_multiply", "int32_multiply", "float32_multiply"),
+    *("register_file_32", "sram_32", "dram_32"),
+)
 
 
 @dataclass(frozen=True)
@@ -164,25 +173,91 @@ def _named(items: Any, name: str, what: str) -> Any:
     raise FormatError(f"no published {what} {name!r}; there are {', '.join(item.name for item in items)}")
 
 
+Kind = TypeVar("Kind")
+
+
+def _refuse(where: str, what: str) -> FormatError:
+    return FormatError(f"published figures, {where}: {what}")
+
+
+def _keys(where: str, found: Iterable[str], wanted: Sequence[str]) -> None:
+    """Exactly these, each once."""
+    there = Counter(list(found))
+    off = {"missing": Counter(wanted) - there, "unknown or there twice": there - Counter(wanted)}
+    if any(off.values()):
+        raise _refuse(where, "; ".join(f"{what}: {', '.join(names)}" for what, names in off.items() if names))
+
+
+def _number(where: str, value: Any, *, whole: bool = False, zero: bool = False) -> None:
+    number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if not number or value < 0 or (value == 0 and not zero) or not math.isfinite(value):
+        raise _refuse(where, f"{value!r} must be a positive {'whole ' if whole else ''}number")
+
+
+def _made(kind: type[Kind], where: str, table: Mapping[str, Any], **more: Any) -> Kind:
+    """One of `kind`: its fields but for those in `more` from `table`, text or positive numbers (a share may be 0)."""
+    hints = {name: hint for name, hint in get_type_hints(kind).items() if name not in more}
+    _keys(where, table, tuple(hints))
+    for name, value in table.items():
+        if hints[name] in (int, float):
+            _number(f"{where}, {name}", value, whole=hints[name] is int, zero=kind is Share)
+        elif not isinstance(value, str):
+            raise _refuse(f"{where}, {name}", f"{value!r} must be text")
+    return kind(**table, **more)
+
+
+def _numbers(where: str, table: Mapping[str, Any], wanted: Sequence[str]) -> Mapping[str, float]:
+    _keys(where, table, wanted)
+    for name, value in table.items():
+        _number(f"{where}, {name}", value)
+    return table
+
+
 def _layers(tables: list[dict[str, Any]], baselines: list[dict[str, Any]]) -> tuple[PublishedLayer, ...]:
-    times: list[dict[tuple[str, str, int], float]] = [{} for _ in tables]
-    for row in baselines:
-        key = row["platform"], row["matrix"], row["batch"]
-        for layer, us in zip(times, row["us"], strict=True):
-            layer[key] = float(us)
-    expected = {(p, m, b) for p in PLATFORMS for m in MATRICES for b in BATCHES}
-    for table, layer in zip(tables, times, strict=True):
-        if set(layer) != expected or min(layer.values()) <= 0:
-            raise FormatError(
-                f"published figures, layer {table['name']}: baselines must be {len(expected)} times"
-            )
-    return tuple(PublishedLayer(**t, baselines=b) for t, b in zip(tables, times, strict=True))
+    wanted = [f"{p} {m} {b}" for p in PLATFORMS for m in MATRICES for b in BATCHES]
+    _keys("baselines", [f"{row['platform']} {row['matrix']} {row['batch']}" for row in baselines], wanted)
+    layers = []
+    for number, table in enumerate(tables):
+        times = {}
+        for row in baselines:
+            where = f"baseline {row['platform']} {row['matrix']} {row['batch']}"
+            if len(row["us"]) != len(tables):
+                raise _refuse(where, f"{len(row['us'])} times of {len(tables)} layers")
+            _number(where, row["us"][number])
+            times[row["platform"], row["matrix"], row["batch"]] = float(row["us"][number])
+        layers.append(_made(PublishedLayer, f"layer {table['name']}", table, baselines=times))
+    _keys("layers", [layer.name for layer in layers], tuple({layer.name: None for layer in layers}))
+    return tuple(layers)
 
 
 def _check_layer(layer: PublishedLayer) -> None:
     densities = (layer.weight_density, layer.activation_density)
-    if not all(0 < d <= 1 for d in densities) or not 0 < layer.theoretical_us <= layer.actual_us:
-        raise FormatError(f"published figures, layer {layer.name}: a density or a time is out of range")
+    if max(densities) > 1 or layer.theoretical_us > layer.actual_us:
+        raise _refuse(f"layer {layer.name}", "a density or a time is out of range")
+
+
+def _statements(table: Mapping[str, Any]) -> Statements:
+    widths, accuracy = tuple(table["sram_widths"]), table["accuracy"]
+    for width in widths:
+        _number("statements, sram_widths", width, whole=True)
+    _numbers("statements, accuracy", accuracy, ARITHMETICS)
+    rest = {name: value for name, value in table.items() if name not in ("sram_widths", "accuracy")}
+    said = _made(Statements, "statements", rest, sram_widths=widths, accuracy=accuracy)
+    if said.sram_best_width not in widths:
+        raise _refuse("statements", "sram_best_width must be one of sram_widths")
+    if max(said.queue_depth_1_efficiency, *accuracy.values()) > 1:
+        raise _refuse("statements", "an efficiency or an accuracy is more than 1")
+    return said
+
+
+def _pe(table: Mapping[str, Any]) -> PublishedPE:
+    shares = {
+        kind: tuple(_made(Share, f"pe, {kind}", s) for s in table[kind]) for kind in ("component", "block")
+    }
+    for kind, wanted in (("component", COMPONENTS), ("block", BLOCKS)):
+        _keys(f"pe, {kind}", [share.name for share in shares[kind]], wanted)
+    rest = {name: value for name, value in table.items() if name not in shares}
+    return _made(PublishedPE, "pe", rest, components=shares["component"], blocks=shares["block"])
 
 
 def _check_pe(pe: PublishedPE) -> None:
@@ -201,25 +276,26 @@ def parse(text: str) -> Published:
 
     Raises
     ------
-    FormatError : a table that is missing or has too many or too few entries, or figures that contradict each other.
+    FormatError : a table or a key that is missing or unknown, a name twice, a number that is none or not positive, or
+        figures that contradict each other.
     """
     try:
         data = tomllib.loads(text)
-        pe = dict(data["pe"])
-        shares = {kind: tuple(Share(**s) for s in pe.pop(kind)) for kind in ("component", "block")}
-        statements = data["statements"] | {"sram_widths": tuple(data["statements"]["sram_widths"])}
         figures = Published(
-            machine=Machine(**data["machine"]),
-            layers=_layers(data["layer"], data["baseline"]),
-            platforms=tuple(Platform(**p) for p in data["platform"]),
-            pe=PublishedPE(**pe, components=shares["component"], blocks=shares["block"]),
-            lnzd_node=LnzdNode(**data["lnzd_node"]),
-            chip=Chip(**data["chip"]),
-            statements=Statements(**statements),
-            operation_pj=data["operation_pj"],
+            machine=_made(Machine, "machine", data.pop("machine")),
+            layers=_layers(data.pop("layer"), data.pop("baseline")),
+            platforms=tuple(_made(Platform, f"platform {p['key']}", p) for p in data.pop("platform")),
+            pe=_pe(data.pop("pe")),
+            lnzd_node=_made(LnzdNode, "lnzd_node", data.pop("lnzd_node")),
+            chip=_made(Chip, "chip", data.pop("chip")),
+            statements=_statements(data.pop("statements")),
+            operation_pj=_numbers("operation_pj", data.pop("operation_pj"), OPERATIONS),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise FormatError(f"published figures: {error}") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"published figures: {type(error).__name__}: {error}") from error
+    if data:
+        raise FormatError(f"published figures: {', '.join(data)} means nothing")
+    _keys("platforms", [platform.key for platform in figures.platforms], PLATFORMS)
     for layer in figures.layers:
         _check_layer(layer)
     _check_pe(figures.pe)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -20,6 +21,7 @@ DEPTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 UNBOUNDED = None
 
 Runs = dict[str, dict[int | None, Run]]
+Value = Callable[[Run], float]
 
 
 def section(
@@ -28,7 +30,7 @@ def section(
     names: Sequence[str] = tuple(BENCHMARKS),
     depths: Sequence[int] = DEPTHS,
 ) -> Section:
-    """Load balance and time of every layer against the queue depth, at 64 PEs."""
+    """Load balance, the multipliers' share of the time, and time of every layer against the queue depth, at 64 PEs."""
     runs: Runs = {}
     for name in names:
         layer = encoded(name, seed, N_PE)
@@ -39,7 +41,7 @@ def section(
         key="fig8",
         title="Queue depth (Fig. 8)",
         text=_text(runs),
-        tables=[_balance_table(runs, depths), _time_table(runs, depths)],
+        tables=[_busy_table(runs, depths), _balance_table(runs, depths), _time_table(runs, depths)],
         pictures=[Picture("fig8_queue_depth", _draw(runs, depths), _ALT)],
         data={
             "n_pe": N_PE,
@@ -60,8 +62,8 @@ def section(
     )
 
 
-def _mean(runs: Runs, depth: int | None) -> float:
-    return sum(by_depth[depth].balance for by_depth in runs.values()) / len(runs)
+def _mean(runs: Runs, depth: int | None, value: Value) -> float:
+    return sum(value(by_depth[depth]) for by_depth in runs.values()) / len(runs)
 
 
 def _beyond(by_depth: dict[int | None, Run], depth: int) -> float:
@@ -74,33 +76,58 @@ def _text(runs: Runs) -> list[str]:
     first, knee = min(d for d in next(iter(runs.values())) if d), said.queue_depth_knee
     idle = {name: 1 - by_depth[first].busy for name, by_depth in runs.items()}
     lost = {name: _beyond(by_depth, knee) for name, by_depth in runs.items()}
+    mean = 1 - _mean(runs, first, _busy)
     least, most = min(idle, key=idle.__getitem__), max(idle, key=idle.__getitem__)
     worst = max(lost, key=lost.__getitem__)
     return [
         "A PE whose queue is full holds the broadcast for all of them; a deeper queue lets the others run ahead. The "
         "paper draws load balance against depth for its layers, finds the multipliers about half idle at depth 1 "
         f"and little to gain beyond {knee}, and builds {knee}.",
-        f"Ours, at depth {first}: the multipliers idle {100 * idle[least]:.0f} % of the time ({least}) to "
-        f"{100 * idle[most]:.0f} % ({most}). At depth {knee} a layer takes at most {100 * lost[worst]:.1f} % longer "
-        f"than with queues that never fill ({worst}); mean load balance rises from {percent(_mean(runs, first))} at "
-        f"depth {first} to {percent(_mean(runs, knee))} at {knee}, and to {percent(_mean(runs, UNBOUNDED))} without "
-        "a limit.",
+        f"Ours, at depth {first}: the multipliers are idle {100 * idle[least]:.0f} % of the time ({least}) to "
+        f"{100 * idle[most]:.0f} % ({most}), {100 * mean:.0f} % in the mean of the layers, and less than half of it in "
+        f"{sum(share < 0.5 for share in idle.values())} of {len(idle)} layers. "
+        f"At depth {knee} a layer takes at most {100 * lost[worst]:.1f} % longer "
+        f"than with queues that never fill ({worst}); mean load balance, which counts empty columns as work, rises "
+        f"from {percent(_mean(runs, first, _balance))} at depth {first} to {percent(_mean(runs, knee, _balance))} at "
+        f"{knee}, and to {percent(_mean(runs, UNBOUNDED, _balance))} without a limit.",
     ]
 
 
-def _balance_table(runs: Runs, depths: Sequence[int]) -> Table:
-    said = published().statements
+def _balance(run: Run) -> float:
+    return run.balance
+
+
+def _busy(run: Run) -> float:
+    return run.busy
+
+
+def _share_table(title: str, runs: Runs, depths: Sequence[int], value: Value, note: str) -> Table:
     columns = [*depths, UNBOUNDED]
-    rows = [[name, *(percent(by_depth[d].balance) for d in columns)] for name, by_depth in runs.items()]
-    rows.append(["mean", *(percent(_mean(runs, d)) for d in columns)])
-    rows.append(
-        ["paper", *(f"about {percent(said.queue_depth_1_efficiency, 0)}" if d == 1 else "" for d in columns)]
+    rows = [[name, *(percent(value(by_depth[d])) for d in columns)] for name, by_depth in runs.items()]
+    rows.append(["mean", *(percent(_mean(runs, d, value)) for d in columns)])
+    return Table(title, ["layer", *(str(d) for d in depths), "no limit"], rows, note)
+
+
+def _busy_table(runs: Runs, depths: Sequence[int]) -> Table:
+    said = percent(published().statements.queue_depth_1_efficiency, 0)
+    table = _share_table(
+        "Multipliers at work against queue depth",
+        runs,
+        depths,
+        _busy,
+        "Share of the PEs' cycles in which a multiplier has an entry. The paper says it in words.",
     )
-    return Table(
+    paper = ["paper", *(f"about {said}" if d == 1 else "" for d in (*depths, UNBOUNDED))]
+    return replace(table, rows=[*table.rows, paper])
+
+
+def _balance_table(runs: Runs, depths: Sequence[int]) -> Table:
+    return _share_table(
         "Load balance against queue depth",
-        ["layer", *(str(d) for d in depths), "no limit"],
-        rows,
-        "Share of the PEs' cycles with an entry or an empty column. The paper prints a curve and these words.",
+        runs,
+        depths,
+        _balance,
+        "Share of the PEs' cycles with an entry or an empty column. The paper prints a curve without numbers.",
     )
 
 
@@ -116,38 +143,36 @@ def _time_table(runs: Runs, depths: Sequence[int]) -> Table:
 
 
 _ALT = (
-    "Two panels against queue depth: load balance rises steeply from depth 1 and is flat from about 8; time relative "
-    "to an unlimited queue falls in the same way."
+    "Three panels against queue depth: the share of cycles in which multipliers have an entry and load balance rise "
+    "steeply from depth 1 and are flat from about 8; time relative to an unlimited queue falls in the same way."
 )
 
 
 def _draw(runs: Runs, depths: Sequence[int]) -> Figure:
     said = published().statements
     caption = (
-        f"{N_PE} PEs; cycles by the timing law. {RANDOM_LAYERS}\nGrey: what the paper says of its Fig. 8: about "
-        f"{percent(said.queue_depth_1_efficiency, 0)} at depth 1, depth {said.queue_depth_knee} chosen."
+        f"{N_PE} PEs; cycles by the timing law. {RANDOM_LAYERS}\nStar and dashed line: what the paper says of its Fig. "
+        f"8: multipliers about {percent(1 - said.queue_depth_1_efficiency, 0)} idle at depth 1, depth "
+        f"{said.queue_depth_knee} chosen."
     )
-    with style.figure(caption, columns=2, size=(10.8, 4.6)) as (figure, (left, right)):
-        draw_layers(left, depths, {n: [by[d].balance for d in depths] for n, by in runs.items()})
-        left.plot(
-            [1],
-            [said.queue_depth_1_efficiency],
-            "*",
-            color=style.GREY,
-            markersize=13,
-            label="published",
-            zorder=5,
-        )
-        left.set_ylim(0, 1.03)
-        left.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        left.set_ylabel("load balance (% of cycles\nwith an entry or an empty column)")
-        left.set_title("Load balance against queue depth")
+    with style.figure(caption, columns=3, size=(10.8, 4.8)) as (figure, (left, middle, right)):
+        for axes, value, title, label in (
+            (left, _busy, "Multipliers at work", "cycles with an entry (%)"),
+            (middle, _balance, "Load balance", "cycles with an entry or an empty column (%)"),
+        ):
+            draw_layers(axes, depths, {n: [value(by[d]) for d in depths] for n, by in runs.items()})
+            axes.set_ylim(0, 1.03)
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+            axes.set_ylabel(label)
+            axes.set_title(title)
+        left.plot([1], [said.queue_depth_1_efficiency], label="published", **style.PUBLISHED_STAR)
         draw_layers(right, depths, {n: [1 + _beyond(by, d) for d in depths] for n, by in runs.items()})
         right.set_ylim(bottom=0.95)
-        right.set_ylabel("time (times that with queues\nthat never fill)")
-        right.set_title("Time against queue depth")
-        for axes in (left, right):
+        right.set_ylabel("time (times that with queues that never fill)")
+        right.set_title("Time")
+        for axes in (left, middle, right):
             style.powers_of_two(axes, depths, "activation queue depth (columns)")
+            axes.tick_params(axis="x", labelsize=8.5)
             axes.axvline(said.queue_depth_knee, color=style.GREY, linewidth=1.0, linestyle="--", zorder=1)
-        left.legend(loc="lower right", ncols=2, fontsize=8.5)
+        left.legend(loc="lower right", ncols=2, fontsize=8)
     return figure

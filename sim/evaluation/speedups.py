@@ -16,7 +16,7 @@ from eie.sim.evaluation.layers import BENCHMARKS, simulated
 from eie.sim.evaluation.lines import RANDOM_LAYERS
 from eie.sim.evaluation.published import BATCHES, MATRICES, PLATFORMS, Matrix, PlatformKey, published
 from eie.sim.evaluation.section import Picture, Progress, Section, Table
-from eie.sim.style import COLOURS, figure
+from eie.sim.style import COLOURS, PUBLISHED_STAR, figure
 
 FloatArray = npt.NDArray[np.float64]
 COLUMNS: tuple[tuple[PlatformKey, Matrix], ...] = tuple((p, m) for p in PLATFORMS for m in MATRICES)
@@ -197,9 +197,7 @@ def _draw(axes: Axes, bars: FloatArray, markers: FloatArray) -> None:
         places = x + (i - (bars.shape[1] - 1) / 2) * width
         # Bars stand on 1, the CPU's dense product; what is worse hangs below.
         axes.bar(places, bars[:, i] - 1, width, bottom=1, color=colour, label=series)
-    axes.plot(
-        places, markers, "*", color="white", markeredgecolor="black", markersize=11, label="EIE, published"
-    )
+    axes.plot(places, markers, label="EIE, published", **PUBLISHED_STAR)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:,g}")
     axes.axhline(1, color="black", linewidth=0.8)
