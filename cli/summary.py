@@ -34,12 +34,15 @@ def _means(group: Sequence[Row]) -> list[str]:
     def mean(name: str) -> float:
         return float(np.mean([row[name] for row in group]))
 
+    def count(name: str) -> str:
+        return f"{mean(name):,.1f}" if len(group) > 1 else f"{group[0][name]:,}"
+
     padding = sum(row["fillers"] for row in group) / max(1, sum(row["entries"] for row in group))
     return [
-        f"{mean('cycles'):,.1f}",
+        count("cycles"),
         f"{mean('microseconds'):.3f}",
         f"{mean('energy_nj'):,.1f}",
         f"{100 * padding:.1f} %",
         f"{100 * mean('balance'):.1f} %",
-        f"{mean('broadcast_stalls'):,.1f}",
+        count("broadcast_stalls"),
     ]

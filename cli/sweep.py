@@ -35,7 +35,7 @@ _IN_THE_GRID = (
     *("--random", "--density", "--act-density", "--seed", "--layer", "--input", "--inputs"),
     *("--pe", "--depth", "--preset", "--engine", "--memories"),
 )
-FAILED, INTERRUPTED = 1, 130
+FAILED = 1
 
 
 def _grid(
@@ -188,7 +188,7 @@ def sweep(
     began = time.perf_counter()
     with Store(stores[0] if stores else IN_MEMORY) as store:
         todo = unfinished(grid.points, store, retry=retry)
-        _run(context, grid, todo, store, scheduler, min(processes or os.cpu_count() or 1, len(todo)))
+        _run(grid, todo, store, scheduler, min(processes or os.cpu_count() or 1, len(todo)))
         rows = rows_of(grid.points, store)
     for one in grid.clipped:
         warn_clipped(one.path, one.count, one.layer, one.act_bits)
@@ -208,7 +208,6 @@ def sweep(
 
 
 def _run(
-    context: click.Context,
     grid: Grid,
     todo: list[Point],
     store: Store,
@@ -230,8 +229,7 @@ def _run(
             if store.path == IN_MEMORY
             else f"are in {store.path}: the same command goes on from there"
         )
-        click.echo(f"eie: interrupted: {done:,} of {total:,} points {kept}", err=True)
-        context.exit(INTERRUPTED)
+        raise KeyboardInterrupt(f"{done:,} of {total:,} points {kept}") from None
 
 
 def print_rows(rows: Sequence[Row]) -> None:
@@ -241,11 +239,14 @@ def print_rows(rows: Sequence[Row]) -> None:
         return
     memories = {SIZED: "sized for each layer", OWN: "the configuration's own"}
     click.echo(
-        f"engine {' and '.join(distinct(done, 'engine'))}, "
-        f"{', '.join(f'{hz / 1e6:g}' for hz in distinct(done, 'clock_hz'))} MHz, "
-        f"memories {' or '.join(memories[name] for name in distinct(done, 'memories'))}\n"
+        f"engine {', '.join(distinct(done, 'engine'))}; "
+        f"{', '.join(f'{hz / 1e6:g}' for hz in distinct(done, 'clock_hz'))} MHz; "
+        f"memories {' or '.join(memories[name] for name in distinct(done, 'memories'))}"
     )
     headings, table = summary(done)
+    if len(table) < len(done):
+        click.echo(f"means over seeds and inputs: {len(done):,} points, {len(table):,} rows")
+    click.echo()
     print_table(headings, table[:_SHOWN])
     if len(table) > _SHOWN:
         click.echo(f"... and {len(table) - _SHOWN:,} rows more")

@@ -11,14 +11,15 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from eie.errors import ClusterError, EieError
 from eie.sim.columns import Row
@@ -29,6 +30,8 @@ ANSWER_S = 1.0
 # How long a scheduler may take to answer, and how long a cluster may be without a worker.
 CONNECT_S = 5.0
 WITHOUT_WORKERS_S = 30.0
+
+Answer = TypeVar("Answer")
 
 
 class Workers(Protocol):
@@ -98,8 +101,8 @@ class ThisProcess:
 # ---- processes ---------------------------------------------------------------------------------------------
 
 
-def _begin() -> None:
-    """In a new process: leave Ctrl-C to the sweep, and end when the sweep does, however it ended."""
+def _begin(first: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    """In a new process: leave Ctrl-C to the parent, and end when that does, however it ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -109,21 +112,50 @@ def _begin() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    if first is not None:
+        first(*arguments)
 
 
-class _Slot:
-    """One process. A pool of several breaks as a whole, and does not tell whose fault it was."""
+@contextlib.contextmanager
+def _ctrl_c_ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # only that one may
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
-    def __init__(self) -> None:
-        self.executor = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_begin)
-        self.pid = self.executor.submit(os.getpid)
-        self.future: Future[list[Row]] | None = None
+
+class OneProcess(Generic[Answer]):
+    """A process that ends with this one, however this one ends; `first(*arguments)` is called in it as it begins.
+
+    A pool of several would break as a whole, and not tell whose fault it was.
+    """
+
+    def __init__(self, first: Callable[..., None] | None = None, *arguments: Any) -> None:
+        self.executor = ProcessPoolExecutor(
+            1, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(first, arguments)
+        )
+        with (
+            _ctrl_c_ignored()
+        ):  # the new process inherits it, and has long imports before it can say so itself
+            self.pid = self.executor.submit(os.getpid)
+        self.future: Future[Answer] | None = None
 
     @property
     def idle(self) -> bool:
+        """Whether it has nothing to do."""
         return self.future is None or self.future.done()
 
+    def submit(self, function: Callable[..., Answer], *arguments: Any) -> Future[Answer]:
+        """Call a function in it. Raises `BrokenProcessPool` when it is gone."""
+        self.future = self.executor.submit(function, *arguments)
+        return self.future
+
     def end(self) -> None:
+        """End it, at once if it is busy."""
         self.executor.shutdown(wait=False, cancel_futures=True)
         if not self.idle:
             with contextlib.suppress(
@@ -138,7 +170,7 @@ class Processes:
     tries = 3
 
     def __init__(self, slots: int) -> None:
-        self._slots = [_Slot() for _ in range(slots)]
+        self._slots: list[OneProcess[list[Row]]] = [OneProcess() for _ in range(slots)]
 
     @property
     def slots(self) -> int:
@@ -154,12 +186,10 @@ class Processes:
         """To an idle process."""
         number = next(number for number, slot in enumerate(self._slots) if slot.idle)
         try:
-            future = self._slots[number].executor.submit(run_points, points, ANSWER_S)
+            return self._slots[number].submit(run_points, points, ANSWER_S)
         except BrokenProcessPool:  # its process died with the last points, or while it was idle
-            self._slots[number] = _Slot()
-            future = self._slots[number].executor.submit(run_points, points, ANSWER_S)
-        self._slots[number].future = future
-        return future
+            self._slots[number] = OneProcess()
+            return self._slots[number].submit(run_points, points, ANSWER_S)
 
     def died(self, error: BaseException) -> bool:
         """Whether the process is gone."""
@@ -198,9 +228,9 @@ class Cluster:
             import distributed
         except ImportError:
             raise ClusterError(
-                "--scheduler needs Dask, which is not installed: pip install 'eie-sim[cluster]'"
+                "--scheduler needs Dask, which is not installed: run pip install '.[cluster]' in the clone"
             ) from None
-        if not address.rpartition(":")[2].isdecimal():
+        if not re.fullmatch(r"((tcp|tls|ws|wss|ucx)://)?[^/]+:\d+/?", address):
             raise ClusterError(f"{address!r} is not the address of a scheduler, such as tcp://10.0.0.1:8786")
         # Layers of files travel with their points, and are not small.
         dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 GB"})
