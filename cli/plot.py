@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from eie.cli.output import make_folder, print_table, write
+from eie.errors import ConfigError
+from eie.sim.columns import varied
 from eie.sim.store import Store
 
 
@@ -48,7 +50,7 @@ def plot(
     """Draw the sweep in STORE (.sqlite from eie sweep): speed-up, padding, load balance and work of each PE; with --x
     and --y any column against any other; with --pareto time, energy and area.
 
-    What needs several PE counts or several queue depths is drawn when the sweep has them.
+    What needs several PE counts or several queue depths is drawn when the sweep has them; a note says what is left out.
 
     \b
     Example:
@@ -62,11 +64,13 @@ def plot(
     if front and x is not None:
         raise click.UsageError("--pareto has axes of its own: no --x and --y")
     with Store(store, read_only=True) as held:
-        rows = held.rows(f"status = 'ok' AND ({where})")
-    make_folder(out)
+        met = held.rows(where)
+    if not met and where != "1":
+        raise ConfigError(f"there is nothing to plot: no point meets --where {where!r}")
+    rows = [row for row in met if row["status"] == "ok"]
     from eie.sim import chart, plots, style  # matplotlib takes its time to load
 
-    table = None
+    table, missing = None, ""
     if x is not None and y is not None:
         figures = {f"{y}_against_{x}": chart.against(rows, x, y, by, log=log or "")}
     elif front:
@@ -74,17 +78,20 @@ def plot(
         figures = {"pareto": chart.front_picture(table, rows)}
     else:
         figures = plots.pictures(rows)
+        missing = _reasons(plots.left_out(rows))
         if not figures:
-            click.echo(
-                f"eie: note: the sweep varies so much that a picture would have more than {plots.MAX_LINES} lines: "
-                "choose points with --where, or columns with --x, --y and --by",
-                err=True,
+            other = next((name for name in varied(rows) if name != "seed"), "layer")
+            raise ConfigError(
+                f"no standard picture can be drawn: {missing}; name columns, such as --x {other} --y energy_nj"
             )
+    make_folder(out)
     files = []
     for name, figure in figures.items():
         path = out / f"{name}.png"
         write(path, style.save(figure))
         files.append(str(path))
+    if missing:
+        click.echo(f"eie: note: not drawn: {missing}", err=True)
     if json_out:
         answer: dict[str, Any] = {"files": files}
         if table:
@@ -109,3 +116,11 @@ def plot(
         if table.left_out:
             click.echo(f"{table.left_out:,} machines did not run every layer and input, and are left out")
     click.echo("\n".join(files))
+
+
+def _reasons(left_out: dict[str, str]) -> str:
+    """The standard pictures that are left out, and why."""
+    names: dict[str, list[str]] = {}
+    for name, why in left_out.items():
+        names.setdefault(why, []).append(name)
+    return "; ".join(f"{', '.join(some)} ({why})" for why, some in names.items())

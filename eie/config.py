@@ -280,7 +280,7 @@ class ArchConfig:
         ]
         if short:
             raise CapacityError(
-                f"layer {layer.name!r} ({layer.rows} x {layer.cols}) does not fit {self.n_pe} PEs; per PE: "
+                f"layer {layer.name!r} ({layer.rows} x {layer.cols}) does not fit {self.n_pe} PE{'s' * (self.n_pe > 1)}; per PE: "
                 + "; ".join(short)
                 + " (use more PEs, a larger memory, or cfg.sized_for(layer))"
             )

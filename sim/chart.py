@@ -29,7 +29,7 @@ _PLACES = ((6, 4), (6, -11), (-6, -11), (-6, 4), (0, 8), (0, -15))
 
 
 def known(name: str, *, number: bool = False) -> str:
-    """`name` if there is such a column, of numbers if they are asked for.
+    """`name` if there is such a column, of single values, and of numbers if they are asked for.
 
     Raises
     ------
@@ -39,6 +39,8 @@ def known(name: str, *, number: bool = False) -> str:
         near = difflib.get_close_matches(name, BY_NAME, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"use {', '.join(BY_NAME)}"
         raise ConfigError(f"there is no column {name!r}: {hint}")
+    if name == "work":
+        raise ConfigError("column 'work' holds a list for each point, which no axis can show")
     if number and BY_NAME[name].sql not in ("INTEGER", "REAL"):
         raise ConfigError(f"column {name!r} holds text, and an axis needs numbers")
     return name

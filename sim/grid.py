@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import itertools
+import math
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from eie.compress.file import load
 from eie.config import PRESETS, ArchConfig
 from eie.errors import ConfigError, LayerError
 from eie.fixed import IntArray
-from eie.layer import CompressedLayer
+from eie.layer import MAX_DIM, CompressedLayer
 from eie.sim.columns import MACHINE
 from eie.sim.inputs import choose, in_fixed_point
 from eie.sim.network import layer_inputs
@@ -34,6 +35,9 @@ from eie.sim.point import (
     RandomInput,
     RandomLayer,
 )
+
+# Points of one file: they are all listed before the first one runs.
+MAX_POINTS = 1_000_000
 
 # What each key holds. Keys of random layers, of layers of files, and of both; the fields of ArchConfig are numbers.
 _RANDOM: dict[str, type] = {
@@ -70,6 +74,21 @@ _CHOICES: dict[str, Sequence[str]] = {
     "memories": MEMORIES,
     "preset": tuple(PRESETS),
 }
+# What each number may be alone; whether a machine can have them together is for its points to find out. A seed has the
+# number of an input added to it, and must still be an integer of SQLite.
+_RANGES: dict[str, tuple[int, float]] = {
+    "rows": (1, MAX_DIM),
+    "cols": (1, MAX_DIM),
+    "density": (0, 1),
+    "act_density": (0, 1),
+    # The standard deviation of so many numbers over their mean is no larger.
+    "uneven_rows": (0, math.isqrt(MAX_DIM)),
+    "uneven_cols": (0, math.isqrt(MAX_DIM)),
+    "seed": (0, 1 << 62),
+    "inputs": (1, math.inf),
+}
+# A machine in which each field may have any of its values while the others keep these.
+_ROOMY = ArchConfig(weight_bits=8, index_bits=8, word_bits=16, act_bits=4, acc_bits=32, pointer_bits=32)
 _WORDS: dict[type, str] = {int: "a whole number", float: "a number", str: "text"}
 
 
@@ -133,23 +152,38 @@ def expand(grids: Sequence[Mapping[str, Any]], where: str, folder: Path = Path()
 def _values(place: str, name: str, given: Any) -> list[Any]:
     """The values of a key, checked and of its type."""
     if name not in KEYS:
-        near = difflib.get_close_matches(name, KEYS, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(name, [*KEYS, "grid"], n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"use {', '.join(sorted(KEYS))}"
         raise ConfigError(f"{place}: there is no field {name!r}: {hint}")
     values = given if isinstance(given, list) else [given]
     if not values:
         raise ConfigError(f"{place}: {name} is empty: a grid needs at least one value of each field")
     kind = KEYS[name]
+    # 1 is a real number as well, and a layer may be given by its number.
+    accepted = {float: (int, float), str: (str, int) if name == "layer" else (str,)}.get(kind, (kind,))
     for value in values:
-        # TOML's true is Python's 1, and 1 is a real number as well.
-        right = isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
-        if not right:
-            raise ConfigError(f"{place}: {name} must be {_WORDS[kind]}, not {value!r}")
-        if value not in _CHOICES.get(name, (value,)):
+        # TOML's true is Python's 1.
+        if not isinstance(value, accepted) or isinstance(value, bool):
+            words = "a name or a whole number" if name == "layer" else _WORDS[kind]
+            raise ConfigError(f"{place}: {name} must be {words}, not {value!r}")
+        if name in _CHOICES and value not in _CHOICES[name]:
             raise ConfigError(f"{place}: {name} must be one of {', '.join(_CHOICES[name])}, not {value!r}")
-        if name in ("seed", "inputs") and value < (name == "inputs"):
-            raise ConfigError(f"{place}: {name} must be at least {int(name == 'inputs')}, not {value}")
+        _check_range(place, name, value)
     return [kind(value) for value in values]
+
+
+def _check_range(place: str, name: str, value: Any) -> None:
+    """Refuse a number that can never work, whatever it comes together with."""
+    if name in MACHINE:
+        try:
+            _ROOMY.replace(**{name: value})
+        except ConfigError as error:
+            raise ConfigError(f"{place}: {error}") from None
+    elif name in _RANGES:
+        low, high = _RANGES[name]
+        if not low <= value <= high:  # nan is in no range
+            words = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+            raise ConfigError(f"{place}: {name} must be {words}, not {value}")
 
 
 def _check_together(place: str, axes: Mapping[str, Any]) -> None:
@@ -181,6 +215,12 @@ def _product(axes: Mapping[str, Sequence[Any]], names: Sequence[str]) -> Iterato
 
 
 def _expand_one(axes: Mapping[str, Sequence[Any]], place: str, folder: Path, whole: Grid) -> None:
+    points = len(whole.points) + max(axes["inputs"]) * math.prod(len(values) for values in axes.values())
+    if points > MAX_POINTS:
+        raise ConfigError(
+            f"{place}: up to {points:,} points, more than {MAX_POINTS:,}: split the grid into files, "
+            "which may share a store (-o)"
+        )
     work = ("file", "layer", "input", *_RANDOM, "seed", "act_density", "inputs")
     given_machine = [name for name in axes if name in MACHINE]
     machines = [

@@ -98,17 +98,18 @@ def draw_lines(axes: Axes, series: Series) -> None:
     """Each series as a line with markers, in the style's colours."""
     for number, (layer, line) in enumerate(series.items()):
         x, y = zip(*line, strict=True)
-        # Lines are thinner than those below them, so that lines that coincide are all seen.
+        # Markers are smaller than those below them, and what lies on an earlier line is dashed: both are seen.
         above = min(len(series) - 1 - number, 3) if len(series) <= _FEW else 0
+        covers = line in list(series.values())[:number]
         axes.plot(
             x,
             y,
             label=layer,
             color=style.COLOURS[number % len(style.COLOURS)],
             marker=style.MARKERS[number % len(style.MARKERS)],
-            linestyle="-" if number < len(style.COLOURS) else ":",
-            linewidth=1.3 + 0.9 * above,
-            markersize=4.5 + 1.9 * above,
+            linestyle="--" if covers else "-" if number < len(style.COLOURS) else ":",
+            linewidth=1.5,
+            markersize=4.5 + 1.5 * above,
             clip_on=False,
         )
 
@@ -273,24 +274,42 @@ def _work_of(rows: Sequence[Row]) -> Figure:
     return work_map(work, f"{n_pe} PEs{swept}; padding included; summed over the inputs.\n{memories(rows)}")
 
 
-def pictures(rows: Sequence[Row]) -> dict[str, Figure]:
-    """Every standard picture that the rows suffice for, by file name without suffix.
+_STANDARD: dict[str, Callable[[Sequence[Row]], Figure]] = {
+    "speedup": speedup,
+    "padding": padding,
+    "balance": balance,
+    "queue_depth": queue_depth,
+    "work": _work_of,
+}
 
-    Those against the PE count need two PE counts (the speed-up an active input, too), the one against the queue depth
-    two depths. Nothing is drawn of more than `MAX_LINES` lines; nor the work of more than `MAX_PANELS` layers.
+
+def left_out(rows: Sequence[Row]) -> dict[str, str]:
+    """The standard pictures that the rows do not suffice for, or are too many for, and why."""
+    lines = len(_named(rows))
+    if lines > MAX_LINES:
+        return dict.fromkeys(
+            _STANDARD, f"it would have {lines} lines, more than {MAX_LINES}: choose points with --where"
+        )
+    why: dict[str, str] = {}
+    if len(_pe_counts(rows)) == 1:
+        why = dict.fromkeys(("speedup", "padding", "balance"), "it needs several PE counts")
+    elif not any(row["cycles"] for row in rows):
+        why["speedup"] = "no point took a cycle"
+    if len({row["queue_depth"] for row in rows}) == 1:
+        why["queue_depth"] = "it needs several queue depths"
+    if lines > MAX_PANELS:
+        why["work"] = f"it would have {lines} panels, more than {MAX_PANELS}: choose points with --where"
+    return why
+
+
+def pictures(rows: Sequence[Row]) -> dict[str, Figure]:
+    """Every standard picture that is not `left_out`, by file name without suffix.
+
+    Raises
+    ------
+    ConfigError : no rows.
     """
     if not rows:
         raise ConfigError("there is nothing to plot: no point has figures")
-    lines = len(_named(rows))
-    drawn: dict[str, Figure] = {}
-    if lines > MAX_LINES:
-        return drawn
-    if len({row["n_pe"] for row in rows}) > 1:
-        if any(row["cycles"] for row in rows):
-            drawn["speedup"] = speedup(rows)
-        drawn |= {"padding": padding(rows), "balance": balance(rows)}
-    if len({row["queue_depth"] for row in rows}) > 1:
-        drawn["queue_depth"] = queue_depth(rows)
-    if lines <= MAX_PANELS:
-        drawn["work"] = _work_of(rows)
-    return drawn
+    missing = left_out(rows)
+    return {name: draw(rows) for name, draw in _STANDARD.items() if name not in missing}

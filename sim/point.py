@@ -278,6 +278,8 @@ def measure(point: Point) -> Row:
 
 def _figures(point: Point, row: Row) -> dict[str, Any]:
     asked = ArchConfig(**point.machine)
+    if isinstance(point.layer, RandomLayer):
+        _check_size(point.layer, asked)
     layer = point.layer.build(asked)
     x = point.input.vector(layer, asked)
     cfg = asked.sized_for(layer) if point.memories == SIZED else asked
@@ -289,6 +291,22 @@ def _figures(point: Point, row: Row) -> dict[str, Any]:
         "act_density": row.get("act_density", active / len(x)),
         **machine_columns(dataclasses.asdict(cfg)),
     }
+
+
+def _check_size(layer: RandomLayer, asked: ArchConfig) -> None:
+    """Raise `ConfigError` for a layer that no machine holds, before the time and memory to draw it are spent."""
+    # The mean over the PEs; where it is near the limit, chance takes away far less than 1 %.
+    entries = 0.99 * layer.rows * layer.cols * layer.density / asked.n_pe
+    try:
+        asked.replace(
+            pointers=layer.cols + 1,
+            entries=int(entries) if entries > 1 else 1,
+            src_depth=-(-layer.cols // asked.n_pe),
+            acc_depth=-(-layer.rows // asked.n_pe),
+        )
+    except ConfigError as error:
+        pes = f"{asked.n_pe} PE{'s' if asked.n_pe > 1 else ''}"
+        raise ConfigError(f"no {pes} can hold a {layer.rows} x {layer.cols} layer: {error}") from None
 
 
 def _result_columns(result: Result) -> dict[str, Any]:

@@ -37,6 +37,8 @@ class Store:
 
     def __init__(self, path: Path = IN_MEMORY, *, read_only: bool = False) -> None:
         self.path = path
+        if path.is_dir():
+            raise FormatError(f"cannot read {path}: it is a folder, and not the .sqlite file of a sweep")
         if read_only and not path.is_file():
             raise FormatError(f"cannot read {path}: no such file")
         # Read and written from one thread only.

@@ -122,8 +122,11 @@ def test_random_layers_of_no_possible_size(here: Path) -> None:
     assert refused("cosim", "--rows", 100_000_000_000, "--density", 0) == (
         "a random layer needs 1 to 16777216 rows and columns, not 100000000000 x 64"
     )
-    assert refused("sweep", "--random", "16777216x16777216", "--density", 1, "--pe", 1).startswith(
-        "not enough memory: Unable to allocate 2.00 PiB"
+    assert refused("sweep", "--random", "700000x700000", "--density", 1, "--pe", 256).startswith(
+        "not enough memory: Unable to allocate 3.57 TiB"
+    )
+    assert refused("sweep", "--random", "10000000x10000000", "--pe", 4) == (
+        "no 4 PEs can hold a 10000000 x 10000000 layer: entries must be from 1 to 2147483648, not 2475000000000"
     )
 
 
@@ -174,7 +177,9 @@ def test_layer_names(network: Path) -> None:
     ],
 )
 def test_pe_counts(network: Path, arguments: tuple[object, ...]) -> None:
-    assert refused(*arguments) == "n_pe must be a power of two from 1 to 256, not 12"
+    assert (
+        refused(*arguments).removeprefix("eie sweep: ") == "n_pe must be a power of two from 1 to 256, not 12"
+    )
 
 
 def test_files(network: Path) -> None:
@@ -289,14 +294,22 @@ def test_sweeps_and_stores(here: Path) -> None:
         "g.toml: there is no field 'queue_dept': did you mean queue_depth"
     )
     assert not Path("g.sqlite").exists()
-    assert refused("sweep", "--random", "4x4", "--pe", "3,12") == (
-        "none of the 2 points has a figure; the first: n_pe must be a power of two from 1 to 256, not 3"
+    Path("g.toml").write_text("rows = 4\ncols = 4\nacc_bits = [8, 9]")
+    CliRunner().invoke(main, ["sweep", "g.toml", "--workers", "1"])
+    assert refused("sweep", "--random", "300x20000", "--memories", "own", "--pe", "1,2").startswith(
+        "none of the 2 points has a figure; the first: layer 'random 300 x 20000' (300 x 20000) does not fit 1 PE"
+    )
+    assert refused("plot", "g.sqlite", "--where", "1) OR (1=1", "--pareto") == (
+        "there is nothing to plot: no point has figures"
     )
     Path("text.sqlite").write_text("no store " * 100)
     line = "text.sqlite is not the store of a sweep: file is not a database"
     assert refused("sweep", "--random", "4x4", "-o", "text.sqlite") == line
     assert refused("plot", "text.sqlite") == line
     assert refused("plot", "absent.sqlite") == "cannot read absent.sqlite: no such file"
+    assert refused("plot", here) == (
+        f"cannot read {here}: it is a folder, and not the .sqlite file of a sweep"
+    )
     assert refused("sweep", "--random", "4x4", "-o", "a.sqlite", "-o", "b.sqlite") == (
         "b.sqlite: a sweep has one store"
     )
@@ -308,10 +321,10 @@ def test_sweeps_and_stores(here: Path) -> None:
         "there is no column 'cycle': did you mean cycles"
     )
     assert refused("plot", "s.sqlite", "--where", "n_pe >") == (
-        'cannot read s.sqlite with the condition "status = \'ok\' AND (n_pe >)": near ")": syntax error'
+        "cannot read s.sqlite with the condition 'n_pe >': near \")\": syntax error"
     )
-    assert (
-        refused("plot", "s.sqlite", "--where", "n_pe > 1") == "there is nothing to plot: no point has figures"
+    assert refused("plot", "s.sqlite", "--where", "n_pe > 1") == (
+        "there is nothing to plot: no point meets --where 'n_pe > 1'"
     )
     database = sqlite3.connect("s.sqlite")
     database.execute("PRAGMA user_version = 9")

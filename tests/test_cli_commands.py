@@ -199,10 +199,13 @@ def test_sweep_and_plot(network: Path, here: Path) -> None:
 
 
 def test_a_grid_with_impossible_and_failed_points(here: Path) -> None:
-    Path("g.toml").write_text("rows = 40\ncols = 50\nn_pe = [4, 12, 16]\nindex_bits = [3, 4]")
+    Path("g.toml").write_text(
+        "rows = 40\ncols = 50\nn_pe = [4, 1, 16]\nindex_bits = [3, 4]\nmemories = 'own'\nacc_depth = 10"
+    )
     result = invoke("sweep", "g.toml", "--workers", 1)
-    assert result.stderr == (
-        "eie: note: impossible, 2 of 6 points: n_pe must be a power of two from 1 to 256, not 12\n"
+    (note,) = result.stderr.splitlines()
+    assert note.startswith(
+        "eie: note: impossible, 2 of 6 points: layer 'random 40 x 50' (40 x 50) does not fit 1 PE"
     )
     table = [line.split() for line in result.stdout.splitlines() if line.startswith("random")]
     assert [(line[4], line[6]) for line in table] == [("4", "3"), ("4", "4"), ("16", "3"), ("16", "4")]
@@ -234,9 +237,17 @@ def test_plot_any_columns_and_the_front(here: Path) -> None:
         "rows = 4\ncols = 5\nn_pe = [1, 2]\nindex_bits = [1, 2, 3, 4]\nacc_bits = [16, 17, 18, 19]"
     )
     invoke("sweep", "many.toml", "--workers", 1)
-    result = invoke("plot", "many.sqlite")
-    assert result.stdout == "\n"
-    assert "a picture would have more than 14 lines" in result.stderr
+    result = invoke("plot", "many.sqlite", "-o", "many", status=2)
+    assert result.stdout == ""
+    assert result.stderr == (
+        "eie: error: no standard picture can be drawn: speedup, padding, balance, queue_depth, work (it would have 16 "
+        "lines, more than 14: choose points with --where); name columns, such as --x n_pe --y energy_nj\n"
+    )
+    assert not Path("many").exists()
+    assert invoke("plot", "many.sqlite", "--where", "acc_bits <= 18").stderr == (
+        "eie: note: not drawn: queue_depth (it needs several queue depths); work (it would have 12 panels, more than "
+        "9: choose points with --where)\n"
+    )
 
 
 def test_random_sweep_follows_its_seed(here: Path) -> None:

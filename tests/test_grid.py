@@ -8,10 +8,10 @@ import pytest
 
 import eie
 from eie.compress.forward import fixed_forward
-from eie.config import ArchConfig
+from eie.config import _RANGES, ArchConfig
 from eie.errors import ConfigError, EieError
 from eie.sim.columns import MACHINE
-from eie.sim.grid import DEFAULTS, KEYS, Grid, read
+from eie.sim.grid import DEFAULTS, KEYS, Grid, expand, read
 from eie.sim.point import HeldInput, HeldLayer, RandomInput, RandomLayer
 from eie.sim.workload import random_layer
 
@@ -91,6 +91,7 @@ def test_layers_and_inputs_of_files(tmp_path: Path) -> None:
         assert point.input.x.tolist() == x.tolist()
     only = grid(tmp_path, 'file = "net.eie"\nlayer = "b"\nseed = 5')
     assert [(p.layer.layer.name, p.input) for p in only.points] == [("b", RandomInput(0.35, 5))]
+    assert grid(tmp_path, 'file = "net.eie"\nlayer = 1\nseed = 5').points[0].key == only.points[0].key
     # Real inputs are quantised; what does not fit is counted.
     np.save(tmp_path / "x.npy", np.full((1, 30), 1e6))
     (clipped,) = grid(tmp_path, 'file = "net.eie"\ninput = "x.npy"').clipped
@@ -101,6 +102,7 @@ REFUSED = {
     "rows = 3\ncols = 3\nqueue_dept = 8": "there is no field 'queue_dept': did you mean queue_depth or src_depth or",
     "rows = 3\ncols = 3\nxyzzy = 8": "there is no field 'xyzzy': use acc_bits, acc_depth, act_bits,",
     "rows = 3\ncols = 3\nn_pe = []": "n_pe is empty: a grid needs at least one value of each field",
+    "rows = 3\ncols = 3\ninputs = 2000000": "up to 2,000,000 points, more than 1,000,000: split the grid into files",
     "": "needs a layer: rows and cols of a random one, or file of a .eie file",
     "rows = 3": "needs a layer: rows and cols of a random one, or file of a .eie file",
     "grid = []": " is empty: it needs at least one [[grid]]",
@@ -111,7 +113,19 @@ REFUSED = {
     "rows = 3\ncols = 3\ndensity = 'low'": "density must be a number, not 'low'",
     "rows = 3\ncols = 3\nengine = 'law'": "engine must be one of fast, golden, icarus, verilator, not 'law'",
     "rows = 3\ncols = 3\nmemories = 'big'": "memories must be one of sized, own, not 'big'",
-    "rows = 3\ncols = 3\nseed = -1": "seed must be at least 0, not -1",
+    "rows = 3\ncols = 3\nseed = -1": "seed must be from 0 to 4611686018427387904, not -1",
+    "rows = 3\ncols = 3\nseed = 9223372036854775808": "seed must be from 0 to 4611686018427387904, not 92233",
+    "rows = 0\ncols = 3": "rows must be from 1 to 16777216, not 0",
+    "rows = 3\ncols = 16777217": "cols must be from 1 to 16777216, not 16777217",
+    "rows = 3\ncols = 3\ndensity = [0.1, 2]": "density must be from 0 to 1, not 2",
+    "rows = 3\ncols = 3\nact_density = nan": "act_density must be from 0 to 1, not nan",
+    "rows = 3\ncols = 3\nuneven_rows = inf": "uneven_rows must be from 0 to 4096, not inf",
+    "rows = 3\ncols = 3\nn_pe = [4, -4]": "n_pe must be a power of two from 1 to 256, not -4",
+    "rows = 3\ncols = 3\nn_pe = 3": "n_pe must be a power of two from 1 to 256, not 3",
+    "rows = 3\ncols = 3\nclock_hz = 0": "clock_hz must be from 1 to 1000000000000, not 0",
+    "[[grids]]\nrows = 3\ncols = 3": "there is no field 'grids': did you mean grid",
+    "file = 'net.eie'\nlayer = 1": "no layer '1': the file has 0 (fc1)",
+    "file = 'net.eie'\nlayer = 1.0": "layer must be a name or a whole number, not 1.0",
     "rows = 3\ncols = 3\ninputs = 0": "inputs must be at least 1, not 0",
     "rows = 3\ncols = 3\nlayer = 'fc1'": "layer can do nothing without file",
     "file = 'net.eie'\nrows = 3\ndensity = 1": "rows and density can do nothing beside file",
@@ -134,6 +148,16 @@ def test_refused(tmp_path: Path, text: str) -> None:
     assert REFUSED[text] in line
     assert "\n" not in line
     assert "g.toml" in line or "net.eie" in text or "absent" in text
+
+
+@pytest.mark.parametrize("name", MACHINE)
+def test_values_that_some_machine_can_have_are_not_refused(name: str) -> None:
+    low, high = _RANGES[name]
+    for value in (low, high):
+        (point,) = expand([{"rows": 3, "cols": 3, name: value}], "here").points
+        assert point.machine[name] == value
+        with pytest.raises(ConfigError, match=rf"here: {name} must be"):
+            expand([{"rows": 3, "cols": 3, name: (value - 1) if value == low else (value + 1)}], "here")
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

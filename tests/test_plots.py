@@ -93,7 +93,8 @@ def test_lines_that_coincide_are_all_seen(rows: list[Row]) -> None:
     below, above = plots.padding(rows).axes[0].get_lines()
     assert below.get_xydata().tolist() == above.get_xydata().tolist()
     assert below.get_markersize() > above.get_markersize()
-    assert below.get_linewidth() > above.get_linewidth()
+    assert below.get_linewidth() == above.get_linewidth()
+    assert (below.get_linestyle(), above.get_linestyle()) == ("-", "--")
 
 
 def test_every_picture_is_labelled_and_says_how_memories_are_sized(rows: list[Row]) -> None:
@@ -137,7 +138,15 @@ def test_fields_that_differ_make_lines_of_their_own(rows: list[Row]) -> None:
     assert set(lines(plots.speedup([*rows, *other]))) == {"ideal", *drawn}
     many = [p | {"layer": f"fc{n}"} for n in range(plots.MAX_LINES + 1) for p in rows[:2]]
     assert plots.pictures(many) == {}
-    assert "work" not in plots.pictures(many[: 2 * plots.MAX_LINES])
+    some = many[: 2 * plots.MAX_LINES]
+    assert "work" not in plots.pictures(some)
+    assert plots.left_out(some) == {
+        "speedup": "it needs several PE counts",
+        "padding": "it needs several PE counts",
+        "balance": "it needs several PE counts",
+        "queue_depth": "it needs several queue depths",
+        "work": "it would have 14 panels, more than 9: choose points with --where",
+    }
 
 
 def test_captions_say_whose_memories(rows: list[Row]) -> None:

@@ -247,10 +247,29 @@ def test_errors_are_recorded_and_the_others_go_on(tmp_path: Path) -> None:
 
 
 def test_not_enough_memory_is_one_points_failure() -> None:
-    huge = dataclasses.replace(LAYER, rows=1 << 24, cols=1 << 24, density=1.0)
-    row = measure(dataclasses.replace(point(), layer=huge))
+    huge = dataclasses.replace(LAYER, rows=700_000, cols=700_000, density=1.0)
+    row = measure(dataclasses.replace(point(n_pe=256), layer=huge))
     assert row["status"] == "failed"
-    assert row["error"].startswith("not enough memory: Unable to allocate 2.00 PiB")
+    assert row["error"].startswith("not enough memory: Unable to allocate 3.57 TiB")
+
+
+@pytest.mark.parametrize(
+    ("rows", "cols", "n_pe", "says"),
+    [
+        (10**7, 10, 4, "acc_depth must be from 1 to 1048576, not 2500000"),
+        (10, 10**7, 4, "src_depth must be from 1 to 1048576, not 2500000"),
+        (10, 1 << 24, 64, "pointers must be from 2 to 16777216, not 16777217"),
+        (10**7, 10**7, 64, "entries must be from 1 to 2147483648, not 464062500000"),
+    ],
+)
+def test_a_layer_that_no_machine_holds_is_not_drawn(
+    rows: int, cols: int, n_pe: int, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RandomLayer, "build", lambda *_: pytest.fail("it is drawn"))
+    layer = dataclasses.replace(LAYER, rows=rows, cols=cols)
+    row = measure(dataclasses.replace(point(n_pe=n_pe), layer=layer))
+    assert row["status"] == "impossible"
+    assert row["error"] == f"no {n_pe} PEs can hold a {rows} x {cols} layer: {says}"
 
 
 def test_varied_fields(rows: list[Row]) -> None:
