@@ -70,7 +70,7 @@ def test_weights_that_are_not_finite(here: Path, value: float) -> None:
 
 def test_a_layer_that_does_not_fit(network: Path) -> None:
     assert refused("run", network, "--input", "x.npy", "--pe", 1) == (
-        "layer 'fc1' (70 x 40) does not fit 1 PEs; per PE: 70 accumulators needed, 64 available "
+        "layer 'fc1' (70 x 40) does not fit 1 PE; per PE: 70 accumulators needed, 64 available "
         "(use more PEs, a larger memory, or cfg.sized_for(layer))"
     )
 
