@@ -279,8 +279,9 @@ class ArchConfig:
             if need[key] > available[key]
         ]
         if short:
+            plural = "s" * (self.n_pe > 1)
             raise CapacityError(
-                f"layer {layer.name!r} ({layer.rows} x {layer.cols}) does not fit {self.n_pe} PE{'s' * (self.n_pe > 1)}; per PE: "
+                f"layer {layer.name!r} ({layer.rows} x {layer.cols}) does not fit {self.n_pe} PE{plural}; per PE: "
                 + "; ".join(short)
                 + " (use more PEs, a larger memory, or cfg.sized_for(layer))"
             )
