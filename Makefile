@@ -7,6 +7,7 @@ SHELL := bash
 
 BIN := .venv/bin
 READY := .venv/.setup-stamp
+READY_TO_TEST := .venv/.test-stamp
 READY_TO_REGRESS := .venv/.regress-stamp
 OUT ?= out
 
@@ -14,6 +15,7 @@ SEED ?= 1
 CYCLES ?= 1000000
 MUTANTS ?= 300
 CASES ?= 10000
+FUZZ ?= 100000
 
 .PHONY: help setup demo reproduce test lint regress bench coverage docs clean
 
@@ -30,20 +32,20 @@ demo: $(READY) ## the main job on a trained network, into out/ (OUT=folder)
 reproduce: $(READY) ## the published evaluation once more, with its figures and tables, into out/evaluation/
 	$(BIN)/eie reproduce --out $(OUT)/evaluation
 
-test: $(READY) lint ## lint, then every test and doctest
+test: $(READY_TO_TEST) lint ## lint, then every test and doctest
 	$(BIN)/python -m pytest tests build/tree/eie
 
 lint: $(READY) ## style, types, import arrows
 	scripts/lint
 
-regress: $(READY_TO_REGRESS) ## long lockstep campaigns and mutants (SEED=1 CYCLES=1000000 MUTANTS=300 CASES=10000)
+regress: $(READY_TO_REGRESS) ## long lockstep campaigns and mutants (SEED=1 CYCLES=1000000 MUTANTS=300 CASES=10000 FUZZ=100000)
 	EIE_REGRESS_SEED=$(SEED) EIE_REGRESS_CYCLES=$(CYCLES) EIE_REGRESS_MUTANTS=$(MUTANTS) \
-	    EIE_REGRESS_CASES=$(CASES) $(BIN)/python -m pytest -s --hypothesis-seed=$(SEED) tests/regress
+	    EIE_REGRESS_CASES=$(CASES) EIE_REGRESS_FUZZ=$(FUZZ) $(BIN)/python -m pytest -s --hypothesis-seed=$(SEED) tests/regress
 
 bench: $(READY) ## speed of every engine, against what is promised
 	$(BIN)/python benchmarks/run.py
 
-coverage: $(READY) ## the tests once more, with the lines that none of them reaches
+coverage: $(READY_TO_TEST) ## the tests once more, with the lines that none of them reaches
 	scripts/lint-tree
 	$(BIN)/coverage run -m pytest tests build/tree/eie
 	$(BIN)/coverage report --skip-covered --show-missing
@@ -59,6 +61,11 @@ $(READY): pyproject.toml scripts/setup
 	scripts/setup
 	@touch $@
 
-$(READY_TO_REGRESS): $(READY)
-	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test,regress]'
+# PyTorch is large, and only training and its tests need it.
+$(READY_TO_TEST): $(READY)
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test,train]'
+	@touch $@
+
+$(READY_TO_REGRESS): $(READY_TO_TEST)
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test,train,regress]'
 	@touch $@

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,15 +11,16 @@ from typing import Any
 
 import click
 
-from eie.cli.info import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, scale_rows, size_rows
-from eie.cli.inputs import real_numbers
+from eie.cli.info import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, size_rows
+from eie.cli.inputs import real_numbers, refuse_useless
 from eie.cli.output import check_writable, print_table
-from eie.compress.file import save
-from eie.compress.pipeline import CompressionReport, Settings, compress_network
+from eie.compress.network import Unused, check_chains
+from eie.compress.pipeline import CompressionReport, Settings, compress_to_file
 from eie.compress.quantize import Widths
 from eie.compress.readers import read_inputs, read_model
+from eie.compress.settings import Plan, choose
 
-# So many arrays that no layer uses are named; a large convolutional network has hundreds.
+# So many arrays of a kind that no layer uses are named; a large network has hundreds.
 _SHOWN_UNUSED = 8
 ERROR_HEADINGS = ("layer", "bits per weight", "error of pruning", "error of all")
 
@@ -36,13 +38,34 @@ def error_rows(report: CompressionReport) -> list[list[str]]:
     ]
 
 
-def unused_line(unused: Sequence[str]) -> str:
-    """The arrays of a model file that no layer uses, in one line."""
-    more = f" and {len(unused) - _SHOWN_UNUSED} more" if len(unused) > _SHOWN_UNUSED else ""
-    return f"not used: {', '.join(unused[:_SHOWN_UNUSED])}{more}"
+def unused_lines(unused: Sequence[Unused]) -> list[str]:
+    """The arrays of a model file that no layer uses, a line for each reason."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for one in unused:
+        groups[one.reason].append(one.array)
+    return [
+        f"not used, {reason}: {', '.join(arrays[:_SHOWN_UNUSED])}"
+        + (f" and {len(arrays) - _SHOWN_UNUSED} more" if len(arrays) > _SHOWN_UNUSED else "")
+        for reason, arrays in groups.items()
+    ]
 
 
-def report_json(report: CompressionReport, unused: Sequence[str]) -> dict[str, Any]:
+def scale_rows(report: CompressionReport) -> list[list[str]]:
+    """Rows of `SCALE_HEADINGS`, one a layer."""
+    return [
+        [
+            layer.name,
+            str(1 << layer.weight_bits),
+            *(str(getattr(layer.scales, name)) for name in ("x_frac", "w_frac", "acc_frac", "y_frac")),
+            str(layer.scales.product_shift),
+            str(layer.scales.output_shift),
+            "yes" if layer.relu else "no",
+        ]
+        for layer in report.layers
+    ]
+
+
+def report_json(report: CompressionReport, unused: Sequence[Unused]) -> dict[str, Any]:
     """The report for scripts. unused : the arrays of the model file that no layer uses."""
     layers = [
         asdict(layer) | {"bits_per_weight": layer.bits_per_weight, "bytes": layer.size.nbytes}
@@ -54,7 +77,7 @@ def report_json(report: CompressionReport, unused: Sequence[str]) -> dict[str, A
         "total_bytes": report.size.total_bytes,
         "ratio": report.size.ratio,
         "calibration": report.calibration,
-        "unused": list(unused),
+        "unused": [asdict(one) for one in unused],
     }
 
 
@@ -79,10 +102,11 @@ def report_json(report: CompressionReport, unused: Sequence[str]) -> dict[str, A
 )
 @click.option(
     "--weight-bits",
-    type=click.IntRange(1, 8),
-    default=4,
+    type=click.Choice(["auto", *"12345678"]),
+    default="4",
     show_default=True,
-    help="Bits of a shared weight's index.",
+    help="Bits of a shared weight's index; auto: for each layer the fewest at which sharing moves the kept weights by "
+    "at most 5 % of their norm.",
 )
 @click.option(
     "--acc-bits",
@@ -97,43 +121,81 @@ def report_json(report: CompressionReport, unused: Sequence[str]) -> dict[str, A
     metavar="X.npz",
     help="Inputs of the first layer that the fixed-point scales follow from: real numbers, or uint8 pixels / 255.",
 )
+@click.option(
+    "--layer",
+    "patterns",
+    multiple=True,
+    metavar="PATTERN",
+    help="Only layers whose name matches, such as 'encoder.*'; may be repeated.",
+)
+@click.option(
+    "--settings",
+    "settings_file",
+    type=click.Path(path_type=Path),
+    metavar="S.toml",
+    help="Densities, bits and geometry of each layer, by pattern (docs/models.md).",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Layers worked on at a time. Each needs about three times its size as float32.",
+)
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
+@click.pass_context
 def compress(
+    context: click.Context,
     model: Path,
     out: Path,
     density: tuple[float, ...] | None,
     threshold: tuple[float, ...] | None,
-    weight_bits: int,
+    weight_bits: str,
     acc_bits: str,
     calibrate: Path | None,
+    patterns: tuple[str, ...],
+    settings_file: Path | None,
+    processes: int,
     json_out: bool,
 ) -> None:
-    """Compress a trained MODEL (.safetensors, .npz or .onnx) in one shot: prune, share weights, choose
-    fixed-point scales, code with Huffman.
+    """Compress a trained MODEL (.safetensors, .npz, .onnx, .pt or .pth) in one shot: prune, share weights,
+    choose fixed-point scales, code the result.
+
+    What of the file is no layer is listed with the reason.
 
     \b
     Example:
       eie compress examples/lenet_300_100/lenet_300_100.safetensors --density 0.08,0.09,0.26 -o lenet.eie
+      eie compress model.pth --settings settings.toml --layer 'encoder.*' -o encoder.eie
     """
+    if settings_file is not None:
+        refuse_useless(
+            context, ("--density", "--threshold", "--weight-bits"), "beside --settings: give it there"
+        )
     check_writable(out.parent)
     read = read_model(model)
-    network = read.layers
+    if patterns:
+        read = choose(read, patterns)
+    widths = Widths(acc_bits=int(acc_bits))
+    bits = None if weight_bits == "auto" else int(weight_bits)
+    settings: Settings | Sequence[Settings] = Settings(density or (), threshold or (), bits, widths)
+    if settings_file is not None:
+        read, settings = Plan.read(settings_file).apply(read, widths)
     inputs = None
     if calibrate is not None:
-        inputs, _ = read_inputs(calibrate, network[0].weight.shape[1])
-    settings = Settings(density or (), threshold or (), weight_bits, Widths(acc_bits=int(acc_bits)))
-    layers, report = compress_network(network, settings, inputs)
-    save(out, layers)
+        check_chains(read.layers)
+        inputs, _ = read_inputs(calibrate, read.layers.sources[0].inputs)
+    report = compress_to_file(out, read.layers, settings, inputs, processes)
     if json_out:
         click.echo(json.dumps(report_json(report, read.unused)))
         return
     print_table(SIZE_HEADINGS, size_rows(report.size))
     click.echo(f"{SIZE_NOTE}\n")
-    print_table(SCALE_HEADINGS, scale_rows(layers))
+    print_table(SCALE_HEADINGS, scale_rows(report))
     click.echo(f"Scales from {report.calibration}.\n")
     print_table(ERROR_HEADINGS, error_rows(report))
     if read.unused:
-        click.echo(f"\n{unused_line(read.unused)}")
+        click.echo("\n" + "\n".join(unused_lines(read.unused)))
     click.echo(
         f"\nwrote {out}: {report.size.total_bytes:,} bytes, {report.size.ratio:.1f} x smaller than float32"
     )

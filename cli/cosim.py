@@ -22,7 +22,7 @@ from eie.program import Job
 from eie.sim.build import SIMULATORS
 from eie.sim.inputs import choose
 from eie.sim.lockstep import LockstepReport, expected_cycles, lockstep_by_layer, read_back_cycles
-from eie.sim.network import check_wave, layer_inputs
+from eie.sim.network import check_wave, single_vectors
 from eie.sim.workload import random_input, random_layer
 
 # Written only when the two sides diverge.
@@ -62,7 +62,7 @@ def _jobs(
         inputs = [random_input(layer.cols, act_density, seed + i) for i, layer in enumerate(layers)]
     else:
         first, clipped = read_vector(input_file, index, layers[0], cfg.act_bits)
-        inputs = [batch[0] for batch in layer_inputs(layers, first[None], cfg.acc_bits)]
+        inputs = single_vectors(layers, first, cfg.acc_bits)
     return [Job.create(layer, x, cfg) for layer, x in zip(layers, inputs, strict=True)], clipped
 
 

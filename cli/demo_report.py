@@ -407,8 +407,8 @@ def _sections(outcome: Outcome, numbers: dict[str, Any]) -> list[Section]:
         Section(
             "Where the bytes go",
             [
-                "A stored weight costs its code, its distance to the weight above it, and its share of a column's "
-                "count; Huffman coding shortens all three."
+                "A stored weight costs its code and its position. The file's arithmetic code predicts both from the "
+                "weights before, and can so take less than the entropy of independent ones (the bound)."
             ],
             TableData(
                 [typeset(heading) for heading in SIZE_HEADINGS],

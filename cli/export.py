@@ -17,6 +17,7 @@ from eie.rtl.export import Expected
 from eie.rtl.export import export as export_verilog
 from eie.sim import reference, toolchain
 from eie.sim.inputs import choose
+from eie.sim.network import single_vectors
 from eie.sim.workload import random_input
 from eie.timing import schedule
 
@@ -97,7 +98,8 @@ def export(
     if layers:
         layer = layers[0]
         if input_file:
-            x, clipped = read_vector(input_file, index, layer, cfg.act_bits)
+            given, clipped = read_vector(input_file, index, layer, cfg.act_bits)
+            (x,) = single_vectors([layer], given, cfg.acc_bits)
             vector = f"vector {index} of {input_file}"
         else:
             x = random_input(layer.cols, _ACT_DENSITY, seed)

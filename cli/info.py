@@ -10,24 +10,27 @@ from typing import Any
 
 import click
 
-from eie.cli.output import print_table
+from eie.cli.output import make_folder, print_table, write
 from eie.compress.file import describe, load
 from eie.compress.sizes import SizeReport
 from eie.layer import CompressedLayer
+from eie.sim.network import file_name
 
 
 def size_rows(report: SizeReport) -> list[list[str]]:
     """Rows of `SIZE_HEADINGS`, one a layer and one for the file."""
     rows = []
     for size in report.layers:
-        before, after = size.per_weight(lambda s: s.plain), size.per_weight(lambda s: s.coded)
-        streams = (f"{before[name]:.2f} -> {after[name]:.2f}" for name in ("codes", "rows", "counts"))
+        before, after = size.per_weight(lambda p: p.plain), size.per_weight(lambda p: p.coded)
+        bound = sum(size.per_weight(lambda p: p.entropy).values())
         rows.append(
             [
                 size.name,
                 f"{size.rows} x {size.cols}",
                 f"{100 * size.nnz / (size.rows * size.cols):.1f} %",
-                *streams,
+                size.coding,
+                *(f"{before[name]:.2f} -> {after[name]:.2f}" for name in ("codes", "positions")),
+                f"{bound:.2f} -> {sum(after.values()):.2f}",
                 f"{8 * size.nbytes / max(size.nnz, 1):.2f}",
                 f"{size.dense_bytes:,}",
                 f"{size.nbytes:,}",
@@ -35,24 +38,25 @@ def size_rows(report: SizeReport) -> list[list[str]]:
             ]
         )
     whole = [f"{report.dense_bytes:,}", f"{report.total_bytes:,}", f"{report.ratio:.1f} x"]
-    return [*rows, ["file", "", "", "", "", "", "", *whole]]
+    return [*rows, ["file", *[""] * 7, *whole]]
 
 
 SIZE_HEADINGS = (
     "layer",
     "outputs x inputs",
     "density",
-    "codes, bits",
-    "rows, bits",
-    "counts, bits",
-    "all, bits",
+    "coding",
+    "codes",
+    "positions",
+    "bound -> both",
+    "all",
     "float32 bytes",
     "bytes",
     "smaller",
 )
 SIZE_NOTE = (
-    "Bits are per stored weight, before -> after Huffman coding (rows: relative row indices; counts: entries of each "
-    "column);\n'all' counts tables, codebook and bias as well. The file's line counts its header, too."
+    "Bits are per stored weight, plain -> coded (positions: plain as relative indices with fillers). Bound: the "
+    "entropy\nof codes and positions that are independent of each other. 'all' counts codebook, bias and head as well."
 )
 
 
@@ -99,23 +103,46 @@ def as_json(report: SizeReport, layers: Sequence[CompressedLayer]) -> dict[str, 
     }
 
 
+def draw(layers: Sequence[CompressedLayer], folder: Path) -> list[str]:
+    """Write a picture of each layer into `folder`; returns the files."""
+    make_folder(folder)
+    from eie.sim import histograms, style  # matplotlib takes its time to load
+
+    files = []
+    for number, layer in enumerate(layers):
+        path = folder / f"{number}-{file_name(layer)}.png"
+        write(path, style.save(histograms.picture(layer)))
+        files.append(str(path))
+    return files
+
+
 @click.command(short_help="Sizes and scales of a .eie file.")
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--pictures",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Write histograms of weights, codes and relative indices there, a PNG for each layer.",
+)
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
-def info(file: Path, json_out: bool) -> None:
-    """Show the layers of a .eie FILE: shapes, densities, bits before and after Huffman coding, sizes, scales.
+def info(file: Path, pictures: Path | None, json_out: bool) -> None:
+    """Show the layers of a .eie FILE: shapes, densities, bits before and after coding, sizes, scales.
 
     The whole file is verified first, checksum included.
 
     \b
     Example:
-      eie info out/lenet_300_100.eie
+      eie info out/lenet_300_100.eie --pictures pictures
     """
     report, layers = describe(file), load(file)
+    files = [] if pictures is None else draw(layers, pictures)
     if json_out:
-        click.echo(json.dumps(as_json(report, layers), indent=1))
+        figures = as_json(report, layers)
+        click.echo(json.dumps(figures | {"pictures": files} if files else figures, indent=1))
         return
     click.echo(f"{file}: format version {report.version}, checksum ok ({report.checksum})\n")
     print_table(SIZE_HEADINGS, size_rows(report))
     click.echo(f"{SIZE_NOTE}\n")
     print_table(SCALE_HEADINGS, scale_rows(layers))
+    if files:
+        click.echo("\n" + "\n".join(files))

@@ -11,6 +11,7 @@ import numpy as np
 from click.core import ParameterSource
 
 from eie.compress import readers
+from eie.compress.forward import check_network
 from eie.config import PRESETS, ArchConfig
 from eie.errors import LayerError
 from eie.fixed import IntArray, limits
@@ -95,7 +96,7 @@ def machine(preset: str, n_pe: int, depth: int, sized: bool, layers: Sequence[Co
 def read_vectors(
     path: Path, layer: CompressedLayer, act_bits: int, chosen: slice = slice(None)
 ) -> tuple[IntArray, int]:
-    """The chosen input vectors for `layer`, int64[n, cols], and how many real numbers in them were clipped.
+    """The chosen input vectors for `layer`, int64[n, inputs], and how many real numbers in them were clipped.
 
     See `INPUT_HELP` for what is converted how, and `eie.compress.readers.read_vectors` for which array is taken.
 
@@ -104,12 +105,14 @@ def read_vectors(
     ModelError : a file that cannot be read, holds no such vectors, or numbers that are not finite.
     LayerError : integers that do not fit.
     """
-    return in_fixed_point(readers.read_vectors(path, layer.cols)[0][chosen], layer, act_bits)
+    check_network([layer])
+    return in_fixed_point(readers.read_vectors(path, layer.inputs)[0][chosen], layer, act_bits)
 
 
 def read_vector(path: Path, index: int, layer: CompressedLayer, act_bits: int) -> tuple[IntArray, int]:
-    """Input vector number `index` of a file, int64[cols], and how many real numbers in it were clipped."""
-    held, _ = readers.read_vectors(path, layer.cols)
+    """Input vector number `index` of a file, int64[inputs], and how many real numbers in it were clipped."""
+    check_network([layer])
+    held, _ = readers.read_vectors(path, layer.inputs)
     if not 0 <= index < len(held):
         raise LayerError(f"{path} holds {len(held)} input vectors: there is no number {index}")
     vectors, clipped = in_fixed_point(held[index : index + 1], layer, act_bits)

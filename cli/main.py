@@ -20,7 +20,21 @@ from eie.errors import EieError, MismatchError
 
 DISTRIBUTION = "eie-sim"
 # In the order in which somebody meets them; each is the function of that name in the module eie.cli.<name>.
-COMMANDS = ("demo", "compress", "info", "run", "cosim", "sweep", "plot", "reproduce", "export", "doctor")
+COMMANDS = (
+    "demo",
+    "data",
+    "train",
+    "compress",
+    "info",
+    "run",
+    "accuracy",
+    "cosim",
+    "sweep",
+    "plot",
+    "reproduce",
+    "export",
+    "doctor",
+)
 
 
 class _BadInput(click.ClickException):

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from eie.compress.network import batches
+from eie.conv import from_vectors, to_vectors
 from eie.errors import LayerError
 from eie.fixed import IntArray, limits, quantize, round_shift, saturate
 from eie.layer import CompressedLayer
@@ -16,7 +18,7 @@ from eie.layer import CompressedLayer
 
 @dataclass(frozen=True)
 class FixedRun:
-    """Outcome of a batch: y, int16[batch, rows of the last layer], and what was clipped in each layer.
+    """Outcome of a batch: y, int16[batch, outputs of the last layer], and what was clipped in each layer.
 
     saturations : entries whose addition was clipped; writeback_saturations : outputs clipped. Summed over the batch.
     """
@@ -49,10 +51,10 @@ def _columns(layer: CompressedLayer, x: IntArray, acc: IntArray, acc_bits: int) 
     return saturations
 
 
-def fixed_layer(
+def fixed_matrix(
     layer: CompressedLayer, x: IntArray, acc_bits: int = 16, act_bits: int = 16
 ) -> tuple[IntArray, int, int]:
-    """One layer: outputs int64[batch, rows] for inputs int64[batch, cols], saturations, write-back saturations."""
+    """One layer's matrix: outputs int64[n, rows] for vectors int64[n, cols], saturations, write-back saturations."""
     layer.check_widths(weight_bits=8, code_bits=16, acc_bits=acc_bits)
     acc = np.repeat(layer.bias.astype(np.int64)[:, None], len(x), axis=1)
     saturations = _columns(layer, np.ascontiguousarray(x.T), acc, acc_bits)
@@ -63,12 +65,33 @@ def fixed_layer(
     return np.ascontiguousarray(y.T), saturations, int(np.count_nonzero(y != exact))
 
 
+def fixed_layer(
+    layer: CompressedLayer, x: IntArray, acc_bits: int = 16, act_bits: int = 16
+) -> tuple[IntArray, int, int]:
+    """One layer: outputs int64[batch, outputs] for inputs int64[batch, inputs], saturations, write-back saturations.
+
+    A convolution's matrix meets each position of its window, and its outputs are pooled.
+    """
+    done = []
+    for part in batches(layer.conv, x, layer.cols):
+        y, *counts = fixed_matrix(layer, to_vectors(layer.conv, part, layer.cols), acc_bits, act_bits)
+        done.append((from_vectors(layer.conv, y), *counts))
+    ys, saturations, writeback_saturations = zip(*done, strict=True)
+    return np.concatenate(ys), sum(saturations), sum(writeback_saturations)
+
+
 def check_network(layers: Sequence[CompressedLayer]) -> None:
     """Raise `LayerError` unless each layer takes the outputs of the one before it: as many, and in the same scale."""
-    for one, two in itertools.pairwise(layers):
-        if one.rows != two.cols:
+    for layer in layers:
+        if not layer.inputs:
             raise LayerError(
-                f"layer {two.name!r} takes {two.cols} inputs, but {one.name!r} has {one.rows} outputs"
+                f"layer {layer.name!r} is a convolution over images of unknown size: compress it with a settings file "
+                "that gives the size as `input`"
+            )
+    for one, two in itertools.pairwise(layers):
+        if one.outputs != two.inputs:
+            raise LayerError(
+                f"layer {two.name!r} takes {two.inputs} inputs, but {one.name!r} has {one.outputs} outputs"
             )
         if one.y_frac != two.x_frac:
             raise LayerError(
@@ -80,7 +103,7 @@ def check_network(layers: Sequence[CompressedLayer]) -> None:
 def fixed_forward(
     layers: Sequence[CompressedLayer], x: npt.ArrayLike, acc_bits: int = 16, act_bits: int = 16
 ) -> FixedRun:
-    """Run a network on a batch of integer activations [batch, cols of the first layer] (`quantize_inputs`).
+    """Run a network on a batch of integer activations [batch, inputs of the first layer] (`quantize_inputs`).
 
     Raises
     ------
@@ -90,9 +113,9 @@ def fixed_forward(
         raise LayerError("a network needs at least one layer")
     check_network(layers)
     given = np.asarray(x)
-    if given.ndim != 2 or given.shape[1] != layers[0].cols or given.dtype.kind not in "iu":
+    if given.ndim != 2 or given.shape[1] != layers[0].inputs or given.dtype.kind not in "iu":
         raise LayerError(
-            f"inputs of layer {layers[0].name!r} must be integers [batch, {layers[0].cols}], "
+            f"inputs of layer {layers[0].name!r} must be integers [batch, {layers[0].inputs}], "
             f"not {given.dtype} of shape {list(given.shape)}"
         )
     y = given.astype(np.int64)

@@ -13,8 +13,8 @@ MAX_LENGTH = 15
 
 Bytes = npt.NDArray[np.uint8]
 
-# Bytes of coded bits that the decoder looks at in one go: bounds its working memory.
-_CHUNK = 1 << 14
+# The decoder looks up so many bits fewer than the longest word has: the table then stays in the fastest cache.
+_SHIFT = 3
 
 
 def code_lengths(frequencies: npt.NDArray[np.int64]) -> Bytes:
@@ -40,6 +40,13 @@ def code_lengths(frequencies: npt.NDArray[np.int64]) -> Bytes:
         for symbol in symbols:
             lengths[symbol] += 1
     return lengths
+
+
+def histogram(symbols: Bytes) -> npt.NDArray[np.int64]:
+    """How often each symbol occurs, up to the highest one that does."""
+    from eie.compress import kernels
+
+    return np.trim_zeros(kernels.histogram(symbols), "b")
 
 
 def check_lengths(lengths: Bytes) -> None:
@@ -78,15 +85,14 @@ def encode(symbols: Bytes, lengths: Bytes) -> bytes:
     """Code words of `symbols` one after the other, most significant bit first, padded with 0 to a byte."""
     if not symbols.size:
         return b""
-    bits_of = lengths[symbols].astype(np.int64)
-    words = canonical_words(lengths)[symbols]
-    ends = np.cumsum(bits_of)
-    bits = np.zeros(int(ends[-1]), np.uint8)
-    for place in range(int(bits_of.max())):
-        # Bit `place` of each word, counted from its last bit.
-        has = np.flatnonzero(bits_of > place)
-        bits[ends[has] - 1 - place] = (words[has] >> place) & 1
-    return np.packbits(bits).tobytes()
+    from eie.compress import kernels
+
+    words = np.zeros(256, np.uint64)
+    words[: len(lengths)] = canonical_words(lengths) << 4 | lengths
+    bits = int(kernels.histogram(symbols)[: len(lengths)] @ lengths.astype(np.int64))
+    out = np.empty((bits + 7) // 8 + 8, np.uint8)
+    kernels.huffman_encode(symbols, words, out)
+    return out[: (bits + 7) // 8].tobytes()
 
 
 def _decoding_table(lengths: Bytes) -> tuple[Bytes, Bytes]:
@@ -100,18 +106,10 @@ def _decoding_table(lengths: Bytes) -> tuple[Bytes, Bytes]:
     return symbol_at, length_at
 
 
-def _windows(padded: Bytes, first: int, count: int) -> npt.NDArray[np.int32]:
-    """The 15 bits from each bit position of `count` bytes from byte `first` on, int32[8 * count]."""
-    wide = [padded[first + i : first + i + count].astype(np.int32) for i in range(3)]
-    three = (wide[0] << 16) | (wide[1] << 8) | wide[2]
-    return ((three[:, None] >> (9 - np.arange(8, dtype=np.int32))) & ((1 << MAX_LENGTH) - 1)).ravel()
-
-
 def decode(data: bytes, count: int, lengths: Bytes) -> Bytes:
     """`count` symbols from `data`, which must hold them and nothing else but 0 bits up to a byte.
 
-    Each bit position of a chunk is decoded as if a word began there; a walk from word to word then picks the real
-    ones. The walk is the only step that is not vectorised.
+    A look-up of the next bits gives up to four symbols at once (`eie.compress.kernels.huffman_decode`).
 
     Raises
     ------
@@ -122,29 +120,18 @@ def decode(data: bytes, count: int, lengths: Bytes) -> Bytes:
         raise FormatError(f"{count} symbols do not fit {len(data)} bytes")
     if count and not lengths.any():
         raise FormatError(f"{count} symbols, but the Huffman table has none")
-    symbol_at, length_at = _decoding_table(lengths)
-    padded = np.frombuffer(data + b"\0\0\0", np.uint8)
-    symbols = np.zeros(count, np.uint8)
-    done, place = 0, 0
-    for first in range(0, len(data), _CHUNK):
-        size = min(_CHUNK, len(data) - first)
-        window = _windows(padded, first, size)
-        step = length_at[window]
-        # Only a table of one word has patterns without a symbol; a step of 1 gets over them, the check is below.
-        steps = np.maximum(step, 1).tobytes()
-        starts = []
-        place -= 8 * first
-        left = count - done
-        while place < 8 * size and left:
-            starts.append(place)
-            place += steps[place]
-            left -= 1
-        if not step[starts].all():
-            raise FormatError("a bit pattern that no symbol has")
-        symbols[done : done + len(starts)] = symbol_at[window[starts]]
-        done += len(starts)
-        place += 8 * first
-    if done < count or place > 8 * len(data):
+    symbols = np.empty(count, np.uint8)
+    place = 0
+    if count:
+        from eie.compress import kernels
+
+        symbol_at, length_at = _decoding_table(lengths)
+        table = kernels.huffman_table(symbol_at, length_at, _SHIFT)
+        padded = np.frombuffer(data + bytes(16), np.uint8)
+        place = int(kernels.huffman_decode(padded, symbol_at, length_at, table, _SHIFT, symbols))
+    if place < 0:
+        raise FormatError("a bit pattern that no symbol has")
+    if place > 8 * len(data):
         raise FormatError(f"the bits end before {count} symbols do")
     if 8 * len(data) - place >= 8:
         raise FormatError(f"{8 * len(data) - place} bits are left after {count} symbols")

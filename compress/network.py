@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from eie.errors import ModelError
+from eie.conv import Conv, from_vectors, to_vectors
+from eie.errors import LayerError, ModelError
 from eie.layer import MAX_DIM
 
 FloatArray = npt.NDArray[np.float64]
+# 128 MB as float64.
+_PART = 1 << 24
 
 
 def check_finite(array: npt.NDArray[np.floating], what: str) -> None:
@@ -25,16 +28,39 @@ def check_finite(array: npt.NDArray[np.floating], what: str) -> None:
         raise ModelError(f"{what}[{index}] is {array[place]}, not a finite number")
 
 
+class Sized:
+    """What a layer takes and gives, from the shape of its matrix and its geometry."""
+
+    name: str
+    conv: Conv | None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, cols) of the matrix."""
+        raise NotImplementedError
+
+    @property
+    def inputs(self) -> int:
+        """Numbers that the layer takes: columns, or a whole image for a convolution (0: its size is not known)."""
+        return self.conv.inputs(self.shape[1]) if self.conv else self.shape[1]
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that the layer gives: rows, or a whole image after pooling for a convolution (0: not known)."""
+        return self.conv.outputs(self.shape[0]) if self.conv else self.shape[0]
+
+
 @dataclass(frozen=True, eq=False)
-class FloatLayer:
-    """y = weight x + bias, then ReLU if `relu`.
+class FloatLayer(Sized):
+    """y = weight x + bias, then ReLU if `relu`; a convolution does that at each position of its window.
 
     Parameters
     ----------
     name : shown in tables and messages.
-    weight : float32[rows, cols] = [outputs, inputs].
+    weight : float32[rows, cols] = [outputs, inputs]; see `Conv` for a convolution's.
     bias : float32[rows] or None.
     relu : whether negative outputs become 0.
+    conv : the geometry, when the matrix is that of a convolution.
 
     Raises
     ------
@@ -45,6 +71,7 @@ class FloatLayer:
     weight: npt.NDArray[np.float32]
     bias: npt.NDArray[np.float32] | None = None
     relu: bool = True
+    conv: Conv | None = None
 
     def __post_init__(self) -> None:
         shape = self.weight.shape
@@ -53,6 +80,11 @@ class FloatLayer:
                 f"layer {self.name!r}: weight must be a matrix of 1 to {MAX_DIM} rows and columns, "
                 f"not of shape {list(shape)}"
             )
+        if self.conv is not None:
+            try:
+                self.conv.channels(shape[1])
+            except LayerError as error:
+                raise ModelError(f"layer {self.name!r}: {error}") from None
         check_finite(self.weight, f"layer {self.name!r}: weight")
         if self.bias is not None:
             if self.bias.shape != shape[:1]:
@@ -68,22 +100,102 @@ class FloatLayer:
         return np.zeros(len(self.weight)) if self.bias is None else self.bias.astype(np.float64)
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, cols) of the matrix."""
+        rows, cols = self.weight.shape
+        return rows, cols
+
+    @property
     def nbytes(self) -> int:
         """Bytes of weights and biases as float32."""
         return 4 * (self.weight.size + (0 if self.bias is None else self.bias.size))
 
     def forward(self, x: npt.ArrayLike) -> FloatArray:
-        """Outputs float64[batch, rows] for inputs [batch, cols]."""
-        y = np.asarray(x, np.float64) @ self.weight.T.astype(np.float64) + self.start
-        return np.maximum(y, 0.0) if self.relu else y
+        """Outputs float64[batch, outputs] for inputs [batch, inputs]."""
+        weight = self.weight.astype(np.float64)
+        given = np.asarray(x, np.float64)
+        done = []
+        for part in batches(self.conv, given, weight.shape[1]):
+            y = to_vectors(self.conv, part, weight.shape[1]) @ weight.T + self.start
+            done.append(from_vectors(self.conv, np.maximum(y, 0.0) if self.relu else y))
+        return np.concatenate(done)
+
+
+def batches(conv: Conv | None, x: npt.NDArray[Any], cols: int) -> Iterator[npt.NDArray[Any]]:
+    """`x` in parts along the batch, of which a convolution's input vectors are no more than `_PART` numbers."""
+    each = 1 if conv is None else conv.positions[0] * conv.positions[1] * cols
+    part = max(1, len(x) if conv is None else _PART // each)
+    return (x[start : start + part] for start in range(0, max(len(x), 1), part))
+
+
+@dataclass(frozen=True)
+class LayerSource(Sized):
+    """A layer that is read when it is asked for; all but weights and bias is known before.
+
+    size : (rows, cols) of its matrix. read : gives weights and bias, as `FloatLayer` wants them. name, relu, conv : as
+    in `FloatLayer`. place : the file, for messages.
+    """
+
+    name: str
+    size: tuple[int, int]
+    read: Callable[[], tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]]
+    relu: bool = False
+    conv: Conv | None = None
+    place: str = ""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, cols) of the matrix."""
+        return self.size
+
+    def load(self) -> FloatLayer:
+        """The layer itself.
+
+        Raises
+        ------
+        ModelError : it cannot be read, or breaks the rules of `FloatLayer`; the file is named.
+        """
+        try:
+            weight, bias = self.read()
+            return FloatLayer(self.name, weight, bias, self.relu, self.conv)
+        except ModelError as error:
+            raise ModelError(f"{self.place}: {error}" if self.place else str(error)) from None
+
+
+@dataclass(frozen=True)
+class Layers(Sequence[FloatLayer]):
+    """The layers of a file, each read when it is asked for and not kept: a large file streams through."""
+
+    sources: tuple[LayerSource, ...]
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    @overload
+    def __getitem__(self, place: int) -> FloatLayer: ...
+    @overload
+    def __getitem__(self, place: slice) -> Layers: ...
+    def __getitem__(self, place: int | slice) -> FloatLayer | Layers:
+        return Layers(self.sources[place]) if isinstance(place, slice) else self.sources[place].load()
+
+
+@dataclass(frozen=True)
+class Unused:
+    """An array of a model file that no layer uses: `name dtype[shape]`, and why."""
+
+    array: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.array} ({self.reason})"
 
 
 @dataclass(frozen=True)
 class Model:
-    """What a model file holds: layers in order, and what no layer uses, each as `name dtype[shape]`."""
+    """What a model file holds: its layers in order, and what no layer uses."""
 
-    layers: list[FloatLayer]
-    unused: tuple[str, ...] = ()
+    layers: Layers
+    unused: tuple[Unused, ...] = ()
 
 
 def array_text(name: str, array: npt.NDArray[Any]) -> str:
@@ -95,18 +207,33 @@ def array_text(name: str, array: npt.NDArray[Any]) -> str:
     return f"{name} {array.dtype}{list(array.shape)}"
 
 
-def chains(layers: Sequence[FloatLayer]) -> bool:
-    """Whether each layer takes as many inputs as the one before it has outputs."""
-    return all(one.weight.shape[0] == two.weight.shape[1] for one, two in itertools.pairwise(layers))
+def _sized(layers: Sequence[Sized]) -> Sequence[Sized]:
+    """The layers, or what is known of them without reading them."""
+    return layers.sources if isinstance(layers, Layers) else layers
 
 
-def check_chains(layers: Sequence[FloatLayer]) -> None:
+def chains(layers: Sequence[Sized]) -> bool:
+    """Whether each layer takes as many inputs as the one before it has outputs (and every image's size is known)."""
+    sized = _sized(layers)
+    return all(layer.inputs for layer in sized) and all(
+        one.outputs == two.inputs for one, two in itertools.pairwise(sized)
+    )
+
+
+def check_chains(layers: Sequence[Sized]) -> None:
     """Raise `ModelError` unless the layers can be run one after the other."""
-    for one, two in itertools.pairwise(layers):
-        if one.weight.shape[0] != two.weight.shape[1]:
+    sized = _sized(layers)
+    for layer in sized:
+        if not layer.inputs:
             raise ModelError(
-                f"layer {two.name!r} takes {two.weight.shape[1]} inputs, but {one.name!r} before it has "
-                f"{one.weight.shape[0]} outputs: the layers are no chain that inputs could run through"
+                f"layer {layer.name!r} is a convolution over images of unknown size: "
+                "give the size as `input` in a settings file"
+            )
+    for one, two in itertools.pairwise(sized):
+        if one.outputs != two.inputs:
+            raise ModelError(
+                f"layer {two.name!r} takes {two.inputs} inputs, but {one.name!r} before it has "
+                f"{one.outputs} outputs: the layers are no chain that inputs could run through"
             )
 
 
@@ -123,14 +250,15 @@ def check_inputs(x: npt.ArrayLike, cols: int, name: str) -> FloatArray:
 
 
 def float_forward(layers: Sequence[FloatLayer], x: npt.ArrayLike) -> FloatArray:
-    """Outputs float64[batch, rows of the last layer] of a float network for inputs [batch, cols of the first].
+    """Outputs float64[batch, outputs of the last layer] of a float network for inputs [batch, inputs of the first].
 
     Raises
     ------
     ModelError : the layers do not chain, or the inputs do not fit the first one.
     """
     check_chains(layers)
-    y = check_inputs(x, layers[0].weight.shape[1], layers[0].name)
+    first = _sized(layers)[0]
+    y = check_inputs(x, first.inputs, first.name)
     for layer in layers:
         y = layer.forward(y)
     return y

@@ -21,8 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from eie.compress.forward import fixed_layer
-from eie.compress.network import FloatArray
+from eie.compress.network import FloatArray, batches
 from eie.compress.share import SharedLayer
+from eie.conv import from_vectors, to_vectors
 from eie.errors import ModelError
 from eie.fixed import MAX_SHIFT, IntArray, limits, quantize
 from eie.layer import CompressedLayer
@@ -98,7 +99,7 @@ def largest_frac(magnitude: float, bits: int, headroom: int = 0) -> int:
 
 
 def partial_sums(layer: SharedLayer, x: FloatArray) -> tuple[float, FloatArray]:
-    """Largest magnitude of any partial sum over a batch x, float64[batch, cols], and the outputs [batch, rows]."""
+    """Largest magnitude of any partial sum over vectors x, float64[n, cols], and the matrix's outputs [n, rows]."""
     by_column = np.ascontiguousarray(layer.codes.T)
     acc = np.repeat(layer.bias[:, None], len(x), axis=1)
     largest = float(np.abs(layer.bias).max())
@@ -108,6 +109,17 @@ def partial_sums(layer: SharedLayer, x: FloatArray) -> tuple[float, FloatArray]:
         largest = max(largest, float(total.max()), -float(total.min()))
         acc[rows] = total
     return largest, (np.maximum(acc, 0.0) if layer.relu else acc).T
+
+
+def _sizes(layer: SharedLayer, x: FloatArray) -> tuple[tuple[float, float, float], FloatArray]:
+    """Largest input, partial sum and output (before pooling) over inputs x, [batch, inputs], and the outputs."""
+    cols = layer.codes.shape[1]
+    done, largest_sum, largest_output = [], 0.0, 0.0
+    for part in batches(layer.conv, x, cols):
+        largest, y = partial_sums(layer, to_vectors(layer.conv, part, cols))
+        largest_sum, largest_output = max(largest_sum, largest), max(largest_output, float(np.abs(y).max()))
+        done.append(from_vectors(layer.conv, y))
+    return (float(np.abs(x).max()), largest_sum, largest_output), np.concatenate(done)
 
 
 def _choose(
@@ -140,23 +152,23 @@ def _compressed(layer: SharedLayer, scales: Scales, widths: Widths) -> Compresse
         name=layer.name,
         x_frac=scales.x_frac,
         w_frac=scales.w_frac,
+        conv=layer.conv,
     )
 
 
 def first_x_frac(x: FloatArray, widths: Widths) -> int:
-    """x_frac of a first layer with calibration inputs x, float64[batch, cols]."""
+    """x_frac of a first layer with calibration inputs x, float64[batch, inputs]."""
     return largest_frac(float(np.abs(x).max()), widths.act_bits, widths.headroom)
 
 
 def quantize_layer(
     layer: SharedLayer, x: FloatArray, x_fixed: IntArray, x_frac: int, widths: Widths
 ) -> tuple[CompressedLayer, Scales, FloatArray, IntArray]:
-    """One layer in fixed point, from its calibration inputs in float and in fixed point, both [batch, cols].
+    """One layer in fixed point, from its calibration inputs in float and in fixed point, both [batch, inputs].
 
-    Returns the layer, its scales, and the outputs in float and in fixed point, [batch, rows], for the next layer.
+    Returns the layer, its scales, and the outputs in float and in fixed point, [batch, outputs], for the next layer.
     """
-    largest_sum, y = partial_sums(layer, x)
-    sizes = (float(np.abs(x).max()), largest_sum, float(np.abs(y).max()))
+    sizes, y = _sizes(layer, x)
     for less in range(widths.acc_bits):
         scales = _choose(layer, x_frac, sizes, widths, less)
         compressed = _compressed(layer, scales, widths)

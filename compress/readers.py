@@ -1,130 +1,94 @@
-"""Readers of trained networks (.safetensors, .npz, .onnx) and of input batches (.npz, .npy)."""
+"""Readers of trained networks (.safetensors, .npz, .onnx, .pt, .pth) and of input batches (.npz, .npy)."""
 
 from __future__ import annotations
 
+import json
 import os
-import re
+import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 import safetensors
 
-from eie.compress.network import FloatArray, FloatLayer, Model, array_text, check_finite
+from eie.compress.arrays import FileArray, from_arrays, natural_key
+from eie.compress.network import FloatArray, Layers, LayerSource, Model, array_text, check_finite
 from eie.errors import EieError, ModelError
-
-Arrays = Mapping[str, npt.NDArray[Any]]
 
 _DTYPES = {
     **{f"F{bits}": f"float{bits}" for bits in (16, 32, 64)},
     **{f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
     **{f"U{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)},
-    "BF16": "uint16",
+    "BF16": "bfloat16",
     "BOOL": "bool",
 }
-# Stands for the types that numpy lacks, such as F8_E4M3.
-_OTHER_DTYPE = np.zeros((), "V1")
-# What a weight's name may end in, and what may take its place in the name of its bias.
-_WEIGHT = re.compile(r"(?:(?P<stem>.*)(?P<mark>[._/]))?(?P<word>weights?|kernel|[wW])(?P<number>[._]?\d*)")
-_BIAS_WORDS = {
-    "weight": ("bias",),
-    "weights": ("biases", "bias"),
-    "kernel": ("bias",),
-    "w": ("b", "bias"),
-    "W": ("b", "B", "bias"),
-}
-_BIAS = re.compile(r"(?:.*[._/])?bias(?:es)?[._]?\d*")
+# So many arrays are named when a file has no layer.
+_SHOWN = 4
 
 
-def natural_key(name: str) -> list[str | int]:
-    """Key that sorts fc2 before fc10.
-
-    >>> sorted(["fc10", "fc2", "fc1"], key=natural_key)
-    ['fc1', 'fc2', 'fc10']
-    """
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
-
-
-def names_of(weight: str) -> tuple[str, list[str]]:
-    """Layer name, and the names that its bias may have, that go with the tensor called `weight`.
-
-    >>> names_of("fc1.weight"), names_of("w1"), names_of("table")
-    (('fc1', ['fc1.bias']), ('w1', ['b1', 'bias1']), ('table', []))
-    """
-    match = _WEIGHT.fullmatch(weight)
-    if match is None:
-        return weight, []
-    stem, mark, word, number = match.group("stem", "mark", "word", "number")
-    biases = [(stem or "") + (mark or "") + bias + number for bias in _BIAS_WORDS[word]]
-    return (stem + number if stem else weight), biases
-
-
-def _float32(array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    # What overflows becomes infinite, which FloatLayer refuses with its place.
-    with np.errstate(over="ignore"):
-        return array.astype(np.float32)
-
-
-def _is_float(array: npt.NDArray[Any]) -> bool:
-    return bool(array.dtype.kind == "f")
-
-
-def _bias(layer: str, name: str, array: npt.NDArray[Any], rows: int) -> npt.NDArray[np.float32]:
-    if array.shape not in ((rows,), (1, rows), (rows, 1)) or not _is_float(array):
-        raise ModelError(
-            f"layer {layer!r}: a bias must be floats of shape [{rows}], [1, {rows}] or [{rows}, 1], "
-            f"not {array_text(name, array)}"
-        )
-    return _float32(array.reshape(rows))
-
-
-def from_arrays(arrays: Arrays) -> Model:
-    """Layers from named arrays, in their order: every 2-D float array but a bias is a weight [outputs, inputs].
-
-    `fc1.weight` goes with `fc1.bias`, `fc1_w` with `fc1_b`, `W1` with `b1`, `kernel` with `bias`; a weight whose bias
-    is missing has none. Every layer but the last has a ReLU.
-
-    Raises
-    ------
-    ModelError : a bias of the wrong type or shape, NaN or infinite values.
-    """
-    biases = {bias for name in arrays for bias in names_of(name)[1]}
-    weights = {
-        name: array
-        for name, array in arrays.items()
-        if array.ndim == 2 and _is_float(array) and name not in biases and not _BIAS.fullmatch(name)
-    }
-    layers, used = [], set(weights)
-    for i, (name, weight) in enumerate(weights.items()):
-        layer, bias_names = names_of(name)
-        bias_name = next((bias for bias in bias_names if bias in arrays), None)
-        bias = None
-        if bias_name is not None:
-            bias = _bias(layer, bias_name, arrays[bias_name], len(weight))
-            used.add(bias_name)
-        layers.append(FloatLayer(layer, _float32(weight), bias, relu=i < len(weights) - 1))
-    return Model(layers, tuple(array_text(name, array) for name, array in arrays.items() if name not in used))
+def _safetensors_array(path: Path, dtype: str, shape: tuple[int, ...], start: int) -> npt.NDArray[Any]:
+    """One tensor of the file, whose data begin at byte `start`."""
+    stored = "uint16" if dtype == "bfloat16" else dtype
+    flat: npt.NDArray[Any] = np.fromfile(path, stored, int(np.prod(shape, dtype=np.int64)), offset=start)
+    if dtype == "bfloat16":
+        flat = (flat.astype(np.uint32) << 16).view(np.float32)
+    return flat.reshape(shape)
 
 
 def _read_safetensors(path: Path) -> Model:
+    with safetensors.safe_open(path, framework="numpy"):
+        pass  # the library has checked the header and every tensor's place
+    with path.open("rb") as file:
+        (size,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(size))
+    header.pop("__metadata__", None)
     arrays = {}
-    for name, tensor in safetensors.deserialize(path.read_bytes()):
-        if tensor["dtype"] not in _DTYPES:
-            arrays[name] = np.broadcast_to(_OTHER_DTYPE, tensor["shape"])
-            continue
-        flat: npt.NDArray[Any] = np.frombuffer(tensor["data"], _DTYPES[tensor["dtype"]])
-        if tensor["dtype"] == "BF16":
-            flat = (flat.astype(np.uint32) << 16).view(np.float32)
-        arrays[name] = flat.reshape(tensor["shape"])
     # The library keeps no order of its own.
-    return from_arrays({name: arrays[name] for name in sorted(arrays, key=natural_key)})
+    for name in sorted(header, key=natural_key):
+        about = header[name]
+        dtype, shape = _DTYPES.get(about["dtype"], about["dtype"]), tuple(about["shape"])
+        read = partial(_safetensors_array, path, dtype, shape, 8 + size + about["data_offsets"][0])
+        arrays[name] = FileArray(dtype, shape, read)
+    return from_arrays(arrays)
 
 
-def _npz_arrays(path: Path) -> Arrays:
+def _npz_member(path: Path, name: str) -> npt.NDArray[Any]:
+    with np.load(path, allow_pickle=False) as loaded:
+        return np.asarray(loaded[name])
+
+
+def _npz_headers(path: Path) -> dict[str, FileArray]:
+    """Arrays of a .npz file in its order, of which only the headers are read."""
+    arrays = {}
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.namelist():
+            with archive.open(member) as file:
+                shape, dtype = _npy_header(file)
+            name = member.removesuffix(".npy")
+            arrays[name] = FileArray(dtype, shape, partial(_npz_member, path, name))
+    return arrays
+
+
+def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], str]:
+    """Shape and type of an array; of something else, none."""
+    try:
+        version = np.lib.format.read_magic(file)
+        read = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, _, dtype = read(file)
+    except ValueError:
+        return (), "no array"
+    return shape, str(dtype)
+
+
+def _npz_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     """Arrays of a .npz file in its order (or the one of a .npy file)."""
     loaded = np.load(path, allow_pickle=False)
     if isinstance(loaded, np.ndarray):
@@ -140,10 +104,18 @@ def _read_onnx(path: Path) -> Model:
     return read(path)
 
 
+def _read_torch(path: Path) -> Model:
+    from eie.compress.torch_reader import read
+
+    return read(path)
+
+
 _READERS: dict[str, Callable[[Path], Model]] = {
     ".safetensors": _read_safetensors,
-    ".npz": lambda path: from_arrays(_npz_arrays(path)),
+    ".npz": lambda path: from_arrays(_npz_headers(path)),
     ".onnx": _read_onnx,
+    ".pt": _read_torch,
+    ".pth": _read_torch,
 }
 
 # What the libraries raise for a file that is not what its name says, or claims more than there is memory for.
@@ -156,6 +128,7 @@ _UNREADABLE = (
     MemoryError,
     OverflowError,
     RuntimeError,
+    struct.error,
     zipfile.BadZipFile,
     zlib.error,
     safetensors.SafetensorError,
@@ -167,19 +140,38 @@ def _reason(error: Exception) -> str:
     return text.partition("\n")[0] or type(error).__name__
 
 
-def read_model(path: str | os.PathLike[str]) -> Model:
-    """The layers of a trained network, by the file's ending.
+@dataclass(frozen=True)
+class _Guarded:
+    """A source's `read`, whose library's errors become one line."""
 
-    .safetensors (in natural order of the names: fc2 before fc10) and .npz (in the file's order): see `from_arrays`.
-    .onnx: see `eie.compress.onnx_reader`.
+    read: Callable[[], Any]
+    kind: str
+
+    def __call__(self) -> Any:
+        try:
+            return self.read()
+        except _UNREADABLE as error:
+            raise ModelError(f"cannot be read as {self.kind}: {_reason(error)}") from None
+
+
+def _guarded(source: LayerSource, file: Path) -> LayerSource:
+    return replace(source, read=_Guarded(source.read, file.suffix.lower()), place=str(file))
+
+
+def read_model(path: str | os.PathLike[str]) -> Model:
+    """The layers of a trained network, by the file's ending. Weights are read when a layer is asked for.
+
+    .safetensors (in natural order of the names: fc2 before fc10), .npz (in the file's order), .pt and .pth (a state
+    dictionary, by PyTorch): see `eie.compress.arrays.from_arrays`. .onnx: see `eie.compress.onnx_reader`.
 
     Raises
     ------
-    ModelError : an unknown ending, an unreadable file, no 2-D weights, a bias of the wrong type or shape, NaN or
-        infinite values.
+    ModelError : an unknown ending, an unreadable file, no layer; when a layer is asked for, a bias of the wrong type or
+        shape, NaN or infinite values.
     """
     file = Path(path)
-    reader = _READERS.get(file.suffix.lower())
+    kind = file.suffix.lower()
+    reader = _READERS.get(kind)
     if reader is None:
         raise ModelError(f"{file}: a model must be a file ending in {', '.join(_READERS)}")
     try:
@@ -187,10 +179,12 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     except EieError as error:
         raise ModelError(f"{file}: {error}") from None
     except _UNREADABLE as error:
-        raise ModelError(f"{file}: cannot be read as {file.suffix.lower()}: {_reason(error)}") from None
+        raise ModelError(f"{file}: cannot be read as {kind}: {_reason(error)}") from None
     if not model.layers:
-        raise ModelError(f"{file}: no 2-D weights found (fully connected layers are what can be compressed)")
-    return model
+        found = ", ".join(map(str, model.unused[:_SHOWN])) or "no arrays"
+        more = f" and {len(model.unused) - _SHOWN} more" if len(model.unused) > _SHOWN else ""
+        raise ModelError(f"{file}: no layer to compress, only {found}{more}")
+    return replace(model, layers=Layers(tuple(_guarded(source, file) for source in model.layers.sources)))
 
 
 def read_vectors(path: str | os.PathLike[str], cols: int) -> tuple[npt.NDArray[Any], list[npt.NDArray[Any]]]:
@@ -223,7 +217,7 @@ def read_vectors(path: str | os.PathLike[str], cols: int) -> tuple[npt.NDArray[A
 
 def is_real(vectors: npt.NDArray[Any]) -> bool:
     """Whether the vectors are real numbers (floats, or uint8 pixels) rather than fixed-point integers."""
-    return _is_float(vectors) or vectors.dtype == np.uint8
+    return vectors.dtype.kind == "f" or vectors.dtype == np.uint8
 
 
 def real_inputs(vectors: npt.NDArray[Any]) -> FloatArray:
@@ -244,7 +238,9 @@ def read_inputs(
     ModelError : an unreadable file, no such array, or values beyond float32.
     """
     vectors, others = read_vectors(path, cols)
-    x = _float32(real_inputs(vectors))
+    # What overflows becomes infinite, and is refused with its place.
+    with np.errstate(over="ignore"):
+        x = real_inputs(vectors).astype(np.float32)
     check_finite(x, str(path))
     labels = [a for a in others if a.shape == (len(x),) and a.dtype.kind in "iu"]
     return x, labels[0].astype(np.int64) if labels else None

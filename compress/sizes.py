@@ -5,70 +5,55 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from eie.compress.streams import Stream
+import numpy as np
+
+from eie.layer import CompressedLayer
 
 
 @dataclass(frozen=True)
-class StreamSize:
-    """Size of one stream of one layer, in bits unless said otherwise.
+class PartSize:
+    """Bits of one part of a layer.
 
-    symbols of `width` bits each; `plain` = symbols * width is the size before Huffman coding, `coded` after it,
-    `entropy` the bound for it; overhead_bytes are the stream's head and Huffman table.
+    plain : as the accelerator has it, with relative indices of `LayerSize.index_bits` bits and fillers. coded : in the
+    file, with tables. entropy : Shannon's bound for codes that are independent of each other, and for positions that
+    are all equally likely; a code that knows more of the layer goes below it.
     """
 
-    symbols: int
-    width: int
-    coded: int
+    plain: int
+    coded: float
     entropy: float
-    overhead_bytes: int
-
-    @classmethod
-    def of(cls, stream: Stream) -> StreamSize:
-        """Size of `stream`."""
-        return cls(
-            len(stream.symbols), stream.width, stream.coded_bits, stream.entropy_bits, stream.overhead_bytes
-        )
-
-    @property
-    def plain(self) -> int:
-        """Bits before Huffman coding."""
-        return self.symbols * self.width
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes in the file."""
-        return (self.coded + 7) // 8 + self.overhead_bytes
 
 
 @dataclass(frozen=True)
 class LayerSize:
-    """Sizes of one layer in the file. dense_bytes : weights and biases as float32."""
+    """Sizes of one layer in the file.
+
+    coding : "adaptive" or "Huffman". index_bits : the width at which plain relative indices are smallest, over the
+    whole matrix as one column. codes, positions, codebook_bits, bias_bits : bits of the parts. nbytes : all of it, with
+    its head.
+    """
 
     name: str
     rows: int
     cols: int
     nnz: int
-    codes: StreamSize
-    row_indices: StreamSize
-    counts: StreamSize
-    codebook_bytes: int
-    bias_bytes: int
+    coding: str
+    index_bits: int
+    codes: PartSize
+    positions: PartSize
+    codebook_bits: float
+    bias_bits: float
+    nbytes: int
 
     @property
     def dense_bytes(self) -> int:
         """Weights and biases as float32."""
         return 4 * self.rows * (self.cols + 1)
 
-    @property
-    def nbytes(self) -> int:
-        """Everything of the layer but its share of the header."""
-        streams = self.codes.nbytes + self.row_indices.nbytes + self.counts.nbytes
-        return streams + self.codebook_bytes + self.bias_bytes
-
-    def per_weight(self, measure: Callable[[StreamSize], float]) -> dict[str, float]:
-        """Bits per stored weight of each stream by `measure`, e.g. `lambda s: s.coded`; 0 for an empty layer."""
-        streams = {"codes": self.codes, "rows": self.row_indices, "counts": self.counts}
-        return {name: measure(size) / max(self.nnz, 1) for name, size in streams.items()}
+    def per_weight(self, measure: Callable[[PartSize], float]) -> dict[str, float]:
+        """Bits per stored weight of each part by `measure`, e.g. `lambda p: p.coded`; 0 for an empty layer."""
+        parts = {"codes": self.codes, "positions": self.positions}
+        return {name: measure(size) / max(self.nnz, 1) for name, size in parts.items()}
 
 
 @dataclass(frozen=True)
@@ -90,3 +75,36 @@ class SizeReport:
     def ratio(self) -> float:
         """How many times smaller the file is than the dense float32 network."""
         return self.dense_bytes / self.total_bytes
+
+
+def _entropy(counts: np.ndarray) -> float:
+    """Bits of that many symbols of each kind when each is coded by itself."""
+    some = counts[counts > 0]
+    return float((some * np.log2(some.sum() / some)).sum())
+
+
+def layer_size(layer: CompressedLayer, coding: str, coded: dict[str, float], nbytes: int) -> LayerSize:
+    """Sizes of a layer; `coded` has the bits of codes, positions, codebook and bias."""
+    places = layer.column_of_entry() * layer.rows + layer.indices
+    gaps = np.diff(places, prepend=-1) - 1
+    fillers = {bits: int((gaps >> bits).sum()) for bits in range(1, 17)}
+    index_bits = min(fillers, key=lambda bits: (layer.nnz + fillers[bits]) * (bits + layer.weight_bits))
+    more = fillers[index_bits]
+    elements = layer.rows * layer.cols
+    return LayerSize(
+        layer.name,
+        layer.rows,
+        layer.cols,
+        layer.nnz,
+        coding,
+        index_bits,
+        PartSize(layer.nnz * layer.weight_bits, coded["codes"], _entropy(np.bincount(layer.codes))),
+        PartSize(
+            layer.nnz * index_bits + more * (index_bits + layer.weight_bits),
+            coded["positions"],
+            _entropy(np.array([layer.nnz, elements - layer.nnz])),
+        ),
+        coded["codebook"],
+        coded["bias"],
+        nbytes,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +9,9 @@ import numpy.typing as npt
 
 from eie.compress import huffman
 from eie.compress.huffman import Bytes
+from eie.compress.wire import Reader, varint
 from eie.errors import FormatError
 
-# Symbol width, code lengths in the table, symbols, bytes of code words.
-_HEAD = struct.Struct("<BHII")
 MAX_WIDTH = 8
 
 
@@ -32,57 +30,39 @@ class Stream:
     @classmethod
     def encode(cls, symbols: Bytes, width: int) -> Stream:
         """Code `symbols`, each below 2**width, with a Huffman table of their own."""
-        lengths = huffman.code_lengths(np.bincount(symbols))
+        lengths = huffman.code_lengths(huffman.histogram(symbols))
         return cls(width, symbols, lengths, huffman.encode(symbols, lengths))
 
     def to_bytes(self) -> bytes:
         """Head, table and code words as they stand in the file."""
-        head = _HEAD.pack(self.width, len(self.lengths), len(self.symbols), len(self.bits))
-        return head + _nibbles(self.lengths) + self.bits
+        head = (varint(n) for n in (self.width, len(self.lengths), len(self.symbols), len(self.bits)))
+        return b"".join(head) + _nibbles(self.lengths) + self.bits
 
     @classmethod
-    def parse(cls, data: bytes, start: int) -> tuple[Stream, int]:
-        """The stream at byte `start` of `data`, and where it ends.
+    def parse(cls, reader: Reader) -> Stream:
+        """The next stream.
 
         Raises
         ------
         FormatError : sizes beyond the data, a bad table, code words that are not exactly the symbols announced.
         """
-        if start + _HEAD.size > len(data):
-            raise FormatError("the tensor ends inside a stream's head")
-        width, entries, count, size = _HEAD.unpack_from(data, start)
+        width, entries, count, size = (reader.varint("the head of a stream") for _ in range(4))
         if not 1 <= width <= MAX_WIDTH:
             raise FormatError(f"symbols of {width} bits (1 to {MAX_WIDTH})")
         if entries > 1 << width:
             raise FormatError(f"a table of {entries} code lengths for symbols of {width} bits")
-        table = start + _HEAD.size
-        words = table + (entries + 1) // 2
-        if words + size > len(data):
-            raise FormatError(f"the tensor ends {words + size - len(data)} bytes before a stream does")
-        packed = np.frombuffer(data, np.uint8, words - table, table)
+        packed = np.frombuffer(reader.take((entries + 1) // 2, "a table of code lengths"), np.uint8)
         lengths = np.stack((packed & 15, packed >> 4), axis=1).ravel()
         if lengths[entries:].any():
             raise FormatError("the padding after the code lengths is not 0")
-        bits = data[words : words + size]
+        bits = reader.take(size, "a stream")
         symbols = huffman.decode(bits, count, lengths[:entries])
-        return cls(width, symbols, lengths[:entries], bits), words + size
+        return cls(width, symbols, lengths[:entries], bits)
 
     @property
-    def coded_bits(self) -> int:
-        """Bits of the code words, padding not included."""
-        return int(np.bincount(self.symbols, minlength=len(self.lengths)) @ self.lengths.astype(np.int64))
-
-    @property
-    def overhead_bytes(self) -> int:
-        """Bytes of head and table."""
-        return _HEAD.size + (len(self.lengths) + 1) // 2
-
-    @property
-    def entropy_bits(self) -> float:
-        """Shannon's bound for the code words when each symbol is coded by itself."""
-        counts = np.bincount(self.symbols)
-        counts = counts[counts > 0]
-        return float((counts * np.log2(len(self.symbols) / counts)).sum())
+    def nbytes(self) -> int:
+        """Bytes in the file."""
+        return len(self.to_bytes())
 
 
 def _nibbles(lengths: Bytes) -> bytes:
@@ -129,8 +109,9 @@ def encode_numbers(values: npt.NDArray[np.int64]) -> Stream:
         np.add.at(frequency, numbers % most, times)
         frequency[most] += int((numbers // most) @ times)
         frequency = np.trim_zeros(frequency, "b")
-        bits = int(frequency @ huffman.code_lengths(frequency).astype(np.int64))
-        return (bits + 7) // 8 + (len(frequency) + 1) // 2
+        words = (int(frequency @ huffman.code_lengths(frequency).astype(np.int64)) + 7) // 8
+        heads = (len(frequency), int(frequency.sum()), words)
+        return words + (len(frequency) + 1) // 2 + sum(len(varint(head)) for head in heads)
 
     width = min(range(1, MAX_WIDTH + 1), key=size)
     return Stream.encode(split(values, width), width)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eie.conv import Conv
 from eie.errors import LayerError
 from eie.fixed import MAX_SHIFT, limits
 
@@ -64,6 +65,7 @@ class CompressedLayer:
     name : shown in tables and messages.
     x_frac, w_frac : fraction bits of the input activations and of the codes (0: plain integers). The accumulator
         has `acc_frac` and the output `y_frac` fraction bits, which follow.
+    conv : the geometry, when the matrix is that of a convolution.
 
     Raises
     ------
@@ -82,6 +84,7 @@ class CompressedLayer:
     name: str = "layer"
     x_frac: int = 0
     w_frac: int = 0
+    conv: Conv | None = None
     meta: dict[str, Any] = field(default_factory=dict)
     _entries_checked: bool = field(default=False, init=False, repr=False)
 
@@ -110,6 +113,7 @@ class CompressedLayer:
         name: str = "layer",
         x_frac: int = 0,
         w_frac: int = 0,
+        conv: Conv | None = None,
     ) -> CompressedLayer:
         """Layer from a dense matrix of code indices, uint8[rows, cols], where 0 means pruned.
 
@@ -141,6 +145,7 @@ class CompressedLayer:
             name=name,
             x_frac=x_frac,
             w_frac=w_frac,
+            conv=conv,
         )
         layer.check(full=True)
         return layer
@@ -149,13 +154,23 @@ class CompressedLayer:
 
     @property
     def rows(self) -> int:
-        """Outputs."""
+        """Outputs of the matrix."""
         return self.shape[0]
 
     @property
     def cols(self) -> int:
-        """Inputs."""
+        """Inputs of the matrix."""
         return self.shape[1]
+
+    @property
+    def inputs(self) -> int:
+        """Numbers that the layer takes: `cols`, or a whole image for a convolution (0: its size is not known)."""
+        return self.conv.inputs(self.cols) if self.conv else self.cols
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that the layer gives: `rows`, or a whole image after pooling for a convolution."""
+        return self.conv.outputs(self.rows) if self.conv else self.rows
 
     @property
     def nnz(self) -> int:
@@ -200,7 +215,7 @@ class CompressedLayer:
 
     def equals(self, other: CompressedLayer) -> bool:
         """Whether every field but `meta` is the same."""
-        scalars = ("shape", "relu", "product_shift", "output_shift", "name", "x_frac", "w_frac")
+        scalars = ("shape", "relu", "product_shift", "output_shift", "name", "x_frac", "w_frac", "conv")
         arrays = ("indptr", "indices", "codes", "codebook", "bias")
         return all(getattr(self, s) == getattr(other, s) for s in scalars) and all(
             np.array_equal(getattr(self, a), getattr(other, a)) for a in arrays
@@ -223,6 +238,11 @@ class CompressedLayer:
             value = getattr(self, name)
             self._require(isinstance(value, int), f"{name} must be an integer, not {value!r}")
         rows, cols = self.shape
+        if self.conv is not None:
+            try:
+                self.conv.channels(cols)
+            except LayerError as error:
+                self._require(False, str(error))
         self._require(1 <= rows <= MAX_DIM and 1 <= cols <= MAX_DIM, f"a {rows} x {cols} matrix has no layer")
         expected = {
             "indptr": (np.int64, (cols + 1,)),
@@ -295,15 +315,18 @@ class CompressedLayer:
                 )
 
 
-def as_activations(x: npt.ArrayLike, layer: CompressedLayer, act_bits: int) -> npt.NDArray[np.int64]:
-    """Input vector `x` as int64[cols], refused unless it holds `cols` integers of `act_bits` bits."""
+def as_activations(
+    x: npt.ArrayLike, layer: CompressedLayer, act_bits: int, size: int | None = None
+) -> npt.NDArray[np.int64]:
+    """Input vector `x` as int64[size] (default: cols), refused unless it holds so many integers of `act_bits` bits."""
+    size = layer.cols if size is None else size
     try:
         given = np.asarray(x)
     except ValueError as error:
         raise LayerError(f"input of layer {layer.name!r} is not an array: {error}") from None
-    if given.shape != (layer.cols,):
+    if given.shape != (size,):
         raise LayerError(
-            f"input of layer {layer.name!r} must be a vector of {layer.cols} activations, "
+            f"input of layer {layer.name!r} must be a vector of {size} activations, "
             f"not an array of shape {given.shape}"
         )
     if given.dtype.kind not in "iu":

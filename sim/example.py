@@ -45,7 +45,7 @@ def read_network(folder: Path) -> list[FloatLayer]:
     ------
     ModelError : the file is missing or is something else; likewise in `read_digits`.
     """
-    return read_model(folder / f"{NETWORK}.safetensors").layers
+    return list(read_model(folder / f"{NETWORK}.safetensors").layers)
 
 
 def read_digits(folder: Path) -> Digits:
@@ -65,6 +65,7 @@ def as_float(layers: Sequence[CompressedLayer]) -> list[FloatLayer]:
             np.ldexp(layer.decode().astype(np.float32), -layer.w_frac),
             np.ldexp(layer.bias.astype(np.float32), -layer.acc_frac),
             layer.relu,
+            layer.conv,
         )
         for layer in layers
     ]

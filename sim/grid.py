@@ -291,7 +291,7 @@ class _Files:
         return self._vectors[key]
 
     def _first(self, path: Path, layer: CompressedLayer, count: int, act_bits: int) -> IntArray:
-        held = readers.read_vectors(path, layer.cols)[0][:count]
+        held = readers.read_vectors(path, layer.inputs)[0][:count]
         if len(held) < count:
             raise LayerError(f"{self.place}: {path} holds {len(held)} input vectors, not {count} (inputs)")
         vectors, clipped = in_fixed_point(held, layer, act_bits)

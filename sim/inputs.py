@@ -32,7 +32,7 @@ def choose(layers: Sequence[CompressedLayer], which: str | None) -> list[Compres
 
 
 def in_fixed_point(vectors: npt.NDArray[Any], layer: CompressedLayer, act_bits: int) -> tuple[IntArray, int]:
-    """Vectors [n, cols] as the activations of `layer`, int64[n, cols], and how many real numbers were clipped.
+    """Vectors [n, inputs] as the activations of `layer`, int64[n, inputs], and how many real numbers were clipped.
 
     Real numbers are quantised with the layer's x_frac, uint8 are pixels / 255, other integers are fixed point already.
 
@@ -44,5 +44,5 @@ def in_fixed_point(vectors: npt.NDArray[Any], layer: CompressedLayer, act_bits: 
     if readers.is_real(vectors):
         real = readers.real_inputs(vectors)
         return quantize_inputs(layer, real, act_bits), clipped_inputs(layer, real, act_bits)
-    fixed = [as_activations(row, layer, act_bits) for row in vectors]
-    return np.array(fixed, np.int64).reshape(len(fixed), layer.cols), 0
+    fixed = [as_activations(row, layer, act_bits, layer.inputs) for row in vectors]
+    return np.array(fixed, np.int64).reshape(len(fixed), layer.inputs), 0

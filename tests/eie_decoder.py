@@ -1,13 +1,9 @@
 """A second decoder of .eie files, written from docs/formats.md alone: slow, short, and independent of the package."""
 
 import hashlib
-import json
-import struct
+import math
 
 import numpy as np
-
-FIELDS = ("name", "rows", "cols", "relu", "product_shift", "output_shift", "x_frac", "w_frac", "weight_bits")
-TYPES = {"I16": "<i2", "I32": "<i4", "U8": "u1"}
 
 
 class Refused(Exception):
@@ -19,26 +15,210 @@ def require(ok, why):
         raise Refused(why)
 
 
-def open_container(data):
-    """The tensors by name and the metadata of a file, checksum verified."""
-    require(len(data) >= 8, "no header")
-    (length,) = struct.unpack_from("<Q", data)
-    require(8 + length <= len(data), "header cut short")
-    header = json.loads(data[8 : 8 + length])
-    about = json.loads(header.pop("__metadata__")["eie"])
-    require(about["version"] == 1, "version")
-    digits = about["checksum"].encode()
-    require(len(digits) == 32, "checksum length")
-    blank = data.replace(digits, b"0" * 32, 1)
-    require(hashlib.blake2b(blank, digest_size=16).hexdigest().encode() == digits, "checksum")
-    tensors = {}
-    for name, tensor in header.items():
-        first, last = tensor["data_offsets"]
-        raw = data[8 + length + first : 8 + length + last]
-        tensors[name] = np.frombuffer(raw, TYPES[tensor["dtype"]])
-        require(list(tensors[name].shape) == tensor["shape"], "tensor shape")
-    require(set(tensors) == {"codebook", "bias", "codes", "rows", "counts"}, "tensors")
-    return tensors, about
+class Reader:
+    """Takes one thing after the other."""
+
+    def __init__(self, data):
+        self.data = data
+        self.place = 0
+
+    def take(self, size):
+        part = self.data[self.place : self.place + size]
+        require(len(part) == size, "cut short")
+        self.place += size
+        return part
+
+    def byte(self):
+        return self.take(1)[0]
+
+    def varint(self):
+        number = 0
+        for i in range(5):
+            byte = self.byte()
+            number |= (byte & 127) << 7 * i
+            if byte < 128:
+                return number
+        raise Refused("varint of more than five bytes")
+
+    def signed(self):
+        number = self.varint()
+        return -(number + 1) // 2 if number % 2 else number // 2
+
+    def pair(self):
+        first = self.varint()
+        return (first // 2, self.varint()) if first % 2 else (first // 2, first // 2)
+
+    def done(self):
+        return self.place == len(self.data)
+
+
+# ---- the arithmetic code -----------------------------------------------------------------------------------
+
+RATE = [131072 // (2 * n + 3) for n in range(256)]
+STRETCH = [round(256 * math.log(p / (65536 - p))) for p in range(1, 65536)]
+STRETCH.insert(0, STRETCH[0])
+SQUASH = {t: round(65536 / (1 + math.exp(-t / 256))) for t in range(-2816, 2817)}
+
+
+class Context:
+    """Predicts a bit."""
+
+    def __init__(self, p=2**21, n=0):
+        self.p, self.n = p, n
+
+    def learn(self, bit):
+        self.p += ((2**22 - 1 if bit else 0) - self.p) * RATE[self.n] >> 16
+        self.n = min(self.n + 1, 255)
+
+
+class Contexts(dict):
+    """Contexts by whatever chooses them."""
+
+    def __init__(self, *start):
+        super().__init__()
+        self.start = start
+
+    def __missing__(self, key):
+        self[key] = Context(*self.start)
+        return self[key]
+
+
+class Bits:
+    """Bits of an arithmetic-coded stretch."""
+
+    def __init__(self, data):
+        self.rest = iter(data)
+        self.low, self.high = 0, 2**32 - 1
+        self.number = 0
+        for _ in range(4):
+            self.shift()
+
+    def shift(self):
+        self.number = (self.number * 256 + next(self.rest, 0)) % 2**32
+
+    def bit(self, p):
+        middle = self.low + (self.high - self.low) * p // 65536
+        bit = self.number <= middle
+        if bit:
+            self.high = middle
+        else:
+            self.low = middle + 1
+        while self.low >> 24 == self.high >> 24:
+            self.shift()
+            self.low = self.low * 256 % 2**32
+            self.high = self.high * 256 % 2**32 + 255
+        return int(bit)
+
+    def predicted(self, context):
+        bit = self.bit(min(max(context.p >> 6, 32), 65504))
+        context.learn(bit)
+        return bit
+
+    def mixed(self, contexts, weights, learning):
+        logits = [STRETCH[context.p >> 6] for context in contexts]
+        t = sum(w * x for w, x in zip(weights, logits, strict=True)) >> 16
+        p = SQUASH[min(max(t, -2816), 2816)]
+        bit = self.bit(p)
+        error = (65536 if bit else 0) - p
+        for k, context in enumerate(contexts):
+            weights[k] += logits[k] * error * learning + 32768 >> 16
+            context.learn(bit)
+        return bit
+
+    def numbers(self, count):
+        contexts, found = Contexts(), []
+        for _ in range(count):
+            size = ()
+            for _ in range(6):
+                size += (self.predicted(contexts["size", size]),)
+            s = int("".join(map(str, size)), 2)
+            require(s <= 32, "number")
+            u, below = 1, ()
+            for place in range(s):
+                if place < 2:
+                    below += (self.predicted(contexts["below", s, below]),)
+                    u = 2 * u + below[-1]
+                else:
+                    u = 2 * u + self.bit(32768)
+            u -= 1
+            require(u < 2**32, "number")
+            found.append(-(u + 1) // 2 if u % 2 else u // 2)
+        return found
+
+
+def level(n):
+    if n <= 4:
+        return n
+    s = n.bit_length() - 1
+    return min(2 * s + (n >> (s - 1) & 1), 15)
+
+
+def positions(bits, rows, cols, entries, stride, before):
+    """What has an entry, bool[rows, cols]."""
+    start = min(max(entries * 2**22 // (rows * cols), 64), 2**22 - 1), 20
+    contexts = Contexts(*start)
+    weights = [[13107] * 6 for _ in range(4)]
+    full = np.zeros((rows, cols), bool)
+    in_column, in_row, last = [0] * cols, [0] * rows, [-1] * rows
+    found = 0
+
+    def entry(i, j):
+        return int(j >= 0 and full[i, j])
+
+    def of_column(j):
+        return in_column[j] if j >= 0 else 0
+
+    for j in range(cols):
+        share = rows * 2**20 // (found + rows)
+        for i in range(rows):
+            if found == entries:
+                return full
+            beside = tuple(entry(i, c) for c in (j - 1, j - 2, j - stride, j - stride - 1, j - stride + 1))
+            near = sum(beside)
+            some = min(near, 3)
+            here, row = level(in_column[j]), level(in_row[i] * share >> 16)
+            since = min(j - last[i], 255)
+            left, up = level(of_column(j - 1)), level(of_column(j - stride))
+            around = level(of_column(j - 1) + of_column(j - stride) + of_column(j - stride + 1))
+            keys = [
+                beside,
+                (row, near),
+                (since, some),
+                (row, around, some),
+                (here, level(before[j])),
+                (min(left, 10), min(up, 10), min(here, 14)),
+            ]
+            chosen = [contexts[k, key] for k, key in enumerate(keys)]
+            if bits.mixed(chosen, weights[some], 1):
+                full[i, j] = True
+                found += 1
+                in_column[j] += 1
+                in_row[i] += 1
+                last[i] = j
+    require(found == entries, "entries missing")
+    return full
+
+
+def code_indices(bits, full, stride, weight_bits):
+    """uint8[rows, cols]."""
+    contexts = Contexts()
+    weights = [[21845] * 3 for _ in range(2**weight_bits)]
+    codes = np.zeros(full.shape, np.uint8)
+    last = [0] * len(full)
+    for j, i in np.argwhere(full.T):
+        columns = (j - 1, j - 2, j - stride, j - stride - 1, j - stride + 1)
+        beside = [int(codes[i, c]) for c in columns if c >= 0 and codes[i, c]]
+        mean = (2 * sum(beside) + len(beside)) // (2 * len(beside)) if beside else 0
+        node = 1
+        for _ in range(weight_bits):
+            chosen = [contexts[key] for key in ((node,), ("last", node, last[i]), ("mean", node, mean))]
+            node = 2 * node + bits.mixed(chosen, weights[node], 6)
+        codes[i, j] = last[i] = node - 2**weight_bits
+        require(codes[i, j], "code index 0")
+    return codes
+
+
+# ---- Huffman -----------------------------------------------------------------------------------------------
 
 
 def code_words(lengths):
@@ -54,86 +234,106 @@ def code_words(lengths):
     return words
 
 
-class Reader:
-    """Takes stream after stream from a tensor."""
+def stream(reader):
+    """w and the symbols of the next stream."""
+    w, table_size, count, size = (reader.varint() for _ in range(4))
+    require(1 <= w <= 8 and table_size <= 2**w, "table size")
+    halves = [half for byte in reader.take((table_size + 1) // 2) for half in (byte & 15, byte >> 4)]
+    require(not any(halves[table_size:]), "table padding")
+    words = code_words(halves[:table_size])
+    bits = "".join(f"{byte:08b}" for byte in reader.take(size))
+    symbols, place = [], 0
+    while len(symbols) < count:
+        for length in range(1, 16):
+            require(place + length <= len(bits), "code words cut short")
+            symbol = words.get((length, int(bits[place : place + length], 2)))
+            if symbol is not None:
+                break
+        else:
+            raise Refused("no such code word")
+        symbols.append(symbol)
+        place += length
+    require(len(bits) - place < 8 and "1" not in bits[place:], "stream padding")
+    return w, symbols
 
-    def __init__(self, tensor):
-        self.data = tensor.tobytes()
-        self.place = 0
 
-    def take(self, size):
-        part = self.data[self.place : self.place + size]
-        require(len(part) == size, "tensor cut short")
-        self.place += size
-        return part
+def numbers(reader):
+    """The numbers of the next stream."""
+    w, symbols = stream(reader)
+    most = 2**w - 1
+    found, number = [], 0
+    for symbol in symbols:
+        number += symbol
+        if symbol != most:
+            found.append(number)
+            number = 0
+    require(not symbols or symbols[-1] != most, "number cut short")
+    return found
 
-    def stream(self):
-        """w and the symbols of the next stream."""
-        w, table_size, count, size = struct.unpack("<BHII", self.take(11))
-        require(1 <= w <= 8 and table_size <= 2**w, "table size")
-        halves = [half for byte in self.take((table_size + 1) // 2) for half in (byte & 15, byte >> 4)]
-        require(not any(halves[table_size:]), "table padding")
-        words = code_words(halves[:table_size])
-        bits = "".join(f"{byte:08b}" for byte in self.take(size))
-        symbols, place = [], 0
-        while len(symbols) < count:
-            for length in range(1, 16):
-                require(place + length <= len(bits), "code words cut short")
-                symbol = words.get((length, int(bits[place : place + length], 2)))
-                if symbol is not None:
-                    break
-            else:
-                raise Refused("no such code word")
-            symbols.append(symbol)
-            place += length
-        require(len(bits) - place < 8 and "1" not in bits[place:], "stream padding")
-        return w, symbols
 
-    def numbers(self):
-        """The numbers of the next stream."""
-        w, symbols = self.stream()
-        most = 2**w - 1
-        numbers, number = [], 0
-        for symbol in symbols:
-            number += symbol
-            if symbol != most:
-                numbers.append(number)
-                number = 0
-        require(not symbols or symbols[-1] != most, "number cut short")
-        return numbers
+def from_streams(reader, layer):
+    """uint8[rows, cols]."""
+    w, indices = stream(reader)
+    require(w == layer["weight_bits"] and all(indices), "code index")
+    zeros, counts = numbers(reader), numbers(reader)
+    require(reader.done(), "bytes left over")
+    require(len(counts) == layer["cols"], "counts")
+    require(sum(counts) == len(zeros) == len(indices) == layer["entries"], "entries")
+    codes = np.zeros((layer["rows"], layer["cols"]), np.uint8)
+    entries = iter(zip(indices, zeros, strict=True))
+    for column, count in enumerate(counts):
+        row = -1
+        for _ in range(count):
+            index, run = next(entries)
+            row += run + 1
+            require(row < layer["rows"], "row past the last")
+            codes[row, column] = index
+    return codes
+
+
+# ---- layers ------------------------------------------------------------------------------------------------
+
+
+def head(reader):
+    """The head of a layer, and its body."""
+    flags = reader.byte()
+    require(flags < 64, "flags")
+    layer = {"relu": flags & 1, "huffman": flags & 4, "weight_bits": (flags >> 3) + 1}
+    layer["name"] = reader.take(reader.varint()).decode()
+    layer |= {field: reader.varint() for field in ("rows", "cols", "entries")}
+    layer |= {field: reader.byte() for field in ("product_shift", "output_shift")}
+    layer |= {field: reader.signed() for field in ("x_frac", "w_frac")}
+    layer["geometry"] = [reader.pair() for _ in range(6)] if flags & 2 else None
+    require(1 <= layer["rows"] <= 2**24 and 1 <= layer["cols"] <= 2**24, "size")
+    require(max(layer["product_shift"], layer["output_shift"]) <= 31, "shift")
+    body = reader.take(reader.varint())
+    require(layer["rows"] + layer["cols"] + layer["entries"] <= 8 * len(body), "a body too small")
+    return layer, body
 
 
 def decode(data):
-    """The layers of a file (bytes), each a dict: the metadata's fields, codebook, bias, and codes [rows, cols]."""
-    tensors, about = open_container(data)
-    readers = {name: Reader(tensors[name]) for name in ("codes", "rows", "counts")}
-    layers, codebook_place, bias_place = [], 0, 0
-    for values in about["layers"]:
-        layer = dict(zip(FIELDS, values, strict=True))
-        rows, cols, n_codes = layer["rows"], layer["cols"], 2 ** layer["weight_bits"]
-        layer["codebook"] = tensors["codebook"][codebook_place : codebook_place + n_codes].astype(int)
-        layer["bias"] = tensors["bias"][bias_place : bias_place + rows].astype(int)
-        codebook_place, bias_place = codebook_place + n_codes, bias_place + rows
-        require(len(layer["codebook"]) == n_codes and layer["codebook"][0] == 0, "codebook")
-        require(len(layer["bias"]) == rows, "bias")
-        w, indices = readers["codes"].stream()
-        require(w == layer["weight_bits"] and all(indices), "code index")
-        zeros, counts = readers["rows"].numbers(), readers["counts"].numbers()
-        require(len(counts) == cols and sum(counts) == len(zeros) == len(indices), "counts")
-        codes = np.zeros((rows, cols), np.uint8)
-        entries = iter(zip(indices, zeros, strict=True))
-        for column, count in enumerate(counts):
-            row = -1
-            for _ in range(count):
-                index, run = next(entries)
-                row += run + 1
-                require(row < rows, "row past the last")
-                codes[row, column] = index
-        layer["codes"] = codes
+    """The layers of a file (bytes), each a dict: what its head says, codebook, bias, and codes [rows, cols]."""
+    require(data[:3] == b"EIE" and data[3] == 2, "no .eie file")
+    require(hashlib.blake2b(data[:4] + data[12:], digest_size=8).digest() == data[4:12], "checksum")
+    reader = Reader(data[12:])
+    layers, rows_before = [], None
+    while not layers or not reader.done():
+        layer, body = head(reader)
+        rows, cols = layer["rows"], layer["cols"]
+        inside = Reader(body)
+        first = inside.varint() if layer["huffman"] else inside.byte()
+        bits = Bits(inside.take(first) if layer["huffman"] else body[1:])
+        layer["codebook"] = np.cumsum([0, *bits.numbers(2 ** layer["weight_bits"] - 1)])
+        require(np.abs(2 * layer["codebook"] + 1).max() < 2**16, "code of more than 16 bits")
+        layer["bias"] = bits.numbers(rows)
+        if layer["huffman"]:
+            layer["codes"] = from_streams(inside, layer)
+        else:
+            require(first >= 2 and rows * (cols + first + 1) <= min(2**21, 1024 * len(body)), "elements")
+            known = rows_before is not None and cols % len(rows_before) == 0
+            before = [int(rows_before[j * len(rows_before) // cols]) if known else 0 for j in range(cols)]
+            full = positions(bits, rows, cols, layer["entries"], first, before)
+            layer["codes"] = code_indices(bits, full, first, layer["weight_bits"])
+        rows_before = np.count_nonzero(layer["codes"], axis=1)
         layers.append(layer)
-    ends = {name: reader.place == len(reader.data) for name, reader in readers.items()}
-    require(all(ends.values()), "bytes left over")
-    require(
-        codebook_place == tensors["codebook"].size and bias_place == tensors["bias"].size, "values left over"
-    )
     return layers

@@ -53,7 +53,7 @@ def refused(*arguments: object) -> str:
 def test_a_model_without_weights(here: Path) -> None:
     save_file({"bias": np.zeros(3, np.float32)}, "model.safetensors")
     assert refused("compress", "model.safetensors", "-o", "net.eie") == (
-        "model.safetensors: no 2-D weights found (fully connected layers are what can be compressed)"
+        "model.safetensors: no layer to compress, only bias float32[3] (a vector, and no layer's bias)"
     )
     assert not Path("net.eie").exists()
 
@@ -115,7 +115,20 @@ def test_a_file_that_claims_more_than_there_is_memory_for(network: Path) -> None
     assert refused(
         "compress", EXAMPLE / "lenet_300_100.safetensors", "-o", "a.eie", "--calibrate", "huge.npy"
     ) == (f"huge.npy: cannot be read as .npz or .npy: {why}")
-    assert refused("compress", "huge.npz", "-o", "a.eie") == f"huge.npz: cannot be read as .npz: {why}"
+    # Of a model the header alone shows it.
+    assert refused("compress", "huge.npz", "-o", "a.eie") == (
+        "huge.npz: no layer to compress, only fc1.weight float64[1000000000000, 784] "
+        "(more than 16777216 rows or columns)"
+    )
+    with Path("large.npy").open("wb") as file:
+        header = {"descr": "<f8", "fortran_order": False, "shape": (10**7, 10**7)}
+        np.lib.format.write_array_header_1_0(file, header)
+    with zipfile.ZipFile("large.npz", "w") as archive:
+        archive.write("large.npy", "fc1.weight.npy")
+    assert refused("compress", "large.npz", "-o", "a.eie") == (
+        "large.npz: cannot be read as .npz: Unable to allocate 728. TiB for an array with shape (100000000000000,) "
+        "and data type float64"
+    )
 
 
 def test_random_layers_of_no_possible_size(here: Path) -> None:

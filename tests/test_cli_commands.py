@@ -310,14 +310,17 @@ def no_constant(name: str) -> None:
 
 def test_compress_names_what_it_does_not_use(here: Path) -> None:
     np.savez("net.npz", w=np.eye(4, dtype=np.float32) * 1e30, scale=np.ones(4), step=np.int64(3))
-    unused = ["scale float64[4]", "step int64[]"]
     result = invoke("compress", "net.npz", "-o", "net.eie", "--json")
-    assert json.loads(result.stdout, parse_constant=no_constant)["unused"] == unused
+    assert json.loads(result.stdout, parse_constant=no_constant)["unused"] == [
+        {"array": "scale float64[4]", "reason": "a vector, and no layer's bias"},
+        {"array": "step int64[]", "reason": "not floating point"},
+    ]
     text = invoke("compress", "net.npz", "-o", "net.eie").stdout
-    assert f"\nnot used: {', '.join(unused)}\n" in text
+    assert "\nnot used, a vector, and no layer's bias: scale float64[4]\n" in text
+    assert "\nnot used, not floating point: step int64[]\n" in text
     np.savez("net.npz", w=np.eye(4), **{f"a{i}": np.ones(1) for i in range(10)})
     text = invoke("compress", "net.npz", "-o", "net.eie").stdout
-    assert re.search(r"^not used: a0 float64\[1\], .*, a7 float64\[1\] and 2 more$", text, re.MULTILINE)
+    assert re.search(r"^not used, .*: a0 float64\[1\], .*, a7 float64\[1\] and 2 more$", text, re.MULTILINE)
     assert "not used" not in invoke("compress", MODEL, "-o", "net.eie").stdout
 
 

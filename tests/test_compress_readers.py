@@ -1,7 +1,9 @@
 """Readers of models and inputs."""
 
 import json
+import pickle
 import struct
+import zipfile
 
 import numpy as np
 import onnx
@@ -11,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from eie.compress.network import FloatLayer, check_inputs, float_forward
 from eie.compress.readers import read_inputs, read_model, read_vectors
+from eie.conv import Conv
 from eie.errors import ModelError
 
 rng = np.random.default_rng(3)
@@ -22,6 +25,10 @@ def floats(*shape):
 
 def summary(layers):
     return [(x.name, x.weight.shape, x.bias is not None, x.relu) for x in layers]
+
+
+def unused(model):
+    return [str(one) for one in model.unused]
 
 
 def test_safetensors_in_natural_order(tmp_path):
@@ -59,7 +66,7 @@ def test_npz_in_file_order(tmp_path):
     )
     model = read_model(path)
     assert summary(model.layers) == [("b", (3, 4), True, True), ("W1", (2, 3), True, False)]
-    assert model.unused == ("images uint8[5, 5]",)
+    assert unused(model) == ["images uint8[5, 5] (not floating point)"]
 
 
 @pytest.mark.parametrize("shape", [(3,), (1, 3), (3, 1)])
@@ -84,38 +91,109 @@ def test_forms_of_a_bias(tmp_path, weight, bias, shape):
 
 
 def test_a_bias_is_never_a_weight(tmp_path):
-    # Their weights are of another type, of more dimensions, or missing.
+    # Their weights are of another type, or missing.
     others = {
         "W1": np.ones((2, 3), int),
         "b1": floats(1, 2),
-        "conv.weight": floats(1, 1, 2, 2),
-        "conv.bias": floats(1, 1),
         "a.bias": floats(2, 2),
+        "rnn.bias_ih_l0": floats(2, 2),
     }
     np.savez(tmp_path / "net.npz", **others, **{"fc.weight": floats(2, 3)})
     model = read_model(tmp_path / "net.npz")
     assert summary(model.layers) == [("fc", (2, 3), False, False)]
-    assert model.unused == (
-        "W1 int64[2, 3]",
-        "b1 float32[1, 2]",
-        "conv.weight float32[1, 1, 2, 2]",
-        "conv.bias float32[1, 1]",
-        "a.bias float32[2, 2]",
+    assert unused(model) == [
+        "W1 int64[2, 3] (not floating point)",
+        "b1 float32[1, 2] (a bias without a layer)",
+        "a.bias float32[2, 2] (a bias without a layer)",
+        "rnn.bias_ih_l0 float32[2, 2] (a bias without a layer)",
+    ]
+
+
+def test_what_is_no_layer_is_listed_with_the_reason(tmp_path):
+    others = {
+        "scale": np.float32(2),
+        "norm.weight": floats(3),
+        "volume.weight": floats(1, 1, 2, 2, 2),
+        "none.weight": floats(0, 3),
+        "long.weight": np.zeros((1, 1, 70_000), np.float32),
+        "words.weight": np.array([["a", "b"]]),
+    }
+    np.savez(tmp_path / "net.npz", **others, **{"fc.weight": floats(2, 3)})
+    with zipfile.ZipFile(tmp_path / "net.npz", "a") as archive:
+        archive.writestr("about.txt", "made by hand")
+    model = read_model(tmp_path / "net.npz")
+    assert [layer.name for layer in model.layers] == ["fc"]
+    assert unused(model) == [
+        "scale float32[] (one number)",
+        "norm.weight float32[3] (a vector, and no layer's bias)",
+        "volume.weight float32[1, 1, 2, 2, 2] (5 dimensions; layers have 2, convolutions 3 or 4)",
+        "none.weight float32[0, 3] (empty)",
+        "long.weight float32[1, 1, 70000] (a kernel longer than 65536)",
+        "words.weight <U1[1, 2] (not floating point)",
+        "about.txt no array[] (not floating point)",
+    ]
+
+
+def test_convolutions_are_matrices(tmp_path):
+    two, one = floats(6, 3, 2, 4), floats(5, 6, 3)
+    np.savez(
+        tmp_path / "net.npz",
+        **{"a.weight": two, "a.bias": floats(6), "b.weight": one, "fc.weight": floats(2, 20)},
     )
+    a, b, fc = read_model(tmp_path / "net.npz").layers
+    expected = [("a", (6, 24), True, True), ("b", (5, 18), False, True), ("fc", (2, 20), False, False)]
+    assert summary([a, b, fc]) == expected
+    assert (a.conv, b.conv, fc.conv) == (Conv((2, 4)), Conv((1, 3)), None)
+    assert np.array_equal(a.weight, two.reshape(6, 24))
+    assert (a.inputs, a.outputs) == (0, 0)  # until somebody says how large its images are
+
+
+def test_relu_only_where_layers_may_follow_one_another(tmp_path):
+    def relus(**shapes):
+        np.savez(tmp_path / "net.npz", **{f"{name}.weight": floats(*shape) for name, shape in shapes.items()})
+        return [layer.relu for layer in read_model(tmp_path / "net.npz").layers]
+
+    assert relus(a=(3, 4), b=(2, 3), c=(1, 2)) == [True, True, False]
+    assert relus(a=(3, 4), b=(3, 4), c=(2, 3)) == [False, False, False]
+    assert relus(a=(3, 1, 5, 5), b=(2, 3, 3, 3), c=(1, 8)) == [True, True, False]
+    assert relus(a=(3, 1, 5, 5), b=(2, 4, 3, 3)) == [False, False]
+    assert relus(a=(3, 1, 5, 5), c=(1, 8)) == [False, False]
+    np.savez(tmp_path / "net.npz", weight_ih_l0=floats(3, 3), weight_hh_l0=floats(3, 3))
+    assert [x.relu for x in read_model(tmp_path / "net.npz").layers] == [False, False]
+
+
+def test_layers_are_read_when_they_are_asked_for(tmp_path):
+    path = tmp_path / "net.safetensors"
+    weight = floats(3, 4)
+    safetensors.numpy.save_file({"a.weight": weight, "b.weight": floats(2, 3)}, path)
+    model = read_model(path)
+    # The header has been read, nothing else: a change of the data shows.
+    data = bytearray(path.read_bytes())
+    start = 8 + struct.unpack_from("<Q", data)[0]
+    data[start : start + weight.nbytes] = (2 * weight).tobytes()
+    path.write_bytes(data)
+    assert np.array_equal(model.layers[0].weight, 2 * weight)
+    assert [layer.name for layer in model.layers[1:]] == ["b"]
+    assert pickle.loads(pickle.dumps(model.layers))[0].name == "a"
+    path.unlink()
+    with pytest.raises(
+        ModelError, match=r"net.safetensors: cannot be read as .safetensors: No such file or directory$"
+    ):
+        model.layers[1]
 
 
 def test_safetensors_of_other_types_are_not_lost(tmp_path):
     path = tmp_path / "net.safetensors"
     safetensors.numpy.save_file({"fc.weight": floats(2, 3), "fc.bias": np.ones(2, np.int64)}, path)
     with pytest.raises(ModelError, match=r"layer 'fc': a bias must be floats .* not fc.bias int64\[2\]$"):
-        read_model(path)
+        list(read_model(path).layers)
     header = {
         "fc.weight": {"dtype": "F32", "shape": [1, 2], "data_offsets": [0, 8]},
         "scale": {"dtype": "F8_E4M3", "shape": [3], "data_offsets": [8, 11]},
     }
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(11))
-    assert read_model(path).unused == ("scale |V1[3]",)
+    assert unused(read_model(path)) == ["scale F8_E4M3[3] (not floating point)"]
 
 
 def graph_file(path, nodes, constants, inputs=("x", [None, 4]), output="y"):
@@ -153,7 +231,7 @@ def test_onnx_forms_of_a_fully_connected_layer(tmp_path):
 
 def test_onnx_transposed_weights_and_column_vectors(tmp_path):
     a, b, c = floats(3, 4), floats(2, 3), floats(2, 1)
-    unused = np.ones((1, 4), np.float32)
+    extra = np.ones((1, 4), np.float32)
     nodes = [
         helper.make_node("Transpose", ["a"], ["at"], perm=[1, 0]),
         helper.make_node("MatMul", ["x", "at"], ["t1"]),
@@ -161,9 +239,9 @@ def test_onnx_transposed_weights_and_column_vectors(tmp_path):
         helper.make_node("MatMul", ["b", "t2"], ["t3"]),
         helper.make_node("Add", ["t3", "c"], ["y"]),
     ]
-    model = read_model(graph_file(tmp_path / "net.onnx", nodes, {"a": a, "d": unused, "b": b, "c": c}))
+    model = read_model(graph_file(tmp_path / "net.onnx", nodes, {"a": a, "d": extra, "b": b, "c": c}))
     layers = model.layers
-    assert model.unused == ("d float32[1, 4]",)
+    assert unused(model) == ["d float32[1, 4] (no node takes it)"]
     assert np.array_equal(layers[0].weight, a)
     assert layers[0].bias is None
     assert np.array_equal(layers[1].weight, b)
@@ -179,6 +257,105 @@ def test_onnx_gru(tmp_path):
     assert np.array_equal(layers[1].bias, b[0, 9:])
 
 
+def test_onnx_names_from_biases_and_reasons(tmp_path):
+    constants = {
+        "17": floats(4, 3),
+        "enc.0.bias": floats(3),
+        "18": floats(2, 3, 5),
+        "depth.weight": floats(3, 1, 2),
+        "table": np.ones((3, 2), np.int64),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["x", "17"], ["t1"]),
+        helper.make_node("Add", ["t1", "enc.0.bias"], ["t2"]),
+        helper.make_node("MatMul", ["t2", "18"], ["t3"]),
+        helper.make_node("Conv", ["t3", "depth.weight"], ["t4"], group=3),
+        helper.make_node("Gather", ["table", "t4"], ["y"]),
+    ]
+    model = read_model(graph_file(tmp_path / "net.onnx", nodes, constants))
+    assert summary(model.layers) == [("enc.0", (3, 4), True, False)]
+    assert unused(model) == [
+        "18 float32[2, 3, 5] (no float matrix, in MatMul)",
+        "depth.weight float32[3, 1, 2] (a convolution of 3 groups, which is no single matrix)",
+        "table int64[3, 2] (for Gather)",
+    ]
+
+
+def conv_graph(path, size, *after, weight=None, **attributes):
+    nodes = [helper.make_node("Conv", ["x", "c.weight", "c.bias"], ["t0"], **attributes)]
+    for i, (kind, more) in enumerate(after):
+        nodes.append(helper.make_node(kind, [f"t{i}"], [f"t{i + 1}"], **more))
+    weight = floats(6, 3, 3, 3) if weight is None else weight
+    constants = {"c.weight": weight, "c.bias": floats(6)}
+    return graph_file(path, nodes, constants, ("x", [None, 3, *size]), f"t{len(after)}")
+
+
+POOL = ("MaxPool", {"kernel_shape": [2, 2], "strides": [2, 2]})
+
+
+@pytest.mark.parametrize(
+    ("after", "attributes", "conv", "relu"),
+    [
+        ([], {}, Conv((3, 3), size=(9, 8)), False),
+        ([("Relu", {}), POOL], {}, Conv((3, 3), pool=(2, 2), pool_stride=(2, 2), size=(9, 8)), True),
+        ([POOL, ("Relu", {})], {}, Conv((3, 3), pool=(2, 2), pool_stride=(2, 2), size=(9, 8)), True),
+        (
+            [("MaxPool", {"kernel_shape": [3, 2]})],
+            {"strides": [1, 2], "pads": [1, 2, 1, 2]},
+            Conv((3, 3), (1, 2), (1, 2), (3, 2), (1, 1), (9, 8)),
+            False,
+        ),
+        # What `Conv` does not do stays with the host: the matrix alone.
+        ([("MaxPool", {"kernel_shape": [2, 2], "ceil_mode": 1})], {}, Conv((3, 3), size=(9, 8)), False),
+        ([], {"pads": [1, 1, 0, 0]}, Conv((3, 3)), False),
+        ([], {"dilations": [2, 2]}, Conv((3, 3)), False),
+        ([("Relu", {})], {"auto_pad": "SAME_UPPER"}, Conv((3, 3)), True),
+    ],
+)
+def test_onnx_convolutions(tmp_path, after, attributes, conv, relu):
+    model = read_model(conv_graph(tmp_path / "net.onnx", (9, 8), *after, **attributes))
+    (layer,) = model.layers
+    assert (layer.name, layer.conv, layer.relu, layer.weight.shape) == ("c", conv, relu, (6, 27))
+    assert model.unused == ()
+
+
+def test_onnx_convolutions_of_open_sizes(tmp_path):
+    (layer,) = read_model(conv_graph(tmp_path / "net.onnx", (None, 8))).layers
+    assert layer.conv == Conv((3, 3))
+    (layer,) = read_model(conv_graph(tmp_path / "net.onnx", (8,), weight=floats(6, 3, 4), pads=[2, 2])).layers
+    assert layer.conv == Conv((1, 4), padding=(0, 2), size=(1, 8))
+
+
+@pytest.mark.parametrize(("op", "gates"), [("GRU", 3), ("LSTM", 4), ("RNN", 1)])
+def test_onnx_recurrent_layers_in_both_directions(tmp_path, op, gates):
+    rows = 3 * gates
+    w, r, b = floats(2, rows, 4), floats(2, rows, 3), floats(2, 2 * rows)
+    constants = [helper.make_node("Constant", [], ["c1"], value=numpy_helper.from_array(w))]
+    node = helper.make_node(
+        op, ["x", "c1", "c2", "c3"], ["y"], hidden_size=3, direction="bidirectional", name="rnn"
+    )
+    path = graph_file(tmp_path / "net.onnx", [*constants, node], {"c2": r, "c3": b}, ("x", [None, 1, 4]))
+    layers = read_model(path).layers
+    assert [layer.name for layer in layers] == ["rnn.W0", "rnn.W1", "rnn.R0", "rnn.R1"]
+    for layer, weight, bias in zip(layers, (*w, *r), (*b[:, :rows], *b[:, rows:]), strict=True):
+        assert np.array_equal(layer.weight, weight)
+        assert np.array_equal(layer.bias, bias)
+        assert not layer.relu
+
+
+def test_onnx_with_external_data(tmp_path):
+    weight = floats(3, 4)
+    path = graph_file(
+        tmp_path / "net.onnx", [helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)], {"w": weight}
+    )
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="net.data", size_threshold=0)
+    assert np.array_equal(read_model(path).layers[0].weight, weight)
+    (tmp_path / "net.data").unlink()
+    with pytest.raises(ModelError, match=r"net\.onnx: .*net\.data") as caught:
+        read_model(path)
+    assert "\n" not in str(caught.value)
+
+
 def test_errors_name_the_file_and_the_place(tmp_path):
     def text(name, content=None):
         path = tmp_path / name
@@ -187,7 +364,7 @@ def test_errors_name_the_file_and_the_place(tmp_path):
         elif content is not None:
             np.savez(path, **content)
         with pytest.raises(ModelError) as caught:
-            read_model(path)
+            list(read_model(path).layers)
         return str(caught.value).replace(f"{path}", "FILE")
 
     bad = np.ones((3, 4), np.float32)
@@ -207,23 +384,25 @@ def test_errors_name_the_file_and_the_place(tmp_path):
     assert text("c3.npz", {"w": np.ones((2, 2)), "bias": np.full(2, np.nan)}) == (
         "FILE: layer 'w': bias[0] is nan, not a finite number"
     )
-    assert text("d.npz", {"conv.weight": np.ones((2, 2, 3, 3)), "x": np.ones((2, 2), int)}) == (
-        "FILE: no 2-D weights found (fully connected layers are what can be compressed)"
+    assert text("d.npz", {"scale": np.ones(2), "x": np.ones((2, 2), int)}) == (
+        "FILE: no layer to compress, only scale float64[2] (a vector, and no layer's bias), "
+        "x int64[2, 2] (not floating point)"
     )
-    assert text("e.npz", {"w": np.ones((0, 3))}) == (
-        "FILE: layer 'w': weight must be a matrix of 1 to 16777216 rows and columns, not of shape [0, 3]"
+    assert text("e.npz", {f"w{i}": np.ones((0, 3)) for i in range(9)}).endswith(
+        "w3 float64[0, 3] (empty) and 5 more"
     )
+    assert text("e2.npz", {}) == "FILE: no layer to compress, only no arrays"
     assert text("f.npz") == "FILE: cannot be read as .npz: No such file or directory"
     assert text("g.npz", b"no archive").startswith("FILE: cannot be read as .npz: ")
     assert text("h.safetensors", b"no tensors").startswith("FILE: cannot be read as .safetensors: ")
     assert text("i.onnx", b"\xff\xff\xff").startswith("FILE: not an ONNX file (")
-    assert text("j.pt", b"") == "FILE: a model must be a file ending in .safetensors, .npz, .onnx"
+    assert text("j.h5", b"") == "FILE: a model must be a file ending in .safetensors, .npz, .onnx, .pt, .pth"
 
 
 def test_float32_overflow_is_infinite(tmp_path):
     np.savez(tmp_path / "a.npz", w=np.array([[1e300]]))
     with pytest.raises(ModelError, match=r"weight\[0, 0\] is inf"):
-        read_model(tmp_path / "a.npz")
+        list(read_model(tmp_path / "a.npz").layers)
 
 
 def test_inputs(tmp_path):

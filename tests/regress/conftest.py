@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tqdm import tqdm
 
-DEFAULTS = {"SEED": 1, "CYCLES": 1_000_000, "MUTANTS": 300, "CASES": 10_000}
+DEFAULTS = {"SEED": 1, "CYCLES": 1_000_000, "MUTANTS": 300, "CASES": 10_000, "FUZZ": 100_000}
 
 
 def _setting(name: str) -> int:
@@ -36,6 +36,11 @@ def mutant_count() -> int:
 @pytest.fixture(scope="session")
 def fast_cases() -> int:
     return _setting("CASES")
+
+
+@pytest.fixture(scope="session")
+def fuzz_files() -> int:
+    return _setting("FUZZ")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,88 @@
+"""Pictures of trained compression: accuracy against bits and against density, and the mask of a first layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from eie.sim import style
+
+# So many percentage points below the dense network are shown.
+_SHOWN_BELOW = 8.0
+
+
+def accuracy_against_bits(
+    name: str, bits: Sequence[int], lines: Mapping[str, Sequence[float]], baseline: float, tested: int
+) -> bytes:
+    """PNG after the paper's Figs. 6 and 7: `lines` holds an accuracy in percent for each of `bits`."""
+    bottom = baseline - _SHOWN_BELOW
+    outside = [
+        f"{label} at {b} bit{'s' * (b > 1)}: {value:.1f} %"
+        for label, values in lines.items()
+        for b, value in zip(bits, values, strict=True)
+        if value < bottom
+    ]
+    caption = (
+        f"Weights shared among 2^bits - 1 values by k-means (zeros keep code 0), nothing retrained; {tested:,} digits. "
+        f"Dashed: {baseline:.2f} %, the dense float network."
+        + (f" Below the picture: {'; '.join(outside)}." if outside else "")
+    )
+    with style.figure(caption) as (drawn, (axes,)):
+        for (label, values), colour, marker in zip(lines.items(), style.COLOURS, style.MARKERS, strict=False):
+            axes.plot(bits, values, label=label, color=colour, marker=marker)
+        axes.axhline(baseline, color=style.GREY, linestyle="--", linewidth=1)
+        axes.set_title(f"{name}: accuracy against bits")
+        axes.set_xlabel("bits of a code")
+        axes.set_ylabel("digits read right (%)")
+        axes.set_ylim(bottom, min(100.0, baseline + 0.1 * _SHOWN_BELOW))
+        axes.xaxis.set_major_locator(FixedLocator(list(bits)))
+        axes.legend(loc="lower right")
+    return style.save(drawn)
+
+
+def first_layer_mask(name: str, mask: npt.NDArray[np.bool_], side: int) -> bytes:
+    """PNG after Han et al., 2015, Fig. 4: the mask bool[outputs, side * side], a band for each line of the image."""
+    rows, cols = mask.shape
+    caption = (
+        f"Each point is one of the {np.count_nonzero(mask):,} non-zero weights, of {mask.size:,}: rows are outputs, "
+        f"columns are pixels. Lines part the {side} bands of {side} pixels, one band for each line of the image."
+    )
+    with style.figure(caption, size=(9.6, 4.6)) as (drawn, (axes,)):
+        outputs, pixels = np.nonzero(mask)
+        axes.scatter(pixels, outputs, s=1.2, marker="s", linewidths=0, color=style.COLOURS[0])
+        axes.set(xlim=(-0.5, cols - 0.5), ylim=(rows - 0.5, -0.5), ylabel="output")
+        axes.set_title(f"{name}: connections of the first layer")
+        axes.xaxis.set_major_locator(FixedLocator(list(range(0, cols + 1, 4 * side))))
+        axes.xaxis.set_minor_locator(FixedLocator([band * side - 0.5 for band in range(1, side)]))
+        axes.grid(visible=False)
+        axes.grid(visible=True, axis="x", which="minor", color="#b9c0c7", linewidth=0.6)
+        axes.set_xlabel("pixel, line by line")
+    return style.save(drawn)
+
+
+def sensitivity(
+    name: str, baseline: float, densities: Sequence[float], scores: Mapping[str, Sequence[float]], tested: int
+) -> bytes:
+    """PNG of a scan: the score in percent when one layer alone is pruned, against the share of its weights left."""
+    caption = (
+        f"One layer pruned in one shot, the others dense, nothing retrained; {tested:,} digits. "
+        f"Dashed: {baseline:.2f} %, the dense network."
+    )
+    with style.figure(caption) as (drawn, (axes,)):
+        for (layer, values), colour, marker in zip(
+            scores.items(), style.COLOURS, style.MARKERS, strict=False
+        ):
+            axes.plot([100 * d for d in densities], values, label=layer, color=colour, marker=marker)
+        axes.axhline(baseline, color=style.GREY, linestyle="--", linewidth=1)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(FixedLocator([100 * d for d in densities]))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_title(f"{name}: sensitivity of each layer")
+        axes.set_xlabel("weights kept in the layer (%)")
+        axes.set_ylabel("digits read right (%)")
+        axes.legend(loc="lower right")
+    return style.save(drawn)

@@ -1,0 +1,36 @@
+"""Deep Compression with training, for any PyTorch module: prune, share, save (Han, Mao and Dally, ICLR 2016).
+
+    train.prune(model, loader, loss, density=0.05)
+    shared = train.share(model, loader, loss, bits=4)
+    train.save("net.eie", model, shared, calibration)
+
+Needs PyTorch: pip install 'eie-sim[train]'.
+"""
+
+from eie.compress.train.export import layers_of, save
+from eie.compress.train.loop import Epoch, Teacher, Training, fit
+from eie.compress.train.pruning import Schedule, prune
+from eie.compress.train.sensitivity import Choice, Sensitivity, accuracy, choose, scan
+from eie.compress.train.sharing import Shared, SharedWeight, share
+from eie.compress.train.weights import Weight, find_weights
+
+__all__ = [
+    "Choice",
+    "Epoch",
+    "Schedule",
+    "Sensitivity",
+    "Shared",
+    "SharedWeight",
+    "Teacher",
+    "Training",
+    "Weight",
+    "accuracy",
+    "choose",
+    "find_weights",
+    "fit",
+    "layers_of",
+    "prune",
+    "save",
+    "scan",
+    "share",
+]

@@ -1,0 +1,378 @@
+"""The loop that pruning, sharing and plain training have in common: an epoch at a time, resumable after each."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import random
+from collections.abc import Callable, Iterator, Sized
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from eie.compress.train.weights import find_weights
+from eie.errors import ModelError, OutputError
+
+Loss = Callable[[Any, Any], Tensor]
+Evaluate = Callable[[nn.Module], float]
+
+# The learning rate rises over this share of the steps, then falls to nothing along a cosine.
+_WARM_UP = 0.1
+# Training has diverged when its loss is this many times that of the network with all weights zero.
+_DIVERGED = 10.0
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained network whose soft answers are learnt along with the labels (Hinton et al., 2015).
+
+    The loss becomes (1 - share) * loss + share * temperature**2 * KL(teacher || student), both answers being logits
+    [batch, classes] divided by `temperature` before the softmax.
+    """
+
+    model: nn.Module
+    temperature: float = 4.0
+    share: float = 0.7
+
+    def __post_init__(self) -> None:
+        if not (self.temperature > 0 and 0 <= self.share <= 1):
+            raise ModelError(
+                f"a teacher needs a temperature above 0 and a share from 0 to 1, not {self.temperature}, {self.share}"
+            )
+
+    def loss(self, x: Any, answer: Tensor, plain: Tensor) -> Tensor:
+        """The loss for inputs `x`, to which the student gave `answer` at the loss `plain`."""
+        with torch.no_grad():
+            soft = functional.log_softmax(self.model(x) / self.temperature, dim=1)
+        own = functional.log_softmax(answer / self.temperature, dim=1)
+        apart = functional.kl_div(own, soft, reduction="batchmean", log_target=True)
+        return (1 - self.share) * plain + self.share * self.temperature**2 * apart
+
+
+@dataclass(frozen=True)
+class Training:
+    """How to train.
+
+    epochs, lr : passes over the data, and highest learning rate (it rises over the first tenth, then falls along a
+    cosine). momentum : of stochastic gradient descent; None for Adam. seed : of everything random, data order included,
+    as far as it comes from the generators of torch, numpy or `random`. teacher : see `Teacher`. evaluate : called after
+    each epoch; what it returns is shown and kept. folder : where a checkpoint is left after every epoch; running the
+    same call again goes on from it. progress : show a bar.
+    """
+
+    epochs: int = 10
+    lr: float = 1e-3
+    momentum: float | None = None
+    seed: int = 1
+    teacher: Teacher | None = None
+    evaluate: Evaluate | None = None
+    folder: str | os.PathLike[str] | None = None
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        if self.epochs < 0 or not (0 < self.lr < math.inf):
+            raise ModelError(f"epochs must be at least 0 and lr above 0, not {self.epochs} and {self.lr}")
+        if self.momentum is not None and not 0 <= self.momentum < 1:
+            raise ModelError(f"momentum must be from 0 to below 1, not {self.momentum}")
+
+    def optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
+        """The optimiser of these parameters."""
+        if self.momentum is None:
+            return torch.optim.Adam(parameters, self.lr)
+        return torch.optim.SGD(parameters, self.lr, self.momentum, nesterov=self.momentum > 0)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch ended with: mean loss, share of the weights left, and the result of `evaluate`, if any."""
+
+    loss: float
+    density: float
+    score: float | None = None
+
+
+class Phase(Protocol):
+    """What one kind of training adds to the loop."""
+
+    name: str
+
+    def trained(self) -> list[Tensor]:
+        """What the optimiser changes."""
+
+    def settings(self) -> dict[str, Any]:
+        """What has to be the same for a checkpoint to be of use."""
+
+    def before_step(self) -> None:
+        """Called when the gradients are there."""
+
+    def after_step(self, progress: float) -> None:
+        """Called when the optimiser has made its step; `progress` runs from 0 to 1."""
+
+    def state(self) -> dict[str, Any]:
+        """What the model and the optimiser do not hold."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up a `state`; the model's own parameters are restored already."""
+
+
+@dataclass
+class Fit:
+    """Plain training of everything."""
+
+    model: nn.Module
+    name: str = field(default="fit", init=False)
+
+    def trained(self) -> list[Tensor]:  # noqa: D102
+        return list(self.model.parameters())
+
+    def settings(self) -> dict[str, Any]:  # noqa: D102
+        return {}
+
+    def before_step(self) -> None:  # noqa: D102
+        pass
+
+    def after_step(self, progress: float) -> None:  # noqa: D102
+        pass
+
+    def state(self) -> dict[str, Any]:  # noqa: D102
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:  # noqa: D102
+        pass
+
+
+@contextmanager
+def seeded(seed: int, epoch: int) -> Iterator[None]:
+    """Random numbers of torch, numpy and `random` that follow from (seed, epoch); afterwards as if nothing had been."""
+    own = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        words = np.random.SeedSequence([seed, epoch]).generate_state(2)
+        torch.manual_seed(int(words[0]))
+        random.seed(int(words[1]))
+        np.random.seed(int(words[1]))
+        yield
+    random.setstate(own[0])
+    np.random.set_state(own[1])
+
+
+def learning_rate(highest: float, progress: float) -> float:
+    """The learning rate when the share `progress` of the steps is done.
+
+    >>> [round(learning_rate(1.0, p), 3) for p in (0.0, 0.05, 0.1, 0.55, 1.0)]
+    [0.04, 0.52, 1.0, 0.5, 0.0]
+    """
+    if progress < _WARM_UP:
+        return highest * (0.04 + 0.96 * progress / _WARM_UP)
+    return highest * 0.5 * (1 + math.cos(math.pi * (progress - _WARM_UP) / (1 - _WARM_UP)))
+
+
+# ---- checkpoints -------------------------------------------------------------------------------------------
+
+
+def _digest(model: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _settings(model: nn.Module, loader: Sized, phase: Phase, training: Training) -> dict[str, Any]:
+    teacher = training.teacher
+    return {
+        "epochs": training.epochs,
+        "lr": training.lr,
+        "momentum": training.momentum,
+        "seed": training.seed,
+        "batches": len(loader),
+        "teacher": [teacher.temperature, teacher.share, _digest(teacher.model)] if teacher else None,
+        "model": _digest(model),
+        **phase.settings(),
+    }
+
+
+def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` with `torch.save`, so that a kill leaves `path` the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        # torch's archive writer words a full disk for itself.
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise OutputError(f"cannot write checkpoint {path}: {reason}") from None
+
+
+def read_checkpoint(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """What `write_checkpoint` wrote, or None when there is nothing.
+
+    Raises
+    ------
+    ModelError : an unreadable checkpoint, or one of other settings.
+    """
+    if not path.exists():
+        return None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        there = content["settings"]
+    except Exception as error:
+        raise ModelError(f"{path} is no checkpoint ({str(error).partition(chr(10))[0]}): delete it") from None
+    differing = [name for name in settings if there.get(name) != settings[name]]
+    if differing:
+        name = differing[0]
+        values = "" if name == "model" else f", {there.get(name)} there and {settings[name]} here"
+        raise ModelError(
+            f"{path} is of another run ({name} differs{values}): delete it, or choose another folder"
+        )
+    return dict(content)
+
+
+# ---- the loop ----------------------------------------------------------------------------------------------
+
+
+def _to(device: torch.device, value: Any) -> Any:
+    return value.to(device) if isinstance(value, Tensor) else value
+
+
+def _density(model: nn.Module) -> float:
+    weights = find_weights(model)
+    return sum(weight.kept for weight in weights) / sum(weight.size for weight in weights)
+
+
+def _zero_loss(model: nn.Module, loader: Any, loss: Loss, device: torch.device) -> float:
+    """Loss of the first batch when all weights are zero: what a network reaches that has learnt nothing."""
+    weights = [weight.parameter for weight in find_weights(model)]
+    kept = [weight.detach().clone() for weight in weights]
+    x, y = next(iter(loader))
+    training = model.training
+    with torch.no_grad():
+        for weight in weights:
+            weight.zero_()
+        model.eval()  # statistics of a normalisation must not learn from this
+        value = float(loss(model(_to(device, x)), _to(device, y)))
+        for weight, old in zip(weights, kept, strict=True):
+            weight.copy_(old)
+    model.train(training)
+    return value
+
+
+@dataclass
+class _Loop:
+    model: nn.Module
+    loader: Any
+    loss: Loss
+    phase: Phase
+    training: Training
+    device: torch.device
+    optimizer: torch.optim.Optimizer
+    limit: float
+
+    def epoch(self, number: int, bar: Any) -> float:
+        """One pass over the data; returns the mean loss."""
+        batches, total = len(self.loader), 0.0
+        self.model.train()
+        for place, (x, y) in enumerate(self.loader):
+            done = (number + place / batches) / self.training.epochs
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(self.training.lr, done)
+            value = self.step(_to(self.device, x), _to(self.device, y))
+            total += value
+            where = f"epoch {number + 1}, batch {place + 1}"
+            self.check(value, where, math.inf)
+            self.phase.after_step((number + (place + 1) / batches) / self.training.epochs)
+            bar.update()
+        mean = total / batches
+        self.check(mean, f"epoch {number + 1}", self.limit)
+        return mean
+
+    def step(self, x: Any, y: Any) -> float:
+        answer = self.model(x)
+        value = self.loss(answer, y)
+        if self.training.teacher:
+            value = self.training.teacher.loss(x, answer, value)
+        self.optimizer.zero_grad()
+        self.model.zero_grad()
+        value.backward()
+        self.phase.before_step()
+        self.optimizer.step()
+        return float(value.detach())
+
+    def check(self, value: float, where: str, limit: float) -> None:
+        if not math.isfinite(value) or value > limit:
+            raise ModelError(
+                f"training diverged ({self.phase.name}, {where}): the loss is {value:.4g}; "
+                f"try a lower learning rate than {self.training.lr:g}"
+            )
+
+
+def run(model: nn.Module, loader: Any, loss: Loss, phase: Phase, training: Training) -> list[Epoch]:
+    """Train; returns what each epoch ended with. The model is left in evaluation mode.
+
+    Raises
+    ------
+    ModelError : training diverges; a checkpoint of other settings; a loader without a length or without batches.
+    OutputError : the checkpoint cannot be written.
+    """
+    if not isinstance(loader, Sized) or not len(loader):
+        raise ModelError("the loader must have a length (its number of batches), and it must not be 0")
+    path = Path(training.folder) / f"{phase.name}.pt" if training.folder is not None else None
+    settings = _settings(model, loader, phase, training)
+    device = next(model.parameters()).device
+    if training.teacher:
+        training.teacher.model.eval()
+    with seeded(training.seed, training.epochs):
+        limit = _DIVERGED * _zero_loss(model, loader, loss, device)
+    optimizer = training.optimizer(phase.trained())
+    history: list[Epoch] = []
+    found = read_checkpoint(path, settings) if path else None
+    if found:
+        model.load_state_dict(found["model"])
+        optimizer.load_state_dict(found["optimizer"])
+        phase.restore(found["phase"])
+        history = [Epoch(*epoch) for epoch in found["history"]]
+    loop = _Loop(model, loader, loss, phase, training, device, optimizer, limit)
+    steps = training.epochs * len(loader)
+    with tqdm(
+        total=steps,
+        initial=len(history) * len(loader),
+        desc=phase.name,
+        unit="batch",
+        disable=not training.progress,
+    ) as bar:
+        for number in range(len(history), training.epochs):
+            with seeded(training.seed, number):
+                mean = loop.epoch(number, bar)
+            model.eval()
+            score = training.evaluate(model) if training.evaluate else None
+            history.append(Epoch(mean, _density(model), score))
+            shown = {"loss": f"{mean:.4g}", "kept": f"{100 * history[-1].density:.2f} %"}
+            bar.set_postfix(shown | ({} if score is None else {"score": f"{score:.2f}"}))
+            if path:
+                write_checkpoint(
+                    path,
+                    {
+                        "settings": settings,
+                        "model": model.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "phase": phase.state(),
+                        "history": [(e.loss, e.density, e.score) for e in history],
+                    },
+                )
+    model.eval()
+    return history
+
+
+def fit(model: nn.Module, loader: Any, loss: Loss, training: Training | None = None) -> list[Epoch]:
+    """Train `model` as it is: the dense network that pruning starts from."""
+    return run(model, loader, loss, Fit(model), training or Training())

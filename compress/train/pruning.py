@@ -1,0 +1,193 @@
+"""Pruning while training: connections are cut little by little, and cut ones may grow back.
+
+The weight of a cut connection is not lost: it goes on learning from the gradient that the network would have for it,
+and the connection returns when its magnitude is among the largest again (Guo et al., Dynamic Network Surgery, 2016,
+with the update of Lin et al., Dynamic Model Pruning with Feedback, 2020). The density falls along a cubic (Zhu and
+Gupta, To prune, or not to prune, 2017). Without regrowth this is the iterative magnitude pruning of Han et al., 2015.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eie.compress.train.loop import Epoch, Loss, Training, run
+from eie.compress.train.weights import PerLayer, Weight, find_weights, per_layer
+from eie.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When connections are cut.
+
+    ramp : share of the steps over which the density falls to its goal. settle : share after which no connection is cut
+    or grows any more. every : steps between two looks at the connections. regrow : whether cut ones may return.
+    """
+
+    ramp: float = 0.5
+    settle: float = 0.85
+    every: int = 16
+    regrow: bool = True
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.ramp <= self.settle <= 1 and self.every >= 1):
+            raise ModelError(
+                "a schedule needs 0 <= ramp <= settle <= 1 and every >= 1, "
+                f"not {self.ramp}, {self.settle}, {self.every}"
+            )
+
+    def density(self, goal: float, progress: float) -> float:
+        """Share of the weights left when the share `progress` of the steps is done.
+
+        >>> [round(Schedule(ramp=0.5).density(0.1, p), 3) for p in (0.0, 0.25, 0.5, 1.0)]
+        [1.0, 0.213, 0.1, 0.1]
+        """
+        left = max(0.0, 1 - progress / self.ramp) if self.ramp else 0.0
+        return goal + (1 - goal) * left**3
+
+
+def kept(density: float, weight: Tensor) -> int:
+    """How many elements of `weight` that density leaves: at least one."""
+    return max(1, round(density * weight.numel()))
+
+
+def largest(weight: Tensor, density: float) -> Tensor:
+    """Which elements are the round(density * size), but at least one, of largest magnitude; zeros never are.
+
+    >>> largest(torch.tensor([1.0, -3.0, 2.0, 0.5]), 0.5).tolist()
+    [False, True, True, False]
+    """
+    magnitude = weight.abs().flatten()
+    mask = torch.zeros_like(magnitude, dtype=torch.bool)
+    mask[magnitude.topk(kept(density, weight), sorted=False).indices] = True
+    return (mask & (magnitude > 0)).view_as(weight)
+
+
+def thin_dropout(model: nn.Module, original: dict[str, float]) -> None:
+    """Lower each dropout as the matrix before it thins: p = original * sqrt(kept / size) (Han et al., 2015, 3.2)."""
+    weights = {id(weight.module): weight for weight in reversed(find_weights(model))}
+    density = 1.0
+    for name, module in model.named_modules():
+        if id(module) in weights:
+            weight = weights[id(module)]
+            density = weight.kept / weight.size
+        if name in original and isinstance(module, nn.Dropout):
+            module.p = original[name] * math.sqrt(density)
+
+
+def dropouts(model: nn.Module) -> dict[str, float]:
+    """Probability of each `nn.Dropout`, by name."""
+    return {name: module.p for name, module in model.named_modules() if isinstance(module, nn.Dropout)}
+
+
+class Surgery:
+    """The pruning phase: `dense` holds every weight, the model's parameters only those that are connected."""
+
+    name = "prune"
+
+    def __init__(
+        self, model: nn.Module, weights: list[Weight], goals: list[float], schedule: Schedule
+    ) -> None:
+        self.model, self.weights, self.goals, self.schedule = model, weights, goals, schedule
+        self.dense = [weight.parameter.detach().clone() for weight in weights]
+        self.masks = [torch.ones_like(dense, dtype=torch.bool) for dense in self.dense]
+        self.dropout = dropouts(model)
+        self.steps = 0
+
+    def trained(self) -> list[Tensor]:  # noqa: D102
+        return list(self.model.parameters())
+
+    def settings(self) -> dict[str, Any]:  # noqa: D102
+        goals = {weight.name: goal for weight, goal in zip(self.weights, self.goals, strict=True)}
+        return {"densities": goals, "schedule": asdict(self.schedule)}
+
+    def before_step(self) -> None:
+        """Let the optimiser see all weights, cut ones included."""
+        with torch.no_grad():
+            for weight, dense, mask in zip(self.weights, self.dense, self.masks, strict=True):
+                weight.parameter.copy_(dense)
+                if not self.schedule.regrow and weight.parameter.grad is not None:
+                    weight.parameter.grad.mul_(mask)
+
+    def after_step(self, progress: float) -> None:
+        """Keep what the optimiser made of them, look at the connections, and cut again."""
+        self.steps += 1
+        look = (self.steps % self.schedule.every == 0 and progress < self.schedule.settle) or progress >= 1
+        with torch.no_grad():
+            for weight, dense in zip(self.weights, self.dense, strict=True):
+                dense.copy_(weight.parameter)
+            if look:
+                self._look(progress)
+            for weight, mask in zip(self.weights, self.masks, strict=True):
+                weight.parameter.mul_(mask)
+        if look:
+            thin_dropout(self.model, self.dropout)
+
+    def _look(self, progress: float) -> None:
+        for place, goal in enumerate(self.goals):
+            density = self.schedule.density(goal, progress)
+            # In the last stretch only what is too much goes (a run of few steps may end inside the ramp).
+            if progress >= self.schedule.settle and int(self.masks[place].sum()) <= kept(
+                density, self.masks[place]
+            ):
+                continue
+            dense = self.dense[place] if self.schedule.regrow else self.dense[place] * self.masks[place]
+            self.masks[place] = largest(dense, density)
+
+    def state(self) -> dict[str, Any]:  # noqa: D102
+        return {"dense": self.dense, "masks": self.masks, "steps": self.steps}
+
+    def restore(self, state: dict[str, Any]) -> None:  # noqa: D102
+        for kept, saved in (*zip(self.dense, state["dense"]), *zip(self.masks, state["masks"])):  # noqa: B905
+            kept.copy_(saved)
+        self.steps = state["steps"]
+        thin_dropout(self.model, self.dropout)
+
+
+def densities_above(weights: list[Weight], quality: list[float]) -> list[float]:
+    """Share of the weights of each layer whose magnitude exceeds quality * the layer's standard deviation."""
+    shares = []
+    for weight, q in zip(weights, quality, strict=True):
+        values = weight.parameter.detach()
+        shares.append(float((values.abs() > q * values.std(correction=0)).float().mean()))
+    return shares
+
+
+def prune(
+    model: nn.Module,
+    loader: Any,
+    loss: Loss,
+    *,
+    density: PerLayer | None = None,
+    quality: PerLayer | None = None,
+    training: Training | None = None,
+    schedule: Schedule | None = None,
+) -> list[Epoch]:
+    """Train a trained `model` on while cutting its connections; cut weights are exactly zero in the end.
+
+    Parameters
+    ----------
+    loader : batches (inputs, targets), with a length. loss : of (model(inputs), targets), a scalar tensor.
+    density : share of the weights to keep, for all layers or by glob pattern (`{"fc*": 0.05, "conv1": 0.3}`; what no
+        pattern fits stays dense). quality : or keep as many as exceed so many standard deviations of their layer in the
+        given network.
+
+    Returns what each epoch ended with.
+
+    Raises
+    ------
+    ModelError : neither or both of density and quality, settings out of range, and see `run`.
+    """
+    if (density is None) == (quality is None):
+        raise ModelError("give density or quality, one of them")
+    weights = find_weights(model)
+    if density is not None:
+        goals = per_layer("density", density, weights, 0, 1, 1.0)
+    elif quality is not None:
+        goals = densities_above(weights, per_layer("quality", quality, weights, 0, 100, 0.0))
+    phase = Surgery(model, weights, goals, schedule or Schedule())
+    return run(model, loader, loss, phase, training or Training())
