@@ -174,6 +174,8 @@ def _layer(
     codebook: npt.NDArray[np.int16],
     bias: npt.NDArray[np.int32],
 ) -> CompressedLayer:
+    for array in (indptr, indices, codes, codebook, bias):
+        array.flags.writeable = False  # nobody else has them: the layer need not copy
     layer = CompressedLayer(
         shape=(head.rows, head.cols),
         indptr=indptr,

@@ -286,7 +286,7 @@ def test_clusters_that_cannot_be_used(address: str, monkeypatch: pytest.MonkeyPa
         Cluster(empty.scheduler_address)
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(
-        ClusterError, match=r"needs Dask, which is not installed: pip install 'eie-sim\[cluster\]'"
+        ClusterError, match=r"needs Dask, which is not installed: run pip install '.\[cluster\]' in the clone"
     ):
         Cluster(address)
 
