@@ -55,14 +55,17 @@ class Store:
 
     def _check(self, read_only: bool) -> None:
         with self._explained():
-            application, version, tables = (
-                self._connection.execute(query).fetchone()[0]
-                for query in (
-                    "PRAGMA application_id",
-                    "PRAGMA user_version",
-                    "SELECT count(*) FROM sqlite_master",
+            # In one transaction: read one by one, another sweep's creation of the file could fall between them.
+            with self._connection:
+                self._connection.execute("BEGIN")
+                application, version, tables = (
+                    self._connection.execute(query).fetchone()[0]
+                    for query in (
+                        "PRAGMA application_id",
+                        "PRAGMA user_version",
+                        "SELECT count(*) FROM sqlite_master",
+                    )
                 )
-            )
             if not tables and not application and not read_only:
                 columns = ", ".join(f'"{column.name}" {column.sql}' for column in COLUMNS)
                 with self._connection:

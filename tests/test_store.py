@@ -5,6 +5,8 @@ import json
 import sqlite3
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,18 @@ def test_a_key_has_one_row(tmp_path: Path) -> None:
         store.add([ROW | {"status": "failed"}])
         store.add([ROW])
         assert [row["status"] for row in store.rows()] == ["ok"]
+
+
+def test_a_file_that_four_sweeps_create_at_once(tmp_path: Path) -> None:
+    together = threading.Barrier(4)
+
+    def create(path: Path) -> None:
+        together.wait()
+        Store(path).close()
+
+    with ThreadPoolExecutor(4) as pool:
+        for attempt in range(100):
+            list(pool.map(create, [tmp_path / f"{attempt}.sqlite"] * 4))
 
 
 def test_files_that_are_no_store(tmp_path: Path) -> None:
