@@ -23,6 +23,9 @@ def bits_for(largest: int) -> int:
 
 
 # Legal closed range of each field; n_pe and word_bits have to be powers of two as well.
+# Bits of a register's number in an entry of the pass table.
+CONFIG_BITS = 4
+
 _RANGES: dict[str, tuple[int, int]] = {
     "n_pe": (1, 256),
     "queue_depth": (1, 4096),
@@ -38,6 +41,10 @@ _RANGES: dict[str, tuple[int, int]] = {
     "entries": (1, 1 << 31),
     "src_depth": (1, 1 << 20),
     "acc_depth": (1, 1 << 20),
+    "act_words": (2, 1 << 20),
+    "codebooks": (1, 256),
+    "passes": (1, 256),
+    "counters": (0, 1),
     "clock_hz": (1, 10**12),
 }
 
@@ -63,6 +70,10 @@ class ArchConfig:
     entries : entries (v, z) per PE in the sparse-matrix SRAM.
     src_depth : source activations per PE.
     acc_depth : accumulators (destination activations) per PE.
+    act_words : words of acc_bits per PE in the activation SRAM (biases, activations that wait, results).
+    codebooks : codebooks in each PE, of which a pass uses one.
+    passes : entries of the pass table, i.e. passes that run one after the other without the host.
+    counters : 1 for the performance counters in hardware, 0 to leave them out.
     clock_hz : clock frequency in Hz, to turn cycles into time.
 
     Raises
@@ -84,6 +95,10 @@ class ArchConfig:
     entries: int = 131072
     src_depth: int = 64
     acc_depth: int = 64
+    act_words: int = 1024
+    codebooks: int = 1
+    passes: int = 16
+    counters: int = 1
     clock_hz: int = 800_000_000
 
     def __post_init__(self) -> None:
@@ -182,8 +197,8 @@ class ArchConfig:
 
     @property
     def col_bits(self) -> int:
-        """Width of a column number j = local row * n_pe + PE."""
-        return bits_for(self.src_depth * self.n_pe - 1)
+        """Width of a column number on the bus: pointer base + local row * n_pe + PE."""
+        return bits_for(max(self.src_depth * self.n_pe, 2 * self.ptr_bank_depth) - 1)
 
     @property
     def src_addr_bits(self) -> int:
@@ -204,6 +219,26 @@ class ArchConfig:
     def ptr_addr_bits(self) -> int:
         """Width of a pointer bank address."""
         return bits_for(self.ptr_bank_depth - 1)
+
+    @property
+    def act_sram_addr_bits(self) -> int:
+        """Width of an activation SRAM address."""
+        return bits_for(self.act_words - 1)
+
+    @property
+    def file_addr_bits(self) -> int:
+        """Width of a local row of either register file."""
+        return max(self.src_addr_bits, self.acc_addr_bits)
+
+    @property
+    def codebook_bits(self) -> int:
+        """Width of a codebook's number (at least 1)."""
+        return bits_for(self.codebooks - 1)
+
+    @property
+    def pass_bits(self) -> int:
+        """Width of a pass's number (at least 1)."""
+        return bits_for(self.passes - 1)
 
     @property
     def product_bits(self) -> int:
@@ -238,7 +273,9 @@ class ArchConfig:
             self.ptr_addr_bits + 1,
             self.src_addr_bits,
             self.acc_addr_bits,
-            self.weight_bits,
+            self.act_sram_addr_bits,
+            self.weight_bits + self.codebook_bits,
+            self.pass_bits + CONFIG_BITS,
         )
 
     def pack_pointer(self, entry: int) -> int:

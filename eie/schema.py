@@ -54,18 +54,43 @@ class IoSpace(enum.IntEnum):
     ACC = 4
     ACT = 5
     COUNTER = 6
+    CONTROL = 7
+    ACT_SRAM = 8
 
 
-IO_SPACE_BITS = 3
+IO_SPACE_BITS = 4
 
 
 class ConfigReg(enum.IntEnum):
-    """Registers of the CCU in `IoSpace.CONFIG`."""
+    """Registers of an entry of the CCU's pass table in `IoSpace.CONFIG`: address = pass << CONFIG_BITS | register."""
 
     PRODUCT_SHIFT = 0
     OUTPUT_SHIFT = 1
     RELU = 2
     WB_ROWS = 3
+    WB_TARGET = 4
+    WB_BASE = 5
+    CODEBOOK = 6
+    PTR_BASE = 7
+    SPMAT_BASE = 8
+    ACC_ROWS = 9
+    ACC_BASE = 10
+    SRC_ROWS = 11
+    SRC_BASE = 12
+
+
+class ControlReg(enum.IntEnum):
+    """Registers of the CCU in `IoSpace.CONTROL`: the passes that a start runs, first to last."""
+
+    FIRST_PASS = 0
+    LAST_PASS = 1
+
+
+class WbTarget(enum.IntFlag):
+    """Where write-back puts an activation besides the accumulator file (`ConfigReg.WB_TARGET`)."""
+
+    SRC = 1
+    ACT_SRAM = 2
 
 
 class PeCounter(enum.IntEnum):
@@ -87,11 +112,14 @@ class Mode(enum.IntEnum):
     IO = 0
     COMPUTE = 1
     WRITEBACK = 2
+    REFILL = 3
 
 
 COUNTER_BITS = 32
 SHIFT_BITS = 5
 LNZD_FAN_IN = 4
+# The CCU's counters, ports of the array.
+CCU_COUNTERS = ("cycles", "broadcast_stalls", "refill_cycles", "writeback_cycles")
 
 
 def _in(name: str, width: int = 1, *, signed: bool = False, probed: bool = False) -> Field:
@@ -111,8 +139,44 @@ def _outreg(name: str, width: int = 1, *, signed: bool = False) -> Field:
     return Field(name, width, Kind.OUT_REG, signed)
 
 
-def _counter(counter: PeCounter) -> Field:
-    return _outreg(counter.name.lower(), COUNTER_BITS)
+def _count(cfg: ArchConfig, name: str, kind: Kind = Kind.OUT_REG) -> Field:
+    # Without counters in hardware the port is there and 0; golden counts all the same.
+    return Field(name, COUNTER_BITS, kind, probed=bool(cfg.counters))
+
+
+def _counter(cfg: ArchConfig, counter: PeCounter) -> Field:
+    return _count(cfg, counter.name.lower())
+
+
+def config_fields(cfg: ArchConfig) -> tuple[Field, ...]:
+    """The registers of an entry of the pass table, in the order of `ConfigReg`: outputs of the CCU."""
+    widths = {
+        ConfigReg.PRODUCT_SHIFT: SHIFT_BITS,
+        ConfigReg.OUTPUT_SHIFT: SHIFT_BITS,
+        ConfigReg.RELU: 1,
+        ConfigReg.WB_ROWS: cfg.acc_addr_bits + 1,
+        ConfigReg.WB_TARGET: 2,
+        ConfigReg.WB_BASE: cfg.act_sram_addr_bits,
+        ConfigReg.CODEBOOK: cfg.codebook_bits,
+        ConfigReg.PTR_BASE: cfg.ptr_addr_bits + 1,
+        ConfigReg.SPMAT_BASE: cfg.word_addr_bits,
+        ConfigReg.ACC_ROWS: cfg.acc_addr_bits + 1,
+        ConfigReg.ACC_BASE: cfg.act_sram_addr_bits,
+        ConfigReg.SRC_ROWS: cfg.src_addr_bits + 1,
+        ConfigReg.SRC_BASE: cfg.act_sram_addr_bits,
+    }
+    return tuple(_out(register.name.lower(), width) for register, width in widths.items())
+
+
+def _refill(cfg: ArchConfig) -> tuple[Field, ...]:
+    return (
+        _in("rf_en"),
+        _in("rf_src"),
+        _in("rf_row", cfg.file_addr_bits),
+        _in("rf_addr", cfg.act_sram_addr_bits),
+        _in("wb_target", 2),
+        _in("wb_addr", cfg.act_sram_addr_bits),
+    )
 
 
 def _io(cfg: ArchConfig, *strobes: str) -> tuple[Field, ...]:
@@ -168,13 +232,15 @@ def _ptr_read(cfg: ArchConfig) -> tuple[Field, ...]:
         _outreg("valid"),
         _outreg("value", cfg.act_bits, signed=True),
         _reg("odd"),
-        _counter(PeCounter.PTR_READS),
+        _counter(cfg, PeCounter.PTR_READS),
     )
 
 
 def _spmat_read(cfg: ArchConfig) -> tuple[Field, ...]:
     return (
         _in("clear"),
+        _in("begin"),
+        _in("spmat_base", cfg.word_addr_bits),
         _in("ptr_valid"),
         _in("p_start", cfg.pointer_bits),
         _in("p_end", cfg.pointer_bits),
@@ -197,9 +263,9 @@ def _spmat_read(cfg: ArchConfig) -> tuple[Field, ...]:
         _outreg("tok_first"),
         _outreg("tok_value", cfg.act_bits, signed=True),
         _reg("tok_sel", max(1, cfg.sel_bits)),
-        _counter(PeCounter.ENTRIES),
-        _counter(PeCounter.EMPTY_COLUMNS),
-        _counter(PeCounter.SPMAT_READS),
+        _counter(cfg, PeCounter.ENTRIES),
+        _counter(cfg, PeCounter.EMPTY_COLUMNS),
+        _counter(cfg, PeCounter.SPMAT_READS),
     )
 
 
@@ -214,6 +280,7 @@ def _arithm_unit(cfg: ArchConfig) -> tuple[Field, ...]:
         _in("z", cfg.index_bits),
         _in("acc_rdata", cfg.acc_bits, signed=True),
         _in("product_shift", SHIFT_BITS),
+        _in("codebook", cfg.codebook_bits),
         *_io(cfg, "io_write"),
         _out("code_rdata", cfg.code_bits, signed=True),
         _out("forward2"),
@@ -233,9 +300,9 @@ def _arithm_unit(cfg: ArchConfig) -> tuple[Field, ...]:
         _outreg("s4_write"),
         _outreg("s4_row", cfg.acc_addr_bits),
         _outreg("s4_sum", cfg.acc_bits, signed=True),
-        _counter(PeCounter.FILLERS),
-        _counter(PeCounter.BYPASSES),
-        _counter(PeCounter.SATURATIONS),
+        _counter(cfg, PeCounter.FILLERS),
+        _counter(cfg, PeCounter.BYPASSES),
+        _counter(cfg, PeCounter.SATURATIONS),
     )
 
 
@@ -252,7 +319,9 @@ def _act_rw(cfg: ArchConfig) -> tuple[Field, ...]:
         _in("wb_row", cfg.acc_addr_bits),
         _in("relu"),
         _in("output_shift", SHIFT_BITS),
-        *_io(cfg, "io_write_acc", "io_write_act"),
+        *_refill(cfg),
+        *_io(cfg, "io_write_acc", "io_write_act", "io_write_sram", "io_read_sram"),
+        *_sram("act", cfg.act_sram_addr_bits, cfg.acc_bits),
         _out("leaf_valid"),
         _out("leaf_row", cfg.src_addr_bits),
         _out("leaf_value", cfg.act_bits, signed=True),
@@ -262,7 +331,10 @@ def _act_rw(cfg: ArchConfig) -> tuple[Field, ...]:
         _reg("y_valid"),
         _reg("y_row", cfg.acc_addr_bits),
         _reg("y_acc", cfg.acc_bits, signed=True),
-        _counter(PeCounter.WRITEBACK_SATURATIONS),
+        _reg("rf_valid"),
+        _reg("rf_to_src"),
+        _reg("rf_at", cfg.file_addr_bits),
+        _counter(cfg, PeCounter.WRITEBACK_SATURATIONS),
     )
 
 
@@ -274,17 +346,22 @@ def _pe(cfg: ArchConfig) -> tuple[Field, ...]:
         _in("push_col", cfg.col_bits),
         _in("push_value", cfg.act_bits, signed=True),
         _in("clear"),
+        _in("begin"),
         _in("leaf_pop"),
         _in("wb_en"),
         _in("wb_row", cfg.acc_addr_bits),
         _in("relu"),
         _in("product_shift", SHIFT_BITS),
         _in("output_shift", SHIFT_BITS),
+        _in("codebook", cfg.codebook_bits),
+        _in("spmat_base", cfg.word_addr_bits),
+        *_refill(cfg),
         *_io(cfg, "io_write", "io_read"),
         _in("io_space", IO_SPACE_BITS),
         *_sram("even", cfg.ptr_addr_bits, cfg.pointer_bits),
         *_sram("odd", cfg.ptr_addr_bits, cfg.pointer_bits),
         *_sram("spmat", cfg.word_addr_bits, cfg.word_bits),
+        *_sram("act", cfg.act_sram_addr_bits, cfg.acc_bits),
         _out("leaf_valid"),
         _out("leaf_row", cfg.src_addr_bits),
         _out("leaf_value", cfg.act_bits, signed=True),
@@ -311,7 +388,7 @@ def _lnzd(cfg: ArchConfig) -> tuple[Field, ...]:
         )
     ]
     return (
-        _in("clear"),
+        _in("begin"),
         _in("compute"),
         _in("pop"),
         *children,
@@ -347,6 +424,7 @@ def _ccu(cfg: ArchConfig) -> tuple[Field, ...]:
         _in("io_pe", cfg.pe_bits),
         _in("pe_rdata", cfg.io_data_bits * cfg.n_pe),
         _out("clear"),
+        _out("begin"),
         _out("compute"),
         _out("bcast"),
         _out("push"),
@@ -356,17 +434,21 @@ def _ccu(cfg: ArchConfig) -> tuple[Field, ...]:
         _out("pe_read", cfg.n_pe),
         _out("wb_en"),
         _out("busy"),
+        *config_fields(cfg),
+        _out("rf_en"),
+        _out("rf_addr", cfg.act_sram_addr_bits),
+        _outreg("rf_src"),
+        _outreg("rf_row", cfg.file_addr_bits + 1),
         _outreg("mode", 2),
         _outreg("wb_row", cfg.acc_addr_bits + 1),
+        _outreg("wb_addr", cfg.act_sram_addr_bits),
         _outreg("done"),
-        _outreg("cycles", COUNTER_BITS),
-        _outreg("broadcast_stalls", COUNTER_BITS),
-        _outreg("product_shift", SHIFT_BITS),
-        _outreg("output_shift", SHIFT_BITS),
-        _outreg("relu"),
+        *(_count(cfg, name) for name in CCU_COUNTERS),
         _outreg("io_rdata", cfg.io_data_bits),
-        _reg("cycle", COUNTER_BITS),
-        _reg("wb_rows", cfg.acc_addr_bits + 1),
+        _count(cfg, "cycle", Kind.REG),
+        _reg("first_pass", cfg.pass_bits),
+        _reg("last_pass", cfg.pass_bits),
+        _outreg("current_pass", cfg.pass_bits),
         *bus,
     )
 
@@ -379,8 +461,8 @@ def _array(cfg: ArchConfig) -> tuple[Field, ...]:
         _in("io_pe", cfg.pe_bits),
         _out("busy"),
         _out("done"),
-        _out("cycles", COUNTER_BITS),
-        _out("broadcast_stalls", COUNTER_BITS),
+        _out("current_pass", cfg.pass_bits),
+        *(_out(name, COUNTER_BITS) for name in CCU_COUNTERS),
         _out("io_rdata", cfg.io_data_bits),
     )
 
