@@ -14,11 +14,15 @@ import click
 from eie.cli.info import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, size_rows
 from eie.cli.inputs import real_numbers, refuse_useless
 from eie.cli.output import check_writable, print_table
-from eie.compress.network import Unused, check_chains
-from eie.compress.pipeline import CompressionReport, Settings, compress_to_file
+from eie.compress.network import Model, Unused, chains, check_chains
+from eie.compress.pipeline import CompressionReport, Settings, compress_each_to_file, compress_to_file
 from eie.compress.quantize import Widths
 from eie.compress.readers import read_inputs, read_model
 from eie.compress.settings import Plan, choose
+from eie.errors import ModelError
+from eie.sim.network_file import Description, met_by_each, read_description, trained_layers
+from eie.sim.network_input import read_given
+from eie.sim.steps import Recurrent
 
 # So many arrays of a kind that no layer uses are named; a large network has hundreds.
 _SHOWN_UNUSED = 8
@@ -81,6 +85,29 @@ def report_json(report: CompressionReport, unused: Sequence[Unused]) -> dict[str
     }
 
 
+def read_graph(path: Path, read: Model | None) -> Description | None:
+    """The graph of a .toml file, or of an .onnx file whose layers are no chain; else None.
+
+    read : the layers of an .onnx file.
+
+    Raises
+    ------
+    ModelError : a graph that cannot run.
+    """
+    if path.suffix.lower() == ".toml":
+        return read_description(path)
+    if path.suffix.lower() != ".onnx" or read is None:
+        return None
+    if not chains(read.layers):
+        return read_description(path)
+    try:
+        description = read_description(path)
+    except ModelError:  # its matrices are a chain: they can do without the graph
+        return None
+    # W and R of a recurrent node follow one another in size only.
+    return description if any(isinstance(s, Recurrent) for s in description.network.steps) else None
+
+
 @click.command(short_help="A trained network into a .eie file.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
@@ -119,7 +146,8 @@ def report_json(report: CompressionReport, unused: Sequence[Unused]) -> dict[str
     "--calibrate",
     type=click.Path(path_type=Path),
     metavar="X.npz",
-    help="Inputs of the first layer that the fixed-point scales follow from: real numbers, or uint8 pixels / 255.",
+    help="Inputs of the first layer that the fixed-point scales follow from: real numbers, or uint8 pixels / 255. Of a "
+    "graph (.onnx, .toml): its inputs, which may be sound or a picture (docs/networks.md).",
 )
 @click.option(
     "--layer",
@@ -158,8 +186,8 @@ def compress(
     processes: int,
     json_out: bool,
 ) -> None:
-    """Compress a trained MODEL (.safetensors, .npz, .onnx, .pt or .pth) in one shot: prune, share weights,
-    choose fixed-point scales, code the result.
+    """Compress a trained MODEL (.safetensors, .npz, .onnx, .pt or .pth; .toml that describes a graph) in one shot:
+    prune, share weights, choose fixed-point scales, code the result.
 
     What of the file is no layer is listed with the reason.
 
@@ -167,13 +195,15 @@ def compress(
     Example:
       eie compress examples/lenet_300_100/lenet_300_100.safetensors --density 0.08,0.09,0.26 -o lenet.eie
       eie compress model.pth --settings settings.toml --layer 'encoder.*' -o encoder.eie
+      eie compress examples/networks/nsnet2.toml --calibrate speech.wav -o nsnet2.eie
     """
     if settings_file is not None:
         refuse_useless(
             context, ("--density", "--threshold", "--weight-bits"), "beside --settings: give it there"
         )
     check_writable(out.parent)
-    read = read_model(model)
+    described = read_graph(model, None)
+    read = read_model(model) if described is None else Model(trained_layers(described.network))
     if patterns:
         read = choose(read, patterns)
     widths = Widths(acc_bits=int(acc_bits))
@@ -183,9 +213,16 @@ def compress(
         read, settings = Plan.read(settings_file).apply(read, widths)
     inputs = None
     if calibrate is not None:
-        check_chains(read.layers)
-        inputs, _ = read_inputs(calibrate, read.layers.sources[0].inputs)
-    report = compress_to_file(out, read.layers, settings, inputs, processes)
+        described = described or read_graph(model, read)
+    if calibrate is not None and described is not None:
+        met = met_by_each(described.network, read_given(calibrate, described, None, None).inputs)
+        vectors = [met[source.name] for source in read.layers.sources]
+        report = compress_each_to_file(out, read.layers, vectors, settings)
+    else:
+        if calibrate is not None:
+            check_chains(read.layers)
+            inputs, _ = read_inputs(calibrate, read.layers.sources[0].inputs)
+        report = compress_to_file(out, read.layers, settings, inputs, processes)
     if json_out:
         click.echo(json.dumps(report_json(report, read.unused)))
         return

@@ -17,6 +17,7 @@ from eie.errors import LayerError
 from eie.fixed import IntArray, limits
 from eie.layer import CompressedLayer
 from eie.sim.inputs import in_fixed_point
+from eie.sim.network_input import read_picture
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -116,6 +117,24 @@ def read_vector(path: Path, index: int, layer: CompressedLayer, act_bits: int) -
     if not 0 <= index < len(held):
         raise LayerError(f"{path} holds {len(held)} input vectors: there is no number {index}")
     vectors, clipped = in_fixed_point(held[index : index + 1], layer, act_bits)
+    return vectors[0], clipped
+
+
+def read_picture_vector(path: Path, layer: CompressedLayer, act_bits: int) -> tuple[IntArray, int]:
+    """A picture as the input of `layer`, int64[inputs], and how many of its pixels were clipped.
+
+    Of a matrix, any picture with as many pixels as it has inputs will do, gray.
+
+    Raises
+    ------
+    ModelError : a file that is no picture, or one of the wrong size. LayerError : a convolution of unknown size.
+    """
+    check_network([layer])
+    if layer.conv is None:
+        pixels = read_picture(path, 1, None, layer.inputs)
+    else:
+        pixels = read_picture(path, layer.conv.channels(layer.cols), layer.conv.size, 0)
+    vectors, clipped = in_fixed_point(pixels.reshape(1, -1), layer, act_bits)
     return vectors[0], clipped
 
 

@@ -33,6 +33,7 @@ COMMANDS = (
     "plot",
     "reproduce",
     "export",
+    "synth",
     "doctor",
 )
 

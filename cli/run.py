@@ -1,4 +1,4 @@
-"""`eie run`: a compressed network, or one layer of it, on one input vector and any engine."""
+"""`eie run`: a network, or one layer of it, on any engine."""
 
 from __future__ import annotations
 
@@ -10,15 +10,27 @@ from typing import Any
 
 import click
 import numpy as np
+from click.core import ParameterSource
 
-from eie.cli.inputs import INPUT_HELP, machine, machine_options, read_vector, warn_clipped
+from eie.cli.inputs import (
+    INPUT_HELP,
+    machine,
+    machine_options,
+    read_picture_vector,
+    read_vector,
+    refuse_useless,
+    warn_clipped,
+)
 from eie.cli.output import check_writable, print_table, write
 from eie.compress.file import load
+from eie.config import ArchConfig
 from eie.result import COUNTERS, Result
 from eie.sim.energy import Estimate, estimate
 from eie.sim.engines import ENGINES
 from eie.sim.inputs import choose
 from eie.sim.network import check_wave, run_network, wave_path
+from eie.sim.network_file import GRAPHS
+from eie.sim.network_input import PICTURES
 
 # What each line of the table says, for somebody who meets it for the first time.
 _COUNTER_NOTES = {
@@ -42,35 +54,50 @@ def energy_of(result: Result) -> Estimate | None:
 
 
 def result_rows(results: Sequence[Result]) -> list[list[str]]:
-    """A row for each figure and a column for each layer, then what the figure is; per-PE counters are summed.
+    """A row for each figure and a column for each layer, several layers' sum, then what the figure is.
 
-    What an engine does not have is a dash.
+    Counters of the PEs are summed. What an engine does not have is a dash.
     """
 
-    def row(name: str, note: str, values: Sequence[str | None]) -> list[str]:
-        return [name, *("-" if value is None else value for value in values), note]
+    def text(value: float | None, form: str) -> str:
+        return "-" if value is None else format(value, form).replace("%", " %")
 
-    def total(result: Result, counter: str) -> str | None:
-        return None if result.counters[counter] is None else f"{result.total(counter):,}"
+    def row(
+        name: str, note: str, values: Sequence[float | None], form: str = ",", *, adds: bool = True
+    ) -> list[str]:
+        known = [value for value in values if value is not None]
+        total = sum(known) if adds and len(known) == len(values) else None
+        return [
+            name,
+            *(text(v, form) for v in values),
+            *([text(total, form)] if len(values) > 1 else ()),
+            note,
+        ]
 
-    balance = [r.balance for r in results]
+    def counter(name: str, share: int = 1) -> list[float | None]:
+        return [None if r.counters[name] is None else r.total(name) // share for r in results]
+
     energies = [energy_of(r) for r in results]
     return [
-        row("cycles", "in compute mode", [None if r.cycles is None else f"{r.cycles:,}" for r in results]),
-        row(
-            "µs",
-            "at the clock above",
-            [None if r.cycles is None else f"{r.microseconds:.3f}" for r in results],
-        ),
-        row("balance", "1 - starved / cycles", [None if b is None else f"{100 * b:.1f} %" for b in balance]),
+        row("active", "inputs that are not zero", counter("ptr_reads", results[0].cfg.n_pe)),
+        row("cycles", "in compute mode", [r.cycles for r in results]),
+        row("µs", "at the clock above", [r.microseconds for r in results], ",.3f"),
+        row("balance", "1 - starved / cycles", [r.balance for r in results], ".1%", adds=False),
         row(
             "nJ",
             "energy of the chip, estimated (docs/energy.md)",
-            [None if e is None else f"{e.energy_nj:,.1f}" for e in energies],
+            [None if e is None else e.energy_nj for e in energies],
+            ",.1f",
         ),
-        row("mW", "its power", [None if e is None else f"{e.power_mw:,.1f}" for e in energies]),
-        row("mm²", "its area at 45 nm", [None if e is None else f"{e.area_mm2:,.2f}" for e in energies]),
-        *(row(name, _COUNTER_NOTES[name], [total(r, name) for r in results]) for name in COUNTERS),
+        row("mW", "its power", [None if e is None else e.power_mw for e in energies], ",.1f", adds=False),
+        row(
+            "mm²",
+            "its area at 45 nm",
+            [None if e is None else e.area_mm2 for e in energies],
+            ",.2f",
+            adds=False,
+        ),
+        *(row(name, _COUNTER_NOTES[name], counter(name)) for name in COUNTERS),
     ]
 
 
@@ -99,13 +126,39 @@ def result_json(name: str, result: Result, clipped: int) -> dict[str, Any]:
     }
 
 
+def frame_range(text: str) -> slice:
+    """Frames such as 10:20."""
+    first, mark, last = text.partition(":")
+    if not mark or not first.isdecimal() or not last.isdecimal():
+        raise click.BadParameter(f"{text!r} are no frames such as 10:20")
+    return slice(int(first), int(last))
+
+
 @click.command(short_help="Run a network or one layer on any engine.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", metavar="NETWORK", type=click.Path(path_type=Path))
 @click.option(
-    "--input", "input_file", required=True, type=click.Path(path_type=Path), metavar="X", help=INPUT_HELP
+    "--input",
+    "input_file",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="X",
+    help=f"{INPUT_HELP} Or a picture (.png), or sound (.wav), where the network takes it.",
 )
-@click.option("--index", type=int, default=0, show_default=True, help="Which of the input vectors, from 0.")
+@click.option(
+    "--index",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Which of the input vectors, from 0 (a graph: all).",
+)
 @click.option("--layer", "which", metavar="L", help="Run only this layer (name, or number from 0).")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="W.eie",
+    help="Compressed layers of a graph (.onnx, .toml).",
+)
+@click.option("--frames", type=frame_range, metavar="A:B", help="Only these frames of a sound.")
 @click.option(
     "--engine", type=click.Choice(ENGINES), default="golden", show_default=True, help="What runs it."
 )
@@ -117,14 +170,27 @@ def result_json(name: str, result: Result, clipped: int) -> dict[str, Any]:
     help="Write a waveform: .vcd from golden, .fst from a simulator; several layers get a file each.",
 )
 @click.option(
-    "-o", "--out", type=click.Path(path_type=Path), metavar="Y.npy", help="Write the outputs, int16."
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="Y.npy",
+    help="Write the outputs: int16, of a graph float64, or sound (.wav).",
 )
-@click.option("--json", "json_out", is_flag=True, help="Print one JSON array, a result for each layer.")
+@click.option(
+    "--json",
+    "json_out",
+    is_flag=True,
+    help="Print JSON: an array with a result for each layer, or a graph's object.",
+)
+@click.pass_context
 def run(
+    context: click.Context,
     file: Path,
     input_file: Path,
     index: int,
     which: str | None,
+    weights: Path | None,
+    frames: slice | None,
     engine: str,
     n_pe: int,
     depth: int,
@@ -134,16 +200,45 @@ def run(
     out: Path | None,
     json_out: bool,
 ) -> None:
-    """Run the network of a .eie FILE, layer after layer, on one input vector.
+    """Run a NETWORK on one input: the layers of a .eie file one after the other, or a graph (.onnx, or a .toml that
+    names it, its weights and its sound), whose matrices go to the engine and everything else to the host
+    (docs/networks.md).
 
     \b
     Example:
       eie run out/lenet_300_100.eie --input examples/lenet_300_100/mnist_test_1000.npz --index 3
+      eie run examples/trained/lenet-5.eie --input examples/networks/digit.png --engine fast --sized
+      eie run examples/networks/nsnet2.toml --input speech.wav --engine fast -o clean.wav
     """
+    if file.suffix.lower() in GRAPHS:
+        refuse_useless(context, ("--layer", "--wave"), f"for a graph such as {file}")
+        from eie.cli.run_graph import run_file
+
+        def given(name: str) -> bool:
+            return context.get_parameter_source(name) is not ParameterSource.DEFAULT
+
+        run_file(
+            file,
+            input_file,
+            weights=weights,
+            frames=frames,
+            index=index if given("index") else None,
+            engine=engine,
+            cfg=ArchConfig.preset(preset, n_pe=n_pe, queue_depth=depth),
+            sized=sized or not given("sized"),
+            out=out,
+            json_out=json_out,
+        )
+        return
+    refuse_useless(context, ("--weights", "--frames"), f"for layers such as those of {file}")
     layers = choose(load(file), which)
     cfg = machine(preset, n_pe, depth, sized, layers)
     check_wave(wave, engine)
-    x, clipped = read_vector(input_file, index, layers[0], cfg.act_bits)
+    if input_file.suffix.lower() in PICTURES:
+        refuse_useless(context, ("--index",), "for a picture")
+        x, clipped = read_picture_vector(input_file, layers[0], cfg.act_bits)
+    else:
+        x, clipped = read_vector(input_file, index, layers[0], cfg.act_bits)
     for target in (wave, out):
         if target is not None:
             check_writable(target.parent)
@@ -165,7 +260,8 @@ def run(
         f"engine {engine}, {cfg.n_pe} PEs, queue depth {cfg.queue_depth}, {cfg.acc_bits}-bit accumulators, "
         f"memories {memories}, {cfg.clock_hz / 1e6:g} MHz\n"
     )
-    print_table(["", *(layer.name for layer in layers), ""], result_rows(results), text_last=True)
+    total = ["total"] if len(layers) > 1 else []
+    print_table(["", *(layer.name for layer in layers), *total, ""], result_rows(results), text_last=True)
     click.echo(
         f"\ny: {len(last.y)} activations with {layers[-1].y_frac} fraction bits; "
         f"the largest is number {int(np.argmax(last.y))}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,31 @@ from eie.compress.network import Layers, LayerSource, Model, Unused, array_text
 from eie.conv import Conv, Pair
 from eie.errors import LayerError, ModelError
 
-_RECURRENT = ("GRU", "LSTM", "RNN")
+RECURRENT = ("GRU", "LSTM", "RNN")
 Array = npt.NDArray[Any]
 
 
-class _Graph:
+@dataclass(frozen=True)
+class Placed:
+    """A layer and its place in the graph.
+
+    node : whose weights they are. gives : the value that the layer makes, bias, ReLU and pooling of the nodes behind it
+    included. problem : why the matrix alone does not say what the node does; empty if it does.
+    """
+
+    source: LayerSource
+    node: Any
+    gives: str
+    problem: str = ""
+
+
+class Graph:
     """Constants and consumers of a graph's values, and the sizes of images where the file tells them."""
 
     def __init__(self, model: Any) -> None:
         graph = model.graph
         self.nodes = list(graph.node)
+        self.outputs = [value.name for value in graph.output]
         self.initializers = {tensor.name: tensor for tensor in graph.initializer}
         self.used: set[str] = set()  # initializers that a layer holds
         self.reasons: dict[str, str] = {}  # why other weights are in none
@@ -37,7 +53,7 @@ class _Graph:
             for name in node.input:
                 self.consumers.setdefault(name, []).append(node)
         self._sizes: dict[str, Pair] | None = None
-        self._model = model
+        self.model = model
 
     def constant(self, name: str) -> Array | None:
         """The value called `name` if it is an initializer or a Constant, or one transposed or renamed."""
@@ -46,7 +62,7 @@ class _Graph:
         node = self.producers.get(name)
         if node is None:
             return None
-        attributes = _attributes(node)
+        attributes = attributes_of(node)
         if node.op_type == "Constant":
             if "value" in attributes:
                 return numpy_helper.to_array(attributes["value"])
@@ -66,21 +82,23 @@ class _Graph:
         return name
 
     def next_node(self, name: str, *kinds: str) -> Any | None:
-        """The node that takes the value, when there is exactly one and it is of one of these kinds."""
+        """The node that takes the value, when exactly one does, and nobody else, and it is of one of these kinds."""
         nodes = self.consumers.get(name, [])
-        return nodes[0] if len(nodes) == 1 and nodes[0].op_type in kinds else None
+        alone = len(nodes) == 1 and name not in self.outputs
+        return nodes[0] if alone and nodes[0].op_type in kinds else None
 
-    def has_relu(self, name: str) -> bool:
-        """Whether the value goes into a ReLU and nowhere else."""
-        return self.next_node(name, "Relu") is not None
+    def relu_after(self, name: str) -> tuple[bool, str]:
+        """Whether the value goes into a ReLU and nowhere else, and the value behind it."""
+        relu = self.next_node(name, "Relu")
+        return (False, name) if relu is None else (True, relu.output[0])
 
     def image_size(self, name: str) -> Pair:
         """Height and width of the images called `name`, (0, 0) if the file leaves them open."""
         if self._sizes is None:
             try:
-                graph = onnx.shape_inference.infer_shapes(self._model).graph
+                graph = onnx.shape_inference.infer_shapes(self.model).graph
             except (onnx.shape_inference.InferenceError, ValueError, EncodeError):
-                graph = self._model.graph  # larger than shape inference takes, or inconsistent
+                graph = self.model.graph  # larger than shape inference takes, or inconsistent
             self._sizes = {}
             for value in (*graph.input, *graph.value_info):
                 shape = [d.dim_value for d in value.type.tensor_type.shape.dim]
@@ -90,11 +108,12 @@ class _Graph:
         return size if min(size) > 0 else (0, 0)
 
 
-def _attributes(node: Any) -> dict[str, Any]:
+def attributes_of(node: Any) -> dict[str, Any]:
+    """A node's attributes by name."""
     return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
 
 
-def _layer_name(graph: _Graph, node: Any, weight: str, bias: str = "") -> str:
+def _layer_name(graph: Graph, node: Any, weight: str, bias: str = "") -> str:
     """The weight's name without its ending (fc1.weight), or else the bias's, or else the node's own."""
     layer, biases = names_of(graph.root(weight))
     if biases:
@@ -136,7 +155,7 @@ def _fits(bias: Array | None, rows: int) -> bool:
     return bias is not None and bias.size in (1, rows) and bias.shape[-1:] in ((), (1,), (rows,))
 
 
-def _mat_mul(graph: _Graph, node: Any) -> Iterator[LayerSource]:
+def _mat_mul(graph: Graph, node: Any) -> Iterator[Placed]:
     left, right = (graph.constant(name) for name in node.input)
     if (left is None) == (right is None):
         return
@@ -156,11 +175,12 @@ def _mat_mul(graph: _Graph, node: Any) -> Iterator[LayerSource]:
             output, bias, bias_name = after.output[0], added.reshape(-1), other
     name = _layer_name(graph, node, node.input[place], bias_name)
     graph.used |= {graph.root(node.input[place]), graph.root(bias_name)}
-    yield _source(name, weight, bias, graph.has_relu(output))
+    relu, gives = graph.relu_after(output)
+    yield Placed(_source(name, weight, bias, relu), node, gives)
 
 
-def _gemm(graph: _Graph, node: Any) -> Iterator[LayerSource]:
-    attributes = _attributes(node)
+def _gemm(graph: Graph, node: Any) -> Iterator[Placed]:
+    attributes = attributes_of(node)
     right = graph.constant(node.input[1])
     if right is None or graph.constant(node.input[0]) is not None:
         return
@@ -175,7 +195,8 @@ def _gemm(graph: _Graph, node: Any) -> Iterator[LayerSource]:
         raise ModelError(f"layer {name!r}: its bias is no constant per output")
     graph.used |= {graph.root(node.input[1]), graph.root(bias_name)}
     scales = attributes.get("alpha", 1.0), attributes.get("beta", 1.0)
-    yield _source(name, weight, bias, graph.has_relu(node.output[0]), scales=scales)
+    relu, gives = graph.relu_after(node.output[0])
+    yield Placed(_source(name, weight, bias, relu, scales=scales), node, gives)
 
 
 def _pair(numbers: Any) -> Pair:
@@ -184,9 +205,9 @@ def _pair(numbers: Any) -> Pair:
     return int(down), int(across)
 
 
-def _pooling(node: Any) -> tuple[Pair, Pair] | None:
-    """Window and stride of a MaxPool, None for one that `Conv` cannot have."""
-    about = _attributes(node)
+def pooling_of(node: Any) -> tuple[Pair, Pair] | None:
+    """Window and stride of a MaxPool node, None for one that `Conv` cannot have."""
+    about = attributes_of(node)
     plain = (
         not any(about.get("pads", ()))
         and not about.get("ceil_mode", 0)
@@ -197,41 +218,47 @@ def _pooling(node: Any) -> tuple[Pair, Pair] | None:
     return (_pair(window), _pair(about.get("strides", [1] * len(window)))) if ok else None
 
 
-def _geometry(graph: _Graph, node: Any, kernel: tuple[int, ...], output: str) -> tuple[Conv, bool]:
-    """Geometry, and whether a ReLU follows; a geometry that `Conv` cannot have leaves the image's size open."""
-    about = _attributes(node)
-    pads = list(about.get("pads", [0] * 2 * len(kernel)))
-    half = len(pads) // 2
-    even = pads[:half] == pads[half:] and set(about.get("dilations", [1])) == {1}
-    plain = even and about.get("auto_pad", b"NOTSET") in (b"NOTSET", b"VALID")
+def _behind(graph: Graph, output: str) -> tuple[bool, tuple[Pair, Pair] | None, str]:
+    """ReLU and pooling window behind a convolution, in either order (both are monotonic), and the value behind them."""
     relu, pool = False, None
-    for _ in range(2):  # a ReLU and a pooling window, in either order: both are monotonic
+    for _ in range(2):
         after = graph.next_node(output, "Relu", *([] if pool else ["MaxPool"]))
         if after is None:
             break
         if after.op_type == "Relu":
             relu = True
         else:
-            pool = _pooling(after)
+            pool = pooling_of(after)
             if pool is None:
                 break
         output = after.output[0]
-    if not plain:
-        return Conv(_pair(kernel)), relu
+    return relu, pool, output
+
+
+def _geometry(
+    graph: Graph, node: Any, kernel: tuple[int, ...], pool: tuple[Pair, Pair] | None
+) -> tuple[Conv, str]:
+    """Geometry, and why there is none; what `Conv` cannot have leaves the image's size open."""
+    about = attributes_of(node)
+    pads = list(about.get("pads", [0] * 2 * len(kernel)))
+    half = len(pads) // 2
+    even = pads[:half] == pads[half:] and set(about.get("dilations", [1])) == {1}
+    if not even or about.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
+        return Conv(_pair(kernel)), "it has a dilation, or other padding on one side than on the other"
     padding = (0, pads[0]) if half == 1 else _pair(pads[:half])
     size = graph.image_size(node.input[0])
     strides = _pair(about.get("strides", [1] * len(kernel)))
     try:
-        return Conv(_pair(kernel), strides, padding, *(pool or ((1, 1), (1, 1))), size), relu
-    except LayerError:
-        return Conv(_pair(kernel)), relu
+        return Conv(_pair(kernel), strides, padding, *(pool or ((1, 1), (1, 1))), size), ""
+    except LayerError as error:
+        return Conv(_pair(kernel)), str(error)
 
 
-def _conv(graph: _Graph, node: Any) -> Iterator[LayerSource]:
+def _conv(graph: Graph, node: Any) -> Iterator[Placed]:
     weight = graph.constant(node.input[1])
     if weight is None:
         return
-    groups, root = _attributes(node).get("group", 1), graph.root(node.input[1])
+    groups, root = attributes_of(node).get("group", 1), graph.root(node.input[1])
     if groups != 1:
         graph.reasons[root] = f"a convolution of {groups} groups, which is no single matrix"
         return
@@ -240,18 +267,22 @@ def _conv(graph: _Graph, node: Any) -> Iterator[LayerSource]:
         return
     bias_name = node.input[2] if len(node.input) > 2 else ""
     bias = graph.constant(bias_name) if bias_name else None
-    conv, relu = _geometry(graph, node, weight.shape[2:], node.output[0])
+    relu, pool, gives = _behind(graph, node.output[0])
+    conv, problem = _geometry(graph, node, weight.shape[2:], pool)
+    if bias_name and bias is None:
+        problem = "its bias is no constant"
     graph.used |= {root, graph.root(bias_name)}
     name = _layer_name(graph, node, node.input[1], bias_name)
-    yield _source(name, weight.reshape(len(weight), -1), bias, relu, conv)
+    yield Placed(_source(name, weight.reshape(len(weight), -1), bias, relu, conv), node, gives, problem)
 
 
-def _recurrent(graph: _Graph, node: Any) -> Iterator[LayerSource]:
+def _recurrent(graph: Graph, node: Any) -> Iterator[Placed]:
     """Input weights W and recurrent weights R of each direction, as two layers that the gates' arithmetic joins."""
     name = _layer_name(graph, node, node.input[1])
     names = [*node.input[1:4], "", ""][:3]
     inputs = [graph.constant(given) if given else None for given in names]
     bias = inputs[2] if _is_weight(inputs[2], 2) else None
+    problem = "its bias is no constant" if names[2] and bias is None else ""
     for kind, weights in enumerate(inputs[:2]):
         if weights is None or not _is_weight(weights, 3):
             graph.reasons[graph.root(names[kind])] = f"no float weights of {node.op_type}"
@@ -261,17 +292,31 @@ def _recurrent(graph: _Graph, node: Any) -> Iterator[LayerSource]:
             rows = len(weight)
             part = None if bias is None else bias[direction, kind * rows : (kind + 1) * rows]
             suffix = "WR"[kind] + (str(direction) if len(weights) > 1 else "")
-            yield _source(f"{name}.{suffix}", weight, part, relu=False)
+            source = _source(f"{name}.{suffix}", weight, part, relu=False)
+            yield Placed(source, node, node.output[0], problem)
 
 
-def _reason(graph: _Graph, name: str) -> str:
+def _reason(graph: Graph, name: str) -> str:
     """Why an initializer is in no layer."""
     kinds = sorted({node.op_type for node in graph.consumers.get(name, [])})
     return graph.reasons.get(name) or (f"for {', '.join(kinds)}" if kinds else "no node takes it")
 
 
-def read(path: Path) -> Model:
-    """Layers in the graph's order, weights as [outputs, inputs], and the initializers that none of them uses.
+def load(path: Path) -> Graph:
+    """The graph in a file.
+
+    Raises
+    ------
+    ModelError : not an ONNX file, or an external file that is missing.
+    """
+    try:
+        return Graph(onnx.load(path))
+    except (DecodeError, onnx.checker.ValidationError) as error:
+        raise ModelError(f"not an ONNX file ({str(error).partition(chr(10))[0]})") from None
+
+
+def placed_layers(graph: Graph) -> list[Placed]:
+    """Layers in the graph's order, weights as [outputs, inputs], each with its place.
 
     MatMul with one constant matrix, with the constant that an Add puts after it as bias; Gemm (transB, alpha, beta);
     Conv of one group along one or two dimensions, with the MaxPool after it; GRU, LSTM and RNN (name.W and name.R). A
@@ -280,23 +325,30 @@ def read(path: Path) -> Model:
 
     Raises
     ------
-    ModelError : not an ONNX file, an external file that is missing, or a layer that cannot be compressed.
+    ModelError : a layer that cannot be compressed.
     """
-    try:
-        model = onnx.load(path)
-    except (DecodeError, onnx.checker.ValidationError) as error:
-        raise ModelError(f"not an ONNX file ({str(error).partition(chr(10))[0]})") from None
-    graph = _Graph(model)
-    kinds = {"MatMul": _mat_mul, "Gemm": _gemm, "Conv": _conv, **dict.fromkeys(_RECURRENT, _recurrent)}
-    sources: list[LayerSource] = []
+    kinds = {"MatMul": _mat_mul, "Gemm": _gemm, "Conv": _conv, **dict.fromkeys(RECURRENT, _recurrent)}
+    placed: list[Placed] = []
     for node in graph.nodes:
         try:
-            sources += kinds[node.op_type](graph, node) if node.op_type in kinds else ()
+            placed += kinds[node.op_type](graph, node) if node.op_type in kinds else ()
         except IndexError:
             raise ModelError(f"not an ONNX file (a node {node.op_type} or behind it lacks inputs)") from None
+    return placed
+
+
+def read(path: Path) -> Model:
+    """The layers of a file (`placed_layers`), and the initializers that none of them uses.
+
+    Raises
+    ------
+    ModelError : see `load` and `placed_layers`.
+    """
+    graph = load(path)
+    sources = tuple(placed.source for placed in placed_layers(graph))
     unused = (
         Unused(array_text(name, numpy_helper.to_array(tensor)), _reason(graph, name))
         for name, tensor in graph.initializers.items()
         if name not in graph.used
     )
-    return Model(Layers(tuple(sources)), tuple(unused))
+    return Model(Layers(sources), tuple(unused))

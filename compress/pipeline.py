@@ -207,11 +207,11 @@ def _random_inputs(count: int) -> FloatArray:
     return np.random.default_rng(FALLBACK_SEED).random((FALLBACK_INPUTS, count))
 
 
-def _alone(task: tuple[Given, Settings]) -> _Outcome:
-    """A layer by itself, on random inputs: of a convolution, what its window sees at so many positions."""
+def _alone(task: tuple[Given, Settings], vectors: FloatArray | None = None) -> _Outcome:
+    """A layer by itself, on vectors [n, columns] (default: random): of a convolution, what its window sees."""
     done = _prepare(task)
     conv, matrix = done.shared.conv, replace(done.shared, conv=None)
-    x = _Activations.of(_random_inputs(matrix.inputs), done.widths)
+    x = _Activations.of(_random_inputs(matrix.inputs) if vectors is None else vectors, done.widths)
     outcome, _ = _finish(replace(done, shared=matrix), x)
     return replace(outcome, layer=replace(outcome.layer, conv=conv))
 
@@ -356,6 +356,44 @@ def compress_network(
     size = measure(compressed)
     reports = tuple(o.report()(of_layer) for o, of_layer in zip(outcomes, size.layers, strict=True))
     return compressed, CompressionReport(reports, size, network.calibration)
+
+
+def _each_outcome(
+    layers: Sequence[FloatLayer | SharedLayer],
+    vectors: Sequence[npt.ArrayLike],
+    settings: Settings | Sequence[Settings] | None,
+) -> Iterator[_Outcome]:
+    network = _Network.of(layers, settings, None, 1)
+    for given, one, met in zip(network.layers, network.settings, vectors, strict=True):
+        yield _alone((given, one), check_inputs(met, given.shape[1], given.name))
+
+
+def compress_each(
+    layers: Sequence[FloatLayer | SharedLayer],
+    vectors: Sequence[npt.ArrayLike],
+    settings: Settings | Sequence[Settings] | None = None,
+) -> list[CompressedLayer]:
+    """As `compress_network`, for layers of a graph: `vectors` are what each one's matrix meets, [n, its columns].
+
+    Raises
+    ------
+    ModelError : settings that do not fit the layers; vectors of the wrong shape, or none.
+    """
+    return [outcome.layer for outcome in _each_outcome(layers, vectors, settings)]
+
+
+def compress_each_to_file(
+    path: str | os.PathLike[str],
+    layers: Sequence[FloatLayer | SharedLayer],
+    vectors: Sequence[npt.ArrayLike],
+    settings: Settings | Sequence[Settings] | None = None,
+) -> CompressionReport:
+    """`compress_each` into a `.eie` file. Errors as there, and OutputError : the file cannot be written."""
+    encoded, reports = zip(*map(_encode, _each_outcome(layers, vectors, settings)), strict=True)
+    size = save_encoded(path, encoded)
+    each = tuple(report(of_layer) for report, of_layer in zip(reports, size.layers, strict=True))
+    most = max(len(np.asarray(met)) for met in vectors)
+    return CompressionReport(each, size, f"up to {most} vectors that each matrix met")
 
 
 def compress_to_file(

@@ -187,6 +187,19 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     return replace(model, layers=Layers(tuple(_guarded(source, file) for source in model.layers.sources)))
 
 
+def read_arrays(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a .npz file in its order, or the one of a .npy file.
+
+    Raises
+    ------
+    ModelError : an unreadable file.
+    """
+    try:
+        return _npz_arrays(Path(path))
+    except _UNREADABLE as error:
+        raise ModelError(f"{path}: cannot be read as .npz or .npy: {_reason(error)}") from None
+
+
 def read_vectors(path: str | os.PathLike[str], cols: int) -> tuple[npt.NDArray[Any], list[npt.NDArray[Any]]]:
     """The input vectors in a .npz or .npy file, [n, cols] in the file's own type, and the file's other arrays.
 
@@ -198,10 +211,7 @@ def read_vectors(path: str | os.PathLike[str], cols: int) -> tuple[npt.NDArray[A
     ModelError : an unreadable file, no such array, or NaN or infinite values.
     """
     file = Path(path)
-    try:
-        arrays = _npz_arrays(file)
-    except _UNREADABLE as error:
-        raise ModelError(f"{file}: cannot be read as .npz or .npy: {_reason(error)}") from None
+    arrays = read_arrays(file)
     numbers = {name: array for name, array in arrays.items() if array.dtype.kind in "iuf" and array.size}
     batches = (n for n, a in numbers.items() if a.ndim >= 2 and a.size == len(a) * cols)
     single = (n for n, a in numbers.items() if a.shape == (cols,))

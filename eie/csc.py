@@ -50,6 +50,21 @@ class Interleaved:
         span = slice(base[k], base[k + 1])
         return self.v[span], self.z[span], self.pointers[k]
 
+    def columns(self, col: int, stop: int) -> Interleaved:
+        """The columns `col` to `stop` - 1 alone: runs of zeros begin anew in each column."""
+        if col == 0 and stop == self.pointers.shape[1] - 1:
+            return self
+        base = self.base[:-1]
+        spans = [
+            slice(*span)
+            for span in zip(base + self.pointers[:, col], base + self.pointers[:, stop], strict=True)
+        ]
+        return Interleaved(
+            np.concatenate([self.v[span] for span in spans]),
+            np.concatenate([self.z[span] for span in spans]),
+            self.pointers[:, col : stop + 1] - self.pointers[:, [col]],
+        )
+
 
 # The last encoding of each layer: a run asks for it again to size memories, to check them and to fill them.
 _latest: WeakKeyDictionary[CompressedLayer, tuple[tuple[int, int], Interleaved]] = WeakKeyDictionary()

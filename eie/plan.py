@@ -1,6 +1,6 @@
 """Plans: layers of any size cut into passes that fit a given chip, placed in its memories, gathered into runs.
 
-docs/plan.md says how; `make_plan` is the entry.
+docs/plan.md says how; `make_plan` is the entry, `eie.plan_program` is what the host does for a plan.
 """
 
 from __future__ import annotations
@@ -10,126 +10,15 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from eie.config import ArchConfig
-from eie.csc import interleave
-from eie.errors import CapacityError, LayerError
+from eie.cuts import MATRIX, POINTERS, Cut, cut_layer
+from eie.errors import LayerError
 from eie.layer import CompressedLayer
-from eie.schema import ConfigReg, WbTarget
+from eie.memory import PassEntry
+from eie.schema import WbTarget
 
-# What ended a column batch.
-WHOLE, SOURCE, POINTERS, MATRIX, REACH = "", "source file", "pointers", "matrix SRAM", "pointer width"
-
-
-@dataclass(frozen=True, eq=False)
-class Cut:
-    """A part of a layer that one pass computes.
-
-    layer : number of the layer in the network. part : its rows from `row` on and columns from `col` on, as a layer of
-    its own, with the bias of these rows. first, last : of the batches of its tile. words : of the fullest PE's matrix
-    SRAM. bound : what ended the batch (empty: the layer itself).
-    """
-
-    layer: int
-    part: CompressedLayer
-    row: int
-    col: int
-    first: bool
-    last: bool
-    words: int
-    bound: str
-
-
-def cut_layer(layer: CompressedLayer, cfg: ArchConfig, number: int = 0) -> list[Cut]:
-    """Row tiles, and in each of them column batches, that fit the memories of one pass.
-
-    Raises
-    ------
-    CapacityError : N columns of a tile that exceed a memory by themselves.
-    """
-    cuts: list[Cut] = []
-    tile = cfg.n_pe * cfg.acc_depth
-    for row in range(0, layer.rows, tile):
-        rows = _rows_of(layer, row, min(row + tile, layer.rows))
-        pointers = interleave(rows, cfg.n_pe, cfg.index_bits).pointers
-        col = 0
-        while col < layer.cols:
-            stop, bound = _batch(pointers, col, cfg, layer)
-            part = _columns_of(rows, col, stop)
-            entries = int((pointers[:, stop] - pointers[:, col]).max())
-            words = -(-entries // cfg.entries_per_word)
-            cuts.append(Cut(number, part, row, col, col == 0, stop == layer.cols, words, bound))
-            col = stop
-    return cuts
-
-
-def _batch(
-    pointers: np.ndarray[tuple[int, int], np.dtype[np.int64]],
-    col: int,
-    cfg: ArchConfig,
-    layer: CompressedLayer,
-) -> tuple[int, str]:
-    """End of the batch that begins with column `col`, and what ends it there."""
-    n, cols = cfg.n_pe, pointers.shape[1] - 1
-    # Ends where a batch may stop: multiples of N, because column j is PE j mod N's, and the layer's end.
-    ends = np.append(np.arange(col + n, cols, n), cols)
-    entries = (pointers[:, ends] - pointers[:, [col]]).max(axis=0)
-    limits = {
-        SOURCE: int((ends - col <= n * cfg.src_depth).sum()),
-        POINTERS: int((ends - col + 1 <= 2 * cfg.ptr_bank_depth).sum()),
-        MATRIX: int((entries <= cfg.spmat_words * cfg.entries_per_word).sum()),
-        REACH: int((entries <= cfg.unpack_pointer((1 << cfg.pointer_bits) - 1)).sum()),
-    }
-    bound = min(limits, key=lambda name: limits[name])
-    fitting = limits[bound]
-    if fitting == len(ends):
-        return cols, WHOLE
-    if fitting == 0:
-        width = int(ends[0]) - col
-        needed = {POINTERS: f"{width + 1} pointers, of {2 * cfg.ptr_bank_depth}"}.get(
-            bound, f"{int(entries[0])} entries, of {cfg.reachable_entries}"
-        )
-        raise CapacityError(
-            f"layer {layer.name!r} has no plan for {n} PEs: its columns {col} to {col + width - 1} alone need {needed} "
-            f"per PE ({bound}): use more PEs, fewer accumulators (smaller row tiles) or a larger memory"
-        )
-    return int(ends[fitting - 1]), bound
-
-
-def _rows_of(layer: CompressedLayer, row: int, stop: int) -> CompressedLayer:
-    """The rows `row` to `stop` - 1 of a layer."""
-    if row == 0 and stop == layer.rows:
-        return layer
-    inside = (layer.indices >= row) & (layer.indices < stop)
-    before = np.concatenate(([0], np.cumsum(inside, dtype=np.int64)))
-    return replace(
-        layer,
-        shape=(stop - row, layer.cols),
-        indptr=before[layer.indptr],
-        indices=layer.indices[inside] - np.int32(row),
-        codes=layer.codes[inside],
-        bias=layer.bias[row:stop],
-        conv=None,
-    )
-
-
-def _columns_of(layer: CompressedLayer, col: int, stop: int) -> CompressedLayer:
-    """The columns `col` to `stop` - 1 of a layer."""
-    if col == 0 and stop == layer.cols:
-        return layer
-    begin, end = layer.indptr[col], layer.indptr[stop]
-    return replace(
-        layer,
-        shape=(layer.rows, stop - col),
-        indptr=layer.indptr[col : stop + 1] - begin,
-        indices=layer.indices[begin:end],
-        codes=layer.codes[begin:end],
-        conv=None,
-    )
-
-
-# ---- placing -----------------------------------------------------------------------------------------------
+# What ended a run, beside the memories of `eie.cuts`.
+BIASES, ACTIVATIONS, TABLE, CODEBOOKS = "activation SRAM", "activations", "pass table", "codebooks"
 
 
 class Source(enum.Enum):
@@ -163,23 +52,28 @@ class Place:
 class Step:
     """A cut with its place: its entry of the pass table, and what the host does around it.
 
-    number : of the entry. entry : value of each `ConfigReg`. group : passes of one load group stand in the memories
-    together. The host writes the batch's activations into the source file before a step whose place has Source.FILE,
-    the tile's biases into the accumulators before the first batch of a hosted layer, and reads the accumulators after
-    the last batch of a tile with Target.ACC.
+    number : of the entry. group : passes of one load group stand in the memories together; group_bound : the memory
+    that ended the group before it (empty: it is the first). The host writes the batch's activations into the source
+    file before a step whose place has Source.FILE, the tile's biases into the accumulators before the first batch of a
+    hosted layer, and reads the accumulators after the last batch of a tile with Target.ACC.
     """
 
     cut: Cut
     place: Place
     group: int
+    group_bound: str
     number: int
-    codebook: int
-    entry: Mapping[ConfigReg, int]
+    entry: PassEntry
 
     @property
     def needs_host(self) -> bool:
-        """Whether the host must write registers files before it."""
-        return self.place.source is Source.FILE or (self.place.hosted and self.cut.first)
+        """Whether the host must write register files before it."""
+        return self.place.source is Source.FILE or self.writes_biases
+
+    @property
+    def writes_biases(self) -> bool:
+        """Whether the host writes its biases into the accumulators."""
+        return self.place.hosted and self.cut.first
 
     @property
     def is_read(self) -> bool:
@@ -194,20 +88,28 @@ class Run:
     steps: tuple[Step, ...]
     bound: str
 
+    @property
+    def group(self) -> int:
+        """Its load group."""
+        return self.steps[0].group
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A network on a chip.
 
-    runs : in order. groups : load groups; with one, weights are loaded once and stay (resident).
-    keeps_table : pass table and codebooks hold the whole network, and are written once.
+    places : of each layer's activations. runs : in order. groups : load groups; with one, weights are loaded once and
+    stay (resident). keeps_table : pass table and codebooks hold the whole network, and are written once.
+    activation_words : of the activation SRAM for activations; biases stand behind them.
     """
 
     layers: tuple[CompressedLayer, ...]
     cfg: ArchConfig
+    places: tuple[Place, ...]
     runs: tuple[Run, ...]
     groups: int
     keeps_table: bool
+    activation_words: int
 
     @property
     def resident(self) -> bool:
@@ -235,7 +137,8 @@ def make_plan(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> Plan:
     total = sum(len(of_layer) for of_layer in cuts)
     keeps_table = total <= cfg.passes and len(set(books)) <= cfg.codebooks
     steps = list(_steps(cuts, places, books, activation_words, cfg))
-    return Plan(tuple(layers), cfg, tuple(_runs(steps, cfg, keeps_table)), steps[-1].group + 1, keeps_table)
+    runs = tuple(_runs(steps, cfg, keeps_table))
+    return Plan(tuple(layers), cfg, tuple(places), runs, steps[-1].group + 1, keeps_table, activation_words)
 
 
 def _check_chain(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> None:
@@ -266,8 +169,9 @@ def _place(
     numbers = range(len(layers))
     tiles = [sum(cut.first for cut in of_layer) for of_layer in cuts]
     direct = [len(cuts[i]) == 1 and (i == 0 or tiles[i - 1] == 1) for i in numbers]
-    bias = max(_per_pe(cut.part.rows, cfg) for of_layer in cuts for cut in of_layer)
-    hosted = [False] * len(layers)
+    bias = max(per_pe(cut.part.rows, cfg) for of_layer in cuts for cut in of_layer)
+    # Beside the activations, biases must fit; where not even those of one tile do, the host writes them.
+    hosted = [bias > cfg.act_words] * len(layers)
     while True:
         spans = [_sram_words(i, layers, direct, tiles, hosted, cfg) for i in numbers]
         widest = max(numbers, key=lambda i: sum(spans[i]))
@@ -275,20 +179,27 @@ def _place(
         if not words or words + bias <= cfg.act_words:
             break
         hosted[widest] = True
-    # Beside the activations, biases must fit; where not even those of one tile do, the host writes them.
-    hosted = [is_hosted or bias > cfg.act_words for is_hosted in hosted]
     places = []
     for i in numbers:
-        before, after = i > 0 and not hosted[i - 1], i + 1 < len(layers)
+        last = i + 1 == len(layers)
+        from_pass = i > 0 and not hosted[i - 1]
         if hosted[i]:
             source, target = Source.FILE, Target.ACC
         else:
-            source = Source.SRAM if not direct[i] else Source.CHAIN if before else Source.FILE
-            to_host = hosted[i + 1] if after else tiles[i] == 1
-            target = Target.ACC if to_host else Target.CHAIN if after and direct[i + 1] else Target.SRAM
-        # Inputs at one end of the words, outputs at the other, in turn.
-        ends = (0, words - _per_pe(layers[i].cols, cfg)), (0, words - _per_pe(layers[i].rows, cfg))
-        places.append(Place(source, target, hosted[i], ends[0][i % 2], ends[1][1 - i % 2]))
+            source = Source.SRAM if not direct[i] else Source.CHAIN if from_pass else Source.FILE
+            to_host = tiles[i] == 1 if last else hosted[i + 1]
+            target = Target.ACC if to_host else Target.CHAIN if not last and direct[i + 1] else Target.SRAM
+        # Inputs at one end of the words, outputs at the other, in turn: a layer's inputs are where they were put.
+        bases = (0, words - per_pe(layers[i].cols, cfg)), (words - per_pe(layers[i].rows, cfg), 0)
+        places.append(
+            Place(
+                source,
+                target,
+                hosted[i],
+                in_base=bases[0][i % 2] if source is Source.SRAM else 0,
+                out_base=bases[1][i % 2] if target is Target.SRAM else 0,
+            )
+        )
     return places, words
 
 
@@ -306,12 +217,13 @@ def _sram_words(
     last = i + 1 == len(layers)
     keeps_outputs = tiles[i] > 1 if last else not direct[i + 1] and not hosted[i + 1]
     return (
-        0 if direct[i] else _per_pe(layers[i].cols, cfg),
-        _per_pe(layers[i].rows, cfg) if keeps_outputs else 0,
+        0 if direct[i] else per_pe(layers[i].cols, cfg),
+        per_pe(layers[i].rows, cfg) if keeps_outputs else 0,
     )
 
 
-def _per_pe(count: int, cfg: ArchConfig) -> int:
+def per_pe(count: int, cfg: ArchConfig) -> int:
+    """Words that `count` interleaved numbers take in each PE."""
     return -(-count // cfg.n_pe)
 
 
@@ -320,39 +232,40 @@ def _steps(
 ) -> Iterator[Step]:
     """Every cut with its places in the memories; a new load group begins where one of them is full."""
     group = words = pointers = biases = 0
+    bound = ""
     for number, cut in enumerate(itertools.chain.from_iterable(cuts)):
         place = places[cut.layer]
-        rows, columns = _per_pe(cut.part.rows, cfg), _per_pe(cut.part.cols, cfg)
+        rows = per_pe(cut.part.rows, cfg)
         bias = rows if cut.first and not place.hosted else 0
-        if (
-            words + cut.words > cfg.spmat_words
-            or pointers + cut.part.cols + 1 > 2 * cfg.ptr_bank_depth
-            or activation_words + biases + bias > cfg.act_words
-        ):
-            group, words, pointers, biases = group + 1, 0, 0, 0
-        entry = dict.fromkeys(ConfigReg, 0) | {
-            ConfigReg.PRODUCT_SHIFT: cut.part.product_shift,
-            ConfigReg.OUTPUT_SHIFT: cut.part.output_shift,
-            ConfigReg.RELU: int(cut.part.relu),
-            ConfigReg.PTR_BASE: pointers,
-            ConfigReg.SPMAT_BASE: words,
+        full = {
+            MATRIX: words + cut.words > cfg.spmat_words,
+            POINTERS: pointers + cut.part.cols + 1 > 2 * cfg.ptr_bank_depth,
+            BIASES: activation_words + biases + bias > cfg.act_words,
         }
+        if any(full.values()):
+            group, words, pointers, biases = group + 1, 0, 0, 0
+            bound = next(memory for memory, is_full in full.items() if is_full)
+        registers = {"ptr_base": pointers, "codebook": books[cut.layer]}
+        if cut.words:
+            registers["spmat_base"] = words
         if cut.last:
-            entry[ConfigReg.WB_ROWS] = rows
-            entry[ConfigReg.WB_TARGET] = {Target.CHAIN: WbTarget.SRC, Target.SRAM: WbTarget.ACT_SRAM}.get(
-                place.target, 0
-            )
-            if place.target is Target.SRAM:
-                entry[ConfigReg.WB_BASE] = place.out_base + cut.row // cfg.n_pe
+            registers |= _write_back(cut, place, rows, cfg)
         if bias:
-            entry |= {ConfigReg.ACC_ROWS: rows, ConfigReg.ACC_BASE: activation_words + biases}
+            registers |= {"acc_rows": rows, "acc_base": activation_words + biases}
         if place.source is Source.SRAM:
-            entry |= {
-                ConfigReg.SRC_ROWS: columns,
-                ConfigReg.SRC_BASE: place.in_base + cut.col // cfg.n_pe,
+            registers |= {
+                "src_rows": per_pe(cut.part.cols, cfg),
+                "src_base": place.in_base + cut.col // cfg.n_pe,
             }
-        yield Step(cut, place, group, number, books[cut.layer], entry)
+        yield Step(cut, place, group, bound, number, PassEntry.of_layer(cut.part, **registers))
         words, pointers, biases = words + cut.words, pointers + cut.part.cols + 1, biases + bias
+
+
+def _write_back(cut: Cut, place: Place, rows: int, cfg: ArchConfig) -> dict[str, int]:
+    if place.target is Target.SRAM:
+        base = place.out_base + cut.row // cfg.n_pe
+        return {"wb_rows": rows, "wb_target": WbTarget.ACT_SRAM, "wb_base": base}
+    return {"wb_rows": rows, "wb_target": WbTarget.SRC if place.target is Target.CHAIN else 0}
 
 
 def _runs(steps: Sequence[Step], cfg: ArchConfig, keeps_table: bool) -> Iterator[Run]:
@@ -363,32 +276,29 @@ def _runs(steps: Sequence[Step], cfg: ArchConfig, keeps_table: bool) -> Iterator
         why = _break(steps[i - 1], step) if i else ""
         if not why and not keeps_table:
             if i - begin == cfg.passes:
-                why = "pass table"
-            elif step.codebook not in books and len(books) == cfg.codebooks:
-                why = "codebooks"
+                why = TABLE
+            elif step.entry.codebook not in books and len(books) == cfg.codebooks:
+                why = CODEBOOKS
         if why:
             yield Run(_numbered(steps[begin:i], books, keeps_table), bound)
             begin, bound, books = i, why, {}
-        books.setdefault(step.codebook, len(books))
+        books.setdefault(step.entry.codebook, len(books))
     yield Run(_numbered(steps[begin:], books, keeps_table), bound)
 
 
 def _break(before: Step, step: Step) -> str:
     """Why a step does not run right after the one before it."""
     if step.group != before.group:
-        return "weights"
+        return step.group_bound
     if step.needs_host or before.is_read:
-        return "activations"
+        return ACTIVATIONS
     return ""
 
 
 def _numbered(steps: Sequence[Step], books: Mapping[int, int], keeps_table: bool) -> tuple[Step, ...]:
+    if keeps_table:
+        return tuple(steps)
     return tuple(
-        replace(
-            step,
-            number=step.number if keeps_table else i,
-            codebook=step.codebook if keeps_table else books[step.codebook],
-            entry=step.entry | {ConfigReg.CODEBOOK: step.codebook if keeps_table else books[step.codebook]},
-        )
+        replace(step, number=i, entry=replace(step.entry, codebook=books[step.entry.codebook]))
         for i, step in enumerate(steps)
     )

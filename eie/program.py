@@ -1,64 +1,37 @@
-"""A layer as the host sees it: memory images, and the writes and reads that run it through the I/O port.
+"""What runs on the chip: a `Job` is one layer on one input, a `Program` is passes, loaded once and fed with inputs.
 
-Golden and RTL run the same program; docs/formats.md gives the images, docs/architecture.md the I/O port.
+Golden and RTL run the same: writes and reads through the I/O port (docs/architecture.md) of what `eie.memory` makes.
+`eie.plan_program` makes the program of a network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from eie.config import ArchConfig
 from eie.csc import Interleaved, interleave
-from eie.errors import LayerError
+from eie.errors import CapacityError, LayerError
+from eie.fixed import limits
 from eie.layer import CompressedLayer, as_activations
-from eie.schema import ConfigReg, IoSpace
-from eie.timing import rows_per_pe
-
-
-class Write(NamedTuple):
-    """One write through the I/O port: `data` is the two's complement bit pattern."""
-
-    space: IoSpace
-    pe: int
-    addr: int
-    data: int
-
-
-@dataclass(frozen=True)
-class PeImage:
-    """Contents of one PE's memories, from address 0 on, as bit patterns.
-
-    spmat : words of `word_bits` bits; even, odd : pointers of the even and of the odd columns.
-    """
-
-    spmat: list[int]
-    even: list[int]
-    odd: list[int]
-
-
-def pack_words(v: npt.NDArray[np.uint8], z: npt.NDArray[np.uint8], cfg: ArchConfig) -> list[int]:
-    """Entries packed into SRAM words: entry e of a word at bits [entry_bits * e ...], v in the low bits.
-
-    >>> [hex(w) for w in pack_words(np.uint8([1, 2, 0, 3]), np.uint8([2, 0, 15, 2]), ArchConfig())]
-    ['0x23f00221']
-    """
-    entries = v.astype(np.uint16) | (z.astype(np.uint16) << cfg.weight_bits)
-    words = -(-len(entries) // cfg.entries_per_word)
-    padded = np.zeros(words * cfg.entries_per_word, np.uint16)
-    padded[: len(entries)] = entries
-    bits = np.zeros((words, cfg.word_bits), np.uint8)
-    spread = (padded[:, None] >> np.arange(cfg.entry_bits)) & 1
-    bits[:, : cfg.entries_per_word * cfg.entry_bits] = spread.reshape(
-        words, cfg.entries_per_word * cfg.entry_bits
-    )
-    packed = np.packbits(bits, axis=1, bitorder="little")
-    return [int.from_bytes(row.tobytes(), "little") for row in packed]
+from eie.memory import (
+    IMAGE_SPACES,
+    Block,
+    PassEntry,
+    PeImage,
+    Write,
+    codebook_block,
+    images_of,
+    memory_images,
+    vector_block,
+    weight_blocks,
+)
+from eie.schema import IoSpace
+from eie.timing import busy_cycles, constants, refill_cycles, rows_per_pe
 
 
 def check_layer(layer: CompressedLayer, cfg: ArchConfig) -> None:
@@ -107,45 +80,22 @@ class Job:
         """Accumulators in use on each PE."""
         return rows_per_pe(self.layer, self.cfg)
 
-    def _interleaved_writes(
-        self, space: IoSpace, values: npt.NDArray[np.integer], bits: int
-    ) -> Iterator[Write]:
-        # The last local row is written on every PE, real or not, so that nothing of an earlier layer stays.
-        n = self.cfg.n_pe
-        padded = np.zeros(-(-len(values) // n) * n, np.int64)
-        padded[: len(values)] = values
-        mask = (1 << bits) - 1
-        for i, value in enumerate(padded.tolist()):
-            yield Write(space, i % n, i // n, value & mask)
-
     def load_writes(self) -> list[Write]:
         """Configuration, codebook, biases and activations: what every run of a layer loads."""
         layer, cfg = self.layer, self.cfg
-        config = {
-            ConfigReg.PRODUCT_SHIFT: layer.product_shift,
-            ConfigReg.OUTPUT_SHIFT: layer.output_shift,
-            ConfigReg.RELU: int(layer.relu),
-            ConfigReg.WB_ROWS: self.rows_per_pe,
-        }
-        writes = [Write(IoSpace.CONFIG, 0, reg, value) for reg, value in config.items()]
-        codebook = np.zeros(cfg.n_codes, np.int64)
-        codebook[: len(layer.codebook)] = layer.codebook
-        code_mask = (1 << cfg.code_bits) - 1
-        writes += [
-            Write(IoSpace.CODEBOOK, 0, i, code & code_mask) for i, code in enumerate(codebook.tolist())
-        ]
-        writes += self._interleaved_writes(IoSpace.ACC, layer.bias, cfg.acc_bits)
-        writes += self._interleaved_writes(IoSpace.ACT, self.x, cfg.act_bits)
-        return writes
+        blocks = (
+            PassEntry.of_layer(layer, wb_rows=self.rows_per_pe).block(0),
+            codebook_block(layer, 0, cfg),
+            vector_block(IoSpace.ACC, 0, layer.bias, cfg),
+            vector_block(IoSpace.ACT, 0, self.x, cfg),
+        )
+        return [write for block in blocks for write in block.writes(cfg)]
 
     def weight_writes(self) -> list[Write]:
         """Pointers and entries: what has to be loaded once per layer, unless the images initialise the SRAMs."""
-        writes = []
-        for k, image in enumerate(self.images):
-            writes += [Write(IoSpace.SPMAT, k, i, word) for i, word in enumerate(image.spmat)]
-            writes += [Write(IoSpace.PTR, k, 2 * i, pointer) for i, pointer in enumerate(image.even)]
-            writes += [Write(IoSpace.PTR, k, 2 * i + 1, pointer) for i, pointer in enumerate(image.odd)]
-        return writes
+        return [
+            write for block in weight_blocks(self.interleaved, self.cfg) for write in block.writes(self.cfg)
+        ]
 
     def y_from_acc(self, acc: list[list[int]]) -> npt.NDArray[np.int16]:
         """Output vector int16[rows] from the accumulators read back, acc[PE][local row] (sign-extended words)."""
@@ -153,26 +103,143 @@ class Job:
         return low.T.ravel()[: self.layer.rows].view(np.int16)
 
 
-def memory_images(inter: Interleaved, cfg: ArchConfig) -> list[PeImage]:
-    """Memory contents of each PE for an interleaved layer."""
-    images = []
-    for k in range(inter.n_pe):
-        v, z, pointers = inter.pe(k)
-        packed = (pointers // cfg.entries_per_word << cfg.sel_bits) | pointers % cfg.entries_per_word
-        images.append(PeImage(pack_words(v, z, cfg), packed[0::2].tolist(), packed[1::2].tolist()))
-    return images
+@dataclass(frozen=True)
+class Transfer:
+    """A stretch of a vector between the host and the chip.
+
+    vector : which of the program's vectors. start, count : of its elements; `start` is a multiple of n_pe.
+    space, addr : ACT, ACC or ACT_SRAM, from this address of every PE on: element start + i on PE i mod n_pe.
+    """
+
+    vector: int
+    start: int
+    count: int
+    space: IoSpace
+    addr: int = 0
+
+    def block(self, vector: npt.NDArray[np.integer], cfg: ArchConfig) -> Block:
+        """The writes that bring the stretch of `vector` to the chip."""
+        return vector_block(self.space, self.addr, vector[self.start : self.start + self.count], cfg)
+
+    def places(self, cfg: ArchConfig) -> list[tuple[IoSpace, int, int]]:
+        """(space, PE, address) of each element, to read them."""
+        n = cfg.n_pe
+        return [(self.space, i % n, self.addr + i // n) for i in range(self.count)]
+
+    def store(self, vector: npt.NDArray[np.int64], words: Sequence[int], cfg: ArchConfig) -> None:
+        """Put the words that were read at `places` into `vector`; only their low act_bits count."""
+        low, high = limits(cfg.act_bits)
+        span = high - low + 1
+        vector[self.start : self.start + self.count] = [(word - low) % span + low for word in words]
 
 
-def hex_image(words: list[int], bits: int, depth: int) -> str:
-    """Text for Verilog's $readmemh: `depth` words of `bits` bits, unused ones 0.
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """An entry of the pass table, and the part of a matrix that it computes, distributed over the PEs."""
+
+    entry: PassEntry
+    interleaved: Interleaved
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What one start does, and what the host does around it, for every input anew.
+
+    first : number of the first pass; the others follow. loads : words that are no part of a vector (weights that do
+    not stay, their entries of the pass table). sources : to the chip, after that. results : from it, when it is done.
+    """
+
+    first: int
+    passes: tuple[Pass, ...]
+    loads: tuple[Block, ...] = ()
+    sources: tuple[Transfer, ...] = ()
+    results: tuple[Transfer, ...] = ()
+
+    @property
+    def last(self) -> int:
+        """Number of the last pass."""
+        return self.first + len(self.passes) - 1
+
+    @property
+    def refill_cycles(self) -> int:
+        """Cycles in refill mode."""
+        entries = [each.entry for each in self.passes]
+        return sum(refill_cycles(e.acc_rows, e.src_rows, first=i == 0) for i, e in enumerate(entries))
+
+    @property
+    def writeback_cycles(self) -> int:
+        """Cycles in write-back mode."""
+        return sum(each.entry.wb_rows + 1 for each in self.passes)
+
+    def busy_cycles(self, cycles: Sequence[int], cfg: ArchConfig) -> int:
+        """Cycles from start to done, for the compute cycles of each pass by the timing law."""
+        return busy_cycles(cycles, self.refill_cycles, self.writeback_cycles, cfg)
+
+    def deadline(self, cfg: ArchConfig) -> int:
+        """Cycles after which a run that has not ended never will, whatever its input."""
+        k = constants(cfg)
+        longest = []
+        for each in self.passes:
+            busiest = np.maximum(each.interleaved.lengths.max(axis=1), 1)
+            longest.append(k.T0 + int(busiest.sum()) + len(busiest) * (k.A + k.B) + k.C)
+        return self.busy_cycles(longest, cfg) + 100
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """What a chip computes for each input vector: loaded once, then fed with inputs.
+
+    setup : words that are loaded once. runs : one after the other for each input. vectors : length of each vector in
+    the host's memory; the first is the input, the last the output. name : for messages.
 
     Raises
     ------
-    LayerError : more words than the memory holds.
+    CapacityError : a pass that the table does not have, or a register that does not fit.
     """
-    if len(words) > depth:
-        raise LayerError(f"an image of {len(words)} words does not fit a memory of {depth}")
-    digits = -(-bits // 4)
-    lines = [f"{word:0{digits}x}" for word in words]
-    lines += ["0" * digits] * (depth - len(words))
-    return "\n".join(lines) + "\n"
+
+    cfg: ArchConfig
+    setup: tuple[Block, ...]
+    runs: tuple[Run, ...]
+    vectors: tuple[int, ...]
+    name: str = "program"
+
+    def __post_init__(self) -> None:
+        for run in self.runs:
+            if run.last >= self.cfg.passes:
+                raise CapacityError(
+                    f"{self.name} needs {run.last + 1} entries of the pass table, {self.cfg.passes} available"
+                )
+            for number, each in enumerate(run.passes, run.first):
+                each.entry.check(self.cfg, f"{self.name}, pass {number}")
+
+    @property
+    def has_images(self) -> bool:
+        """Whether images can stand for what is loaded once into the SRAMs."""
+        return any(block.space in IMAGE_SPACES for block in self.setup)
+
+    @cached_property
+    def images(self) -> list[PeImage]:
+        """What `setup` puts into each PE's SRAMs."""
+        return images_of((block for block in self.setup if block.space in IMAGE_SPACES), self.cfg)
+
+    def setup_writes(self, *, images: bool) -> list[Write]:
+        """Writes that load the chip once; with `images` without what initialises the SRAMs."""
+        blocks = [block for block in self.setup if not (images and block.space in IMAGE_SPACES)]
+        return [write for block in blocks for write in block.writes(self.cfg)]
+
+    def host_vectors(self, x: npt.ArrayLike) -> list[npt.NDArray[np.int64]]:
+        """The host's vectors before the first run, of which the first is the input.
+
+        Raises
+        ------
+        LayerError : not a vector of integers of the right length and range.
+        """
+        vector = np.asarray(x)
+        if vector.shape != (self.vectors[0],) or vector.dtype.kind not in "iu":
+            raise LayerError(
+                f"{self.name} takes a vector of {self.vectors[0]} integers, not {vector.dtype} of shape {vector.shape}"
+            )
+        low, high = limits(self.cfg.act_bits)
+        if vector.size and not (low <= vector.min() and vector.max() <= high):
+            raise LayerError(f"{self.name}: activations must be from {low} to {high}")
+        return [vector.astype(np.int64), *(np.zeros(length, np.int64) for length in self.vectors[1:])]

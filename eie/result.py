@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from eie.config import ArchConfig
+from eie.schema import PeCounter
 
 # Names of the counters that every engine fills in the same way: int64[n_pe] each, but for broadcast_stalls (int).
 COUNTERS = (
@@ -77,3 +78,65 @@ def derive_counters(
     counters["starved"] = cycles - hardware["entries"] - hardware["empty_columns"]
     counters["broadcast_stalls"] = broadcast_stalls
     return {name: counters[name] for name in COUNTERS}
+
+
+@dataclass(frozen=True, eq=False)
+class Count:
+    """The hardware's counters of a pass or a run; per_pe : int64[PeCounter, n_pe] (None: hardware without them).
+
+    busy_cycles : from start to done. Hardware without counters gives 0 for all but these.
+    """
+
+    cycles: int
+    broadcast_stalls: int
+    refill_cycles: int
+    writeback_cycles: int
+    busy_cycles: int
+    per_pe: npt.NDArray[np.int64] | None
+
+    @property
+    def counters(self) -> dict[str, Counter]:
+        """As in a `Result`; empty for hardware without counters."""
+        if self.per_pe is None:
+            return {}
+        hardware = {counter.name.lower(): self.per_pe[counter] for counter in PeCounter}
+        return derive_counters(hardware, self.cycles, self.broadcast_stalls)
+
+
+def total(counts: Sequence[Count]) -> Count:
+    """The sum of passes or runs."""
+
+    def of(name: str) -> int:
+        return sum(getattr(one, name) for one in counts)
+
+    per_pe = [one.per_pe for one in counts if one.per_pe is not None]
+    return Count(
+        of("cycles"),
+        of("broadcast_stalls"),
+        of("refill_cycles"),
+        of("writeback_cycles"),
+        of("busy_cycles"),
+        np.sum(per_pe, axis=0) if len(per_pe) == len(counts) else None,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class ProgramResult:
+    """What a program gave for one input.
+
+    y : int16[outputs]. runs : a `Count` for each run (none from the reference). passes : for each pass, from the fast
+    engine only, because hardware counts runs. load_cycles : words that the host wrote for this input;
+    store_cycles : cycles in which it read results (None: not measured).
+    """
+
+    y: npt.NDArray[np.int16]
+    engine: str
+    runs: tuple[Count, ...]
+    passes: tuple[Count, ...] = ()
+    load_cycles: int | None = None
+    store_cycles: int | None = None
+
+    @property
+    def total(self) -> Count:
+        """The sum of the runs."""
+        return total(self.runs)

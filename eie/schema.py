@@ -239,7 +239,7 @@ def _ptr_read(cfg: ArchConfig) -> tuple[Field, ...]:
 def _spmat_read(cfg: ArchConfig) -> tuple[Field, ...]:
     return (
         _in("clear"),
-        _in("begin"),
+        _in("begin_pass"),
         _in("spmat_base", cfg.word_addr_bits),
         _in("ptr_valid"),
         _in("p_start", cfg.pointer_bits),
@@ -346,7 +346,7 @@ def _pe(cfg: ArchConfig) -> tuple[Field, ...]:
         _in("push_col", cfg.col_bits),
         _in("push_value", cfg.act_bits, signed=True),
         _in("clear"),
-        _in("begin"),
+        _in("begin_pass"),
         _in("leaf_pop"),
         _in("wb_en"),
         _in("wb_row", cfg.acc_addr_bits),
@@ -388,7 +388,7 @@ def _lnzd(cfg: ArchConfig) -> tuple[Field, ...]:
         )
     ]
     return (
-        _in("begin"),
+        _in("begin_pass"),
         _in("compute"),
         _in("pop"),
         *children,
@@ -424,7 +424,7 @@ def _ccu(cfg: ArchConfig) -> tuple[Field, ...]:
         _in("io_pe", cfg.pe_bits),
         _in("pe_rdata", cfg.io_data_bits * cfg.n_pe),
         _out("clear"),
-        _out("begin"),
+        _out("begin_pass"),
         _out("compute"),
         _out("bcast"),
         _out("push"),
@@ -462,7 +462,7 @@ def _array(cfg: ArchConfig) -> tuple[Field, ...]:
         _out("busy"),
         _out("done"),
         _out("current_pass", cfg.pass_bits),
-        *(_out(name, COUNTER_BITS) for name in CCU_COUNTERS),
+        *(_count(cfg, name, Kind.OUT) for name in CCU_COUNTERS),
         _out("io_rdata", cfg.io_data_bits),
     )
 

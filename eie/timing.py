@@ -5,7 +5,7 @@ docs/timing.md derives the law; the golden model and the RTL are held to it by t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,3 +131,24 @@ def load_cycles(layer: CompressedLayer, cfg: ArchConfig) -> int:
 def writeback_cycles(layer: CompressedLayer, cfg: ArchConfig) -> int:
     """Cycles of the write-back: one row a cycle in every PE, and one to write the last."""
     return rows_per_pe(layer, cfg) + 1
+
+
+def refill_cycles(acc_rows: int, src_rows: int, *, first: bool) -> int:
+    """Cycles of a pass's refill: a row a cycle in every PE, and one after each of the two files to write the last.
+
+    first : the pass is the first of its run; then it goes without where it has nothing to refill.
+    """
+    return 0 if first and not acc_rows and not src_rows else acc_rows + src_rows + 2
+
+
+def compute_mode_cycles(cycles: int, cfg: ArchConfig) -> int:
+    """Cycles in compute mode, the drain included, of a pass that takes `cycles` by the law."""
+    return max(cycles, constants(cfg).T0) + 1
+
+
+def busy_cycles(cycles: Iterable[int], refill: int, writeback: int, cfg: ArchConfig) -> int:
+    """Cycles in which the array is busy with a run: from the one after start to done.
+
+    cycles : of each pass, by the law. refill, writeback : of all of them.
+    """
+    return sum(compute_mode_cycles(of_pass, cfg) for of_pass in cycles) + refill + writeback

@@ -1,14 +1,17 @@
-"""ActRW: source activations with their leaf of the LNZD tree, accumulators, ReLU write-back."""
+"""ActRW: source activations with their leaf of the LNZD tree, accumulators, refill and ReLU write-back."""
 
 from __future__ import annotations
 
 from eie.config import ArchConfig
 from eie.fixed import limits, round_shift
 from eie.golden.base import Block, Reg, Wire, sign_extend
+from eie.schema import WbTarget
 
 
 class ActRW(Block):
     """Offers the next non-zero source activation and reads accumulators in the same cycle; writes at the clock edge.
+
+    Refills both files from the activation SRAM beside it, and writes activations back there or to the source file.
 
     Members: src, src_depth signed activations; acc, acc_depth signed accumulators. Both lists reach to the power of
     two that the address reaches; the words past the depth are 0 for good.
@@ -27,10 +30,23 @@ class ActRW(Block):
     wb_row: Wire
     relu: Wire
     output_shift: Wire
+    rf_en: Wire
+    rf_src: Wire
+    rf_row: Wire
+    rf_addr: Wire
+    wb_target: Wire
+    wb_addr: Wire
     io_write_acc: Wire
     io_write_act: Wire
+    io_write_sram: Wire
+    io_read_sram: Wire
     io_addr: Wire
     io_data: Wire
+    act_en: Wire
+    act_we: Wire
+    act_addr: Wire
+    act_wdata: Wire
+    act_rdata: Wire
     leaf_valid: Wire
     leaf_row: Wire
     leaf_value: Wire
@@ -40,6 +56,9 @@ class ActRW(Block):
     y_valid: Reg
     y_row: Reg
     y_acc: Reg
+    rf_valid: Reg
+    rf_to_src: Reg
+    rf_at: Reg
     writeback_saturations: Reg
 
     def __init__(self, cfg: ArchConfig, **inputs: Wire) -> None:
@@ -49,13 +68,15 @@ class ActRW(Block):
         self.src_mask = self.mask("leaf_row")
         self.acc_mask = self.mask("y_row")
         self.act_mask = self.mask("leaf_value")
+        self.sram_mask = self.mask("act_addr")
+        self.word_mask = self.mask("act_wdata")
         self.count_mask = self.mask("writeback_saturations")
         self.low, self.high = limits(cfg.act_bits)
         # Whether the present y_value was clipped.
         self.clipped = False
 
     def outputs(self) -> None:
-        """The leaf's offer, the accumulator's read port, and the activation that is written back."""
+        """The leaf's offer, the accumulator's read port, the activation that is written back, the SRAM's port."""
         pending, io_addr = self.pending.value, self.io_addr.value
         self.leaf_valid.value = pending != 0
         row = (pending & -pending).bit_length() - 1 if pending else io_addr & self.src_mask
@@ -72,22 +93,46 @@ class ActRW(Block):
         y = self.low if exact < self.low else self.high if exact > self.high else exact
         self.clipped = y != exact
         self.y_value.value = y
+        self._sram_port(io_addr)
+
+    def _sram_port(self, io_addr: int) -> None:
+        rf_en, io_write = self.rf_en.value, self.io_write_sram.value
+        wb_sram = self.y_valid.value and self.wb_target.value & WbTarget.ACT_SRAM != 0
+        self.act_en.value = rf_en or wb_sram or io_write or self.io_read_sram.value
+        self.act_we.value = wb_sram or io_write
+        if rf_en:
+            self.act_addr.value = self.rf_addr.value
+        else:
+            self.act_addr.value = self.wb_addr.value if wb_sram else io_addr & self.sram_mask
+        self.act_wdata.value = (self.y_value.value if wb_sram else self.io_data.value) & self.word_mask
 
     def next_state(self) -> None:
-        """Activations still to take, and the write-back's register."""
+        """Activations still to take, the refill's registers and the write-back's."""
         pending = self.pending.value
         if self.leaf_pop.value:
             pending &= ~(1 << self.leaf_row.value)
-        if self.io_write_act.value:
-            pending = self._mark(pending, self.io_addr.value, self.io_data.value)
-        self.pending.next = pending
-        wb_en = self.wb_en.value
+        written = self._source_write()
+        self.pending.next = pending if written is None else self._mark(pending, *written)
+        rf_en, wb_en = self.rf_en.value, self.wb_en.value
+        self.rf_valid.next = rf_en
+        self.rf_to_src.next = self.rf_src.value if rf_en else self.rf_to_src.value
+        self.rf_at.next = self.rf_row.value if rf_en else self.rf_at.value
         self.y_valid.next = wb_en
         self.y_row.next = self.wb_row.value if wb_en else self.y_row.value
         self.y_acc.next = self.acc_rdata.value if wb_en else self.y_acc.value
         clipped = self.y_valid.value and self.clipped
         count = (self.writeback_saturations.value + clipped) & self.count_mask
         self.writeback_saturations.next = 0 if self.clear.value else count
+
+    def _source_write(self) -> tuple[int, int] | None:
+        """Row and data of this cycle's write to the source file: I/O port, refill or write-back, in this order."""
+        if self.io_write_act.value:
+            return self.io_addr.value, self.io_data.value
+        if self.rf_valid.value and self.rf_to_src.value:
+            return self.rf_at.value, self.act_rdata.value
+        if self.y_valid.value and self.wb_target.value & WbTarget.SRC:
+            return self.y_row.value, self.y_value.value
+        return None
 
     def _mark(self, pending: int, addr: int, data: int) -> int:
         """`pending` with the bit of source row `addr` telling whether `data` is not zero."""
@@ -98,13 +143,16 @@ class ActRW(Block):
         return pending & ~(1 << row) | nonzero << row
 
     def write_memories(self) -> None:
-        """Write a source activation from the I/O port; an accumulator from stage 4, write-back or the I/O port."""
-        if self.io_write_act.value:
-            self._write_src(self.io_addr.value, self.io_data.value)
+        """Write a source activation, and an accumulator: from stage 4, write-back, refill or the I/O port."""
+        written = self._source_write()
+        if written is not None:
+            self._write_src(*written)
         if self.s4_write.value:
             self._put(self.s4_row.value, self.s4_sum.value)
         elif self.y_valid.value:
             self._put(self.y_row.value, self.y_value.value)
+        elif self.rf_valid.value and not self.rf_to_src.value:
+            self.write_acc(self.rf_at.value, self.act_rdata.value)
         elif self.io_write_acc.value:
             self.write_acc(self.io_addr.value, self.io_data.value)
 

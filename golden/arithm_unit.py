@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eie.config import ArchConfig
+from eie.config import ArchConfig, bits_for
 from eie.fixed import limits, round_shift
 from eie.golden.base import Block, Reg, Wire, sign_extend
 
@@ -12,7 +12,8 @@ class ArithmUnit(Block):
 
     An entry takes its operand from the one in stage 4, one or two cycles ahead of it, when that has the same row.
 
-    Members: codebook, n_codes signed codes.
+    Members: codes, `codebooks` times n_codes signed codes, up to the power of two that the address reaches; the words
+    past the last codebook are 0 for good.
     """
 
     NAME = "arithm_unit"
@@ -26,6 +27,7 @@ class ArithmUnit(Block):
     z: Wire
     acc_rdata: Wire
     product_shift: Wire
+    codebook: Wire
     io_write: Wire
     io_addr: Wire
     io_data: Wire
@@ -53,16 +55,21 @@ class ArithmUnit(Block):
 
     def __init__(self, cfg: ArchConfig, **inputs: Wire) -> None:
         super().__init__(cfg, **inputs)
-        self.codebook = [0] * cfg.n_codes
-        self.code_mask = self.mask("v")
+        self.n_codes = cfg.n_codes
+        self.depth = cfg.codebooks * cfg.n_codes
+        self.code_mask = (1 << bits_for(self.depth - 1)) - 1
+        self.codes = [0] * (self.code_mask + 1)
         self.row_mask = self.mask("s2_row")
         self.count_mask = self.mask("fillers")
         self.low, self.high = limits(cfg.acc_bits)
 
     def outputs(self) -> None:
         """Codebook lookup, and whether stage 4 holds the accumulator that stage 2 or stage 3 needs."""
-        index = self.v.value if self.tok_valid.value else self.io_addr.value & self.code_mask
-        self.code_rdata.value = self.codebook[index]
+        if self.tok_valid.value:
+            index = self.codebook.value * self.n_codes + self.v.value
+        else:
+            index = self.io_addr.value
+        self.code_rdata.value = self.codes[index & self.code_mask]
         write4, row4 = self.s4_write.value, self.s4_row.value
         self.forward2.value = (
             self.s2_valid.value and self.s2_write.value and write4 and row4 == self.s2_row.value
@@ -118,5 +125,7 @@ class ArithmUnit(Block):
             self.write_code(self.io_addr.value, self.io_data.value)
 
     def write_code(self, addr: int, data: int) -> None:
-        """Write the bit pattern `data` to the codebook."""
-        self.codebook[addr & self.code_mask] = sign_extend(data, self.cfg.code_bits)
+        """Write the bit pattern `data` to the codebooks."""
+        index = addr & self.code_mask
+        if index < self.depth:
+            self.codes[index] = sign_extend(data, self.cfg.code_bits)

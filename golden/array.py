@@ -13,18 +13,24 @@ from eie.golden.ccu import Ccu
 from eie.golden.lnzd import CHILD_SIGNALS, Lnzd
 from eie.golden.pe import PE, Visit
 from eie.golden.sram import Sram
-from eie.program import PeImage, Write
-from eie.schema import LNZD_FAN_IN, IoSpace, ccu_probe, lnzd_nodes
+from eie.memory import PeImage, Write
+from eie.schema import CCU_COUNTERS, LNZD_FAN_IN, IoSpace, ccu_probe, lnzd_nodes
 
 
 class Tile(PE):
-    """A PE and the three SRAMs beside it: even_sram, odd_sram, spmat_sram."""
+    """A PE and the four SRAMs beside it: even_sram, odd_sram, spmat_sram, act_sram."""
 
     def __init__(self, cfg: ArchConfig, **inputs: Wire) -> None:
         self.even_sram = Sram(cfg.ptr_bank_depth)
         self.odd_sram = Sram(cfg.ptr_bank_depth)
         self.spmat_sram = Sram(cfg.spmat_words)
-        srams = {"even": self.even_sram, "odd": self.odd_sram, "spmat": self.spmat_sram}
+        self.act_sram = Sram(cfg.act_words)
+        srams = {
+            "even": self.even_sram,
+            "odd": self.odd_sram,
+            "spmat": self.spmat_sram,
+            "act": self.act_sram,
+        }
         super().__init__(cfg, **inputs, **{f"{name}_rdata": sram.rdata for name, sram in srams.items()})
         for name, sram in srams.items():
             sram.connect(**{port: self.signal(f"{name}_{port}") for port in ("en", "we", "addr", "wdata")})
@@ -37,6 +43,7 @@ class Tile(PE):
         self.even_sram.load(image.even)
         self.odd_sram.load(image.odd)
         self.spmat_sram.load(image.spmat)
+        self.act_sram.load(image.act)
 
     def load(self, write: Write) -> None:
         """Put a word into one of the memories between two cycles, as if the I/O port had written it."""
@@ -51,6 +58,8 @@ class Tile(PE):
             self.act_rw.write_acc(addr, data)
         elif space == IoSpace.ACT:
             self.act_rw.load_act(addr, data)
+        elif space == IoSpace.ACT_SRAM:
+            self.act_sram.memory[addr] = data
 
 
 class Offer(NamedTuple):
@@ -81,8 +90,11 @@ class Array(Block):
     io_pe: Wire
     busy: Wire
     done: Wire
+    current_pass: Wire
     cycles: Wire
     broadcast_stalls: Wire
+    refill_cycles: Wire
+    writeback_cycles: Wire
     io_rdata: Wire
 
     def __init__(self, cfg: ArchConfig) -> None:
@@ -90,29 +102,32 @@ class Array(Block):
         port = {name: self.signal(name) for name in ("io_addr", "io_data", "io_space")}
         own = {name: self.signal(name) for name in ("start", "io_write", "io_read", "io_pe")}
         self.ccu = Ccu(cfg, **own, **port)
-        # The PEs take the CCU's row without its top bit, which is set only after the last row.
-        self.wb_row = Wire()
+        # The PEs take the CCU's rows without their top bit, which is set only after the last row.
+        self.wb_row, self.rf_row = Wire(), Wire()
         self.wb_row_mask = (1 << cfg.acc_addr_bits) - 1
+        self.rf_row_mask = (1 << cfg.file_addr_bits) - 1
         self.pes = [self._tile(port) for _ in range(cfg.n_pe)]
         self.leaf_exhausted = [Wire() for _ in self.pes]
         self.nodes = self._tree()
         root = self.nodes[-1][0]
         root.connect(pop=self.ccu.bcast)
         self.ccu.connect(**{f"root_{name}": root.signal(name) for name in CHILD_SIGNALS})
-        self.busy, self.done, self.io_rdata = self.ccu.busy, self.ccu.done, self.ccu.io_rdata
-        self.cycles, self.broadcast_stalls = self.ccu.cycles, self.ccu.broadcast_stalls
+        for name in ("busy", "done", "current_pass", *CCU_COUNTERS, "io_rdata"):
+            setattr(self, name, self.ccu.signal(name))
         self.visits = self._in_dependency_order()
         blocks: list[Block] = [self.ccu, *chain.from_iterable(self.nodes), *self.pes]
         self.registers = [register for block in blocks for register in block.registers]
-        self.memory_visits = [visit for pe in self.pes for visit in pe.memory_visits]
+        self.memory_visits: list[Visit] = [self.ccu.write_memories]
+        self.memory_visits += [visit for pe in self.pes for visit in pe.memory_visits]
 
     # ---- structure -----------------------------------------------------------------------------------------
 
     def _tile(self, port: dict[str, Wire]) -> Tile:
-        names = ("bcast", "push", "push_col", "push_value", "clear", "wb_en")
-        config = ("relu", "product_shift", "output_shift")
-        from_ccu = {name: self.ccu.signal(name) for name in (*names, *config)}
-        return Tile(self.cfg, wb_row=self.wb_row, **from_ccu, **port)
+        names = ("bcast", "push", "push_col", "push_value", "clear", "begin_pass", "wb_en", "wb_addr")
+        refill = ("rf_en", "rf_src", "rf_addr")
+        config = ("relu", "product_shift", "output_shift", "codebook", "spmat_base", "wb_target")
+        from_ccu = {name: self.ccu.signal(name) for name in (*names, *refill, *config)}
+        return Tile(self.cfg, wb_row=self.wb_row, rf_row=self.rf_row, **from_ccu, **port)
 
     def _tree(self) -> list[list[Lnzd]]:
         offers = [
@@ -130,7 +145,7 @@ class Array(Block):
 
     def _node(self, offers: list[Offer]) -> Lnzd:
         """A node whose children offer this; children that do not exist are exhausted."""
-        node = Lnzd(self.cfg, clear=self.ccu.clear, compute=self.ccu.compute)
+        node = Lnzd(self.cfg, begin_pass=self.ccu.begin_pass, compute=self.ccu.compute)
         for c, offer in enumerate(offers):
             node.connect(**{f"child{c}_{name}": getattr(offer, name) for name in CHILD_SIGNALS})
         for c in range(len(offers), LNZD_FAN_IN):
@@ -158,9 +173,10 @@ class Array(Block):
         self.ccu.credits.value = _bits([pe.credit.value for pe in self.pes])
 
     def distribute(self) -> None:
-        """CCU to PEs: each PE's bit of the strobes, and the row of the write-back."""
+        """CCU to PEs: each PE's bit of the strobes, and the rows of write-back and refill."""
         write, read = self.ccu.pe_write.value, self.ccu.pe_read.value
         self.wb_row.value = self.ccu.wb_row.value & self.wb_row_mask
+        self.rf_row.value = self.ccu.rf_row.value & self.rf_row_mask
         for k, pe in enumerate(self.pes):
             pe.io_write.value = write >> k & 1
             pe.io_read.value = read >> k & 1
@@ -216,7 +232,7 @@ class Array(Block):
         return [block.signal(field.name) for block in blocks for field in block.fields]
 
     def write_memories(self) -> None:
-        """All memories of all PEs."""
+        """The pass table, and all memories of all PEs."""
         for visit in self.memory_visits:
             visit()
 
@@ -229,8 +245,8 @@ class Array(Block):
 
     def load(self, write: Write) -> None:
         """Do what a write through the I/O port does, between two cycles."""
-        if write.space == IoSpace.CONFIG:
-            self.ccu.load_config(write.addr, write.data)
+        if write.space in (IoSpace.CONFIG, IoSpace.CONTROL):
+            self.ccu.load(write.space, write.addr, write.data)
         else:
             for pe in self.pes if write.space == IoSpace.CODEBOOK else [self.pes[write.pe]]:
                 pe.load(write)

@@ -1,14 +1,27 @@
-"""CCU: central control, with the I/O port, the mode, the broadcast and the cycle count."""
+"""CCU: central control, with the I/O port, the mode, the pass table, the broadcast and the counts."""
 
 from __future__ import annotations
 
-from eie.config import ArchConfig
+from typing import NamedTuple
+
+from eie.config import CONFIG_BITS, ArchConfig
 from eie.golden.base import Block, Reg, Wire
-from eie.schema import ConfigReg, IoSpace, Mode
+from eie.schema import ControlReg, IoSpace, Mode, config_fields
+
+
+class Column(NamedTuple):
+    """A register of the pass table: its output, its words (to the power of two that the address reaches), its mask."""
+
+    output: Wire
+    words: list[int]
+    mask: int
 
 
 class Ccu(Block):
-    """Broadcasts in the cycle in which the root offers and every PE has credit; reads come back a cycle later."""
+    """Runs passes; broadcasts in the cycle in which the root offers and every PE has credit; reads come a cycle later.
+
+    Members: table, a `Column` for each `ConfigReg`.
+    """
 
     NAME = "ccu"
 
@@ -29,6 +42,7 @@ class Ccu(Block):
     io_pe: Wire
     pe_rdata: Wire
     clear: Wire
+    begin_pass: Wire
     compute: Wire
     bcast: Wire
     push: Wire
@@ -38,40 +52,61 @@ class Ccu(Block):
     pe_read: Wire
     wb_en: Wire
     busy: Wire
+    product_shift: Wire
+    output_shift: Wire
+    relu: Wire
+    wb_rows: Wire
+    wb_target: Wire
+    wb_base: Wire
+    codebook: Wire
+    ptr_base: Wire
+    spmat_base: Wire
+    acc_rows: Wire
+    acc_base: Wire
+    src_rows: Wire
+    src_base: Wire
+    rf_en: Wire
+    rf_addr: Wire
+    rf_src: Reg
+    rf_row: Reg
     mode: Reg
     wb_row: Reg
+    wb_addr: Reg
     done: Reg
     cycles: Reg
     broadcast_stalls: Reg
-    product_shift: Reg
-    output_shift: Reg
-    relu: Reg
+    refill_cycles: Reg
+    writeback_cycles: Reg
     io_rdata: Reg
     cycle: Reg
-    wb_rows: Reg
+    first_pass: Reg
+    last_pass: Reg
+    current_pass: Reg
 
     def __init__(self, cfg: ArchConfig, **inputs: Wire) -> None:
         super().__init__(cfg, **inputs)
         self.all_pes = (1 << cfg.n_pe) - 1
         self.data_mask = self.mask("io_rdata")
         self.count_mask = self.mask("cycle")
+        self.col_mask = self.mask("push_col")
+        self.pass_mask = self.mask("current_pass")
+        self.sram_mask = self.mask("rf_addr")
         # The bus registers, first to last: valid, column, value.
         self.bus: list[tuple[Reg, Reg, Reg]] = [
             (getattr(self, f"bus{i}_valid"), getattr(self, f"bus{i}_col"), getattr(self, f"bus{i}_value"))
             for i in range(cfg.bus_registers)
         ]
-        self.config: dict[int, tuple[Reg, int]] = {
-            ConfigReg.PRODUCT_SHIFT: (self.product_shift, self.mask("product_shift")),
-            ConfigReg.OUTPUT_SHIFT: (self.output_shift, self.mask("output_shift")),
-            ConfigReg.RELU: (self.relu, 1),
-            ConfigReg.WB_ROWS: (self.wb_rows, self.mask("wb_rows")),
-        }
+        self.table = [
+            Column(self.signal(field.name), [0] * (self.pass_mask + 1), (1 << field.width) - 1)
+            for field in config_fields(cfg)
+        ]
 
     def outputs(self) -> None:
-        """Mode, broadcast, the strobes of the I/O port, write-back."""
+        """Mode, the pass's configuration, broadcast, the strobes of the I/O port, write-back and refill."""
         mode = self.mode.value
         io_mode = mode == Mode.IO
-        self.clear.value = self.start.value and io_mode
+        self._look_up(io_mode)
+        self.clear.value = clear = self.start.value and io_mode
         self.compute.value = compute = mode == Mode.COMPUTE
         self.bcast.value = compute and self.root_valid.value and self.credits.value == self.all_pes
         if self.bus:
@@ -82,45 +117,132 @@ class Ccu(Block):
             self.push_value.value = self.root_value.value
         one = 1 << self.io_pe.value & self.all_pes
         space = self.io_space.value
-        written = self.all_pes if space == IoSpace.CODEBOOK else 0 if space == IoSpace.CONFIG else one
+        own = space in (IoSpace.CONFIG, IoSpace.CONTROL)
+        written = self.all_pes if space == IoSpace.CODEBOOK else 0 if own else one
         self.pe_write.value = written if self.io_write.value and io_mode else 0
         self.pe_read.value = one if self.io_read.value and io_mode else 0
         self.wb_en.value = mode == Mode.WRITEBACK and self.wb_row.value < self.wb_rows.value
         self.busy.value = not io_mode
+        refill, row, src = mode == Mode.REFILL, self.rf_row.value, self.rf_src.value
+        self.rf_en.value = rf_en = refill and row < (self.src_rows.value if src else self.acc_rows.value)
+        base = self.src_base.value if src else self.acc_base.value
+        self.rf_addr.value = (base + row) & self.sram_mask
+        nothing_to_refill = self.acc_rows.value == 0 and self.src_rows.value == 0
+        self.begin_pass.value = (clear and nothing_to_refill) or (refill and src and not rf_en)
+
+    def _look_up(self, io_mode: bool) -> None:
+        """The table's outputs: the present pass's registers, or those of the entry that is read."""
+        if self.io_read.value and io_mode and self.io_space.value == IoSpace.CONFIG:
+            entry = self.io_addr.value >> CONFIG_BITS & self.pass_mask
+        else:
+            entry = self.current_pass.value
+        for output, words, _ in self.table:
+            output.value = words[entry]
 
     def _root_col(self) -> int:
-        return self.root_row.value * self.cfg.n_pe + self.root_pe.value
+        column = self.root_row.value * self.cfg.n_pe + self.root_pe.value + self.ptr_base.value
+        return column & self.col_mask
 
     def next_state(self) -> None:
-        """Mode, counts, bus registers, configuration, read data."""
-        mode, clear, compute, wb_en = self.mode.value, self.clear.value, self.compute.value, self.wb_en.value
+        """Mode and pass, refill and write-back, counts, bus registers, read data."""
+        clear, compute = self.clear.value, self.compute.value
         drained = compute and self.root_exhausted.value and self.busy_pes.value == 0
-        written_back = mode == Mode.WRITEBACK and not wb_en
-        self.mode.next = (
-            Mode.COMPUTE if clear else Mode.WRITEBACK if drained else Mode.IO if written_back else mode
-        )
-        self.cycle.next = 0 if clear else (self.cycle.value + compute) & self.count_mask
-        if compute and self.retires.value:
-            self.cycles.next = (self.cycle.value + 1) & self.count_mask
-        else:
-            self.cycles.next = 0 if clear else self.cycles.value
-        stalled = compute and self.root_valid.value and not self.bcast.value
-        stalls = (self.broadcast_stalls.value + stalled) & self.count_mask
-        self.broadcast_stalls.next = 0 if clear else stalls
-        self.wb_row.next = 0 if clear else self.wb_row.value + wb_en
-        self.done.next = False if clear else written_back or self.done.value
+        written = self.mode.value == Mode.WRITEBACK and not self.wb_en.value
+        last = self.current_pass.value == self.last_pass.value
+        self._next_mode(drained, written, last)
+        self._next_rows(written)
+        self._next_counts(drained)
+        self.done.next = False if clear else (written and last) or self.done.value
         source = (self.bcast.value, self._root_col(), self.root_value.value)
         for valid, col, value in self.bus:
             valid.next, col.next, value.next = source
             source = (valid.value, col.value, value.value)
-        configure = self.io_write.value and mode == Mode.IO and self.io_space.value == IoSpace.CONFIG
-        for addr, (register, mask) in self.config.items():
-            chosen = configure and self.io_addr.value == addr
-            register.next = self.io_data.value & mask if chosen else register.value
-        word = self.pe_rdata.value >> (self.io_pe.value * self.cfg.io_data_bits)
-        self.io_rdata.next = word & self.data_mask
+        self.io_rdata.next = self._read_data()
 
-    def load_config(self, addr: int, data: int) -> None:
-        """Put `data` into a configuration register between two cycles, as if the I/O port had written it."""
-        register, mask = self.config[addr]
-        register.value = data & mask
+    def _next_mode(self, drained: bool, written: bool, last: bool) -> None:
+        mode, clear, begin = self.mode.value, self.clear.value, self.begin_pass.value
+        if clear:
+            self.mode.next = Mode.COMPUTE if begin else Mode.REFILL
+        elif begin:
+            self.mode.next = Mode.COMPUTE
+        elif drained:
+            self.mode.next = Mode.WRITEBACK
+        elif written:
+            self.mode.next = Mode.IO if last else Mode.REFILL
+        else:
+            self.mode.next = mode
+        self.first_pass.next, self.last_pass.next = self.first_pass.value, self.last_pass.value
+        self.current_pass.next = self.current_pass.value
+        if written:
+            after = self.first_pass.value if last else self.current_pass.value + 1
+            self.current_pass.next = after & self.pass_mask
+        if self.io_write.value and mode == Mode.IO and self.io_space.value == IoSpace.CONTROL:
+            number = self.io_data.value & self.pass_mask
+            if self.io_addr.value == ControlReg.FIRST_PASS:
+                self.first_pass.next = self.current_pass.next = number
+            elif self.io_addr.value == ControlReg.LAST_PASS:
+                self.last_pass.next = number
+
+    def _next_rows(self, written: bool) -> None:
+        clear, wb_en, rf_en = self.clear.value, self.wb_en.value, self.rf_en.value
+        refill = self.mode.value == Mode.REFILL
+        restart = clear or written
+        self.rf_src.next = False if restart else (refill and not rf_en) or self.rf_src.value
+        if restart or (refill and not rf_en):
+            self.rf_row.next = 0
+        else:
+            self.rf_row.next = self.rf_row.value + rf_en
+        self.wb_row.next = 0 if self.begin_pass.value else self.wb_row.value + wb_en
+        base = self.wb_base.value + self.wb_row.value
+        self.wb_addr.next = base & self.sram_mask if wb_en else self.wb_addr.value
+
+    def _next_counts(self, drained: bool) -> None:
+        compute, mode, mask = self.compute.value, self.mode.value, self.count_mask
+        if self.clear.value:
+            for count in (
+                self.cycle,
+                self.cycles,
+                self.broadcast_stalls,
+                self.refill_cycles,
+                self.writeback_cycles,
+            ):
+                count.next = 0
+            return
+        self.cycle.next = self.cycles.value if drained else (self.cycle.value + compute) & mask
+        retired = compute and self.retires.value
+        self.cycles.next = (self.cycle.value + 1) & mask if retired else self.cycles.value
+        stalled = compute and self.root_valid.value and not self.bcast.value
+        self.broadcast_stalls.next = (self.broadcast_stalls.value + stalled) & mask
+        self.refill_cycles.next = (self.refill_cycles.value + (mode == Mode.REFILL)) & mask
+        self.writeback_cycles.next = (self.writeback_cycles.value + (mode == Mode.WRITEBACK)) & mask
+
+    def _read_data(self) -> int:
+        space, addr = self.io_space.value, self.io_addr.value
+        if space == IoSpace.CONFIG:
+            register = addr & ((1 << CONFIG_BITS) - 1)
+            return self.table[register].output.value if register < len(self.table) else 0
+        if space == IoSpace.CONTROL:
+            registers = {ControlReg.FIRST_PASS: self.first_pass, ControlReg.LAST_PASS: self.last_pass}
+            return registers[ControlReg(addr)].value if addr in registers else 0
+        return self.pe_rdata.value >> (self.io_pe.value * self.cfg.io_data_bits) & self.data_mask
+
+    def write_memories(self) -> None:
+        """Write a register of the pass table, from the I/O port."""
+        if self.io_write.value and self.mode.value == Mode.IO and self.io_space.value == IoSpace.CONFIG:
+            self._write_table(self.io_addr.value, self.io_data.value)
+
+    def _write_table(self, addr: int, data: int) -> None:
+        register, entry = addr & ((1 << CONFIG_BITS) - 1), addr >> CONFIG_BITS & self.pass_mask
+        if register < len(self.table) and entry < self.cfg.passes:
+            _, words, mask = self.table[register]
+            words[entry] = data & mask
+
+    def load(self, space: IoSpace, addr: int, data: int) -> None:
+        """Do what a write to CONFIG or CONTROL through the I/O port does, between two cycles."""
+        number = data & self.pass_mask
+        if space == IoSpace.CONFIG:
+            self._write_table(addr, data)
+        elif addr == ControlReg.FIRST_PASS:
+            self.first_pass.value = self.current_pass.value = number
+        elif addr == ControlReg.LAST_PASS:
+            self.last_pass.value = number

@@ -28,7 +28,7 @@ class Lnzd(Block):
 
     NAME = "lnzd"
 
-    clear: Wire
+    begin_pass: Wire
     compute: Wire
     pop: Wire
     child_pop: Wire
@@ -66,8 +66,8 @@ class Lnzd(Block):
 
     def next_state(self) -> None:
         """The entry held, and whether there will be another."""
-        best, clear = self.best, self.clear.value
-        if clear:
+        best = self.best
+        if self.begin_pass.value:
             self.valid.next = self.exhausted.next = False
         elif self.load:
             self.valid.next = best is not None

@@ -9,7 +9,7 @@ from eie.config import ArchConfig
 from eie.golden.act_queue import ActQueue
 from eie.golden.act_rw import ActRW
 from eie.golden.arithm_unit import ArithmUnit
-from eie.golden.base import Block, Place, Wire, places_of
+from eie.golden.base import Block, Place, Wire, places_of, sign_extend
 from eie.golden.ptr_read import PtrRead
 from eie.golden.spmat_read import SpmatRead
 from eie.schema import PE_BLOCKS, IoSpace, PeCounter, pe_probe
@@ -30,12 +30,21 @@ class PE(Block):
     push_col: Wire
     push_value: Wire
     clear: Wire
+    begin_pass: Wire
     leaf_pop: Wire
     wb_en: Wire
     wb_row: Wire
     relu: Wire
     product_shift: Wire
     output_shift: Wire
+    codebook: Wire
+    spmat_base: Wire
+    rf_en: Wire
+    rf_src: Wire
+    rf_row: Wire
+    rf_addr: Wire
+    wb_target: Wire
+    wb_addr: Wire
     io_write: Wire
     io_read: Wire
     io_addr: Wire
@@ -56,6 +65,11 @@ class PE(Block):
     spmat_addr: Wire
     spmat_wdata: Wire
     spmat_rdata: Wire
+    act_en: Wire
+    act_we: Wire
+    act_addr: Wire
+    act_wdata: Wire
+    act_rdata: Wire
     leaf_valid: Wire
     leaf_row: Wire
     leaf_value: Wire
@@ -121,6 +135,8 @@ class PE(Block):
         )
         spmat.connect(
             clear=self.clear,
+            begin_pass=self.begin_pass,
+            spmat_base=self.spmat_base,
             ptr_valid=pointers.valid,
             p_start=pointers.p_start,
             p_end=pointers.p_end,
@@ -142,6 +158,7 @@ class PE(Block):
             z=spmat.z,
             acc_rdata=act_rw.acc_rdata,
             product_shift=self.product_shift,
+            codebook=self.codebook,
             io_addr=self.io_addr,
             io_data=self.io_data,
         )
@@ -157,8 +174,15 @@ class PE(Block):
             wb_row=self.wb_row,
             relu=self.relu,
             output_shift=self.output_shift,
+            rf_en=self.rf_en,
+            rf_src=self.rf_src,
+            rf_row=self.rf_row,
+            rf_addr=self.rf_addr,
+            wb_target=self.wb_target,
+            wb_addr=self.wb_addr,
             io_addr=self.io_addr,
             io_data=self.io_data,
+            act_rdata=self.act_rdata,
         )
 
     def _share_outputs(self) -> None:
@@ -166,6 +190,7 @@ class PE(Block):
             for bank in ("even", "odd"):
                 setattr(self, f"{bank}_{name}", self.ptr_read.signal(f"{bank}_{name}"))
             setattr(self, f"spmat_{name}", self.spmat_read.signal(f"spmat_{name}"))
+            setattr(self, f"act_{name}", self.act_rw.signal(f"act_{name}"))
         self.leaf_valid = self.act_rw.leaf_valid
         self.leaf_row = self.act_rw.leaf_row
         self.leaf_value = self.act_rw.leaf_value
@@ -175,7 +200,7 @@ class PE(Block):
     def strobes(self) -> None:
         """Hand the I/O port's strobes to the block that holds the address space."""
         write, read, space = self.io_write.value, self.io_read.value, self.io_space.value
-        spmat, ptr = space == IoSpace.SPMAT, space == IoSpace.PTR
+        spmat, ptr, sram = space == IoSpace.SPMAT, space == IoSpace.PTR, space == IoSpace.ACT_SRAM
         self.spmat_read.io_write.value = write and spmat
         self.spmat_read.io_read.value = read and spmat
         self.ptr_read.io_write.value = write and ptr
@@ -183,6 +208,8 @@ class PE(Block):
         self.arithm_unit.io_write.value = write and space == IoSpace.CODEBOOK
         self.act_rw.io_write_acc.value = write and space == IoSpace.ACC
         self.act_rw.io_write_act.value = write and space == IoSpace.ACT
+        self.act_rw.io_write_sram.value = write and sram
+        self.act_rw.io_read_sram.value = read and sram
 
     def status(self) -> None:
         """Busy, and the word for the I/O port."""
@@ -209,6 +236,8 @@ class PE(Block):
             return self.odd_rdata.value if addr & 1 else self.even_rdata.value
         if space == IoSpace.CODEBOOK:
             return self.arithm_unit.code_rdata.value
+        if space == IoSpace.ACT_SRAM:
+            return sign_extend(self.act_rdata.value, self.cfg.acc_bits)
         if space == IoSpace.COUNTER:
             return self.counters[addr & 7].value
         return 0

@@ -1,4 +1,4 @@
-"""Run a layer on the golden model: the host program of docs/architecture.md, "I/O port"."""
+"""Run a layer or a program on the golden model: the host program of docs/architecture.md, "I/O port"."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from eie.golden.array import Array
+from eie.golden.base import sign_extend
 from eie.golden.waveform import Waveform
-from eie.program import Job, Write
-from eie.result import Result, derive_counters
-from eie.schema import IoSpace, Mode, PeCounter
+from eie.memory import Write
+from eie.program import Job, Program
+from eie.result import Count, ProgramResult, Result, derive_counters
+from eie.schema import CCU_COUNTERS, IoSpace, PeCounter
 
 Observer = Callable[[Array], None]
 
@@ -57,17 +60,17 @@ class Host:
             signal.value = 0
         return array.io_rdata.value
 
-    def run_layer(self) -> int:
-        """Start, and wait until done; the cycles of the write-back."""
-        array, mode = self.array, self.array.ccu.mode
+    def run_passes(self) -> int:
+        """Start, and wait until done; the cycles in between, in which the array is busy."""
+        array = self.array
         array.start.value = 1
         self.cycle()
         array.start.value = 0
-        writeback = 0
+        busy = 0
         while not array.done.value:
-            writeback += mode.value == Mode.WRITEBACK
             self.cycle()
-        return writeback
+            busy += 1
+        return busy
 
 
 def run(
@@ -119,7 +122,7 @@ def run_job(host: Host, job: Job, *, weights: bool = False, port: bool = True) -
     else:
         for write in [*weight_load, *load]:
             array.load(write)
-    writeback_cycles = host.run_layer()
+    host.run_passes()
     cycles, broadcast_stalls = array.cycles.value, array.broadcast_stalls.value
     read = host.read if port else _peek(array)
     pes = range(job.cfg.n_pe)
@@ -135,8 +138,76 @@ def run_job(host: Host, job: Job, *, weights: bool = False, port: bool = True) -
         cfg=job.cfg,
         load_cycles=len(load),
         weight_load_cycles=len(weight_load) or None,
-        writeback_cycles=writeback_cycles,
+        writeback_cycles=array.writeback_cycles.value,
     )
+
+
+def run_program(
+    program: Program,
+    inputs: Iterable[npt.ArrayLike],
+    *,
+    port: bool = False,
+    waveform: Path | None = None,
+    observe: Observer | None = None,
+) -> list[ProgramResult]:
+    """Run a program on input vectors: loaded once, then fed with one after the other.
+
+    Parameters
+    ----------
+    port : load and read through the I/O port, cycle by cycle; otherwise the same writes and reads are done at once,
+        and nothing tells the difference in the cycles in between.
+    waveform : write a VCD of the whole run there; loading (but for the SRAMs) and reading then go through the port.
+    observe : called with the array in every simulated cycle, between propagate and update.
+
+    Raises
+    ------
+    LayerError : an input that does not fit. OutputError : the waveform cannot be written.
+    """
+    array = Array(program.cfg)
+    host = Host(array, [] if observe is None else [observe])
+    with ExitStack() as stack:
+        if waveform is not None:
+            host.observers.append(stack.enter_context(Waveform(waveform, array)).record)
+        by_port = port or waveform is not None
+        if not port:
+            array.load_images(program.images)
+        _load(host, program.setup_writes(images=not port), port=by_port)
+        return [_run_input(host, program, x, port=by_port) for x in inputs]
+
+
+def _load(host: Host, writes: Iterable[Write], *, port: bool) -> None:
+    if port:
+        host.write(writes)
+        return
+    for write in writes:
+        host.array.load(write)
+
+
+def _run_input(host: Host, program: Program, x: npt.ArrayLike, *, port: bool) -> ProgramResult:
+    cfg = program.cfg
+    read = host.read if port else _peek(host.array)
+    vectors = program.host_vectors(x)
+    counts = []
+    loaded = stored = 0
+    for run in program.runs:
+        blocks = [*run.loads, *(source.block(vectors[source.vector], cfg) for source in run.sources)]
+        _load(host, (write for block in blocks for write in block.writes(cfg)), port=port)
+        counts.append(_run_passes(host))
+        for result in run.results:
+            words = [read(*place) for place in result.places(cfg)]
+            result.store(vectors[result.vector], words, cfg)
+            stored += len(words)
+        loaded += sum(len(block) for block in blocks)
+    y = vectors[-1].astype(np.int16)
+    return ProgramResult(y, "golden", tuple(counts), load_cycles=loaded, store_cycles=2 * stored)
+
+
+def _run_passes(host: Host) -> Count:
+    array = host.array
+    busy = host.run_passes()
+    per_pe = [[pe.counters[counter].value for pe in array.pes] for counter in PeCounter]
+    counts = {name: int(array.signal(name).value) for name in CCU_COUNTERS}
+    return Count(**counts, busy_cycles=busy, per_pe=np.array(per_pe, np.int64))
 
 
 def _peek(array: Array) -> Callable[[IoSpace, int, int], int]:
@@ -144,6 +215,8 @@ def _peek(array: Array) -> Callable[[IoSpace, int, int], int]:
 
     def read(space: IoSpace, pe: int, addr: int) -> int:
         tile = array.pes[pe]
+        if space == IoSpace.ACT_SRAM:
+            return sign_extend(tile.act_sram.memory[addr], array.cfg.acc_bits)
         return tile.act_rw.acc[addr] if space == IoSpace.ACC else tile.counters[addr].value
 
     return read

@@ -15,6 +15,8 @@ class SpmatRead(Block):
     NAME = "spmat_read"
 
     clear: Wire
+    begin_pass: Wire
+    spmat_base: Wire
     ptr_valid: Wire
     p_start: Wire
     p_end: Wire
@@ -61,6 +63,8 @@ class SpmatRead(Block):
         self.weight_bits = cfg.weight_bits
         self.v_mask = self.mask("v")
         self.z_mask = self.mask("z")
+        # The word address that is issued in this cycle, without the base.
+        self.word = 0
 
     def outputs(self) -> None:
         """What happens in this cycle, the SRAM's port, and the entry on its output."""
@@ -75,7 +79,11 @@ class SpmatRead(Block):
         self.read.value = read
         self.spmat_en.value = read or write or self.io_read.value
         self.spmat_we.value = write
-        self.spmat_addr.value = word if read else self.io_addr.value & self.word_mask
+        if read:
+            self.spmat_addr.value = (word + self.spmat_base.value) & self.word_mask
+        else:
+            self.spmat_addr.value = self.io_addr.value & self.word_mask
+        self.word = word
         self.spmat_wdata.value = self.io_data.value & self.data_mask
         entry = self.spmat_rdata.value >> (self.tok_sel.value * self.entry_bits)
         self.v.value = entry & self.v_mask
@@ -111,8 +119,8 @@ class SpmatRead(Block):
             self.stop.next = self.stop.value
             self.value.next = self.value.value
             self.tok_value.next = self.value.value if active else self.tok_value.value
-        self.held_valid.next = False if clear else read or self.held_valid.value
-        self.held_addr.next = self.spmat_addr.value if read else self.held_addr.value
+        self.held_valid.next = False if self.begin_pass.value else read or self.held_valid.value
+        self.held_addr.next = self.word if read else self.held_addr.value
         self.tok_valid.next = start or active
         self.tok_empty.next = empty = start and not issue
         self.tok_first.next = start

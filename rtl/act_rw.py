@@ -1,10 +1,11 @@
-"""ActRW: source file with its leaf of the LNZD tree, accumulator file, ReLU write-back."""
+"""ActRW: source file with its leaf of the LNZD tree, accumulator file, refill and ReLU write-back."""
 
 from __future__ import annotations
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 
-from eie.rtl.block import Block, count, is_inside, register_file, resize, round_shift, saturate
+from eie.rtl.block import Block, is_inside, register_file, resize, round_shift, saturate
+from eie.schema import WbTarget
 
 _GROUP = 64  # bits at most in a carry chain or a decoder, a power of two
 
@@ -13,7 +14,7 @@ class ActRW(Block):
     """Offers the non-zero source activations in ascending order, keeps the accumulators, writes activations back.
 
     Latency: the leaf's offer and acc_rdata are combinational; a row of write-back is read in one cycle and written in
-    the next.
+    the next, and so is a row of a refill.
 
     Parameters
     ----------
@@ -26,7 +27,11 @@ class ActRW(Block):
     s2_valid, s2_row, acc_rdata : stage 2 of ArithmUnit reads an accumulator.
     s4_write, s4_row, s4_sum : stage 4 writes one.
     wb_en, wb_row, relu, output_shift, y_value : write-back of a row.
-    io_write_acc, io_write_act, io_addr, io_data : the I/O port, for the spaces ACC and ACT.
+    wb_target, wb_addr : where its activation goes besides (`eie.schema.WbTarget`), and to which word of the SRAM.
+    rf_en, rf_src, rf_row, rf_addr : refill of a row of the source file or else the accumulator file.
+    act_* : the activation SRAM.
+    io_write_acc, io_write_act, io_write_sram, io_read_sram, io_addr, io_data : the I/O port, for the spaces ACC, ACT
+        and ACT_SRAM.
     writeback_saturations : counter.
     """
 
@@ -36,6 +41,7 @@ class ActRW(Block):
         m = self.module()
         self._leaf(m)
         self._accumulators(m)
+        self._sram(m)
 
         rectified = Signal(signed(self.cfg.acc_bits))
         rounded = round_shift(m, rectified, self.output_shift, "rounded")
@@ -47,51 +53,79 @@ class ActRW(Block):
         m.d.sync += self.y_valid.eq(self.wb_en)
         with m.If(self.wb_en):
             m.d.sync += [self.y_row.eq(self.wb_row), self.y_acc.eq(self.acc_rdata)]
-        count(m, self.writeback_saturations, self.clear, self.y_valid & clipped)
+        self.count(m, "writeback_saturations", self.y_valid & clipped)
         return m
 
     def _leaf(self, m: Module) -> None:
         cfg = self.cfg
-        io_row = self.io_addr[: cfg.src_addr_bits]
-        value = self.io_data[: cfg.act_bits]
         write, read = register_file(m, "src", cfg.act_bits, cfg.src_depth)
+        put, row, value = self._source_write(m)
         first = Signal(cfg.src_depth)  # the lowest set bit of pending alone
         kept = Signal(cfg.src_depth)
         one = Signal(cfg.src_depth)
         m.d.comb += [
             first.eq(lowest(self.pending)),
             self.leaf_valid.eq(self.pending.any()),
-            self.leaf_row.eq(Mux(self.leaf_valid, resize(encode(first), cfg.src_addr_bits), io_row)),
-            write.en.eq(self.io_write_act & is_inside(io_row, cfg.src_depth)),
-            write.addr.eq(io_row),
+            self.leaf_row.eq(Mux(self.leaf_valid, resize(encode(first), len(row)), self.io_addr[: len(row)])),
+            write.en.eq(put & is_inside(row, cfg.src_depth)),
+            write.addr.eq(row),
             write.data.eq(value),
             read.addr.eq(self.leaf_row),
             self.leaf_value.eq(Mux(is_inside(self.leaf_row, cfg.src_depth), read.data, 0)),
             kept.eq(Mux(self.leaf_pop, self.pending & ~first, self.pending)),
-            one.eq(decode(io_row, cfg.src_depth)),
+            one.eq(decode(row, cfg.src_depth)),
         ]
-        with m.If(self.io_write_act):
+        with m.If(put):
             m.d.sync += self.pending.eq(Mux(value.any(), kept | one, kept & ~one))
         with m.Else():
             m.d.sync += self.pending.eq(kept)
+
+    def _source_write(self, m: Module) -> tuple[Value, Value, Value]:
+        """Whether the source file is written, at which row, with what: by the host, a refill or write-back."""
+        refill = self.rf_valid & self.rf_to_src
+        handed_on = self.y_valid & (self.wb_target & Const(WbTarget.SRC, 2)).any()
+        row = Signal(self.cfg.src_addr_bits, name="src_row")
+        value = Signal(self.cfg.act_bits, name="src_value")
+        with m.If(self.io_write_act):
+            m.d.comb += [row.eq(self.io_addr), value.eq(self.io_data)]
+        with m.Elif(refill):
+            m.d.comb += [row.eq(self.rf_at), value.eq(self.act_rdata)]
+        with m.Else():
+            m.d.comb += [row.eq(self.y_row), value.eq(self.y_value)]
+        return self.io_write_act | refill | handed_on, row, value
 
     def _accumulators(self, m: Module) -> None:
         cfg = self.cfg
         io_row = self.io_addr[: cfg.acc_addr_bits]
         write, read = register_file(m, "acc", cfg.acc_bits, cfg.acc_depth)
+        refill = self.rf_valid & ~self.rf_to_src
         with m.If(self.s4_write):
             m.d.comb += [write.addr.eq(self.s4_row), write.data.eq(self.s4_sum)]
         with m.Elif(self.y_valid):
             m.d.comb += [write.addr.eq(self.y_row), write.data.eq(self.y_value)]
+        with m.Elif(refill):
+            m.d.comb += [write.addr.eq(self.rf_at), write.data.eq(self.act_rdata)]
         with m.Else():
             m.d.comb += [write.addr.eq(io_row), write.data.eq(self.io_data[: cfg.acc_bits])]
+        written = self.s4_write | self.y_valid | refill | self.io_write_acc
         m.d.comb += [
-            write.en.eq(
-                (self.s4_write | self.y_valid | self.io_write_acc) & is_inside(write.addr, cfg.acc_depth)
-            ),
+            write.en.eq(written & is_inside(write.addr, cfg.acc_depth)),
             read.addr.eq(Mux(self.s2_valid, self.s2_row, Mux(self.wb_en, self.wb_row, io_row))),
             self.acc_rdata.eq(Mux(is_inside(read.addr, cfg.acc_depth), read.data, 0)),
         ]
+
+    def _sram(self, m: Module) -> None:
+        stored = self.y_valid & (self.wb_target & Const(WbTarget.ACT_SRAM, 2)).any()
+        io_addr = self.io_addr[: len(self.act_addr)]
+        m.d.comb += [
+            self.act_en.eq(self.rf_en | stored | self.io_write_sram | self.io_read_sram),
+            self.act_we.eq(stored | self.io_write_sram),
+            self.act_addr.eq(Mux(self.rf_en, self.rf_addr, Mux(stored, self.wb_addr, io_addr))),
+            self.act_wdata.eq(Mux(stored, resize(self.y_value, len(self.act_wdata)), self.io_data)),
+        ]
+        m.d.sync += self.rf_valid.eq(self.rf_en)
+        with m.If(self.rf_en):
+            m.d.sync += [self.rf_to_src.eq(self.rf_src), self.rf_at.eq(self.rf_row)]
 
 
 def lowest(bits: Value) -> Value:

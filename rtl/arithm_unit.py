@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from amaranth import Module, Mux, Signal, signed
+from amaranth import Cat, Module, Mux, Signal, signed
 
-from eie.rtl.block import Block, add, count, is_number, register_file, round_shift, saturate
+from eie.config import bits_for
+from eie.rtl.block import Block, add, is_inside, is_number, register_file, round_shift, saturate
 
 
 class ArithmUnit(Block):
@@ -22,6 +23,7 @@ class ArithmUnit(Block):
     tok_valid, tok_empty, tok_first, tok_value, v, z : the token in stage 1.
     acc_rdata : the accumulator of s2_row.
     product_shift : 0..31, right shift of the product.
+    codebook : number of the codebook.
     io_write, io_addr, io_data : the I/O port, for the space CODEBOOK.
     code_rdata : codebook read.
     forward1, forward2 : the operand comes from the entry one, two cycles ahead.
@@ -76,19 +78,21 @@ class ArithmUnit(Block):
         with m.If(self.s3_write):
             m.d.sync += self.s4_sum.eq(accumulated)
 
-        count(m, self.fillers, self.clear, entry & is_number(self.v, 0))
-        count(m, self.bypasses, self.clear, self.s3_write & (self.s3_forwarded | self.forward1))
-        count(m, self.saturations, self.clear, self.s3_write & clipped)
+        self.count(m, "fillers", entry & is_number(self.v, 0))
+        self.count(m, "bypasses", self.s3_write & (self.s3_forwarded | self.forward1))
+        self.count(m, "saturations", self.s3_write & clipped)
         return m
 
     def _lookup(self, m: Module) -> None:
         cfg = self.cfg
-        write, read = register_file(m, "codebook", cfg.code_bits, cfg.n_codes)
-        io_code = self.io_addr[: cfg.weight_bits]
+        codes = cfg.codebooks * cfg.n_codes
+        write, read = register_file(m, "codes", cfg.code_bits, codes)
+        io_code = self.io_addr[: bits_for(codes - 1)]
+        code = Cat(self.v, self.codebook)[: len(io_code)]
         m.d.comb += [
-            write.en.eq(self.io_write),
+            write.en.eq(self.io_write & is_inside(io_code, codes)),
             write.addr.eq(io_code),
             write.data.eq(self.io_data),
-            read.addr.eq(Mux(self.tok_valid, self.v, io_code)),
-            self.code_rdata.eq(read.data),
+            read.addr.eq(Mux(self.tok_valid, code, io_code)),
+            self.code_rdata.eq(Mux(is_inside(read.addr, codes), read.data, 0)),
         ]

@@ -18,11 +18,16 @@ _OFFER = ("valid", "exhausted", "row", "pe", "value")  # what a node of the tree
 def srams(cfg: ArchConfig) -> dict[str, tuple[int, int, int]]:
     """The memories beside each PE: width, depth and address bits of each."""
     pointers = (cfg.pointer_bits, cfg.ptr_bank_depth, cfg.ptr_addr_bits)
-    return {"spmat": (cfg.word_bits, cfg.spmat_words, cfg.word_addr_bits), "even": pointers, "odd": pointers}
+    return {
+        "spmat": (cfg.word_bits, cfg.spmat_words, cfg.word_addr_bits),
+        "even": pointers,
+        "odd": pointers,
+        "act": (cfg.acc_bits, cfg.act_words, cfg.act_sram_addr_bits),
+    }
 
 
 def image_name(pe: int, sram: str) -> str:
-    """Image file of one PE's memory `sram` ("spmat", "even" or "odd")."""
+    """Image file of one PE's memory `sram` ("spmat", "even", "odd" or "act")."""
     return f"pe{pe:03d}_{sram}.hex"
 
 
@@ -48,9 +53,9 @@ class EIEArray(wiring.Component):
 
     Members
     -------
-    start, busy, done : begin a layer; under way; finished.
+    start, busy, done, current_pass : begin a run; under way; finished; which pass.
     io_write, io_read, io_space, io_pe, io_addr, io_data, io_rdata : the host's I/O port.
-    cycles, broadcast_stalls : counters of the layer.
+    cycles, broadcast_stalls, refill_cycles, writeback_cycles : counters of the run.
     """
 
     def __init__(self, cfg: ArchConfig, *, probe: bool = False, images: bool = True) -> None:

@@ -88,6 +88,11 @@ class Block(wiring.Component):
             m.d.comb += self.probe.eq(Cat(getattr(self, place.field.name) for place in places))
         return m
 
+    def count(self, m: Module, counter: str, when: Value) -> None:
+        """Let a performance counter be 0 after `clear`, else one more after `when`; always 0 if there are none."""
+        if self.cfg.counters:
+            count(m, getattr(self, counter), self.clear, when)
+
 
 class Part:
     """A block inside another one: the outputs of its Verilog module, and the instance once the inputs are known.

@@ -1,15 +1,16 @@
-"""CCU: central control, with the I/O port, the mode, the broadcast and the cycle count."""
+"""CCU: central control, with the I/O port, the pass table, the mode, the broadcast and the cycle counts."""
 
 from __future__ import annotations
 
 from amaranth import Cat, Module, Mux, Signal, Value
 
-from eie.rtl.block import Block, any_of, count, is_number
-from eie.schema import ConfigReg, IoSpace, Mode
+from eie.config import CONFIG_BITS
+from eie.rtl.block import Block, add, any_of, count, is_inside, is_number, register_file, resize
+from eie.schema import ConfigReg, ControlReg, IoSpace, Mode
 
 
 class CCU(Block):
-    """Root of the LNZD tree, broadcaster, and the host's door to the memories.
+    """Root of the LNZD tree, broadcaster, sequencer of the passes, and the host's door to the memories.
 
     Latency: a broadcast is combinational from the root's offer and the credits; each bus register adds a cycle.
     io_rdata follows pe_rdata by one cycle.
@@ -20,56 +21,148 @@ class CCU(Block):
 
     Members
     -------
-    start, busy, done : begin a layer; under way; finished.
+    start, busy, done, current_pass : begin a run; under way; finished; which pass.
     root_valid, root_exhausted, root_row, root_pe, root_value : the LNZD tree's root.
     credits, busy_pes, retires : bit k is PE k's.
-    clear, compute : the layer begins; compute mode.
+    clear, begin_pass, compute : the run begins; compute mode begins; compute mode.
     bcast, push, push_col, push_value : the broadcast.
     io_write, io_read, io_space, io_pe, io_addr, io_data, io_rdata : the host's I/O port.
     pe_write, pe_read, pe_rdata : the PEs' I/O ports; pe_rdata has PE k's word at bits k * io_data_bits on.
-    wb_en, wb_row : write-back of one local row in every PE.
-    product_shift, output_shift, relu : the layer's configuration.
-    mode, cycles, broadcast_stalls : `eie.schema.Mode`, counters of the layer.
+    rf_en, rf_src, rf_row, rf_addr : refill of one local row in every PE.
+    wb_en, wb_row, wb_addr : write-back of one local row in every PE.
+    product_shift ... src_base : the pass's entry of the table (`eie.schema.ConfigReg`).
+    mode, cycles, broadcast_stalls, refill_cycles, writeback_cycles : `eie.schema.Mode`, counters of the run.
     """
 
     name = "ccu"
 
     def elaborate(self, platform: object) -> Module:
         m = self.module()
-        self._control(m)
+        # Shared by the parts below: modes, their ends, and the host's address spaces that are the CCU's own.
+        self.io_mode = Signal()
+        self.refill = Signal()
+        self.write_back = Signal()
+        self.drained = Signal()
+        self.written = Signal()
+        self.to_config = Signal()
+        self.to_control = Signal()
+        m.d.comb += [
+            self.io_mode.eq(is_number(self.mode, Mode.IO)),
+            self.compute.eq(is_number(self.mode, Mode.COMPUTE)),
+            self.write_back.eq(is_number(self.mode, Mode.WRITEBACK)),
+            self.refill.eq(is_number(self.mode, Mode.REFILL)),
+            self.drained.eq(self.compute & self.root_exhausted & ~self.busy_pes.any()),
+            self.written.eq(self.write_back & ~self.wb_en),
+            self.busy.eq(~self.io_mode),
+            self.to_config.eq(is_number(self.io_space, IoSpace.CONFIG)),
+            self.to_control.eq(is_number(self.io_space, IoSpace.CONTROL)),
+        ]
+        self._table(m)
+        self._sequence(m)
+        self._refill_and_write_back(m)
+        self._counters(m)
         self._broadcast(m)
         self._io(m)
         return m
 
-    def _control(self, m: Module) -> None:
-        drained = Signal()
-        written = Signal()
+    def _table(self, m: Module) -> None:
+        """The pass table: a memory for each register, written by the host, read at the pass or the host's entry."""
+        cfg = self.cfg
+        number, io_entry = self.io_addr[:CONFIG_BITS], self.io_addr[CONFIG_BITS:][: cfg.pass_bits]
+        entry = Signal(cfg.pass_bits)
+        write_config = Signal()
         m.d.comb += [
-            self.clear.eq(self.start & is_number(self.mode, Mode.IO)),
-            self.compute.eq(is_number(self.mode, Mode.COMPUTE)),
-            self.busy.eq(self.mode.any()),
-            self.wb_en.eq(is_number(self.mode, Mode.WRITEBACK) & (self.wb_row < self.wb_rows)),
-            drained.eq(self.compute & self.root_exhausted & ~self.busy_pes.any()),
-            written.eq(is_number(self.mode, Mode.WRITEBACK) & ~self.wb_en),
+            entry.eq(Mux(self.io_read & self.io_mode & self.to_config, io_entry, self.current_pass)),
+            write_config.eq(self.io_write & self.io_mode & self.to_config & is_inside(io_entry, cfg.passes)),
         ]
-        with m.If(self.clear):
-            m.d.sync += [self.mode.eq(Mode.COMPUTE), self.cycles.eq(0), self.done.eq(0)]
-        with m.Elif(drained):
+        for register in ConfigReg:
+            word = self._word(register)
+            write, read = register_file(m, f"table_{register.name.lower()}", len(word), cfg.passes)
+            m.d.comb += [
+                write.en.eq(write_config & is_number(number, register)),
+                write.addr.eq(io_entry),
+                write.data.eq(self.io_data),
+                read.addr.eq(entry),
+                word.eq(Mux(is_inside(entry, cfg.passes), read.data, 0)),
+            ]
+
+    def _word(self, register: ConfigReg) -> Signal:
+        word: Signal = getattr(self, register.name.lower())
+        return word
+
+    def _sequence(self, m: Module) -> None:
+        """The modes, from pass to pass."""
+        last = Signal()
+        refilled = Signal()
+        m.d.comb += [
+            self.clear.eq(self.start & self.io_mode),
+            refilled.eq(self.refill & self.rf_src & ~self.rf_en),
+            self.begin_pass.eq((self.clear & ~self.acc_rows.any() & ~self.src_rows.any()) | refilled),
+            last.eq(self.current_pass == self.last_pass),
+        ]
+        with m.If(self.begin_pass):
+            m.d.sync += self.mode.eq(Mode.COMPUTE)
+        with m.Elif(self.clear):
+            m.d.sync += self.mode.eq(Mode.REFILL)
+        with m.Elif(self.drained):
             m.d.sync += self.mode.eq(Mode.WRITEBACK)
-        with m.Elif(written):
-            m.d.sync += [self.mode.eq(Mode.IO), self.done.eq(1)]
-        with m.If(self.compute & self.retires.any()):
-            m.d.sync += self.cycles.eq(self.cycle + 1)
-        count(m, self.cycle, self.clear, self.compute)
-        count(m, self.wb_row, self.clear, self.wb_en)
-        count(m, self.broadcast_stalls, self.clear, self.compute & self.root_valid & ~self.bcast)
+        with m.Elif(self.written):
+            m.d.sync += self.mode.eq(Mux(last, Mode.IO, Mode.REFILL))
+        with m.If(self.clear):
+            m.d.sync += self.done.eq(0)
+        with m.Elif(self.written & last):
+            m.d.sync += self.done.eq(1)
+
+        write_control = self.io_write & self.io_mode & self.to_control
+        write_first = write_control & is_number(self.io_addr, ControlReg.FIRST_PASS)
+        with m.If(self.written):
+            m.d.sync += self.current_pass.eq(Mux(last, self.first_pass, self.current_pass + 1))
+        with m.Elif(write_first):
+            m.d.sync += [self.first_pass.eq(self.io_data), self.current_pass.eq(self.io_data)]
+        with m.If(write_control & is_number(self.io_addr, ControlReg.LAST_PASS)):
+            m.d.sync += self.last_pass.eq(self.io_data)
+
+    def _refill_and_write_back(self, m: Module) -> None:
+        rows = Signal(len(self.rf_row))
+        base = Signal(len(self.rf_addr))
+        m.d.comb += [
+            rows.eq(Mux(self.rf_src, resize(self.src_rows, len(rows)), resize(self.acc_rows, len(rows)))),
+            base.eq(Mux(self.rf_src, self.src_base, self.acc_base)),
+            self.rf_en.eq(self.refill & (self.rf_row < rows)),
+            self.rf_addr.eq(add(base, self.rf_row, len(base))),
+            self.wb_en.eq(self.write_back & (self.wb_row < self.wb_rows)),
+        ]
+        restart = self.clear | self.written
+        with m.If(restart):
+            m.d.sync += self.rf_src.eq(0)
+        with m.Elif(self.refill & ~self.rf_en):
+            m.d.sync += self.rf_src.eq(1)
+        count(m, self.rf_row, restart | (self.refill & ~self.rf_en), self.rf_en)
+        count(m, self.wb_row, self.begin_pass, self.wb_en)
+        with m.If(self.wb_en):
+            m.d.sync += self.wb_addr.eq(add(self.wb_base, self.wb_row, len(self.wb_addr)))
+
+    def _counters(self, m: Module) -> None:
+        self.count(m, "broadcast_stalls", self.compute & self.root_valid & ~self.bcast)
+        self.count(m, "refill_cycles", self.refill)
+        self.count(m, "writeback_cycles", self.write_back)
+        if not self.cfg.counters:
+            return
+        with m.If(self.clear):
+            m.d.sync += [self.cycle.eq(0), self.cycles.eq(0)]
+        with m.Elif(self.compute):
+            # The cycles after the pass's last token are not the next one's.
+            m.d.sync += self.cycle.eq(Mux(self.drained, self.cycles, self.cycle + 1))
+            with m.If(self.retires.any()):
+                m.d.sync += self.cycles.eq(self.cycle + 1)
 
     def _broadcast(self, m: Module) -> None:
         cfg = self.cfg
+        column = (self.root_row << (cfg.n_pe - 1).bit_length()) | self.root_pe
         m.d.comb += self.bcast.eq(self.compute & self.root_valid & self.credits.all())
         stage: tuple[Value, Value, Value] = (
             self.bcast,
-            (self.root_row << (cfg.n_pe - 1).bit_length()) + self.root_pe,
+            add(column, self.ptr_base, cfg.col_bits),
             self.root_value,
         )
         for i in range(cfg.bus_registers):
@@ -80,21 +173,31 @@ class CCU(Block):
 
     def _io(self, m: Module) -> None:
         cfg = self.cfg
-        selected, write, read, config, codebook = Signal(cfg.n_pe), Signal(), Signal(), Signal(), Signal()
+        selected = Signal(cfg.n_pe)
+        to_all = Signal()
         m.d.comb += [
             selected.eq(Cat(is_number(self.io_pe, k) for k in range(cfg.n_pe))),
-            write.eq(self.io_write & is_number(self.mode, Mode.IO)),
-            read.eq(self.io_read & is_number(self.mode, Mode.IO)),
-            config.eq(is_number(self.io_space, IoSpace.CONFIG)),
-            codebook.eq(is_number(self.io_space, IoSpace.CODEBOOK)),
+            to_all.eq(is_number(self.io_space, IoSpace.CODEBOOK)),
         ]
-        with m.If(write & ~config):
-            m.d.comb += self.pe_write.eq(selected | codebook.replicate(cfg.n_pe))
-        with m.If(read):
+        with m.If(self.io_write & self.io_mode & ~self.to_config & ~self.to_control):
+            m.d.comb += self.pe_write.eq(selected | to_all.replicate(cfg.n_pe))
+        with m.If(self.io_read & self.io_mode):
             m.d.comb += self.pe_read.eq(selected)
-        with m.If(write & config):
-            for register in ConfigReg:
-                with m.If(is_number(self.io_addr, register)):
-                    m.d.sync += getattr(self, register.name.lower()).eq(self.io_data)
         words = (self.pe_rdata.word_select(k, cfg.io_data_bits) for k in range(cfg.n_pe))
-        m.d.sync += self.io_rdata.eq(any_of(Mux(selected[k], word, 0) for k, word in enumerate(words)))
+        with m.If(self.to_config):
+            m.d.sync += self.io_rdata.eq(self._selected(self.io_addr[:CONFIG_BITS], ConfigReg))
+        with m.Elif(self.to_control):
+            m.d.sync += self.io_rdata.eq(self._selected(self.io_addr, ControlReg))
+        with m.Else():
+            m.d.sync += self.io_rdata.eq(any_of(Mux(selected[k], word, 0) for k, word in enumerate(words)))
+
+    def _selected(self, number: Value, registers: type[ConfigReg | ControlReg]) -> Value:
+        """The register that `number` names, 0 if there is none."""
+        return any_of(
+            Mux(
+                is_number(number, register),
+                resize(getattr(self, register.name.lower()), len(self.io_rdata)),
+                0,
+            )
+            for register in registers
+        )

@@ -1,4 +1,4 @@
-"""Export of the accelerator into a folder: Verilog, memory images of a layer, a testbench that runs it, port tables."""
+"""Export of the accelerator into a folder: Verilog, a layer's images with a testbench, and what others need of it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from eie import schema
 from eie.config import ArchConfig
 from eie.errors import MismatchError, OutputError
-from eie.program import Job, hex_image
+from eie.memory import hex_image
+from eie.program import Job
 from eie.rtl.array import image_name, srams
 from eie.rtl.block import module_name
 from eie.rtl.check import TOP, CheckReport, check_verilog, declared_ports
 from eie.rtl.meanings import meaning
+from eie.rtl.package import LEFT_BEHIND, constraints, core_file, core_name, filled, makefile, smoke_test, template
 from eie.rtl.verilog import array_verilog
 
 MANIFEST = "ports.json"
@@ -85,17 +86,35 @@ def export(
             raise MismatchError(
                 f"the exported Verilog failed {len(report.problems)} checks, first: {report.problems[0]}"
             )
+    files |= _for_others(cfg, list(files), job, expected)
     files["ports.md"] = _port_tables(cfg, probe)
     files["README.md"] = _readme(cfg, files, job, expected)
-    if job is not None:
-        files |= {TESTBENCH: testbench(job, expected), "load.hex": load_image(job), **image_files(job)}
-        if expected is not None:
-            files["expected.hex"] = expected_image(job, expected)
     files[MANIFEST] = _manifest(cfg, [*files, MANIFEST], probe)
     with _replacing(folder) as staging:
         for name, text in files.items():
             (staging / name).write_text(text)
     return ExportReport(folder, tuple(files), report)
+
+
+def _for_others(
+    cfg: ArchConfig, sources: list[str], job: Job | None, expected: Expected | None
+) -> dict[str, str]:
+    """Core, constraints, Makefile and smoke test; with a job, its images and testbench."""
+    data, bench = {}, None
+    if job is not None:
+        data = {"load.hex": load_image(job), **image_files(job)}
+        if expected is not None:
+            data["expected.hex"] = expected_image(job, expected)
+        bench = {TESTBENCH: testbench(job, expected)}
+    name = TESTBENCH if bench else None
+    return {
+        f"{TOP}.core": core_file(cfg, TOP, sources, name, list(data)),
+        f"{TOP}.sdc": constraints(cfg, TOP),
+        "Makefile": makefile(TOP, sources, COMPILED, name),
+        f"test_{TOP}.py": smoke_test(TOP),
+        **(bench or {}),
+        **data,
+    }
 
 
 def image_files(job: Job) -> dict[str, str]:
@@ -144,9 +163,8 @@ def testbench(job: Job, expected: Expected | None) -> str:
         "COMPARE": int(expected is not None),
         "EXPECTED_CYCLES": expected.cycles if expected else 0,
     }
-    template = (resources.files("eie.rtl") / "templates" / TESTBENCH).read_text()
     lines = (f"    parameter {name} = {value};" for name, value in parameters.items())
-    return template.replace("@PARAMETERS@", "\n".join(lines))
+    return template(TESTBENCH).replace("@PARAMETERS@", "\n".join(lines))
 
 
 # ---- tables --------------------------------------------------------------------------------------------------
@@ -174,18 +192,15 @@ def _manifest(cfg: ArchConfig, files: list[str], probe: bool) -> str:
         }
         for block in _TABLED
     }
-    manifest = {"top": TOP, "config": dataclasses.asdict(cfg), "modules": ports, "files": files}
+    manifest = {
+        "top": TOP,
+        "config": dataclasses.asdict(cfg),
+        "spaces": {space.name: int(space) for space in schema.IoSpace},
+        "modules": ports,
+        "files": files,
+    }
     return json.dumps(manifest, indent=1) + "\n"
 
-
-_README = """# EIE, {n_pe} processing elements
-
-Exported Verilog-2005; the top module is `{top}`. Its ports are listed in `ports.md`, and for programs in `{manifest}`.
-One clock `clk`, synchronous reset `rst`, active high. `eie_sram.v` models the SRAMs: put macros in its place.
-
-{sizes}
-
-"""
 
 _EMPTY = """The memories start at 0. To check that it compiles:
 
@@ -206,9 +221,18 @@ differences, and the exit status is 1 in Icarus"""
 
 
 def _readme(cfg: ArchConfig, files: Iterable[str], job: Job | None, expected: Expected | None) -> str:
-    sources = " ".join(name for name in files if name.endswith(".v"))
+    sources = " ".join(name for name in files if name.endswith(".v") and name != TESTBENCH)
     sizes = "\n".join(f"    {name:14}{value}" for name, value in dataclasses.asdict(cfg).items())
-    head = _README.format(n_pe=cfg.n_pe, top=TOP, manifest=MANIFEST, sizes=sizes)
+    head = filled(
+        "export_readme.md",
+        N_PE=str(cfg.n_pe),
+        TOP=TOP,
+        MANIFEST=MANIFEST,
+        SIZES=sizes,
+        TESTS="the cocotb smoke test" if job is None else "the plain testbench and the cocotb smoke test",
+        TARGET="lint" if job is None else "sim",
+        CORE=core_name(TOP),
+    )
     if job is None:
         return head + _EMPTY.format(sources=sources)
     rows, cols = job.layer.shape
@@ -234,7 +258,7 @@ def _refuse_foreign(folder: Path) -> None:
         raise OutputError(f"cannot export into {folder}: it is not a folder")
     held = {path.name for path in folder.iterdir()}
     try:
-        ours = {COMPILED, *json.loads((folder / MANIFEST).read_text())["files"]}
+        ours = {COMPILED, *LEFT_BEHIND, *json.loads((folder / MANIFEST).read_text())["files"]}
     except (OSError, ValueError, KeyError, TypeError):
         ours = set()
     if held - ours:

@@ -22,7 +22,7 @@ class LNZD(Block):
 
     Members
     -------
-    clear : forget the entry.
+    begin_pass : forget the entry.
     compute : compute mode; nothing is loaded outside it.
     pop : the parent takes the entry.
     child<c>_valid, _exhausted, _row, _pe, _value : what child c offers (absent children: exhausted).
@@ -36,7 +36,9 @@ class LNZD(Block):
         m = self.module()
         valid = Cat(getattr(self, f"child{c}_valid") for c in range(LNZD_FAN_IN))
         exhausted = Cat(getattr(self, f"child{c}_exhausted") for c in range(LNZD_FAN_IN))
-        load, some, best = Signal(), Signal(), Signal(range(LNZD_FAN_IN))
+        load = Signal()
+        some = Signal()
+        best = Signal(range(LNZD_FAN_IN))
         ready = ~self.exhausted & (~self.valid | self.pop)
         m.d.comb += [
             load.eq(self.compute & ready & (valid | exhausted).all()),
@@ -44,7 +46,7 @@ class LNZD(Block):
             best.eq(self._best()),
             self.child_pop.eq(Mux(load & some, Const(1, 1) << best, Const(0, LNZD_FAN_IN))),
         ]
-        with m.If(self.clear):
+        with m.If(self.begin_pass):
             m.d.sync += [self.valid.eq(0), self.exhausted.eq(0)]
         with m.Elif(load):
             m.d.sync += self.valid.eq(some)

@@ -8,19 +8,22 @@ _IO = {
     "io_write": "write io_data in this cycle",
     "io_read": "read; hold it with the address for two cycles",
     "io_space": "address space: 0 configuration, 1 matrix, 2 pointers, 3 codebook, 4 accumulators, 5 activations, "
-    "6 counters",
+    "6 counters, 7 control, 8 activation memory",
     "io_addr": "address in the space",
     "io_data": "word to write",
 }
 
 _ARRAY = _CLOCK | {
-    "start": "for one cycle: begin the layer",
+    "start": "for one cycle: begin the run",
     **_IO,
     "io_pe": "which PE is read or written",
-    "busy": "the layer is under way; wait for done, which does not glitch",
+    "busy": "the run is under way; wait for done, which does not glitch",
     "done": "the results are written back; until the next start",
-    "cycles": "cycles of the layer in compute mode",
+    "current_pass": "the pass under way; the first one while nothing is",
+    "cycles": "cycles of the run in compute mode, from its start to its last token",
     "broadcast_stalls": "cycles in which a full queue held the broadcast",
+    "refill_cycles": "cycles of the run in refill mode",
+    "writeback_cycles": "cycles of the run in write-back mode",
     "io_rdata": "word read, in the third cycle",
     "probe_ccu": "every signal of CCU and LNZD tree, for lockstep",
 }
@@ -43,13 +46,22 @@ _PE = (
         "push": "a broadcast column arrives at the queue",
         "push_col": "its number",
         "push_value": "its activation",
-        "clear": "a layer begins in the next cycle: counters to 0",
+        "clear": "a run begins in the next cycle: counters to 0",
+        "begin_pass": "compute mode begins in the next cycle",
         "leaf_pop": "the LNZD tree takes the activation on offer",
         "wb_en": "write back row wb_row",
         "wb_row": "local row to write back",
         "relu": "negative sums become 0 at write-back",
         "product_shift": "right shift of products, with rounding",
         "output_shift": "right shift of sums at write-back, with rounding",
+        "codebook": "number of the codebook",
+        "spmat_base": "word of the matrix memory that is the pass's word 0",
+        "rf_en": "refill row rf_row from the activation memory",
+        "rf_src": "of the source file; else of the accumulator file",
+        "rf_row": "local row to refill",
+        "rf_addr": "word of the activation memory for it",
+        "wb_target": "bit 0: activations go to the source file as well; bit 1: to the activation memory",
+        "wb_addr": "word of the activation memory for the activation",
         **_IO,
         "leaf_valid": "a non-zero activation is on offer to the LNZD tree",
         "leaf_row": "its local row",
@@ -63,6 +75,7 @@ _PE = (
     | _sram("even", "pointers of even columns")
     | _sram("odd", "pointers of odd columns")
     | _sram("spmat", "matrix entries")
+    | _sram("act", "activations")
 )
 
 

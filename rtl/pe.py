@@ -10,7 +10,7 @@ from eie.schema import IoSpace, Kind, PeCounter
 
 
 class PE(Block):
-    """One processing element without its three SRAMs, which stand beside it.
+    """One processing element without its four SRAMs, which stand beside it.
 
     Latency: a column pushed in one cycle starts two cycles later at the earliest; its last entry is in stage 4 (retire)
     four cycles after its issue.
@@ -23,11 +23,12 @@ class PE(Block):
     Members
     -------
     bcast, push, push_col, push_value, credit : the broadcast, see `ActQueue`.
-    clear : the layer begins.
+    clear, begin_pass : the run begins, the pass begins.
     leaf_valid, leaf_row, leaf_value, leaf_pop : the leaf of the LNZD tree, see `ActRW`.
-    wb_en, wb_row, relu, product_shift, output_shift : write-back and the layer's configuration.
+    product_shift, codebook, spmat_base, relu, output_shift : the pass's configuration.
+    rf_*, wb_* : refill from the activation SRAM and write-back, see `ActRW`.
     io_write, io_read, io_space, io_addr, io_data, io_rdata : the I/O port.
-    even_*, odd_*, spmat_* : the SRAMs.
+    even_*, odd_*, spmat_*, act_* : the SRAMs.
     busy : a column waits or is under way.
     retire : a token is in stage 4.
     """
@@ -72,6 +73,8 @@ class PE(Block):
             return {
                 "io_write_acc": of(self.io_write, IoSpace.ACC),
                 "io_write_act": of(self.io_write, IoSpace.ACT),
+                "io_write_sram": of(self.io_write, IoSpace.ACT_SRAM),
+                "io_read_sram": of(self.io_read, IoSpace.ACT_SRAM),
             }
         spaces = {"ptr_read": IoSpace.PTR, "spmat_read": IoSpace.SPMAT, "arithm_unit": IoSpace.CODEBOOK}
         if block not in spaces:
@@ -86,6 +89,7 @@ class PE(Block):
             IoSpace.CODEBOOK: outputs["code_rdata"],
             IoSpace.ACC: outputs["acc_rdata"],
             IoSpace.ACT: outputs["leaf_value"],
+            IoSpace.ACT_SRAM: self.act_rdata.as_signed(),
         }
         for space, word in words.items():
             with m.If(is_number(self.io_space, space)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amaranth import Module, Mux
 
-from eie.rtl.block import Block, count
+from eie.rtl.block import Block
 
 
 class PtrRead(Block):
@@ -54,5 +54,5 @@ class PtrRead(Block):
             ]
         with m.Elif(self.start):
             m.d.sync += self.valid.eq(0)
-        count(m, self.ptr_reads, self.clear, self.pop)
+        self.count(m, "ptr_reads", self.pop)
         return m

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amaranth import Cat, Module, Mux, Signal, Value
 
-from eie.rtl.block import Block, count, is_number, word_of
+from eie.rtl.block import Block, add, is_number, word_of
 
 
 class SpmatRead(Block):
@@ -18,7 +18,9 @@ class SpmatRead(Block):
 
     Members
     -------
-    clear : clear the counters and forget the held word.
+    clear : clear the counters.
+    begin_pass : forget the held word.
+    spmat_base : word of the SRAM that is the pass's word 0.
     ptr_valid, p_start, p_end, ptr_value : the column that waits in PtrRead.
     io_write, io_read, io_addr, io_data : the I/O port, for the space SPMAT (address: the word).
     spmat_* : the sparse-matrix SRAM.
@@ -44,7 +46,7 @@ class SpmatRead(Block):
             self.read.eq(self.issue & ~(self.held_valid & (self.held_addr == word))),
             self.spmat_en.eq(self.read | self.io_write | self.io_read),
             self.spmat_we.eq(self.io_write),
-            self.spmat_addr.eq(Mux(self.read, word, self.io_addr)),
+            self.spmat_addr.eq(Mux(self.read, add(word, self.spmat_base, len(word)), self.io_addr)),
             self.spmat_wdata.eq(self.io_data),
             Cat(self.v, self.z).eq(word_of(self.spmat_rdata, self.tok_sel, cfg.entry_bits)),
         ]
@@ -56,7 +58,7 @@ class SpmatRead(Block):
             ]
         with m.If(self.start):
             m.d.sync += [self.stop.eq(self.p_end), self.value.eq(self.ptr_value)]
-        with m.If(self.clear):
+        with m.If(self.begin_pass):
             m.d.sync += self.held_valid.eq(0)
         with m.Elif(self.read):
             m.d.sync += self.held_valid.eq(1)
@@ -72,9 +74,9 @@ class SpmatRead(Block):
             m.d.sync += self.tok_value.eq(self.ptr_value)
         with m.Elif(self.active):
             m.d.sync += self.tok_value.eq(self.value)
-        count(m, self.entries, self.clear, self.issue)
-        count(m, self.empty_columns, self.clear, empty)
-        count(m, self.spmat_reads, self.clear, self.read)
+        self.count(m, "entries", self.issue)
+        self.count(m, "empty_columns", empty)
+        self.count(m, "spmat_reads", self.read)
         return m
 
     def _following(self, address: Value) -> Value:

@@ -19,6 +19,8 @@ from eie.rtl.arithm_unit import ArithmUnit
 from eie.rtl.array import SRAM, EIEArray
 from eie.rtl.block import Block, module_name
 from eie.rtl.ccu import CCU
+from eie.rtl.chip import EIEChip
+from eie.rtl.host_if import HostIf
 from eie.rtl.lnzd import LNZD
 from eie.rtl.pe import PE
 from eie.rtl.ptr_read import PtrRead
@@ -66,6 +68,23 @@ def array_verilog(cfg: ArchConfig, *, probe: bool = False, images: bool = True) 
         **_pe_file(modules),
         **{_file(name): modules[name] for name in ("lnzd", "ccu", "array")},
     }
+
+
+def chip_verilog(cfg: ArchConfig, *, probe: bool = False, images: bool = False) -> dict[str, str]:
+    """Verilog of the chip, by file name: the array's files, `eie_host_if.v` and the top, `eie_chip.v`.
+
+    Parameters are those of `array_verilog`, but the memories start empty unless `images` is set.
+    """
+    modules = _convert({"host_if": HostIf(cfg), "chip": EIEChip(cfg, probe=probe)})
+    return {
+        **array_verilog(cfg, probe=probe, images=images),
+        **{_file(name): text for name, text in modules.items()},
+    }
+
+
+def host_if_verilog(cfg: ArchConfig) -> dict[str, str]:
+    """Verilog of the host interface by itself, by file name."""
+    return {_file("host_if"): _convert({"host_if": HostIf(cfg)})["host_if"]}
 
 
 def block_verilog(block: str, cfg: ArchConfig, *, probe: bool = True) -> dict[str, str]:

@@ -129,7 +129,8 @@ class BlockBench:
         self.idle = dict.fromkeys(self.inputs, 0)
         self.cycle_count = 0
         self._driven: dict[str, int] = {}
-        self._ports = [self._port(field) for field in declared if field.kind in (Kind.OUT, Kind.OUT_REG)]
+        outputs = (field for field in declared if field.kind in (Kind.OUT, Kind.OUT_REG) and field.probed)
+        self._ports = [self._port(field) for field in outputs]
         self._probe = self._layout()
         blocks = {setup.block: self.golden} | getattr(self.golden, "blocks", {})
         # Ports last: in a PE they win over a register of the same name.

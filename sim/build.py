@@ -1,4 +1,4 @@
-"""Compiling Verilog for a simulator, once per content, and running one cocotb test in it.
+"""Compiling Verilog for a simulator, once per content, and running it: under one cocotb test, or alone.
 
 Builds are cached under the user's cache folder (`EIE_CACHE`, else `XDG_CACHE_HOME/eie`, else `~/.cache/eie`), in a
 folder named by a hash of everything that goes into them, so an old build can never serve new sources. One that was
@@ -13,10 +13,11 @@ import json
 import logging
 import os
 import shutil
+import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,13 @@ from eie.sim import toolchain
 
 SIMULATORS = ("icarus", "verilator")
 KEPT_DAYS = 30
+# What Icarus makes of a design; cocotb's runner calls it so.
+ICARUS_PROGRAM = "sim.vvp"
+# Optimised, as the simulator is all that runs; most of the time that a build takes goes into reading the model's C++.
+_FREE_VERILATOR = (
+    *("--binary", "--timing", "-Wno-fatal", "-O3", "--x-assign", "fast", "--x-initial", "fast"),
+    *("-MAKEFLAGS", "OPT_FAST=-O1", "-j", "0"),
+)
 
 # Only the top's ports are read from Python. cocotb's runner makes every signal public, which costs most of
 # Verilator's speed (see docs/decisions.md), so that flag is taken out and a control file names the ports instead.
@@ -112,10 +120,85 @@ def build(
     if simulator == "verilator":
         lines = [_PUBLIC.format(top=top, name=name) for name in public]
         sources = {**sources, "public.vlt": "\n".join(["`verilator_config", *lines, ""])}
-    recipe = [simulator, tool.version_text, cocotb.__version__, top, waves, args, sorted(sources.items())]
-    key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:32]
-    folder = cache_folder() / "builds" / f"{simulator}-{top}-{key}"
-    built = Build(simulator, top, folder, waves)
+    return _cached(
+        tool,
+        [cocotb.__version__, *args],
+        Build(simulator, top, Path(), waves),
+        sources,
+        lambda built, work, files, log: _compile_for_cocotb(built, files, args, tool, work, log),
+    )
+
+
+def build_alone(simulator: str, sources: Mapping[str, str], top: str, *, activity: bool = False) -> Build:
+    """Compile `sources` for a run without cocotb: a module `top` without ports that ends by itself, see `run_alone`.
+
+    activity : what the design dumps is switching activity (SAIF) in Verilator; Icarus dumps VCD in any case.
+
+    Raises
+    ------
+    SimulatorMissing, SimulationError : as for `build`.
+    """
+    tool = toolchain.require(simulator)
+    if simulator == "icarus":
+        command = [str(tool.path), "-g2012", "-s", top, "-o", ICARUS_PROGRAM]
+    else:
+        saif = ["--trace-saif", "--trace-max-array", "1"] if activity else []
+        command = [str(tool.path), *_FREE_VERILATOR, *saif, "--top-module", top, "-o", top, "--Mdir", "."]
+
+    def compile_alone(built: Build, work: Path, files: list[Path], log: Path) -> None:
+        with log.open("w") as said:
+            done = subprocess.run(
+                [*command, *(file.name for file in files)],
+                cwd=work,
+                env=toolchain.environment(tool),
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                check=False,
+            )
+        if done.returncode:
+            raise RuntimeError
+
+    return _cached(tool, command[1:], Build(simulator, top, Path(), activity), sources, compile_alone)
+
+
+def run_alone(built: Build, run_folder: Path, *plusargs: str) -> None:
+    """Run a build of `build_alone` in `run_folder` until it ends by itself.
+
+    Raises
+    ------
+    SimulationError : the simulator failed.
+    """
+    tool = toolchain.require(built.simulator)
+    program = built.folder / (ICARUS_PROGRAM if built.simulator == "icarus" else built.top)
+    interpreter = [str(tool.path.with_name("vvp")), "-n"] if built.simulator == "icarus" else []
+    log = run_folder / "sim.log"
+    with log.open("w") as said:
+        done = subprocess.run(
+            [*interpreter, str(program), *plusargs],
+            cwd=run_folder,
+            env=toolchain.environment(tool),
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            check=False,
+        )
+    if done.returncode:
+        raise SimulationError(f"{built.simulator} ended abnormally: {_last_words(log)}")
+
+
+def _cached(
+    tool: toolchain.Tool,
+    recipe: list[str],
+    built: Build,
+    sources: Mapping[str, str],
+    compile_: Callable[[Build, Path, list[Path], Path], None],
+) -> Build:
+    """The build in its folder, compiled there by `compile_(build, folder, files, log)` unless it is there already."""
+    whole = [built.simulator, tool.version_text, built.top, built.waves, recipe, sorted(sources.items())]
+    key = hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:32]
+    folder = cache_folder() / "builds" / f"{built.simulator}-{built.top}-{key}"
+    built = replace(built, folder=folder)
     if folder.is_dir():
         os.utime(folder)  # used again: see _forget_old_builds
         return built
@@ -127,9 +210,18 @@ def build(
             f"the build cache {folder.parent} cannot be written ({error.strerror}): set EIE_CACHE to a folder that can"
         ) from None
     with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder.parent) as temporary:
-        work = Path(temporary) / "build"
-        _compile(built, sources, args, tool, work)
-        _keep_only(work, {"sim.vvp", "cmds.f", top})
+        work, log = Path(temporary) / "build", Path(temporary) / "build.log"
+        work.mkdir()
+        files = [work / name for name in sources]
+        for file, text in zip(files, sources.values(), strict=True):
+            file.write_text(text)
+        try:
+            compile_(built, work, files, log)
+        except RuntimeError:
+            kept = folder.parent / f"{folder.name}.log"
+            shutil.copy(log, kept)
+            raise SimulationError(f"{built.simulator} cannot compile {built.top}: see {kept}") from None
+        _keep_only(work, {ICARUS_PROGRAM, "cmds.f", built.top})
         # Somebody else may have finished the same build: theirs is as good.
         with contextlib.suppress(OSError):
             work.rename(folder)
@@ -145,31 +237,20 @@ def _forget_old_builds(folder: Path) -> None:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _compile(
-    built: Build, sources: Mapping[str, str], args: list[str], tool: toolchain.Tool, work: Path
+def _compile_for_cocotb(
+    built: Build, files: list[Path], args: list[str], tool: toolchain.Tool, work: Path, log: Path
 ) -> None:
-    work.mkdir()
-    files = []
-    for name, text in sources.items():
-        files.append(work / name)
-        files[-1].write_text(text)
-    log = work.parent / "build.log"
-    try:
-        with _tool_environment(tool):
-            _runner(built.simulator).build(
-                sources=files,
-                hdl_toplevel=built.top,
-                build_dir=work,
-                build_args=args,
-                timescale=("1ns", "1ps"),
-                waves=built.waves,
-                log_file=log,
-                always=True,
-            )
-    except RuntimeError:
-        kept = built.folder.parent / f"{built.folder.name}.log"
-        shutil.copy(log, kept)
-        raise SimulationError(f"{built.simulator} cannot compile {built.top}: see {kept}") from None
+    with _tool_environment(tool):
+        _runner(built.simulator).build(
+            sources=files,
+            hdl_toplevel=built.top,
+            build_dir=work,
+            build_args=args,
+            timescale=("1ns", "1ps"),
+            waves=built.waves,
+            log_file=log,
+            always=True,
+        )
 
 
 def _keep_only(folder: Path, names: set[str]) -> None:

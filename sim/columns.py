@@ -74,6 +74,10 @@ _FIELDS = {
     "entries": ("per PE", "entries that fit the matrix memory"),
     "src_depth": ("per PE", "source activations that fit"),
     "acc_depth": ("per PE", "accumulators"),
+    "act_words": ("per PE", "words of the activation memory"),
+    "codebooks": ("", "codebooks in a PE"),
+    "passes": ("", "entries of the pass table"),
+    "counters": ("", "1: counters in hardware, 0: none"),
     "clock_hz": ("Hz", "clock frequency"),
 }
 # `entries` is a counter, too: the capacity has another name in the table.

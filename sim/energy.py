@@ -167,7 +167,7 @@ def estimate(
     >>> nothing = dict.fromkeys(("entries", "macs", "ptr_reads", "spmat_reads"), np.zeros(64, np.int64))
     >>> run = estimate(ArchConfig(), nothing, 0)
     >>> run.energy_nj, run.power_mw, round(run.area_mm2, 1)
-    (0.0, 0.0, 36.8)
+    (0.0, 0.0, 36.9)
     """
     activity, macs = activity_of(cfg, counters, cycles)
     c = constants or default_constants()
@@ -277,7 +277,7 @@ def _block(
     latches = sum(array.words * array.bits for array in arrays)
     register_um2 = c.ff_um2 * sum(registers.values()) + c.latch_um2 * latches
     gate_um2 = c.mux2_um2 * gates.mux2 + c.adder_um2 * gates.adder + c.and2_um2 * gates.and2
-    memory = [sram(macro.words, macro.bits) for macro in inventory.macros(block, cfg, int(c.act_sram_bytes))]
+    memory = [sram(macro.words, macro.bits) for macro in inventory.macros(block, cfg)]
     clock_pj = activity.cycles * sum(registers.values()) * _ff_clock_pj(c)
     register_pj = register_changes(block, cfg, activity, c.activity) * _ff_toggle_pj(c)
     return [
@@ -372,7 +372,7 @@ def _memory_pj(block: str, cfg: ArchConfig, c: Constants, activity: Activity) ->
     reads = {"ptr_read": 2 * activity.columns, "spmat_read": activity.words}.get(block, 0.0)
     if not reads:
         return 0.0
-    macro = inventory.macros(block, cfg, 1)[0]
+    macro = inventory.macros(block, cfg)[0]
     return reads * memory_read_pj(macro.words, macro.bits, c)
 
 

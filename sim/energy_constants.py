@@ -50,7 +50,6 @@ class Constants:
     adder_um2: float
     and2_um2: float
     leakage_nw_per_um2: float
-    act_sram_bytes: float
     filler_share: float
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from eie.config import ArchConfig, bits_for
-from eie.schema import SHIFT_BITS, PeCounter, fields
+from eie.schema import CCU_COUNTERS, SHIFT_BITS, PeCounter, config_fields, fields
 
 # The RTL counts events in registers that the published machine has no word of.
-COUNTERS = frozenset(counter.name.lower() for counter in PeCounter) | {"cycles", "broadcast_stalls", "cycle"}
+COUNTERS = frozenset(counter.name.lower() for counter in PeCounter) | {*CCU_COUNTERS, "cycle"}
 
 # What loads each register in compute mode: a column that starts, an entry, a word read from the matrix memory, a
 # broadcast. A loaded register changes half of its bits. None: not in compute mode, or a bit or two now and then.
@@ -49,7 +49,7 @@ LOADED: dict[str, dict[str, str | None]] = {
         "s4_row": "entry",
         "s4_sum": "entry",
     },
-    "act_rw": {"pending": None, "y_valid": None, "y_row": None, "y_acc": None},
+    "act_rw": dict.fromkeys(("pending", "y_valid", "y_row", "y_acc", "rf_valid", "rf_to_src", "rf_at")),
 }
 # Counting up changes two bits on the average, whatever the width.
 COUNTS_UP = frozenset({"current", "wr_ptr", "rd_ptr", "count", "occupancy"})
@@ -83,11 +83,11 @@ class Macro:
 
 
 def flip_flops(block: str, cfg: ArchConfig, *, counters: bool = False) -> dict[str, int]:
-    """Bits of each register of a block; the performance counters only on request."""
+    """Bits of each register of a block; the performance counters only on request, and where there are any."""
     registers = {
         field.name: field.width
         for field in fields(block, cfg)
-        if field.kind.is_register and (counters or field.name not in COUNTERS)
+        if field.kind.is_register and ((counters and cfg.counters) or field.name not in COUNTERS)
     }
     if block == "spmat_read":
         # No pointer names a word beyond these bits: synthesis takes the others away.
@@ -99,18 +99,19 @@ def arrays(block: str, cfg: ArchConfig) -> tuple[Array, ...]:
     """The small memories of a block."""
     return {
         "act_queue": (Array("fifo", cfg.queue_depth, cfg.col_bits + cfg.act_bits),),
-        "arithm_unit": (Array("codebook", cfg.n_codes, cfg.code_bits),),
+        "arithm_unit": (Array("codes", cfg.codebooks * cfg.n_codes, cfg.code_bits),),
         "act_rw": (Array("src", cfg.src_depth, cfg.act_bits), Array("acc", cfg.acc_depth, cfg.acc_bits)),
+        "ccu": tuple(Array(f"table_{field.name}", cfg.passes, field.width) for field in config_fields(cfg)),
     }.get(block, ())
 
 
-def macros(block: str, cfg: ArchConfig, act_sram_bytes: int) -> tuple[Macro, ...]:
+def macros(block: str, cfg: ArchConfig) -> tuple[Macro, ...]:
     """The SRAMs of a block."""
     bank = cfg.ptr_bank_depth
     return {
         "ptr_read": (Macro("even", bank, cfg.pointer_bits), Macro("odd", bank, cfg.pointer_bits)),
         "spmat_read": (Macro("spmat", cfg.spmat_words, cfg.word_bits),),
-        "act_rw": (Macro("activations", 8 * act_sram_bytes // cfg.act_bits, cfg.act_bits),),
+        "act_rw": (Macro("act", cfg.act_words, cfg.acc_bits),),
     }.get(block, ())
 
 
@@ -119,10 +120,10 @@ def gates(block: str, cfg: ArchConfig) -> Gates:
     reading = sum(array.bits * (array.words - 1) for array in arrays(block, cfg))
     if block == "ptr_read":  # which bank holds p_j
         return Gates(mux2=2 * cfg.pointer_bits)
-    if block == "spmat_read":  # entry of the word; next entry; is it the last one; is its word held
+    if block == "spmat_read":  # entry of the word; next entry; base; is it the last one; is its word held
         return Gates(
             mux2=cfg.entry_bits * (cfg.entries_per_word - 1),
-            adder=cfg.pointer_bits,
+            adder=cfg.pointer_bits + cfg.word_addr_bits,
             and2=cfg.pointer_bits + cfg.word_addr_bits,
         )
     if block == "arithm_unit":  # product; row; rounding; sum; shift; bypasses and saturation
@@ -131,14 +132,16 @@ def gates(block: str, cfg: ArchConfig) -> Gates:
             adder=(cfg.code_bits - 1) * cfg.act_bits + cfg.acc_addr_bits + cfg.product_bits + cfg.acc_bits,
             and2=cfg.code_bits * cfg.act_bits + 2 * cfg.acc_addr_bits,
         )
-    if (
-        block == "act_rw"
-    ):  # the leaf's find-first (a chain, an encoder); write-back: rounding, shift, saturation
+    if block == "act_rw":
+        # The leaf's find-first (a chain, an encoder); write-back: rounding, shift, saturation; who writes each memory.
+        source, sums = cfg.src_addr_bits + cfg.act_bits, cfg.acc_addr_bits + cfg.acc_bits
+        writing = 2 * source + 3 * sums + 2 * cfg.act_sram_addr_bits + cfg.acc_bits
         return Gates(
-            mux2=reading + SHIFT_BITS * cfg.acc_bits + 2 * cfg.acc_bits,
+            mux2=reading + SHIFT_BITS * cfg.acc_bits + 2 * cfg.acc_bits + writing,
             adder=cfg.acc_bits,
             and2=cfg.src_depth * (2 + bits_for(cfg.src_depth - 1) // 2),
         )
-    if block == "ccu":  # column number, write-back counter, who may broadcast
-        return Gates(adder=cfg.acc_addr_bits + 1, and2=3 * cfg.n_pe)
+    if block == "ccu":  # column number, counters and addresses of refill and write-back, who may broadcast
+        counting = cfg.acc_addr_bits + 1 + cfg.file_addr_bits + 1 + 2 * cfg.act_sram_addr_bits
+        return Gates(mux2=reading, adder=cfg.col_bits + counting, and2=3 * cfg.n_pe)
     return Gates(mux2=reading)

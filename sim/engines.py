@@ -16,10 +16,11 @@ import numpy.typing as npt
 from eie.config import ArchConfig
 from eie.errors import ConfigError, MismatchError
 from eie.layer import CompressedLayer
-from eie.program import Job, hex_image
-from eie.result import Result, derive_counters
+from eie.memory import PeImage, hex_image
+from eie.program import Job
+from eie.result import COUNTERS, Counter, Result, derive_counters
 from eie.schema import PeCounter, fields
-from eie.timing import constants
+from eie.timing import compute_mode_cycles, constants, writeback_cycles
 
 # What the host program reads and writes of `eie_array`.
 ARRAY_PORTS = ("clk", "rst", *(field.name for field in fields("array", ArchConfig())), "probe_*")
@@ -83,7 +84,7 @@ def run_rtl(
     waveform: Path | None = None,
     transform: Callable[[Mapping[str, str]], Mapping[str, str]] | None = None,
 ) -> list[Result]:
-    """Run jobs on the RTL without golden and without probes.
+    """Run jobs on the RTL without golden and without probes: free-running, but for what only cocotb does.
 
     read_back : after the last job, read back the memories, and check those that computing must not change.
     transform : changes the Verilog before it is built (to test that faults are found).
@@ -93,8 +94,12 @@ def run_rtl(
     MismatchError : the RTL did not end a layer in time, or a memory does not hold what was loaded.
     """
     from eie.rtl.verilog import array_verilog
+    from eie.sim import free
     from eie.sim.build import build
 
+    if waveform is None and not read_back:
+        outcomes = free.run_jobs(jobs, simulator, transform=transform)
+        return [result_of(job, outcome, simulator) for job, outcome in zip(jobs, outcomes, strict=True)]
     sources: Mapping[str, str] = array_verilog(jobs[0].cfg)
     if transform is not None:
         sources = transform(sources)
@@ -172,30 +177,43 @@ def _watched(folder: Path, progress: Callable[[int], None] | None) -> Iterator[N
 
 def write_images(job: Job, folder: Path) -> None:
     """Write a job's SRAM images for $readmemh, under the names that the RTL array reads."""
-    cfg = job.cfg
-    for k, image in enumerate(job.images):
+    write_pe_images(job.images, job.cfg, folder)
+
+
+def write_pe_images(images: Sequence[PeImage], cfg: ArchConfig, folder: Path) -> None:
+    """Write the SRAM images of all PEs for $readmemh, under the names that the RTL array reads."""
+    for k, image in enumerate(images):
         for name, words, bits, depth in (
             ("spmat", image.spmat, cfg.word_bits, cfg.spmat_words),
             ("even", image.even, cfg.pointer_bits, cfg.ptr_bank_depth),
             ("odd", image.odd, cfg.pointer_bits, cfg.ptr_bank_depth),
+            ("act", image.act, cfg.acc_bits, cfg.act_words),
         ):
             (folder / f"pe{k:03d}_{name}.hex").write_text(hex_image(words, bits, depth))
 
 
 def result_of(job: Job, outcome: Any, engine: str) -> Result:
-    """A `Result` from what the host program read out of the RTL."""
+    """A `Result` from what the host program read out of the RTL; hardware without counters has only cycles."""
     cfg = job.cfg
-    columns = np.array(outcome.counters, dtype=np.int64).T
-    hardware = {counter.name.lower(): columns[counter] for counter in PeCounter}
-    # Compute mode lasts one cycle (drain) more than the law's cycles, or T0 + 1 when nothing is active.
-    compute = max(outcome.cycles, constants(cfg).T0) + 1
+    cycles = outcome.cycles
+    counters: dict[str, Counter] = dict.fromkeys(COUNTERS)
+    if cfg.counters:
+        columns = np.array(outcome.counters, dtype=np.int64).T
+        hardware = {counter.name.lower(): columns[counter] for counter in PeCounter}
+        counters = derive_counters(hardware, cycles, outcome.broadcast_stalls)
+        writeback = outcome.busy_cycles - compute_mode_cycles(cycles, cfg)
+    else:
+        # Busy are compute mode and write-back; an input without activations is the one with the shortest compute mode.
+        writeback = writeback_cycles(job.layer, cfg)
+        cycles = outcome.busy_cycles - writeback - 1
+        cycles = 0 if cycles == constants(cfg).T0 else cycles
     return Result(
         y=job.y_from_acc(outcome.y_acc),
-        cycles=outcome.cycles,
-        counters=derive_counters(hardware, outcome.cycles, outcome.broadcast_stalls),
+        cycles=cycles,
+        counters=counters,
         engine=engine,
         cfg=cfg,
         load_cycles=outcome.load_cycles,
         weight_load_cycles=outcome.weight_load_cycles,
-        writeback_cycles=outcome.busy_cycles - compute,
+        writeback_cycles=writeback,
     )

@@ -17,7 +17,7 @@ from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge, SimTimeoutError, 
 
 from eie.config import ArchConfig
 from eie.program import Job
-from eie.schema import IoSpace, PeCounter, ProbeField, ccu_probe, pe_probe, unpack_probe
+from eie.schema import CCU_COUNTERS, IoSpace, PeCounter, ProbeField, ccu_probe, pe_probe, unpack_probe
 from eie.timing import schedule
 
 if TYPE_CHECKING:
@@ -50,7 +50,10 @@ class Request:
 
 @dataclass
 class Outcome:
-    """One job's results, read from RTL ports. y_acc : accumulators read back, [PE][local row]."""
+    """One job's results, read from RTL ports. y_acc : accumulators read back, [PE][local row].
+
+    counters : of each PE; empty, and cycles and broadcast_stalls are 0, where the hardware has none.
+    """
 
     y_acc: list[list[int]]
     cycles: int
@@ -155,7 +158,7 @@ class FreeHost:
 
     async def counters(self) -> list[list[int]]:
         """The counters of each PE in the order of `PeCounter`, read through the port."""
-        words = await _read(self, [(IoSpace.COUNTER, k, c) for k in range(self.cfg.n_pe) for c in PeCounter])
+        words = await read_words(self, [(IoSpace.COUNTER, k, c) for k in range(self.cfg.n_pe) for c in PeCounter])
         return [words[i : i + len(PeCounter)] for i in range(0, len(words), len(PeCounter))]
 
     def output(self, name: str) -> int:
@@ -173,9 +176,8 @@ class LockstepHost(FreeHost):
         self.probes: list[tuple[ProbeField, ...]] = [pe_probe(cfg)] * cfg.n_pe + [ccu_probe(cfg)]
         self.handles = [getattr(dut, f"probe_pe{k}") for k in range(cfg.n_pe)] + [dut.probe_ccu]
         self.packers = [(golden.probe_pe, (k,)) for k in range(cfg.n_pe)] + [(golden.probe_ccu, ())]
-        self.outputs = [
-            (getattr(dut, n), getattr(golden, n)) for n in ("busy", "done", "cycles", "broadcast_stalls")
-        ]
+        names = ["busy", "done", "current_pass", *(CCU_COUNTERS if cfg.counters else ())]
+        self.outputs = [(getattr(dut, name), getattr(golden, name)) for name in names]
         self.diverged: Divergence | None = None
         self.history: dict[str, list[tuple[int, list[int]]]] = {"golden": [], "rtl": []}
         self.after = 0
@@ -299,8 +301,8 @@ async def run_job(host: FreeHost, job: Job, *, images: bool, read_back: bool = F
     cycles, stalls = host.output("cycles"), host.output("broadcast_stalls")
     rows = range(job.rows_per_pe)
     pes = range(job.cfg.n_pe)
-    acc = await _read(host, [(IoSpace.ACC, k, row) for k in pes for row in rows])
-    counters = await host.counters()
+    acc = await read_words(host, [(IoSpace.ACC, k, row) for k in pes for row in rows])
+    counters = await host.counters() if job.cfg.counters else []
     if read_back:
         await check_memories(host, job)
     return Outcome(
@@ -318,7 +320,7 @@ def _address(space: int, pe: int, addr: int) -> dict[str, int]:
     return {"io_space": int(space), "io_pe": pe, "io_addr": int(addr)}
 
 
-async def _read(host: FreeHost, places: list[tuple[IoSpace, int, int]]) -> list[int]:
+async def read_words(host: FreeHost, places: list[tuple[IoSpace, int, int]]) -> list[int]:
     """Words at (space, PE, address): each address is held for two cycles, the word is there in the third."""
     words = []
     for number in range(len(places) + 1):
@@ -340,12 +342,13 @@ async def check_memories(host: FreeHost, job: Job) -> None:
     depths = {
         IoSpace.SPMAT: cfg.spmat_words,
         IoSpace.PTR: 2 * cfg.ptr_bank_depth,
-        IoSpace.CODEBOOK: cfg.n_codes,
+        IoSpace.CODEBOOK: cfg.codebooks * cfg.n_codes,
         IoSpace.ACC: cfg.acc_depth,
         IoSpace.ACT: cfg.src_depth,
+        IoSpace.ACT_SRAM: cfg.act_words,
     }
     places = [(space, k, a) for space, depth in depths.items() for k in range(cfg.n_pe) for a in range(depth)]
-    found = dict(zip(places, await _read(host, places), strict=True))
+    found = dict(zip(places, await read_words(host, places), strict=True))
     kept = [w for w in job.load_writes() if w.space in (IoSpace.CODEBOOK, IoSpace.ACT)] + job.weight_writes()
     signed = {IoSpace.CODEBOOK: cfg.code_bits, IoSpace.ACT: cfg.act_bits}
     for space, pe, addr, data in kept:

@@ -6,14 +6,14 @@ import dataclasses
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from eie.config import ArchConfig
 from eie.errors import MismatchError
 from eie.program import Job
-from eie.result import Result
+from eie.result import ProgramResult, Result
 from eie.schema import ccu_probe, pe_probe
 from eie.sim.build import build
 from eie.sim.engines import ARRAY_PORTS, in_simulator, result_of
@@ -27,7 +27,8 @@ class LockstepReport:
     """Outcome of a lockstep run.
 
     cycles : clock cycles compared; signals : probed signals of the whole array; seconds : in the simulator's process,
-    its start included. divergence is None when both sides agreed throughout; results are the jobs' that ended.
+    its start included. divergence is None when both sides agreed throughout; results are the jobs' that ended, programs
+    those of the inputs of a program (`eie.sim.programs.lockstep_program`).
     """
 
     simulator: str
@@ -38,6 +39,7 @@ class LockstepReport:
     seconds: float
     replay: str = ""
     waveform: Path | None = None
+    programs: list[ProgramResult] = field(default_factory=list)
 
     @property
     def comparisons(self) -> int:
@@ -72,6 +74,11 @@ class LockstepReport:
         """Raise `MismatchError` when the two sides diverged."""
         if self.divergence is not None:
             raise MismatchError(self.describe())
+
+
+def probed_signals(cfg: ArchConfig) -> int:
+    """Signals of the whole array that are compared."""
+    return cfg.n_pe * len(pe_probe(cfg)) + len(ccu_probe(cfg))
 
 
 def lockstep(
@@ -116,7 +123,7 @@ def lockstep(
     return LockstepReport(
         simulator=simulator,
         cycles=cycles,
-        signals=cfg.n_pe * len(pe_probe(cfg)) + len(ccu_probe(cfg)),
+        signals=probed_signals(cfg),
         divergence=divergence,
         results=[result_of(job, outcome, simulator) for job, outcome in zip(jobs, outcomes, strict=False)],
         seconds=seconds,
@@ -150,7 +157,8 @@ def lockstep_by_layer(
 
 def read_back_cycles(cfg: ArchConfig) -> int:
     """Clock cycles that reading every word of every memory behind the I/O port takes."""
-    words = cfg.spmat_words + 2 * cfg.ptr_bank_depth + cfg.n_codes + cfg.acc_depth + cfg.src_depth
+    codes = cfg.codebooks * cfg.n_codes
+    words = cfg.spmat_words + 2 * cfg.ptr_bank_depth + codes + cfg.acc_depth + cfg.src_depth + cfg.act_words
     return 2 * cfg.n_pe * words + 1
 
 

@@ -20,7 +20,7 @@ from eie.sim.columns import BY_NAME, COLUMNS, ORDER, Row
 
 # "EIEs", so that another program's SQLite file is not taken for a store; and the format that this module writes.
 APPLICATION = 0x45494573
-FORMAT = 1
+FORMAT = 2
 IN_MEMORY = Path(":memory:")
 # How long a writer waits for another one, such as a second sweep into the same store.
 _PATIENCE_S = 30.0
@@ -81,6 +81,10 @@ class Store:
             raise FormatError(
                 f"{self.path} has store format {version}, and this eie ({eie}) knows formats up to {FORMAT}: "
                 "use the newer eie that wrote it, or another file"
+            )
+        if version < FORMAT:
+            raise FormatError(
+                f"{self.path} has store format {version}, of an older eie with other columns: use another file"
             )
 
     @contextmanager

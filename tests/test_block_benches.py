@@ -24,12 +24,12 @@ BENCHES = Path(__file__).parent / "cocotb"
 TESTS = {
     "act_queue": 5,
     "ptr_read": 6,
-    "spmat_read": 7,
-    "arithm_unit": 11,
-    "act_rw": 8,
-    "pe": 4,
+    "spmat_read": 8,
+    "arithm_unit": 12,
+    "act_rw": 13,
+    "pe": 5,
     "lnzd": 6,
-    "ccu": 7,
+    "ccu": 14,
     "array": 5,
 }
 CONFIGS = {

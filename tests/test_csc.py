@@ -9,7 +9,8 @@ from eie.config import ArchConfig
 from eie.csc import Interleaved, deinterleave, demand, interleave
 from eie.errors import LayerError
 from eie.layer import CompressedLayer
-from eie.program import Job, hex_image, memory_images, pack_words
+from eie.memory import hex_image, memory_images, pack_words
+from eie.program import Job
 
 # The published example: 4 PEs, a 16 x 8 matrix; PE 0 holds rows 0, 4, 8, 12 (local rows 0..3).
 PE0_WEIGHTS = "W00 W80 W120 W41 W02 W122 W04 W44 W05 W125 W06 W87 W127"
@@ -111,8 +112,8 @@ def test_a_job_loads_every_accumulator_and_activation_of_its_layer():
     layer = CompressedLayer.from_codes(np.ones((5, 7), np.uint8), [0, -3], bias=[-1, 2, 3, 4, 5])
     job = Job.create(layer, [0, 1, 2, 3, 4, 5, -6], ArchConfig(n_pe=4, weight_bits=1))
     writes = job.load_writes()
-    # 4 configuration registers, 2 codes, 4 PEs x (2 accumulators + 2 activations)
-    assert len(writes) == 4 + 2 + 4 * (2 + 2)
+    # 13 configuration registers, 2 codes, 4 PEs x (2 accumulators + 2 activations)
+    assert len(writes) == 13 + 2 + 4 * (2 + 2)
     acc = {(w.pe, w.addr): w.data for w in writes if w.space.name == "ACC"}
     assert acc == {
         (0, 0): 0xFFFF,

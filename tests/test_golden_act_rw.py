@@ -104,3 +104,58 @@ def test_write_back_without_relu_saturates_and_counts() -> None:
         """,
     )
     assert block.acc[:3] == [-32768, -32768, 32767]
+
+
+def test_activation_sram_port() -> None:
+    """Refill first, then write-back, then the I/O port; addresses cut to 3 bits, words to 16."""
+    drive(
+        ActRW(CFG.replace(act_words=8)),
+        """
+        cycle | rf_en rf_addr io_write_sram io_read_sram io_addr io_data | act_en act_we act_addr act_wdata
+        0     | .     .       .             .            .       .       | 0      0      0        0
+        1     | .     .       1             .            0x1a    0x1fffe | 1      1      2        0xfffe
+        2     | .     .       .             1            7       .       | 1      0      7        0
+        3     | 1     5       .             .            .       .       | 1      0      5        0
+        """,
+    )
+
+
+def test_refill_of_accumulators_and_sources() -> None:
+    """The word that was addressed is written one cycle later: signed, the low 16 bits of 32 to the source file."""
+    block = ActRW(CFG.replace(acc_bits=32))
+    drive(
+        block,
+        """
+        cycle | rf_en rf_src rf_row act_rdata  | rf_valid rf_to_src rf_at pending leaf_value
+        0     | 1     .      0      .          | 0        0         0     0       0
+        1     | 1     .      2      0xfffffffb | 1        0         0     0       0
+        2     | .     .      3      0x00012345 | 1        0         2     0       0
+        3     | 1     1      1      .          | 0        0         2     0       0
+        4     | 1     1      4      0x0001fffd | 1        1         1     0       0
+        5     | 1     1      7      0x00010000 | 1        1         4     0b00010 -3
+        6     | .     .      .      0x00000009 | 1        1         7     0b00010 -3
+        7     | .     .      .      .          | 0        1         7     0b00010 -3
+        """,
+    )
+    assert block.acc == [-5, 0, 0x12345, 0]
+    assert block.src == [0, -3, 0, 0, 0, 0, 0, 0]
+
+
+def test_write_back_to_the_source_file_and_to_the_sram() -> None:
+    """Target 1 loads the next pass's activations in place, target 2 the SRAM (sign-extended), 3 both."""
+    block = ActRW(CFG.replace(acc_bits=32))
+    block.acc[:3] = [-5, 0, 9]
+    drive(
+        block,
+        """
+        cycle | wb_en wb_row wb_target wb_addr | y_valid y_value act_en act_we act_addr act_wdata  pending
+        0     | 1     0      1         .       | 0       0       0      0      0        0          0
+        1     | 1     1      1         .       | 1       -5      0      0      0        0          0
+        2     | 1     2      3         6       | 1       0       1      1      6        0          0b001
+        3     | 1     0      2         7       | 1       9       1      1      7        9          0b001
+        4     | .     .      2         8       | 1       -5      1      1      8        0xfffffffb 0b001
+        5     | .     .      2         8       | 0       -5      0      0      0        0          0b001
+        """,
+    )
+    assert block.acc[:3] == [-5, 0, 9]
+    assert block.src[:3] == [-5, 0, 0]

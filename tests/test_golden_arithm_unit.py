@@ -13,7 +13,7 @@ from eie.golden.arithm_unit import ArithmUnit
 def unit() -> ArithmUnit:
     """16-bit accumulators, 4 rows; codes 1, 2, 3 are 1, 10, -10."""
     block = ArithmUnit(ArchConfig(n_pe=4, acc_depth=4))
-    block.codebook[1:4] = [1, 10, -10]
+    block.codes[1:4] = [1, 10, -10]
     return block
 
 
@@ -126,5 +126,24 @@ def test_codebook_port(unit: ArithmUnit) -> None:
         1     | .        5       .       .         . | -2
         2     | .        5       .       1         2 | 10
         3     | .        0x25    .       .         . | -2
+        """,
+    )
+
+
+def test_codebooks() -> None:
+    """Of three codebooks of 16 codes a pass uses the one it names; a write beyond the last does nothing."""
+    block = ArithmUnit(ArchConfig(n_pe=4, codebooks=3))
+    drive(
+        block,
+        """
+        cycle | io_write io_addr io_data codebook tok_valid v | code_rdata
+        0     | 1        0x12    7       .        .         . | 0
+        1     | 1        0x22    0xfff8  .        .         . | 0
+        2     | 1        0x32    9       .        .         . | 0
+        3     | .        0x32    .       1        1         2 | 7
+        4     | .        0x32    .       2        1         2 | -8
+        5     | .        0x32    .       .        1         2 | 0
+        6     | .        0x12    .       2        .         2 | 7
+        7     | .        0x32    .       .        .         . | 0
         """,
     )

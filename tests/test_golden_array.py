@@ -56,7 +56,7 @@ def names(array: Array, k: int = 0) -> dict[str, object]:
 def test_pe_by_itself() -> None:
     """Column 5 (p_5 = 0 in the odd bank, p_6 = 2 in the even one) with two entries, the bench as the SRAMs."""
     pe = PE(ArchConfig(n_pe=4))
-    pe.arithm_unit.codebook[1:3] = [10, -10]
+    pe.arithm_unit.codes[1:3] = [10, -10]
     drive(
         pe,
         """

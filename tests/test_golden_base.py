@@ -70,7 +70,7 @@ def everything(array: Array) -> list[object]:
     state: list[object] = [register.value for register in array.registers]
     for pe in array.pes:
         srams = (pe.even_sram, pe.odd_sram, pe.spmat_sram)
-        state += [list(m) for m in (pe.act_queue.fifo, pe.arithm_unit.codebook, pe.act_rw.src, pe.act_rw.acc)]
+        state += [list(m) for m in (pe.act_queue.fifo, pe.arithm_unit.codes, pe.act_rw.src, pe.act_rw.acc)]
         state += [list(sram.memory) for sram in srams]
     return state
 

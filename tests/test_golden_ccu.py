@@ -6,14 +6,15 @@ from cycle_table import drive
 
 from eie.config import ArchConfig
 from eie.golden.ccu import Ccu
+from eie.schema import ConfigReg, IoSpace
 
 COMPUTE = 1
 
 
 def test_a_layer() -> None:
-    """Two columns, the second one held for a cycle by PE 3; drain; two rows written back; done until the next start."""
+    """Two columns, one held for a cycle by PE 3; drain (cycle is set to cycles); two rows written back; done."""
     ccu = Ccu(ArchConfig(n_pe=4))
-    ccu.wb_rows.value = ccu.wb_rows.next = 2
+    ccu.load(IoSpace.CONFIG, ConfigReg.WB_ROWS, 2)
     drive(
         ccu,
         """
@@ -26,11 +27,11 @@ def test_a_layer() -> None:
         5     | .     1          .              2        3       0b1111  0b1111   0b0100  | 0     1       1     1    11       0     0      1    0    1    3     0      1
         6     | .     .          1              .        .       0b1111  0b0001   .       | 0     1       0     0    ?        0     0      1    0    1    4     4      1
         7     | .     .          1              .        .       0b1111  .        .       | 0     1       0     0    ?        0     0      1    0    1    5     4      1
-        8     | .     .          1              .        .       0b1111  .        .       | 0     0       0     0    ?        1     0      1    0    2    6     4      1
-        9     | .     .          1              .        .       0b1111  .        .       | 0     0       0     0    ?        1     1      1    0    2    6     4      1
-        10    | .     .          1              .        .       0b1111  .        .       | 0     0       0     0    ?        0     2      1    0    2    6     4      1
-        11    | .     .          1              .        .       0b1111  .        .       | 0     0       0     0    ?        0     2      0    1    0    6     4      1
-        12    | 1     .          1              .        .       0b1111  .        .       | 1     0       0     0    ?        0     2      0    1    0    6     4      1
+        8     | .     .          1              .        .       0b1111  .        .       | 0     0       0     0    ?        1     0      1    0    2    4     4      1
+        9     | .     .          1              .        .       0b1111  .        .       | 0     0       0     0    ?        1     1      1    0    2    4     4      1
+        10    | .     .          1              .        .       0b1111  .        .       | 0     0       0     0    ?        0     2      1    0    2    4     4      1
+        11    | .     .          1              .        .       0b1111  .        .       | 0     0       0     0    ?        0     2      0    1    0    4     4      1
+        12    | 1     .          1              .        .       0b1111  .        .       | 1     0       0     0    ?        0     2      0    1    0    4     4      1
         13    | .     .          .              .        .       0b1111  .        .       | 0     1       0     0    ?        0     0      1    0    1    0     0      0
         """,
     )
@@ -52,20 +53,100 @@ def test_two_bus_registers() -> None:
     )
 
 
-def test_io_strobes_and_configuration() -> None:
-    """A write goes to the PE that io_pe names, a code to all; the space CONFIG is the CCU's own."""
+def test_io_strobes() -> None:
+    """A write goes to the PE that io_pe names, a code to all; the spaces CONFIG and CONTROL are the CCU's own."""
     drive(
         Ccu(ArchConfig(n_pe=4)),
         """
-        cycle | io_write io_read io_space io_pe io_addr io_data | pe_write pe_read product_shift output_shift relu wb_rows
-        0     | 1        .       0        2     0       0x25    | 0b0000   0b0000  0             0            0    0
-        1     | 1        .       0        .     1       9       | 0b0000   0b0000  5             0            0    0
-        2     | 1        .       0        .     2       1       | 0b0000   0b0000  5             9            0    0
-        3     | 1        .       0        .     3       64      | 0b0000   0b0000  5             9            1    0
-        4     | 1        .       1        2     3       7       | 0b0100   0b0000  5             9            1    64
-        5     | 1        .       3        2     3       7       | 0b1111   0b0000  5             9            1    64
-        6     | .        1       3        1     3       7       | 0b0000   0b0010  5             9            1    64
-        7     | .        .       5        1     3       7       | 0b0000   0b0000  5             9            1    64
+        cycle | io_write io_read io_space io_pe io_addr io_data | pe_write pe_read
+        0     | 1        .       0        2     .       0x25    | 0b0000   0b0000
+        1     | 1        .       7        2     .       3       | 0b0000   0b0000
+        2     | 1        .       1        2     3       7       | 0b0100   0b0000
+        3     | 1        .       3        2     3       7       | 0b1111   0b0000
+        4     | 1        .       8        3     3       7       | 0b1000   0b0000
+        5     | .        1       3        1     3       7       | 0b0000   0b0010
+        6     | .        .       5        1     3       7       | 0b0000   0b0000
+        """,
+    )
+
+
+def test_pass_table() -> None:
+    """Entries 0 and 2 of three: the present pass's is at the outputs, a read shows another; widths cut, no entry 3."""
+    drive(
+        Ccu(ArchConfig(n_pe=4, passes=3)),
+        """
+        cycle | io_write io_read io_space io_addr io_data | product_shift output_shift relu wb_rows io_rdata current_pass
+        0     | 1        .       0        0x00    0x25    | 0             0            0    0       0        0
+        1     | 1        .       0        0x01    9       | 5             0            0    0       0        0
+        2     | 1        .       0        0x02    3       | 5             9            0    0       0        0
+        3     | 1        .       0        0x03    64      | 5             9            1    0       0        0
+        4     | 1        .       0        0x20    7       | 5             9            1    64      0        0
+        5     | 1        .       0        0x30    8       | 5             9            1    64      5        0
+        6     | 1        .       0        0x2d    8       | 5             9            1    64      5        0
+        7     | .        1       0        0x20    .       | 7             0            0    0       0        0
+        8     | .        1       0        0x30    .       | 0             0            0    0       7        0
+        9     | .        1       0        0x0f    .       | 5             9            1    64      0        0
+        10    | 1        .       7        0       2       | 5             9            1    64      0        0
+        11    | 1        .       7        1       3       | 7             0            0    0       0        2
+        12    | .        1       7        0       .       | 7             0            0    0       0        2
+        13    | .        1       7        1       .       | 7             0            0    0       2        2
+        14    | .        1       7        2       .       | 7             0            0    0       3        2
+        15    | .        .       1        2       .       | 7             0            0    0       0        2
+        """,
+    )
+
+
+def test_refill() -> None:
+    """Pass 1 alone: two accumulators from 5 on, then one source activation from 30 on (cut to 5 bits), then compute."""
+    ccu = Ccu(ArchConfig(n_pe=4, act_words=32))
+    ccu.load(IoSpace.CONTROL, 0, 1)
+    ccu.load(IoSpace.CONTROL, 1, 1)
+    for register, value in (("ACC_ROWS", 2), ("ACC_BASE", 5), ("SRC_ROWS", 3), ("SRC_BASE", 30)):
+        ccu.load(IoSpace.CONFIG, 1 << 4 | ConfigReg[register], value)
+    drive(
+        ccu,
+        """
+        cycle | start root_exhausted | clear begin_pass mode rf_en rf_src rf_row rf_addr compute refill_cycles writeback_cycles cycles current_pass done
+        0     | 1     1              | 1     0          0    0     0      0      5       0       0             0                0      1            0
+        1     | .     1              | 0     0          3    1     0      0      5       0       0             0                0      1            0
+        2     | .     1              | 0     0          3    1     0      1      6       0       1             0                0      1            0
+        3     | .     1              | 0     0          3    0     0      2      7       0       2             0                0      1            0
+        4     | .     1              | 0     0          3    1     1      0      30      0       3             0                0      1            0
+        5     | .     1              | 0     0          3    1     1      1      31      0       4             0                0      1            0
+        6     | .     1              | 0     0          3    1     1      2      0       0       5             0                0      1            0
+        7     | .     1              | 0     1          3    0     1      3      1       0       6             0                0      1            0
+        8     | .     1              | 0     0          1    0     1      0      30      1       7             0                0      1            0
+        9     | .     .              | 0     0          2    0     1      0      30      0       7             0                0      1            0
+        10    | .     .              | 0     0          0    0     0      0      5       0       7             1                0      1            1
+        """,
+    )
+
+
+def test_passes_follow_one_another() -> None:
+    """Passes 2 and 3: the second always refills, if nothing; counts go on over both; then FIRST_PASS is back."""
+    ccu = Ccu(ArchConfig(n_pe=1, passes=4))
+    ccu.load(IoSpace.CONTROL, 0, 2)
+    ccu.load(IoSpace.CONTROL, 1, 3)
+    for register, value in (("WB_ROWS", 1), ("WB_BASE", 9), ("PTR_BASE", 16)):
+        ccu.load(IoSpace.CONFIG, 3 << 4 | ConfigReg[register], value)
+    drive(
+        ccu,
+        """
+        cycle | start root_valid root_exhausted credits busy_pes retires | clear begin_pass mode push_col wb_en wb_row wb_addr cycle cycles refill_cycles writeback_cycles current_pass done
+        0     | 1     .          .              1       .        .       | 1     1          0    0        0     0      0       0     0      0             0                2            0
+        1     | .     1          .              1       .        .       | 0     0          1    0        0     0      0       0     0      0             0                2            0
+        2     | .     .          1              1       1        1       | 0     0          1    0        0     0      0       1     0      0             0                2            0
+        3     | .     .          1              1       .        .       | 0     0          1    0        0     0      0       2     2      0             0                2            0
+        4     | .     .          .              1       .        .       | 0     0          2    0        0     0      0       2     2      0             0                2            0
+        5     | .     .          .              1       .        .       | 0     0          3    16       0     0      0       2     2      0             1                3            0
+        6     | .     .          .              1       .        .       | 0     1          3    16       0     0      0       2     2      1             1                3            0
+        7     | .     1          .              1       1        1       | 0     0          1    16       0     0      0       2     2      2             1                3            0
+        8     | .     .          1              1       .        .       | 0     0          1    16       0     0      0       3     3      2             1                3            0
+        9     | .     .          .              1       .        .       | 0     0          2    16       1     0      0       3     3      2             1                3            0
+        10    | .     .          .              1       .        .       | 0     0          2    16       0     1      9       3     3      2             2                3            0
+        11    | .     .          .              1       .        .       | 0     0          0    0        0     1      9       3     3      2             3                2            1
+        12    | 1     .          .              1       .        .       | 1     1          0    0        0     1      9       3     3      2             3                2            1
+        13    | .     .          .              1       .        .       | 0     0          1    0        0     0      9       0     0      0             0                2            0
         """,
     )
 
@@ -91,10 +172,10 @@ def test_read_data_comes_back_a_cycle_later() -> None:
     drive(
         ccu,
         """
-        cycle | io_pe | io_rdata
-        0     | 2     | 0
-        1     | 0     | 0x22
-        2     | 3     | 0xffffffffffffffff
-        3     | .     | 0x33
+        cycle | io_space io_pe | io_rdata
+        0     | 4        2     | 0
+        1     | 4        0     | 0x22
+        2     | 4        3     | 0xffffffffffffffff
+        3     | .        .     | 0x33
         """,
     )

@@ -55,13 +55,13 @@ def test_waits_for_a_child_that_is_neither_valid_nor_exhausted(node) -> None:
     )
 
 
-def test_exhausted_until_clear(node) -> None:
-    """A load without a valid child exhausts the node, for good; clear starts the next layer."""
+def test_exhausted_until_the_next_pass(node) -> None:
+    """A load without a valid child exhausts the node, for good; begin_pass starts the next one."""
     block, names = node
     drive(
         block,
         """
-        cycle | clear compute pop v0 r0 x0 x1 x2 x3 | child_pop valid exhausted
+        cycle | begin_pass compute pop v0 r0 x0 x1 x2 x3 | child_pop valid exhausted
         0     | .     1       .   1  5  .  1  1  1  | 0b0001    0     0
         1     | .     1       1   .  .  1  1  1  1  | 0b0000    1     0
         2     | .     1       .   .  .  1  1  1  1  | 0b0000    0     1

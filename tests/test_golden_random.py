@@ -105,7 +105,7 @@ def check(case: Case) -> set[str]:
 def load_cycles(case: Case) -> int:
     """The formula of docs/timing.md, "Phases of a layer"."""
     n = case.cfg.n_pe
-    return 4 + 2**case.cfg.weight_bits + n * (-(-case.layer.rows // n) + -(-case.layer.cols // n))
+    return 13 + 2**case.cfg.weight_bits + n * (-(-case.layer.rows // n) + -(-case.layer.cols // n))
 
 
 def test_random_cases(capsys: pytest.CaptureFixture[str]) -> None:

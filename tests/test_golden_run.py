@@ -43,7 +43,7 @@ def traced(case: Case, *, weights: bool, port: bool) -> tuple[Result, list[list[
     memories = [
         list(memory)
         for pe in array.pes
-        for memory in (pe.act_rw.src, pe.act_rw.acc, pe.arithm_unit.codebook, pe.spmat_sram.memory)
+        for memory in (pe.act_rw.src, pe.act_rw.acc, pe.arithm_unit.codes, pe.spmat_sram.memory)
     ]
     busy = (result.cycles or case.cfg.tree_levels) + 1 + result.writeback_cycles
     return result, trace[1 : 1 + busy], memories

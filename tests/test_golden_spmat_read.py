@@ -43,17 +43,32 @@ def test_empty_columns_are_tokens() -> None:
     )
 
 
-def test_clear_forgets_the_held_word() -> None:
-    """The word that an earlier layer left on the output is read again."""
+def test_the_next_pass_forgets_the_held_word() -> None:
+    """The word that an earlier pass left on the output is read again; the count goes on until clear."""
     drive(
         SpmatRead(CFG),
         """
-        cycle | clear ptr_valid p_start p_end | issue read held_valid held_addr spmat_reads
-        0     | .     1         16      17    | 1     1    0          0         0
-        1     | .     1         17      18    | 1     0    1          2         1
-        2     | 1     .         .       .     | 0     0    1          2         1
-        3     | .     1         17      18    | 1     1    0          2         0
-        4     | .     .         .       .     | 0     0    1          2         1
+        cycle | clear begin_pass ptr_valid p_start p_end | issue read held_valid held_addr spmat_reads
+        0     | .     .          1         16      17    | 1     1    0          0         0
+        1     | .     .          1         17      18    | 1     0    1          2         1
+        2     | .     1          .         .       .     | 0     0    1          2         1
+        3     | .     .          1         17      18    | 1     1    0          2         1
+        4     | 1     .          .         .       .     | 0     0    1          2         2
+        5     | .     .          .         .       .     | 0     0    1          2         0
+        """,
+    )
+
+
+def test_base_of_the_pass() -> None:
+    """The base moves the address at the SRAM (cut to 3 bits), not the word that is remembered as held."""
+    drive(
+        SpmatRead(CFG),
+        """
+        cycle | ptr_valid p_start p_end spmat_base io_addr | read spmat_addr held_valid held_addr
+        0     | 1         8       10    3          6       | 1    4          0          0
+        1     | .         .       .     3          6       | 0    6          1          1
+        2     | 1         47      48    3          6       | 1    0          1          1
+        3     | .         .       .     .          6       | 0    6          1          5
         """,
     )
 

@@ -66,14 +66,14 @@ def test_export_is_clean(name: str) -> None:
     assert report.problems == ()
     assert report.simulators == ("iverilog", "verilator")
     nodes = sum(schema.lnzd_nodes(cfg))
-    assert report.instances == cfg.n_pe * (1 + len(PE_BLOCKS) + 3) + nodes + 1
+    assert report.instances == cfg.n_pe * (1 + len(PE_BLOCKS) + 4) + nodes + 1
     assert report.modules == 10
 
 
 def test_largest_array() -> None:
     cfg = ArchConfig(n_pe=256, entries=64, pointers=16, src_depth=2, acc_depth=2)
     report = check_verilog(array_verilog(cfg), cfg)
-    assert (report.problems, report.simulators, report.instances) == ((), (), 256 * 9 + 85 + 1)
+    assert (report.problems, report.simulators, report.instances) == ((), (), 256 * 10 + 85 + 1)
 
 
 @pytest.mark.parametrize("block", [*PE_BLOCKS, "pe", "lnzd", "ccu"])
@@ -127,8 +127,8 @@ FAULTS = {
         "eie_pe: port leaf_value is Port(direction='output', width=8), not Port(direction='output', width=16)",
     ),
     "port direction": (
-        *("eie_lnzd.v", "input clear;", "output clear;"),
-        "eie_lnzd: port clear is Port(direction='output', width=1), not Port(direction='input', width=1)",
+        *("eie_lnzd.v", "input begin_pass;", "output begin_pass;"),
+        "eie_lnzd: port begin_pass is Port(direction='output', width=1), not Port(direction='input', width=1)",
     ),
     "missing PE": (
         *("eie_array.v", r"  eie_pe pe005 \(.*?\);\n", ""),
@@ -148,7 +148,7 @@ FAULTS = {
     ),
     "connection width": (
         *("eie_array.v", r"\.io_addr\(io_addr\)", ".io_addr(io_addr[1:0])"),
-        "eie_array: ccu.io_addr has 8 bits and is connected to 2",
+        "eie_array: ccu.io_addr has 10 bits and is connected to 2",
     ),
 }
 
@@ -177,11 +177,21 @@ NOT_PROBED = {
         "act_queue",
         "fifo",
     ): "memory, written with wr_ptr, push_col and push_value, which are compared; read as head_col, head_value",
-    ("arithm_unit", "codebook"): "memory, compared at each write (the host's) and at each read (code_rdata)",
-    ("act_rw", "src"): "memory, compared at each write (the host's) and at each read (leaf_value)",
+    ("arithm_unit", "codes"): "memory, compared at each write (the host's) and at each read (code_rdata)",
+    (
+        "act_rw",
+        "src",
+    ): "memory, compared at each write (host's, act_rdata, y_row, y_value) and read (leaf_value)",
     ("act_rw", "acc"): "memory, compared at each write (s4_row, s4_sum, y_row, y_value) and read (acc_rdata)",
+    **{
+        (
+            "ccu",
+            f"table_{register.name.lower()}",
+        ): "memory, compared at each write (the host's) and at each read"
+        for register in schema.ConfigReg
+    },
     ("sram", "mem"): "memory, compared at each write and read",
-    ("sram", "rdata"): "probed as the PE's input even_rdata, odd_rdata, spmat_rdata",
+    ("sram", "rdata"): "probed as the PE's input even_rdata, odd_rdata, spmat_rdata, act_rdata",
 }
 
 # The last bus register is the broadcast, and bears its name.

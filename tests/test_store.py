@@ -104,6 +104,16 @@ def test_a_store_of_a_newer_version(tmp_path: Path) -> None:
         Store(path)
 
 
+def test_a_store_of_an_older_version(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    with Store(path) as store:
+        store.add([ROW])
+    sqlite3.connect(path).execute(f"PRAGMA user_version = {FORMAT - 1}")
+    for read_only in (False, True):
+        with pytest.raises(FormatError, match=rf"has store format {FORMAT - 1}, of an older eie with other columns"):
+            Store(path, read_only=read_only)
+
+
 def fill(store: Store, added: list[str]) -> None:
     """Add rows for ever; `added` gets the keys."""
     for number in itertools.count():

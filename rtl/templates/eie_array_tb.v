@@ -3,10 +3,11 @@
 // The SRAMs are initialised from their image files, in the folder in which the simulation runs.
 module eie_array_tb;
 @PARAMETERS@
-    localparam ACC = 3'd4, COUNTER = 3'd6;
+    localparam SPACE_BITS = 4;
+    localparam [SPACE_BITS-1:0] ACC = 4, COUNTER = 6;
 
     reg clk = 0, rst = 1, start = 0, io_write = 0, io_read = 0;
-    reg [2:0] io_space = 0;
+    reg [SPACE_BITS-1:0] io_space = 0;
     reg [PE_BITS-1:0] io_pe = 0;
     reg [ADDR_BITS-1:0] io_addr = 0;
     reg [DATA_BITS-1:0] io_data = 0;
@@ -16,7 +17,7 @@ module eie_array_tb;
 
     eie_array dut (
         .clk(clk), .rst(rst), .start(start), .busy(busy), .done(done),
-        .cycles(cycles), .broadcast_stalls(broadcast_stalls),
+        .cycles(cycles), .broadcast_stalls(broadcast_stalls), .refill_cycles(), .writeback_cycles(), .current_pass(),
         .io_write(io_write), .io_read(io_read), .io_space(io_space), .io_pe(io_pe), .io_addr(io_addr),
         .io_data(io_data), .io_rdata(io_rdata)
     );
@@ -24,13 +25,13 @@ module eie_array_tb;
     always #1 clk = !clk;
 
     // One write a word: space, PE, address, data.
-    reg [3+PE_BITS+ADDR_BITS+DATA_BITS-1:0] load [0:WRITES-1];
+    reg [SPACE_BITS+PE_BITS+ADDR_BITS+DATA_BITS-1:0] load [0:WRITES-1];
     wire signed [ACT_BITS-1:0] activation = io_rdata[ACT_BITS-1:0];
     reg signed [ACT_BITS-1:0] expected [0:ROWS-1];
     integer i, differences = 0;
 
     // A read takes two cycles; the word is there in the third.
-    task read(input [2:0] space, input integer pe, input integer addr);
+    task read(input [SPACE_BITS-1:0] space, input integer pe, input integer addr);
         begin
             io_read = 1;
             io_space = space;

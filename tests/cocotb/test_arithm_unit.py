@@ -5,7 +5,7 @@ from common import CROSSED, SMALL
 
 from eie.sim.block_bench import BlockBench
 
-CONFIGS = {"acc16": SMALL, "acc32": SMALL.replace(acc_bits=32)}
+CONFIGS = {"acc16": SMALL, "acc32": SMALL.replace(acc_bits=32, codebooks=3)}
 
 
 class Bench(BlockBench):
@@ -77,6 +77,20 @@ async def filler(dut):
     assert bench.acc[15] == 0
     assert bench.acc[18] == 400
     assert (now.fillers, now.saturations) == (1, 0)
+
+
+@cocotb.test()
+async def codebooks(dut):
+    """Each pass has its codebook: code v of book b is word b * n_codes + v; beyond the last book there is 0."""
+    bench = await Bench.start(dut)
+    books, n_codes = bench.cfg.codebooks, bench.cfg.n_codes
+    await bench.load([100 * (i // n_codes) + i for i in range(books * n_codes)])
+    for book in range(1 << bench.cfg.codebook_bits):
+        now = await bench.cycle(tok_valid=1, codebook=book, v=5)
+        # One book alone: its number is not looked at.
+        expected = 100 * book + n_codes * book + 5 if book < books else 5 * (books == 1)
+        assert now.code_rdata == expected
+        assert (await bench.cycle(io_addr=book * n_codes + 7)).code_rdata == expected + 2 * (expected > 0)
 
 
 @cocotb.test()

@@ -18,7 +18,7 @@ def offers(**children):
 
 async def bench_in_compute(dut):
     bench = await BlockBench.start(dut)
-    await bench.cycle(clear=1)
+    await bench.cycle(begin_pass=1)
     bench.idle |= {"compute": 1} | {f"child{c}_pe": c % bench.cfg.n_pe for c in range(4)}
     return bench
 
@@ -76,14 +76,14 @@ async def holds_until_popped(dut):
 
 @cocotb.test()
 async def exhausted(dut):
-    """When the last entry is taken and no child has one, the node is exhausted until the next layer's `clear`."""
+    """When the last entry is taken and no child has one, the node is exhausted until the next pass begins."""
     bench = await bench_in_compute(dut)
     await bench.cycle(**offers(child3=(7, 9)))
     await bench.cycle(pop=1, **offers())
     for _ in range(2):
         now = await bench.cycle(**offers())
         assert (now.valid, now.exhausted) == (0, 1)
-    await bench.cycle(clear=1, compute=0)
+    await bench.cycle(begin_pass=1, compute=0)
     now = await bench.cycle(**offers(child0=(0, 3)))
     assert (now.exhausted, now.child_pop) == (0, 1)
 
@@ -94,7 +94,7 @@ async def random_merge(dut):
     bench = await bench_in_compute(dut)
     rng, cfg = bench.rng, bench.cfg
     for arrival, pops in CROSSED:
-        await bench.cycle(clear=1, compute=0)
+        await bench.cycle(begin_pass=1, compute=0)
         streams = [
             [
                 (row, child, int(rng.integers(-(1 << 15), 1 << 15)))

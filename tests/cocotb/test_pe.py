@@ -1,4 +1,4 @@
-"""PE: the five blocks together, with the three SRAMs beside them, from a broadcast column to its accumulators."""
+"""PE: the five blocks together, with the four SRAMs beside them, from a broadcast column to its accumulators."""
 
 from collections import deque
 
@@ -25,6 +25,7 @@ class Bench(BlockBench):
         bench.sram("even", bench.cfg.ptr_bank_depth)
         bench.sram("odd", bench.cfg.ptr_bank_depth)
         bench.sram("spmat", bench.cfg.spmat_words)
+        bench.sram("act", bench.cfg.act_words)
         await bench.load(columns, codebook, product_shift)
         return bench
 
@@ -45,7 +46,7 @@ class Bench(BlockBench):
             await self.write(IoSpace.CODEBOOK, i, code)
         for row in range(cfg.acc_depth):
             await self.write(IoSpace.ACC, row, 0)
-        await self.cycle(clear=1)
+        await self.cycle(clear=1, begin_pass=1)
 
     async def write(self, space, addr, data):
         await self.cycle(io_write=1, io_space=space, io_addr=addr, io_data=data)
@@ -125,6 +126,35 @@ async def write_back(dut):
         await bench.cycle(wb_en=1, wb_row=row, relu=1, output_shift=3)
     await bench.cycle(relu=1, output_shift=3)
     assert await bench.accumulators(2) == [0, 5]  # 36 / 8 = 4.5 rounds up
+
+
+@cocotb.test()
+async def a_pass_from_the_sram(dut):
+    """Bias from the activation SRAM, a column from elsewhere in the matrix SRAM, the activation back to the SRAM."""
+    bench = await Bench.loaded(dut, [[], [(1, 0), (1, 0)]], [0, 10])
+    for addr, word in enumerate((-35, 6, 3, 0)):
+        await bench.write(IoSpace.ACT_SRAM, 20 + addr, word)
+    word = await bench.read(IoSpace.ACT_SRAM, 20)
+    assert word == (1 << bench.cfg.io_data_bits) - 35  # extended by its sign
+    for src, row, addr in ((0, 0, 20), (0, 1, 21), (1, 0, 22)):
+        await bench.cycle(rf_en=1, rf_src=src, rf_row=row, rf_addr=addr)
+    await bench.cycle()
+    now = await bench.cycle(begin_pass=1)
+    assert (now.leaf_valid, now.leaf_row, now.leaf_value) == (1, 0, 3)
+    # The same entries, four words on: a pass whose word 0 is that word.
+    await bench.write(IoSpace.SPMAT, 4, await bench.read(IoSpace.SPMAT, 0))
+    await bench.write(IoSpace.SPMAT, 0, 0)
+    bench.idle["spmat_base"] = 4
+    await bench.cycle(leaf_pop=1, bcast=1, push=1, push_col=1, push_value=3)
+    await bench.drain()
+    assert await bench.accumulators(2) == [-5, 36]
+    bench.idle |= {"relu": 1, "output_shift": 3, "wb_target": 3}
+    for row in range(2):
+        await bench.cycle(wb_en=1, wb_row=row, wb_addr=30 + row - 1)
+    await bench.cycle(wb_addr=31)
+    now = await bench.cycle()
+    assert (now.leaf_valid, now.leaf_row, now.leaf_value) == (1, 1, 5)
+    assert [await bench.read(IoSpace.ACT_SRAM, addr) for addr in (30, 31)] == [0, 5]
 
 
 def random_column(rng, cfg, most):

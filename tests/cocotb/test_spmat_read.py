@@ -81,14 +81,35 @@ async def held_word(dut):
     last = cfg.pack_pointer(per_word - 1)
     second, third = cfg.pack_pointer(per_word), cfg.pack_pointer(per_word + 1)
     await bench.table(f"""
-        ptr_valid p_start  p_end    clear | issue read spmat_addr spmat_reads
-        1         {last}   {second} 0     | 1     1    0          0     # the last entry of word 0
-        1         {second} {third}  0     | 1     1    1          1     # the first of word 1
-        1         {second} {third}  0     | 1     0    ?          2     # again, from the held word
-        0         .        .        1     | 0     0    ?          2     # a new layer: nothing is held,
-        1         {second} {third}  0     | 1     1    1          0     # although the word is on the SRAM's output
-        0         .        .        0     | 0     0    ?          1
+        ptr_valid p_start  p_end    begin_pass | issue read spmat_addr spmat_reads
+        1         {last}   {second} 0          | 1     1    0          0     # the last entry of word 0
+        1         {second} {third}  0          | 1     1    1          1     # the first of word 1
+        1         {second} {third}  0          | 1     0    ?          2     # again, from the held word
+        0         .        .        1          | 0     0    ?          2     # a new pass: nothing is held,
+        1         {second} {third}  0          | 1     1    1          2     # although the word is on the SRAM's output
+        0         .        .        0          | 0     0    ?          3
     """)
+
+
+@cocotb.test()
+async def matrix_base(dut):
+    """Word 0 of a pass is word spmat_base of the SRAM; a word that is held is known by its number in the pass."""
+    bench = await bench_with(dut, numbered(20))
+    second = bench.cfg.pack_pointer(bench.cfg.entries_per_word)
+    await bench.cycle(begin_pass=1)
+    await bench.table(f"""
+        ptr_valid p_start  p_end        spmat_base begin_pass | issue read spmat_addr
+        1         0        1            1          0          | 1     1    1
+        1         0        1            1          0          | 1     0    ?
+        0         .        .            1          1          | 0     0    ?
+        1         {second} {second + 1} 0          0          | 1     1    1    # the same word, another pass
+        1         {second} {second + 1} 7          0          | 1     0    ?    # held: the base is not looked at
+        0         .        .            .          1          | 0     0    ?
+        1         {second} {second + 1} 7          0          | 1     1    {8 % (1 << bench.cfg.word_addr_bits)}
+    """)
+    now = await bench.cycle()
+    # Of 8 words the address is cut to 0; of 10 it names one that holds nothing.
+    assert (now.v, now.z) == ((0, 1) if bench.cfg.spmat_words == 8 else (0, 0))
 
 
 @cocotb.test()
@@ -128,7 +149,7 @@ async def random_columns(dut):
     for offers, filled in CROSSED:
         entries = [(int(rng.integers(16)), int(rng.integers(16))) for _ in range(cfg.reachable_entries)]
         fill(words, entries, cfg)
-        await bench.cycle(clear=1)
+        await bench.cycle(clear=1, begin_pass=1)
         columns, start = [], 0
         while start < len(entries):
             length = int(rng.integers(1, 12)) if rng.random() < filled else 0

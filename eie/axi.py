@@ -1,0 +1,238 @@
+"""The chip's host interface: stream packets, error codes and ports, declared once (docs/chip.md)."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Self
+
+from eie.config import CONFIG_BITS, ArchConfig
+from eie.memory import Write
+from eie.schema import ControlReg, Field, IoSpace, Kind, PeCounter, fields
+
+LITE_ADDR_BITS = 15
+LITE_DATA_BITS = 32
+HEADER_BITS = 64
+MAX_COUNT = (1 << 24) - 1
+# AXI's answers: okay, and an error that the slave found.
+OKAY, SLVERR = 0b00, 0b10
+
+
+class Command(enum.IntEnum):
+    """What a packet asks for."""
+
+    WRITE = 0
+    READ = 1
+    RUN = 2
+
+
+class ErrorCode(enum.IntEnum):
+    """Register ERROR_CODE: what was wrong first since the last CLEAR_ERROR."""
+
+    NONE = 0
+    COMMAND = 1
+    SPACE = 2
+    PE = 3
+    COUNT = 4
+    ADDRESS = 5
+    PASS = 6
+    TLAST_EARLY = 7
+    TLAST_LATE = 8
+    START_BUSY = 9
+
+
+ERROR_MEANINGS = {
+    ErrorCode.NONE: "no error",
+    ErrorCode.COMMAND: "header: reserved command, or reserved bit 7 set",
+    ErrorCode.SPACE: "header: no such space, WRITE to COUNTER, or `spread` in a space that is not one PE's",
+    ErrorCode.PE: "header: no such PE",
+    ErrorCode.COUNT: "header: WRITE or READ of 0 words",
+    ErrorCode.ADDRESS: "header: address, or address and count, beyond the memory",
+    ErrorCode.PASS: "RUN or START: first pass after the last, or beyond the pass table",
+    ErrorCode.TLAST_EARLY: "packet: TLAST before the last word; the words before it are written",
+    ErrorCode.TLAST_LATE: "packet: no TLAST on the last word; a WRITE is done, READ and RUN are not",
+    ErrorCode.START_BUSY: "START while a run or a packet is under way",
+}
+
+# Spaces whose words are signed: a word on the result stream is extended by its sign, others by zeros.
+SIGNED_SPACES = (IoSpace.CODEBOOK, IoSpace.ACC, IoSpace.ACT, IoSpace.ACT_SRAM)
+# Spaces that are the CCU's, and not one PE's.
+CCU_SPACES = (IoSpace.CONFIG, IoSpace.CONTROL)
+
+
+def stream_bits(cfg: ArchConfig) -> int:
+    """Width of both streams: a header, or the widest word of a memory."""
+    return max(HEADER_BITS, cfg.io_data_bits)
+
+
+def space_words(space: IoSpace, cfg: ArchConfig) -> int:
+    """Words that a packet may address in a space (of one PE, but for CONFIG and CONTROL)."""
+    return {
+        IoSpace.CONFIG: cfg.passes << CONFIG_BITS,
+        IoSpace.SPMAT: cfg.spmat_words,
+        IoSpace.PTR: 2 * cfg.ptr_bank_depth,
+        IoSpace.CODEBOOK: cfg.codebooks * cfg.n_codes,
+        IoSpace.ACC: cfg.acc_depth,
+        IoSpace.ACT: cfg.src_depth,
+        IoSpace.COUNTER: len(PeCounter),
+        IoSpace.CONTROL: len(ControlReg),
+        IoSpace.ACT_SRAM: cfg.act_words,
+    }[space]
+
+
+class HeaderField(NamedTuple):
+    """A field of the header word."""
+
+    name: str
+    low: int
+    width: int
+    meaning: str
+
+
+HEADER_FIELDS = (
+    HeaderField("SPACE", 0, 4, "`eie.schema.IoSpace`"),
+    HeaderField("COMMAND", 4, 2, "0 WRITE, 1 READ, 2 RUN, 3 reserved"),
+    HeaderField(
+        "SPREAD",
+        6,
+        1,
+        "words go to (come from) PE after PE, then the next address: a vector in its natural order. Else one PE, "
+        "ascending addresses. In a RUN: do not raise the interrupt `DONE`",
+    ),
+    HeaderField("PE", 8, 8, "first PE"),
+    HeaderField("ADDR", 16, 24, "first address; in a RUN bits 7:0 are the first pass, bits 15:8 the last"),
+    HeaderField("COUNT", 40, 24, "words; not looked at in a RUN"),
+)
+
+
+class Header(NamedTuple):
+    """A packet's first word, field by field; `reserved` is bit 7."""
+
+    command: int
+    space: int = 0
+    pe: int = 0
+    addr: int = 0
+    count: int = 0
+    spread: int = 0
+    reserved: int = 0
+
+    def pack(self) -> int:
+        """The word.
+
+        >>> hex(Header(Command.WRITE, IoSpace.ACT, pe=2, addr=3, count=4).pack())
+        '0x40000030205'
+        """
+        values = {field.name: getattr(self, field.name.lower()) for field in HEADER_FIELDS}
+        word = sum((values[f.name] & ((1 << f.width) - 1)) << f.low for f in HEADER_FIELDS)
+        return word | self.reserved << 7
+
+    @classmethod
+    def unpack(cls, word: int) -> Self:
+        """The fields of a word (its low 64 bits)."""
+        found = {f.name.lower(): word >> f.low & ((1 << f.width) - 1) for f in HEADER_FIELDS}
+        return cls(**found, reserved=word >> 7 & 1)
+
+    @property
+    def passes(self) -> tuple[int, int]:
+        """First and last pass of a RUN."""
+        return self.addr & 0xFF, self.addr >> 8 & 0xFF
+
+
+def write_packet(
+    space: IoSpace, words: list[int], *, pe: int = 0, addr: int = 0, spread: bool = False
+) -> list[int]:
+    """A packet that writes `words` (bit patterns)."""
+    return [Header(Command.WRITE, space, pe, addr, len(words), spread).pack(), *words]
+
+
+def read_packet(space: IoSpace, count: int, *, pe: int = 0, addr: int = 0, spread: bool = False) -> list[int]:
+    """A packet that asks for `count` words."""
+    return [Header(Command.READ, space, pe, addr, count, spread).pack()]
+
+
+def run_packet(first: int = 0, last: int | None = None, *, quiet: bool = False) -> list[int]:
+    """A packet that runs the passes `first` to `last` (default: `first` alone)."""
+    last = first if last is None else last
+    return [Header(Command.RUN, addr=first | last << 8, spread=quiet).pack()]
+
+
+def packets_of(writes: Iterable[Write], cfg: ArchConfig) -> Iterator[list[int]]:
+    """Writes of the I/O port as few packets, in the same order: runs of addresses in one PE, or over all PEs in turn.
+
+    >>> cfg = ArchConfig(n_pe=2)
+    >>> writes = [Write(IoSpace.ACT, k % 2, k // 2, k) for k in range(4)] + [Write(IoSpace.PTR, 1, 7, 9)]
+    >>> [len(packet) for packet in packets_of(writes, cfg)]
+    [5, 2]
+    """
+    held: list[Write] = []
+    spread = False
+    for write in writes:
+        if held and len(held) < MAX_COUNT:
+            follows = {kind: write[:3] == _next(held[-1], kind, cfg) for kind in (False, True)}
+            if len(held) == 1:
+                spread = follows[True]
+            if follows[spread]:
+                held.append(write)
+                continue
+        if held:
+            yield _packet(held, spread)
+        held, spread = [write], False
+    if held:
+        yield _packet(held, spread)
+
+
+def _next(write: Write, spread: bool, cfg: ArchConfig) -> tuple[IoSpace, int, int]:
+    """Where the word after `write` goes."""
+    space, pe, addr, _ = write
+    if not spread:
+        return space, pe, addr + 1
+    if space in (*CCU_SPACES, IoSpace.CODEBOOK):
+        return space, -1, -1  # nothing follows: such a packet is malformed
+    return (space, pe + 1, addr) if pe + 1 < cfg.n_pe else (space, 0, addr + 1)
+
+
+def _packet(writes: list[Write], spread: bool) -> list[int]:
+    space, pe, addr, _ = writes[0]
+    return write_packet(space, [w.data for w in writes], pe=pe, addr=addr, spread=spread)
+
+
+# ---- ports -------------------------------------------------------------------------------------------------
+
+
+def _axi(cfg: ArchConfig) -> tuple[Field, ...]:
+    width = stream_bits(cfg)
+
+    def channel(prefix: str, direction: Kind, **signals: int) -> tuple[Field, ...]:
+        """Signals of a channel in the direction of its valid, and its ready in the other."""
+        back = Kind.OUT if direction is Kind.IN else Kind.IN
+        return (
+            Field(f"{prefix}valid", 1, direction, probed=False),
+            Field(f"{prefix}ready", 1, back, probed=False),
+            *(Field(f"{prefix}{name}", bits, direction, probed=False) for name, bits in signals.items()),
+        )
+
+    address = {"addr": LITE_ADDR_BITS, "prot": 3}
+    return (
+        *channel("s_axil_aw", Kind.IN, **address),
+        *channel("s_axil_w", Kind.IN, data=LITE_DATA_BITS, strb=LITE_DATA_BITS // 8),
+        *channel("s_axil_b", Kind.OUT, resp=2),
+        *channel("s_axil_ar", Kind.IN, **address),
+        *channel("s_axil_r", Kind.OUT, data=LITE_DATA_BITS, resp=2),
+        *channel("s_axis_t", Kind.IN, data=width, last=1),
+        *channel("m_axis_t", Kind.OUT, data=width, last=1),
+        Field("irq", 1, Kind.OUT, probed=False),
+    )
+
+
+def chip_fields(cfg: ArchConfig) -> tuple[Field, ...]:
+    """Ports of `eie_chip`, but for clk, rst and the probes."""
+    return _axi(cfg)
+
+
+def host_if_fields(cfg: ArchConfig) -> tuple[Field, ...]:
+    """Ports of `eie_host_if`, but for clk and rst: the chip's, and the array's seen from outside."""
+    array = (
+        Field(f.name, f.width, Kind.OUT if f.kind is Kind.IN else Kind.IN, probed=False)
+        for f in fields("array", cfg)
+    )
+    return (*_axi(cfg), *array)

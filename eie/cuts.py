@@ -1,0 +1,151 @@
+"""Layers cut into parts that fit the memories of one pass: row tiles, and in each of them column batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from eie.config import ArchConfig
+from eie.csc import Interleaved, interleave
+from eie.errors import CapacityError
+from eie.layer import CompressedLayer
+
+# What ended a column batch, and what cut a layer into tiles.
+WHOLE, SOURCE, POINTERS, MATRIX, REACH = "", "source file", "pointers", "matrix SRAM", "pointer width"
+ACCUMULATORS = "accumulators"
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A part of a layer that one pass computes.
+
+    layer : number of the layer in the network. part : its rows from `row` on and columns from `col` on, as a layer of
+    its own, with the bias of these rows. interleaved : the part, distributed over the PEs. first, last : of the
+    batches of its tile. words : of the fullest PE's matrix SRAM. bound : what ended the batch (empty: the layer
+    itself).
+    """
+
+    layer: int
+    part: CompressedLayer
+    interleaved: Interleaved
+    row: int
+    col: int
+    first: bool
+    last: bool
+    words: int
+    bound: str
+
+    @property
+    def entries(self) -> int:
+        """Entries of the fullest PE, fillers included."""
+        return int(self.interleaved.pointers[:, -1].max())
+
+
+def cut_layer(layer: CompressedLayer, cfg: ArchConfig, number: int = 0) -> list[Cut]:
+    """Row tiles, and in each of them column batches, that fit the memories of one pass.
+
+    Raises
+    ------
+    CapacityError : N columns of a tile that exceed a memory by themselves.
+    """
+    cuts: list[Cut] = []
+    tile = cfg.n_pe * cfg.acc_depth
+    for row in range(0, layer.rows, tile):
+        rows = _rows_of(layer, row, min(row + tile, layer.rows))
+        whole = interleave(rows, cfg.n_pe, cfg.index_bits)
+        col = 0
+        for stop, bound in _batches(whole.pointers, cfg, layer, row):
+            inter = whole.columns(col, stop)
+            words = -(-int(inter.pointers[:, -1].max()) // cfg.entries_per_word)
+            part = _columns_of(rows, col, stop)
+            cuts.append(Cut(number, part, inter, row, col, col == 0, stop == layer.cols, words, bound))
+            col = stop
+    return cuts
+
+
+def _batches(
+    pointers: npt.NDArray[np.int64], cfg: ArchConfig, layer: CompressedLayer, row: int
+) -> Iterator[tuple[int, str]]:
+    """The end of each batch of a tile, and what ended it."""
+    n, cols = cfg.n_pe, layer.cols
+    # Where a batch may stop: multiples of N, because column j is PE j mod N's, and the layer's end.
+    ends = np.append(np.arange(n, cols, n), cols)
+    at = pointers[:, ends]
+    col = place = 0
+    before = np.zeros(n, np.int64)
+    while col < cols:
+        entries = (at[:, place:] - before[:, None]).max(axis=0)
+        widths = ends[place:] - col
+        # How many of the ends each memory allows; on a tie the first one is named.
+        fitting = {
+            SOURCE: widths <= n * cfg.src_depth,
+            POINTERS: widths + 1 <= 2 * cfg.ptr_bank_depth,
+            MATRIX: entries <= cfg.spmat_words * cfg.entries_per_word,
+            REACH: entries <= cfg.unpack_pointer((1 << cfg.pointer_bits) - 1),
+        }
+        counts = {memory: int(fits.sum()) for memory, fits in fitting.items()}
+        bound = min(counts, key=lambda memory: counts[memory])
+        if not counts[bound]:
+            raise _no_plan(layer, cfg, row, col, int(widths[0]), int(entries[0]), bound)
+        place += counts[bound]
+        col, before = int(ends[place - 1]), at[:, place - 1]
+        yield col, bound if col < cols else WHOLE
+
+
+def _no_plan(
+    layer: CompressedLayer, cfg: ArchConfig, row: int, col: int, width: int, entries: int, bound: str
+) -> CapacityError:
+    """Why not even the fewest columns that a batch may have fit."""
+    needed, available, remedy = {
+        POINTERS: (f"{width + 1} pointers", 2 * cfg.ptr_bank_depth, "fewer PEs or more pointers"),
+        MATRIX: (
+            f"{entries} entries",
+            cfg.spmat_words * cfg.entries_per_word,
+            "more PEs, fewer accumulators (smaller row tiles) or a larger matrix SRAM",
+        ),
+        REACH: (
+            f"{entries} entries",
+            cfg.unpack_pointer((1 << cfg.pointer_bits) - 1),
+            "more PEs, fewer accumulators (smaller row tiles) or wider pointers",
+        ),
+    }[bound]
+    last = min(row + cfg.n_pe * cfg.acc_depth, layer.rows) - 1
+    return CapacityError(
+        f"layer {layer.name!r} has no plan for {cfg.n_pe} PE{'s' * (cfg.n_pe > 1)}: its columns {col} to "
+        f"{col + width - 1} in rows {row} to {last} need {needed} per PE, {available} available ({bound}); "
+        f"use {remedy}"
+    )
+
+
+def _rows_of(layer: CompressedLayer, row: int, stop: int) -> CompressedLayer:
+    """The rows `row` to `stop` - 1 of a layer."""
+    if row == 0 and stop == layer.rows:
+        return layer
+    inside = np.flatnonzero((layer.indices >= row) & (layer.indices < stop))
+    return replace(
+        layer,
+        shape=(stop - row, layer.cols),
+        indptr=np.searchsorted(inside, layer.indptr),
+        indices=layer.indices[inside] - np.int32(row),
+        codes=layer.codes[inside],
+        bias=layer.bias[row:stop],
+        conv=None,
+    )
+
+
+def _columns_of(layer: CompressedLayer, col: int, stop: int) -> CompressedLayer:
+    """The columns `col` to `stop` - 1 of a layer."""
+    if col == 0 and stop == layer.cols:
+        return layer
+    begin, end = layer.indptr[col], layer.indptr[stop]
+    return replace(
+        layer,
+        shape=(layer.rows, stop - col),
+        indptr=layer.indptr[col : stop + 1] - begin,
+        indices=layer.indices[begin:end],
+        codes=layer.codes[begin:end],
+        conv=None,
+    )

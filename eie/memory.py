@@ -1,0 +1,241 @@
+"""What goes into the chip's memories: words, images and writes through the I/O port, for layers and passes.
+
+docs/formats.md gives the images, docs/architecture.md the I/O port and the pass table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from eie.config import CONFIG_BITS, ArchConfig
+from eie.csc import Interleaved
+from eie.errors import CapacityError, LayerError
+from eie.layer import CompressedLayer
+from eie.schema import ConfigReg, IoSpace, config_fields
+
+# Spaces whose memories can be initialised from images.
+IMAGE_SPACES = (IoSpace.SPMAT, IoSpace.PTR, IoSpace.ACT_SRAM)
+
+
+class Write(NamedTuple):
+    """One write through the I/O port: `data` is the two's complement bit pattern."""
+
+    space: IoSpace
+    pe: int
+    addr: int
+    data: int
+
+
+@dataclass(frozen=True)
+class PeImage:
+    """Contents of one PE's memories, from address 0 on, as bit patterns.
+
+    spmat : words of `word_bits` bits; even, odd : pointers of the even and of the odd columns; act : words of the
+    activation SRAM.
+    """
+
+    spmat: list[int]
+    even: list[int]
+    odd: list[int]
+    act: list[int]
+
+
+def pack_words(v: npt.NDArray[np.uint8], z: npt.NDArray[np.uint8], cfg: ArchConfig) -> list[int]:
+    """Entries packed into SRAM words: entry e of a word at bits [entry_bits * e ...], v in the low bits.
+
+    >>> [hex(w) for w in pack_words(np.uint8([1, 2, 0, 3]), np.uint8([2, 0, 15, 2]), ArchConfig())]
+    ['0x23f00221']
+    """
+    entries = v.astype(np.uint16) | (z.astype(np.uint16) << cfg.weight_bits)
+    words = -(-len(entries) // cfg.entries_per_word)
+    padded = np.zeros(words * cfg.entries_per_word, np.uint16)
+    padded[: len(entries)] = entries
+    bits = np.zeros((words, cfg.word_bits), np.uint8)
+    spread = (padded[:, None] >> np.arange(cfg.entry_bits)) & 1
+    bits[:, : cfg.entries_per_word * cfg.entry_bits] = spread.reshape(
+        words, cfg.entries_per_word * cfg.entry_bits
+    )
+    packed = np.packbits(bits, axis=1, bitorder="little")
+    return [int.from_bytes(row.tobytes(), "little") for row in packed]
+
+
+def pack_pointers(pointers: npt.NDArray[np.int64], cfg: ArchConfig) -> npt.NDArray[np.int64]:
+    """`ArchConfig.pack_pointer` of each."""
+    return (pointers // cfg.entries_per_word << cfg.sel_bits) | pointers % cfg.entries_per_word
+
+
+@dataclass(frozen=True, eq=False)
+class PackedEntries(Sequence[int]):
+    """`pack_words`, packed when somebody reads the words: a plan only counts those of large layers."""
+
+    v: npt.NDArray[np.uint8]
+    z: npt.NDArray[np.uint8]
+    cfg: ArchConfig
+
+    def __len__(self) -> int:
+        return -(-len(self.v) // self.cfg.entries_per_word)
+
+    @overload
+    def __getitem__(self, at: int) -> int: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[int]: ...
+    def __getitem__(self, at: int | slice) -> int | list[int]:
+        return pack_words(self.v, self.z, self.cfg)[at]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(pack_words(self.v, self.z, self.cfg))
+
+
+@dataclass(frozen=True)
+class Block:
+    """Words for one memory, in ascending order: PE `pe` from address `addr` on, as bit patterns.
+
+    spread : the words go to PE `pe`, the next one, ... the last PE, and then to the next address of PE 0: a vector in
+    its natural order.
+    """
+
+    space: IoSpace
+    pe: int
+    addr: int
+    words: Sequence[int]
+    spread: bool = False
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def writes(self, cfg: ArchConfig) -> Iterator[Write]:
+        """One write after the other."""
+        if not self.spread:
+            for i, word in enumerate(self.words, self.addr):
+                yield Write(self.space, self.pe, i, word)
+            return
+        for i, word in enumerate(self.words, self.pe):
+            yield Write(self.space, i % cfg.n_pe, self.addr + i // cfg.n_pe, word)
+
+
+@dataclass(frozen=True)
+class PassEntry:
+    """An entry of the CCU's pass table: the registers of `eie.schema.ConfigReg` by name."""
+
+    product_shift: int = 0
+    output_shift: int = 0
+    relu: int = 0
+    wb_rows: int = 0
+    wb_target: int = 0
+    wb_base: int = 0
+    codebook: int = 0
+    ptr_base: int = 0
+    spmat_base: int = 0
+    acc_rows: int = 0
+    acc_base: int = 0
+    src_rows: int = 0
+    src_base: int = 0
+
+    @classmethod
+    def of_layer(cls, layer: CompressedLayer, **registers: int) -> PassEntry:
+        """An entry with a layer's arithmetic, and `registers`."""
+        return cls(layer.product_shift, layer.output_shift, int(layer.relu), **registers)
+
+    @classmethod
+    def of(cls, registers: Mapping[ConfigReg, int]) -> PassEntry:
+        """The entry with these registers, others 0."""
+        return cls(**{register.name.lower(): value for register, value in registers.items()})
+
+    def words(self) -> list[int]:
+        """The registers in the order of `ConfigReg`."""
+        return [int(getattr(self, register.name.lower())) for register in ConfigReg]
+
+    def block(self, number: int) -> Block:
+        """What puts the entry into the table as pass `number`."""
+        return Block(IoSpace.CONFIG, 0, number << CONFIG_BITS, self.words())
+
+    def check(self, cfg: ArchConfig, where: str) -> None:
+        """Raise `CapacityError` when a register does not fit its width."""
+        for field, word in zip(config_fields(cfg), self.words(), strict=True):
+            if not 0 <= word < 1 << field.width:
+                raise CapacityError(
+                    f"{where}: {field.name} must be from 0 to {(1 << field.width) - 1}, not {word}"
+                )
+
+
+def codebook_block(layer: CompressedLayer, number: int, cfg: ArchConfig) -> Block:
+    """A layer's codebook, as codebook `number`."""
+    codes = [int(code) & ((1 << cfg.code_bits) - 1) for code in layer.codebook]
+    return Block(
+        IoSpace.CODEBOOK, 0, number * cfg.n_codes, [*codes, *[0] * (cfg.n_codes - len(layer.codebook))]
+    )
+
+
+# Spaces that hold vectors, with the width of a word.
+_VECTOR_BITS: dict[IoSpace, Callable[[ArchConfig], int]] = {
+    IoSpace.ACC: lambda cfg: cfg.acc_bits,
+    IoSpace.ACT: lambda cfg: cfg.act_bits,
+    IoSpace.ACT_SRAM: lambda cfg: cfg.acc_bits,
+}
+
+
+def vector_block(space: IoSpace, addr: int, values: npt.NDArray[np.integer], cfg: ArchConfig) -> Block:
+    """A vector in ACC, ACT or ACT_SRAM from address `addr` of every PE on.
+
+    The last address is written on every PE, with 0 where the vector has no element: nothing old stays.
+    """
+    mask = (1 << _VECTOR_BITS[space](cfg)) - 1
+    words = [int(value) & mask for value in values.tolist()]
+    return Block(space, 0, addr, words + [0] * (-len(words) % cfg.n_pe), spread=True)
+
+
+def weight_blocks(inter: Interleaved, cfg: ArchConfig, *, word: int = 0, column: int = 0) -> list[Block]:
+    """Matrix words from `word` on and pointers from column `column` on, for every PE."""
+    blocks: list[Block] = []
+    for k in range(inter.n_pe):
+        v, z, pointers = inter.pe(k)
+        blocks += [
+            Block(IoSpace.SPMAT, k, word, PackedEntries(v, z, cfg)),
+            Block(IoSpace.PTR, k, column, pack_pointers(pointers, cfg).tolist()),
+        ]
+    return [block for block in blocks if len(block)]
+
+
+def memory_images(inter: Interleaved, cfg: ArchConfig) -> list[PeImage]:
+    """Memory contents of each PE for an interleaved layer."""
+    images = []
+    for k in range(inter.n_pe):
+        v, z, pointers = inter.pe(k)
+        packed = pack_pointers(pointers, cfg)
+        images.append(PeImage(pack_words(v, z, cfg), packed[0::2].tolist(), packed[1::2].tolist(), []))
+    return images
+
+
+def images_of(blocks: Iterable[Block], cfg: ArchConfig) -> list[PeImage]:
+    """What blocks for SRAMs (`IMAGE_SPACES`) put into each PE's, as images; words in between are 0."""
+    memories: dict[tuple[int, IoSpace], list[int]] = {}
+    for block in blocks:
+        for space, pe, addr, word in block.writes(cfg):
+            words = memories.setdefault((pe, space), [])
+            words.extend([0] * (addr + 1 - len(words)))
+            words[addr] = word
+    images = []
+    for k in range(cfg.n_pe):
+        spmat, pointers, act = (memories.get((k, space), []) for space in IMAGE_SPACES)
+        images.append(PeImage(spmat, pointers[0::2], pointers[1::2], act))
+    return images
+
+
+def hex_image(words: list[int], bits: int, depth: int) -> str:
+    """Text for Verilog's $readmemh: `depth` words of `bits` bits, unused ones 0.
+
+    Raises
+    ------
+    LayerError : more words than the memory holds.
+    """
+    if len(words) > depth:
+        raise LayerError(f"an image of {len(words)} words does not fit a memory of {depth}")
+    digits = -(-bits // 4)
+    lines = [f"{word:0{digits}x}" for word in words]
+    lines += ["0" * digits] * (depth - len(words))
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,118 @@
+"""What the host does for a plan: the plan as a `Program`, and the words that it loads and stores, by what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from eie.memory import Block, codebook_block, vector_block, weight_blocks
+from eie.plan import Plan, Source, Step, Target, per_pe
+from eie.plan import Run as PlannedRun
+from eie.program import Pass, Program, Run, Transfer
+from eie.schema import ControlReg, IoSpace
+
+# What the host loads, by the space that it goes to.
+WEIGHTS, BIASES, TABLE, ACTIVATIONS = "weights", "biases", "table", "activations"
+_KINDS = {
+    IoSpace.SPMAT: WEIGHTS,
+    IoSpace.PTR: WEIGHTS,
+    IoSpace.ACC: BIASES,
+    IoSpace.ACT_SRAM: BIASES,
+    IoSpace.CONFIG: TABLE,
+    IoSpace.CONTROL: TABLE,
+    IoSpace.CODEBOOK: TABLE,
+}
+
+
+def plan_program(plan: Plan, name: str = "plan") -> Program:
+    """The plan as what golden and RTL execute. Vector i is the input of layer i, the last one the result."""
+    setup: list[Block] = []
+    if plan.keeps_table:
+        setup += _table(plan, plan.steps)
+    if plan.resident:
+        setup += _group(plan, 0)
+    if len(plan.runs) == 1 and plan.keeps_table:
+        setup.append(_control(plan.runs[0]))
+    lengths = (plan.layers[0].cols, *(layer.rows for layer in plan.layers))
+    runs = [_run(plan, number) for number in range(len(plan.runs))]
+    return Program(plan.cfg, tuple(setup), tuple(runs), lengths, name)
+
+
+def _run(plan: Plan, number: int) -> Run:
+    run = plan.runs[number]
+    first, last, cut = run.steps[0], run.steps[-1], run.steps[0].cut
+    loads: list[Block] = []
+    if not plan.resident and (number == 0 or plan.runs[number - 1].group != run.group):
+        loads += _group(plan, run.group)
+    if not plan.keeps_table:
+        loads += _table(plan, run.steps)
+    if len(plan.runs) > 1 or not plan.keeps_table:
+        loads.append(_control(run))
+    if first.writes_biases:
+        loads.append(vector_block(IoSpace.ACC, 0, cut.part.bias, plan.cfg))
+    sources, results = [], []
+    if first.place.source is Source.FILE:
+        sources.append(Transfer(cut.layer, cut.col, cut.part.cols, IoSpace.ACT))
+    elif first.place.source is Source.SRAM and cut.row == cut.col == 0 and _host_has_inputs(plan, cut.layer):
+        inputs = plan.layers[cut.layer].cols
+        sources.append(Transfer(cut.layer, 0, inputs, IoSpace.ACT_SRAM, first.place.in_base))
+    if last.is_read:
+        results.append(Transfer(last.cut.layer + 1, last.cut.row, last.cut.part.rows, IoSpace.ACC))
+    if number + 1 == len(plan.runs) and last.place.target is Target.SRAM:
+        results.append(
+            Transfer(len(plan.layers), 0, plan.layers[-1].rows, IoSpace.ACT_SRAM, last.place.out_base)
+        )
+    passes = tuple(Pass(step.entry, step.cut.interleaved) for step in run.steps)
+    return Run(first.number, passes, tuple(loads), tuple(sources), tuple(results))
+
+
+def _host_has_inputs(plan: Plan, layer: int) -> bool:
+    """Whether the host has a layer's activations, and not the chip."""
+    return layer == 0 or plan.places[layer - 1].target is Target.ACC
+
+
+def _control(run: PlannedRun) -> Block:
+    return Block(IoSpace.CONTROL, 0, ControlReg.FIRST_PASS, [run.steps[0].number, run.steps[-1].number])
+
+
+def _table(plan: Plan, steps: Sequence[Step]) -> list[Block]:
+    """Entries of the pass table, and codebooks."""
+    layers = {step.entry.codebook: plan.layers[step.cut.layer] for step in steps}
+    return [
+        *(step.entry.block(step.number) for step in steps),
+        *(codebook_block(layer, number, plan.cfg) for number, layer in layers.items()),
+    ]
+
+
+def _group(plan: Plan, group: int) -> list[Block]:
+    """Weights, pointers and biases of a load group."""
+    blocks = []
+    for step in (step for step in plan.steps if step.group == group):
+        entry = step.entry
+        blocks += weight_blocks(step.cut.interleaved, plan.cfg, word=entry.spmat_base, column=entry.ptr_base)
+        if entry.acc_rows:
+            blocks.append(vector_block(IoSpace.ACT_SRAM, entry.acc_base, step.cut.part.bias, plan.cfg))
+    return blocks
+
+
+def words_of(blocks: Iterable[Block]) -> dict[str, int]:
+    """Words of blocks by what they are: WEIGHTS, BIASES, TABLE."""
+    words: dict[str, int] = {}
+    for block in blocks:
+        kind = _KINDS[block.space]
+        words[kind] = words.get(kind, 0) + len(block)
+    return words
+
+
+def loaded_words(program: Program) -> dict[str, int]:
+    """Words that the host writes for each input, by what they are; ACTIVATIONS with the zeros that fill up rows."""
+    words = words_of(block for run in program.runs for block in run.loads)
+    cfg = program.cfg
+    words[ACTIVATIONS] = sum(
+        per_pe(transfer.count, cfg) * cfg.n_pe for run in program.runs for transfer in run.sources
+    )
+    return words
+
+
+def stored_words(program: Program) -> int:
+    """Words that the host reads for each input."""
+    return sum(transfer.count for run in program.runs for transfer in run.results)

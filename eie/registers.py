@@ -1,0 +1,316 @@
+"""The register map of the chip, declared once: Python constants, the table in docs/programming.md, and a C header."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from eie.axi import ERROR_MEANINGS, HEADER_FIELDS, LITE_ADDR_BITS, Command, ErrorCode, stream_bits
+from eie.config import CONFIG_BITS, ArchConfig
+from eie.schema import ConfigReg, IoSpace, PeCounter, WbTarget, config_fields
+
+MAGIC = int.from_bytes(b"EIE1", "big")
+VERSION = 0x0001_0000
+
+
+class Access(enum.Enum):
+    """What the host may do with a register."""
+
+    RO = "read only"
+    RW = "read, write"
+    WO = "write; reads 0"
+    W1C = "read; write 1 to clear"
+
+
+@dataclass(frozen=True)
+class Bits:
+    """A field of a register."""
+
+    name: str
+    low: int
+    width: int
+    meaning: str
+
+    @property
+    def mask(self) -> int:
+        """The field's bits in the register."""
+        return ((1 << self.width) - 1) << self.low
+
+    @property
+    def range(self) -> str:
+        """As in tables: "3" or "7:0"."""
+        return str(self.low) if self.width == 1 else f"{self.low + self.width - 1}:{self.low}"
+
+
+@dataclass(frozen=True)
+class Register:
+    """A 32-bit register. reset : its value after reset, or for a constant a function of the configuration."""
+
+    offset: int
+    access: Access
+    meaning: str
+    fields: tuple[Bits, ...] = ()
+    reset: int | Callable[[ArchConfig], int] = 0
+
+
+def _constant(offset: int, meaning: str, value: int | Callable[[ArchConfig], int]) -> Register:
+    return Register(offset, Access.RO, meaning, reset=value)
+
+
+def _count(offset: int, meaning: str) -> Register:
+    return Register(offset, Access.RO, meaning)
+
+
+def _packed(offset: int, meaning: str, *names: str) -> Register:
+    """A constant of configuration fields, 8 bits each, the first in the low bits."""
+    fields = tuple(Bits(name.upper(), 8 * i, 8, f"`{name}`") for i, name in enumerate(names))
+
+    def value(cfg: ArchConfig) -> int:
+        return sum(getattr(cfg, name) << 8 * i for i, name in enumerate(names))
+
+    return Register(offset, Access.RO, meaning, fields, value)
+
+
+_DONE = "a run has ended that was not a quiet RUN"
+_ERROR = "ERROR_CODE has been set"
+
+
+class Reg(enum.Enum):
+    """Every register. The pass table is not among them: see `pass_table_offset`."""
+
+    ID = _constant(0x000, 'identification, "EIE1"', MAGIC)
+    VERSION = _constant(0x004, "version of this interface: major in 31:16, minor in 15:0", VERSION)
+    CONTROL = Register(
+        0x008,
+        Access.WO,
+        "commands; in one write CLEAR_ERROR comes before START",
+        (
+            Bits("START", 0, 1, "run the passes FIRST_PASS to LAST_PASS; SLVERR while busy or in error"),
+            Bits("CLEAR_ERROR", 1, 1, "ERROR_CODE becomes 0, packets are worked off again"),
+            Bits(
+                "SOFT_RESET",
+                2,
+                1,
+                "as CLEAR_ERROR, and the command decoder drops the packet that it is in: the next word is a header. "
+                "A run goes on",
+            ),
+        ),
+    )
+    STATUS = Register(
+        0x00C,
+        Access.RO,
+        "what the chip is doing",
+        (
+            Bits("BUSY", 0, 1, "a run is under way"),
+            Bits("DONE", 1, 1, "the last run has ended; until the next start"),
+            Bits("ERROR", 2, 1, "ERROR_CODE is not 0"),
+            Bits("STREAM", 3, 1, "a packet is under way, or a word of one waits"),
+            Bits("RESULT", 4, 1, "a result word waits"),
+            Bits("CURRENT_PASS", 16, 8, "pass of the run that is under way"),
+        ),
+    )
+    IRQ_ENABLE = Register(
+        0x010,
+        Access.RW,
+        "which bits of IRQ_STATUS raise `irq`",
+        (Bits("DONE", 0, 1, _DONE), Bits("ERROR", 1, 1, _ERROR)),
+    )
+    IRQ_STATUS = Register(
+        0x014,
+        Access.W1C,
+        "what happened since it was cleared",
+        (Bits("DONE", 0, 1, _DONE), Bits("ERROR", 1, 1, _ERROR)),
+    )
+    FIRST_PASS = Register(
+        0x018,
+        Access.RW,
+        "first pass of a run; a RUN packet sets it; no write while busy, none beyond the pass table",
+    )
+    LAST_PASS = Register(0x01C, Access.RW, "last pass of a run, likewise")
+    ERROR_CODE = Register(0x020, Access.RO, "the first error since CLEAR_ERROR, see the error codes")
+    ERROR_INFO = Register(
+        0x024, Access.RO, "the low 32 bits of that packet's header; for START the value written"
+    )
+    ERROR_PACKET = Register(0x028, Access.RO, "PACKETS when that error was found")
+    CYCLES = _count(0x040, "compute cycles of the last run (timing.md)")
+    BROADCAST_STALLS = _count(0x044, "of these, cycles in which a full queue held the broadcast")
+    REFILL_CYCLES = _count(0x048, "cycles of its refills")
+    WRITEBACK_CYCLES = _count(0x04C, "cycles of its write-backs")
+    PACKETS = _count(0x050, "packets that have ended since reset, swallowed ones as well")
+    WORDS_LOADED = _count(0x054, "words that WRITE packets have written since reset")
+    WORDS_STORED = _count(0x058, "words that the result stream has delivered since reset")
+    IDLE_CYCLES = _count(0x05C, "cycles since reset with neither a run nor a packet under way")
+    N_PE = _constant(0x080, "processing elements", lambda cfg: cfg.n_pe)
+    STREAM_BITS = _constant(0x084, "width of both streams", stream_bits)
+    PASSES = _constant(0x088, "entries of the pass table", lambda cfg: cfg.passes)
+    CODEBOOKS = _constant(0x08C, "codebooks", lambda cfg: cfg.codebooks)
+    SPMAT_WORDS = _constant(0x090, "words of a PE's matrix SRAM", lambda cfg: cfg.spmat_words)
+    POINTERS = _constant(0x094, "pointers of a PE, both banks", lambda cfg: 2 * cfg.ptr_bank_depth)
+    ACC_DEPTH = _constant(0x098, "accumulators of a PE", lambda cfg: cfg.acc_depth)
+    SRC_DEPTH = _constant(0x09C, "source activations of a PE", lambda cfg: cfg.src_depth)
+    ACT_WORDS = _constant(0x0A0, "words of a PE's activation SRAM", lambda cfg: cfg.act_words)
+    WORD_BITS = _constant(0x0A4, "width of a matrix word", lambda cfg: cfg.word_bits)
+    QUEUE_DEPTH = _constant(0x0A8, "depth of the activation queues", lambda cfg: cfg.queue_depth)
+    WIDTHS = _packed(
+        0x0AC, "widths of an entry and its operands", "weight_bits", "index_bits", "code_bits", "act_bits"
+    )
+    WIDTHS_2 = _packed(
+        0x0B0, "more widths; 1 if the array has counters", "acc_bits", "pointer_bits", "counters"
+    )
+
+    @property
+    def offset(self) -> int:
+        """Byte address."""
+        return self.value.offset
+
+    @property
+    def access(self) -> Access:
+        """What the host may do with it."""
+        return self.value.access
+
+    def mask(self, field: str) -> int:
+        """The bits of a field.
+
+        >>> hex(Reg.STATUS.mask("CURRENT_PASS"))
+        '0xff0000'
+        """
+        return next(bits.mask for bits in self.value.fields if bits.name == field)
+
+    def field(self, field: str, word: int) -> int:
+        """The value of a field in a word that was read."""
+        bits = next(bits for bits in self.value.fields if bits.name == field)
+        return (word & bits.mask) >> bits.low
+
+    def reset_value(self, cfg: ArchConfig) -> int:
+        """Its value after reset."""
+        reset = self.value.reset
+        return reset if isinstance(reset, int) else reset(cfg)
+
+
+PASS_TABLE = 0x4000
+# Bytes of a pass's line in the table: a word for each number that a register of the entry can have.
+PASS_LINE = 4 << CONFIG_BITS
+
+
+def pass_table_offset(number: int, register: ConfigReg) -> int:
+    """Byte address of a register of pass `number`.
+
+    >>> hex(pass_table_offset(2, ConfigReg.RELU))
+    '0x4088'
+    """
+    return PASS_TABLE + PASS_LINE * number + 4 * register
+
+
+_TABLE_MEANINGS = {
+    ConfigReg.PRODUCT_SHIFT: "right shift of each product, rounded",
+    ConfigReg.OUTPUT_SHIFT: "right shift of each accumulator at write-back, rounded",
+    ConfigReg.RELU: "1: negative sums become 0",
+    ConfigReg.WB_ROWS: "local rows written back; 0: the accumulators stay for the next pass",
+    ConfigReg.WB_TARGET: "bit 0: activations go to the source file, too; bit 1: to the activation SRAM",
+    ConfigReg.WB_BASE: "first word of the activation SRAM that is written",
+    ConfigReg.CODEBOOK: "number of the codebook",
+    ConfigReg.PTR_BASE: "column of the pointer SRAM that is the pass's column 0",
+    ConfigReg.SPMAT_BASE: "word of the matrix SRAM that is the pass's word 0",
+    ConfigReg.ACC_ROWS: "accumulators refilled from the activation SRAM",
+    ConfigReg.ACC_BASE: "from this word on",
+    ConfigReg.SRC_ROWS: "source activations refilled from the activation SRAM",
+    ConfigReg.SRC_BASE: "from this word on",
+}
+
+
+def markdown() -> str:
+    """The tables of docs/programming.md: registers, their fields, pass table, header, error codes."""
+    lines = ["| offset | register | access | reset | meaning |", "|---|---|---|---|---|"]
+    for reg in Reg:
+        reset = reg.value.reset
+        shown = "of this instance" if callable(reset) else f"0x{reset:08x}" if reset else "0"
+        lines.append(
+            f"| 0x{reg.offset:03x} | {reg.name} | {reg.access.value} | {shown} | {reg.value.meaning} |"
+        )
+    lines += [
+        f"| 0x{PASS_TABLE:04x} + {PASS_LINE} p + 4 r | pass table | read, write; not while busy | | register r of "
+        "pass p, below |",
+        "",
+        "| register | bits | field | meaning |",
+        "|---|---|---|---|",
+    ]
+    for reg in Reg:
+        for bits in reg.value.fields:
+            lines.append(f"| {reg.name} | {bits.range} | {bits.name} | {bits.meaning} |")
+    lines += ["", "| r | register of a pass | meaning |", "|---|---|---|"]
+    lines += [f"| {register:d} | {register.name} | {text} |" for register, text in _TABLE_MEANINGS.items()]
+    lines += ["", "| bits of the header | field | meaning |", "|---|---|---|"]
+    lines += [f"| {Bits(f.name, f.low, f.width, '').range} | {f.name} | {f.meaning} |" for f in HEADER_FIELDS]
+    lines += ["", "| ERROR_CODE | name | meaning |", "|---|---|---|"]
+    lines += [f"| {code:d} | {code.name} | {ERROR_MEANINGS[code]} |" for code in ErrorCode]
+    return "\n".join(lines)
+
+
+def _comment(text: str) -> str:
+    return text.replace("`", "").replace("*/", "")
+
+
+def c_header(cfg: ArchConfig | None = None) -> str:
+    """`eie_regs.h`: offsets, fields, header, spaces and error codes; with `cfg` that instance's constants as well."""
+    lines = [
+        "/* Registers and packets of eie_chip; generated, do not edit. */",
+        "#ifndef EIE_REGS_H",
+        "#define EIE_REGS_H",
+        "",
+        "#include <stdint.h>",
+        "",
+        f"#define EIE_ADDR_BITS {LITE_ADDR_BITS}",
+    ]
+
+    def define(name: str, value: str, comment: str = "") -> None:
+        lines.append(f"#define EIE_{name} {value}" + (f" /* {_comment(comment)} */" if comment else ""))
+
+    def fields(prefix: str, found: tuple[Bits, ...], suffix: str) -> None:
+        for bits in found:
+            define(f"{prefix}_{bits.name}_SHIFT", str(bits.low), bits.meaning)
+            define(f"{prefix}_{bits.name}_MASK", f"0x{bits.mask:x}{suffix}")
+
+    lines += ["", "/* Registers: byte offsets and fields */"]
+    for reg in Reg:
+        define(reg.name, f"0x{reg.offset:03x}u", f"{reg.access.value}: {reg.value.meaning}")
+        fields(reg.name, reg.value.fields, "u")
+    define("ID_VALUE", f"0x{MAGIC:08x}u")
+    define("VERSION_VALUE", f"0x{VERSION:08x}u")
+    lines += ["", "/* Pass table: register r of pass p */"]
+    define("PASS_TABLE(p, r)", f"(0x{PASS_TABLE:04x}u + {PASS_LINE}u * (p) + 4u * (r))")
+    for register, text in _TABLE_MEANINGS.items():
+        define(f"PASS_{register.name}", f"{register:d}u", text)
+    for target in WbTarget:
+        define(f"WB_TARGET_{target.name}", f"{target:d}u")
+    lines += ["", "/* Packets: header word */"]
+    fields("HEADER", tuple(Bits(f.name, f.low, f.width, f.meaning) for f in HEADER_FIELDS), "ull")
+    for command in Command:
+        define(f"COMMAND_{command.name}", f"{command:d}u")
+    for space in IoSpace:
+        define(f"SPACE_{space.name}", f"{space:d}u")
+    for counter in PeCounter:
+        define(f"COUNTER_{counter.name}", f"{counter:d}u")
+    lines += ["", "/* ERROR_CODE */"]
+    for code in ErrorCode:
+        define(f"ERROR_{code.name}", f"{code:d}u", ERROR_MEANINGS[code])
+    if cfg is not None:
+        lines += ["", "/* This instance */"]
+        for reg in Reg:
+            if callable(reg.value.reset):
+                define(f"{reg.name}_VALUE", f"0x{reg.reset_value(cfg):08x}u", reg.value.meaning)
+        for field in config_fields(cfg):
+            define(f"PASS_{field.name.upper()}_BITS", str(field.width))
+    lines += [
+        "",
+        "static inline uint64_t eie_header(unsigned command, unsigned space, unsigned spread, unsigned pe, "
+        "uint32_t addr, uint32_t count)",
+        "{",
+        "    return (uint64_t)space << EIE_HEADER_SPACE_SHIFT | (uint64_t)command << EIE_HEADER_COMMAND_SHIFT |",
+        "           (uint64_t)spread << EIE_HEADER_SPREAD_SHIFT | (uint64_t)pe << EIE_HEADER_PE_SHIFT |",
+        "           (uint64_t)addr << EIE_HEADER_ADDR_SHIFT | (uint64_t)count << EIE_HEADER_COUNT_SHIFT;",
+        "}",
+        "",
+        "#endif",
+    ]
+    return "\n".join(lines) + "\n"

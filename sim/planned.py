@@ -1,0 +1,219 @@
+"""Plans on every engine: the same results, cycles and counters for each run of a plan.
+
+plan = make_plan(layers, cfg)
+(result,) = run_plan(plan, [x], "fast")
+result.y, result.total.cycles, Phases.of(result)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from eie.errors import ConfigError, LayerError
+from eie.fixed import IntArray, limits
+from eie.layer import as_activations
+from eie.plan import Plan, Step
+from eie.plan_program import loaded_words, plan_program, stored_words
+from eie.program import Job, Program
+from eie.result import Count, ProgramResult, total
+from eie.schema import PeCounter
+from eie.timing import compute_mode_cycles, constants, refill_cycles
+
+ENGINES = ("reference", "golden", "fast", "icarus", "verilator")
+
+
+def run_plan(plan: Plan, inputs: npt.ArrayLike, engine: str = "fast") -> list[ProgramResult]:
+    """Run a plan on input vectors, int[batch, cols of the first layer].
+
+    The reference has no clock, and knows no plan: it computes the layers whole, and gives results alone.
+
+    Raises
+    ------
+    LayerError : inputs that do not fit. ConfigError : no such engine.
+    SimulatorMissing, SimulationError, MismatchError : from the RTL.
+    """
+    if engine not in ENGINES:
+        raise ConfigError(f"no engine named {engine!r}: use one of {', '.join(ENGINES)}")
+    vectors = checked_inputs(plan, inputs)
+    if engine == "reference":
+        return [_reference(plan, x) for x in vectors]
+    if engine == "fast":
+        fast = FastPlan(plan)
+        return [fast.run(x) for x in vectors]
+    from eie.sim.programs import run_program
+
+    return run_program(plan_program(plan), vectors, engine)
+
+
+def checked_inputs(plan: Plan, inputs: npt.ArrayLike) -> list[IntArray]:
+    """Each row of a matrix of inputs, refused unless it fits the plan's first layer."""
+    first = plan.layers[0]
+    try:
+        given = np.asarray(inputs)
+    except ValueError:  # rows of different lengths
+        given = np.zeros(0)
+    if given.ndim != 2:
+        raise LayerError(f"inputs of a plan must be a matrix [batch, {first.cols}]")
+    return [as_activations(x, first, plan.cfg.act_bits, first.cols) for x in given]
+
+
+def _reference(plan: Plan, x: IntArray) -> ProgramResult:
+    from eie.sim.reference import run
+
+    for layer in plan.layers:
+        x = run(Job.create(layer, x, plan.cfg.sized_for(layer))).y.astype(np.int64)
+    return ProgramResult(x.astype(np.int16), "reference", ())
+
+
+class FastPlan:
+    """A plan on the fast engine: values and cycles of each pass."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    @cached_property
+    def _tables(self) -> list[npt.NDArray[np.int32]]:
+        from eie.sim import kernels
+
+        parts = [step.cut.interleaved for step in self.plan.steps]
+        per_word = self.plan.cfg.entries_per_word
+        return [kernels.column_table(part.v, part.z, part.pointers, per_word) for part in parts]
+
+    @cached_property
+    def program(self) -> Program:
+        """What the host does for the plan, whatever the input."""
+        return plan_program(self.plan)
+
+    def run(self, x: npt.ArrayLike) -> ProgramResult:
+        """One input vector, int[cols of the first layer]; the result has a `Count` for each pass, too.
+
+        Raises
+        ------
+        LayerError : an input that does not fit.
+        """
+        plan = self.plan
+        vectors = [as_activations(x, plan.layers[0], plan.cfg.act_bits, plan.layers[0].cols)]
+        vectors += [np.zeros(layer.rows, np.int64) for layer in plan.layers]
+        tables = iter(self._tables)
+        acc = np.zeros(0, np.int32)
+        of_passes: list[Count] = []
+        of_runs: list[Count] = []
+        for run in plan.runs:
+            passes = []
+            for number, step in enumerate(run.steps):
+                if step.cut.first:
+                    acc = step.cut.part.bias.astype(np.int32)
+                passes.append(self._pass(step, next(tables), vectors, acc, first=number == 0))
+            of_passes += passes
+            of_runs.append(total(passes))
+        return ProgramResult(
+            vectors[-1].astype(np.int16),
+            "fast",
+            tuple(of_runs),
+            tuple(of_passes),
+            load_cycles=sum(loaded_words(self.program).values()),
+            store_cycles=2 * stored_words(self.program),
+        )
+
+    def _pass(
+        self,
+        step: Step,
+        table: npt.NDArray[np.int32],
+        vectors: list[IntArray],
+        acc: npt.NDArray[np.int32],
+        *,
+        first: bool,
+    ) -> Count:
+        """One pass: adds to `acc`, and after the last batch of a tile writes activations into the layer's results."""
+        from eie.sim import kernels
+
+        cfg, cut, part, k = self.plan.cfg, step.cut, step.cut.part, constants(self.plan.cfg)
+        x = vectors[cut.layer][cut.col : cut.col + part.cols]
+        active = np.flatnonzero(x)
+        counted = np.zeros((kernels.COUNTED, cfg.n_pe), np.int64)
+        cycles, stalls = kernels.counters(table, active, cfg.queue_depth, k.T0, k.A, k.B, k.C, counted)
+        kernels.accumulate(
+            part.indptr,
+            part.indices.view(np.uint32),
+            part.codes,
+            part.codebook.astype(np.int64),
+            active,
+            x,
+            part.product_shift,
+            *limits(cfg.acc_bits),
+            acc,
+            counted[kernels.SATURATED],
+        )
+        if cut.last:
+            y = np.empty(part.rows, np.int16)
+            clipped = counted[kernels.WRITEBACK_SATURATED]
+            kernels.write_back(acc, part.relu, part.output_shift, *limits(cfg.act_bits), y, clipped)
+            vectors[cut.layer + 1][cut.row : cut.row + part.rows] = y
+        hardware = {
+            PeCounter.ENTRIES: counted[kernels.ENTRIES],
+            PeCounter.FILLERS: counted[kernels.FILLED],
+            PeCounter.EMPTY_COLUMNS: counted[kernels.EMPTY],
+            PeCounter.PTR_READS: np.full(cfg.n_pe, len(active), np.int64),
+            PeCounter.SPMAT_READS: counted[kernels.READS],
+            PeCounter.BYPASSES: counted[kernels.BYPASSES],
+            PeCounter.SATURATIONS: counted[kernels.SATURATED],
+            PeCounter.WRITEBACK_SATURATIONS: counted[kernels.WRITEBACK_SATURATED],
+        }
+        entry = step.entry
+        refill = refill_cycles(entry.acc_rows, entry.src_rows, first=first)
+        write_back = entry.wb_rows + 1
+        busy = refill + compute_mode_cycles(cycles, cfg) + write_back
+        per_pe = np.stack([hardware[counter] for counter in PeCounter])
+        return Count(cycles, stalls, refill, write_back, busy, per_pe)
+
+
+@dataclass(frozen=True)
+class Phases:
+    """Cycles of a plan for one input, by phase. control : starts, and the end of each pass."""
+
+    load: int
+    refill: int
+    compute: int
+    write_back: int
+    control: int
+    store: int
+
+    @classmethod
+    def of(cls, result: ProgramResult) -> Phases:
+        """Where a result's cycles went."""
+        count = result.total
+        modes = count.refill_cycles + count.cycles + count.writeback_cycles
+        return cls(
+            result.load_cycles or 0,
+            count.refill_cycles,
+            count.cycles,
+            count.writeback_cycles,
+            count.busy_cycles - modes + len(result.runs),
+            result.store_cycles or 0,
+        )
+
+    @property
+    def by_name(self) -> dict[str, int]:
+        """In the order in which they come."""
+        return {
+            "load": self.load,
+            "refill": self.refill,
+            "compute": self.compute,
+            "write-back": self.write_back,
+            "control": self.control,
+            "store": self.store,
+        }
+
+    @property
+    def total(self) -> int:
+        """All cycles."""
+        return sum(self.by_name.values())
+
+    @property
+    def longest(self) -> str:
+        """The phase that takes most."""
+        return max(self.by_name, key=lambda name: self.by_name[name])

@@ -1,0 +1,105 @@
+"""Random chains of layers on machines that are too small for them, with inputs. A case follows from its seed."""
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from hypothesis import strategies as st
+
+from eie.config import ArchConfig
+from eie.fixed import limits
+from eie.layer import CompressedLayer
+
+
+@dataclass(frozen=True, eq=False)
+class PlanCase:
+    """Layers, a machine, and input vectors int64[batch, cols of the first layer]."""
+
+    layers: list[CompressedLayer]
+    cfg: ArchConfig
+    inputs: npt.NDArray[np.int64]
+    seed: int
+
+    def __repr__(self) -> str:
+        return f"<plan case seed={self.seed}: {[layer.shape for layer in self.layers]}, {self.cfg}>"
+
+
+def plan_case(seed: int, cfg: ArchConfig | None = None, batch: int = 2) -> PlanCase:
+    """The case of a seed, on a machine of the seed's or on `cfg`."""
+    rng = np.random.default_rng([seed, 5])
+    machine = random_machine(rng) if cfg is None else cfg
+    sizes = [int(rng.integers(1, 1 + 10 * machine.n_pe)) for _ in range(rng.integers(2, 6))]
+    books = [_codebook(rng, machine) for _ in sizes]
+    layers = [
+        _layer(rng, machine, rows, cols, books[rng.integers(len(books))])
+        for cols, rows in itertools.pairwise(sizes)
+    ]
+    low, high = limits(machine.act_bits)
+    inputs = rng.integers(low, high + 1, (batch, sizes[0]))
+    inputs[rng.random(inputs.shape) < _pick(rng, 0.0, 0.3, 0.8, 1.0)] = 0
+    return PlanCase(layers, machine, inputs, seed)
+
+
+def plan_cases() -> st.SearchStrategy[PlanCase]:
+    """Hypothesis strategy; a failing example shows its seed."""
+    return st.integers(0, 2**32 - 1).map(plan_case)
+
+
+def _pick(rng: np.random.Generator, *choices: Any) -> Any:
+    return choices[rng.integers(len(choices))]
+
+
+def random_machine(rng: np.random.Generator) -> ArchConfig:
+    """A small machine; any of its memories may be the one that is too small."""
+    n = _pick(rng, 1, 2, 4)
+    act_bits = int(rng.integers(4, 17))
+    word_bits = _pick(rng, 16, 32, 64)
+    weight_bits, index_bits = int(rng.integers(1, 5)), int(rng.integers(1, 5))
+    per_word = word_bits // (weight_bits + index_bits)
+    return ArchConfig(
+        n_pe=n,
+        queue_depth=_pick(rng, 1, 2, 8),
+        bus_registers=_pick(rng, 0, 0, 1),
+        weight_bits=weight_bits,
+        index_bits=index_bits,
+        code_bits=int(rng.integers(4, 17)),
+        act_bits=act_bits,
+        acc_bits=int(rng.integers(max(8, act_bits), 33)),
+        word_bits=word_bits,
+        pointer_bits=_pick(rng, 16, 16, max(4, (per_word - 1).bit_length() + int(rng.integers(2, 5)))),
+        pointers=_pick(rng, n + 1, 2 * n + 3, 16, 200),
+        entries=_pick(rng, 6, 16, 30, 100, 1000),
+        src_depth=_pick(rng, 1, 2, 3, 5, 16),
+        acc_depth=_pick(rng, 1, 2, 3, 4, 16),
+        act_words=_pick(rng, 2, 5, 9, 16, 24, 64),
+        codebooks=_pick(rng, 1, 2, 4),
+        passes=_pick(rng, 1, 2, 3, 8, 40),
+    )
+
+
+def _codebook(rng: np.random.Generator, cfg: ArchConfig) -> npt.NDArray[np.int16]:
+    low, high = limits(cfg.code_bits)
+    size = _pick(rng, 3, min(100, high), high)
+    codebook = rng.integers(max(low, -size - 1), size + 1, cfg.n_codes)
+    codebook[0] = 0
+    return codebook.astype(np.int16)
+
+
+def _layer(
+    rng: np.random.Generator, cfg: ArchConfig, rows: int, cols: int, codebook: npt.NDArray[np.int16]
+) -> CompressedLayer:
+    codes = rng.integers(1, cfg.n_codes, (rows, cols))
+    codes[rng.random(codes.shape) > _pick(rng, 0.0, 0.1, 0.4, 0.8)] = 0
+    low, high = limits(cfg.acc_bits)
+    size = _pick(rng, 0, min(50, high), high)
+    return CompressedLayer.from_codes(
+        codes,
+        codebook,
+        bias=rng.integers(max(low, -size - 1), size + 1, rows),
+        relu=bool(rng.random() < 0.5),
+        product_shift=int(_pick(rng, 0, rng.integers(0, 12))),
+        output_shift=int(_pick(rng, 0, rng.integers(0, 8))),
+        name=f"{rows}x{cols}",
+    )
