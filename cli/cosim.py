@@ -1,4 +1,4 @@
-"""`eie cosim`: the golden model and the RTL in lockstep."""
+"""`eie cosim`: the golden model and the RTL in lockstep, or the RTL alone and fast."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from click.core import ParameterSource
 from tqdm import tqdm
 
 from eie.cli.inputs import INPUT_HELP, machine, machine_options, read_vector, refuse_useless, warn_clipped
-from eie.cli.output import check_writable
+from eie.cli.output import check_writable, write
 from eie.compress.file import load
 from eie.config import ArchConfig
+from eie.errors import ConfigError
 from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.sim.build import SIMULATORS
@@ -37,7 +38,11 @@ def replay_command(context: click.Context) -> str:
     for param in context.command.params:
         value = context.params.get(str(param.name))
         chosen = context.get_parameter_source(str(param.name)) is not ParameterSource.DEFAULT
-        if value is None or param.name in ("json_out", "wave") or not (chosen or param.name == "seed"):
+        if (
+            value is None
+            or param.name in ("json_out", "wave", "saif")
+            or not (chosen or param.name == "seed")
+        ):
             continue
         if isinstance(param, click.Argument):
             words.append(str(value))
@@ -85,6 +90,48 @@ def report_json(report: LockstepReport, clipped: int) -> dict[str, Any]:
     }
 
 
+def _run_free(
+    jobs: Sequence[Job], simulator: str, saif: Path | None, *, json_out: bool, replay: str, clipped: int
+) -> int:
+    """Free-running RTL, its comparison, and its switching activity if asked for; the exit status."""
+    from eie.sim.free import compare_jobs
+    from eie.sim.saif import record
+
+    if saif is not None and len(jobs) > 1:
+        raise ConfigError("switching activity is written of one layer: choose it with --layer")
+    if saif is not None:
+        check_writable(saif.absolute().parent)
+    report = compare_jobs(jobs, simulator)
+    activity = None
+    if saif is not None and not report.differences:
+        activity = record(jobs[0], simulator)
+        write(saif, activity.text())
+    if json_out:
+        figures = {
+            "simulator": simulator,
+            "clipped_inputs": clipped,
+            "cycles": report.cycles,
+            "compared": report.compared,
+            "differences": report.differences,
+            "seconds": report.seconds,
+            "replay": replay,
+            "saif": activity and str(saif),
+            "toggles": activity and activity.toggles,
+        }
+        click.echo(json.dumps(figures))
+        return int(bool(report.differences))
+    report.require_agreement()
+    click.echo(
+        f"{simulator}: {report.cycles:,} cycles free-running, {report.compared:,} numbers as the fast engine's, "
+        f"{report.seconds:.1f} s ({report.cycles / report.seconds:,.0f} cycles/s)"
+    )
+    if activity is not None:
+        click.echo(
+            f"{saif}: {activity.bits:,} bits of nets, {activity.toggles:,} toggles in {activity.duration:,} ps"
+        )
+    return 0
+
+
 @click.command(short_help="Golden model and RTL in lockstep, every signal compared.")
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.option("--sim", "simulator", type=click.Choice(SIMULATORS), default="icarus", show_default=True)
@@ -102,6 +149,15 @@ def report_json(report: LockstepReport, clipped: int) -> dict[str, Any]:
     type=click.Path(path_type=Path),
     metavar="F.fst",
     help="Write the waveform of the RTL's whole run.",
+)
+@click.option(
+    "--free", is_flag=True, help="The RTL alone, with the clock in HDL; numbers are compared at the end."
+)
+@click.option(
+    "--saif",
+    type=click.Path(path_type=Path),
+    metavar="F.saif",
+    help="With --free: write the switching activity of the layer's computation.",
 )
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 @click.pass_context
@@ -122,6 +178,8 @@ def cosim(
     input_file: Path | None,
     index: int,
     wave: Path | None,
+    free: bool,
+    saif: Path | None,
     json_out: bool,
 ) -> None:
     """Run the golden model and the RTL in lockstep and compare every probed signal in every cycle.
@@ -129,9 +187,13 @@ def cosim(
     Takes the layers of a .eie FILE, or a random layer. The first divergence is reported with its cycle, PE, signal
     and both values, with a waveform around it (divergence.vcd); the exit status is then 1.
 
+    With --free Python sleeps while the RTL runs, which makes long layers far faster: activations, cycles and all
+    counters are compared with the fast engine's at the end.
+
     \b
     Example:
       eie cosim --sim verilator --pe 4 --rows 100 --cols 80 --density 0.2 --seed 7
+      eie cosim --sim verilator --pe 16 --rows 512 --cols 512 --free --saif activity.saif
     """
     if file is None:
         refuse_useless(context, ("--layer", "--input", "--index"), "without a .eie file")
@@ -141,6 +203,10 @@ def cosim(
         refuse_useless(context, ("--index",), "without --input")
     else:
         refuse_useless(context, ("--act-density",), "with --input")
+    if free:
+        refuse_useless(context, ("--wave",), "with --free")
+    else:
+        refuse_useless(context, ("--saif",), "without --free")
     layers = choose(load(file), which) if file else [random_layer(rows, cols, density, seed)]
     cfg = machine(preset, n_pe, depth, sized, layers)
     jobs, clipped = _jobs(layers, cfg, input_file, index, act_density, seed)
@@ -155,6 +221,9 @@ def cosim(
             else f"a random {rows} x {cols} layer"
         )
         click.echo(f"{what} on {n_pe} PEs, queue depth {depth}, seed {seed}; replay: {replay}")
+    if free:
+        warn_clipped(input_file, clipped, layers[0], cfg.act_bits)
+        context.exit(_run_free(jobs, simulator, saif, json_out=json_out, replay=replay, clipped=clipped))
     read_back = read_back_cycles(cfg) <= READ_BACK_LIMIT
     with tqdm(
         total=expected_cycles(jobs, read_back=read_back), unit=" cycles", leave=False, disable=None

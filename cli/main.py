@@ -27,6 +27,7 @@ COMMANDS = (
     "compress",
     "info",
     "run",
+    "plan",
     "accuracy",
     "cosim",
     "sweep",

@@ -189,7 +189,9 @@ def run_file(
     print_table(HEADINGS, step_rows(run), text_last=True)
     sound = description.sound if given.spectra is not None else None
     lines = [*lines_per_item(run, sound.hop_us if sound else None), *clipped_lines(run)]
-    ratios = ", ".join(f"{name} {value:.1f} dB" for name, value in snr(run).items())
+    ratios = ", ".join(
+        f"{name} {'silent' if np.isnan(value) else f'{value:.1f} dB'}" for name, value in snr(run).items()
+    )
     lines.append(f"signal-to-noise ratio against the float run: {ratios}")
     y = run.output
     lines.append(f"{run.network.outputs[0]}: float64{list(y.shape)}")

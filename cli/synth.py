@@ -84,8 +84,8 @@ def synth(
     print_table(headings, [_row(block, report) for block in report.blocks], text_last=True)
     click.echo("pe (wiring): area of what the PE has beside its blocks; its path goes through all of them.")
     click.echo(
-        f"published: um2 at 45 nm; {LIBRARY_NM} nm cells are {(LIBRARY_NM / 45) ** 2:.0f} times as large if all shrinks "
-        "alike. ptr_read, spmat_read and act_rw hold their SRAM there."
+        f"published: um2 at 45 nm; {LIBRARY_NM} nm cells are {(LIBRARY_NM / 45) ** 2:.0f} times as large if all "
+        "shrinks alike. ptr_read, spmat_read and act_rw hold their SRAM there."
     )
     told = ", ".join(f"{row.name} {row.ours:.1%} ({row.published:.1%})" for row in shares(report))
     click.echo(f"shares of the blocks without SRAM, and as published: {told}")

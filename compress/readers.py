@@ -119,7 +119,7 @@ _READERS: dict[str, Callable[[Path], Model]] = {
 }
 
 # What the libraries raise for a file that is not what its name says, or claims more than there is memory for.
-_UNREADABLE = (
+UNREADABLE = (
     OSError,
     ValueError,
     KeyError,
@@ -150,7 +150,7 @@ class _Guarded:
     def __call__(self) -> Any:
         try:
             return self.read()
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise ModelError(f"cannot be read as {self.kind}: {_reason(error)}") from None
 
 
@@ -178,7 +178,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
         model = reader(file)
     except EieError as error:
         raise ModelError(f"{file}: {error}") from None
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ModelError(f"{file}: cannot be read as {kind}: {_reason(error)}") from None
     if not model.layers:
         found = ", ".join(map(str, model.unused[:_SHOWN])) or "no arrays"
@@ -196,7 +196,7 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
     """
     try:
         return _npz_arrays(Path(path))
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ModelError(f"{path}: cannot be read as .npz or .npy: {_reason(error)}") from None
 
 

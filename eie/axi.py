@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 from eie.config import CONFIG_BITS, ArchConfig
@@ -105,7 +106,8 @@ HEADER_FIELDS = (
 )
 
 
-class Header(NamedTuple):
+@dataclass(frozen=True)
+class Header:
     """A packet's first word, field by field; `reserved` is bit 7."""
 
     command: int
@@ -143,6 +145,11 @@ def write_packet(
 ) -> list[int]:
     """A packet that writes `words` (bit patterns)."""
     return [Header(Command.WRITE, space, pe, addr, len(words), spread).pack(), *words]
+
+
+def block_packet(block: Block) -> list[int]:
+    """The packet that writes a block of a program."""
+    return write_packet(block.space, list(block.words), pe=block.pe, addr=block.addr, spread=block.spread)
 
 
 def read_packet(space: IoSpace, count: int, *, pe: int = 0, addr: int = 0, spread: bool = False) -> list[int]:

@@ -52,16 +52,18 @@ class Place:
 class Step:
     """A cut with its place: its entry of the pass table, and what the host does around it.
 
-    number : of the entry. group : passes of one load group stand in the memories together; group_bound : the memory
-    that ended the group before it (empty: it is the first). The host writes the batch's activations into the source
-    file before a step whose place has Source.FILE, the tile's biases into the accumulators before the first batch of a
-    hosted layer, and reads the accumulators after the last batch of a tile with Target.ACC.
+    number : of the entry. group : weights of one load group stand in the memories together; group_bound : the memory
+    that ended the group before it (empty: it is the first). bias_group : likewise of biases.
+    The host writes the batch's activations into the source file before a step whose place has Source.FILE, the tile's
+    biases into the accumulators before the first batch of a hosted layer, and reads the accumulators after the last
+    batch of a tile with Target.ACC.
     """
 
     cut: Cut
     place: Place
     group: int
     group_bound: str
+    bias_group: int
     number: int
     entry: PassEntry
 
@@ -93,14 +95,19 @@ class Run:
         """Its load group."""
         return self.steps[0].group
 
+    @property
+    def bias_group(self) -> int:
+        """Its load group of biases."""
+        return self.steps[0].bias_group
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A network on a chip.
 
     places : of each layer's activations. runs : in order. groups : load groups; with one, weights are loaded once and
-    stay (resident). keeps_table : pass table and codebooks hold the whole network, and are written once.
-    activation_words : of the activation SRAM for activations; biases stand behind them.
+    stay (resident), as do biases with one bias group. keeps_table : pass table and codebooks hold the whole network,
+    and are written once. activation_words : of the activation SRAM for activations; biases stand behind them.
     """
 
     layers: tuple[CompressedLayer, ...]
@@ -108,6 +115,7 @@ class Plan:
     places: tuple[Place, ...]
     runs: tuple[Run, ...]
     groups: int
+    bias_groups: int
     keeps_table: bool
     activation_words: int
 
@@ -115,6 +123,11 @@ class Plan:
     def resident(self) -> bool:
         """Whether weights are loaded once for all inputs."""
         return self.groups == 1
+
+    @property
+    def keeps_biases(self) -> bool:
+        """Whether biases are loaded once for all inputs (but for those that the host writes into accumulators)."""
+        return self.bias_groups == 1
 
     @property
     def steps(self) -> list[Step]:
@@ -138,7 +151,16 @@ def make_plan(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> Plan:
     keeps_table = total <= cfg.passes and len(set(books)) <= cfg.codebooks
     steps = list(_steps(cuts, places, books, activation_words, cfg))
     runs = tuple(_runs(steps, cfg, keeps_table))
-    return Plan(tuple(layers), cfg, tuple(places), runs, steps[-1].group + 1, keeps_table, activation_words)
+    return Plan(
+        layers=tuple(layers),
+        cfg=cfg,
+        places=tuple(places),
+        runs=runs,
+        groups=steps[-1].group + 1,
+        bias_groups=steps[-1].bias_group + 1,
+        keeps_table=keeps_table,
+        activation_words=activation_words,
+    )
 
 
 def _check_chain(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> None:
@@ -231,7 +253,7 @@ def _steps(
     cuts: list[list[Cut]], places: list[Place], books: list[int], activation_words: int, cfg: ArchConfig
 ) -> Iterator[Step]:
     """Every cut with its places in the memories; a new load group begins where one of them is full."""
-    group = words = pointers = biases = 0
+    group = bias_group = words = pointers = biases = 0
     bound = ""
     for number, cut in enumerate(itertools.chain.from_iterable(cuts)):
         place = places[cut.layer]
@@ -240,11 +262,12 @@ def _steps(
         full = {
             MATRIX: words + cut.words > cfg.spmat_words,
             POINTERS: pointers + cut.part.cols + 1 > 2 * cfg.ptr_bank_depth,
-            BIASES: activation_words + biases + bias > cfg.act_words,
         }
         if any(full.values()):
-            group, words, pointers, biases = group + 1, 0, 0, 0
+            group, words, pointers = group + 1, 0, 0
             bound = next(memory for memory, is_full in full.items() if is_full)
+        if activation_words + biases + bias > cfg.act_words:
+            bias_group, biases = bias_group + 1, 0
         registers = {"ptr_base": pointers, "codebook": books[cut.layer]}
         if cut.words:
             registers["spmat_base"] = words
@@ -257,7 +280,7 @@ def _steps(
                 "src_rows": per_pe(cut.part.cols, cfg),
                 "src_base": place.in_base + cut.col // cfg.n_pe,
             }
-        yield Step(cut, place, group, bound, number, PassEntry.of_layer(cut.part, **registers))
+        yield Step(cut, place, group, bound, bias_group, number, PassEntry.of_layer(cut.part, **registers))
         words, pointers, biases = words + cut.words, pointers + cut.part.cols + 1, biases + bias
 
 
@@ -290,6 +313,8 @@ def _break(before: Step, step: Step) -> str:
     """Why a step does not run right after the one before it."""
     if step.group != before.group:
         return step.group_bound
+    if step.bias_group != before.bias_group:
+        return BIASES
     if step.needs_host or before.is_read:
         return ACTIVATIONS
     return ""

@@ -29,7 +29,9 @@ def plan_program(plan: Plan, name: str = "plan") -> Program:
     if plan.keeps_table:
         setup += _table(plan, plan.steps)
     if plan.resident:
-        setup += _group(plan, 0)
+        setup += _weights(plan, 0)
+    if plan.keeps_biases:
+        setup += _biases(plan, 0)
     if len(plan.runs) == 1 and plan.keeps_table:
         setup.append(_control(plan.runs[0]))
     lengths = (plan.layers[0].cols, *(layer.rows for layer in plan.layers))
@@ -41,8 +43,11 @@ def _run(plan: Plan, number: int) -> Run:
     run = plan.runs[number]
     first, last, cut = run.steps[0], run.steps[-1], run.steps[0].cut
     loads: list[Block] = []
-    if not plan.resident and (number == 0 or plan.runs[number - 1].group != run.group):
-        loads += _group(plan, run.group)
+    before = plan.runs[number - 1] if number else None
+    if not plan.resident and (before is None or before.group != run.group):
+        loads += _weights(plan, run.group)
+    if not plan.keeps_biases and (before is None or before.bias_group != run.bias_group):
+        loads += _biases(plan, run.bias_group)
     if not plan.keeps_table:
         loads += _table(plan, run.steps)
     if len(plan.runs) > 1 or not plan.keeps_table:
@@ -83,15 +88,25 @@ def _table(plan: Plan, steps: Sequence[Step]) -> list[Block]:
     ]
 
 
-def _group(plan: Plan, group: int) -> list[Block]:
-    """Weights, pointers and biases of a load group."""
-    blocks = []
-    for step in (step for step in plan.steps if step.group == group):
-        entry = step.entry
-        blocks += weight_blocks(step.cut.interleaved, plan.cfg, word=entry.spmat_base, column=entry.ptr_base)
-        if entry.acc_rows:
-            blocks.append(vector_block(IoSpace.ACT_SRAM, entry.acc_base, step.cut.part.bias, plan.cfg))
-    return blocks
+def _weights(plan: Plan, group: int) -> list[Block]:
+    """Weights and pointers of a load group."""
+    return [
+        block
+        for step in plan.steps
+        if step.group == group
+        for block in weight_blocks(
+            step.cut.interleaved, plan.cfg, word=step.entry.spmat_base, column=step.entry.ptr_base
+        )
+    ]
+
+
+def _biases(plan: Plan, group: int) -> list[Block]:
+    """Biases of a load group, for the activation SRAM."""
+    return [
+        vector_block(IoSpace.ACT_SRAM, step.entry.acc_base, step.cut.part.bias, plan.cfg)
+        for step in plan.steps
+        if step.bias_group == group and step.entry.acc_rows
+    ]
 
 
 def words_of(blocks: Iterable[Block]) -> dict[str, int]:

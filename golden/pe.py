@@ -238,7 +238,7 @@ class PE(Block):
             return self.arithm_unit.code_rdata.value
         if space == IoSpace.ACT_SRAM:
             return sign_extend(self.act_rdata.value, self.cfg.acc_bits)
-        if space == IoSpace.COUNTER:
+        if space == IoSpace.COUNTER and self.cfg.counters:
             return self.counters[addr & 7].value
         return 0
 

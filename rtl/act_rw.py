@@ -53,7 +53,7 @@ class ActRW(Block):
         m.d.sync += self.y_valid.eq(self.wb_en)
         with m.If(self.wb_en):
             m.d.sync += [self.y_row.eq(self.wb_row), self.y_acc.eq(self.acc_rdata)]
-        self.count(m, "writeback_saturations", self.y_valid & clipped)
+        self.counter(m, "writeback_saturations", self.y_valid & clipped)
         return m
 
     def _leaf(self, m: Module) -> None:

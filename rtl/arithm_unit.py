@@ -78,9 +78,9 @@ class ArithmUnit(Block):
         with m.If(self.s3_write):
             m.d.sync += self.s4_sum.eq(accumulated)
 
-        self.count(m, "fillers", entry & is_number(self.v, 0))
-        self.count(m, "bypasses", self.s3_write & (self.s3_forwarded | self.forward1))
-        self.count(m, "saturations", self.s3_write & clipped)
+        self.counter(m, "fillers", entry & is_number(self.v, 0))
+        self.counter(m, "bypasses", self.s3_write & (self.s3_forwarded | self.forward1))
+        self.counter(m, "saturations", self.s3_write & clipped)
         return m
 
     def _lookup(self, m: Module) -> None:

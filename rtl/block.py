@@ -88,10 +88,10 @@ class Block(wiring.Component):
             m.d.comb += self.probe.eq(Cat(getattr(self, place.field.name) for place in places))
         return m
 
-    def count(self, m: Module, counter: str, when: Value) -> None:
+    def counter(self, m: Module, name: str, when: Value) -> None:
         """Let a performance counter be 0 after `clear`, else one more after `when`; always 0 if there are none."""
         if self.cfg.counters:
-            count(m, getattr(self, counter), self.clear, when)
+            count(m, getattr(self, name), self.clear, when)
 
 
 class Part:

@@ -143,9 +143,9 @@ class CCU(Block):
             m.d.sync += self.wb_addr.eq(add(self.wb_base, self.wb_row, len(self.wb_addr)))
 
     def _counters(self, m: Module) -> None:
-        self.count(m, "broadcast_stalls", self.compute & self.root_valid & ~self.bcast)
-        self.count(m, "refill_cycles", self.refill)
-        self.count(m, "writeback_cycles", self.write_back)
+        self.counter(m, "broadcast_stalls", self.compute & self.root_valid & ~self.bcast)
+        self.counter(m, "refill_cycles", self.refill)
+        self.counter(m, "writeback_cycles", self.write_back)
         if not self.cfg.counters:
             return
         with m.If(self.clear):

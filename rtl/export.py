@@ -20,7 +20,16 @@ from eie.rtl.array import image_name, srams
 from eie.rtl.block import module_name
 from eie.rtl.check import TOP, CheckReport, check_verilog, declared_ports
 from eie.rtl.meanings import meaning
-from eie.rtl.package import LEFT_BEHIND, constraints, core_file, core_name, filled, makefile, smoke_test, template
+from eie.rtl.package import (
+    LEFT_BEHIND,
+    constraints,
+    core_file,
+    core_name,
+    filled,
+    makefile,
+    smoke_test,
+    template,
+)
 from eie.rtl.verilog import array_verilog
 
 MANIFEST = "ports.json"

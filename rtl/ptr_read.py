@@ -54,5 +54,5 @@ class PtrRead(Block):
             ]
         with m.Elif(self.start):
             m.d.sync += self.valid.eq(0)
-        self.count(m, "ptr_reads", self.pop)
+        self.counter(m, "ptr_reads", self.pop)
         return m

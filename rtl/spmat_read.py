@@ -74,9 +74,9 @@ class SpmatRead(Block):
             m.d.sync += self.tok_value.eq(self.ptr_value)
         with m.Elif(self.active):
             m.d.sync += self.tok_value.eq(self.value)
-        self.count(m, "entries", self.issue)
-        self.count(m, "empty_columns", empty)
-        self.count(m, "spmat_reads", self.read)
+        self.counter(m, "entries", self.issue)
+        self.counter(m, "empty_columns", empty)
+        self.counter(m, "spmat_reads", self.read)
         return m
 
     def _following(self, address: Value) -> Value:

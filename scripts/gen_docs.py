@@ -1,7 +1,7 @@
-"""Write the generated parts of docs/: the stall table, the annotated waveform, and the tables of the evaluation.
+"""Write the generated parts of docs/: stall table, register map, annotated waveforms, tables of the evaluation.
 
-A page has them between the comments `generated: NAME` and `end: NAME`. NAME is "stall table", or a part of the
-evaluation (`eie reproduce --help`) for its tables; "KEY text" has its paragraphs, "KEY pictures" its pictures.
+A page has them between the comments `generated: NAME` and `end: NAME`. NAME is "stall table", "register map", or a part
+of the evaluation (`eie reproduce --help`) for its tables; "KEY text" has its paragraphs, "KEY pictures" its pictures.
 
 `make docs` runs it; with --check it only says whether the pages are up to date (a test does so).
 """
@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from chip_waveform import draw as draw_chip_waveform
 from rich.console import Console
 
 from eie.cli.evaluation_page import Made, markdown_table
@@ -21,6 +22,7 @@ from eie.cli.reproduce import compute
 from eie.config import ArchConfig
 from eie.layer import CompressedLayer
 from eie.program import Job
+from eie.registers import markdown as register_map
 from eie.sim.evaluation.parts import named
 from eie.sim.example import EXAMPLE
 from eie.timing import DELAYS, constants
@@ -189,7 +191,8 @@ def draw_waveform(path: Path) -> None:
     fig.savefig(path, metadata={"Date": None})
 
 
-STALL_TABLE = "stall table"
+# What is made without the evaluation, by name.
+TABLES = {"stall table": delay_table, "register map": register_map}
 SEED = 1
 # Where the pages' pictures of the evaluation are.
 PICTURES = "evaluation"
@@ -237,12 +240,12 @@ def main() -> int:
     check = parser.parse_args().check
     pages = {page: page.read_text() for page in sorted(DOCS.glob("*.md"))}
     names = {page: re.findall(r"^<!-- generated: (.+) -->$", text, re.M) for page, text in pages.items()}
-    made = evaluate([name for found in names.values() for name in found if name != STALL_TABLE])
+    made = evaluate([name for found in names.values() for name in found if name not in TABLES])
     outdated = []
     for page, old in pages.items():
         new = old
         for name in names[page]:
-            new = replaced(new, name, delay_table() if name == STALL_TABLE else evaluation_body(name, made))
+            new = replaced(new, name, TABLES[name]() if name in TABLES else evaluation_body(name, made))
         if new != old:
             outdated.append(page.name)
             if not check:
@@ -252,6 +255,7 @@ def main() -> int:
             print(f"{name} is out of date: run make docs")
         return int(bool(outdated))
     draw_waveform(DOCS / "waveform.svg")
+    draw_chip_waveform(DOCS / "chip_waveform.svg", waveform_job())
     shown = {name.split()[0] for found in names.values() for name in found if name.endswith(" pictures")}
     (DOCS / PICTURES).mkdir(exist_ok=True)
     for picture in (picture for key in shown for picture in made[key].pictures):

@@ -142,7 +142,7 @@ def build_alone(simulator: str, sources: Mapping[str, str], top: str, *, activit
     if simulator == "icarus":
         command = [str(tool.path), "-g2012", "-s", top, "-o", ICARUS_PROGRAM]
     else:
-        saif = ["--trace-saif", "--trace-max-array", "1"] if activity else []
+        saif = ["--trace-saif", "--no-trace-params", "--trace-max-array", "1"] if activity else []
         command = [str(tool.path), *_FREE_VERILATOR, *saif, "--top-module", top, "-o", top, "--Mdir", "."]
 
     def compile_alone(built: Build, work: Path, files: list[Path], log: Path) -> None:

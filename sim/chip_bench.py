@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
-from cocotb.triggers import FallingEdge, RisingEdge
+from cocotb.triggers import FallingEdge, RisingEdge, SimTimeoutError, with_timeout
 from cocotbext.axi import (
     AxiLiteBus,
     AxiLiteMaster,
@@ -26,7 +26,6 @@ from eie.registers import Reg
 from eie.schema import Field, Kind, ccu_probe, fields, pe_probe
 from eie.sim.chip import (
     OUTCOME,
-    PATIENCE,
     REQUEST,
     Outcome,
     Pauses,
@@ -105,9 +104,11 @@ class ChipBench:
         self.dut = dut
         self.request = request
         self.octets = stream_bits(request.cfg) // 8
+        self.patience = request.patience
         self.cycles = 0
         self.divergence: Divergence | None = None
         self.trace: dict[str, list[int]] = {name: [] for name in request.trace}
+        self.array_ports = {name: (field, low) for name, field, low in _places(fields("array", request.cfg))}
 
     async def start(self) -> None:
         """Reset, masters, clock."""
@@ -149,12 +150,19 @@ class ChipBench:
             await edge
             self.cycles += 1
             for name, values in self.trace.items():
-                values.append(int(getattr(self.dut, name).value))
+                values.append(self._now(name))
             if monitor is not None and self.divergence is None:
                 try:
                     monitor.step()
                 except Diverged as stop:
                     self.divergence = stop.divergence
+
+    def _now(self, name: str) -> int:
+        """A port of the chip, or with lockstep of the array, in this cycle."""
+        if name not in self.array_ports:
+            return int(getattr(self.dut, name).value)
+        field, low = self.array_ports[name]
+        return int(self.dut.probe_port.value) >> low & ((1 << field.width) - 1)
 
     # ---- steps ---------------------------------------------------------------------------------------------
 
@@ -177,7 +185,7 @@ class ChipBench:
             return bool(await self._until(lambda status: status & Reg.STATUS.mask("BUSY")))
         if isinstance(step, Settle):
             return await self._settle()
-        for _ in range(PATIENCE):
+        for _ in range(self.patience):
             if int(self.dut.irq.value):
                 return True
             await RisingEdge(self.dut.clk)
@@ -212,13 +220,16 @@ class ChipBench:
         return int.from_bytes(answer.data, "little"), int(answer.resp)
 
     async def _until(self, wanted: Any) -> int:
+        try:
+            await with_timeout(self.source.wait(), self.patience * CLOCK_NS, "ns")
+        except SimTimeoutError:
+            raise Hung(f"words are not taken for {self.patience} cycles") from None
         began = self.cycles
-        while self.cycles - began < PATIENCE:
-            sent = self.source.idle()  # before the status is read: a packet may arrive meanwhile
+        while self.cycles - began < self.patience:
             status, _ = await self.read(Reg.STATUS.offset)
-            if sent and wanted(status):
+            if wanted(status):
                 return status
-        raise Hung(f"STATUS stays {status:#x} for {PATIENCE} cycles")
+        raise Hung(f"STATUS stays {status:#x} for {self.patience} cycles")
 
     async def _settle(self) -> tuple[list[list[int]], bool]:
         under_way = sum(Reg.STATUS.mask(name) for name in ("BUSY", "STREAM", "RESULT"))

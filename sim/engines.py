@@ -98,7 +98,7 @@ def run_rtl(
     from eie.sim.build import build
 
     if waveform is None and not read_back:
-        outcomes = free.run_jobs(jobs, simulator, transform=transform)
+        outcomes = free.run_jobs(jobs, simulator, transform=transform).outcomes
         return [result_of(job, outcome, simulator) for job, outcome in zip(jobs, outcomes, strict=True)]
     sources: Mapping[str, str] = array_verilog(jobs[0].cfg)
     if transform is not None:

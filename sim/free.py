@@ -1,29 +1,35 @@
 """Free-running RTL: a program of inputs, a driver in Verilog with the clock, and outputs compared at the end.
 
 Python is asleep from the first clock cycle to the last: `Script` collects what the host drives and where it looks at
-the outputs, `run` hands both to a driver made from `free_run.v`, and only then are the outputs there. The driver is made
-from port lists, so any top module with `clk`, `rst` and an output to wait for can be driven.
+the outputs, `run` hands both to a driver made from `free_run.v`, and only then are the outputs there. The driver is
+made from port lists, so any top module with `clk`, `rst` and an output to wait for can be driven.
 """
 
 from __future__ import annotations
 
+import itertools
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
+
 from eie import schema
 from eie.config import ArchConfig
 from eie.errors import ConfigError, MismatchError, SimulationError
+from eie.fixed import IntArray
 from eie.program import Job
+from eie.result import Result
 from eie.schema import IoSpace, Kind, PeCounter
 from eie.sim.build import build_alone, run_alone
 from eie.sim.host import Outcome
 from eie.timing import schedule
 
 DRIVER = "free_run"
-PROGRAM, RESULTS, ACTIVITY = "program.txt", "results.txt", "activity"
+PROGRAM, RESULTS, ACTIVITY = "program.txt", "results.txt", "activity.dump"
 # Codes of the lines of a program, see free_run.v.
 _STEP, _UNTIL, _SAMPLE, _DUMP = range(4)
 
@@ -124,6 +130,15 @@ class Script:
         self.lines.append(f"{code} {number:x} {bits:x}\n")
 
 
+@dataclass(frozen=True)
+class Run:
+    """What a script gave: its samples, clock cycles simulated, and seconds of the simulator's process."""
+
+    samples: list[Sample]
+    cycles: int
+    seconds: float
+
+
 def run(
     simulator: str,
     sources: Mapping[str, str],
@@ -132,11 +147,11 @@ def run(
     *,
     plusargs: Sequence[str] = (),
     activity: bool = False,
-) -> list[Sample]:
-    """Build `sources` with a driver, run a script in `folder` (which holds the images, if any), and return its samples.
+) -> Run:
+    """Build `sources` with a driver, and run a script in `folder` (which holds the images, if any).
 
     There are fewer samples than the script asks for if the design did not raise `ports.until` in time.
-    activity : the build can dump; what it dumped is the file `activity` in the folder.
+    activity : the build can dump; what it dumped is the file `activity.dump` in the folder.
 
     Raises
     ------
@@ -146,11 +161,14 @@ def run(
         simulator, {**sources, f"{DRIVER}.v": script.ports.driver()}, DRIVER, activity=activity
     )
     (folder / PROGRAM).write_text("".join(script.lines))
+    began = time.perf_counter()
     run_alone(built, folder, *plusargs)
+    seconds = time.perf_counter() - began
     *found, last = (folder / RESULTS).read_text().splitlines() or [""]
-    if last not in ("end", "late") or (last == "end" and len(found) != script.samples):
+    word, _, cycles = last.partition(" ")
+    if word not in ("end", "late") or (word == "end" and len(found) != script.samples):
         raise SimulationError(f"{simulator} ended before the program did, after {len(found)} samples")
-    return [_sample(line, script.ports.outputs) for line in found]
+    return Run([_sample(line, script.ports.outputs) for line in found], int(cycles, 16), seconds)
 
 
 def _sample(line: str, outputs: Mapping[str, int]) -> Sample:
@@ -226,7 +244,16 @@ def deadline(job: Job) -> int:
     return 4 * (schedule(job.interleaved.lengths[job.active], job.cfg).cycles + job.rows_per_pe) + 100
 
 
-def run_jobs(jobs: Sequence[Job], simulator: str, *, transform: Transform | None = None) -> list[Outcome]:
+@dataclass(frozen=True)
+class JobsRun:
+    """Outcomes of jobs, clock cycles of loading, computing and reading, and seconds of the simulator's process."""
+
+    outcomes: list[Outcome]
+    cycles: int
+    seconds: float
+
+
+def run_jobs(jobs: Sequence[Job], simulator: str, *, transform: Transform | None = None) -> JobsRun:
     """Run jobs of one configuration one after the other; those that share a layer find its weights in the SRAMs.
 
     transform : changes the Verilog before it is built (to test that faults are found).
@@ -243,7 +270,7 @@ def run_jobs(jobs: Sequence[Job], simulator: str, *, transform: Transform | None
         raise ConfigError("jobs of one simulator run must share one configuration")
     images = all(job.layer is jobs[0].layer for job in jobs)
     script = Script(array_ports(cfg))
-    runs = [_JobRun(script, job, images=images) for job in jobs]
+    parts = [_JobRun(script, job, images=images) for job in jobs]
     sources: Mapping[str, str] = array_verilog(cfg)
     if transform is not None:
         sources = transform(sources)
@@ -252,11 +279,75 @@ def run_jobs(jobs: Sequence[Job], simulator: str, *, transform: Transform | None
         if images:
             write_images(jobs[0], folder)
         plusargs = () if images else ("+eie_no_images",)
-        samples = run(simulator, sources, script, folder, plusargs=plusargs)
+        whole = run(simulator, sources, script, folder, plusargs=plusargs)
     outcomes = []
-    for number, job_run in enumerate(runs):
+    for number, part in enumerate(parts):
         try:
-            outcomes.append(job_run.outcome(samples))
+            outcomes.append(part.outcome(whole.samples))
         except MismatchError as wrong:
             raise MismatchError(f"{simulator}: job {number}: {wrong}") from None
-    return outcomes
+    return JobsRun(outcomes, whole.cycles, whole.seconds)
+
+
+# ---- compared at the end -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FreeReport:
+    """Free-running RTL against the fast engine: activations, cycles and every counter of every PE.
+
+    cycles : clock cycles simulated. compared : numbers. differences : one line each. seconds : of the simulator's
+    processes, their start included.
+    """
+
+    simulator: str
+    cycles: int
+    compared: int
+    differences: tuple[str, ...]
+    seconds: float
+    results: tuple[Result, ...]
+
+    def require_agreement(self) -> None:
+        """Raise `MismatchError` when a number differs."""
+        if self.differences:
+            raise MismatchError(
+                f"{self.simulator}: {len(self.differences)} of {self.compared:,} numbers differ, first: "
+                + self.differences[0]
+            )
+
+
+def compare_jobs(jobs: Sequence[Job], simulator: str, *, transform: Transform | None = None) -> FreeReport:
+    """Run jobs free-running, those of one layer in one simulator process, and compare with the fast engine.
+
+    Raises
+    ------
+    MismatchError : the RTL did not end a layer in time, or an output has unknown bits.
+    """
+    from eie.sim import fast
+    from eie.sim.engines import result_of
+
+    results: list[Result] = []
+    cycles, seconds = 0, 0.0
+    for _, same_layer in itertools.groupby(jobs, key=lambda job: id(job.layer)):
+        part = list(same_layer)
+        done = run_jobs(part, simulator, transform=transform)
+        results += [
+            result_of(job, outcome, simulator) for job, outcome in zip(part, done.outcomes, strict=True)
+        ]
+        cycles, seconds = cycles + done.cycles, seconds + done.seconds
+    compared, differences = 0, []
+    for number, (found, wanted) in enumerate(zip(results, fast.run(jobs), strict=True)):
+        for name, have, want in _numbers(found, wanted):
+            compared += have.size
+            for place in np.flatnonzero(have != want):
+                where = f"{name}[{place}]" if have.size > 1 else name
+                differences.append(f"job {number}, {where}: RTL {have[place]}, fast engine {want[place]}")
+    return FreeReport(simulator, cycles, compared, tuple(differences), seconds, tuple(results))
+
+
+def _numbers(found: Result, wanted: Result) -> Iterator[tuple[str, IntArray, IntArray]]:
+    """What both results hold, by name."""
+    pairs = {"y": (found.y, wanted.y), "cycles": (found.cycles, wanted.cycles)}
+    pairs |= {name: (count, wanted.counters[name]) for name, count in found.counters.items()}
+    for name, (have, want) in pairs.items():
+        yield name, np.atleast_1d(np.asarray(have, np.int64)), np.atleast_1d(np.asarray(want, np.int64))

@@ -4,8 +4,9 @@
 //   0  drive the inputs for `number` cycles
 //   1  drive the inputs until `@UNTIL@`, at least one cycle; after `number` cycles give up
 //   2  write the outputs as they are now to results.txt: cycles since the start, and all of them side by side
-//   3  begin to dump every signal below this module into the file `activity`
-// A cycle goes from one falling edge to the next. The last line of results.txt is "end", or "late" after giving up.
+//   3  begin to dump every signal below this module into the file `activity.dump`
+// A cycle goes from one falling edge to the next. The last line of results.txt is "end", or "late" after giving up,
+// and the cycles of the whole run.
 module free_run;
     localparam INPUTS = @INPUT_BITS@;
     localparam OUTPUTS = @OUTPUT_BITS@;
@@ -39,7 +40,7 @@ module free_run;
         while (got == 3) begin
             if (code == 2) $fwrite(results, "%h %h\n", cycle, outputs);
             else if (code == 3) begin
-                $dumpfile("activity");
+                $dumpfile("activity.dump");
                 $dumpvars(0, free_run);
             end else begin
                 inputs = next;
@@ -52,7 +53,7 @@ module free_run;
                         waited = waited + 1;
                     end
                     if (@UNTIL@ !== 1'b1) begin
-                        $fwrite(results, "late\n");
+                        $fwrite(results, "late %h\n", cycle);
                         $fclose(results);
                         $finish;
                     end
@@ -60,7 +61,7 @@ module free_run;
             end
             got = $fscanf(steps, "%h %h %h", code, number, next);
         end
-        $fwrite(results, "end\n");
+        $fwrite(results, "end %h\n", cycle);
         $fclose(results);
         $finish;
     end

@@ -22,6 +22,7 @@ from eie.compress.onnx_reader import (
     placed_layers,
     pooling_of,
 )
+from eie.compress.readers import UNREADABLE
 from eie.errors import EieError, ModelError
 from eie.sim.network_graph import Network, Port
 from eie.sim.steps import (
@@ -87,11 +88,11 @@ def read_network(path: Path) -> Network:
         return _Builder(graph, placed, str(path)).network()
     except onnx.checker.ValidationError as error:
         raise ModelError(f"{path}: not a valid ONNX graph: {str(error).partition(chr(10))[0]}") from None
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from None
     except EieError as error:
-        text = str(error)
-        raise ModelError(text if text.startswith(str(path)) else f"{path}: {text}") from None
+        raise ModelError(f"{path}: {error}") from None
+    except (*UNREADABLE, AttributeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ModelError(f"{path}: cannot be read: {reason.partition(chr(10))[0]}") from None
 
 
 class _Builder:
@@ -99,7 +100,7 @@ class _Builder:
 
     def __init__(self, graph: Graph, placed: Sequence[Placed], place: str) -> None:
         self.graph, self.place = graph, place
-        self.opsets = {one.domain: one.version for one in graph.model.opset_import}
+        self.opsets = {one.domain.removeprefix("ai.onnx"): one.version for one in graph.model.opset_import}
         self.placed: dict[int, list[Placed]] = {}
         for one in placed:
             self.placed.setdefault(id(one.node), []).append(one)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,10 +70,12 @@ def energy_uj(record: Record, cfg: ArchConfig) -> float | None:
 
 
 def decibels(reference: Array, found: Array) -> float:
-    """Signal-to-noise ratio of `found` against `reference` in dB; infinite where they are equal."""
+    """Signal-to-noise ratio of `found` against `reference` in dB; infinite where they are equal, NaN for silence."""
     noise = float((np.abs(reference - found) ** 2).sum())
     signal = float((np.abs(reference) ** 2).sum())
-    return 10 * float(np.log10(signal / noise)) if noise and signal else float("inf")
+    if not signal:
+        return math.nan
+    return 10 * math.log10(signal / noise) if noise else math.inf
 
 
 def snr(run: GraphRun) -> dict[str, float]:

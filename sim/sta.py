@@ -17,7 +17,7 @@ from eie.sim.liberty import Arc, Cell
 # Slew at the inputs and at the clock pins, in ns: about that of a gate that drives four like itself in 0.18 um.
 INPUT_SLEW = 0.1
 _EDGES = ("rise", "fall")
-_CAUSES = {
+_CAUSES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "positive_unate": {"rise": ("rise",), "fall": ("fall",)},
     "negative_unate": {"rise": ("fall",), "fall": ("rise",)},
     "non_unate": {"rise": _EDGES, "fall": _EDGES},

@@ -109,7 +109,16 @@ class Host(Step):
         try:
             with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
                 made = self.evaluate(*given)
-        except (ValueError, IndexError, TypeError, RuntimeError) as error:
+        # ONNX's evaluator checks little: whatever it stumbles over, the values were not what the node takes.
+        except (
+            ValueError,
+            LookupError,
+            TypeError,
+            RuntimeError,
+            AttributeError,
+            ArithmeticError,
+            MemoryError,
+        ) as error:
             shapes = ", ".join(str(list(value.shape)) for value in given if value is not None)
             raise ModelError(
                 f"node {self.name!r} ({self.operator}) does not take values of shapes {shapes}: "

@@ -94,6 +94,7 @@ def _config(rng: np.random.Generator) -> ArchConfig:
         act_bits=act_bits,
         acc_bits=int(rng.integers(max(8, act_bits), 33)),
         word_bits=_pick(rng, 16, 32, 64, 128),
+        act_words=9,
     )
 
 
@@ -111,6 +112,7 @@ def extreme_case(seed: int) -> Case:
         act_bits=act_bits,
         acc_bits=max(act_bits, _pick(rng, 8, 16, 31, 32)),
         word_bits=_pick(rng, 16, 32, 256, 512),
+        act_words=9,
     )
     return random_case(rng, [cfg], seed=seed)
 

@@ -130,6 +130,7 @@ def random_config(n_pe: int, rng: np.random.Generator) -> ArchConfig:
         acc_depth=int(rng.integers(1, deepest + 1)),
         codebooks=int(rng.integers(1, 4)),
         word_bits=int(rng.choice([16, 64])),
+        counters=int(rng.random() < 0.7),
     )
 
 

@@ -51,6 +51,11 @@ def statements():
         names += [f"{channel}{name}" for name in ("valid", "ready", *data)]
     lines = ["reg begun = 0;", "always @(posedge clk) begun <= 1;", "always @* if (!begun) assume(rst);"]
     lines += [f"reg [{widths[n] - 1}:0] past_{n}; always @(posedge clk) past_{n} <= {n};" for n in names]
+    # How long an access of the pass table has waited for the port, and for its word.
+    lines += [
+        f"reg [3:0] {name}_age = 0; always @(posedge clk) {name}_age <= !rst && {name} ? {name}_age + 1 : 0;"
+        for name in ("op_wait", "op_reading")
+    ]
     # The array: busy from the cycle after start until it ends by itself.
     lines += ["always @* if (!begun || past_rst) assume(!busy);"]
     lines += ["always @* if (begun && !past_rst) assume(past_start ? busy : !busy || past_busy);"]
@@ -78,6 +83,10 @@ def statements():
         "assert(!(op_wait && op_reading));",
         "assert(!(op_wait && op_write && s_axil_bvalid));",
         "assert(!((op_wait && !op_write || op_reading) && s_axil_rvalid));",
+        # ... and comes soon, whatever the command stream does.
+        "assert(op_wait_age <= 1 || !op_wait);",
+        "assert(op_reading_age <= 2 || !op_reading);",
+        f"if (op_reading) assert({' || '.join(f'({what})' for what in lite)});",
         "assert(io_read == (read_first || read_second));",
         "assert(!(read_first && read_second));",
         f"assert(2'd0 + {' + '.join(f'({what})' for what in lite)} <= op_reading);",

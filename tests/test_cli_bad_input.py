@@ -258,7 +258,7 @@ def test_usage(network: Path) -> None:
     assert refused("sweep", "--random", "4x4", "--pe", "1;2").endswith(
         "'1;2' is not a list of whole numbers such as 1,2,4 (see eie sweep --help)"
     )
-    assert refused("run").startswith("Missing argument 'FILE'")
+    assert refused("run").startswith("Missing argument 'NETWORK'")
     assert refused("nonsense").startswith("No such command 'nonsense'")
     assert refused(
         "compress", EXAMPLE / "lenet_300_100.safetensors", "-o", "a.eie", "--density", "0.1,0.2"

@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 from eie.compress.pipeline import Settings, compress_each
 from eie.compress.quantize import Widths
 from eie.config import ArchConfig
-from eie.errors import CapacityError, LayerError, ModelError
+from eie.errors import CapacityError, EieError, LayerError, ModelError
 from eie.fixed import quantize
 from eie.sim.network_file import met_by_each, trained_layers
 from eie.sim.network_graph import Accelerator, Trained, check_weights
@@ -183,7 +183,7 @@ def test_layers_beyond_the_memories_run_in_passes(tmp_path):
     assert [name for name, _, _ in found["fast"]] == ["w.W", "w.R[0:10]", "w.R[10:15]"]
     assert all(passes > 1 for _, passes, _ in found["fast"])
     with pytest.raises(CapacityError):
-        Accelerator(layers, small.replace(entries=2), "fast")
+        Accelerator(layers, small.replace(pointers=2), "fast")
 
 
 def test_inputs_beyond_the_scale_are_clipped_and_counted(tmp_path):
@@ -343,3 +343,22 @@ def test_weights_of_another_network(tmp_path):
         check_weights(network, held[:1], "w.eie")
     with pytest.raises(LayerError, match=r"w.eie: layer 'w.W' is 30 x 12 without ReLU, but 24 x 12 without"):
         check_weights(other, held, "w.eie")
+
+
+@pytest.mark.parametrize(("make", "shape"), OTHERS)
+def test_broken_files_end_in_one_line(tmp_path, make, shape):
+    path = make(tmp_path / "net.onnx")
+    whole, rng = path.read_bytes(), np.random.default_rng(1)
+    lines = []
+    for _ in range(60):
+        broken = bytearray(whole)
+        for place in rng.integers(0, len(whole), rng.integers(1, 4)):
+            broken[place] = rng.integers(0, 256)
+        path.write_bytes(broken)
+        try:
+            network = read_network(path)
+            network.run({port.name: np.ones(shape) for port in network.inputs}, Trained(network))
+        except EieError as error:
+            lines.append(str(error))
+    assert len(lines) > 5
+    assert not any("\n" in line for line in lines)

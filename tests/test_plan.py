@@ -108,36 +108,41 @@ def disjoint(spans: list[tuple[int, int]], size: int) -> bool:
 
 
 def check_groups(plan: Plan) -> None:
-    """In each load group matrix words, pointers and biases do not overlap; a group ends where a memory is full."""
+    """In each load group matrix words, pointers, biases do not overlap; a group ends where a memory is full."""
     cfg = plan.cfg
-    groups: dict[int, list[Step]] = {}
-    for step in plan.steps:
-        groups.setdefault(step.group, []).append(step)
-    assert list(groups) == list(range(plan.groups))
-    assert plan.resident == (plan.groups == 1)
-    full = {}
-    for number, steps in groups.items():
-        words = [(s.entry.spmat_base, s.entry.spmat_base + s.cut.words) for s in steps]
-        pointers = [(s.entry.ptr_base, s.entry.ptr_base + s.cut.part.cols + 1) for s in steps]
-        biases = [(s.entry.acc_base, s.entry.acc_base + s.entry.acc_rows) for s in steps]
-        biases.append((0, plan.activation_words))
-        assert disjoint(words, cfg.spmat_words)
-        assert disjoint(pointers, 2 * cfg.ptr_bank_depth)
-        assert disjoint(biases, cfg.act_words)
-        if number:
-            first = steps[0]
-            used = full[number - 1]
-            needs = {
-                MATRIX: used[MATRIX] + first.cut.words > cfg.spmat_words,
-                POINTERS: used[POINTERS] + first.cut.part.cols + 1 > 2 * cfg.ptr_bank_depth,
-                BIASES: used[BIASES] + first.entry.acc_rows > cfg.act_words,
-            }
-            assert needs[first.group_bound]
-        full[number] = {
-            MATRIX: sum(b - a for a, b in words),
-            POINTERS: sum(b - a for a, b in pointers),
-            BIASES: sum(b - a for a, b in biases),
-        }
+
+    def words(step: Step) -> tuple[int, int]:
+        return step.entry.spmat_base, step.cut.words
+
+    def pointers(step: Step) -> tuple[int, int]:
+        return step.entry.ptr_base, step.cut.part.cols + 1
+
+    def biases(step: Step) -> tuple[int, int]:
+        return step.entry.acc_base, step.entry.acc_rows
+
+    for key, groups, memories in (
+        (
+            "group",
+            plan.groups,
+            {MATRIX: (words, cfg.spmat_words), POINTERS: (pointers, 2 * cfg.ptr_bank_depth)},
+        ),
+        ("bias_group", plan.bias_groups, {BIASES: (biases, cfg.act_words)}),
+    ):
+        members = [[step for step in plan.steps if getattr(step, key) == number] for number in range(groups)]
+        assert [step for of_group in members for step in of_group] == plan.steps
+        assert all(members)
+        for number, steps in enumerate(members):
+            ended = set()
+            for memory, (span, size) in memories.items():
+                kept = [(0, plan.activation_words)] if memory == BIASES else []
+                spans = kept + [(low, low + length) for low, length in map(span, steps)]
+                assert disjoint(spans, size)
+                if number + 1 < groups:
+                    used = sum(high - low for low, high in spans)
+                    _, more = span(members[number + 1][0])
+                    ended |= {memory} if used + more > size else set()
+            if number + 1 < groups:
+                assert (BIASES if key == "bias_group" else members[number + 1][0].group_bound) in ended
 
 
 class Memory:
@@ -167,9 +172,9 @@ def check_data_flow(plan: Plan) -> None:
     """Run the plan on names instead of numbers: each pass finds its activations and biases, and results come out."""
     memory, group = Memory(plan), None
     for run in plan.runs:
-        if run.group != group:
-            group = run.group
-            for step in (s for s in plan.steps if s.group == group and s.entry.acc_rows):
+        if run.bias_group != group:
+            group = run.bias_group
+            for step in (s for s in plan.steps if s.bias_group == group and s.entry.acc_rows):
                 rows = range(step.cut.row, step.cut.row + step.cut.part.rows)
                 assert step.entry.acc_rows == -(-len(rows) // plan.cfg.n_pe)
                 memory.put(memory.sram, step.entry.acc_base, "bias", step.cut.layer, rows)
@@ -238,7 +243,7 @@ def check_runs(plan: Plan) -> None:
         assert {
             MATRIX: first.group != last.group,
             POINTERS: first.group != last.group,
-            BIASES: first.group != last.group,
+            BIASES: first.bias_group != last.bias_group,
             ACTIVATIONS: first.needs_host or last.is_read,
             TABLE: not plan.keeps_table and len(before.steps) == cfg.passes,
             CODEBOOKS: not plan.keeps_table
@@ -300,6 +305,7 @@ def test_the_cases_reach_everything() -> None:
         seen.update({f"run: {run.bound}" for run in plan.runs})
         seen.update({f"{place.source}, {place.target}, hosted {place.hosted}" for place in plan.places})
         seen.update({f"resident {plan.resident}, table {plan.keeps_table}"})
+        seen.update({f"resident {plan.resident}, biases {plan.keeps_biases}"})
         seen.update({f"several layers in a run {len({s.cut.layer for s in r.steps}) > 1}" for r in plan.runs})
         seen.update({"a pass without words"} if any(not step.cut.words for step in plan.steps) else ())
     expected = [f"batch: {bound}" for bound in (WHOLE, SOURCE, POINTERS, MATRIX, REACH)]
@@ -310,6 +316,9 @@ def test_the_cases_reach_everything() -> None:
     expected += [f"{Source.FILE}, {Target.ACC}, hosted True", "a pass without words"]
     expected += [
         f"resident {resident}, table {table}" for resident in (True, False) for table in (True, False)
+    ]
+    expected += [
+        f"resident {resident}, biases {kept}" for resident in (True, False) for kept in (True, False)
     ]
     expected += ["several layers in a run True"]
     missing = {what: seen[what] for what in expected if seen[what] < 2}

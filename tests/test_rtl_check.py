@@ -38,7 +38,7 @@ CONFIGS = {
     "odd widths": ArchConfig(
         **{"n_pe": 2, "queue_depth": 6, "weight_bits": 3, "index_bits": 6, "code_bits": 9, "act_bits": 11},
         **{"acc_bits": 19, "word_bits": 128, "pointer_bits": 13, "pointers": 77, "entries": 701},
-        **{"src_depth": 39, "acc_depth": 21},
+        **{"src_depth": 39, "acc_depth": 21, "act_words": 77, "codebooks": 3, "passes": 5, "counters": 0},
     ),
     "32 PEs": ArchConfig(n_pe=32, entries=64, pointers=16, src_depth=2, acc_depth=2),
 }
@@ -196,6 +196,18 @@ NOT_PROBED = {
 
 # The last bus register is the broadcast, and bears its name.
 SAME_AS = {"push": "bus0_valid", "push_col": "bus0_col", "push_value": "bus0_value"}
+
+
+def flip_flops(cfg: ArchConfig) -> set[tuple[str, str]]:
+    modules = analyse("\n".join(array_verilog(cfg).values()))
+    return {(name, net) for name, module in modules.items() for net in module.registers}
+
+
+def test_counters_can_be_left_out() -> None:
+    left_out = flip_flops(CFG) - flip_flops(CFG.replace(counters=0))
+    names = {counter.name.lower() for counter in schema.PeCounter} | {*schema.CCU_COUNTERS, "cycle"}
+    assert {net for _, net in left_out} == names
+    assert len(left_out) == len(names)
 
 
 def test_every_flip_flop_is_probed() -> None:

@@ -18,7 +18,7 @@ CASES = [
     ("icarus", 4, 504),
     ("icarus", 8, 533),
     ("icarus", 16, 713),
-    ("verilator", 4, 604),
+    ("verilator", 2, 509),
 ]
 PROGRAMS = 3
 
@@ -49,6 +49,8 @@ def test_cases_reach_the_corners():
     """What the cases above are meant to cover, they cover."""
     programs = [program for _, n_pe, seed in CASES for program in programs_of(n_pe, seed)]
     assert {program.cfg.bus_registers for program in programs} == {0, 1}
+    assert {program.cfg.counters for program in programs} == {0, 1}
+    assert {program.cfg.codebooks for program in programs} == {1, 2, 3}
     assert len({program.cfg.queue_depth for program in programs}) >= 4
     assert set.union(*(program.features for program in programs)) == FEATURES
     runs = [run for program in programs for run in program.runs]

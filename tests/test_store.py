@@ -110,7 +110,9 @@ def test_a_store_of_an_older_version(tmp_path: Path) -> None:
         store.add([ROW])
     sqlite3.connect(path).execute(f"PRAGMA user_version = {FORMAT - 1}")
     for read_only in (False, True):
-        with pytest.raises(FormatError, match=rf"has store format {FORMAT - 1}, of an older eie with other columns"):
+        with pytest.raises(
+            FormatError, match=rf"has store format {FORMAT - 1}, of an older eie with other columns"
+        ):
             Store(path, read_only=read_only)
 
 

@@ -31,11 +31,11 @@ from eie.sim.engines import ENGINES, run_rtl, simulate, simulate_many
 from eie.sim.lockstep import expected_cycles, lockstep, lockstep_by_layer
 from eie.timing import constants, schedule
 
-SMALL = {"src_depth": 16, "acc_depth": 24, "pointers": 60, "entries": 500}
+SMALL = {"src_depth": 16, "acc_depth": 24, "pointers": 60, "entries": 500, "act_words": 6}
 CONFIGS = {
     "four": ArchConfig(n_pe=4, **SMALL),
     "single": ArchConfig(
-        n_pe=1, queue_depth=1, src_depth=24, acc_depth=150, pointers=26, entries=900, pointer_bits=10
+        n_pe=1, queue_depth=1, src_depth=24, acc_depth=150, pointers=26, entries=900, pointer_bits=10, act_words=6
     ),
     "pair": ArchConfig(
         n_pe=2,

@@ -116,10 +116,14 @@ def test_missing_texts(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_missing_packages(machine: Path) -> None:
+def test_missing_packages(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toolchain, "CELLS", machine / "cells.lib")
     fake(machine, "make", "GNU Make 4.3")
     assert toolchain.missing_packages(required_only=True) == ["iverilog", "perl", "g++"]
-    assert toolchain.missing_packages() == ["iverilog", "perl", "g++", "liblz4-dev", "zlib1g-dev"]
+    assert toolchain.missing_packages() == [
+        *("iverilog", "perl", "g++", "liblz4-dev", "zlib1g-dev"),
+        toolchain.CELLS_PACKAGE,
+    ]
 
 
 def test_doctor_is_content_with_this_machine() -> None:

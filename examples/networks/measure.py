@@ -3,7 +3,7 @@
     python examples/models/fetch.py nsnet2 speech      # first: network and recordings
     python examples/networks/measure.py                # nsnet2 compressed in several ways, LeNet-5
     python examples/networks/measure.py --write        # put the tables there
-    python examples/networks/measure.py --rtl verilator --frames 60:62    # these frames on the RTL, compared
+    python examples/networks/measure.py --rtl verilator --frames 15:17    # these frames on the RTL, compared
 
 nsnet2's fixed-point scales follow from seven recordings; the eighth is measured. What each setting gives is kept beside
 the network as a .eie file, for `eie run --weights`.
@@ -353,7 +353,7 @@ def main() -> None:
     )
     parser.add_argument("--write", action="store_true", help="put the tables into docs/networks.md as well")
     parser.add_argument("--rtl", choices=("icarus", "verilator"), help="only: frames on the RTL")
-    parser.add_argument("--frames", default="60:62", help="which frames (default 60:62)")
+    parser.add_argument("--frames", default="15:17", help="which frames (default 15:17)")
     arguments = parser.parse_args()
     if not (MODELS / "nsnet2.onnx").exists() or not (MODELS / MEASURED).exists():
         parser.error(f"{MODELS} lacks the network or the speech: run examples/models/fetch.py nsnet2 speech")

@@ -57,6 +57,7 @@ PARTS = (
     Part("fig11", "speed-up against PE count", "scaling", "speedup"),
     Part("fig12", "padding against PE count", "scaling", "padding"),
     Part("fig13", "load balance against PE count", "scaling", "balance"),
+    Part("plans", "the nine layers planned on memories of the published sizes", "plans"),
     Part("measured", "against numpy and scipy on this machine", "baselines", alone=True),
     Part("speed", "speed of the fast engine on this machine", "engine_speed", alone=True),
 )

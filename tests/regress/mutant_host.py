@@ -12,7 +12,7 @@ import pickle
 import random
 import signal
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,13 +20,22 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import cocotb
 from cocotb.triggers import ReadOnly
-from mutant_jobs import narrow_counters
+from mutant_jobs import RandomRun, narrow_counters
 
 from eie.config import ArchConfig
 from eie.golden.array import Array
-from eie.program import Job
-from eie.schema import Mode, ccu_probe, fields, pe_probe, probe_width, unpack_probe
-from eie.sim.host import OUTCOME, REQUEST, FreeHost, LockstepHost, Outcome, Unfinished, run_job
+from eie.program import Job, Write
+from eie.schema import CCU_COUNTERS, Mode, ccu_probe, fields, pe_probe, probe_width, unpack_probe
+from eie.sim.host import (
+    OUTCOME,
+    REQUEST,
+    FreeHost,
+    LockstepHost,
+    Outcome,
+    Unfinished,
+    read_words,
+    run_job,
+)
 
 PROGRESS = "mutants-done"
 # Of real time, after which something is wrong with more than the mutant.
@@ -37,13 +46,16 @@ RESET_AFTER = 25
 # One job in so many is begun once more and reset; after the last few, all memories are read back.
 RESET_EVERY = 5
 READ_BACK_LAST = 2
+# Cycles after which a run of random passes is one that never ends; the longest of the design's are a few thousand.
+RUN_LIMIT = 50_000
 
 
 @dataclass
 class MutantRequest:
-    """Jobs of one configuration, mutants 1..mutants to run them on, and the seed of the host's traffic."""
+    """Jobs of one configuration and runs after them, mutants 1..mutants to do them, and the seed of the traffic."""
 
     jobs: list[Job]
+    runs: list[RandomRun]
     mutants: int
     seed: int
 
@@ -59,9 +71,13 @@ class Trial:
 
 @dataclass
 class MutantAnswer:
-    """Outcomes on the unchanged design, length of the tape in cycles, and the trials; trial 0 is the design itself."""
+    """What the unchanged design gave, length of the tape in cycles, and the trials; trial 0 is the design itself.
+
+    baseline : outcomes of the jobs; words : of each run.
+    """
 
     baseline: list[Outcome]
+    words: list[list[int]]
     tape_cycles: int
     trials: list[Trial] = field(default_factory=list)
 
@@ -110,7 +126,9 @@ class RecordingHost(LockstepHost):
         """One cycle of reset: memories and the SRAMs' outputs keep what they hold."""
         await self.cycle(rst=1)
         kept = {
-            id(sram.rdata) for pe in self.golden.pes for sram in (pe.even_sram, pe.odd_sram, pe.spmat_sram)
+            id(sram.rdata)
+            for pe in self.golden.pes
+            for sram in (pe.even_sram, pe.odd_sram, pe.spmat_sram, pe.act_sram)
         }
         for register in self.golden.registers:
             if id(register) not in kept:
@@ -118,7 +136,7 @@ class RecordingHost(LockstepHost):
 
 
 async def record(dut: Any, request: MutantRequest) -> list[Step]:
-    """Every job, and after it traffic and a reset; for some a reset under way, in the end all memories read."""
+    """Every job, and after it traffic and a reset; for some a reset under way, for the last all memories; the runs."""
     host = RecordingHost(dut, request.jobs[0].cfg, request.seed)
     await _begin(host, 0)
     for host.job, job in enumerate(request.jobs):
@@ -132,6 +150,8 @@ async def record(dut: Any, request: MutantRequest) -> list[Step]:
             for _ in range(RESET_AFTER):
                 await host.cycle()
             await host.reset_again()
+    for run in request.runs:
+        await random_passes(host, run)
     return host.tape
 
 
@@ -141,11 +161,24 @@ async def _begin(host: FreeHost, number: int) -> None:
 
 
 async def _start(host: FreeHost, job: Job) -> None:
-    for write in (*job.weight_writes(), *job.load_writes()):
+    await _load(host, (*job.weight_writes(), *job.load_writes()))
+    await host.cycle(start=1)
+
+
+async def _load(host: FreeHost, writes: Iterable[Write]) -> None:
+    for write in writes:
         await host.cycle(
             io_write=1, io_space=int(write.space), io_pe=write.pe, io_addr=write.addr, io_data=write.data
         )
+
+
+async def random_passes(host: FreeHost, run: RandomRun) -> list[int]:
+    """Write, start, wait; the counters and words that are read afterwards."""
+    await _load(host, run.writes)
     await host.cycle(start=1)
+    await host.until_done(RUN_LIMIT)
+    counts = [host.output(name) for name in CCU_COUNTERS]
+    return counts + await read_words(host, run.places)
 
 
 async def against_tape(dut: Any, cfg: ArchConfig, tape: list[Step], number: int) -> str:
@@ -172,28 +205,34 @@ async def against_tape(dut: Any, cfg: ArchConfig, tape: list[Step], number: int)
     return ""
 
 
-async def run_alone(dut: Any, request: MutantRequest) -> list[Outcome]:
-    """Outcomes of the jobs on the design itself, without lockstep."""
+async def run_alone(dut: Any, request: MutantRequest) -> tuple[list[Outcome], list[list[int]]]:
+    """Outcomes of the jobs, and words of the runs, on the design itself, without lockstep."""
     host = FreeHost(dut, request.jobs[0].cfg)
     await _begin(host, 0)
-    return [await run_job(host, job, images=False) for job in request.jobs]
+    outcomes = [await run_job(host, job, images=False) for job in request.jobs]
+    return outcomes, [await random_passes(host, run) for run in request.runs]
 
 
-async def against_results(dut: Any, request: MutantRequest, baseline: list[Outcome], number: int) -> str:
-    """Run the jobs on mutant `number`; what ails the first whose y, cycles or counters are wrong, "" if none is."""
+async def against_results(
+    dut: Any, request: MutantRequest, baseline: list[Outcome], words: list[list[int]], number: int
+) -> str:
+    """Do everything on mutant `number`; what ails the first job or run whose results are wrong, "" if none is."""
     host = FreeHost(dut, request.jobs[0].cfg)
     await _begin(host, number)
-    for place, (job, expected) in enumerate(zip(request.jobs, baseline, strict=True)):
-        try:
-            outcome = await run_job(host, job, images=False)
-        except Unfinished:
-            return f"{place} never ends"
-        except RuntimeError as error:
-            if "not busy" not in str(error):
-                raise
-            return f"{place} never begins"
-        if _final(job, outcome) != _final(job, expected):
-            return f"{place} wrong results"
+    place = 0
+    try:
+        for place, (job, expected) in enumerate(zip(request.jobs, baseline, strict=True)):
+            if _final(job, await run_job(host, job, images=False)) != _final(job, expected):
+                return f"{place} wrong results"
+        for place, (run, found) in enumerate(zip(request.runs, words, strict=True), len(request.jobs)):
+            if await random_passes(host, run) != found:
+                return f"{place} wrong results"
+    except Unfinished:
+        return f"{place} never ends"
+    except RuntimeError as error:
+        if "not busy" not in str(error):
+            raise
+        return f"{place} never begins"
     return ""
 
 
@@ -248,13 +287,13 @@ async def mutants(dut: Any) -> None:
 
 async def _every_mutant(dut: Any, request: MutantRequest) -> MutantAnswer:
     tape = await in_child(lambda: record(dut, request))
-    baseline = await in_child(lambda: run_alone(dut, request))
-    answer = MutantAnswer(baseline, len(tape))
+    baseline, words = await in_child(lambda: run_alone(dut, request))
+    answer = MutantAnswer(baseline, words, len(tape))
     cfg = request.jobs[0].cfg
     for number in range(request.mutants + 1):
         lockstep = await in_child(partial(against_tape, dut, cfg, tape, number), "- simulator stopped")
         results = await in_child(
-            partial(against_results, dut, request, baseline, number), "- simulator stopped"
+            partial(against_results, dut, request, baseline, words, number), "- simulator stopped"
         )
         answer.trials.append(Trial(number, lockstep, results))
         Path(PROGRESS).write_text(str(number))

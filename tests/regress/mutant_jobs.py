@@ -1,22 +1,24 @@
-"""What every mutant runs: one small accelerator, and layers that together reach every part of it."""
+"""What every mutant runs: one small accelerator, layers that together reach every part of it, and passes at random."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from eie import schema
-from eie.config import ArchConfig
+from eie.config import CONFIG_BITS, ArchConfig
 from eie.layer import CompressedLayer
-from eie.program import Job
+from eie.program import Job, Write
+from eie.schema import ConfigReg, ControlReg, IoSpace
 from eie.timing import schedule
 
 # Small, so that every corner is near: two levels of the tree, a queue and memories whose depths are no powers of two, a
-# register on the bus, fillers after short runs, accumulators of more bits than activations.
+# register on the bus, fillers after short runs, accumulators of more bits than activations, passes, several codebooks.
 CFG = ArchConfig(
     n_pe=8,
     queue_depth=3,
@@ -29,7 +31,12 @@ CFG = ArchConfig(
     entries=300,
     src_depth=17,
     acc_depth=130,
+    act_words=39,
+    codebooks=3,
+    passes=6,
 )
+# Runs of random passes.
+RUNS = 12
 # The counters of the published widths would need 2**31 events to reach the last bit.
 COUNTER_BITS = 8
 
@@ -106,6 +113,49 @@ class _Maker:
                 row = self.rng.integers(2)
                 pattern[[row, row + (1 << bit)], k, j] = True
         return self.job(pattern.reshape(-1, 16), bias=1000, product_shift=14, relu=False)
+
+
+@dataclass(frozen=True)
+class RandomRun:
+    """A start on random contents of pass table, activation SRAM and codebooks: what is written, and read afterwards."""
+
+    writes: list[Write]
+    places: list[tuple[IoSpace, int, int]]
+
+
+def random_runs(seed: int) -> list[RandomRun]:
+    """Passes that mean nothing, of which every register of the table has every bit set now and then.
+
+    Weights are what an earlier job left. Few activations are not zero, because a column at a random place of the
+    pointers may be as long as the pointers reach.
+    """
+    return [_random_run(np.random.default_rng((seed, number))) for number in range(RUNS)]
+
+
+def _random_run(rng: np.random.Generator) -> RandomRun:
+    def bits(width: int) -> int:
+        return int(rng.integers(1 << width))
+
+    first = int(rng.integers(CFG.passes))
+    writes = [
+        Write(IoSpace.CONTROL, 0, ControlReg.FIRST_PASS, first),
+        Write(IoSpace.CONTROL, 0, ControlReg.LAST_PASS, min(first + int(rng.integers(3)), CFG.passes - 1)),
+    ]
+    for number in range(CFG.passes):
+        for register in ConfigReg:
+            word = bits(CFG.io_data_bits - 1) * int(rng.random() < 0.7)
+            writes.append(Write(IoSpace.CONFIG, 0, number << CONFIG_BITS | register, word))
+    codes = CFG.codebooks * CFG.n_codes
+    writes += [Write(IoSpace.CODEBOOK, 0, code, bits(CFG.code_bits)) for code in range(codes)]
+    for k in range(CFG.n_pe):
+        for addr in range(CFG.act_words):
+            word = bits(CFG.acc_bits) * int(rng.random() < 0.05)
+            writes.append(Write(IoSpace.ACT_SRAM, k, addr, word))
+    places = [(IoSpace.ACT_SRAM, k, addr) for k in range(CFG.n_pe) for addr in range(CFG.act_words)]
+    places += [(IoSpace.ACC, k, row) for k in range(CFG.n_pe) for row in range(0, CFG.acc_depth, 9)]
+    places += [(IoSpace.CONFIG, 0, addr) for addr in range(CFG.passes << CONFIG_BITS)]
+    places += [(IoSpace.CONTROL, 0, addr) for addr in range(3)]
+    return RandomRun(writes, places)
 
 
 def mutant_jobs(seed: int) -> list[Job]:

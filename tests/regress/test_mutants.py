@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mutant_host import PROGRESS, MutantAnswer, MutantRequest, Trial
-from mutant_jobs import CFG, mutant_jobs, narrow_counters
+from mutant_jobs import CFG, mutant_jobs, narrow_counters, random_runs
 from mutants import SHARES, Mutant, draw, mutated, proved_equivalent
 from rich.console import Console
 from rich.table import Table
@@ -39,7 +39,7 @@ def _run(
 ) -> MutantAnswer:
     sources = mutated(array_verilog(CFG, probe=True), mutants)
     built = build("verilator", sources, "eie_array")
-    (folder / REQUEST).write_bytes(pickle.dumps(MutantRequest(jobs, len(mutants), seed)))
+    (folder / REQUEST).write_bytes(pickle.dumps(MutantRequest(jobs, random_runs(seed), len(mutants), seed)))
     with following(folder / PROGRESS, len(mutants), "mutants"):
         run_test(built, "mutant_host", "mutants", folder, plusargs=["+eie_no_images"], seed=seed)
     answer: MutantAnswer = pickle.loads((folder / OUTCOME).read_bytes())
@@ -106,8 +106,8 @@ def test_mutants_are_killed(
 
     console = Console(width=200, highlight=False, markup=False)
     console.print(
-        f"\nseed {seed}: {len(jobs)} jobs, {answer.tape_cycles:,} cycles in lockstep for each mutant, "
-        f"{time.perf_counter() - began:.0f} s"
+        f"\nseed {seed}: {len(jobs)} jobs, {len(answer.words)} runs of passes, {answer.tape_cycles:,} cycles in "
+        f"lockstep for each mutant, {time.perf_counter() - began:.0f} s"
     )
     console.print(_table(mutants, trials))
     ends = Counter(trial.results.partition(" ")[2] or "right results" for trial in trials)

@@ -1,0 +1,76 @@
+"""Speed of the RTL without golden: clock cycles a second, free-running and with Python in every cycle of loading and
+reading (cocotb); the simulator's start and its images counted, its build not.
+
+python benchmarks/rtl_speed.py [--sim verilator] [--pe 64]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from rich.console import Console
+from rich.table import Table
+
+from eie.config import ArchConfig
+from eie.program import Job
+from eie.rtl.verilog import array_verilog
+from eie.sim.build import build
+from eie.sim.engines import ARRAY_PORTS, in_simulator
+from eie.sim.free import compare_jobs
+from eie.sim.workload import random_input, random_layer
+
+# Rows, columns, densities: a layer as large as the largest published one with 4,096 rows, run on this many inputs.
+LAYER = (4096, 9216, 0.09, 0.351)
+INPUTS = 4
+# Cycles a second that the project promises on Verilator with 64 PEs.
+PROMISED = 50_000
+
+
+def jobs(n_pe: int, inputs: int) -> list[Job]:
+    """The layer on inputs of seeds 1, 2, ..."""
+    rows, cols, density, act_density = LAYER
+    layer = random_layer(rows, cols, density, 1)
+    cfg = ArchConfig(n_pe=n_pe).sized_for(layer)
+    return [Job.create(layer, random_input(cols, act_density, 1 + i), cfg) for i in range(inputs)]
+
+
+def cocotb_rate(work: list[Job], simulator: str, cycles: int) -> float:
+    """Cycles a second of the host program that drives the port from Python, for the same work."""
+    built = build(simulator, array_verilog(work[0].cfg), "eie_array", public=ARRAY_PORTS)
+    began = time.perf_counter()
+    in_simulator(built, "free_run", work)
+    return cycles / (time.perf_counter() - began)
+
+
+def main() -> int:
+    """Print one row per simulator; 1 if the promise is not kept."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sim", choices=("icarus", "verilator"), action="append")
+    parser.add_argument("--pe", type=int, default=64)
+    args = parser.parse_args()
+    kept = True
+    table = Table("simulator", "PEs", "inputs", "cycles", "cocotb: cycles/s", "free: cycles/s", "promised")
+    for simulator in args.sim or ("verilator",):
+        work = jobs(args.pe, INPUTS if simulator == "verilator" else 1)
+        compare_jobs(work, simulator).require_agreement()  # builds, and warms the disk cache
+        report = compare_jobs(work, simulator)
+        rate = report.cycles / report.seconds
+        promised = PROMISED if (simulator, args.pe) == ("verilator", 64) else 0
+        kept &= rate >= promised
+        table.add_row(
+            simulator,
+            str(args.pe),
+            str(len(work)),
+            f"{report.cycles:,}",
+            f"{cocotb_rate(work, simulator, report.cycles):,.0f}",
+            f"{rate:,.0f}",
+            f"{promised:,}" if promised else "",
+        )
+    Console().print(table)
+    return int(not kept)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
