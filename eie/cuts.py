@@ -52,9 +52,7 @@ def cut_layer(layer: CompressedLayer, cfg: ArchConfig, number: int = 0) -> list[
     CapacityError : N columns of a tile that exceed a memory by themselves.
     """
     cuts: list[Cut] = []
-    tile = cfg.n_pe * cfg.acc_depth
-    for row in range(0, layer.rows, tile):
-        rows = _rows_of(layer, row, min(row + tile, layer.rows))
+    for row, rows in _tiles(layer, cfg.n_pe * cfg.acc_depth):
         whole = interleave(rows, cfg.n_pe, cfg.index_bits)
         col = 0
         for stop, bound in _batches(whole.pointers, cfg, layer, row):
@@ -120,20 +118,30 @@ def _no_plan(
     )
 
 
-def _rows_of(layer: CompressedLayer, row: int, stop: int) -> CompressedLayer:
-    """The rows `row` to `stop` - 1 of a layer."""
-    if row == 0 and stop == layer.rows:
-        return layer
-    inside = np.flatnonzero((layer.indices >= row) & (layer.indices < stop))
-    return replace(
-        layer,
-        shape=(stop - row, layer.cols),
-        indptr=np.searchsorted(inside, layer.indptr),
-        indices=layer.indices[inside] - np.int32(row),
-        codes=layer.codes[inside],
-        bias=layer.bias[row:stop],
-        conv=None,
-    )
+def _tiles(layer: CompressedLayer, height: int) -> Iterator[tuple[int, CompressedLayer]]:
+    """The first row of each tile of so many rows, and the tile as a layer of its own."""
+    if layer.rows <= height:
+        yield 0, layer
+        return
+    tile_of = layer.indices // height
+    order = np.argsort(tile_of, kind="stable")
+    begins = np.searchsorted(tile_of[order], np.arange(-(-layer.rows // height) + 1))
+    for tile, row in enumerate(range(0, layer.rows, height)):
+        # Stable, so that a tile's entries stay in their order: column after column, rows ascending.
+        inside = order[begins[tile] : begins[tile + 1]]
+        stop = min(row + height, layer.rows)
+        yield (
+            row,
+            replace(
+                layer,
+                shape=(stop - row, layer.cols),
+                indptr=np.searchsorted(inside, layer.indptr),
+                indices=layer.indices[inside] - np.int32(row),
+                codes=layer.codes[inside],
+                bias=layer.bias[row:stop],
+                conv=None,
+            ),
+        )
 
 
 def _columns_of(layer: CompressedLayer, col: int, stop: int) -> CompressedLayer:

@@ -174,7 +174,8 @@ def _check_chain(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> None:
     for before, after in itertools.pairwise(layers):
         if before.rows != after.cols:
             raise LayerError(
-                f"layer {after.name!r} takes {after.cols} activations, but {before.name!r} gives {before.rows}"
+                f"layer {after.name!r} takes {after.cols} activations, but {before.name!r} gives {before.rows}: "
+                "plan layers that do not follow on one another by themselves"
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from eie.config import ArchConfig
 from eie.memory import Block, codebook_block, vector_block, weight_blocks
 from eie.plan import Plan, Source, Step, Target, per_pe
 from eie.plan import Run as PlannedRun
@@ -118,16 +119,13 @@ def words_of(blocks: Iterable[Block]) -> dict[str, int]:
     return words
 
 
-def loaded_words(program: Program) -> dict[str, int]:
-    """Words that the host writes for each input, by what they are; ACTIVATIONS with the zeros that fill up rows."""
-    words = words_of(block for run in program.runs for block in run.loads)
-    cfg = program.cfg
-    words[ACTIVATIONS] = sum(
-        per_pe(transfer.count, cfg) * cfg.n_pe for run in program.runs for transfer in run.sources
-    )
+def loaded_words(run: Run, cfg: ArchConfig) -> dict[str, int]:
+    """Words that the host writes before a run, by what they are; ACTIVATIONS with the zeros that fill up rows."""
+    words = words_of(run.loads)
+    words[ACTIVATIONS] = sum(per_pe(transfer.count, cfg) * cfg.n_pe for transfer in run.sources)
     return words
 
 
-def stored_words(program: Program) -> int:
-    """Words that the host reads for each input."""
-    return sum(transfer.count for run in program.runs for transfer in run.results)
+def stored_words(run: Run) -> int:
+    """Words that the host reads after a run."""
+    return sum(transfer.count for transfer in run.results)

@@ -133,7 +133,7 @@ class Reg(enum.Enum):
         0x024, Access.RO, "the low 32 bits of that packet's header; for START the value written"
     )
     ERROR_PACKET = Register(0x028, Access.RO, "PACKETS when that error was found")
-    CYCLES = _count(0x040, "compute cycles of the last run (timing.md)")
+    CYCLES = _count(0x040, "compute cycles of the last run")
     BROADCAST_STALLS = _count(0x044, "of these, cycles in which a full queue held the broadcast")
     REFILL_CYCLES = _count(0x048, "cycles of its refills")
     WRITEBACK_CYCLES = _count(0x04C, "cycles of its write-backs")

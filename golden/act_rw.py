@@ -74,6 +74,8 @@ class ActRW(Block):
         self.low, self.high = limits(cfg.act_bits)
         # Whether the present y_value was clipped.
         self.clipped = False
+        # Row and data of this cycle's write to the source file.
+        self.written: tuple[int, int] | None = None
 
     def outputs(self) -> None:
         """The leaf's offer, the accumulator's read port, the activation that is written back, the SRAM's port."""
@@ -93,9 +95,6 @@ class ActRW(Block):
         y = self.low if exact < self.low else self.high if exact > self.high else exact
         self.clipped = y != exact
         self.y_value.value = y
-        self._sram_port(io_addr)
-
-    def _sram_port(self, io_addr: int) -> None:
         rf_en, io_write = self.rf_en.value, self.io_write_sram.value
         wb_sram = self.y_valid.value and self.wb_target.value & WbTarget.ACT_SRAM != 0
         self.act_en.value = rf_en or wb_sram or io_write or self.io_read_sram.value
@@ -104,14 +103,14 @@ class ActRW(Block):
             self.act_addr.value = self.rf_addr.value
         else:
             self.act_addr.value = self.wb_addr.value if wb_sram else io_addr & self.sram_mask
-        self.act_wdata.value = (self.y_value.value if wb_sram else self.io_data.value) & self.word_mask
+        self.act_wdata.value = (y if wb_sram else self.io_data.value) & self.word_mask
 
     def next_state(self) -> None:
         """Activations still to take, the refill's registers and the write-back's."""
         pending = self.pending.value
         if self.leaf_pop.value:
             pending &= ~(1 << self.leaf_row.value)
-        written = self._source_write()
+        self.written = written = self._source_write()
         self.pending.next = pending if written is None else self._mark(pending, *written)
         rf_en, wb_en = self.rf_en.value, self.wb_en.value
         self.rf_valid.next = rf_en
@@ -144,9 +143,8 @@ class ActRW(Block):
 
     def write_memories(self) -> None:
         """Write a source activation, and an accumulator: from stage 4, write-back, refill or the I/O port."""
-        written = self._source_write()
-        if written is not None:
-            self._write_src(*written)
+        if self.written is not None:
+            self._write_src(*self.written)
         if self.s4_write.value:
             self._put(self.s4_row.value, self.s4_sum.value)
         elif self.y_valid.value:

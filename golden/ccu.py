@@ -159,7 +159,7 @@ class Ccu(Block):
             source = (valid.value, col.value, value.value)
         self.io_rdata.next = self._read_data()
 
-    def _next_mode(self, drained: bool, written: bool, last: bool) -> None:
+    def _next_mode(self, drained: int, written: int, last: int) -> None:
         mode, clear, begin = self.mode.value, self.clear.value, self.begin_pass.value
         if clear:
             self.mode.next = Mode.COMPUTE if begin else Mode.REFILL
@@ -183,7 +183,7 @@ class Ccu(Block):
             elif self.io_addr.value == ControlReg.LAST_PASS:
                 self.last_pass.next = number
 
-    def _next_rows(self, written: bool) -> None:
+    def _next_rows(self, written: int) -> None:
         clear, wb_en, rf_en = self.clear.value, self.wb_en.value, self.rf_en.value
         refill = self.mode.value == Mode.REFILL
         restart = clear or written
@@ -196,7 +196,7 @@ class Ccu(Block):
         base = self.wb_base.value + self.wb_row.value
         self.wb_addr.next = base & self.sram_mask if wb_en else self.wb_addr.value
 
-    def _next_counts(self, drained: bool) -> None:
+    def _next_counts(self, drained: int) -> None:
         compute, mode, mask = self.compute.value, self.mode.value, self.count_mask
         if self.clear.value:
             for count in (

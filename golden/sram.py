@@ -1,4 +1,4 @@
-"""The synchronous single-port memory beside a PE: sparse-matrix and pointer SRAMs."""
+"""The synchronous single-port memory beside a PE: sparse-matrix, pointer and activation SRAMs."""
 
 from __future__ import annotations
 

@@ -27,7 +27,6 @@ _VERILATOR = (
     "-Wno-UNUSEDSIGNAL",
     "-Wno-DECLFILENAME",
     "--top-module",
-    TOP,
 )
 _ICARUS = ("-g2005", "-Wall", "-t", "null")
 
@@ -85,18 +84,22 @@ def check_verilog(
         problems += _compare(name, "port", modules[name].ports if name in modules else {}, ports)
     for name, instances in _expected_instances(cfg, images).items():
         problems += _compare(name, "instance", modules[name].instances if name in modules else {}, instances)
-    tools = {"iverilog": (iverilog, _ICARUS), "verilator": (verilator, _VERILATOR)}
-    for tool, (path, flags) in tools.items():
-        if path is not None:
-            problems += _lint(tool, path, flags, files)
+    tools = {"iverilog": iverilog, "verilator": verilator}
+    problems += lint(files, TOP, iverilog=iverilog, verilator=verilator)
     return CheckReport(
         modules=len(modules),
         instances=sum(_count(modules, TOP).values()),
         ports=sum(len(module.ports) for module in modules.values()),
         nets=sum(len(module.nets) for module in modules.values()),
-        simulators=tuple(tool for tool, (path, _) in tools.items() if path is not None),
+        simulators=tuple(tool for tool, path in tools.items() if path is not None),
         problems=tuple(problems),
     )
+
+
+def lint(files: Mapping[str, str], top: str, *, iverilog: Path | None, verilator: Path | None) -> list[str]:
+    """What the simulators that are given have to say of Verilog files with the top module `top`."""
+    tools = {"iverilog": (iverilog, _ICARUS), "verilator": (verilator, (*_VERILATOR, top))}
+    return [line for tool, (path, flags) in tools.items() if path for line in _lint(tool, path, flags, files)]
 
 
 def declared_ports(block: str, cfg: ArchConfig, *, probe: bool = False) -> dict[str, Port]:

@@ -19,6 +19,7 @@ from eie.program import Job
 from eie.rtl.array import image_name, srams
 from eie.rtl.block import module_name
 from eie.rtl.check import TOP, CheckReport, check_verilog, declared_ports
+from eie.rtl.chip_export import check_chip, chip_files
 from eie.rtl.meanings import meaning
 from eie.rtl.package import (
     LEFT_BEHIND,
@@ -63,6 +64,7 @@ def export(
     *,
     expected: Expected | None = None,
     probe: bool = False,
+    chip: bool = False,
     check: bool = True,
     iverilog: Path | None = None,
     verilator: Path | None = None,
@@ -76,6 +78,7 @@ def export(
     job : a layer and its input (of the same `cfg`); adds the memory images and a testbench that runs it.
     expected : what the job gives; the testbench then compares and ends with PASS or FAIL.
     probe : add the probe outputs, which lockstep compares.
+    chip : add `eie_chip`, the array behind its host interface, with register map and C header.
     check : check the Verilog with `check_verilog`, in the simulators that are given as well.
     iverilog, verilator : executables, see `check_verilog`.
 
@@ -95,9 +98,14 @@ def export(
             raise MismatchError(
                 f"the exported Verilog failed {len(report.problems)} checks, first: {report.problems[0]}"
             )
+    around = chip_files(cfg, files) if chip else {}
+    if chip and check:
+        verilog = {name: text for name, text in (files | around).items() if name.endswith(".v")}
+        check_chip(verilog, cfg, iverilog=iverilog, verilator=verilator)
     files |= _for_others(cfg, list(files), job, expected)
     files["ports.md"] = _port_tables(cfg, probe)
-    files["README.md"] = _readme(cfg, files, job, expected)
+    files["README.md"] = _readme(cfg, files, job, expected) + (_CHIP if chip else "")
+    files |= around
     files[MANIFEST] = _manifest(cfg, [*files, MANIFEST], probe)
     with _replacing(folder) as staging:
         for name, text in files.items():
@@ -210,6 +218,11 @@ def _manifest(cfg: ArchConfig, files: list[str], probe: bool) -> str:
     }
     return json.dumps(manifest, indent=1) + "\n"
 
+
+_CHIP = """
+`eie_chip.v` is the array behind AXI4-Lite and AXI4-Stream, with `eie_host_if.v`; `registers.md` lists its ports,
+registers and packets, `eie_regs.h` the same for C. `eie_chip.core` and `eie_chip.sdc` are its core and constraints.
+"""
 
 _EMPTY = """The memories start at 0. To check that it compiles:
 

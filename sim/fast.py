@@ -70,13 +70,16 @@ def timing(lengths: npt.NDArray[np.integer], cfg: ArchConfig, *, unbounded: bool
         )
     if lengths.size and lengths.min() < 0:
         raise LayerError(f"lengths must not be negative: {lengths.min()}")
-    _check_countable(int(lengths.max(initial=1)) * len(lengths), len(lengths), cfg)
+    check_countable(int(lengths.max(initial=1)) * len(lengths), len(lengths), cfg)
     depth = len(lengths) if unbounded else cfg.queue_depth
     return kernels.law(np.ascontiguousarray(lengths, np.int32), depth, k.T0, k.A, k.B, k.C)
 
 
-def _check_countable(busiest: int, columns: int, cfg: ArchConfig) -> None:
-    """`busiest`: no less than the sum over the columns of their longest part on a PE."""
+def check_countable(busiest: int, columns: int, cfg: ArchConfig) -> None:
+    """Raise `CapacityError` where a layer may take more cycles than the engine counts.
+
+    busiest : no less than the sum over the columns of their longest part on a PE.
+    """
     k = constants(cfg)
     most = k.T0 + k.C + busiest + columns * (k.A + k.B)
     if most > MAX_CYCLES:
@@ -100,7 +103,7 @@ def prepare(layer: CompressedLayer, cfg: ArchConfig) -> Prepared:
         table = kernels.column_table(inter.v, inter.z, inter.pointers, cfg.entries_per_word)
         _latest[layer] = key, table
     busiest = int(np.maximum(table[:, kernels.LENGTH], 1).max(axis=1).sum(dtype=np.int64))
-    _check_countable(busiest, layer.cols, cfg)
+    check_countable(busiest, layer.cols, cfg)
     return Prepared(layer, cfg, table)
 
 

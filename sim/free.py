@@ -8,12 +8,14 @@ made from port lists, so any top module with `clk`, `rst` and an output to wait 
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -132,11 +134,12 @@ class Script:
 
 @dataclass(frozen=True)
 class Run:
-    """What a script gave: its samples, clock cycles simulated, and seconds of the simulator's process."""
+    """What a script gave: its samples, clock cycles simulated, and the simulator's seconds, elapsed and of processor."""
 
     samples: list[Sample]
     cycles: int
     seconds: float
+    processor_seconds: float
 
 
 def run(
@@ -161,14 +164,20 @@ def run(
         simulator, {**sources, f"{DRIVER}.v": script.ports.driver()}, DRIVER, activity=activity
     )
     (folder / PROGRAM).write_text("".join(script.lines))
-    began = time.perf_counter()
+    began, before = time.perf_counter(), _children()
     run_alone(built, folder, *plusargs)
-    seconds = time.perf_counter() - began
+    seconds, processor = time.perf_counter() - began, _children() - before
     *found, last = (folder / RESULTS).read_text().splitlines() or [""]
     word, _, cycles = last.partition(" ")
     if word not in ("end", "late") or (word == "end" and len(found) != script.samples):
         raise SimulationError(f"{simulator} ended before the program did, after {len(found)} samples")
-    return Run([_sample(line, script.ports.outputs) for line in found], int(cycles, 16), seconds)
+    return Run([_sample(line, script.ports.outputs) for line in found], int(cycles, 16), seconds, processor)
+
+
+def _children() -> float:
+    """Processor seconds of the processes that this one has started and that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def _sample(line: str, outputs: Mapping[str, int]) -> Sample:
@@ -246,11 +255,12 @@ def deadline(job: Job) -> int:
 
 @dataclass(frozen=True)
 class JobsRun:
-    """Outcomes of jobs, clock cycles of loading, computing and reading, and seconds of the simulator's process."""
+    """Outcomes of jobs, clock cycles of loading, computing and reading, and the simulator's seconds as in `Run`."""
 
     outcomes: list[Outcome]
     cycles: int
     seconds: float
+    processor_seconds: float
 
 
 def run_jobs(jobs: Sequence[Job], simulator: str, *, transform: Transform | None = None) -> JobsRun:
@@ -286,7 +296,7 @@ def run_jobs(jobs: Sequence[Job], simulator: str, *, transform: Transform | None
             outcomes.append(part.outcome(whole.samples))
         except MismatchError as wrong:
             raise MismatchError(f"{simulator}: job {number}: {wrong}") from None
-    return JobsRun(outcomes, whole.cycles, whole.seconds)
+    return JobsRun(outcomes, whole.cycles, whole.seconds, whole.processor_seconds)
 
 
 # ---- compared at the end -----------------------------------------------------------------------------------------
@@ -296,8 +306,8 @@ def run_jobs(jobs: Sequence[Job], simulator: str, *, transform: Transform | None
 class FreeReport:
     """Free-running RTL against the fast engine: activations, cycles and every counter of every PE.
 
-    cycles : clock cycles simulated. compared : numbers. differences : one line each. seconds : of the simulator's
-    processes, their start included.
+    cycles : clock cycles simulated. compared : numbers. differences : one line each. seconds, processor_seconds :
+    of the simulator's processes, their start included.
     """
 
     simulator: str
@@ -305,6 +315,7 @@ class FreeReport:
     compared: int
     differences: tuple[str, ...]
     seconds: float
+    processor_seconds: float
     results: tuple[Result, ...]
 
     def require_agreement(self) -> None:
@@ -327,7 +338,7 @@ def compare_jobs(jobs: Sequence[Job], simulator: str, *, transform: Transform | 
     from eie.sim.engines import result_of
 
     results: list[Result] = []
-    cycles, seconds = 0, 0.0
+    cycles, seconds, processor = 0, 0.0, 0.0
     for _, same_layer in itertools.groupby(jobs, key=lambda job: id(job.layer)):
         part = list(same_layer)
         done = run_jobs(part, simulator, transform=transform)
@@ -335,6 +346,7 @@ def compare_jobs(jobs: Sequence[Job], simulator: str, *, transform: Transform | 
             result_of(job, outcome, simulator) for job, outcome in zip(part, done.outcomes, strict=True)
         ]
         cycles, seconds = cycles + done.cycles, seconds + done.seconds
+        processor += done.processor_seconds
     compared, differences = 0, []
     for number, (found, wanted) in enumerate(zip(results, fast.run(jobs), strict=True)):
         for name, have, want in _numbers(found, wanted):
@@ -342,12 +354,12 @@ def compare_jobs(jobs: Sequence[Job], simulator: str, *, transform: Transform | 
             for place in np.flatnonzero(have != want):
                 where = f"{name}[{place}]" if have.size > 1 else name
                 differences.append(f"job {number}, {where}: RTL {have[place]}, fast engine {want[place]}")
-    return FreeReport(simulator, cycles, compared, tuple(differences), seconds, tuple(results))
+    return FreeReport(simulator, cycles, compared, tuple(differences), seconds, processor, tuple(results))
 
 
 def _numbers(found: Result, wanted: Result) -> Iterator[tuple[str, IntArray, IntArray]]:
     """What both results hold, by name."""
-    pairs = {"y": (found.y, wanted.y), "cycles": (found.cycles, wanted.cycles)}
+    pairs: dict[str, tuple[Any, Any]] = {"y": (found.y, wanted.y), "cycles": (found.cycles, wanted.cycles)}
     pairs |= {name: (count, wanted.counters[name]) for name, count in found.counters.items()}
     for name, (have, want) in pairs.items():
         yield name, np.atleast_1d(np.asarray(have, np.int64)), np.atleast_1d(np.asarray(want, np.int64))

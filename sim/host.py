@@ -158,7 +158,9 @@ class FreeHost:
 
     async def counters(self) -> list[list[int]]:
         """The counters of each PE in the order of `PeCounter`, read through the port."""
-        words = await read_words(self, [(IoSpace.COUNTER, k, c) for k in range(self.cfg.n_pe) for c in PeCounter])
+        words = await read_words(
+            self, [(IoSpace.COUNTER, k, c) for k in range(self.cfg.n_pe) for c in PeCounter]
+        )
         return [words[i : i + len(PeCounter)] for i in range(0, len(words), len(PeCounter))]
 
     def output(self, name: str) -> int:

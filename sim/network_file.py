@@ -16,7 +16,6 @@ from eie.sim.network_graph import Network, Trained
 from eie.sim.network_onnx import read_network
 from eie.sim.sound import Sound
 
-GRAPHS = (".onnx", ".toml")
 # Vectors that a layer's scales follow from: each costs a run of the layer in plain numpy.
 CALIBRATION_VECTORS = 128
 _EXAMPLE = 'graph = "network.onnx"'

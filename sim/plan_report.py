@@ -7,8 +7,7 @@ from typing import Any
 
 from eie.cuts import ACCUMULATORS, MATRIX, POINTERS, SOURCE
 from eie.plan import BIASES, CODEBOOKS, TABLE, Plan, Source, Step, Target
-from eie.plan_program import plan_program, words_of
-from eie.program import Run
+from eie.plan_program import loaded_words, plan_program, stored_words, words_of
 from eie.result import Count, ProgramResult
 from eie.sim.planned import Phases
 
@@ -92,11 +91,9 @@ def _pass_row(plan: Plan, run: int, step: Step, count: Count) -> dict[str, Any]:
 def run_rows(plan: Plan, result: ProgramResult) -> list[dict[str, Any]]:
     """A row for each run: why it begins, what the host loads before it and stores after it, its cycles."""
     program = plan_program(plan)
-    cfg = plan.cfg
     rows = []
     for planned, run, count in zip(plan.runs, program.runs, result.runs, strict=True):
-        loaded = words_of(run.loads)
-        loaded["activations"] = sum(-(-source.count // cfg.n_pe) * cfg.n_pe for source in run.sources)
+        loaded = loaded_words(run, plan.cfg)
         rows.append(
             {
                 "passes": len(planned.steps),
@@ -108,7 +105,7 @@ def run_rows(plan: Plan, result: ProgramResult) -> list[dict[str, Any]]:
                 "compute": count.cycles,
                 "write_back": count.writeback_cycles,
                 "control": _control(count),
-                "store": 2 * _stored(run),
+                "store": 2 * stored_words(run),
             }
         )
     return rows
@@ -117,10 +114,6 @@ def run_rows(plan: Plan, result: ProgramResult) -> list[dict[str, Any]]:
 def _control(count: Count) -> int:
     modes = count.refill_cycles + count.cycles + count.writeback_cycles
     return count.busy_cycles - modes + 1
-
-
-def _stored(run: Run) -> int:
-    return sum(transfer.count for transfer in run.results)
 
 
 def microseconds(cycles: int, plan: Plan) -> float:

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from eie.errors import ConfigError, LayerError
+from eie.errors import ConfigError, LayerError, MismatchError
 from eie.fixed import IntArray, limits
 from eie.layer import as_activations
 from eie.plan import Plan, Step
@@ -21,7 +21,7 @@ from eie.plan_program import loaded_words, plan_program, stored_words
 from eie.program import Job, Program
 from eie.result import Count, ProgramResult, total
 from eie.schema import PeCounter
-from eie.timing import compute_mode_cycles, constants, refill_cycles
+from eie.timing import busy_cycles, constants, refill_cycles
 
 ENGINES = ("reference", "golden", "fast", "icarus", "verilator")
 
@@ -70,7 +70,12 @@ def _reference(plan: Plan, x: IntArray) -> ProgramResult:
 
 
 class FastPlan:
-    """A plan on the fast engine: values and cycles of each pass."""
+    """A plan on the fast engine: values and cycles of each pass.
+
+    Raises
+    ------
+    CapacityError : a pass may take more cycles than the engine counts.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -78,10 +83,17 @@ class FastPlan:
     @cached_property
     def _tables(self) -> list[npt.NDArray[np.int32]]:
         from eie.sim import kernels
+        from eie.sim.fast import check_countable
 
-        parts = [step.cut.interleaved for step in self.plan.steps]
-        per_word = self.plan.cfg.entries_per_word
-        return [kernels.column_table(part.v, part.z, part.pointers, per_word) for part in parts]
+        cfg = self.plan.cfg
+        tables = []
+        for step in self.plan.steps:
+            part = step.cut.interleaved
+            table = kernels.column_table(part.v, part.z, part.pointers, cfg.entries_per_word)
+            busiest = np.maximum(table[:, kernels.LENGTH], 1).max(axis=1).sum(dtype=np.int64)
+            check_countable(int(busiest), step.cut.part.cols, cfg)
+            tables.append(table)
+        return tables
 
     @cached_property
     def program(self) -> Program:
@@ -96,13 +108,24 @@ class FastPlan:
         LayerError : an input that does not fit.
         """
         plan = self.plan
-        vectors = [as_activations(x, plan.layers[0], plan.cfg.act_bits, plan.layers[0].cols)]
-        vectors += [np.zeros(layer.rows, np.int64) for layer in plan.layers]
+        vectors, of_runs, of_passes = self.follow(as_activations(x, plan.layers[0], plan.cfg.act_bits))
+        return ProgramResult(
+            vectors[-1].astype(np.int16),
+            "fast",
+            tuple(of_runs),
+            tuple(of_passes),
+            load_cycles=sum(sum(loaded_words(run, plan.cfg).values()) for run in self.program.runs),
+            store_cycles=2 * sum(stored_words(run) for run in self.program.runs),
+        )
+
+    def follow(self, x: IntArray) -> tuple[list[IntArray], list[Count], list[Count]]:
+        """What each layer takes and the result; a `Count` for each run, and for each pass."""
+        vectors = [x, *(np.zeros(layer.rows, np.int64) for layer in self.plan.layers)]
         tables = iter(self._tables)
         acc = np.zeros(0, np.int32)
         of_passes: list[Count] = []
         of_runs: list[Count] = []
-        for run in plan.runs:
+        for run in self.plan.runs:
             passes = []
             for number, step in enumerate(run.steps):
                 if step.cut.first:
@@ -110,14 +133,7 @@ class FastPlan:
                 passes.append(self._pass(step, next(tables), vectors, acc, first=number == 0))
             of_passes += passes
             of_runs.append(total(passes))
-        return ProgramResult(
-            vectors[-1].astype(np.int16),
-            "fast",
-            tuple(of_runs),
-            tuple(of_passes),
-            load_cycles=sum(loaded_words(self.program).values()),
-            store_cycles=2 * stored_words(self.program),
-        )
+        return vectors, of_runs, of_passes
 
     def _pass(
         self,
@@ -166,7 +182,7 @@ class FastPlan:
         entry = step.entry
         refill = refill_cycles(entry.acc_rows, entry.src_rows, first=first)
         write_back = entry.wb_rows + 1
-        busy = refill + compute_mode_cycles(cycles, cfg) + write_back
+        busy = busy_cycles([cycles], refill, write_back, cfg)
         per_pe = np.stack([hardware[counter] for counter in PeCounter])
         return Count(cycles, stalls, refill, write_back, busy, per_pe)
 
@@ -217,3 +233,44 @@ class Phases:
     def longest(self) -> str:
         """The phase that takes most."""
         return max(self.by_name, key=lambda name: self.by_name[name])
+
+
+def require_equal(expected: ProgramResult, found: ProgramResult) -> int:
+    """Compare two engines' results of one input: activations, and each run's cycles and counters; the numbers compared.
+
+    An engine without a clock, or hardware without counters, is compared in what it has.
+
+    Raises
+    ------
+    MismatchError : names the first difference.
+    """
+
+    def differ(what: str, one: object, other: object) -> MismatchError:
+        return MismatchError(f"{what}: {expected.engine} {one}, {found.engine} {other}")
+
+    rows = np.flatnonzero(expected.y != found.y)
+    if len(rows):
+        row = int(rows[0])
+        raise differ(f"activation {row}", expected.y[row], found.y[row])
+    compared = len(found.y)
+    if not found.runs:
+        return compared
+    for number, (one, other) in enumerate(zip(expected.runs, found.runs, strict=True)):
+        names = ("busy_cycles", "cycles", "broadcast_stalls", "refill_cycles", "writeback_cycles")
+        for name in names if other.per_pe is not None else names[:1]:
+            if getattr(one, name) != getattr(other, name):
+                raise differ(f"run {number}, {name}", getattr(one, name), getattr(other, name))
+            compared += 1
+        if one.per_pe is None or other.per_pe is None:
+            continue
+        places = np.argwhere(one.per_pe != other.per_pe)
+        if len(places):
+            counter, pe = places[0]
+            what = f"run {number}, {PeCounter(counter).name.lower()} of PE {pe}"
+            raise differ(what, one.per_pe[counter, pe], other.per_pe[counter, pe])
+        compared += one.per_pe.size
+    for name in ("load_cycles", "store_cycles"):
+        if getattr(expected, name) != getattr(found, name):
+            raise differ(name, getattr(expected, name), getattr(found, name))
+        compared += 1
+    return compared

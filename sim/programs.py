@@ -15,6 +15,7 @@ import numpy.typing as npt
 from eie.errors import ConfigError, MismatchError
 from eie.program import Program
 from eie.result import ProgramResult
+from eie.sim import free_program
 from eie.sim.engines import ARRAY_PORTS, write_pe_images
 from eie.sim.lockstep import LockstepReport, probed_signals
 
@@ -53,6 +54,8 @@ def run_program(
         from eie.golden.run import run_program as run_golden
 
         return run_golden(program, vectors, port=port, waveform=waveform)
+    if waveform is None and free_program.can_run(program):
+        return free_program.run_program(program, vectors, engine, port=port, transform=transform)
     results = _in_simulator(
         "program_free", program, vectors, engine, port=port, waveform=waveform, transform=transform
     )
@@ -106,7 +109,8 @@ def _in_simulator(
 ) -> Any:
     from eie.rtl.verilog import array_verilog
     from eie.sim.build import build, run_test
-    from eie.sim.program_host import OUTCOME, REQUEST, ProgramRequest
+    from eie.sim.host import OUTCOME, REQUEST
+    from eie.sim.program_host import ProgramRequest
 
     sources: Mapping[str, str] = array_verilog(program.cfg, probe=test == "program_lockstep")
     if transform is not None:

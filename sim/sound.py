@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from scipy.io import wavfile
-from scipy.signal import windows
 
 from eie.compress.network import FloatArray
 from eie.errors import ModelError
@@ -56,7 +55,7 @@ class Sound:
 
     @property
     def _root_hann(self) -> FloatArray:
-        return np.sqrt(windows.hann(self.window, sym=False))
+        return np.sqrt(np.hanning(self.window + 1)[:-1])
 
     def read(self, path: Path) -> FloatArray:
         """Samples in -1 to 1 of a .wav file's first channel.

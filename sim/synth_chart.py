@@ -11,8 +11,9 @@ from eie.sim.synth import LIBRARY_NM, SynthReport, shares
 def area_chart(report: SynthReport) -> Figure:
     """Left: area of every block by registers and logic. Right: shares of the blocks without SRAM, and as published."""
     caption = (
-        f"{report.cfg.n_pe} PEs, queue depth {report.cfg.queue_depth}; {report.library.name}, cells only: no SRAM, wires "
-        f"or clock tree. Right: each block's share of their sum, so that {LIBRARY_NM} nm compare with the published 45 nm."
+        f"{report.cfg.n_pe} PEs, queue depth {report.cfg.queue_depth}; {report.library.name}, cells only: no SRAM, "
+        "wires or clock tree. "
+        f"Right: shares of the sum of three, so that {LIBRARY_NM} nm and the published 45 nm compare."
     )
     with style.figure(caption, 1, 2, (9.6, 4.2)) as (figure, (areas, compared)):
         names = [block.name for block in report.blocks][::-1]

@@ -134,7 +134,7 @@ def random_config(n_pe: int, rng: np.random.Generator) -> ArchConfig:
     )
 
 
-def random_programs(cfg: ArchConfig, seeds: Iterable[int], runs: int = 2) -> list[Program]:
+def random_programs(cfg: ArchConfig, seeds: Iterable[int | tuple[int, ...]], runs: int = 2) -> list[Program]:
     """Programs for one machine like `cfg`, whose memories and pass table become as large as they need."""
     programs = [_Maker(cfg, np.random.default_rng(seed)).program(runs) for seed in seeds]
     sizes = {

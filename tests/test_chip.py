@@ -491,6 +491,7 @@ def random_script(seed):
             script += [
                 Settle(),
                 Write(4 * number(64), number(4)),
+                Settle(),  # it may have been START
                 Write(pass_table_offset(number(7), ConfigReg.RELU), 1),
             ]
         else:

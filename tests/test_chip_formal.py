@@ -11,7 +11,8 @@ import pytest
 
 from eie.axi import host_if_fields
 from eie.config import ArchConfig
-from eie.rtl.host_if import RESULT_DEPTH, State
+from eie.rtl.host_commands import State
+from eie.rtl.host_if import RESULT_DEPTH
 from eie.rtl.verilog import host_if_verilog
 
 CFG = ArchConfig(

@@ -1,6 +1,7 @@
 """`eie plan`: what it prints, that its figures are the library's, and what it refuses."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,13 @@ from eie.cli.main import main
 from eie.cli.plan import chains
 from eie.config import ArchConfig
 from eie.conv import Conv
+from eie.errors import MismatchError
 from eie.plan import make_plan
+from eie.schema import PeCounter
 from eie.sim.engines import simulate
-from eie.sim.planned import Phases, run_plan
+from eie.sim.evaluation import plans
+from eie.sim.evaluation.layers import benchmark
+from eie.sim.planned import Phases, require_equal, run_plan
 from eie.sim.workload import random_input, random_layer
 
 SMALL = (
@@ -93,6 +98,40 @@ def test_the_tables(network: list[eie.CompressedLayer]) -> None:
     assert "cut by accumulators (5 rows), source file (6 activations), pointers (40 pointers)" in text
 
 
+@pytest.mark.parametrize("engine", ["reference", "golden", "icarus"])
+def test_another_engine_agrees(network: list[eie.CompressedLayer], engine: str) -> None:
+    text = invoke("net.eie", "--input", "x.npy", *SMALL, "--check", engine).stdout
+    (shown,) = json.loads(invoke("net.eie", "--input", "x.npy", *SMALL, "--json").stdout)
+    compared = 9 if engine == "reference" else 9 + 2 + len(shown["runs"]) * (5 + 8 * 2)
+    assert text.splitlines()[-1] == f"{engine} agrees: {compared:,} numbers compared"
+
+
+def test_another_engine_differs(network: list[eie.CompressedLayer], monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = make_plan(network, CONFIG)
+    x = np.load("x.npy")
+    (fast,) = run_plan(plan, [x], "fast")
+    (golden,) = run_plan(plan, [x], "golden")
+    y = golden.y.copy()
+    y[3] += 1
+    monkeypatch.setattr("eie.cli.plan.run_plan", lambda *_: [replace(golden, y=y)])
+    result = invoke("net.eie", "--input", "x.npy", *SMALL, "--check", "golden", status=1)
+    assert result.stderr == f"eie: error: activation 3: fast {fast.y[3]}, golden {y[3]}\n"
+    runs = list(golden.runs)
+    runs[1] = replace(runs[1], refill_cycles=99)
+    with pytest.raises(
+        MismatchError, match=rf"run 1, refill_cycles: fast {fast.runs[1].refill_cycles}, golden 99"
+    ):
+        require_equal(fast, replace(golden, runs=tuple(runs)))
+    runs = list(golden.runs)
+    per_pe = runs[0].per_pe.copy()
+    per_pe[PeCounter.BYPASSES, 1] += 1
+    runs[0] = replace(runs[0], per_pe=per_pe)
+    with pytest.raises(MismatchError, match="run 0, bypasses of PE 1: fast "):
+        require_equal(fast, replace(golden, runs=tuple(runs)))
+    with pytest.raises(MismatchError, match="load_cycles: fast "):
+        require_equal(fast, replace(golden, load_cycles=1))
+
+
 def test_a_random_layer_on_the_published_machine() -> None:
     text = invoke("--random", "5000x100", "--density", 0.05).stdout
     assert "cut by accumulators (64 rows)" in text
@@ -112,6 +151,22 @@ def test_a_picture(tmp_path: Path) -> None:
     path = tmp_path / "phases.png"
     assert str(path) in invoke("--random", "64x64", "--pe", 4, "--picture", path).stdout.splitlines()[-1]
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_part_of_the_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plans, "BENCHMARKS", ("NT-We", "NT-Wd"))
+    section = plans.section(seed=1)
+    layer, x = benchmark("NT-Wd", 1)
+    plan = make_plan([layer], ArchConfig())
+    (result,) = run_plan(plan, [x], "fast")
+    phases = Phases.of(result)
+    cuts, cycles = section.tables
+    assert cuts.rows[0][2:7] == ["1", "1", "1", "-", "once"]
+    assert cuts.rows[1][:7] == ["NT-Wd", "8791 x 600", "3", "1", "1", "accumulators", "once"]
+    assert cuts.rows[1][8] == f"{phases.compute:,}"
+    assert cycles.rows[1][2:9] == [f"{value:,}" for value in (*phases.by_name.values(), phases.total)]
+    assert section.data["NT-Wd"]["phases"] == phases.by_name
+    assert simulate(layer, x, ArchConfig().sized_for(layer), "fast").y.tolist() == section.data["NT-Wd"]["y"]
 
 
 def test_convolutions_are_planned_by_themselves() -> None:

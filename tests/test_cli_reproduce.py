@@ -349,7 +349,7 @@ def test_generated_parts_of_a_page() -> None:
 
 
 def test_the_page_has_every_part_that_stays_the_same() -> None:
-    text = "".join((ROOT / "docs" / page).read_text() for page in ("evaluation.md", "energy.md"))
+    text = "".join((ROOT / "docs" / page).read_text() for page in ("evaluation.md", "energy.md", "plan.md"))
     for part in PARTS:
         if not part.alone:
             assert re.search(rf"^<!-- generated: {part.key} -->$", text, re.MULTILINE), part.key

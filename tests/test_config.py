@@ -108,3 +108,25 @@ def test_sized_for_is_the_smallest_that_fits():
                 cfg.replace(src_depth=cfg.src_depth - 1).check_fits(layer)
     with pytest.raises(ConfigError, match="at least one layer"):
         ArchConfig().sized_for()
+
+
+def test_passes_codebooks_and_activation_sram():
+    cfg = ArchConfig(act_words=33, codebooks=3, passes=5)
+    assert (cfg.act_sram_addr_bits, cfg.codebook_bits, cfg.pass_bits) == (6, 2, 3)
+    # Widths are never 0, so that one codebook and one pass have a number, too.
+    one = ArchConfig(act_words=2, codebooks=1, passes=1)
+    assert (one.act_sram_addr_bits, one.codebook_bits, one.pass_bits) == (1, 1, 1)
+
+
+def test_io_address_reaches_everything():
+    small = ArchConfig(n_pe=1, entries=8, pointers=2, src_depth=1, acc_depth=1, act_words=2)
+    assert small.io_addr_bits == 8
+    assert small.replace(passes=256).io_addr_bits == 12  # pass and register
+    assert small.replace(act_words=5000).io_addr_bits == 13
+    assert small.replace(codebooks=256).io_addr_bits == 12  # codebook and code
+
+
+def test_columns_reach_every_pointer():
+    # Passes stand one after the other in the pointer memory, beyond the columns of any one of them.
+    assert ArchConfig(n_pe=1, src_depth=1, pointers=100).col_bits == 7
+    assert ArchConfig(n_pe=4, src_depth=64, pointers=2).col_bits == 8

@@ -1,20 +1,25 @@
 """Free-running RTL: the driver made from port lists, and its results against the fast engine's."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from eie.cli.main import main
 from eie.config import ArchConfig
 from eie.errors import ConfigError, MismatchError, SimulationError
+from eie.plan import make_plan
+from eie.plan_program import plan_program
 from eie.program import Job
-from eie.sim import free
+from eie.sim import free, free_program
 from eie.sim.engines import simulate
 from eie.sim.free import Ports, Script, compare_jobs
+from eie.sim.programs import run_program
 from eie.sim.workload import random_input, random_layer
 
 SIMULATORS = ("icarus", "verilator")
@@ -103,6 +108,37 @@ def test_a_difference_is_told() -> None:
         match=r"^icarus: \d+ of 82 numbers differ, first: job 0, y\[\d+\]: RTL -?\d+, fast engine ",
     ):
         report.require_agreement()
+
+
+def test_programs_agree_with_golden_and_report_late_runs() -> None:
+    layers = [random_layer(40, 30, 0.3, 1), random_layer(20, 40, 0.3, 2)]
+    program = plan_program(make_plan(layers, CFG.replace(act_words=64)))
+    assert free_program.can_run(program)
+    inputs = [random_input(30, 0.5, seed) for seed in (1, 2)]
+    for port in (False, True):
+        found = run_program(program, inputs, "icarus", port=port)
+        for have, want in zip(found, run_program(program, inputs, "golden", port=port), strict=True):
+            assert np.array_equal(have.y, want.y)
+            assert (have.load_cycles, have.store_cycles) == (want.load_cycles, want.store_cycles)
+            for one, other in zip(have.runs, want.runs, strict=True):
+                have_count, want_count = dataclasses.asdict(one), dataclasses.asdict(other)
+                assert np.array_equal(have_count.pop("per_pe"), want_count.pop("per_pe"))
+                assert have_count == want_count
+
+    def never_done(sources: Mapping[str, str]) -> Mapping[str, str]:
+        return {**sources, "eie_ccu.v": sources["eie_ccu.v"].replace("done <= 1'h1", "done <= 1'h0")}
+
+    with pytest.raises(
+        MismatchError, match=r"^icarus: input 0: the RTL was not done \d+ cycles after start$"
+    ):
+        run_program(program, inputs, "icarus", transform=never_done)
+
+
+def test_a_program_that_needs_the_host_in_between_is_no_script() -> None:
+    # The activation SRAM holds nothing: each layer's results go through the host.
+    layers = [random_layer(40, 30, 0.3, 1), random_layer(120, 40, 0.3, 2), random_layer(20, 120, 0.2, 3)]
+    program = plan_program(make_plan(layers, CFG.replace(act_words=2)))
+    assert not free_program.can_run(program)
 
 
 def test_one_configuration_only() -> None:

@@ -12,6 +12,7 @@ from eie.config import ArchConfig
 from eie.cuts import MATRIX, POINTERS, REACH, SOURCE, WHOLE
 from eie.plan import ACTIVATIONS, BIASES, CODEBOOKS, TABLE, Plan, Source, Target, make_plan
 from eie.plan_program import plan_program
+from eie.sim.plan_free import run_free
 from eie.sim.planned import run_plan
 from eie.sim.programs import lockstep_program, run_program
 
@@ -115,6 +116,11 @@ def test_plans_in_lockstep(simulator: str, machine: str) -> None:
 def test_rtl_alone_gives_the_same() -> None:
     case, plan = MACHINES["4 PEs"].plans()[0]
     assert_equal(run_plan(plan, case.inputs, "icarus"), run_plan(plan, case.inputs, "fast"))
+
+
+def test_free_running_rtl_gives_the_same() -> None:
+    case, plan = MACHINES["4 PEs"].plans()[1]
+    assert_equal(run_free(plan, case.inputs, "icarus").results, run_plan(plan, case.inputs, "fast"))
 
 
 def test_a_fault_in_the_refill_is_found() -> None:

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +64,88 @@ def test_readme_runs_the_layer(tmp_path: Path) -> None:
     # What the commands left does not stop the next export.
     export(CFG, folder, small_job(), check=False)
     assert not (folder / "eie.vvp").exists()
+
+
+def make_test(folder: Path) -> subprocess.CompletedProcess[str]:
+    """`make test` in a folder, as somebody would run it who has cocotb but not this project on the path."""
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTHON", "COCOTB", "PYTEST", "MAKE"))
+    }
+    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
+    return subprocess.run(["make", "test"], cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+
+def test_make_test_runs_testbench_and_smoke_test(tmp_path: Path) -> None:
+    folder = tmp_path / "verilog"
+    export(CFG, folder, small_job(), expected=Expected(OUTPUTS, CYCLES), check=False)
+    # Nothing in the folder knows the project.
+    assert not any(
+        re.search(r"^(from|import) eie\b", text.read_text(), re.MULTILINE) for text in folder.iterdir()
+    )
+    done = make_test(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "\nPASS\n" in done.stdout
+    assert "TESTS=2 PASS=2 FAIL=0 SKIP=0" in done.stdout
+    # What that left does not stop the next export.
+    assert (folder / "results.xml").is_file()
+    export(CFG, folder, check=False)
+    assert not (folder / "results.xml").exists()
+    done = make_test(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "TESTS=2 PASS=1 FAIL=0 SKIP=1" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "pattern", "replacement", "complaint"),
+    [
+        ("expected.hex", r"\A[0-9a-f]+", "0001", "FAIL: 1 differences"),
+        ("eie_sram.v", r"mem\[addr\] <= wdata", "mem[addr] <= wdata ^ 1'b1", "SPMAT of PE 0 at 0: "),
+    ],
+)
+def test_make_test_fails_when_something_is_wrong(
+    file: str, pattern: str, replacement: str, complaint: str, tmp_path: Path
+) -> None:
+    export(CFG, tmp_path / "verilog", small_job(), expected=Expected(OUTPUTS, CYCLES), check=False)
+    path = tmp_path / "verilog" / file
+    text, count = re.subn(pattern, replacement, path.read_text())
+    assert count == 1
+    path.write_text(text)
+    done = make_test(tmp_path / "verilog")
+    assert done.returncode != 0
+    assert complaint in done.stdout
+
+
+@pytest.mark.parametrize(("with_job", "target"), [(True, "sim"), (False, "lint")])
+def test_fusesoc_accepts_the_core(with_job: bool, target: str, tmp_path: Path) -> None:
+    folder = tmp_path / "verilog"
+    job = {"job": small_job(), "expected": Expected(OUTPUTS, CYCLES)} if with_job else {}
+    export(CFG, folder, check=False, **job)
+    (command,) = re.findall(r"^    fusesoc (.*)$", (folder / "README.md").read_text(), re.MULTILINE)
+    assert f"--target={target}" in command
+    verilator = toolchain.require("verilator").path.parent
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{verilator}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("fusesoc"), *command.split()],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "%Warning" not in done.stdout + done.stderr
+    if with_job:
+        assert "PASS" in done.stdout.splitlines()
+
+
+def test_constraints_follow_the_clock(tmp_path: Path) -> None:
+    export(CFG.replace(clock_hz=500_000_000), tmp_path / "verilog", check=False)
+    text = (tmp_path / "verilog" / "eie_array.sdc").read_text()
+    assert "create_clock -name clk -period 2.000 [get_ports clk]" in text
+    assert "set_input_delay 0.600 -clock clk" in text
+    assert "@" not in text
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eie.config import ArchConfig
-from eie.schema import BLOCK_NAMES, ccu_probe, fields, lnzd_nodes, pe_probe, probe_width, unpack_probe
+from eie.schema import (
+    BLOCK_NAMES,
+    CCU_COUNTERS,
+    COUNTER_BITS,
+    ConfigReg,
+    PeCounter,
+    ccu_probe,
+    config_fields,
+    fields,
+    lnzd_nodes,
+    pe_probe,
+    probe_width,
+    unpack_probe,
+)
 
 VERILOG_KEYWORDS = {
     "begin",
@@ -40,6 +53,24 @@ def test_fields_and_probes(n_pe):
     nodes = lnzd_nodes(cfg)
     assert nodes[-1] == 1
     assert 4 * nodes[0] >= n_pe
+
+
+def test_without_counters_nothing_but_the_counters_is_not_compared():
+    cfg = ArchConfig(n_pe=4, counters=0)
+    registers = [field for block in BLOCK_NAMES for field in fields(block, cfg) if field.kind.is_register]
+    left_out = {field.name for field in registers if not field.probed}
+    assert left_out == {counter.name.lower() for counter in PeCounter} | {*CCU_COUNTERS, "cycle"}
+    assert all(field.width == COUNTER_BITS for field in registers if not field.probed)
+
+
+def test_registers_of_a_pass_are_in_the_order_of_their_addresses():
+    cfg = ArchConfig(n_pe=2, acc_depth=5, src_depth=9, act_words=33, pointers=20, entries=100, codebooks=3)
+    widths = {field.name: field.width for field in config_fields(cfg)}
+    assert list(widths) == [register.name.lower() for register in ConfigReg]
+    # Rows count up to the depth itself; addresses reach the last word.
+    assert (widths["wb_rows"], widths["acc_rows"], widths["src_rows"]) == (4, 4, 5)
+    assert {widths[name] for name in ("wb_base", "acc_base", "src_base")} == {6}
+    assert (widths["ptr_base"], widths["spmat_base"], widths["codebook"]) == (5, 4, 2)
 
 
 @given(st.integers(0, 2**32))

@@ -35,7 +35,14 @@ SMALL = {"src_depth": 16, "acc_depth": 24, "pointers": 60, "entries": 500, "act_
 CONFIGS = {
     "four": ArchConfig(n_pe=4, **SMALL),
     "single": ArchConfig(
-        n_pe=1, queue_depth=1, src_depth=24, acc_depth=150, pointers=26, entries=900, pointer_bits=10, act_words=6
+        n_pe=1,
+        queue_depth=1,
+        src_depth=24,
+        acc_depth=150,
+        pointers=26,
+        entries=900,
+        pointer_bits=10,
+        act_words=6,
     ),
     "pair": ArchConfig(
         n_pe=2,

@@ -122,7 +122,7 @@ def test_other_files_are_refused(tmp_path: Path, text: str, complaint: str) -> N
 
 
 def test_every_block_is_there(report: SynthReport) -> None:
-    names = ["act_queue", "act_rw", "arithm_unit", "ptr_read", "spmat_read", "pe", "lnzd", "ccu"]
+    names = ["act_queue", "act_rw", "arithm_unit", "ptr_read", "spmat_read", "pe", "lnzd", "ccu", "host_if"]
     assert [block.name for block in report.blocks] == names
     # A FIFO of two columns is at least its bits in flip-flops: 2 * (column and value), pointers, counts.
     queue = report.block("act_queue")
@@ -198,5 +198,5 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report: SynthR
     assert picture.read_bytes().startswith(b"\x89PNG")
     figures = json.loads(CliRunner().invoke(main, ["synth", "--json"]).stdout)
     assert [block["name"] for block in figures["blocks"]] == [block.name for block in report.blocks]
-    assert figures["blocks"][-1]["path"]["ns"] == report.block("ccu").path.ns
+    assert figures["blocks"][-1]["path"]["ns"] == report.block("host_if").path.ns
     assert np.isclose(sum(row["ours"] for row in figures["shares"]), 1)

@@ -209,6 +209,7 @@ def _block_reasons(run: PublishedRun, by_name: dict[str, Line]) -> list[str]:
     )
     queue = by_name["act_queue"]
     more_um2 = queue.area_um2 - queue.published.area_um2
+    files, pins = (_part_mw(ours, "act_rw", kind) for kind in (REGISTER, CLOCK))
     return [
         "**SpmatRead**: our machine keeps the word that it read last, also from one column to the next. If each "
         f"column began with a read, the same run would take {unheld:.2f} mW there "
@@ -220,6 +221,8 @@ def _block_reasons(run: PublishedRun, by_name: dict[str, Line]) -> list[str]:
         "here). The excess is not explained.",
         f"**ActQueue**: {more_um2:.0f} µm² more, because our reading of an array is a tree of two-input "
         f"multiplexers; that is {100 * more_um2 / facts.area_um2:.2f} % of the PE.",
+        f"**ActRW**: {files:.2f} mW of the {by_name['act_rw'].power_mw:.2f} are its register files (see Register), and "
+        f"{pins:.2f} clock pins, also of the registers of refill and write-back, which rest in compute mode.",
     ]
 
 

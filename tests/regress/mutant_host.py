@@ -39,7 +39,7 @@ from eie.sim.host import (
 
 PROGRESS = "mutants-done"
 # Of real time, after which something is wrong with more than the mutant.
-CHILD_SECONDS = 120
+CHILD_SECONDS = 600
 # Cycles of random traffic on the I/O port between two jobs, and from start to a reset in the middle of a layer.
 IDLE_CYCLES = 40
 RESET_AFTER = 25

@@ -1,0 +1,82 @@
+"""The chip in an exported folder: its Verilog, register map, C header, and what FuseSoC and constraints need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from eie.axi import chip_fields, host_if_fields
+from eie.config import ArchConfig
+from eie.errors import MismatchError
+from eie.registers import c_header, markdown
+from eie.rtl.block import module_name
+from eie.rtl.check import lint
+from eie.rtl.netlist import Port, analyse
+from eie.rtl.package import constraints, core_file
+from eie.rtl.verilog import chip_verilog
+from eie.schema import Field, Kind
+
+TOP = module_name("chip")
+HOST_IF = module_name("host_if")
+HEADER = "eie_regs.h"
+PAGE = "registers.md"
+
+_PAGE = """# {top}
+
+AXI4-Lite (`s_axil_*`, registers), AXI4-Stream (`s_axis_*` commands, `m_axis_*` results) and an interrupt `irq` around
+`eie_array`; `clk`, and `rst`, synchronous and active high. `{header}` has the same for C, with the constants of this
+instance.
+
+## Ports
+
+| port | direction | bits |
+|---|---|---|
+{ports}
+
+## Registers
+
+{registers}
+"""
+
+
+def chip_files(cfg: ArchConfig, array: Mapping[str, str]) -> dict[str, str]:
+    """What the chip adds to the Verilog of the array, by file name.
+
+    array : the Verilog files of `eie_array`, of the same configuration.
+    """
+    verilog = {name: text for name, text in chip_verilog(cfg).items() if name not in array}
+    ports = "\n".join(
+        f"| {name} | {port.direction} | {port.width} |" for name, port in ports_of(chip_fields(cfg)).items()
+    )
+    return {
+        **verilog,
+        HEADER: c_header(cfg),
+        PAGE: _PAGE.format(top=TOP, header=HEADER, ports=ports, registers=markdown()),
+        f"{TOP}.core": core_file(cfg, TOP, [*array, *verilog]),
+        f"{TOP}.sdc": constraints(cfg, TOP),
+    }
+
+
+def ports_of(declared: Iterable[Field]) -> dict[str, Port]:
+    """Ports of a module by name, from the declaration of its fields; clk and rst first."""
+    ports = {"clk": Port("input", 1), "rst": Port("input", 1)}
+    return ports | {f.name: Port("input" if f.kind is Kind.IN else "output", f.width) for f in declared}
+
+
+def check_chip(
+    files: Mapping[str, str], cfg: ArchConfig, *, iverilog: Path | None = None, verilator: Path | None = None
+) -> None:
+    """Check the Verilog of `chip_verilog`: ports, nets, the two simulators' lint.
+
+    Raises
+    ------
+    MismatchError : the first problem.
+    """
+    modules = analyse("\n".join(files.values()))
+    problems = [problem for module in modules.values() for problem in module.problems]
+    for name, declared in ((TOP, chip_fields(cfg)), (HOST_IF, host_if_fields(cfg))):
+        if modules[name].ports != ports_of(declared):
+            problems.append(f"{name}: ports are not those declared")
+    problems += lint(files, TOP, iverilog=iverilog, verilator=verilator)
+    if problems:
+        raise MismatchError(f"the chip's Verilog failed {len(problems)} checks, first: {problems[0]}")

@@ -1,0 +1,22 @@
+"""Random programs of many passes, more of them than in tests/test_rtl_passes.py, on new machines for every seed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pass_programs import random_config, random_programs
+from test_rtl_passes import run
+
+from eie.sim.build import SIMULATORS
+
+PROGRAMS = 20
+
+
+@pytest.mark.parametrize("simulator", SIMULATORS)
+@pytest.mark.parametrize("n_pe", [1, 2, 4, 8, 16])
+def test_programs(simulator: str, n_pe: int, seed: int, tmp_path: Path) -> None:
+    machine = random_config(n_pe, np.random.default_rng((seed, n_pe)))
+    programs = random_programs(machine, [(seed, n_pe, number) for number in range(PROGRAMS)])
+    wrong, cycles = run(programs, simulator, seed, tmp_path)
+    assert wrong == [], f"seed {seed}, {machine}"
+    print(f"\n{simulator}, {n_pe} PEs: {len(programs)} programs, {cycles:,} cycles in lockstep")
