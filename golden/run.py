@@ -168,11 +168,25 @@ def run_program(
     with ExitStack() as stack:
         if waveform is not None:
             host.observers.append(stack.enter_context(Waveform(waveform, array)).record)
-        by_port = port or waveform is not None
         if not port:
             array.load_images(program.images)
-        _load(host, program.setup_writes(images=not port), port=by_port)
-        return [_run_input(host, program, x, port=by_port) for x in inputs]
+        return feed(host, program, inputs, images=not port, port=port or waveform is not None)
+
+
+def feed(
+    host: Host,
+    program: Program,
+    inputs: Iterable[npt.ArrayLike],
+    *,
+    images: bool = False,
+    port: bool = True,
+) -> list[ProgramResult]:
+    """Load a program on an array (with `images`, but for what its SRAMs hold already), and run it on input vectors.
+
+    Through the I/O port, or without `port` by the same writes and reads done at once.
+    """
+    _load(host, program.setup_writes(images=images), port=port)
+    return [_run_input(host, program, x, port=port) for x in inputs]
 
 
 def _load(host: Host, writes: Iterable[Write], *, port: bool) -> None:

@@ -134,7 +134,7 @@ class Script:
 
 @dataclass(frozen=True)
 class Run:
-    """What a script gave: its samples, clock cycles simulated, and the simulator's seconds, elapsed and of processor."""
+    """What a script gave: its samples, clock cycles simulated, the simulator's seconds, elapsed and of processor."""
 
     samples: list[Sample]
     cycles: int

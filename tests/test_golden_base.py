@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 from cases import seeded_case
+from test_program import chip_program, random_inputs
 
 from eie.config import ArchConfig
 from eie.errors import LayerError
 from eie.golden.array import Array
 from eie.golden.base import Block, Reg, Wire
 from eie.golden.blocks import BLOCKS
-from eie.golden.run import Host, run_job
+from eie.golden.run import Host, feed, run_job
 from eie.golden.sram import Sram
 from eie.schema import BLOCK_NAMES, block_probe, fields, probe_width, unpack_probe
 
@@ -68,8 +69,9 @@ def test_block_probe(name: str) -> None:
 def everything(array: Array) -> list[object]:
     """All state: registers and memories."""
     state: list[object] = [register.value for register in array.registers]
+    state += [list(column.words) for column in array.ccu.table]
     for pe in array.pes:
-        srams = (pe.even_sram, pe.odd_sram, pe.spmat_sram)
+        srams = (pe.even_sram, pe.odd_sram, pe.spmat_sram, pe.act_sram)
         state += [list(m) for m in (pe.act_queue.fifo, pe.arithm_unit.codes, pe.act_rw.src, pe.act_rw.acc)]
         state += [list(sram.memory) for sram in srams]
     return state
@@ -93,6 +95,11 @@ def test_state_changes_in_update_alone() -> None:
 
     run_job(Checked(array), case.job, weights=True)
     assert changes > 50
+    program = chip_program("on the chip")
+    array = Array(program.cfg)
+    state, changes = everything(array), 0
+    feed(Checked(array), program, random_inputs(2, 30, 1))
+    assert changes > 500
 
 
 def test_sram() -> None:

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from cases import KINDS, seeded_case
+from test_program import chip_program, random_inputs
 
 from eie.golden.array import Array
 from eie.golden.base import Reg
-from eie.golden.run import Host, run_job
+from eie.golden.run import Host, feed, run_job, run_program
 from eie.golden.waveform import scopes
 from eie.schema import Kind
 
@@ -54,3 +55,14 @@ def test_fixed_order_settles_at_once() -> None:
     host = Settling(Array(case.cfg), None)
     run_job(host, case.job)
     assert host.most_rounds == 2
+
+
+@pytest.mark.parametrize("name", ["on the chip", "weights loaded again", "row tiles and column batches"])
+def test_visiting_order_of_passes(name: str) -> None:
+    """Refills, write-back to either target and pass after pass in any order, too."""
+    program, (x, *_) = chip_program(name), random_inputs(2, 30, 2)
+    host = Settling(Array(program.cfg), np.random.default_rng(1))
+    (settled,) = feed(host, program, [x], port=False)
+    (expected,) = run_program(program, [x])
+    np.testing.assert_array_equal(settled.y, expected.y)
+    assert host.cycles == sum(count.busy_cycles + 1 for count in expected.runs)

@@ -186,6 +186,16 @@ def test_golden_runs_of_programs(name: str) -> None:
             assert count.busy_cycles <= run.deadline(program.cfg)
 
 
+def test_a_waveform_changes_nothing(tmp_path: Path) -> None:
+    program, inputs = plan_program(make_plan(two_layers(), SMALL)), [[5, 2]]
+    (result,) = run_program(program, inputs, "golden", waveform=tmp_path / "passes.vcd")
+    (expected,) = run_golden(program, inputs)
+    np.testing.assert_array_equal(result.y, expected.y)
+    same(result.runs[0], expected.runs[0])
+    text = (tmp_path / "passes.vcd").read_text()
+    assert all(f" {name} " in text for name in ("current_pass", "rf_valid", "act_addr"))
+
+
 def test_counters_of_a_network_are_the_sums_of_its_layers() -> None:
     program = chip_program("on the chip")
     layers = random_layers(7, (30, 20, 17, 10))
