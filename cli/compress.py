@@ -17,11 +17,14 @@ from eie.cli.output import check_writable, print_table
 from eie.compress.network import Unused, check_chains
 from eie.compress.pipeline import CompressionReport, Settings, compress_to_file
 from eie.compress.quantize import Widths
-from eie.compress.readers import read_inputs, read_model
+from eie.compress.readers import MODEL_KINDS, read_inputs, read_model
 from eie.compress.settings import Plan, choose
+from eie.errors import OutputError
 
 # So many arrays of a kind that no layer uses are named; a large network has hundreds.
 _SHOWN_UNUSED = 8
+# The error of a layer whose weights have all become 0, but for rounding.
+_LOST = 0.999
 ERROR_HEADINGS = ("layer", "bits per weight", "error of pruning", "error of all")
 
 
@@ -47,6 +50,24 @@ def unused_lines(unused: Sequence[Unused]) -> list[str]:
         f"not used, {reason}: {', '.join(arrays[:_SHOWN_UNUSED])}"
         + (f" and {len(arrays) - _SHOWN_UNUSED} more" if len(arrays) > _SHOWN_UNUSED else "")
         for reason, arrays in groups.items()
+    ]
+
+
+def _refuse_to_overwrite(out: Path, inputs: Sequence[Path | None]) -> None:
+    """Raise `OutputError` if the file to write is one that is read, or is called like a model's."""
+    for given in inputs:
+        if given is not None and given.exists() and out.exists() and out.samefile(given):
+            raise OutputError(f"{out} is read and would be lost: choose another name for the .eie file")
+    if out.suffix.lower() in MODEL_KINDS:
+        raise OutputError(f"{out}: {out.suffix} is a model's ending, but a .eie file would be written")
+
+
+def lost_lines(report: CompressionReport) -> list[str]:
+    """A line for each layer of which nothing is left."""
+    return [
+        f"layer {layer.name!r} is lost: its weights are too small for fixed point"
+        for layer in report.layers
+        if layer.nnz and layer.relative_error >= _LOST
     ]
 
 
@@ -172,6 +193,7 @@ def compress(
         refuse_useless(
             context, ("--density", "--threshold", "--weight-bits"), "beside --settings: give it there"
         )
+    _refuse_to_overwrite(out, (model, calibrate, settings_file))
     check_writable(out.parent)
     read = read_model(model)
     if patterns:
@@ -194,6 +216,8 @@ def compress(
     print_table(SCALE_HEADINGS, scale_rows(report))
     click.echo(f"Scales from {report.calibration}.\n")
     print_table(ERROR_HEADINGS, error_rows(report))
+    if lost := lost_lines(report):
+        click.echo("\n" + "\n".join(lost))
     if read.unused:
         click.echo("\n" + "\n".join(unused_lines(read.unused)))
     click.echo(

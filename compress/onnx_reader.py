@@ -2,61 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
-from onnx import numpy_helper
+from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 
+from eie.compress import onnx_tensors
 from eie.compress.arrays import names_of
 from eie.compress.network import Layers, LayerSource, Model, Unused, array_text
+from eie.compress.onnx_tensors import Constant, Place, Reading
 from eie.conv import Conv, Pair
 from eie.errors import LayerError, ModelError
 
 _RECURRENT = ("GRU", "LSTM", "RNN")
+# A convolution of groups becomes a matrix that is mostly zeros: of so many numbers at most.
+_MAX_GROUPED = 1 << 26
+# What only changes how a value is seen (a transposition: that of a matrix).
+_VIEWS = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose")
+# Of these an operation's sizes are made.
+_SIZES = (*_VIEWS, "Constant", "ConstantOfShape", "Shape", "Gather", "Slice", "Concat", "Cast")
 Array = npt.NDArray[Any]
 
 
 class _Graph:
     """Constants and consumers of a graph's values, and the sizes of images where the file tells them."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, path: Path, places: dict[str, Place]) -> None:
         graph = model.graph
         self.nodes = list(graph.node)
         self.initializers = {tensor.name: tensor for tensor in graph.initializer}
         self.used: set[str] = set()  # initializers that a layer holds
         self.reasons: dict[str, str] = {}  # why other weights are in none
+        self.lost: list[Unused] = []  # what layers do not hold of their nodes
+        self.held: set[int] = set()  # the nodes that they hold, by id
+        # The outputs of the last layer, if there is one; empty if no layer can follow it.
+        self.end: str | None = None
         self.producers = {name: node for node in self.nodes for name in node.output}
         self.consumers: dict[str, list[Any]] = {}
         for node in self.nodes:
             for name in node.input:
                 self.consumers.setdefault(name, []).append(node)
-        self._sizes: dict[str, Pair] | None = None
-        self._model = model
+        for value in graph.output:
+            self.consumers.setdefault(value.name, []).append(onnx.NodeProto(op_type="an output"))
+        self._shapes: dict[str, list[int]] | None = None
+        self._model, self._path, self._places = model, path, places
 
-    def constant(self, name: str) -> Array | None:
+    def initializer(self, name: str) -> Constant:
+        """The initializer of that name."""
+        return onnx_tensors.constant(self.initializers[name], self._path, self._places)
+
+    def constant(self, name: str) -> Constant | None:
         """The value called `name` if it is an initializer or a Constant, or one transposed or renamed."""
         if name in self.initializers:
-            return numpy_helper.to_array(self.initializers[name])
+            return self.initializer(name)
         node = self.producers.get(name)
         if node is None:
             return None
         attributes = _attributes(node)
         if node.op_type == "Constant":
             if "value" in attributes:
-                return numpy_helper.to_array(attributes["value"])
+                return onnx_tensors.constant(attributes["value"], self._path, {})
             plain = [attributes[key] for key in ("value_float", "value_floats") if key in attributes]
-            return np.array(plain[0], np.float32) if plain else None
+            tensor = onnx.numpy_helper.from_array(np.array(plain[0], np.float32)) if plain else None
+            return None if tensor is None else onnx_tensors.constant(tensor, self._path, {})
         if node.op_type in ("Identity", "Transpose"):
             inner = self.constant(node.input[0])
             if inner is None or node.op_type == "Identity":
                 return inner
-            return np.transpose(inner, attributes.get("perm"))
+            return inner.then(partial(np.transpose, axes=attributes.get("perm")))
         return None
 
     def root(self, name: str) -> str:
@@ -70,23 +92,38 @@ class _Graph:
         nodes = self.consumers.get(name, [])
         return nodes[0] if len(nodes) == 1 and nodes[0].op_type in kinds else None
 
-    def has_relu(self, name: str) -> bool:
-        """Whether the value goes into a ReLU and nowhere else."""
-        return self.next_node(name, "Relu") is not None
+    def hold(self, *nodes: Any) -> None:
+        """These nodes are part of a layer."""
+        self.held |= {id(node) for node in nodes}
 
-    def image_size(self, name: str) -> Pair:
-        """Height and width of the images called `name`, (0, 0) if the file leaves them open."""
-        if self._sizes is None:
+    def origin(self, name: str) -> str:
+        """The value that the value called `name` is another view of."""
+        for _ in self.nodes:  # a hostile graph goes in circles
+            node = self.producers.get(name)
+            if node is None or node.op_type not in _VIEWS or not node.input:
+                break
+            if node.op_type == "Transpose" and len(self.shape(name)) > 2:
+                break
+            name = node.input[0]
+        return name
+
+    def shape(self, name: str) -> list[int]:
+        """Sizes of the value called `name`, 0 where the file leaves one open; none if it says nothing."""
+        if self._shapes is None:
             try:
                 graph = onnx.shape_inference.infer_shapes(self._model).graph
             except (onnx.shape_inference.InferenceError, ValueError, EncodeError):
                 graph = self._model.graph  # larger than shape inference takes, or inconsistent
-            self._sizes = {}
-            for value in (*graph.input, *graph.value_info):
-                shape = [d.dim_value for d in value.type.tensor_type.shape.dim]
-                if len(shape) in (3, 4):
-                    self._sizes[value.name] = _pair(shape[2:])
-        size = self._sizes.get(name, (0, 0))
+            self._shapes = {
+                value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
+                for value in (*graph.input, *graph.value_info, *graph.output)
+            }
+        return self._shapes.get(name, [])
+
+    def image_size(self, name: str) -> Pair:
+        """Height and width of the images called `name`, (0, 0) if the file leaves them open."""
+        shape = self.shape(name)
+        size = _pair(shape[2:]) if len(shape) in (3, 4) else (0, 0)
         return size if min(size) > 0 else (0, 0)
 
 
@@ -105,35 +142,93 @@ def _layer_name(graph: _Graph, node: Any, weight: str, bias: str = "") -> str:
     return node.name or graph.root(weight)
 
 
-def _arrays(weight: Array, bias: Array | None, scale: float, bias_scale: float) -> Any:
-    """Weights and bias, see `LayerSource.read`."""
-    rows = weight.shape[0]
+@dataclass(frozen=True)
+class _Norm:
+    """A batch normalisation behind a layer: y = scale x + shift, float64[rows] each."""
+
+    scale: Array
+    shift: Array
+
+
+def _batch_norm(graph: _Graph, output: str, rows: int) -> tuple[str, _Norm | None]:
+    """The value behind a batch normalisation that alone takes `output`, and what it does; or `output` itself."""
+    node = graph.next_node(output, "BatchNormalization")
+    if node is None or sum(map(bool, node.output)) != 1 or node.input[0] != output:
+        return output, None
+    about = _attributes(node)
+    given = [graph.constant(name) for name in node.input[1:5]]
+    vectors = [
+        one.read().astype(np.float64) for one in given if one is not None and one.form.shape == (rows,)
+    ]
+    if len(vectors) != 4 or about.get("training_mode", 0):
+        return output, None
+    gain, offset, mean, variance = vectors
+    graph.used |= {graph.root(name) for name in node.input[1:5]}
+    graph.hold(node)
+    scale = gain / np.sqrt(variance + about.get("epsilon", 1e-5))
+    return node.output[0], _Norm(scale, offset - mean * scale)
+
+
+def _arrays(
+    weight: Reading, bias: Reading | None, rows: int, alpha: float, beta: float, norm: _Norm | None
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+    """Weights and bias, see `LayerSource.read`; a normalisation behind them is part of both."""
+    whole = np.ascontiguousarray(weight(), np.float32).reshape(rows, -1)
     flat = None
     if bias is not None:
-        flat = np.broadcast_to(bias, (1, rows)).ravel().astype(np.float32) * np.float32(bias_scale)
-    whole = np.ascontiguousarray(weight, np.float32)
-    return (whole if scale == 1 else whole * np.float32(scale)), flat
+        flat = np.broadcast_to(bias().reshape(-1), (1, rows)).ravel().astype(np.float32) * np.float32(beta)
+    if alpha != 1:
+        whole = whole * np.float32(alpha)
+    if norm is not None:
+        whole = whole * norm.scale.astype(np.float32)[:, None]
+        flat = (norm.shift if flat is None else norm.scale * flat + norm.shift).astype(np.float32)
+    return whole, flat
 
 
 def _source(
+    graph: _Graph,
     name: str,
-    weight: Array,
-    bias: Array | None,
-    relu: bool,
+    weight: Constant,
+    bias: Constant | None,
+    ends: tuple[str, str],
+    relu: bool = False,
     conv: Conv | None = None,
     scales: tuple[float, float] = (1.0, 1.0),
+    norm: _Norm | None = None,
 ) -> LayerSource:
-    rows, cols = weight.shape
-    return LayerSource(name, (rows, cols), partial(_arrays, weight, bias, *scales), relu, conv)
+    """ends : the values that the layer takes and gives; empty where something other than layers stands."""
+    rows = weight.form.shape[0]
+    read = partial(_arrays, weight.read, None if bias is None else bias.read, rows, *scales, norm)
+    follows = graph.end is None or (bool(graph.end) and graph.origin(ends[0]) == graph.end)
+    graph.end = ends[1]
+    return LayerSource(name, (rows, weight.form.size // rows), read, relu, conv, follows=follows)
 
 
-def _is_weight(array: Array | None, dims: int) -> bool:
-    return array is not None and array.ndim == dims and array.dtype.kind == "f" and array.size > 0
+def _behind(graph: _Graph, output: str, *kinds: str) -> tuple[str, bool, tuple[Pair, Pair] | None]:
+    """The value behind a ReLU and a node of these kinds that pools, in either order (both are monotonic), and these."""
+    relu, pool = False, None
+    for _ in range(1 + len(kinds)):
+        after = graph.next_node(output, "Relu", *([] if pool else kinds))
+        if after is None:
+            break
+        if after.op_type == "Relu":
+            relu = True
+        else:
+            pool = _pooling(after)
+            if pool is None:
+                break
+        graph.hold(after)
+        output = after.output[0]
+    return output, relu, pool
 
 
-def _fits(bias: Array | None, rows: int) -> bool:
+def _is_weight(array: Constant | None, dims: int) -> bool:
+    return array is not None and array.form.ndim == dims and array.is_float
+
+
+def _fits(bias: Constant | None, rows: int) -> bool:
     """Whether a constant added to a batch of outputs adds one number to each of `rows` outputs."""
-    return bias is not None and bias.size in (1, rows) and bias.shape[-1:] in ((), (1,), (rows,))
+    return bias is not None and bias.form.size in (1, rows) and bias.form.shape[-1:] in ((), (1,), (rows,))
 
 
 def _mat_mul(graph: _Graph, node: Any) -> Iterator[LayerSource]:
@@ -146,17 +241,24 @@ def _mat_mul(graph: _Graph, node: Any) -> Iterator[LayerSource]:
         graph.reasons[graph.root(node.input[place])] = "no float matrix, in MatMul"
         return
     # x @ B is the batch form, whose outputs run along the last axis; A @ x has column vectors.
-    weight = constant.T if left is None else constant
+    weight = constant.then(np.transpose) if left is None else constant
+    rows = weight.form.shape[0]
     output, bias, bias_name = node.output[0], None, ""
     after = graph.next_node(output, "Add")
     if after is not None:
         other = after.input[1] if after.input[0] == output else after.input[0]
         added = graph.constant(other)
-        if added is not None and (_fits(added, len(weight)) or (place == 0 and added.size == len(weight))):
-            output, bias, bias_name = after.output[0], added.reshape(-1), other
+        if added is not None and (_fits(added, rows) or (place == 0 and added.form.size == rows)):
+            output, bias, bias_name = after.output[0], added, other
+            graph.hold(after)
+    norm = None
+    if place == 1 and len(graph.shape(output)) == 2:  # the second dimension is what is normalised
+        output, norm = _batch_norm(graph, output, rows)
     name = _layer_name(graph, node, node.input[place], bias_name)
     graph.used |= {graph.root(node.input[place]), graph.root(bias_name)}
-    yield _source(name, weight, bias, graph.has_relu(output))
+    graph.hold(node)
+    output, relu, _ = _behind(graph, output)
+    yield _source(graph, name, weight, bias, (node.input[1 - place], output), relu, norm=norm)
 
 
 def _gemm(graph: _Graph, node: Any) -> Iterator[LayerSource]:
@@ -167,20 +269,24 @@ def _gemm(graph: _Graph, node: Any) -> Iterator[LayerSource]:
     if not _is_weight(right, 2) or attributes.get("transA", 0):
         graph.reasons[graph.root(node.input[1])] = "no float matrix, or inputs transposed, in Gemm"
         return
-    weight = right if attributes.get("transB", 0) else right.T
+    weight = right if attributes.get("transB", 0) else right.then(np.transpose)
+    rows = weight.form.shape[0]
     bias_name = node.input[2] if len(node.input) > 2 else ""
     bias = graph.constant(bias_name) if bias_name else None
     name = _layer_name(graph, node, node.input[1], bias_name)
-    if bias_name and not _fits(bias, len(weight)):
+    if bias_name and not _fits(bias, rows):
         raise ModelError(f"layer {name!r}: its bias is no constant per output")
     graph.used |= {graph.root(node.input[1]), graph.root(bias_name)}
     scales = attributes.get("alpha", 1.0), attributes.get("beta", 1.0)
-    yield _source(name, weight, bias, graph.has_relu(node.output[0]), scales=scales)
+    output, norm = _batch_norm(graph, node.output[0], rows)
+    graph.hold(node)
+    output, relu, _ = _behind(graph, output)
+    yield _source(graph, name, weight, bias, (node.input[0], output), relu, None, scales, norm)
 
 
-def _pair(numbers: Any) -> Pair:
-    """Two sizes; those of one dimension are the width."""
-    down, across = (1, *numbers)[-2:]
+def _pair(numbers: Any, missing: int = 1) -> Pair:
+    """Two sizes; that of one dimension is the width, and the height `missing`."""
+    down, across = (missing, *numbers)[-2:]
     return int(down), int(across)
 
 
@@ -197,53 +303,101 @@ def _pooling(node: Any) -> tuple[Pair, Pair] | None:
     return (_pair(window), _pair(about.get("strides", [1] * len(window)))) if ok else None
 
 
-def _geometry(graph: _Graph, node: Any, kernel: tuple[int, ...], output: str) -> tuple[Conv, bool]:
-    """Geometry, and whether a ReLU follows; a geometry that `Conv` cannot have leaves the image's size open."""
+def _paddings(graph: _Graph, node: Any, kernel: Pair, strides: Pair) -> tuple[Pair, Pair] | None:
+    """Zeros before the image and behind it, (down, across) each; None if they follow from a size that is not known."""
     about = _attributes(node)
-    pads = list(about.get("pads", [0] * 2 * len(kernel)))
-    half = len(pads) // 2
-    even = pads[:half] == pads[half:] and set(about.get("dilations", [1])) == {1}
-    plain = even and about.get("auto_pad", b"NOTSET") in (b"NOTSET", b"VALID")
-    relu, pool = False, None
-    for _ in range(2):  # a ReLU and a pooling window, in either order: both are monotonic
-        after = graph.next_node(output, "Relu", *([] if pool else ["MaxPool"]))
-        if after is None:
-            break
-        if after.op_type == "Relu":
-            relu = True
-        else:
-            pool = _pooling(after)
-            if pool is None:
-                break
-        output = after.output[0]
-    if not plain:
-        return Conv(_pair(kernel)), relu
-    padding = (0, pads[0]) if half == 1 else _pair(pads[:half])
+    kind = about.get("auto_pad", b"NOTSET")
+    if kind not in (b"SAME_UPPER", b"SAME_LOWER"):
+        pads = about.get("pads", []) if kind == b"NOTSET" else []
+        half = len(pads) // 2
+        return ((0, 0), (0, 0)) if not half else (_pair(pads[:half], 0), _pair(pads[half:], 0))
     size = graph.image_size(node.input[0])
-    strides = _pair(about.get("strides", [1] * len(kernel)))
-    try:
-        return Conv(_pair(kernel), strides, padding, *(pool or ((1, 1), (1, 1))), size), relu
-    except LayerError:
-        return Conv(_pair(kernel)), relu
+    if not min(size):
+        return None
+    all_of = [max((-(-n // s) - 1) * s + k - n, 0) for n, s, k in zip(size, strides, kernel, strict=True)]
+    less, more = (all_of[0] // 2, all_of[1] // 2), (-(-all_of[0] // 2), -(-all_of[1] // 2))
+    return (less, more) if kind == b"SAME_UPPER" else (more, less)
+
+
+def _evened(weight: Constant, before: Pair, behind: Pair) -> tuple[Constant, Pair]:
+    """Weights [outputs, channels, height, width] and the padding of both sides.
+
+    Where the two sides differ, the larger one is taken for both: zeros beside the kernel move it back to its place.
+    """
+    padding = max(before[0], behind[0]), max(before[1], behind[1])
+    more = [(0, 0), (0, 0), *((p - b, p - e) for p, b, e in zip(padding, before, behind, strict=True))]
+    if not any(map(any, more)):
+        return weight, padding
+    shape = tuple(size + sum(both) for size, both in zip(weight.form.shape, more, strict=True))
+    return weight.then(partial(np.pad, pad_width=more), shape), padding
+
+
+def _whole(groups: int, weight: Array) -> Array:
+    """Weights of all channels, of which those of other groups are 0."""
+    outputs, channels, *kernel = weight.shape
+    whole = np.zeros((groups, outputs // groups, groups, channels, *kernel), weight.dtype)
+    each = np.arange(groups)
+    whole[each, :, each] = weight.reshape(groups, outputs // groups, channels, *kernel)
+    return whole.reshape(outputs, groups * channels, *kernel)
+
+
+def _dilated(dilations: Pair, weight: Array) -> Array:
+    """Weights with zeros between them."""
+    shape = *weight.shape[:2], *_reach(weight.shape[2:], dilations)
+    whole = np.zeros(shape, weight.dtype)
+    whole[..., :: dilations[0], :: dilations[1]] = weight
+    return whole
+
+
+def _reach(kernel: tuple[int, ...], dilations: Pair) -> Pair:
+    """Size of a dilated kernel."""
+    return dilations[0] * (kernel[0] - 1) + 1, dilations[1] * (kernel[1] - 1) + 1
+
+
+def _window(graph: _Graph, node: Any, name: str, weight: Constant) -> tuple[Constant, Pair, Pair]:
+    """Weights [outputs, channels, height, width] of a plain convolution, its stride and padding."""
+    about = _attributes(node)
+    strides, dilations = (_pair(about.get(key, [1, 1])) for key in ("strides", "dilations"))
+    if weight.form.ndim == 3:
+        weight = weight.then(partial(np.expand_dims, axis=2))
+    if max(dilations) > 1:
+        kernel = _reach(weight.form.shape[2:], dilations)
+        weight = weight.then(partial(_dilated, dilations), (*weight.form.shape[:2], *kernel))
+    paddings = _paddings(graph, node, weight.form.shape[2:], strides)
+    if paddings is None:
+        graph.lost.append(Unused(f"padding of {name}", "of a size that the file does not tell"))
+        return weight, strides, (0, 0)
+    weight, padding = _evened(weight, *paddings)
+    return weight, strides, padding
 
 
 def _conv(graph: _Graph, node: Any) -> Iterator[LayerSource]:
     weight = graph.constant(node.input[1])
     if weight is None:
         return
-    groups, root = _attributes(node).get("group", 1), graph.root(node.input[1])
-    if groups != 1:
-        graph.reasons[root] = f"a convolution of {groups} groups, which is no single matrix"
-        return
+    root, groups = graph.root(node.input[1]), _attributes(node).get("group", 1)
     if not (_is_weight(weight, 4) or _is_weight(weight, 3)):
         graph.reasons[root] = "no float weights of a convolution along one or two dimensions"
         return
+    rows, channels, *kernel = weight.form.shape
+    if groups < 1 or rows % groups or (groups > 1 and weight.form.size * groups > _MAX_GROUPED):
+        graph.reasons[root] = f"a convolution of {groups} groups, too large as one matrix"
+        return
+    if groups > 1:
+        weight = weight.then(partial(_whole, groups), (rows, channels * groups, *kernel))
     bias_name = node.input[2] if len(node.input) > 2 else ""
     bias = graph.constant(bias_name) if bias_name else None
-    conv, relu = _geometry(graph, node, weight.shape[2:], node.output[0])
-    graph.used |= {root, graph.root(bias_name)}
     name = _layer_name(graph, node, node.input[1], bias_name)
-    yield _source(name, weight.reshape(len(weight), -1), bias, relu, conv)
+    weight, strides, padding = _window(graph, node, name, weight)
+    output, norm = _batch_norm(graph, node.output[0], rows)
+    output, relu, pool = _behind(graph, output, "MaxPool")
+    window = weight.form.shape[2:]
+    conv, size = Conv(window), graph.image_size(node.input[0])
+    with suppress(LayerError):  # of the sizes: they are left open
+        conv = Conv(window, strides, padding, *(pool or ((1, 1), (1, 1))), size)
+    graph.used |= {root, graph.root(bias_name)}
+    graph.hold(node)
+    yield _source(graph, name, weight, bias, (node.input[0], output), relu, conv, norm=norm)
 
 
 def _recurrent(graph: _Graph, node: Any) -> Iterator[LayerSource]:
@@ -257,11 +411,23 @@ def _recurrent(graph: _Graph, node: Any) -> Iterator[LayerSource]:
             graph.reasons[graph.root(names[kind])] = f"no float weights of {node.op_type}"
             continue
         graph.used |= {graph.root(names[kind]), graph.root(names[2])}
-        for direction, weight in enumerate(weights):
-            rows = len(weight)
-            part = None if bias is None else bias[direction, kind * rows : (kind + 1) * rows]
-            suffix = "WR"[kind] + (str(direction) if len(weights) > 1 else "")
-            yield _source(f"{name}.{suffix}", weight, part, relu=False)
+        graph.hold(node)
+        directions, rows, _ = weights.form.shape
+        for direction in range(directions):
+            part = None
+            if bias is not None:
+                part = bias.then(itemgetter((direction, slice(kind * rows, (kind + 1) * rows))))
+            suffix = "WR"[kind] + (str(direction) if directions > 1 else "")
+            yield _source(graph, f"{name}.{suffix}", weights.then(itemgetter(direction)), part, ("", ""))
+
+
+def _distinct(sources: Sequence[LayerSource]) -> Iterator[LayerSource]:
+    """The layers; where several have the same weights, or names, the second is called name.2 and so on."""
+    times: Counter[str] = Counter()
+    for source in sources:
+        times[source.name] += 1
+        again = times[source.name]
+        yield source if again == 1 else replace(source, name=f"{source.name}.{again}")
 
 
 def _reason(graph: _Graph, name: str) -> str:
@@ -274,19 +440,17 @@ def read(path: Path) -> Model:
     """Layers in the graph's order, weights as [outputs, inputs], and the initializers that none of them uses.
 
     MatMul with one constant matrix, with the constant that an Add puts after it as bias; Gemm (transB, alpha, beta);
-    Conv of one group along one or two dimensions, with the MaxPool after it; GRU, LSTM and RNN (name.W and name.R). A
-    layer has a ReLU where a Relu node alone follows. Constants are initializers, those in external files included, and
-    Constant nodes, also behind Identity and Transpose.
+    Conv along one or two dimensions, with the MaxPool after it; a BatchNormalization behind one of these, as part of
+    it; GRU, LSTM and RNN (name.W and name.R). A layer has a ReLU where a Relu node alone follows. Constants are
+    initializers, those in external files included, and Constant nodes, also behind Identity and Transpose. Large
+    initializers are read when a layer is asked for.
 
     Raises
     ------
     ModelError : not an ONNX file, an external file that is missing, or a layer that cannot be compressed.
     """
-    try:
-        model = onnx.load(path)
-    except (DecodeError, onnx.checker.ValidationError) as error:
-        raise ModelError(f"not an ONNX file ({str(error).partition(chr(10))[0]})") from None
-    graph = _Graph(model)
+    model, places = onnx_tensors.load(path)
+    graph = _Graph(model, path, places)
     kinds = {"MatMul": _mat_mul, "Gemm": _gemm, "Conv": _conv, **dict.fromkeys(_RECURRENT, _recurrent)}
     sources: list[LayerSource] = []
     for node in graph.nodes:
@@ -295,8 +459,10 @@ def read(path: Path) -> Model:
         except IndexError:
             raise ModelError(f"not an ONNX file (a node {node.op_type} or behind it lacks inputs)") from None
     unused = (
-        Unused(array_text(name, numpy_helper.to_array(tensor)), _reason(graph, name))
-        for name, tensor in graph.initializers.items()
+        Unused(array_text(name, graph.initializer(name).form), _reason(graph, name))
+        for name in graph.initializers
         if name not in graph.used
     )
-    return Model(Layers(tuple(sources)), tuple(unused))
+    others = Counter(n.op_type for n in graph.nodes if id(n) not in graph.held and n.op_type not in _SIZES)
+    operations = (Unused(f"{kind} ({count})", "an operation of no layer") for kind, count in others.items())
+    return Model(Layers(tuple(_distinct(sources))), (*unused, *graph.lost, *operations))

@@ -117,6 +117,7 @@ _READERS: dict[str, Callable[[Path], Model]] = {
     ".pt": _read_torch,
     ".pth": _read_torch,
 }
+MODEL_KINDS = tuple(_READERS)
 
 # What the libraries raise for a file that is not what its name says, or claims more than there is memory for.
 _UNREADABLE = (
@@ -173,7 +174,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     kind = file.suffix.lower()
     reader = _READERS.get(kind)
     if reader is None:
-        raise ModelError(f"{file}: a model must be a file ending in {', '.join(_READERS)}")
+        raise ModelError(f"{file}: a model must be a file ending in {', '.join(MODEL_KINDS)}")
     try:
         model = reader(file)
     except EieError as error:
