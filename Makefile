@@ -9,6 +9,8 @@ BIN := .venv/bin
 READY := .venv/.setup-stamp
 READY_TO_TEST := .venv/.test-stamp
 READY_TO_REGRESS := .venv/.regress-stamp
+READY_TO_COMPARE := .venv/.compare-stamp
+NNCODEC := build/nnc/bin/python
 OUT ?= out
 
 SEED ?= 1
@@ -17,10 +19,10 @@ MUTANTS ?= 300
 CASES ?= 10000
 FUZZ ?= 100000
 
-.PHONY: help setup demo reproduce test lint regress bench coverage docs clean
+.PHONY: help setup demo reproduce reproduce-compression test lint regress bench coverage docs clean
 
 help: ## list the targets
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 30
 
 setup: ## make .venv, install the package and both simulators, say what was found (PYTHON=python3.12)
 	scripts/setup
@@ -31,6 +33,9 @@ demo: $(READY) ## the main job on a trained network, into out/ (OUT=folder)
 
 reproduce: $(READY) ## the published evaluation once more, with its figures and tables, into out/evaluation/
 	$(BIN)/eie reproduce --out $(OUT)/evaluation
+
+reproduce-compression: $(READY_TO_COMPARE) $(NNCODEC) ## every table of compression once more, an hour (PARTS="models coders speed recipes")
+	$(BIN)/python benchmarks/reproduce_compression.py --nncodec $(NNCODEC) --out $(OUT)/compression $(PARTS)
 
 test: $(READY_TO_TEST) lint ## lint, then every test and doctest
 	$(BIN)/python -m pytest tests build/tree/eie
@@ -69,3 +74,12 @@ $(READY_TO_TEST): $(READY)
 $(READY_TO_REGRESS): $(READY_TO_TEST)
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test,train,regress]'
 	@touch $@
+
+$(READY_TO_COMPARE): $(READY_TO_TEST)
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test,train,bench]'
+	@touch $@
+
+# It wants an older numpy than the rest.
+$(NNCODEC): | $(READY)
+	$(BIN)/python -m venv --clear build/nnc
+	$@ -m pip install -qq --disable-pip-version-check 'nncodec>=2,<3' 'pandas<3'

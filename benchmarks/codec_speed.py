@@ -13,7 +13,8 @@ Every coder gets code indices and positions, and nothing else: no codebook, no b
 forms, one byte for each element, or the bytes of codes, row distances and column counts. constriction codes the codes
 and the distances (over the whole matrix as one column, as symbols of the width that suits Huffman best) with their
 frequencies, which count with 16 bits each. Every result is decoded and compared. The bound is the entropy of codes and
-positions that are independent of each other.
+positions that are independent of each other. Times are processor time on one core, so that it hardly counts what else
+the machine does.
 """
 
 from __future__ import annotations
@@ -61,11 +62,11 @@ import json, sys, time
 import numpy as np
 from nncodec import nnc
 given = {"w": np.load(sys.argv[1])}
-start = time.perf_counter()
+start = time.process_time()
 data = nnc.compress(given, return_bitstream=True, bitstream_path=sys.argv[1] + ".nnc")
-middle = time.perf_counter()
+middle = time.process_time()
 back = nnc.decompress(data)
-end = time.perf_counter()
+end = time.process_time()
 assert np.array_equal(back["w"], given["w"])
 print(json.dumps([len(data), middle - start, end - middle]))
 """
@@ -73,7 +74,7 @@ print(json.dumps([len(data), middle - start, end - middle]))
 
 @dataclass(frozen=True)
 class Result:
-    """Bits for a layer, and seconds."""
+    """Bits for a layer, and seconds of processor time."""
 
     name: str
     bits: float
@@ -91,12 +92,12 @@ def random_layer(rows: int, cols: int, density: float, name: str) -> CompressedL
 
 
 def best(work: Callable[[], Any], times: int) -> tuple[Any, float]:
-    """The result, and the shortest of `times` seconds."""
+    """The result, and the shortest of `times` seconds of processor time."""
     shortest = float("inf")
     for _ in range(times):
-        start = time.perf_counter()
+        start = time.process_time()
         result = work()
-        shortest = min(shortest, time.perf_counter() - start)
+        shortest = min(shortest, time.process_time() - start)
     return result, shortest
 
 

@@ -17,15 +17,17 @@ from eie.cli.output import check_writable, print_table
 from eie.compress.network import Layers, Model, Unused, chains, check_chains
 from eie.compress.pipeline import CompressionReport, Settings, compress_each_to_file, compress_to_file
 from eie.compress.quantize import Widths
-from eie.compress.readers import read_inputs, read_model
+from eie.compress.readers import MODEL_KINDS, read_inputs, read_model
 from eie.compress.settings import Plan, choose
-from eie.errors import ModelError
+from eie.errors import ModelError, OutputError
 
 if TYPE_CHECKING:
     from eie.sim.network_file import Description
 
 # So many arrays of a kind that no layer uses are named; a large network has hundreds.
 _SHOWN_UNUSED = 8
+# The error of a layer whose weights have all become 0, but for rounding.
+_LOST = 0.999
 ERROR_HEADINGS = ("layer", "bits per weight", "error of pruning", "error of all")
 
 
@@ -51,6 +53,24 @@ def unused_lines(unused: Sequence[Unused]) -> list[str]:
         f"not used, {reason}: {', '.join(arrays[:_SHOWN_UNUSED])}"
         + (f" and {len(arrays) - _SHOWN_UNUSED} more" if len(arrays) > _SHOWN_UNUSED else "")
         for reason, arrays in groups.items()
+    ]
+
+
+def _refuse_to_overwrite(out: Path, inputs: Sequence[Path | None]) -> None:
+    """Raise `OutputError` if the file to write is one that is read, or is called like a model's."""
+    for given in inputs:
+        if given is not None and given.exists() and out.exists() and out.samefile(given):
+            raise OutputError(f"{out} is read and would be lost: choose another name for the .eie file")
+    if out.suffix.lower() in MODEL_KINDS:
+        raise OutputError(f"{out}: {out.suffix} is a model's ending, but a .eie file would be written")
+
+
+def lost_lines(report: CompressionReport) -> list[str]:
+    """A line for each layer of which nothing is left."""
+    return [
+        f"layer {layer.name!r} is lost: its weights are too small for fixed point"
+        for layer in report.layers
+        if layer.nnz and layer.relative_error >= _LOST
     ]
 
 
@@ -102,7 +122,7 @@ def read_graph(path: Path, layers: Layers | None = None) -> Description | None:
         description = read_description(path)
     except ModelError:
         return None
-    # W and R of a recurrent node follow one another in size only.
+    # One matrix of a recurrent node is a chain by itself, but what it meets is not what the graph takes.
     return description if any(isinstance(s, Recurrent) for s in description.network.steps) else None
 
 
@@ -199,6 +219,7 @@ def compress(
         refuse_useless(
             context, ("--density", "--threshold", "--weight-bits"), "beside --settings: give it there"
         )
+    _refuse_to_overwrite(out, (model, calibrate, settings_file))
     check_writable(out.parent)
     described = read_graph(model) if model.suffix.lower() == ".toml" else None
     read = read_model(model) if described is None else Model(Layers(tuple(described.network.layers.values())))
@@ -217,6 +238,11 @@ def compress(
         from eie.sim.network_input import read_given
 
         met = met_by_each(described.network, read_given(calibrate, described, None, None).inputs)
+        for source in read.layers.sources:
+            if source.name not in met:
+                raise ModelError(
+                    f"{model}: layer {source.name!r} meets no inputs, as no output needs it: choose others (--layer)"
+                )
         vectors = [met[source.name] for source in read.layers.sources]
         report = compress_each_to_file(out, read.layers, vectors, settings)
     else:
@@ -232,6 +258,8 @@ def compress(
     print_table(SCALE_HEADINGS, scale_rows(report))
     click.echo(f"Scales from {report.calibration}.\n")
     print_table(ERROR_HEADINGS, error_rows(report))
+    if lost := lost_lines(report):
+        click.echo("\n" + "\n".join(lost))
     if read.unused:
         click.echo("\n" + "\n".join(unused_lines(read.unused)))
     click.echo(

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from eie.cli.output import print_table
-from eie.compress.datasets import DATA_SETS, default_folder, fetch
+from eie.compress.datasets import DATA_SETS, default_folder, fetch, write_test_digits
 
 
 @click.command(short_help="Fetch the digits that the recipes train on.")
@@ -26,12 +26,16 @@ def data(name: str, out: Path | None) -> None:
 
     Files that are there already are only checked. No network? Put the four files, plain or .gz, into the folder.
 
+    The test digits are also written as test.npz, which other commands take as --input.
+
     \b
     Example:
       eie data mnist
+      eie accuracy examples/trained/lenet-5.eie --input build/mnist/test.npz
     """
     folder = default_folder(name) if out is None else out
     files = fetch(name, folder)
+    test = write_test_digits(name, folder)
     rows = [[file, f"{size:,}", DATA_SETS[name].sha256[file]] for file, size in files]
     print_table(("file", "bytes", "SHA-256"), rows, text_last=True)
-    click.echo(f"\n{name} ({DATA_SETS[name].package}) is in {folder}/")
+    click.echo(f"\n{name} ({DATA_SETS[name].package}) is in {folder}/; for --input: {test}")

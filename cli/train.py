@@ -36,6 +36,8 @@ _HEADINGS = (
     "+H",
     "size %",
 )
+# The last ones.
+_PUBLISHED_COLUMNS = 6
 
 
 class Unreachable(MismatchError):
@@ -48,7 +50,7 @@ class Unreachable(MismatchError):
     "-o",
     "--out",
     type=click.Path(path_type=Path),
-    show_default="out/train/NAME",
+    show_default="out/train/NAME, with another data set out/train/NAME-DATA-SET",
     metavar="FOLDER",
     help="Where the .eie file, the pictures and the checkpoints go.",
 )
@@ -65,7 +67,7 @@ class Unreachable(MismatchError):
     type=click.Choice(list(datasets.DATA_SETS)),
     default="mnist",
     show_default=True,
-    help="Which digits.",
+    help="Which images.",
 )
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything random.")
 @click.option(
@@ -110,10 +112,15 @@ def train(
       eie train lenet-300-100 --budget 0.5
     """
     recipes = _recipes()
-    place = Path("out/train") / name if out is None else out
+    # Of other images: not beside MNIST's checkpoints.
+    place = (
+        Path("out/train") / (name if data_set == "mnist" else f"{name}-{data_set}") if out is None else out
+    )
     digits = datasets.load(data_set, folder)
     make_folder(place)
     bench = recipes.Bench.of(recipes.RECIPES[name], digits, holdout)
+    if budget is not None and not 0 <= budget <= 100:
+        raise ModelError(f"budget must be from 0 to 100 percentage points, not {budget:g}")
     if scan or budget is not None:
         _scan(bench, place, seed, budget, not quiet, json_out)
         return
@@ -124,7 +131,7 @@ def train(
     if json_out:
         click.echo(json.dumps(summary))
         return
-    print_result(result)
+    print_result(result, data_set == "mnist")
     click.echo(f"\nEverything is in {place}/; run `eie info {result.path}` for where the bytes go.")
 
 
@@ -134,7 +141,9 @@ def _recipes() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        raise ModelError("PyTorch is not installed: pip install 'eie-sim[train]'") from None
+        raise ModelError(
+            "PyTorch is not installed: pip install 'eie-sim[train]' (from a clone: pip install -e '.[train]')"
+        ) from None
     return recipes
 
 
@@ -142,7 +151,7 @@ def _recipes() -> Any:
 
 
 def table_rows(result: Result) -> list[list[str]]:
-    """Rows like the paper's tables 2 and 3, each with the published one beside it."""
+    """Rows like the paper's tables 2 and 3, each with the published one of _PUBLISHED_COLUMNS beside it."""
     rows = []
     for layer in (*result.size.layers, None):
         parts = result.size.layers if layer is None else (layer,)
@@ -175,11 +184,12 @@ def table_rows(result: Result) -> list[list[str]]:
     return rows
 
 
-def print_result(result: Result) -> None:
-    """The tables of a recipe."""
-    recipe, published = result.recipe, result.recipe.published
+def print_result(result: Result, compare: bool = True) -> None:
+    """The tables of a recipe; compare : with what was published, which is about MNIST."""
+    published = result.recipe.published
     out = console()
-    print_table(_HEADINGS, table_rows(result), out=out)
+    shown = len(_HEADINGS) - (0 if compare else _PUBLISHED_COLUMNS)
+    print_table(_HEADINGS[:shown], [row[:shown] for row in table_rows(result)], out=out)
     out.print(
         "P+Q: pruned and shared; +H: entropy-coded. Bits are per stored weight; index bits include what "
         "bridges long runs of zeros. Size: everything in the file, of weights and biases as float32.\n",
@@ -187,22 +197,27 @@ def print_result(result: Result) -> None:
     )
     errors = [
         ["dense", f"{result.dense_error:.2f}", f"{published.dense_error:.2f}"],
+        ["the same trained on with distorted images: the teacher", f"{result.teacher_error:.2f}", ""],
         ["pruned", f"{result.pruned_error:.2f}", ""],
         ["pruned and shared", f"{result.error:.2f}", f"{published.error:.2f}"],
         ["the same in the accelerator's arithmetic", f"{result.fixed_error:.2f}", ""],
     ]
-    print_table((f"error on {result.tested:,} digits (%)", "here", "published"), errors, out=out)
+    headings = (f"error on {result.tested:,} images (%)", "here", "published")
+    shown = len(headings) - (not compare)
+    print_table(headings[:shown], [row[:shown] for row in errors], out=out)
     size = result.size
+    there = f" (published: {published.rate:g} x)" if compare else ""
     out.print(
-        f"\n{result.path}: {size.total_bytes:,} bytes, {size.ratio:.1f} x smaller than {size.dense_bytes:,} "
-        f"(published: {published.rate:g} x); {result.saturations:,} sums clipped; {result.seconds:.0f} s",
+        f"\n{result.path}: {size.total_bytes:,} bytes, {size.ratio:.1f} x smaller than {size.dense_bytes:,}{there}; "
+        f"{result.saturations:,} sums clipped; "
+        f"{result.seconds:.0f} s, {result.cpu_seconds:.0f} s of one core",
         soft_wrap=True,
     )
-    if recipe.distort:
-        out.print(
-            "The compressed network learnt from digits turned and stretched at random, the dense one from plain ones.",
-            soft_wrap=True,
-        )
+    out.print(
+        "The dense network learnt from plain images; the teacher and the compressed one from images turned, stretched "
+        "and shifted at random.",
+        soft_wrap=True,
+    )
 
 
 def as_json(result: Result) -> dict[str, Any]:
@@ -211,6 +226,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "network": result.recipe.name,
         "tested": result.tested,
         "dense_error": round(result.dense_error, 4),
+        "teacher_error": round(result.teacher_error, 4),
         "pruned_error": round(result.pruned_error, 4),
         "error": round(result.error, 4),
         "fixed_error": round(result.fixed_error, 4),
@@ -219,6 +235,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "bytes": result.size.total_bytes,
         "ratio": result.size.ratio,
         "seconds": result.seconds,
+        "cpu_seconds": result.cpu_seconds,
         "layers": [
             {"name": p.name, "rows": p.rows, "cols": p.cols, "kept": p.nnz, "bytes": p.nbytes}
             for p in result.size.layers
@@ -273,9 +290,7 @@ def _scan(bench: Bench, place: Path, seed: int, budget: float | None, progress: 
         found: Sensitivity = scan(model, bench.accuracy, progress=progress)
         if budget is not None:
             choice = choose(model, bench.accuracy, budget, found)
-    picture = train_pictures.sensitivity(
-        recipe.name, found.baseline, found.densities, found.scores, len(bench.test_x)
-    )
+    picture = train_pictures.sensitivity(recipe.name, found, len(bench.test_x))
     write(place / "sensitivity.png", picture)
     if json_out:
         chosen = vars(choice) if choice else None

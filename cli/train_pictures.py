@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -10,15 +11,19 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from eie.sim import style
 
-# So many percentage points below the dense network are shown.
-_SHOWN_BELOW = 8.0
+if TYPE_CHECKING:
+    from eie.compress.train.sensitivity import Sensitivity
+
+# Below the dense network so many times its error is shown, but at most so many percentage points.
+_SHOWN_ERRORS, _SHOWN_BELOW = 4.0, 8.0
 
 
 def accuracy_against_bits(
     name: str, bits: Sequence[int], lines: Mapping[str, Sequence[float]], baseline: float, tested: int
 ) -> bytes:
     """PNG after the paper's Figs. 6 and 7: `lines` holds an accuracy in percent for each of `bits`."""
-    bottom = baseline - _SHOWN_BELOW
+    below = min(_SHOWN_BELOW, max(1.0, _SHOWN_ERRORS * (100 - baseline)))
+    bottom = baseline - below
     outside = [
         f"{label} at {b} bit{'s' * (b > 1)}: {value:.1f} %"
         for label, values in lines.items()
@@ -26,7 +31,7 @@ def accuracy_against_bits(
         if value < bottom
     ]
     caption = (
-        f"Weights shared among 2^bits - 1 values by k-means (zeros keep code 0), nothing retrained; {tested:,} digits. "
+        f"Weights shared among 2^bits - 1 values by k-means (zeros keep code 0), nothing retrained; {tested:,} images. "
         f"Dashed: {baseline:.2f} %, the dense float network."
         + (f" Below the picture: {'; '.join(outside)}." if outside else "")
     )
@@ -36,8 +41,8 @@ def accuracy_against_bits(
         axes.axhline(baseline, color=style.GREY, linestyle="--", linewidth=1)
         axes.set_title(f"{name}: accuracy against bits")
         axes.set_xlabel("bits of a code")
-        axes.set_ylabel("digits read right (%)")
-        axes.set_ylim(bottom, min(100.0, baseline + 0.1 * _SHOWN_BELOW))
+        axes.set_ylabel("images read right (%)")
+        axes.set_ylim(bottom, min(100.0, baseline + 0.15 * below))
         axes.xaxis.set_major_locator(FixedLocator(list(bits)))
         axes.legend(loc="lower right")
     return style.save(drawn)
@@ -63,26 +68,31 @@ def first_layer_mask(name: str, mask: npt.NDArray[np.bool_], side: int) -> bytes
     return style.save(drawn)
 
 
-def sensitivity(
-    name: str, baseline: float, densities: Sequence[float], scores: Mapping[str, Sequence[float]], tested: int
-) -> bytes:
-    """PNG of a scan: the score in percent when one layer alone is pruned, against the share of its weights left."""
+def sensitivity(name: str, found: Sensitivity, tested: int) -> bytes:
+    """PNG of a scan: the score in percent when one layer alone is pruned, against the share of its weights left.
+
+    tested : how many inputs the score is of.
+    """
     caption = (
-        f"One layer pruned in one shot, the others dense, nothing retrained; {tested:,} digits. "
-        f"Dashed: {baseline:.2f} %, the dense network."
+        f"One layer pruned in one shot, the others dense, nothing retrained; {tested:,} inputs. "
+        f"Dashed: {found.baseline:.2f} %, the dense network."
     )
+    percent = [100 * density for density in found.densities]
     with style.figure(caption) as (drawn, (axes,)):
-        for (layer, values), colour, marker in zip(
-            scores.items(), style.COLOURS, style.MARKERS, strict=False
-        ):
-            axes.plot([100 * d for d in densities], values, label=layer, color=colour, marker=marker)
-        axes.axhline(baseline, color=style.GREY, linestyle="--", linewidth=1)
+        for place, (layer, values) in enumerate(found.scores.items()):
+            turn, colour = divmod(
+                place, len(style.COLOURS)
+            )  # beyond the palette, the same colours with other markers
+            marker = style.MARKERS[(place + turn) % len(style.MARKERS)]
+            axes.plot(percent, values, label=layer, color=style.COLOURS[colour], marker=marker)
+        axes.axhline(found.baseline, color=style.GREY, linestyle="--", linewidth=1)
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(FixedLocator([100 * d for d in densities]))
+        axes.xaxis.set_major_locator(FixedLocator(percent))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set_title(f"{name}: sensitivity of each layer")
         axes.set_xlabel("weights kept in the layer (%)")
-        axes.set_ylabel("digits read right (%)")
-        axes.legend(loc="lower right")
+        axes.set_ylabel("accuracy (%)")
+        # Lines end in the upper right corner; many layers get two columns.
+        axes.legend(loc="lower right", ncols=1 + (len(found.scores) > 8), fontsize="small")
     return style.save(drawn)

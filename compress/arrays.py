@@ -90,7 +90,7 @@ def _is_recurrent(weight: str) -> bool:
 def _unfit(name: str, array: FileArray) -> str:
     """Why the array is no layer's weights; empty if it may be."""
     if array.dtype not in FLOATS:
-        return "not floating point"
+        return "8-bit floats are not read" if array.dtype.startswith("F8_") else "not floating point"
     if len(array.shape) < 2:
         return "one number" if not array.shape else "a vector, and no layer's bias"
     if _BIAS.fullmatch(name):

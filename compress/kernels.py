@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+State = tuple[int, int, int, int, int]
+Three = tuple[int, int, int]
 
 
 def _compiled(function: Any) -> Any:
@@ -153,13 +155,17 @@ def huffman_decode(
 
 # ---- the adaptive arithmetic code --------------------------------------------------------------------------
 
-# Places in the coder's state, int64[5]: the interval, the number read, the next byte, and whether it decodes.
+# The coder's state, int64[5] between the parts of a stretch: the interval, the number read, the next byte, and whether
+# it decodes. Loops hold it as a tuple, in registers.
 LOW, HIGH, READ, PLACE, DECODES = range(5)
 # The most bytes that one bit can add. The caller makes room.
 ROOM = 4
 # Bits of a stored probability, and of the probability that the coder takes.
 P_BITS = 22
-_LIMIT = 255
+# A context, int32: its probability, and in the low 8 bits how many bits it has seen.
+_N_BITS, _LIMIT = 8, 255
+_TO_P16 = P_BITS + _N_BITS - 16
+_I: Any = np.int64
 
 
 @_compiled
@@ -168,74 +174,76 @@ def start(coder: Array, data: Array) -> None:
     coder[LOW], coder[HIGH] = 0, 0xFFFFFFFF
     coder[READ] = coder[PLACE] = 0
     if coder[DECODES]:
-        for _ in range(4):
-            _shift_in(coder, data)
+        for place in range(4):
+            coder[READ] = coder[READ] << 8 | (_I(data[place]) if place < data.size else 0)
+        coder[PLACE] = 4
 
 
 @_inlined
-def _shift_in(coder: Array, data: Array) -> None:
-    at = coder[PLACE]
-    byte = np.int64(data[at]) if at < data.size else 0
-    coder[READ] = (coder[READ] << 8 | byte) & 0xFFFFFFFF
-    coder[PLACE] = at + 1
+def _held(coder: Array) -> State:
+    return coder[LOW], coder[HIGH], coder[READ], coder[PLACE], coder[DECODES]
 
 
 @_inlined
-def _code(bit: int, p: int, coder: Array, data: Array) -> int:
+def _code(bit: int, p: int, state: State, data: Array) -> tuple[int, State]:
     """Code or decode one bit that is 1 with probability p / 65536."""
-    low, high = coder[LOW], coder[HIGH]
+    low, high, read, place, decodes = state
     middle = low + ((high - low) * p >> 16)
-    if coder[DECODES]:
-        bit = 1 if coder[READ] <= middle else 0
+    if decodes:
+        bit = 1 if read <= middle else 0
     if bit:
         high = middle
     else:
         low = middle + 1
     while (low ^ high) < 1 << 24:
-        if coder[DECODES]:
-            _shift_in(coder, data)
+        if decodes:
+            read = (read << 8 | (_I(data[_U(place)]) if place < data.size else 0)) & 0xFFFFFFFF
         else:
-            data[coder[PLACE]] = low >> 24
-            coder[PLACE] += 1
+            data[_U(place)] = low >> 24
+        place += 1
         low = low << 8 & 0xFFFFFFFF
         high = high << 8 & 0xFFFFFFFF | 255
-    coder[LOW], coder[HIGH] = low, high
-    return bit
+    return bit, (low, high, read, place, decodes)
 
 
 @_compiled
-def _contexts(size: int, p: int, n: int) -> tuple[Array, Array]:
-    """Probabilities of `size` contexts, and how many bits each has seen."""
-    return np.full(size, np.int32(p), np.int32), np.full(size, np.uint8(n), np.uint8)
+def _contexts(size: int, p: int, n: int) -> Array:
+    """`size` contexts of probability p that have seen n bits."""
+    return np.full(size, np.int32(p << _N_BITS | n), np.int32)
 
 
 @_inlined
-def _learn(bit: int, c: int, p: Array, n: Array, rate: Array) -> None:
-    """Move the probability of context c towards `bit`, the less the more it has seen."""
+def _learn(bit: int, x: int, contexts: Array, rate: Array) -> None:
+    """Move the probability of context x towards `bit`, the less the more it has seen."""
+    p, n = _I(contexts[_U(x)]) >> _N_BITS, _I(contexts[_U(x)]) & _LIMIT
     target = (1 << P_BITS) - 1 if bit else 0
-    p[c] += (target - p[c]) * rate[n[c]] >> 16
-    if n[c] < _LIMIT:
-        n[c] += 1
+    p += (target - p) * _I(rate[_U(n)]) >> 16
+    contexts[_U(x)] = p << _N_BITS | min(n + 1, _LIMIT)
 
 
-@_compiled
-def _code_learning(bit: int, c: int, p: Array, n: Array, rate: Array, coder: Array, data: Array) -> int:
-    bit = _code(bit, min(max(p[c] >> 6, 32), 65504), coder, data)
-    _learn(bit, c, p, n, rate)
-    return bit
+@_inlined
+def _code_learning(
+    bit: int, x: int, contexts: Array, rate: Array, state: State, data: Array
+) -> tuple[int, State]:
+    p = min(max(_I(contexts[_U(x)]) >> _TO_P16, 32), 65504)
+    bit, state = _code(bit, p, state, data)
+    _learn(bit, x, contexts, rate)
+    return bit, state
 
 
 @_compiled
 def numbers(values: Array, coder: Array, data: Array, rate: Array) -> bool:
     """Code or decode `values`, int64, each from 0 to 2**32 - 1; whether all are in that range."""
-    p, n = _contexts(64 + 33 * 4, 1 << (P_BITS - 1), 0)
+    contexts = _contexts(64 + 33 * 4, 1 << (P_BITS - 1), 0)
+    state = _held(coder)
     for i in range(values.size):
         above, size = values[i] + 1, 0
         while above >> (size + 1):
             size += 1
         node = 1
         for place in range(5, -1, -1):
-            node = 2 * node + _code_learning(size >> place & 1, node, p, n, rate, coder, data)
+            bit, state = _code_learning(size >> place & 1, node, contexts, rate, state, data)
+            node = 2 * node + bit
         size = node - 64
         if size > 32:
             return False
@@ -243,56 +251,86 @@ def numbers(values: Array, coder: Array, data: Array, rate: Array) -> bool:
         for place in range(size - 1, -1, -1):
             bit = above >> place & 1
             if place >= size - 2:
-                bit = _code_learning(bit, 64 + 4 * size + found % 4, p, n, rate, coder, data)
+                x = 64 + 4 * size + found % 4
+                bit, state = _code_learning(bit, x, contexts, rate, state, data)
             else:
-                bit = _code(bit, 1 << 15, coder, data)
+                bit, state = _code(bit, 1 << 15, state, data)
             found = 2 * found + bit
         values[i] = found - 1
         if found > 1 << 32:
             return False
+    coder[:] = state
     return True
 
 
+# Three contexts at a time are written out, so that all of it stays in registers.
+
+
 @_inlined
-def _code_mixed(
-    bit: int,
-    contexts: Array,
-    p: Array,
-    n: Array,
-    weights: Array,
-    w: int,
-    learning: int,
-    inputs: Array,
-    tables: tuple[Array, Array, Array],
-    coder: Array,
-    data: Array,
-) -> int:
-    """Code or decode one bit that several contexts predict, weighed by what each has been worth."""
-    stretch, squash, rate = tables
-    dot = 0
-    for k in range(contexts.size):
-        inputs[k] = stretch[p[contexts[k]] >> 6]
-        dot += weights[w, k] * inputs[k]
+def _logits(three: Three, contexts: Array, stretch: Array) -> Three:
+    """What each of three contexts predicts."""
+    a, b, c = three
+    return (
+        _I(stretch[_U(_I(contexts[_U(a)]) >> _TO_P16)]),
+        _I(stretch[_U(_I(contexts[_U(b)]) >> _TO_P16)]),
+        _I(stretch[_U(_I(contexts[_U(c)]) >> _TO_P16)]),
+    )
+
+
+@_inlined
+def _weighed(t: Three, weights: Array, w: int) -> int:
+    """The sum of three logits, weighed by weights w, w + 1 and w + 2."""
+    a, b, c = t
+    return weights[_U(w)] * a + weights[_U(w + 1)] * b + weights[_U(w + 2)] * c
+
+
+@_inlined
+def _mixed(dot: int, squash: Array) -> int:
+    """The probability that a weighed sum of logits stands for."""
     most = squash.size // 2
-    mixed = squash[min(max(dot >> 16, -most), most) + most]
-    bit = _code(bit, mixed, coder, data)
-    error = ((bit << 16) - mixed) * learning
-    for k in range(contexts.size):
-        weights[w, k] += inputs[k] * error + (1 << 15) >> 16
-        _learn(bit, contexts[k], p, n, rate)
-    return bit
+    return _I(squash[_U(min(max(dot >> 16, -most), most) + most)])
+
+
+@_inlined
+def _teach(
+    bit: int, error: int, three: Three, t: Three, contexts: Array, weights: Array, w: int, rate: Array
+) -> None:
+    """Three contexts learn the bit, and their weights what each has been worth."""
+    a, b, c = t
+    weights[_U(w)] += a * error + (1 << 15) >> 16
+    weights[_U(w + 1)] += b * error + (1 << 15) >> 16
+    weights[_U(w + 2)] += c * error + (1 << 15) >> 16
+    a, b, c = three
+    _learn(bit, a, contexts, rate)
+    _learn(bit, b, contexts, rate)
+    _learn(bit, c, contexts, rate)
 
 
 @_compiled
 def _levels() -> Array:
     """Levels 0 to 15 of the numbers 0 to 255: n itself up to 4, then two steps for each doubling."""
-    levels = np.zeros(256, np.uint8)
+    levels = np.zeros(256, np.int64)
     for n in range(256):
         size = 0
         while n >> (size + 1):
             size += 1
         levels[n] = n if n < 4 else min(2 * size + (n >> (size - 1) & 1), 15)
     return levels
+
+
+@_compiled
+def _beside(dense: Array, at: int, stride: int, pattern: Array) -> None:
+    """Which of the five elements beside each one of column `at` are not 0: a bit each."""
+    left, left2, up = dense[at - 1], dense[at - 2], dense[at - stride]
+    up_left, up_right = dense[at - stride - 1], dense[at - stride + 1]
+    for i in range(pattern.size):
+        pattern[i] = (
+            (left[i] > 0)
+            | (left2[i] > 0) << 1
+            | (up[i] > 0) << 2
+            | (up_left[i] > 0) << 3
+            | (up_right[i] > 0) << 4
+        )
 
 
 @_compiled
@@ -310,52 +348,54 @@ def positions(
     dense : uint8[stride + 1 + cols, rows], a column a row, behind stride + 1 of zeros; decoding makes ones.
     before : int64[cols], what the layer before says of each column.
     """
+    stretch, squash, rate = tables
     rows = dense.shape[1]
     cols = dense.shape[0] - stride - 1
-    density = min(max((entries << P_BITS) // (rows * cols), 64), (1 << P_BITS) - 1)
-    p, n = _contexts(4352, density, 20)
-    weights = np.full((4, 6), 65536 // 5, np.int64)
-    inputs, contexts = np.zeros(6, np.int64), np.zeros(6, np.int64)
+    contexts = _contexts(4352, min(max((entries << P_BITS) // (rows * cols), 64), (1 << P_BITS) - 1), 20)
+    weights = np.full(4 * 6, 65536 // 5, np.int64)
     in_column = np.zeros(stride + 1 + cols, np.int64)
     in_row, last = np.zeros(rows, np.int64), np.full(rows, -1, np.int64)
-    level = _levels()
-    found = 0
+    pattern, level = np.zeros(rows, np.uint8), _levels()
+    state, found = _held(coder), 0
     for j in range(cols):
         at = j + stride + 1
-        left, left2, up = dense[at - 1], dense[at - 2], dense[at - stride]
-        up_left, up_right = dense[at - stride - 1], dense[at - stride + 1]
+        column = dense[at]
+        _beside(dense, at, stride, pattern)
         a, b, c = in_column[at - 1], in_column[at - stride], in_column[at - stride + 1]
-        level_a, level_b, around = level[min(a, 255)], level[min(b, 255)], level[min(a + b + c, 255)]
-        earlier = level[min(before[j], 255)]
+        around = level[min(a + b + c, 255)]
         scale = (rows << 20) // (found + rows)
         count = 0
+        x4 = first4 = 2208 + level[min(before[j], 255)]
+        # Columns beside and above: only rough levels, so that few contexts share what there is to learn.
+        x5 = first5 = 2464 + (min(level[min(a, 255)], 10) * 11 + min(level[min(b, 255)], 10)) * 15
         for i in range(rows):
             if found == entries:
+                coder[:] = state
                 return found
-            l1, l2, u = int(left[i] > 0), int(left2[i] > 0), int(up[i] > 0)
-            ul, ur = int(up_left[i] > 0), int(up_right[i] > 0)
-            near = l1 + l2 + u + ul + ur
+            x0 = _I(pattern[_U(i)])
+            near = (x0 & 1) + (x0 >> 1 & 1) + (x0 >> 2 & 1) + (x0 >> 3 & 1) + (x0 >> 4)
             some = min(near, 3)
-            here = level[min(count, 255)]
-            in_this_row = level[min(in_row[i] * scale >> 16, 255)]
-            contexts[0] = l1 | l2 << 1 | u << 2 | ul << 3 | ur << 4
-            contexts[1] = 32 + in_this_row * 8 + near
-            contexts[2] = 160 + min(j - last[i], 255) * 4 + some
-            contexts[3] = 1184 + (in_this_row * 16 + around) * 4 + some
-            contexts[4] = 2208 + here * 16 + earlier
-            # Columns beside and above: only rough levels, so that few contexts share what there is to learn.
-            contexts[5] = 2464 + (min(level_a, 10) * 11 + min(level_b, 10)) * 15 + min(here, 14)
-            bit = _code_mixed(
-                int(dense[at, i] > 0), contexts, p, n, weights, some, 1, inputs, tables, coder, data
-            )
+            in_this_row = level[_U(min(in_row[_U(i)] * scale >> 16, 255))]
+            one = (x0, 32 + in_this_row * 8 + near, 160 + min(j - last[_U(i)], 255) * 4 + some)
+            two = (1184 + (in_this_row * 16 + around) * 4 + some, x4, x5)
+            t, s = _logits(one, contexts, stretch), _logits(two, contexts, stretch)
+            dot = _weighed(t, weights, 6 * some) + _weighed(s, weights, 6 * some + 3)
+            p = _mixed(dot, squash)
+            bit, state = _code(_I(column[_U(i)] > 0), p, state, data)
+            error = (bit << 16) - p
+            _teach(bit, error, one, t, contexts, weights, 6 * some, rate)
+            _teach(bit, error, two, s, contexts, weights, 6 * some + 3, rate)
             if bit:
                 if coder[DECODES]:
-                    dense[at, i] = 1
-                count += 1
+                    column[_U(i)] = 1
                 found += 1
-                in_row[i] += 1
-                last[i] = j
+                in_row[_U(i)] += 1
+                last[_U(i)] = j
+                count += 1
+                here = level[_U(min(count, 255))]
+                x4, x5 = first4 + here * 16, first5 + min(here, 14)
         in_column[at] = count
+    coder[:] = state
     return found
 
 
@@ -364,31 +404,32 @@ def codes(
     dense: Array, stride: int, bits: int, coder: Array, data: Array, tables: tuple[Array, Array, Array]
 ) -> None:
     """Code or decode the code index of each element of `dense` (see `positions`) that is not 0."""
+    stretch, squash, rate = tables
     columns, rows = dense.shape
     size = 1 << bits
-    p, n = _contexts(size + 2 * size * size, 1 << (P_BITS - 1), 0)
-    weights = np.full((size, 3), 65536 // 3, np.int64)
-    inputs, contexts = np.zeros(3, np.int64), np.zeros(3, np.int64)
+    contexts = _contexts(size + 2 * size * size, 1 << (P_BITS - 1), 0)
+    weights = np.full(size * 3, 65536 // 3, np.int64)
     last = np.zeros(rows, np.int64)
+    state = _held(coder)
     for at in range(stride + 1, columns):
+        column = dense[at]
         for i in range(rows):
-            code = np.int64(dense[at, i])
+            code = _I(column[_U(i)])
             if code == 0:
                 continue
-            total = near = np.int64(0)
+            total = near = _I(0)
             for distance in (1, 2, stride, stride + 1, stride - 1):
-                value = np.int64(dense[at - distance, i])
+                value = _I(dense[_U(at - distance), _U(i)])
                 total += value
-                near += np.int64(value > 0)
+                near += _I(value > 0)
             mean = (2 * total + near) // (2 * near) if near else 0
             node = 1
             for place in range(bits - 1, -1, -1):
-                contexts[0] = node
-                contexts[1] = size + node * size + last[i]
-                contexts[2] = size + size * size + node * size + mean
-                bit = _code_mixed(
-                    code >> place & 1, contexts, p, n, weights, node, 6, inputs, tables, coder, data
-                )
+                three = (node, size + node * size + last[_U(i)], size + size * size + node * size + mean)
+                t = _logits(three, contexts, stretch)
+                p = _mixed(_weighed(t, weights, 3 * node), squash)
+                bit, state = _code(code >> place & 1, p, state, data)
+                _teach(bit, ((bit << 16) - p) * 6, three, t, contexts, weights, 3 * node, rate)
                 node = 2 * node + bit
-            dense[at, i] = node - size
-            last[i] = node - size
+            column[_U(i)] = last[_U(i)] = node - size
+    coder[:] = state

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, overload
 
 import numpy as np
@@ -33,6 +33,8 @@ class Sized:
 
     name: str
     conv: Conv | None
+    # Whether it takes the outputs of the layer before it as they are, as far as the file tells.
+    follows: bool = True
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -133,7 +135,7 @@ class LayerSource(Sized):
     """A layer that is read when it is asked for; all but weights and bias is known before.
 
     size : (rows, cols) of its matrix. read : gives weights and bias, as `FloatLayer` wants them. name, relu, conv : as
-    in `FloatLayer`. place : the file, for messages.
+    in `FloatLayer`. place : the file, for messages. follows : false when something else stands before it.
     """
 
     name: str
@@ -142,6 +144,7 @@ class LayerSource(Sized):
     relu: bool = False
     conv: Conv | None = None
     place: str = ""
+    follows: bool = True
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -177,6 +180,14 @@ class Layers(Sequence[FloatLayer]):
     def __getitem__(self, place: slice) -> Layers: ...
     def __getitem__(self, place: int | slice) -> FloatLayer | Layers:
         return Layers(self.sources[place]) if isinstance(place, slice) else self.sources[place].load()
+
+
+def left_over(sources: Sequence[LayerSource], places: Sequence[int]) -> tuple[LayerSource, ...]:
+    """The layers at `places`, ascending: one whose predecessor is gone follows no other."""
+    return tuple(
+        replace(sources[place], follows=sources[place].follows and (not i or places[i - 1] == place - 1))
+        for i, place in enumerate(places)
+    )
 
 
 @dataclass(frozen=True)
@@ -216,7 +227,7 @@ def chains(layers: Sequence[Sized]) -> bool:
     """Whether each layer takes as many inputs as the one before it has outputs (and every image's size is known)."""
     sized = _sized(layers)
     return all(layer.inputs for layer in sized) and all(
-        one.outputs == two.inputs for one, two in itertools.pairwise(sized)
+        one.outputs == two.inputs and two.follows for one, two in itertools.pairwise(sized)
     )
 
 
@@ -234,6 +245,11 @@ def check_chains(layers: Sequence[Sized]) -> None:
             raise ModelError(
                 f"layer {two.name!r} takes {two.inputs} inputs, but {one.name!r} before it has "
                 f"{one.outputs} outputs: the layers are no chain that inputs could run through"
+            )
+        if not two.follows:
+            raise ModelError(
+                f"layer {two.name!r} does not take the outputs of {one.name!r} as they are: the layers are no "
+                "chain that inputs could run through"
             )
 
 

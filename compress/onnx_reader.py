@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
-from onnx import numpy_helper
 
 from eie.compress.arrays import names_of
 from eie.compress.network import Layers, LayerSource, Model, Unused, array_text
+from eie.compress.onnx_graph import VIEWS, Graph, attributes_of, load, pair
+from eie.compress.onnx_tensors import Constant, Reading
 from eie.conv import Conv, Pair
 from eie.errors import LayerError, ModelError
 
 RECURRENT = ("GRU", "LSTM", "RNN")
+# A convolution of groups becomes a matrix that is mostly zeros: of so many numbers at most.
+_MAX_GROUPED = 1 << 26
+# Of these an operation's sizes are made.
+_SIZES = (*VIEWS, "Constant", "ConstantOfShape", "Shape", "Gather", "Slice", "Concat", "Cast")
 Array = npt.NDArray[Any]
 
 
@@ -27,90 +32,15 @@ Array = npt.NDArray[Any]
 class Placed:
     """A layer and its place in the graph.
 
-    node : whose weights they are. gives : the value that the layer makes, bias, ReLU and pooling of the nodes behind it
-    included. problem : why the matrix alone does not say what the node does; empty if it does.
+    node : whose weights they are. gives : the value that the layer makes, what it holds of the nodes behind it (bias,
+    normalisation, ReLU, pooling) included; empty for a recurrent node's, which make none. problems : what of the node
+    the layer does not hold, and why.
     """
 
     source: LayerSource
     node: Any
     gives: str
-    problem: str = ""
-
-
-class Graph:
-    """Constants and consumers of a graph's values, and the sizes of images where the file tells them."""
-
-    def __init__(self, model: Any) -> None:
-        graph = model.graph
-        self.nodes = list(graph.node)
-        self.outputs = [value.name for value in graph.output]
-        self.initializers = {tensor.name: tensor for tensor in graph.initializer}
-        self.used: set[str] = set()  # initializers that a layer holds
-        self.reasons: dict[str, str] = {}  # why other weights are in none
-        self.producers = {name: node for node in self.nodes for name in node.output}
-        self.consumers: dict[str, list[Any]] = {}
-        for node in self.nodes:
-            for name in node.input:
-                self.consumers.setdefault(name, []).append(node)
-        self._sizes: dict[str, Pair] | None = None
-        self.model = model
-
-    def constant(self, name: str) -> Array | None:
-        """The value called `name` if it is an initializer or a Constant, or one transposed or renamed."""
-        if name in self.initializers:
-            return numpy_helper.to_array(self.initializers[name])
-        node = self.producers.get(name)
-        if node is None:
-            return None
-        attributes = attributes_of(node)
-        if node.op_type == "Constant":
-            if "value" in attributes:
-                return numpy_helper.to_array(attributes["value"])
-            plain = [attributes[key] for key in ("value_float", "value_floats") if key in attributes]
-            return np.array(plain[0], np.float32) if plain else None
-        if node.op_type in ("Identity", "Transpose"):
-            inner = self.constant(node.input[0])
-            if inner is None or node.op_type == "Identity":
-                return inner
-            return np.transpose(inner, attributes.get("perm"))
-        return None
-
-    def root(self, name: str) -> str:
-        """The initializer that `constant` takes the value from."""
-        while name not in self.initializers and name in self.producers and self.producers[name].input:
-            name = self.producers[name].input[0]
-        return name
-
-    def next_node(self, name: str, *kinds: str) -> Any | None:
-        """The node that takes the value, when exactly one does, and nobody else, and it is of one of these kinds."""
-        nodes = self.consumers.get(name, [])
-        alone = len(nodes) == 1 and name not in self.outputs
-        return nodes[0] if alone and nodes[0].op_type in kinds else None
-
-    def relu_after(self, name: str) -> tuple[bool, str]:
-        """Whether the value goes into a ReLU and nowhere else, and the value behind it."""
-        relu = self.next_node(name, "Relu")
-        return (False, name) if relu is None else (True, relu.output[0])
-
-    def image_size(self, name: str) -> Pair:
-        """Height and width of the images called `name`, (0, 0) if the file leaves them open."""
-        if self._sizes is None:
-            try:
-                graph = onnx.shape_inference.infer_shapes(self.model).graph
-            except (onnx.shape_inference.InferenceError, ValueError, EncodeError):
-                graph = self.model.graph  # larger than shape inference takes, or inconsistent
-            self._sizes = {}
-            for value in (*graph.input, *graph.value_info):
-                shape = [d.dim_value for d in value.type.tensor_type.shape.dim]
-                if len(shape) in (3, 4):
-                    self._sizes[value.name] = _pair(shape[2:])
-        size = self._sizes.get(name, (0, 0))
-        return size if min(size) > 0 else (0, 0)
-
-
-def attributes_of(node: Any) -> dict[str, Any]:
-    """A node's attributes by name."""
-    return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    problems: tuple[Unused, ...] = ()
 
 
 def _layer_name(graph: Graph, node: Any, weight: str, bias: str = "") -> str:
@@ -124,35 +54,101 @@ def _layer_name(graph: Graph, node: Any, weight: str, bias: str = "") -> str:
     return node.name or graph.root(weight)
 
 
-def _arrays(weight: Array, bias: Array | None, scale: float, bias_scale: float) -> Any:
-    """Weights and bias, see `LayerSource.read`."""
-    rows = weight.shape[0]
+@dataclass(frozen=True)
+class _Norm:
+    """A batch normalisation behind a layer: y = scale x + shift, float64[rows] each."""
+
+    scale: Array
+    shift: Array
+
+
+def _batch_norm(graph: Graph, output: str, rows: int) -> tuple[str, _Norm | None]:
+    """The value behind a batch normalisation that alone takes `output`, and what it does; or `output` itself."""
+    node = graph.next_node(output, "BatchNormalization")
+    if node is None or sum(map(bool, node.output)) != 1 or node.input[0] != output:
+        return output, None
+    about = attributes_of(node)
+    given = [graph.constant(name) for name in node.input[1:5]]
+    vectors = [
+        one.read().astype(np.float64) for one in given if one is not None and one.form.shape == (rows,)
+    ]
+    if len(vectors) != 4 or about.get("training_mode", 0):
+        return output, None
+    gain, offset, mean, variance = vectors
+    graph.used |= {graph.root(name) for name in node.input[1:5]}
+    graph.hold(node)
+    scale = gain / np.sqrt(variance + about.get("epsilon", 1e-5))
+    return node.output[0], _Norm(scale, offset - mean * scale)
+
+
+def _arrays(
+    weight: Reading, bias: Reading | None, rows: int, alpha: float, beta: float, norm: _Norm | None
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+    """Weights and bias, see `LayerSource.read`; a normalisation behind them is part of both."""
+    whole = np.ascontiguousarray(weight(), np.float32).reshape(rows, -1)
     flat = None
     if bias is not None:
-        flat = np.broadcast_to(bias, (1, rows)).ravel().astype(np.float32) * np.float32(bias_scale)
-    whole = np.ascontiguousarray(weight, np.float32)
-    return (whole if scale == 1 else whole * np.float32(scale)), flat
+        flat = np.broadcast_to(bias().reshape(-1), (1, rows)).ravel().astype(np.float32) * np.float32(beta)
+    if alpha != 1:
+        whole = whole * np.float32(alpha)
+    if norm is not None:
+        whole = whole * norm.scale.astype(np.float32)[:, None]
+        flat = (norm.shift if flat is None else norm.scale * flat + norm.shift).astype(np.float32)
+    return whole, flat
 
 
-def _source(
+def _placed(
+    graph: Graph,
+    node: Any,
     name: str,
-    weight: Array,
-    bias: Array | None,
-    relu: bool,
+    weight: Constant,
+    bias: Constant | None,
+    ends: tuple[str, str],
+    *,
+    relu: bool = False,
     conv: Conv | None = None,
     scales: tuple[float, float] = (1.0, 1.0),
-) -> LayerSource:
-    rows, cols = weight.shape
-    return LayerSource(name, (rows, cols), partial(_arrays, weight, bias, *scales), relu, conv)
+    norm: _Norm | None = None,
+    problems: Sequence[tuple[str, str]] = (),
+) -> Placed:
+    """ends : the values that the layer takes and gives; empty where something other than layers stands.
+
+    problems : what the layer does not hold, and why.
+    """
+    name, rows = graph.own_name(name), weight.form.shape[0]
+    read = partial(_arrays, weight.read, None if bias is None else bias.read, rows, *scales, norm)
+    follows = graph.end is None or (bool(graph.end) and graph.origin(ends[0]) == graph.end)
+    graph.end = ends[1]
+    graph.hold(node)
+    source = LayerSource(name, (rows, weight.form.size // rows), read, relu, conv, follows=follows)
+    return Placed(source, node, ends[1], tuple(Unused(f"{what} of {name}", why) for what, why in problems))
 
 
-def _is_weight(array: Array | None, dims: int) -> bool:
-    return array is not None and array.ndim == dims and array.dtype.kind == "f" and array.size > 0
+def _behind(graph: Graph, output: str, *kinds: str) -> tuple[str, bool, tuple[Pair, Pair] | None]:
+    """The value behind a ReLU and a node of these kinds that pools, in either order (both are monotonic), and these."""
+    relu, pool = False, None
+    for _ in range(1 + len(kinds)):
+        after = graph.next_node(output, "Relu", *([] if pool else kinds))
+        if after is None:
+            break
+        if after.op_type == "Relu":
+            relu = True
+        else:
+            pool = pooling_of(after)
+            if pool is None:
+                break
+        graph.hold(after)
+        output = after.output[0]
+    return output, relu, pool
 
 
-def _fits(bias: Array | None, rows: int) -> bool:
+def _is_weight(array: Constant | None, dims: int) -> bool:
+    return array is not None and array.form.ndim == dims and array.is_float
+
+
+def _fits(bias: Constant | None, rows: int) -> bool:
     """Whether a constant added to a batch of outputs adds one number to each of `rows` outputs."""
-    return bias is not None and bias.size in (1, rows) and bias.shape[-1:] in ((), (1,), (rows,))
+    return bias is not None and bias.form.size in (1, rows) and bias.form.shape[-1:] in ((), (1,), (rows,))
 
 
 def _mat_mul(graph: Graph, node: Any) -> Iterator[Placed]:
@@ -165,18 +161,23 @@ def _mat_mul(graph: Graph, node: Any) -> Iterator[Placed]:
         graph.reasons[graph.root(node.input[place])] = "no float matrix, in MatMul"
         return
     # x @ B is the batch form, whose outputs run along the last axis; A @ x has column vectors.
-    weight = constant.T if left is None else constant
+    weight = constant.then(np.transpose) if left is None else constant
+    rows = weight.form.shape[0]
     output, bias, bias_name = node.output[0], None, ""
     after = graph.next_node(output, "Add")
     if after is not None:
         other = after.input[1] if after.input[0] == output else after.input[0]
         added = graph.constant(other)
-        if added is not None and (_fits(added, len(weight)) or (place == 0 and added.size == len(weight))):
-            output, bias, bias_name = after.output[0], added.reshape(-1), other
+        if added is not None and (_fits(added, rows) or (place == 0 and added.form.size == rows)):
+            output, bias, bias_name = after.output[0], added, other
+            graph.hold(after)
+    norm = None
+    if place == 1 and len(graph.shape(output)) == 2:  # the second dimension is what is normalised
+        output, norm = _batch_norm(graph, output, rows)
     name = _layer_name(graph, node, node.input[place], bias_name)
     graph.used |= {graph.root(node.input[place]), graph.root(bias_name)}
-    relu, gives = graph.relu_after(output)
-    yield Placed(_source(name, weight, bias, relu), node, gives)
+    output, relu, _ = _behind(graph, output)
+    yield _placed(graph, node, name, weight, bias, (node.input[1 - place], output), relu=relu, norm=norm)
 
 
 def _gemm(graph: Graph, node: Any) -> Iterator[Placed]:
@@ -187,22 +188,19 @@ def _gemm(graph: Graph, node: Any) -> Iterator[Placed]:
     if not _is_weight(right, 2) or attributes.get("transA", 0):
         graph.reasons[graph.root(node.input[1])] = "no float matrix, or inputs transposed, in Gemm"
         return
-    weight = right if attributes.get("transB", 0) else right.T
+    weight = right if attributes.get("transB", 0) else right.then(np.transpose)
+    rows = weight.form.shape[0]
     bias_name = node.input[2] if len(node.input) > 2 else ""
     bias = graph.constant(bias_name) if bias_name else None
     name = _layer_name(graph, node, node.input[1], bias_name)
-    if bias_name and not _fits(bias, len(weight)):
+    if bias_name and not _fits(bias, rows):
         raise ModelError(f"layer {name!r}: its bias is no constant per output")
     graph.used |= {graph.root(node.input[1]), graph.root(bias_name)}
     scales = attributes.get("alpha", 1.0), attributes.get("beta", 1.0)
-    relu, gives = graph.relu_after(node.output[0])
-    yield Placed(_source(name, weight, bias, relu, scales=scales), node, gives)
-
-
-def _pair(numbers: Any) -> Pair:
-    """Two sizes; those of one dimension are the width."""
-    down, across = (1, *numbers)[-2:]
-    return int(down), int(across)
+    output, norm = _batch_norm(graph, node.output[0], rows)
+    output, relu, _ = _behind(graph, output)
+    ends = (node.input[0], output)
+    yield _placed(graph, node, name, weight, bias, ends, relu=relu, scales=scales, norm=norm)
 
 
 def pooling_of(node: Any) -> tuple[Pair, Pair] | None:
@@ -215,65 +213,112 @@ def pooling_of(node: Any) -> tuple[Pair, Pair] | None:
     )
     window = about["kernel_shape"]
     ok = plain and about.get("auto_pad", b"NOTSET") in (b"NOTSET", b"VALID") and len(node.output) == 1
-    return (_pair(window), _pair(about.get("strides", [1] * len(window)))) if ok else None
+    return (pair(window), pair(about.get("strides", [1] * len(window)))) if ok else None
 
 
-def _behind(graph: Graph, output: str) -> tuple[bool, tuple[Pair, Pair] | None, str]:
-    """ReLU and pooling window behind a convolution, in either order (both are monotonic), and the value behind them."""
-    relu, pool = False, None
-    for _ in range(2):
-        after = graph.next_node(output, "Relu", *([] if pool else ["MaxPool"]))
-        if after is None:
-            break
-        if after.op_type == "Relu":
-            relu = True
-        else:
-            pool = pooling_of(after)
-            if pool is None:
-                break
-        output = after.output[0]
-    return relu, pool, output
-
-
-def _geometry(
-    graph: Graph, node: Any, kernel: tuple[int, ...], pool: tuple[Pair, Pair] | None
-) -> tuple[Conv, str]:
-    """Geometry, and why there is none; what `Conv` cannot have leaves the image's size open."""
+def _paddings(graph: Graph, node: Any, kernel: Pair, strides: Pair) -> tuple[Pair, Pair] | None:
+    """Zeros before the image and behind it, (down, across) each; None if they follow from a size that is not known."""
     about = attributes_of(node)
-    pads = list(about.get("pads", [0] * 2 * len(kernel)))
-    half = len(pads) // 2
-    even = pads[:half] == pads[half:] and set(about.get("dilations", [1])) == {1}
-    if not even or about.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-        return Conv(_pair(kernel)), "it has a dilation, or other padding on one side than on the other"
-    padding = (0, pads[0]) if half == 1 else _pair(pads[:half])
+    kind = about.get("auto_pad", b"NOTSET")
+    if kind not in (b"SAME_UPPER", b"SAME_LOWER"):
+        pads = about.get("pads", []) if kind == b"NOTSET" else []
+        half = len(pads) // 2
+        return ((0, 0), (0, 0)) if not half else (pair(pads[:half], 0), pair(pads[half:], 0))
     size = graph.image_size(node.input[0])
-    strides = _pair(about.get("strides", [1] * len(kernel)))
-    try:
-        return Conv(_pair(kernel), strides, padding, *(pool or ((1, 1), (1, 1))), size), ""
-    except LayerError as error:
-        return Conv(_pair(kernel)), str(error)
+    if not min(size):
+        return None
+    all_of = [max((-(-n // s) - 1) * s + k - n, 0) for n, s, k in zip(size, strides, kernel, strict=True)]
+    less, more = (all_of[0] // 2, all_of[1] // 2), (-(-all_of[0] // 2), -(-all_of[1] // 2))
+    return (less, more) if kind == b"SAME_UPPER" else (more, less)
+
+
+def _evened(weight: Constant, before: Pair, behind: Pair) -> tuple[Constant, Pair]:
+    """Weights [outputs, channels, height, width] and the padding of both sides.
+
+    Where the two sides differ, the larger one is taken for both: zeros beside the kernel move it back to its place.
+    """
+    padding = max(before[0], behind[0]), max(before[1], behind[1])
+    more = [(0, 0), (0, 0), *((p - b, p - e) for p, b, e in zip(padding, before, behind, strict=True))]
+    if not any(map(any, more)):
+        return weight, padding
+    shape = tuple(size + sum(both) for size, both in zip(weight.form.shape, more, strict=True))
+    return weight.then(partial(np.pad, pad_width=more), shape), padding
+
+
+def _whole(groups: int, weight: Array) -> Array:
+    """Weights of all channels, of which those of other groups are 0."""
+    outputs, channels, *kernel = weight.shape
+    whole = np.zeros((groups, outputs // groups, groups, channels, *kernel), weight.dtype)
+    each = np.arange(groups)
+    whole[each, :, each] = weight.reshape(groups, outputs // groups, channels, *kernel)
+    return whole.reshape(outputs, groups * channels, *kernel)
+
+
+def _dilated(dilations: Pair, weight: Array) -> Array:
+    """Weights with zeros between them."""
+    shape = *weight.shape[:2], *_reach(weight.shape[2:], dilations)
+    whole = np.zeros(shape, weight.dtype)
+    whole[..., :: dilations[0], :: dilations[1]] = weight
+    return whole
+
+
+def _reach(kernel: tuple[int, ...], dilations: Pair) -> Pair:
+    """Size of a dilated kernel."""
+    return dilations[0] * (kernel[0] - 1) + 1, dilations[1] * (kernel[1] - 1) + 1
+
+
+def _window(graph: Graph, node: Any, weight: Constant) -> tuple[Constant, Pair, Pair | None]:
+    """Weights [outputs, channels, height, width] of a plain convolution, its stride and padding (None: not known)."""
+    about = attributes_of(node)
+    strides, dilations = (pair(about.get(key, [1, 1])) for key in ("strides", "dilations"))
+    if weight.form.ndim == 3:
+        weight = weight.then(partial(np.expand_dims, axis=2))
+    if max(dilations) > 1:
+        kernel = _reach(weight.form.shape[2:], dilations)
+        weight = weight.then(partial(_dilated, dilations), (*weight.form.shape[:2], *kernel))
+    paddings = _paddings(graph, node, weight.form.shape[2:], strides)
+    if paddings is None:
+        return weight, strides, None
+    weight, padding = _evened(weight, *paddings)
+    return weight, strides, padding
 
 
 def _conv(graph: Graph, node: Any) -> Iterator[Placed]:
     weight = graph.constant(node.input[1])
     if weight is None:
         return
-    groups, root = attributes_of(node).get("group", 1), graph.root(node.input[1])
-    if groups != 1:
-        graph.reasons[root] = f"a convolution of {groups} groups, which is no single matrix"
-        return
+    root, groups = graph.root(node.input[1]), attributes_of(node).get("group", 1)
     if not (_is_weight(weight, 4) or _is_weight(weight, 3)):
         graph.reasons[root] = "no float weights of a convolution along one or two dimensions"
         return
+    rows, channels, *kernel = weight.form.shape
+    if groups < 1 or rows % groups or (groups > 1 and weight.form.size * groups > _MAX_GROUPED):
+        graph.reasons[root] = f"a convolution of {groups} groups, too large as one matrix"
+        return
+    if groups > 1:
+        weight = weight.then(partial(_whole, groups), (rows, channels * groups, *kernel))
+    problems = []
     bias_name = node.input[2] if len(node.input) > 2 else ""
     bias = graph.constant(bias_name) if bias_name else None
-    relu, pool, gives = _behind(graph, node.output[0])
-    conv, problem = _geometry(graph, node, weight.shape[2:], pool)
-    if bias_name and bias is None:
-        problem = "its bias is no constant"
-    graph.used |= {root, graph.root(bias_name)}
+    if bias_name and not _fits(bias, rows):
+        bias_name, bias = "", None
+        problems.append(("bias", "no constant per output"))
     name = _layer_name(graph, node, node.input[1], bias_name)
-    yield Placed(_source(name, weight.reshape(len(weight), -1), bias, relu, conv), node, gives, problem)
+    weight, strides, padding = _window(graph, node, weight)
+    if padding is None:
+        problems.append(("padding", "of a size that the file does not tell"))
+    output, norm = _batch_norm(graph, node.output[0], rows)
+    output, relu, pool = _behind(graph, output, "MaxPool")
+    window = weight.form.shape[2:]
+    try:
+        size = graph.image_size(node.input[0])
+        conv = Conv(window, strides, padding or (0, 0), *(pool or ((1, 1), (1, 1))), size)
+    except LayerError as error:
+        conv = Conv(window)  # its sizes are left open
+        problems.append(("geometry", f"impossible ({error})"))
+    graph.used |= {root, graph.root(bias_name)}
+    ends = (node.input[0], output)
+    yield _placed(graph, node, name, weight, bias, ends, relu=relu, conv=conv, norm=norm, problems=problems)
 
 
 def _recurrent(graph: Graph, node: Any) -> Iterator[Placed]:
@@ -281,19 +326,23 @@ def _recurrent(graph: Graph, node: Any) -> Iterator[Placed]:
     name = _layer_name(graph, node, node.input[1])
     names = [*node.input[1:4], "", ""][:3]
     inputs = [graph.constant(given) if given else None for given in names]
-    bias = inputs[2] if _is_weight(inputs[2], 2) else None
-    problem = "its bias is no constant" if names[2] and bias is None else ""
+    problems, bias = [], inputs[2] if _is_weight(inputs[2], 2) else None
+    if names[2] and bias is None:
+        names[2] = ""
+        problems.append(("bias", "no constant"))
     for kind, weights in enumerate(inputs[:2]):
         if weights is None or not _is_weight(weights, 3):
             graph.reasons[graph.root(names[kind])] = f"no float weights of {node.op_type}"
             continue
         graph.used |= {graph.root(names[kind]), graph.root(names[2])}
-        for direction, weight in enumerate(weights):
-            rows = len(weight)
-            part = None if bias is None else bias[direction, kind * rows : (kind + 1) * rows]
-            suffix = "WR"[kind] + (str(direction) if len(weights) > 1 else "")
-            source = _source(f"{name}.{suffix}", weight, part, relu=False)
-            yield Placed(source, node, node.output[0], problem)
+        directions, rows, _ = weights.form.shape
+        for direction in range(directions):
+            part = None
+            if bias is not None:
+                part = bias.then(itemgetter((direction, slice(kind * rows, (kind + 1) * rows))))
+            suffix = "WR"[kind] + (str(direction) if directions > 1 else "")
+            weight = weights.then(itemgetter(direction))
+            yield _placed(graph, node, f"{name}.{suffix}", weight, part, ("", ""), problems=problems)
 
 
 def _reason(graph: Graph, name: str) -> str:
@@ -302,26 +351,14 @@ def _reason(graph: Graph, name: str) -> str:
     return graph.reasons.get(name) or (f"for {', '.join(kinds)}" if kinds else "no node takes it")
 
 
-def load(path: Path) -> Graph:
-    """The graph in a file.
-
-    Raises
-    ------
-    ModelError : not an ONNX file, or an external file that is missing.
-    """
-    try:
-        return Graph(onnx.load(path))
-    except (DecodeError, onnx.checker.ValidationError) as error:
-        raise ModelError(f"not an ONNX file ({str(error).partition(chr(10))[0]})") from None
-
-
 def placed_layers(graph: Graph) -> list[Placed]:
     """Layers in the graph's order, weights as [outputs, inputs], each with its place.
 
     MatMul with one constant matrix, with the constant that an Add puts after it as bias; Gemm (transB, alpha, beta);
-    Conv of one group along one or two dimensions, with the MaxPool after it; GRU, LSTM and RNN (name.W and name.R). A
-    layer has a ReLU where a Relu node alone follows. Constants are initializers, those in external files included, and
-    Constant nodes, also behind Identity and Transpose.
+    Conv along one or two dimensions, with the MaxPool after it; a BatchNormalization behind one of these, as part of
+    it; GRU, LSTM and RNN (name.W and name.R). A layer has a ReLU where a Relu node alone follows. Constants are
+    initializers, those in external files included, and Constant nodes, also behind Identity and Transpose. Large
+    initializers are read when a layer is asked for.
 
     Raises
     ------
@@ -338,17 +375,21 @@ def placed_layers(graph: Graph) -> list[Placed]:
 
 
 def read(path: Path) -> Model:
-    """The layers of a file (`placed_layers`), and the initializers that none of them uses.
+    """The layers of a file (`placed_layers`), and what of its graph none of them holds.
 
     Raises
     ------
     ModelError : see `load` and `placed_layers`.
     """
     graph = load(path)
-    sources = tuple(placed.source for placed in placed_layers(graph))
+    placed = placed_layers(graph)
+    sources = tuple(one.source for one in placed)
     unused = (
-        Unused(array_text(name, numpy_helper.to_array(tensor)), _reason(graph, name))
-        for name, tensor in graph.initializers.items()
+        Unused(array_text(name, graph.initializer(name).form), _reason(graph, name))
+        for name in graph.initializers
         if name not in graph.used
     )
-    return Model(Layers(sources), tuple(unused))
+    others = Counter(n.op_type for n in graph.nodes if id(n) not in graph.held and n.op_type not in _SIZES)
+    operations = (Unused(f"{kind} ({count})", "an operation of no layer") for kind, count in others.items())
+    problems = (problem for one in placed for problem in one.problems)
+    return Model(Layers(sources), (*unused, *problems, *operations))

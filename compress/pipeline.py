@@ -213,7 +213,7 @@ def _alone(task: tuple[Given, Settings], vectors: FloatArray | None = None) -> _
     conv, matrix = done.shared.conv, replace(done.shared, conv=None)
     x = _Activations.of(_random_inputs(matrix.inputs) if vectors is None else vectors, done.widths)
     outcome, _ = _finish(replace(done, shared=matrix), x)
-    return replace(outcome, layer=replace(outcome.layer, conv=conv))
+    return replace(outcome, layer=replace(outcome.layer, conv=conv, follows=task[0].follows))
 
 
 def _encode(outcome: _Outcome) -> tuple[EncodedLayer, Callable[[LayerSize], LayerReport]]:
@@ -405,15 +405,22 @@ def compress_to_file(
 ) -> CompressionReport:
     """`compress_network` into a `.eie` file, for networks that do not fit into memory.
 
-    Of a layer that is done only what the file holds of it is kept. With the layers of `read_model` the memory needed
-    is that of the largest layer (times the processes), and a few times the size of the resulting file.
+    Each layer is written when it is done, and not kept. With the layers of `read_model` the memory needed is that of
+    the largest layer (times the processes), whatever the sizes of the two files.
 
     Raises
     ------
     ModelError : as `compress_network`. OutputError : the file cannot be written.
     """
     network = _Network.of(layers, settings, calibration, processes)
-    encoded, reports = zip(*network.encoded(), strict=True)
-    size = save_encoded(path, encoded)
+    reports: list[Callable[[LayerSize], LayerReport]] = []
+
+    def encoded() -> Iterator[EncodedLayer]:
+        for layer, report in network.encoded():
+            reports.append(report)
+            yield layer
+            del layer  # written: its memory is better used for the next one
+
+    size = save_encoded(path, encoded())
     each = tuple(report(of_layer) for report, of_layer in zip(reports, size.layers, strict=True))
     return CompressionReport(each, size, network.calibration)

@@ -117,6 +117,7 @@ _READERS: dict[str, Callable[[Path], Model]] = {
     ".pt": _read_torch,
     ".pth": _read_torch,
 }
+MODEL_KINDS = tuple(_READERS)
 
 # What the libraries raise for a file that is not what its name says, or claims more than there is memory for.
 UNREADABLE = (
@@ -154,7 +155,8 @@ class _Guarded:
             raise ModelError(f"cannot be read as {self.kind}: {_reason(error)}") from None
 
 
-def _guarded(source: LayerSource, file: Path) -> LayerSource:
+def guarded(source: LayerSource, file: Path) -> LayerSource:
+    """A layer of `file`, whose errors when it is asked for name the file, in one line."""
     return replace(source, read=_Guarded(source.read, file.suffix.lower()), place=str(file))
 
 
@@ -173,7 +175,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     kind = file.suffix.lower()
     reader = _READERS.get(kind)
     if reader is None:
-        raise ModelError(f"{file}: a model must be a file ending in {', '.join(_READERS)}")
+        raise ModelError(f"{file}: a model must be a file ending in {', '.join(MODEL_KINDS)}")
     try:
         model = reader(file)
     except EieError as error:
@@ -184,7 +186,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
         found = ", ".join(map(str, model.unused[:_SHOWN])) or "no arrays"
         more = f" and {len(model.unused) - _SHOWN} more" if len(model.unused) > _SHOWN else ""
         raise ModelError(f"{file}: no layer to compress, only {found}{more}")
-    return replace(model, layers=Layers(tuple(_guarded(source, file) for source in model.layers.sources)))
+    return replace(model, layers=Layers(tuple(guarded(source, file) for source in model.layers.sources)))
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:

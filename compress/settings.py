@@ -20,7 +20,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from eie.compress.network import Layers, LayerSource, Model, Unused
+from eie.compress.network import Layers, LayerSource, Model, Unused, left_over
 from eie.compress.pipeline import Settings
 from eie.compress.quantize import Widths
 from eie.conv import Conv
@@ -137,17 +137,19 @@ class Plan:
         ModelError : a pattern that matches no layer, or a geometry that does not fit.
         """
         keys = self._keys(model.layers.sources)
-        kept: list[LayerSource] = []
+        places: list[int] = []
         settings: list[Settings] = []
         skipped: list[Unused] = []
-        for source, chosen in zip(model.layers.sources, keys, strict=True):
+        for place, (source, chosen) in enumerate(zip(model.layers.sources, keys, strict=True)):
             if chosen.get("skip"):
                 skipped.append(Unused(source.name, "skip in the settings"))
                 continue
-            kept.append(self._shaped(source, chosen))
+            places.append(place)
             settings.append(_settings(chosen, widths))
-        if not kept:
+        if not places:
             raise ModelError(f"{self.place}: every layer is skipped")
+        remaining = left_over(model.layers.sources, places)
+        kept = [self._shaped(source, keys[place]) for source, place in zip(remaining, places, strict=True)]
         if self.image is not None:
             kept = list(self._sized(kept, self.image))
         return Model(Layers(tuple(kept)), (*model.unused, *skipped)), settings
@@ -162,6 +164,9 @@ class Plan:
                     if one in keys:
                         chosen[place].pop(other, None)
                 chosen[place] |= keys
+        automatic = any(keys.get("weight_bits") == "auto" for keys in chosen)
+        if not automatic and any("sharing_error" in keys for keys in chosen):
+            raise ModelError(f'{self.place}: sharing_error is for weight_bits = "auto", which no layer has')
         return chosen
 
     def _shaped(self, source: LayerSource, keys: Mapping[str, Any]) -> LayerSource:
@@ -254,4 +259,4 @@ def choose(model: Model, patterns: Sequence[str]) -> Model:
     left_out = [
         Unused(source.name, "not chosen") for place, source in enumerate(sources) if place not in chosen
     ]
-    return Model(Layers(tuple(sources[place] for place in sorted(chosen))), (*model.unused, *left_out))
+    return Model(Layers(left_over(sources, sorted(chosen))), (*model.unused, *left_out))

@@ -38,7 +38,7 @@ class SharedLayer(Sized):
     """A pruned layer whose surviving weights are code indices into a table of centroids.
 
     codes : uint8[rows, cols], 0 = pruned. centroids : float64[2**weight_bits], centroids[0] = 0.
-    bias : float64[rows]. name, relu, conv : as in `FloatLayer`.
+    bias : float64[rows]. name, relu, conv : as in `FloatLayer`. follows : as in `CompressedLayer`.
 
     Raises
     ------
@@ -51,6 +51,7 @@ class SharedLayer(Sized):
     bias: FloatArray
     relu: bool
     conv: Conv | None = None
+    follows: bool = True
 
     def __post_init__(self) -> None:
         sizes = [1 << bits for bits in range(1, MAX_WEIGHT_BITS + 1)]

@@ -66,6 +66,8 @@ class CompressedLayer:
     x_frac, w_frac : fraction bits of the input activations and of the codes (0: plain integers). The accumulator
         has `acc_frac` and the output `y_frac` fraction bits, which follow.
     conv : the geometry, when the matrix is that of a convolution.
+    follows : whether it may take the outputs of the layer before it in its network; false where something else that
+        is in no layer stands between them.
 
     Raises
     ------
@@ -85,6 +87,7 @@ class CompressedLayer:
     x_frac: int = 0
     w_frac: int = 0
     conv: Conv | None = None
+    follows: bool = True
     meta: dict[str, Any] = field(default_factory=dict)
     _entries_checked: bool = field(default=False, init=False, repr=False)
 
@@ -215,7 +218,17 @@ class CompressedLayer:
 
     def equals(self, other: CompressedLayer) -> bool:
         """Whether every field but `meta` is the same."""
-        scalars = ("shape", "relu", "product_shift", "output_shift", "name", "x_frac", "w_frac", "conv")
+        scalars = (
+            "shape",
+            "relu",
+            "product_shift",
+            "output_shift",
+            "name",
+            "x_frac",
+            "w_frac",
+            "conv",
+            "follows",
+        )
         arrays = ("indptr", "indices", "codes", "codebook", "bias")
         return all(getattr(self, s) == getattr(other, s) for s in scalars) and all(
             np.array_equal(getattr(self, a), getattr(other, a)) for a in arrays

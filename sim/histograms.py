@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from eie.layer import CompressedLayer
 from eie.sim import style
@@ -23,7 +24,7 @@ def entropy(counts: npt.NDArray[np.int64]) -> float:
     1.5
     """
     share = counts[counts > 0] / max(int(counts.sum()), 1)
-    return float(-(share * np.log2(share)).sum())
+    return abs(float((share * np.log2(share)).sum()))
 
 
 def zeros_before(layer: CompressedLayer) -> npt.NDArray[np.int64]:
@@ -42,6 +43,7 @@ def _bars(
     axes: Axes, places: npt.ArrayLike, counts: npt.NDArray[np.int64], colour: int, width: float
 ) -> None:
     axes.bar(places, counts, width, color=style.COLOURS[colour])
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set_ylabel("entries")
     axes.set_ylim(0, max(1, int(counts.max(initial=0))) * 1.08)

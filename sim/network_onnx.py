@@ -9,20 +9,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from eie.compress.network import LayerSource
-from eie.compress.onnx_reader import (
-    RECURRENT,
-    Graph,
-    Placed,
-    attributes_of,
-    load,
-    placed_layers,
-    pooling_of,
-)
-from eie.compress.readers import UNREADABLE
+from eie.compress.network import LayerSource, Unused
+from eie.compress.onnx_graph import Graph, attributes_of, load
+from eie.compress.onnx_reader import RECURRENT, Placed, placed_layers, pooling_of
+from eie.compress.readers import UNREADABLE, guarded
 from eie.errors import EieError, ModelError
 from eie.sim.network_graph import Network, Port
 from eie.sim.steps import (
@@ -83,9 +75,9 @@ def read_network(path: Path) -> Network:
     """
     try:
         graph = load(path)
-        onnx.checker.check_model(graph.model)
+        onnx.checker.check_model(str(path))  # the file: the graph lacks its large arrays
         placed = placed_layers(graph)
-        return _Builder(graph, placed, str(path)).network()
+        return _Builder(graph, placed, path).network()
     except onnx.checker.ValidationError as error:
         raise ModelError(f"{path}: not a valid ONNX graph: {str(error).partition(chr(10))[0]}") from None
     except EieError as error:
@@ -98,8 +90,8 @@ def read_network(path: Path) -> Network:
 class _Builder:
     """Nodes into steps."""
 
-    def __init__(self, graph: Graph, placed: Sequence[Placed], place: str) -> None:
-        self.graph, self.place = graph, place
+    def __init__(self, graph: Graph, placed: Sequence[Placed], path: Path) -> None:
+        self.graph, self.path = graph, path
         self.opsets = {one.domain.removeprefix("ai.onnx"): one.version for one in graph.model.opset_import}
         self.placed: dict[int, list[Placed]] = {}
         for one in placed:
@@ -122,11 +114,10 @@ class _Builder:
         layers = {name: self.layers[name] for step in steps for name in step.layers}
         made = {name for step in steps for name in step.gives}
         taken = {name for step in steps for name in step.takes if name} | set(self.graph.outputs)
-        initializers = self.graph.initializers
         constants = {
-            name: widened(numpy_helper.to_array(initializers[name]))
+            name: widened(self.graph.initializer(name).read())
             for name in sorted(taken - made)
-            if name in initializers
+            if name in self.graph.initializers
         }
         inputs = tuple(self._ports(taken))
         missing = taken - made - constants.keys() - {port.name for port in inputs}
@@ -136,7 +127,7 @@ class _Builder:
             raise ModelError(
                 f"no matrix for the accelerator: it needs one of {', '.join((*MATRIX, *RECURRENT))}"
             )
-        return Network(tuple(steps), constants, inputs, tuple(self.graph.outputs), layers, self.place)
+        return Network(tuple(steps), constants, inputs, tuple(self.graph.outputs), layers, str(self.path))
 
     def _needed(self, steps: Sequence[Step]) -> list[Step]:
         wanted, kept = set(self.graph.outputs), []
@@ -153,7 +144,7 @@ class _Builder:
                 yield Port(value.name, tuple(dim.dim_value or None for dim in dims))
 
     def _inside(self, node: Any, gives: str) -> set[str]:
-        """Values from the node's own output to what its layer gives: bias, ReLU and pooling, already in it."""
+        """Values from the node's own output to what its layer gives, of the nodes whose work the layer does."""
         inside, value = set(), node.output[0]
         while value != gives:
             (after,) = self.graph.consumers[value]
@@ -186,23 +177,16 @@ class _Builder:
         return ModelError(f"node {name!r} ({kind}): {why}")
 
     def _layer(self, one: Placed) -> str:
-        if one.source.name in self.layers:
-            raise self._refused(one.node.name, one.node.op_type, f"a second layer called {one.source.name!r}")
-        self.layers[one.source.name] = one.source
+        self.layers[one.source.name] = guarded(one.source, self.path)
         return one.source.name
 
     def _matrix(self, node: Any, name: str) -> Step:
         placed = self.placed.get(id(node))
         if placed is None:
-            wanted = (
-                "constant weights in one group" if node.op_type == "Conv" else "exactly one constant matrix"
-            )
-            raise self._refused(
-                name, node.op_type, f"the accelerator multiplies with {wanted}, which it does not have"
-            )
+            raise self._refused(name, node.op_type, self._no_matrix(node))
         one = placed[0]
-        if one.problem:
-            raise self._refused(name, node.op_type, f"{one.problem}; what works is in docs/networks.md")
+        if one.problems:
+            raise self._refused(name, node.op_type, _lacking(one.problems[0]))
         layers, conv = (self._layer(one),), one.source.conv
         if conv is not None:
             shape = one.source.shape
@@ -211,6 +195,12 @@ class _Builder:
         taken = node.input[0] if left is None else node.input[1]
         by_column = left is not None
         return Matrix(name, node.op_type, (taken,), (one.gives,), layers, by_column)
+
+    def _no_matrix(self, node: Any) -> str:
+        """Why a node is no layer."""
+        held = [self.graph.root(given) for given in node.input[:2] if self.graph.constant(given) is not None]
+        reason = self.graph.reasons.get(held[0]) if len(held) == 1 else None
+        return reason or "the accelerator multiplies with exactly one constant matrix, which it does not have"
 
     def _recurrent(self, node: Any, name: str) -> Step:
         kind, about = node.op_type, attributes_of(node)
@@ -222,7 +212,7 @@ class _Builder:
             raise self._refused(name, kind, "its weights W and R are no constants")
         names = [text.decode() for text in about.get("activations", [])] or DEFAULT_ACTIVATIONS[kind] * count
         each = len(names) // count
-        problems = [placed[0].problem]
+        problems = [_lacking(problem) for problem in placed[0].problems]
         if inputs[4]:
             problems.append("it takes sequence_lens; sequences of one length, without it, work")
         if about.get("clip") or about.get("input_forget") or about.get("layout"):
@@ -232,7 +222,7 @@ class _Builder:
         peepholes = self.graph.constant(inputs[7]) if kind == "LSTM" and inputs[7] else None
         if kind == "LSTM" and inputs[7] and peepholes is None:
             problems.append("its peepholes are no constants")
-        for problem in filter(None, problems):
+        for problem in problems:
             raise self._refused(name, kind, problem)
         # The reader gives W of every direction, then R of every direction.
         layers = [self._layer(placed[place + side * count]) for place in range(count) for side in (0, 1)]
@@ -246,8 +236,13 @@ class _Builder:
             backwards=(False, True) if count == 2 else (direction == "reverse",),
             activations=tuple(tuple(names[each * d : each * (d + 1)]) for d in range(count)),
             reset_after=bool(about.get("linear_before_reset", 0)),
-            peepholes=None if peepholes is None else peepholes.astype(np.float64),
+            peepholes=None if peepholes is None else peepholes.read().astype(np.float64),
         )
+
+
+def _lacking(problem: Unused) -> str:
+    """What a layer lacks of its node, as the end of a message."""
+    return f"the {problem.array} is {problem.reason}; what works is in docs/networks.md"
 
 
 def _pooled(window: Any, stride: Any, x: Array) -> Sequence[Array]:

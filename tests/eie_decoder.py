@@ -297,8 +297,9 @@ def from_streams(reader, layer):
 def head(reader):
     """The head of a layer, and its body."""
     flags = reader.byte()
-    require(flags < 64, "flags")
-    layer = {"relu": flags & 1, "huffman": flags & 4, "weight_bits": (flags >> 3) + 1}
+    require(flags < 128, "flags")
+    layer = {"relu": flags & 1, "huffman": flags & 4, "weight_bits": (flags >> 3 & 7) + 1}
+    layer["follows"] = not flags & 64
     layer["name"] = reader.take(reader.varint()).decode()
     layer |= {field: reader.varint() for field in ("rows", "cols", "entries")}
     layer |= {field: reader.byte() for field in ("product_shift", "output_shift")}

@@ -96,7 +96,7 @@ def structured(rng: random.Random) -> bytes:
             body += rng.randbytes(rng.randrange(200))
         layers.append(
             eie_files.layer(
-                flags=rng.randrange(2) | 2 * conv | 4 * huffman | (bits - 1) << 3,
+                flags=rng.randrange(2) | 2 * conv | 4 * huffman | (bits - 1) << 3 | 64 * rng.randrange(2),
                 name=rng.randbytes(3) if rng.random() < 0.05 else b"fc",
                 rows=number(rng, rows),
                 cols=number(rng, cols),

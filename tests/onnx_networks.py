@@ -138,6 +138,37 @@ def pictures(path: Path, size: int = 12) -> Path:
     return save(path, nodes, arrays, {"x": [1, 1, size, size]})
 
 
+def folded(path: Path) -> Path:
+    """Convolutions of groups, dilation and uneven padding, batch normalisation behind layers and elsewhere, one matrix
+    twice.
+    """
+    arrays = weights(6, k1=(4, 1, 3, 2), k2=(3, 4, 3, 3), b2=(3,), fc=(27, 40), fc_b=(40,))
+    arrays |= weights(7, **{"sq.weight": (40, 40)})
+    rng = np.random.default_rng(8)
+    norms = {size: [f"{name}{size}" for name in ("scale", "shift", "mean", "var")] for size in (4, 40)}
+    for size, names in norms.items():
+        arrays |= {name: rng.random(size).astype(np.float32) + 0.5 for name in names}
+    about = {"group": 2, "dilations": [2, 1], "pads": [1, 0, 2, 1]}
+    nodes = [
+        node("Conv", ["x", "k1"], ["c1"], kernel_shape=[3, 2], **about),
+        node("BatchNormalization", ["c1", *norms[4]], ["c2"]),
+        node("Relu", ["c2"], ["c3"]),
+        node("Conv", ["c3", "k2", "b2"], ["c4"], kernel_shape=[3, 3], auto_pad="SAME_LOWER", strides=[2, 3]),
+        node("Sigmoid", ["c4"], ["c5"]),
+        node("Flatten", ["c5"], ["c6"]),
+        node("MatMul", ["c6", "fc"], ["c7"]),
+        node("Add", ["c7", "fc_b"], ["c8"]),
+        node("BatchNormalization", ["c8", *norms[40]], ["c9"], epsilon=0.1),
+        node("Relu", ["c9"], ["c10"]),
+        node("MatMul", ["c10", "sq.weight"], ["c11"]),
+        node("Tanh", ["c11"], ["c12"]),
+        node("MatMul", ["c12", "sq.weight"], ["c13"]),
+        node("Relu", ["c13"], ["c14"]),
+        node("BatchNormalization", ["c14", *norms[40]], ["y"]),
+    ]
+    return save(path, nodes, arrays, {"x": [1, 2, 6, 8]})
+
+
 def along_one_dimension(path: Path) -> Path:
     """A convolution along time with a stride, pooled; then A @ x, with a constant on the left."""
     arrays = weights(5, k=(4, 2, 3), b=(4,), a=(6, 4), d=(6, 1))

@@ -10,8 +10,11 @@ import onnx
 import pytest
 import safetensors.numpy
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
-from eie.compress.network import FloatLayer, check_inputs, float_forward
+from eie.compress.file import load
+from eie.compress.network import FloatLayer, chains, check_chains, check_inputs, float_forward
+from eie.compress.pipeline import compress_to_file
 from eie.compress.readers import read_inputs, read_model, read_vectors
 from eie.conv import Conv
 from eie.errors import ModelError
@@ -193,7 +196,7 @@ def test_safetensors_of_other_types_are_not_lost(tmp_path):
     }
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(11))
-    assert unused(read_model(path)) == ["scale F8_E4M3[3] (not floating point)"]
+    assert unused(read_model(path)) == ["scale F8_E4M3[3] (8-bit floats are not read)"]
 
 
 def graph_file(path, nodes, constants, inputs=("x", [None, 4]), output="y"):
@@ -269,15 +272,17 @@ def test_onnx_names_from_biases_and_reasons(tmp_path):
         helper.make_node("MatMul", ["x", "17"], ["t1"]),
         helper.make_node("Add", ["t1", "enc.0.bias"], ["t2"]),
         helper.make_node("MatMul", ["t2", "18"], ["t3"]),
-        helper.make_node("Conv", ["t3", "depth.weight"], ["t4"], group=3),
+        helper.make_node("Conv", ["t3", "depth.weight"], ["t4"], group=2),
         helper.make_node("Gather", ["table", "t4"], ["y"]),
     ]
     model = read_model(graph_file(tmp_path / "net.onnx", nodes, constants))
     assert summary(model.layers) == [("enc.0", (3, 4), True, False)]
     assert unused(model) == [
         "18 float32[2, 3, 5] (no float matrix, in MatMul)",
-        "depth.weight float32[3, 1, 2] (a convolution of 3 groups, which is no single matrix)",
+        "depth.weight float32[3, 1, 2] (a convolution of 2 groups, too large as one matrix)",
         "table int64[3, 2] (for Gather)",
+        "MatMul (1) (an operation of no layer)",
+        "Conv (1) (an operation of no layer)",
     ]
 
 
@@ -305,18 +310,250 @@ POOL = ("MaxPool", {"kernel_shape": [2, 2], "strides": [2, 2]})
             Conv((3, 3), (1, 2), (1, 2), (3, 2), (1, 1), (9, 8)),
             False,
         ),
-        # What `Conv` does not do stays with the host: the matrix alone.
-        ([("MaxPool", {"kernel_shape": [2, 2], "ceil_mode": 1})], {}, Conv((3, 3), size=(9, 8)), False),
-        ([], {"pads": [1, 1, 0, 0]}, Conv((3, 3)), False),
-        ([], {"dilations": [2, 2]}, Conv((3, 3)), False),
-        ([("Relu", {})], {"auto_pad": "SAME_UPPER"}, Conv((3, 3)), True),
     ],
 )
 def test_onnx_convolutions(tmp_path, after, attributes, conv, relu):
-    model = read_model(conv_graph(tmp_path / "net.onnx", (9, 8), *after, **attributes))
+    path = conv_graph(tmp_path / "net.onnx", (9, 8), *after, **attributes)
+    model = read_model(path)
     (layer,) = model.layers
     assert (layer.name, layer.conv, layer.relu, layer.weight.shape) == ("c", conv, relu, (6, 27))
     assert model.unused == ()
+    same_as_the_graph(path, floats(1, 3, 9, 8))
+
+
+def same_as_the_graph(path, x):
+    """The layers, run one after the other, give what ONNX's evaluator gives."""
+    (expected,) = ReferenceEvaluator(str(path)).run(None, {"x": x})
+    found = float_forward(read_model(path).layers, x.reshape(len(x), -1))
+    assert np.allclose(found, expected.reshape(len(x), -1), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "weight", "kernel", "padding"),
+    [
+        # Zeros beside the kernel stand for padding that differs from side to side; between, for dilation.
+        ({"pads": [1, 1, 0, 0]}, (6, 3, 3, 3), (4, 4), (1, 1)),
+        ({"pads": [0, 2, 3, 1], "strides": [2, 1]}, (6, 3, 3, 2), (6, 3), (3, 2)),
+        ({"dilations": [2, 3]}, (6, 3, 3, 2), (5, 4), (0, 0)),
+        ({"dilations": [2, 1], "pads": [1, 0, 2, 0]}, (6, 3, 3, 2), (6, 2), (2, 0)),
+        ({"auto_pad": "SAME_UPPER"}, (6, 3, 3, 3), (3, 3), (1, 1)),
+        ({"auto_pad": "SAME_UPPER", "strides": [2, 2]}, (6, 3, 3, 3), (3, 4), (1, 1)),
+        ({"auto_pad": "SAME_LOWER", "strides": [1, 3]}, (6, 3, 4, 3), (5, 4), (2, 1)),
+        ({"auto_pad": "VALID"}, (6, 3, 3, 3), (3, 3), (0, 0)),
+        # Zeros stand for what a group does not see.
+        ({"group": 3}, (6, 1, 3, 3), (3, 3), (0, 0)),
+        ({"group": 3, "pads": [0, 0, 1, 1], "dilations": [1, 2]}, (6, 1, 3, 3), (4, 6), (1, 1)),
+    ],
+)
+def test_onnx_convolutions_that_zeros_make_plain(tmp_path, attributes, weight, kernel, padding):
+    path = conv_graph(tmp_path / "net.onnx", (9, 8), POOL, weight=floats(*weight), **attributes)
+    model = read_model(path)
+    (layer,) = model.layers
+    assert (layer.conv.kernel, layer.conv.padding, layer.weight.shape) == (
+        kernel,
+        padding,
+        (6, 3 * kernel[0] * kernel[1]),
+    )
+    assert np.count_nonzero(layer.weight) == np.prod(weight)
+    assert model.unused == ()
+    same_as_the_graph(path, floats(2, 3, 9, 8))
+
+
+def norm(place, size):
+    """Name and vectors of a batch normalisation."""
+    vectors = (floats(size), floats(size), floats(size), np.abs(floats(size)) + 0.1)
+    return {f"n{place}.{i}": vector for i, vector in enumerate(vectors)}
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_onnx_batch_normalisation_becomes_part_of_the_layer(tmp_path, bias):
+    constants = {
+        "c.weight": floats(4, 2, 3, 3),
+        **norm(0, 4),
+        "a": floats(24, 5),
+        "b": floats(5),
+        **norm(1, 5),
+        "d": floats(5, 3),
+        "e": floats(3),
+        **norm(2, 3),
+        **({"c.bias": floats(4)} if bias else {}),
+    }
+    norms = [[f"n{place}.{i}" for i in range(4)] for place in range(3)]
+    nodes = [
+        helper.make_node("Conv", ["x", "c.weight", *(["c.bias"] if bias else [])], ["t0"], pads=[1, 1, 1, 1]),
+        helper.make_node("BatchNormalization", ["t0", *norms[0]], ["t1"], epsilon=0.1),
+        helper.make_node("Relu", ["t1"], ["t2"]),
+        helper.make_node("MaxPool", ["t2"], ["t3"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Flatten", ["t3"], ["t4"]),
+        helper.make_node("MatMul", ["t4", "a"], ["t5"]),
+        helper.make_node("Add", ["t5", "b"], ["t6"]),
+        helper.make_node("BatchNormalization", ["t6", *norms[1]], ["t7"]),
+        helper.make_node("Relu", ["t7"], ["t8"]),
+        helper.make_node("Gemm", ["t8", "d", *(["e"] if bias else [])], ["t9"], alpha=0.5, beta=2.0),
+        helper.make_node("BatchNormalization", ["t9", *norms[2]], ["y"]),
+    ]
+    path = graph_file(tmp_path / "net.onnx", nodes, constants, ("x", [7, 2, 4, 6]))
+    model = read_model(path)
+    assert [(layer.name, layer.relu) for layer in model.layers] == [("c", True), ("a", True), ("d", False)]
+    assert unused(model) == ([] if bias else ["e float32[3] (no node takes it)"])
+    same_as_the_graph(path, floats(7, 2, 4, 6))
+
+
+def test_onnx_batch_normalisation_stays_where_it_is_no_part_of_a_layer(tmp_path):
+    # Behind the ReLU; of an output that something else takes as well; over another dimension than the outputs.
+    norms = {**norm(0, 4), **norm(1, 4), **norm(2, 4)}
+    nodes = [
+        helper.make_node("Gemm", ["x", "a"], ["t0"]),
+        helper.make_node("Relu", ["t0"], ["t1"]),
+        helper.make_node("BatchNormalization", ["t1", *list(norms)[:4]], ["t2"]),
+        helper.make_node("Gemm", ["t2", "b"], ["t3"]),
+        helper.make_node("BatchNormalization", ["t3", *list(norms)[4:8]], ["t4"]),
+        helper.make_node("Mul", ["t3", "t4"], ["t5"]),
+        helper.make_node("Unsqueeze", ["t5", "axes"], ["t6"]),
+        helper.make_node("MatMul", ["t6", "c"], ["t7"]),
+        helper.make_node("BatchNormalization", ["t7", *list(norms)[8:]], ["y"]),
+    ]
+    constants = {"a": floats(4, 4), "b": floats(4, 4), "c": floats(1, 4), "axes": np.array([2]), **norms}
+    model = read_model(graph_file(tmp_path / "net.onnx", nodes, constants))
+    assert [np.array_equal(x.weight.T, constants[x.name]) for x in model.layers] == [True] * 3
+    assert unused(model)[-2:] == [
+        "BatchNormalization (3) (an operation of no layer)",
+        "Mul (1) (an operation of no layer)",
+    ]
+    assert [source.follows for source in model.layers.sources] == [True, False, False]
+
+
+def test_onnx_layers_with_something_between_do_not_follow_one_another(tmp_path):
+    constants = {"a": floats(4, 4), "b": floats(4, 4)}
+
+    def model(kind, output="y"):
+        nodes = [
+            helper.make_node("Gemm", ["x", "a"], ["t0"]),
+            helper.make_node(kind, ["t0"], ["t1"]),
+            helper.make_node("Gemm", ["t1", "b"], ["y"]),
+        ]
+        return read_model(graph_file(tmp_path / "net.onnx", nodes, constants, output=output))
+
+    for kind in ("Relu", "Identity"):
+        assert chains(model(kind).layers)
+    for kind in ("Sigmoid", "Neg"):
+        between = model(kind)
+        assert not chains(between.layers)
+        assert unused(between) == [f"{kind} (1) (an operation of no layer)"]
+        with pytest.raises(ModelError, match=r"^layer 'b' does not take the outputs of 'a' as they are: "):
+            check_chains(between.layers)
+        compress_to_file(tmp_path / "net.eie", between.layers)
+        assert [layer.follows for layer in load(tmp_path / "net.eie")] == [True, False]
+    # A value that the network gives out is not a ReLU's alone.
+    early = model("Relu", output="t0")
+    assert not early.layers[0].relu
+    assert unused(early) == ["Relu (1) (an operation of no layer)"]
+
+
+def test_onnx_graphs_that_go_in_circles_come_to_an_end(tmp_path):
+    constants = {"w": floats(4, 4), "v": floats(4, 4)}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["t"]),
+        helper.make_node("Flatten", ["b"], ["a"]),
+        helper.make_node("Flatten", ["a"], ["b"]),
+        helper.make_node("MatMul", ["a", "v"], ["y"]),
+    ]
+    layers = read_model(graph_file(tmp_path / "net.onnx", nodes, constants)).layers
+    assert [source.follows for source in layers.sources] == [True, False]
+
+
+def test_onnx_weights_that_two_nodes_take_are_two_layers(tmp_path):
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["t"]),
+        helper.make_node("MatMul", ["t", "w"], ["y"]),
+    ]
+    path = graph_file(tmp_path / "net.onnx", nodes, {"w": floats(4, 4)})
+    assert [layer.name for layer in read_model(path).layers] == ["w", "w.2"]
+    nodes.insert(0, helper.make_node("MatMul", ["t0", "w.2"], ["x"]))
+    path = graph_file(path, nodes, {"w": floats(4, 4), "w.2": floats(4, 4)}, ("t0", [None, 4]))
+    assert [layer.name for layer in read_model(path).layers] == ["w.2", "w", "w.3"]
+
+
+def test_onnx_a_pooling_window_that_no_layer_has_is_listed(tmp_path):
+    pool = ("MaxPool", {"kernel_shape": [2, 2], "ceil_mode": 1})
+    model = read_model(conv_graph(tmp_path / "net.onnx", (9, 8), pool))
+    assert model.layers[0].conv == Conv((3, 3), size=(9, 8))
+    assert unused(model) == ["MaxPool (1) (an operation of no layer)"]
+    model = read_model(conv_graph(tmp_path / "net.onnx", (None, 8), auto_pad="SAME_UPPER"))
+    assert unused(model) == ["padding of c (of a size that the file does not tell)"]
+
+
+def test_onnx_what_a_layer_lacks_is_listed(tmp_path):
+    model = read_model(conv_graph(tmp_path / "net.onnx", (9, 2)))
+    assert unused(model) == [
+        "geometry of c (impossible (the window of a convolution does not fit its image of 9 x 2))"
+    ]
+    assert model.layers[0].conv == Conv((3, 3))
+    weights = {"c.weight": floats(6, 3, 3, 3), "w": floats(1, 9, 4), "r": floats(1, 9, 3)}
+    nodes = [
+        helper.make_node("Neg", ["x"], ["b"]),
+        helper.make_node("Conv", ["x", "c.weight", "b"], ["t0"]),
+        helper.make_node("GRU", ["t0", "w", "r", "b"], ["y"], hidden_size=3, name="gru"),
+    ]
+    model = read_model(graph_file(tmp_path / "net.onnx", nodes, weights, ("x", [None, 3, 9, 9])))
+    assert [layer.bias for layer in model.layers] == [None] * 3
+    assert unused(model) == [
+        "bias of c (no constant per output)",
+        "bias of w.W (no constant)",
+        "bias of w.R (no constant)",
+        "Neg (1) (an operation of no layer)",
+    ]
+
+
+def test_onnx_numbers_are_read_when_they_are_asked_for(tmp_path):
+    path, weight = tmp_path / "net.onnx", floats(40, 60)
+    node = helper.make_node("Gemm", ["x", "w", "b"], ["y"], transB=1)
+    graph_file(path, [node], {"w": weight, "b": floats(40)}, ("x", [None, 60]))
+    layers = read_model(path).layers
+    # The graph has been read, nothing else: a change of the numbers shows, in another process as well.
+    data = path.read_bytes()
+    assert data.count(weight.tobytes()) == 1
+    path.write_bytes(data.replace(weight.tobytes(), (2 * weight).tobytes()))
+    again = pickle.dumps(layers)
+    assert len(again) < weight.nbytes / 2
+    assert np.array_equal(pickle.loads(again)[0].weight, 2 * weight)
+    path.unlink()
+    with pytest.raises(ModelError, match=r"net.onnx: cannot be read as .onnx: No such file or directory$"):
+        layers[0]
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (40, 60)], ids=["in the graph", "in the file"])
+@pytest.mark.parametrize("kind", ["FLOAT16", "BFLOAT16", "DOUBLE"])
+def test_onnx_other_precisions(tmp_path, kind, shape):
+    # Numbers that even bfloat16 has.
+    weight = rng.integers(-128, 128, shape).astype(np.float32)
+    kinds = {"FLOAT16": np.float16, "BFLOAT16": np.uint16, "DOUBLE": np.float64}
+    stored = weight.view(np.uint32) >> 16 if kind == "BFLOAT16" else weight
+    tensor = helper.make_tensor(
+        "w", getattr(TensorProto, kind), shape, stored.astype(kinds[kind]).tobytes(), raw=True
+    )
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", "y")]
+    node = helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)
+    model = helper.make_model(helper.make_graph([node], "net", ends[:1], ends[1:], [tensor]))
+    onnx.save(model, tmp_path / "net.onnx")
+    assert np.array_equal(read_model(tmp_path / "net.onnx").layers[0].weight, weight)
+    onnx.save(model, tmp_path / "net.onnx", save_as_external_data=True, location="w", size_threshold=0)
+    assert np.array_equal(read_model(tmp_path / "net.onnx").layers[0].weight, weight)
+
+
+def test_onnx_wrong_sizes_are_refused(tmp_path):
+    path, node = tmp_path / "net.onnx", helper.make_node("Gemm", ["x", "w"], ["y"])
+    model = onnx.load(graph_file(path, [node], {"w": floats(40, 60)}))
+    model.graph.initializer[0].dims[0] = 41
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match=r"9600 bytes for an array of shape \[41, 60\]"):
+        list(read_model(path).layers)
+    data = path.read_bytes()
+    for size in (0, 1, 100, len(data) // 2, len(data) - 1):
+        path.write_bytes(data[:size])
+        with pytest.raises(ModelError) as caught:
+            list(read_model(path).layers)
+        assert "\n" not in str(caught.value)
 
 
 def test_onnx_convolutions_of_open_sizes(tmp_path):

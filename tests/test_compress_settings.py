@@ -103,6 +103,11 @@ def test_skipped_layers_are_listed(here: Path) -> None:
         "steps int64[3] (not floating point)",
         "conv1 (skip in the settings)",
     ]
+    assert all(source.follows for source in model.layers.sources)
+    model, _ = applied("[layers.conv2]\nskip = true\n[layers.fc2]\nskip = true")
+    assert [source.follows for source in model.layers.sources] == [True, False]
+    chosen = choose(read_model("net.npz"), ["conv2", "fc[12]"])
+    assert [source.follows for source in chosen.layers.sources] == [True, True, True]
 
 
 def test_geometry_of_two_different_sides(here: Path) -> None:
@@ -143,6 +148,10 @@ def test_geometry_of_two_different_sides(here: Path) -> None:
         ),
         ("[layers.fc1]\npool = 2", "s.toml: layer 'fc1' is no convolution: it has no pool"),
         ('[layers."*"]\nskip = true', "s.toml: every layer is skipped"),
+        (
+            "sharing_error = 0.1\nweight_bits = 4",
+            's.toml: sharing_error is for weight_bits = "auto", which no layer has',
+        ),
         (
             "input = [3, 14, 14]",
             "s.toml: layer 'conv1' takes 1 channels, but with this input it would get 3 x 14 x 14",
@@ -258,3 +267,35 @@ def test_bad_options_are_one_line_and_status_2(here: Path, arguments: tuple[str,
     assert error.startswith(f"eie: error: {line}")
     assert len(error.splitlines()) == 1
     assert not Path("net.eie").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["net.npz", "-o", "net.npz"], "net.npz is read and would be lost"),
+        (["net.npz", "-o", "link.eie"], "link.eie is read and would be lost"),
+        (["net.npz", "--settings", "s.toml", "-o", "s.toml"], "s.toml is read and would be lost"),
+        (["net.npz", "--calibrate", "x.npz", "-o", "x.npz"], "x.npz is read and would be lost"),
+        (["net.npz", "-o", "new.safetensors"], "new.safetensors: .safetensors is a model's ending"),
+    ],
+)
+def test_what_is_read_is_never_written_over(here: Path, arguments: list[str], text: str) -> None:
+    Path("s.toml").write_text("density = 0.5")
+    np.savez("x.npz", x=np.ones((2, 9)))
+    Path("link.eie").symlink_to("net.npz")
+    before = {path.name: path.read_bytes() for path in here.iterdir()}
+    result = CliRunner().invoke(main, ["compress", *arguments])
+    assert result.exit_code == 2
+    (line,) = result.output.splitlines()
+    assert line.startswith(f"eie: error: {text}")
+    assert {path.name: path.read_bytes() for path in here.iterdir()} == before
+
+
+def test_a_layer_of_which_nothing_is_left_is_named(here: Path) -> None:
+    rng = np.random.default_rng(2)
+    weights = {"fc1.weight": rng.normal(size=(20, 30)), "fc2.weight": 1e-30 * rng.normal(size=(3, 20))}
+    np.savez("net.npz", **weights)
+    result = CliRunner().invoke(main, ["compress", "net.npz", "-o", "net.eie"])
+    assert result.exit_code == 0
+    lines = [line for line in result.output.splitlines() if " is lost" in line]
+    assert lines == ["layer 'fc2' is lost: its weights are too small for fixed point"]

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import os
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 
 from eie.cli.main import main
 from eie.compress import datasets
+from eie.compress.readers import read_inputs
 from eie.errors import ModelError, OutputError
 
 TRAIN, TEST = 192, 64
@@ -96,8 +98,13 @@ def test_a_package_with_wrong_files_is_refused_and_leaves_nothing(small, tmp_pat
 
 
 def test_missing_and_truncated_files(small, tmp_path):
-    with pytest.raises(ModelError, match=r"nowhere does not exist: run `eie data mnist`"):
-        datasets.load("mnist", tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    for place in ("nowhere", "empty"):
+        with pytest.raises(
+            ModelError, match=f"{place} holds no IDX files: run `eie data mnist`, or name the folder"
+        ):
+            datasets.load("mnist", tmp_path / place)
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(small["t10k-labels-idx1-ubyte"])
     with pytest.raises(ModelError, match=r"cannot read .*train-images-idx3-ubyte or .*\.gz: No such file"):
         datasets.load("mnist", tmp_path)
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(
@@ -114,6 +121,27 @@ def test_a_missing_or_failing_tool_is_one_line(tmp_path):
         datasets._call(["sh", "-c", "echo one >&2; echo two >&2; exit 3"], tmp_path, "mnist")
 
 
+def test_a_debian_package_is_unpacked_into_a_relative_folder(tmp_path, monkeypatch):
+    """`apt-get` and `dpkg-deb` are stand-ins: the first leaves a package, the second unpacks one that it can read."""
+    files = list(datasets.DATA_SETS["fashion-mnist"].sha256)
+    commands = {
+        "apt-get": '[ "$*" = "download -qq dataset-fashion-mnist" ] && echo digits > p_1_all.deb',
+        "dpkg-deb": f'[ "$1" = -x ] && mkdir -p "$3/no/such" && cat "$2" && cd "$3/no/such" && '
+        f"for file in {' '.join(files)}; do echo digits > $file; done",
+    }
+    for name, line in commands.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    sums = dict.fromkeys(files, hashlib.sha256(b"digits\n").hexdigest())
+    fashion = replace(datasets.DATA_SETS["fashion-mnist"], sha256=sums)
+    monkeypatch.setitem(datasets.DATA_SETS, "fashion-mnist", fashion)
+    monkeypatch.setattr(datasets, "_INSTALLED", Path("/no/such"))
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    assert datasets.fetch("fashion-mnist", "new") == [(name, 7) for name in files]
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == sorted(files)
+
+
 def test_a_folder_that_cannot_be_made(small, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write into"):
@@ -124,7 +152,12 @@ def test_command(small, tmp_path):
     done = CliRunner().invoke(main, ["data", "mnist", "-o", str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert "train-images-idx3-ubyte" in done.output
-    assert "is in" in done.output
+    assert f"is in {tmp_path}/; for --input: {tmp_path / 'test.npz'}\n" in done.output
+    digits = datasets.load("mnist", tmp_path)
+    pixels, labels = read_inputs(tmp_path / "test.npz", 784)
+    assert np.array_equal(np.rint(255 * pixels), digits.test_images)
+    assert labels is not None
+    assert np.array_equal(labels, digits.test_labels)
 
 
 @pytest.mark.parametrize("name", list(datasets.DATA_SETS))

@@ -1,10 +1,9 @@
 """The .eie file: round trips, the independent decoder, and every way of being corrupt or hostile."""
 
 import dataclasses
-import errno
 import os
+import resource
 import tracemalloc
-from pathlib import Path
 from unittest import mock
 
 import eie_decoder
@@ -18,6 +17,7 @@ import eie
 from eie.compress import adaptive
 from eie.compress.adaptive import Coder
 from eie.compress.file import EncodedLayer, describe, from_bytes, load, measure, save, save_encoded, to_bytes
+from eie.compress.forward import fixed_forward
 from eie.compress.streams import split
 from eie.conv import Conv
 from eie.errors import FormatError, LayerError, OutputError
@@ -68,7 +68,9 @@ def check_decoded(layers, data):
         assert np.array_equal(layer.codebook, other["codebook"])
         assert np.array_equal(layer.bias, other["bias"])
         scalars = ("name", "rows", "cols", "relu", "product_shift", "output_shift")
-        assert all(getattr(layer, s) == other[s] for s in (*scalars, "x_frac", "w_frac", "weight_bits"))
+        assert all(
+            getattr(layer, s) == other[s] for s in (*scalars, "x_frac", "w_frac", "weight_bits", "follows")
+        )
 
 
 @given(networks(), st.booleans())
@@ -128,6 +130,21 @@ def test_layers_encoded_by_themselves_give_the_same_file(tmp_path):
     sizes = save_encoded(tmp_path / "net.eie", [EncodedLayer.of(layer) for layer in layers])
     assert (tmp_path / "net.eie").read_bytes() == to_bytes(layers)
     assert sizes == describe(tmp_path / "net.eie") == measure(layers)
+
+
+@pytest.mark.parametrize("bits", [1, 8])
+def test_a_layer_that_follows_no_other_is_not_run_behind_it(bits, tmp_path):
+    codes = np.random.default_rng(3).integers(0, 1 << bits, (2, 5, 5))
+    one, two = (CompressedLayer.from_codes(each, np.arange(1 << bits)) for each in codes)
+    two = dataclasses.replace(two, follows=False)
+    save(tmp_path / "net.eie", [one, two])
+    loaded = load(tmp_path / "net.eie")
+    assert [layer.follows for layer in loaded] == [True, False]
+    assert not loaded[1].equals(dataclasses.replace(two, follows=True))
+    check_decoded([one, two], (tmp_path / "net.eie").read_bytes())
+    with pytest.raises(LayerError, match=r"'layer' does not take the outputs of 'layer' as they are"):
+        fixed_forward(loaded, np.zeros((1, 5), np.int64))
+    fixed_forward(loaded[1:], np.zeros((1, 5), np.int64))
 
 
 def test_a_convolution_keeps_its_geometry(tmp_path):
@@ -225,7 +242,7 @@ HOSTILE = {
     "newer": (file(layer(), version=3), "format version 3 is newer than this program's 2: use a newer eie"),
     "old": (file(layer(), version=0), "format version 0 has never existed"),
     "no layer": (file(), "the file ends 1 bytes before a layer's head does"),
-    "flags": (file(layer(flags=0x4D)), "the flags 0x4d have no meaning"),
+    "flags": (file(layer(flags=0x8D)), "the flags 0x8d have no meaning"),
     "name": (file(layer(name=b"\xff")), "its name is not UTF-8"),
     "long name": (
         file(layer(name=b"")[:1] + b"\xff\xff\xff\xff\x0f"),
@@ -467,16 +484,14 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
     save(path, [example()])
     old = path.read_bytes()
 
-    def half(self, data):
-        with self.open("wb") as file:
-            file.write(data[: len(data) // 2])
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with (
-        mock.patch.object(Path, "write_bytes", half),
-        pytest.raises(OutputError, match=r"net.eie: cannot be written: No space left on device$"),
-    ):
-        save(path, [structured()])
+    # The system refuses to let the file grow beyond half of what it needs.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(to_bytes([structured()])) // 2, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"net.eie: cannot be written: File too large$"):
+            save(path, [structured()])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [p.name for p in tmp_path.iterdir()] == ["net.eie"]
     assert path.read_bytes() == old
 

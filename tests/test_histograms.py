@@ -34,3 +34,5 @@ def test_every_bar_is_a_count():
 def test_a_layer_without_entries_has_a_picture():
     empty = CompressedLayer.from_codes(np.zeros((2, 2), np.uint8), [0, 1])
     assert [bars(axes) for axes in picture(empty).axes] == [{}, {}, {}]
+    assert "-0.00" not in picture(empty)._supxlabel.get_text()
+    assert all(tick == round(tick) for axes in picture(empty).axes for tick in axes.get_yticks())

@@ -1,6 +1,7 @@
 """LeNet-5 (the Caffe variant) whole: convolutions, pooling and matrices, on digits."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import eie
+from eie.cli.accuracy import measure
 from eie.cli.main import main
 from eie.compress.forward import fixed_forward, quantize_inputs
 from eie.compress.network import FloatLayer, float_forward
@@ -16,6 +18,7 @@ from eie.conv import Conv
 from eie.sim.example import EXAMPLE, as_float, read_digits
 from eie.sim.network import run_network
 
+TRAINED = EXAMPLE.parent / "trained" / "lenet-5.eie"
 POOLING = {"pool": (2, 2), "pool_stride": (2, 2)}
 # Outputs, inputs, weights kept, ReLU, geometry.
 LAYERS = {
@@ -107,6 +110,36 @@ def test_fixed_point_costs_at_most_three_digits_in_a_thousand(network, digits):
     done = CliRunner().invoke(main, [*arguments[:4], "--limit", "40"])
     assert done.stdout.startswith("40 inputs\naccelerator   ")
     assert "16-bit accumulators\nsame weights  " in done.stdout
+
+
+@pytest.mark.parametrize("place", [0, 18])
+def test_golden_is_the_reference_on_the_trained_network(place, digits):
+    """The file in examples/trained, all four layers: a 7 and a 3."""
+    layers = eie.load(TRAINED)
+    x = quantize_inputs(layers[0], digits.pixels[place])
+    cfg = eie.ArchConfig(n_pe=4).sized_for(*layers)
+    golden, reference = (run_network(layers, x, cfg, engine) for engine in ("golden", "reference"))
+    for one, two, layer in zip(golden, reference, layers, strict=True):
+        assert np.array_equal(one.y, two.y), layer.name
+        assert one.y.any(), layer.name
+    assert golden[-1].y.argmax() == digits.labels[place]
+
+
+def test_the_table_of_the_trained_networks_is_of_these_files():
+    rows = re.findall(
+        r"^\| (\S+\.eie) \| ([\d,]+) \|", (TRAINED.parent / "README.md").read_text(), re.MULTILINE
+    )
+    found = {path.name: f"{path.stat().st_size:,}" for path in TRAINED.parent.glob("*.eie")}
+    assert dict(rows) == found
+
+
+def test_the_trained_network_in_both_arithmetics():
+    """Here on 1,000 digits; docs/train.md has all 10,000."""
+    found = measure(eie.load(TRAINED), EXAMPLE / "mnist_test_1000.npz", eie.ArchConfig.preset("paper"))
+    assert found.inputs == 1000
+    assert found.wrong_float <= 10
+    assert abs(found.wrong - found.wrong_float) <= 3
+    assert (found.saturations, found.writeback_saturations, found.clipped) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(

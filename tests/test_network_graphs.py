@@ -7,10 +7,11 @@ import onnx
 import onnx_networks as nets
 import onnxruntime
 import pytest
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from eie.compress.pipeline import Settings, compress_each
 from eie.compress.quantize import Widths
+from eie.compress.readers import read_model
 from eie.config import ArchConfig
 from eie.errors import CapacityError, EieError, LayerError, ModelError
 from eie.fixed import quantize
@@ -37,6 +38,7 @@ OTHERS = [
     (lambda path: nets.denoiser(path, "LSTM"), (1, 8, 9)),
     (nets.pictures, (1, 1, 12, 12)),
     (nets.along_one_dimension, (3, 2, 19)),
+    (nets.folded, (1, 2, 6, 8)),
 ]
 
 
@@ -237,13 +239,6 @@ def input_becomes(kind, place, value):
     return change
 
 
-def grouped(graph):
-    (kernel,) = (tensor for tensor in graph.initializer if tensor.name == "k2")
-    part = numpy_helper.to_array(kernel)[:3, :1]
-    kernel.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(part), "k2"))
-    graph.node[3].attribute.append(helper.make_attribute("group", 3))
-
-
 REFUSED = [
     (
         nets.denoiser,
@@ -270,7 +265,7 @@ REFUSED = [
         input_becomes("GRU", 2, "s0"),
         r"node 'GRU_s1' \(GRU\): its weights W and R are no constants",
     ),
-    (nets.denoiser, input_becomes("GRU", 3, "s0"), r"node 'GRU_s1' \(GRU\): its bias is no constant"),
+    (nets.denoiser, input_becomes("GRU", 3, "s0"), r"node 'GRU_s1' \(GRU\): the bias of w.W is no constant"),
     (
         nets.denoiser,
         input_becomes("MatMul", 1, "x"),
@@ -278,13 +273,18 @@ REFUSED = [
     ),
     (
         nets.pictures,
-        set_attribute("Conv", dilations=[2, 2]),
-        r"node 'Conv_c1' \(Conv\): it has a dilation, or other",
+        input_becomes("Conv", 2, "x"),
+        r"node 'Conv_c1' \(Conv\): the bias of Conv_c1 is no constant per output; what",
     ),
     (
         nets.pictures,
-        grouped,
-        r"node 'Conv_c4' \(Conv\): the accelerator multiplies with constant weights in one group",
+        set_attribute("Conv", strides=[0, 1]),
+        r"node 'Conv_c1' \(Conv\): the geometry of Conv_c1 is impossible \(stride of a convolution must be two sizes",
+    ),
+    (
+        nets.along_one_dimension,
+        set_attribute("Conv", auto_pad="SAME_UPPER"),
+        r"node 'Conv_c1' \(Conv\): the padding of Conv_c1 is of a size that the file does not tell; what",
     ),
 ]
 
@@ -295,6 +295,42 @@ def test_nodes_that_are_refused(tmp_path, make, change, text):
     with pytest.raises(ModelError, match=f"^{re.escape(str(path))}: {text}") as error:
         read_network(path)
     assert "\n" not in str(error.value)
+
+
+def test_a_convolution_of_too_many_groups_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("eie.compress.onnx_reader._MAX_GROUPED", 8)
+    with pytest.raises(
+        ModelError, match=r"node 'Conv_c1' \(Conv\): a convolution of 2 groups, too large as one"
+    ):
+        read_network(nets.folded(tmp_path / "net.onnx"))
+
+
+def test_a_network_has_the_layers_that_compress_reads(tmp_path):
+    path = nets.folded(tmp_path / "net.onnx")
+    network, model = read_network(path), read_model(path)
+    assert list(network.layers) == ["Conv_c1", "Conv_c4", "MatMul_c7", "sq", "sq.2"]
+    for (name, source), layer in zip(network.layers.items(), model.layers, strict=True):
+        mine = source.load()
+        assert (name, mine.relu) == (layer.name, layer.relu)
+        assert np.array_equal(mine.weight, layer.weight)
+        assert np.array_equal(mine.start, layer.start)
+    # What is part of a layer is no step; what is none of a layer is one.
+    operators = [
+        "Conv",
+        "Conv",
+        "Sigmoid",
+        "Flatten",
+        "MatMul",
+        "MatMul",
+        "Tanh",
+        "MatMul",
+        "BatchNormalization",
+    ]
+    assert [step.operator for step in network.steps] == operators
+    path.unlink()
+    with pytest.raises(ModelError) as error:
+        network.layers["MatMul_c7"].load()
+    assert str(error.value) == f"{path}: cannot be read as .onnx: No such file or directory"
 
 
 def test_what_is_not_needed_is_not_run(tmp_path):

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_networks as nets
 import pytest
 from click.testing import CliRunner
@@ -132,6 +133,19 @@ def test_a_graph_alone_compresses_on_its_way(here):
     assert np.array_equal(np.load("y.npy"), np.load("z.npy"))
     text = invoke("run", "net.onnx", "--input", "x.npy", "--engine", "fast", "--weights", "net.eie").stdout
     assert "weights from net.eie" in text
+
+
+def test_calibration_of_a_layer_that_no_output_needs(here):
+    model = onnx.load("net.onnx")
+    model.graph.node.append(nets.node("MatMul", ["x", "fc"], ["nobody"]))
+    onnx.save(model, "more.onnx")
+    np.save("x.npy", np.ones((1, 3, 9), np.float32))
+    options = ("--calibrate", "x.npy", "-o", "more.eie")
+    assert refused("compress", "more.onnx", *options) == (
+        "more.onnx: layer 'MatMul_nobody' meets no inputs, as no output needs it: choose others (--layer)"
+    )
+    invoke("compress", "more.onnx", *options, "--layer", "w.*")
+    assert [layer.name for layer in eie.load("more.eie")] == ["w.W", "w.R"]
 
 
 def test_resynthesis_gives_back_what_went_in():

@@ -14,15 +14,16 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import eie
 from eie.compress import train
-from eie.compress.forward import fixed_forward, quantize_inputs
+from eie.compress.forward import check_network, fixed_forward, quantize_inputs
 from eie.compress.network import float_forward
 from eie.compress.train.loop import Teacher, Training
 from eie.compress.train.pruning import Schedule, Surgery, densities_above, largest
 from eie.compress.train.sharing import Sharing, cluster, first_centroids
 from eie.compress.train.weights import find_weights, per_layer
-from eie.errors import ModelError, OutputError
+from eie.errors import LayerError, ModelError, OutputError
 
 CROSS = functional.cross_entropy
+PAGE = Path(__file__).parents[1] / "docs" / "train.md"
 
 
 @pytest.fixture(autouse=True)
@@ -188,6 +189,19 @@ def test_density_or_quality():
             train.prune(network(), problem(), CROSS, **both)
 
 
+def test_settings_that_make_no_sense_are_one_line():
+    with pytest.raises(ModelError, match="density must be above 0, not 0"):
+        train.prune(network(), problem(), CROSS, density=0)
+    with pytest.raises(ModelError, match=r"density of '\*' must be from 0 to 1, not 0.1"):
+        train.prune(network(), problem(), CROSS, density="0.1")
+    with pytest.raises(ModelError, match="pruning needs at least one epoch"):
+        train.prune(network(), problem(), CROSS, density=0.1, training=quick(0))
+    with pytest.raises(ModelError, match=r"bits must be whole numbers, not 2\.7"):
+        train.share(network(), problem(), CROSS, bits=2.7)
+    with pytest.raises(ModelError, match="no inputs to measure"):
+        train.accuracy([])(network())
+
+
 def test_largest_takes_at_least_one_and_never_a_zero():
     assert largest(torch.tensor([0.5, 2.0]), 0.001).tolist() == [False, True]
     assert largest(torch.tensor([0.0, 0.0, 1.0]), 1.0).tolist() == [False, False, True]
@@ -295,6 +309,18 @@ def test_diverging_training_is_one_line(lr):
         train.fit(network(), problem(), CROSS, quick(5, lr=lr, momentum=0.9))
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda answer, y: -functional.cosine_similarity(answer, functional.one_hot(y, 4).float()).mean(),
+        lambda answer, y: 1e-3 * answer.square().mean(),
+    ],
+)
+def test_losses_below_or_about_zero_do_not_diverge(loss):
+    history = train.fit(network(), problem(), loss, quick(3))
+    assert history[-1].loss < history[0].loss
+
+
 def test_a_loss_that_is_not_a_number_is_told():
     with pytest.raises(ModelError, match=r"epoch 1, batch 1.*the loss is nan"):
         train.fit(network(), problem(), lambda a, b: CROSS(a, b) * math.nan, quick(1))
@@ -326,6 +352,12 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
         train.fit(network(), problem(), CROSS, quick(1, folder=tmp_path, lr=0.02))
     with pytest.raises(ModelError, match=r"another run \(model differs\)"):
         train.fit(network(seed=2), problem(), CROSS, quick(1, folder=tmp_path))
+    with pytest.raises(ModelError, match=r"another run \(data differs\)"):
+        train.fit(network(), problem(seed=2), CROSS, quick(1, folder=tmp_path))
+    with pytest.raises(
+        ModelError, match=r"another run \(loss differs, .*cross_entropy there and .*nll_loss here\)"
+    ):
+        train.fit(network(), problem(), functional.nll_loss, quick(1, folder=tmp_path))
     (tmp_path / "fit.pt").write_bytes(b"nonsense")
     with pytest.raises(ModelError, match=r"fit\.pt is no checkpoint"):
         train.fit(network(), problem(), CROSS, quick(1, folder=tmp_path))
@@ -400,9 +432,21 @@ def test_choose_keeps_within_the_budget(trained):
 def test_an_unreachable_budget_gives_the_best_found(trained):
     model, score = copy_of(trained), train.accuracy(problem())
     found = train.scan(model, score, (0.01, 0.02), progress=False)
-    choice = train.choose(model, score, -30.0, found)
+    choice = train.choose(model, score, 0.5, found)
     assert not choice.reached
-    assert choice.score <= found.baseline + 30
+    assert choice.score <= found.baseline
+    for budget in (-1.0, math.nan):
+        with pytest.raises(ModelError, match="budget must be at least 0"):
+            train.choose(model, score, budget, found)
+
+
+def test_measuring_leaves_the_model_alone():
+    model, score = network(dropout=0.5), train.accuracy(problem())
+    model.norm = nn.BatchNorm1d(4)
+    model.train()
+    assert len({score(model) for _ in range(3)}) == 1
+    assert model.training
+    assert model.norm.num_batches_tracked == 0
 
 
 def test_choose_can_retrain(trained):
@@ -435,6 +479,15 @@ def test_three_calls_and_the_accelerator_computes_the_network(trained, tmp_path)
     assert result.y.any()
 
 
+def put_shared(model: nn.Module, bits: int = 4) -> train.Shared:
+    """Share the weights of `model`, nothing trained."""
+    shared = train.Shared({w.name: cluster(w.parameter, bits) for w in find_weights(model)}, [])
+    with torch.no_grad():
+        for weight in find_weights(model):
+            weight.parameter.copy_(shared.layers[weight.name].decode())
+    return shared
+
+
 class Small(nn.Module):
     """Convolutions with everything that a layer's surroundings can be, and functions in place of modules."""
 
@@ -452,10 +505,7 @@ def test_convolutions_keep_their_geometry(tmp_path):
     torch.manual_seed(1)
     model, x = Small(), torch.rand(16, 1, 12, 12)
     model.eval()
-    shared = train.Shared({w.name: cluster(w.parameter, 6) for w in find_weights(model)}, [])
-    with torch.no_grad():
-        for weight in find_weights(model):
-            weight.parameter.copy_(shared.layers[weight.name].decode())
+    shared = put_shared(model, 6)
     layers = train.layers_of(model, shared, x)
     assert [layer.relu for layer in layers] == [True, True, False]
     assert [layer.conv and layer.conv.size for layer in layers] == [(12, 12), (6, 6), None]
@@ -480,8 +530,158 @@ def test_a_branch_ends_what_is_known_of_a_layer():
             return torch.relu(self.fc2(torch.relu(y) + y))
 
     model = Residual()
-    shared = train.Shared({w.name: cluster(w.parameter, 3) for w in find_weights(model)}, [])
+    shared = put_shared(model, 3)
     assert [layer.relu for layer in train.layers_of(model, shared)] == [False, True]
+
+
+class Net(nn.Module):
+    """Three Linear layers, defined in another order than used; `between` is applied after the first."""
+
+    def __init__(self, between=torch.relu, before=None, after=None):
+        super().__init__()
+        self.last, self.middle, self.first = nn.Linear(6, 3), nn.Linear(8, 6), nn.Linear(5, 8)
+        self.between, self.before, self.after = between, before, after
+
+    def forward(self, x):
+        x = self.between(self.first(self.before(x) if self.before else x))
+        x = self.last(torch.relu(self.middle(x)))
+        return self.after(x) if self.after else x
+
+
+def test_layers_are_stored_in_the_order_in_which_they_are_used(tmp_path):
+    torch.manual_seed(1)
+    model, x = Net(), torch.rand(32, 5)
+    train.save(tmp_path / "net.eie", model, put_shared(model), x)
+    layers = eie.load(tmp_path / "net.eie")
+    assert [(layer.name, layer.relu) for layer in layers] == [
+        ("first", True),
+        ("middle", True),
+        ("last", False),
+    ]
+    run = fixed_forward(layers, quantize_inputs(layers[0], x.numpy()))
+    got = np.ldexp(run.y.astype(float), -layers[-1].y_frac)
+    assert np.abs(got - model(x).detach().numpy()).max() < 0.01
+
+
+def branching(x):
+    return torch.relu(x) if x.sum() > -1e9 else x
+
+
+@pytest.mark.parametrize(
+    ("options", "where"),
+    [
+        ({"between": nn.Sequential(nn.BatchNorm1d(8), nn.ReLU())}, "between 'first' and 'middle'"),
+        ({"between": nn.Sigmoid()}, "between 'first' and 'middle'"),
+        ({"between": nn.GELU()}, "between 'first' and 'middle'"),
+        ({"between": nn.LeakyReLU()}, "between 'first' and 'middle'"),
+        ({"between": nn.Hardtanh(-1, 0.1)}, "between 'first' and 'middle'"),
+        ({"between": branching}, "between 'first' and 'middle'"),
+        ({"between": lambda x: torch.relu(x) + x}, "between 'first' and 'middle'"),
+        ({"before": lambda x: 2 * x - 1}, "before 'first'"),
+        ({"before": nn.Embedding(9, 5)}, "before 'first'"),
+        ({"after": torch.tanh}, "after 'last'"),
+        ({"after": lambda x: (x, x)}, "after 'last'"),
+    ],
+)
+def test_a_model_that_the_file_cannot_hold_is_refused_and_named(options, where, tmp_path):
+    torch.manual_seed(1)
+    model = Net(**options).eval()
+    x = torch.randint(9, (32,)) if isinstance(model.before, nn.Embedding) else torch.rand(32, 5)
+    shared = put_shared(model)
+    with pytest.raises(
+        ModelError, match=f"the file's network would not be the model: {where} the model does"
+    ):
+        train.save(tmp_path / "net.eie", model, shared, x)
+    assert not list(tmp_path.iterdir())
+    train.save(tmp_path / "net.eie", model, shared)
+    layers = eie.load(tmp_path / "net.eie")
+    assert [layer.name for layer in layers] == ["last", "middle", "first"]
+    assert [layer.follows for layer in layers] == [True, False, False]
+
+
+def test_matrices_by_themselves_are_no_network(tmp_path):
+    """Also where their sizes would fit."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
+    shared = put_shared(model)
+    train.save(tmp_path / "net.eie", model, shared)
+    with pytest.raises(LayerError, match="layer '2' does not take the outputs of '0' as they are"):
+        check_network(eie.load(tmp_path / "net.eie"))
+    train.save(tmp_path / "net.eie", model, shared, torch.rand(8, 4))
+    check_network(eie.load(tmp_path / "net.eie"))
+
+
+def test_a_softmax_in_the_end_is_left_out(tmp_path):
+    torch.manual_seed(1)
+    for after in (nn.Softmax(1), nn.LogSoftmax(1)):
+        model, x = Net(after=after), torch.rand(32, 5)
+        train.save(tmp_path / "net.eie", model, put_shared(model), x)
+        layers = eie.load(tmp_path / "net.eie")
+        run = fixed_forward(layers, quantize_inputs(layers[0], x.numpy()))
+        assert (run.y.argmax(1) == model(x).argmax(1).numpy()).mean() > 0.9
+
+
+def test_a_layer_used_twice_or_by_a_recurrent_network_is_refused(tmp_path):
+    layer = nn.Linear(4, 4)
+    model = nn.Sequential(layer, nn.ReLU(), layer)
+    with pytest.raises(ModelError, match="layer '0' is a Linear, called 2 times"):
+        train.save(tmp_path / "net.eie", model, put_shared(model), torch.rand(8, 4))
+    rnn = nn.GRU(3, 4)
+    with pytest.raises(ModelError, match=r"layer 'weight_ih_l0' is a GRU, called 1 times"):
+        train.save(tmp_path / "net.eie", rnn, put_shared(rnn), torch.rand(8, 2, 3))
+    many = nn.Sequential(nn.Linear(4, 4))
+    with pytest.raises(ModelError, match="layer '0' is applied at several places of its input"):
+        train.save(tmp_path / "net.eie", many, put_shared(many), torch.rand(8, 2, 4))
+
+
+def test_batches_and_weights_that_do_not_belong_to_the_model(trained, tmp_path):
+    model, x = copy_of(trained), problem().dataset.tensors[0]
+    shared = put_shared(model)
+    with pytest.raises(
+        ModelError, match=r"the model does not take the calibration batch \[256, 7\]: mat1 and mat2"
+    ):
+        train.save(tmp_path / "net.eie", model, shared, x[:, :7])
+    with pytest.raises(ModelError, match="layer '0' is not one of those that were shared"):
+        train.save(tmp_path / "net.eie", nn.Sequential(nn.Linear(12, 20)), shared, x)
+    with torch.no_grad():
+        model.fc2.weight.mul_(1.01)
+    with pytest.raises(ModelError, match="weights of layer 'fc2' are no longer the shared ones"):
+        train.save(tmp_path / "net.eie", model, shared, x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_models_of_other_types(dtype, tmp_path):
+    x, y = (t.to(dtype) if t.is_floating_point() else t for t in problem().dataset.tensors)
+    loader, model = DataLoader(TensorDataset(x, y), 32, shuffle=True), network().to(dtype)
+    train.fit(model, loader, CROSS, quick(6, lr=2e-2, folder=tmp_path))
+    train.prune(model, loader, CROSS, density=0.5, training=quick(4))
+    before = train.accuracy(loader)(model)
+    shared = train.share(model, loader, CROSS, training=quick(2, lr=1e-3))
+    assert train.accuracy(loader)(model) > before - 10 > 50
+    train.save(tmp_path / "net.eie", model, shared, x)
+    layers = eie.load(tmp_path / "net.eie")
+    run = fixed_forward(layers, quantize_inputs(layers[0], x.float().numpy()))
+    assert (run.y.argmax(1) == model(x).argmax(1).numpy()).mean() > 0.9
+
+
+def test_a_parametrised_layer_is_refused():
+    weight_norm = nn.utils.parametrizations.weight_norm
+    for model in (weight_norm(nn.Linear(3, 4)), weight_norm(nn.GRU(3, 4), "weight_hh_l0")):
+        with pytest.raises(ModelError, match=r"is parametrised, that is, computed from other parameters"):
+            train.prune(nn.Sequential(model), problem(), CROSS, density=0.5)
+
+
+def test_the_page_runs_a_network_of_convolutions_too(tmp_path, monkeypatch):
+    block = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[1]
+    torch.manual_seed(1)
+    model, x = Small().eval(), torch.rand(16, 1, 12, 12)
+    monkeypatch.chdir(tmp_path)
+    train.save("net.eie", model, put_shared(model), x)
+    names = {"one_batch": x}
+    exec(block.replace("n_pe=64", "n_pe=2"), names)  # the golden engine takes its time for each PE
+    last = names["results"][-1].y
+    assert (
+        np.abs(np.ldexp(last.astype(float), -names["layers"][-1].y_frac) - model(x)[0].tolist()).max() < 0.02
+    )
 
 
 @pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
@@ -510,17 +710,17 @@ def test_recurrent_networks(kind, tmp_path):
 
 
 def test_the_page_runs_as_it_is_written(trained, tmp_path, monkeypatch):
-    page = (Path(__file__).parents[1] / "docs" / "train.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert len(blocks) == 3
     monkeypatch.chdir(tmp_path)
     x = problem().dataset.tensors[0]
     names = {"model": copy_of(trained), "loader": problem(), "test_loader": problem()}
-    names |= {"calibration_batch": x, "one_batch": x[:4].numpy()}
+    names |= {"calibration_batch": x, "one_batch": x[:4]}
     for block in blocks:
         exec(block, names)  # the tutorial's own lines
+        names.setdefault("compressed", names["model"])
         names["model"] = copy_of(trained)  # the densities are chosen for a dense model
         names["how"] = train.Training(epochs=2, progress=False)
-    assert names["result"].y.shape == (4,)
+    assert names["results"][-1].y.argmax() == names["compressed"](x[:1]).argmax()
     assert (tmp_path / "net.eie").exists()
     assert names["choice"].reached

@@ -10,17 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional
 
 from eie.compress import file
-from eie.compress.network import chains
 from eie.compress.pipeline import CompressionReport, Settings, compress_network
 from eie.compress.quantize import Widths
 from eie.compress.share import SharedLayer
 from eie.compress.train.sharing import Shared
 from eie.compress.train.weights import Weight, find_weights
 from eie.conv import Conv
+from eie.errors import ModelError
 
 # What leaves the numbers that pass through as they are (dropout: once the network is trained).
 _PASSIVE = (nn.Dropout, nn.Dropout2d, nn.Flatten, nn.Unflatten, nn.Identity)
@@ -85,26 +84,133 @@ def _after(node: fx.Node, modules: dict[str, nn.Module]) -> _Place:
     return place
 
 
-def _places(model: nn.Module, example: Tensor | None) -> dict[int, _Place]:
+def _places(model: nn.Module) -> dict[int, _Place]:
     """What follows each module, by the module's id; empty for a network that cannot be traced symbolically."""
     try:
         traced = fx.symbolic_trace(model)
-        if example is not None:
-            with torch.no_grad():
-                ShapeProp(traced).propagate(example)
     except Exception:  # whatever the user's forward() does with a symbolic value
         return {}
     modules = dict(traced.named_modules())
     own = {name: id(module) for name, module in model.named_modules()}
-    places: dict[int, _Place] = {}
-    for node in traced.graph.nodes:
-        if node.op == "call_module" and isinstance(modules[node.target], nn.Linear | nn.Conv2d):
-            place = _after(node, modules)
-            meta = node.args[0].meta.get("tensor_meta") if node.args else None
-            if meta is not None and len(meta.shape) == 4:
-                place.image = (int(meta.shape[2]), int(meta.shape[3]))
-            places[own[node.target]] = place
-    return places
+    return {
+        own[node.target]: _after(node, modules)
+        for node in traced.graph.nodes
+        if node.op == "call_module" and isinstance(modules[node.target], nn.Linear | nn.Conv2d)
+    }
+
+
+# ---- what a batch shows ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What a batch did in the model: inputs of each module with weights, in the order in which they were first called,
+    by the module's id, and how often it was called; the batch itself, and the model's answer.
+    """
+
+    inputs: dict[int, Tensor]
+    calls: dict[int, int]
+    batch: Tensor
+    answer: Any
+
+    @classmethod
+    def of(cls, model: nn.Module, weights: list[Weight], batch: Tensor | npt.NDArray[Any]) -> _Run:
+        parameter = weights[0].parameter
+        x = torch.as_tensor(batch).to(parameter.device)
+        x = x.to(parameter.dtype) if x.is_floating_point() else x
+        inputs: dict[int, Tensor] = {}
+        calls: dict[int, int] = {}
+
+        def note(module: nn.Module, given: Any) -> None:
+            calls[id(module)] = calls.get(id(module), 0) + 1
+            inputs.setdefault(id(module), given[0].detach())
+
+        hooks = [m.register_forward_pre_hook(note) for m in {w.module: None for w in weights}]
+        try:
+            with torch.no_grad():
+                answer = model(x)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            reason = str(error).partition("\n")[0]
+            raise ModelError(
+                f"the model does not take the calibration batch {list(x.shape)}: {reason}"
+            ) from None
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return cls(inputs, calls, x, answer)
+
+    def image(self, weight: Weight) -> tuple[int, int]:
+        """Size of the images that a convolution takes; zeros for another layer, or one that is never called."""
+        given = self.inputs.get(id(weight.module))
+        if given is None or not isinstance(weight.module, nn.Conv2d):
+            return (0, 0)
+        return int(given.shape[-2]), int(given.shape[-1])
+
+    def ordered(self, weights: list[Weight]) -> list[Weight]:
+        """The matrices in the order in which the model uses them; what it does not use comes last."""
+        order = {module: place for place, module in enumerate(self.inputs)}
+        return sorted(weights, key=lambda weight: order.get(id(weight.module), len(order)))
+
+
+def _rows(x: Any, count: int) -> npt.NDArray[Any] | None:
+    """A tensor as [count, numbers], if it is one of real numbers that can be seen so."""
+    if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() == 0 or len(x) != count:
+        return None
+    return x.detach().double().cpu().reshape(count, -1).numpy()
+
+
+def _same(one: npt.NDArray[Any] | None, two: npt.NDArray[Any] | None, dtype: torch.dtype) -> bool:
+    """Whether they are the same but for rounding in `dtype`."""
+    if one is None or two is None or one.shape != two.shape:
+        return False
+    close = max(1e-3, torch.finfo(dtype).eps ** 0.5)
+    return bool(np.abs(one - two).max(initial=0) <= close * max(np.abs(two).max(initial=0), 1e-9))
+
+
+def _check_chain(weights: list[Weight], layers: list[SharedLayer], run: _Run) -> None:
+    """Compare, layer by layer, what the file's network computes from the batch with what the model does.
+
+    Raises
+    ------
+    ModelError : names the first place where the two part.
+    """
+    count, dtype = len(run.batch), weights[0].parameter.dtype
+
+    def refuse(where: str) -> ModelError:
+        return ModelError(
+            f"the file's network would not be the model: {where}. A file holds Linear and Conv2d layers one after the "
+            "other, with ReLU and max pooling; a BatchNorm must be folded into its layer before pruning "
+            "(torch.nn.utils.fusion). Without a calibration batch, save stores the matrices by themselves"
+        )
+
+    for weight in weights:
+        calls = run.calls.get(id(weight.module), 0)
+        if calls != 1 or not isinstance(weight.module, nn.Linear | nn.Conv2d):
+            kind = type(weight.module).__name__
+            raise refuse(f"layer {weight.name!r} is a {kind}, called {calls} times")
+    reached, before = _rows(run.batch, count), ""
+    for weight, layer in zip(weights, layers, strict=True):
+        given = _rows(run.inputs[id(weight.module)], count)
+        if not _same(reached, given, dtype):
+            between = f"between {before!r} and {layer.name!r}" if before else f"before {layer.name!r}"
+            raise refuse(
+                f"{between} the model does something else than ReLU, max pooling or flattening that torch.fx can trace"
+            )
+        if given is None or given.shape[1] != layer.inputs:
+            raise refuse(f"layer {layer.name!r} is applied at several places of its input")
+        reached, before = layer.to_float().forward(given), layer.name
+    answer = _rows(run.answer, count)
+    ends = [reached]
+    if reached is not None and reached.size:
+        logits = torch.from_numpy(reached)
+        ends += [logits.softmax(1).numpy(), logits.log_softmax(1).numpy()]
+    if not any(_same(end, answer, dtype) for end in ends):
+        raise refuse(
+            f"after {before!r} the model does something else than ReLU, max pooling, flattening or softmax"
+        )
+
+
+# ---- into layers -------------------------------------------------------------------------------------------
 
 
 def _conv(module: nn.Module, place: _Place) -> Conv | None:
@@ -120,33 +226,53 @@ def _conv(module: nn.Module, place: _Place) -> Conv | None:
     return replace(conv, pool=_pair(place.pool.kernel_size), pool_stride=_pair(stride))
 
 
+def _layer(weight: Weight, shared: Shared, place: _Place) -> SharedLayer:
+    found = shared.layers.get(weight.name)
+    if found is None or found.codes.shape != weight.parameter.shape:
+        raise ModelError(f"layer {weight.name!r} is not one of those that were shared: is it another model?")
+    if not torch.equal(found.decode().to(weight.parameter), weight.parameter.detach()):
+        raise ModelError(
+            f"the weights of layer {weight.name!r} are no longer the shared ones: call share again"
+        )
+    rows = weight.parameter.shape[0]
+    bias = np.zeros(rows) if weight.bias is None else weight.bias.detach().cpu().double().numpy()
+    return SharedLayer(
+        name=weight.name,
+        codes=found.codes.reshape(rows, -1).cpu().numpy().astype(np.uint8),
+        centroids=found.centroids.detach().cpu().double().numpy(),
+        bias=bias,
+        relu=place.relu,
+        conv=_conv(weight.module, place),
+    )
+
+
+def _layers(model: nn.Module, weights: list[Weight], shared: Shared, run: _Run | None) -> list[SharedLayer]:
+    places = _places(model)
+    return [
+        _layer(
+            weight,
+            shared,
+            replace(places.get(id(weight.module), _Place()), image=run.image(weight) if run else (0, 0)),
+        )
+        for weight in weights
+    ]
+
+
 def layers_of(model: nn.Module, shared: Shared, example: Tensor | None = None) -> list[SharedLayer]:
-    """The layers in the order of the model's modules, each as a matrix [outputs, inputs].
+    """The layers, each as a matrix [outputs, inputs], in the order of the model's modules, or with `example`, an input
+    batch, in the order in which the model uses them; convolutions then know the sizes of their images.
 
     Which layers are followed by a ReLU or a max pooling is read off the network's graph (torch.fx); a network whose
-    forward() cannot be traced has its matrices stored without them. `example` : an input batch, which gives
-    convolutions the size of their images.
+    forward() cannot be traced has its matrices stored without them.
+
+    Raises
+    ------
+    ModelError : weights that are not those that `share` left; a batch that the model does not take.
     """
     model.eval()
-    places = _places(model, example)
-
-    def layer(weight: Weight) -> SharedLayer:
-        found = shared.layers[weight.name]
-        rows = weight.parameter.shape[0]
-        place = places.get(id(weight.module), _Place())
-        bias = (
-            np.zeros(rows) if weight.bias is None else weight.bias.detach().cpu().numpy().astype(np.float64)
-        )
-        return SharedLayer(
-            name=weight.name,
-            codes=found.codes.reshape(rows, -1).cpu().numpy().astype(np.uint8),
-            centroids=found.centroids.detach().cpu().numpy().astype(np.float64),
-            bias=bias,
-            relu=place.relu,
-            conv=_conv(weight.module, place),
-        )
-
-    return [layer(weight) for weight in find_weights(model)]
+    weights = find_weights(model)
+    run = None if example is None else _Run.of(model, weights, example)
+    return _layers(model, run.ordered(weights) if run else weights, shared, run)
 
 
 def save(
@@ -158,18 +284,27 @@ def save(
 ) -> CompressionReport:
     """Write the network that `share` left to a `.eie` file, in fixed point.
 
-    `calibration` : a batch of inputs as the model takes them; the fixed-point scales follow from it, and the sizes of a
-    convolution's images. Layers that do not follow one another get scales of their own, from random inputs.
+    `calibration` : a batch of inputs as the model takes them. The file's network is compared with the model on it,
+    layer by layer, and the fixed-point scales follow from it, and the sizes of a convolution's images. Without it the
+    matrices are stored by themselves: in the order of the model's modules, with scales from random inputs.
 
     Raises
     ------
-    ModelError : no scale fits. OutputError : the file cannot be written (an old one stays as it is).
+    ModelError : the model is more than the file can hold (see `calibration`); weights that are not those that `share`
+        left; no scale fits. OutputError : the file cannot be written (an old one stays as it is).
     """
-    example = None if calibration is None else torch.as_tensor(calibration, dtype=torch.float32)
-    layers = layers_of(model, shared, example)
-    inputs = None
-    if example is not None and chains(layers):
-        inputs = example.reshape(len(example), -1).numpy()
+    model.eval()
+    weights, inputs, run = find_weights(model), None, None
+    if calibration is not None:
+        run = _Run.of(model, weights, calibration)
+        weights = run.ordered(weights)
+    layers = _layers(model, weights, shared, run)
+    if run is not None:
+        _check_chain(weights, layers, run)
+        inputs = _rows(run.batch, len(run.batch))
+    else:
+        # What lies between them is not known.
+        layers = [replace(layer, follows=place == 0) for place, layer in enumerate(layers)]
     compressed, report = compress_network(layers, Settings(widths=widths or Widths()), inputs)
     file.save(path, compressed)
     return report

@@ -6,7 +6,8 @@ import hashlib
 import math
 import os
 import random
-from collections.abc import Callable, Iterator, Sized
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,8 @@ Evaluate = Callable[[nn.Module], float]
 
 # The learning rate rises over this share of the steps, then falls to nothing along a cosine.
 _WARM_UP = 0.1
-# Training has diverged when its loss is this many times that of the network with all weights zero.
+# Training has diverged when its loss is this many times what it was for a first batch: with the weights given, or with
+# all of them zero, whichever is more (a trained network's own loss may be next to nothing).
 _DIVERGED = 10.0
 
 
@@ -177,15 +179,38 @@ def learning_rate(highest: float, progress: float) -> float:
 # ---- checkpoints -------------------------------------------------------------------------------------------
 
 
+def _bytes(tensor: Tensor) -> bytes:
+    # numpy has no bfloat16.
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
 def _digest(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(_bytes(tensor))
     return digest.hexdigest()
 
 
-def _settings(model: nn.Module, loader: Sized, phase: Phase, training: Training) -> dict[str, Any]:
+def _batch_digest(batch: Any) -> str:
+    """Of the tensors in a batch."""
+    if isinstance(batch, Mapping):
+        batch = batch.values()
+    if isinstance(batch, Tensor):
+        return hashlib.sha256(_bytes(batch)).hexdigest()
+    if isinstance(batch, Iterable) and not isinstance(batch, str):
+        return hashlib.sha256("".join(map(_batch_digest, batch)).encode()).hexdigest()
+    return ""
+
+
+def _loss_name(loss: Loss) -> str:
+    of = loss if hasattr(loss, "__qualname__") else type(loss)
+    return f"{of.__module__}.{of.__qualname__}"
+
+
+def _settings(
+    model: nn.Module, loader: Sized, first: Any, loss: Loss, phase: Phase, training: Training
+) -> dict[str, Any]:
     teacher = training.teacher
     return {
         "epochs": training.epochs,
@@ -193,7 +218,9 @@ def _settings(model: nn.Module, loader: Sized, phase: Phase, training: Training)
         "momentum": training.momentum,
         "seed": training.seed,
         "batches": len(loader),
+        "loss": _loss_name(loss),
         "teacher": [teacher.temperature, teacher.share, _digest(teacher.model)] if teacher else None,
+        "data": _batch_digest(first),
         "model": _digest(model),
         **phase.settings(),
     }
@@ -231,7 +258,7 @@ def read_checkpoint(path: Path, settings: dict[str, Any]) -> dict[str, Any] | No
     differing = [name for name in settings if there.get(name) != settings[name]]
     if differing:
         name = differing[0]
-        values = "" if name == "model" else f", {there.get(name)} there and {settings[name]} here"
+        values = "" if name in ("model", "data") else f", {there.get(name)} there and {settings[name]} here"
         raise ModelError(
             f"{path} is of another run ({name} differs{values}): delete it, or choose another folder"
         )
@@ -250,21 +277,32 @@ def _density(model: nn.Module) -> float:
     return sum(weight.kept for weight in weights) / sum(weight.size for weight in weights)
 
 
-def _zero_loss(model: nn.Module, loader: Any, loss: Loss, device: torch.device) -> float:
-    """Loss of the first batch when all weights are zero: what a network reaches that has learnt nothing."""
+def _first_losses(model: nn.Module, batch: Any, loss: Loss, device: torch.device) -> tuple[float, float]:
+    """Loss of a batch as the model is, and when all weights are zero: what one that has learnt nothing reaches."""
     weights = [weight.parameter for weight in find_weights(model)]
     kept = [weight.detach().clone() for weight in weights]
-    x, y = next(iter(loader))
+    x, y = (_to(device, part) for part in batch)
     training = model.training
     with torch.no_grad():
+        model.eval()  # statistics of a normalisation must not learn from this
+        own = float(loss(model(x), y))
         for weight in weights:
             weight.zero_()
-        model.eval()  # statistics of a normalisation must not learn from this
-        value = float(loss(model(_to(device, x)), _to(device, y)))
+        zero = float(loss(model(x), y))
         for weight, old in zip(weights, kept, strict=True):
             weight.copy_(old)
     model.train(training)
-    return value
+    return own, zero
+
+
+def _limit(losses: tuple[float, float]) -> float:
+    """Mean loss beyond which training has diverged; infinite where the first losses say nothing.
+
+    >>> _limit((0.02, 2.3)), _limit((0.0, -0.1)), _limit((0.0, 0.0)), _limit((math.nan, 2.3))
+    (23.0, 1.0, inf, inf)
+    """
+    largest = max(map(abs, losses))
+    return _DIVERGED * largest if largest > 0 and all(map(math.isfinite, losses)) else math.inf
 
 
 @dataclass
@@ -324,15 +362,16 @@ def run(model: nn.Module, loader: Any, loss: Loss, phase: Phase, training: Train
     ModelError : training diverges; a checkpoint of other settings; a loader without a length or without batches.
     OutputError : the checkpoint cannot be written.
     """
-    if not isinstance(loader, Sized) or not len(loader):
+    if not hasattr(loader, "__len__") or not len(loader):
         raise ModelError("the loader must have a length (its number of batches), and it must not be 0")
     path = Path(training.folder) / f"{phase.name}.pt" if training.folder is not None else None
-    settings = _settings(model, loader, phase, training)
     device = next(model.parameters()).device
     if training.teacher:
         training.teacher.model.eval()
     with seeded(training.seed, training.epochs):
-        limit = _DIVERGED * _zero_loss(model, loader, loss, device)
+        first = next(iter(loader))
+        limit = _limit(_first_losses(model, first, loss, device))
+    settings = _settings(model, loader, first, loss, phase, training)
     optimizer = training.optimizer(phase.trained())
     history: list[Epoch] = []
     found = read_checkpoint(path, settings) if path else None
@@ -341,6 +380,8 @@ def run(model: nn.Module, loader: Any, loss: Loss, phase: Phase, training: Train
         optimizer.load_state_dict(found["optimizer"])
         phase.restore(found["phase"])
         history = [Epoch(*epoch) for epoch in found["history"]]
+        if training.progress:
+            tqdm.write(f"{path}: goes on after {len(history)} of {training.epochs} epochs", file=sys.stderr)
     loop = _Loop(model, loader, loss, phase, training, device, optimizer, limit)
     steps = training.epochs * len(loader)
     with tqdm(

@@ -184,10 +184,15 @@ def prune(
     """
     if (density is None) == (quality is None):
         raise ModelError("give density or quality, one of them")
+    training = training or Training()
+    if training.epochs < 1:
+        raise ModelError("pruning needs at least one epoch")
     weights = find_weights(model)
     if density is not None:
         goals = per_layer("density", density, weights, 0, 1, 1.0)
+        if min(goals) <= 0:
+            raise ModelError(f"density must be above 0, not {density}")
     elif quality is not None:
         goals = densities_above(weights, per_layer("quality", quality, weights, 0, 100, 0.0))
     phase = Surgery(model, weights, goals, schedule or Schedule())
-    return run(model, loader, loss, phase, training or Training())
+    return run(model, loader, loss, phase, training)

@@ -24,15 +24,22 @@ Refine = Callable[[nn.Module, Mapping[str, float]], object]
 
 
 def accuracy(loader: Any) -> Evaluate:
-    """A function that gives right answers in percent: an answer is the largest of the outputs [batch, classes]."""
+    """A function that gives right answers in percent: an answer is the largest of the outputs [batch, classes].
+
+    It raises `ModelError` when the loader has no inputs.
+    """
 
     def evaluate(model: nn.Module) -> float:
         right = total = 0
-        device = next(model.parameters()).device
+        device, training = next(model.parameters()).device, model.training
+        model.eval()
         with torch.no_grad():
             for x, y in loader:
                 right += int((model(x.to(device)).argmax(1) == y.to(device)).sum())
                 total += len(y)
+        model.train(training)
+        if not total:
+            raise ModelError("the loader has no inputs to measure the accuracy on")
         return 100 * right / total
 
     return evaluate
@@ -137,7 +144,13 @@ def choose(
     as a whole to be just within the budget. Where layers that cost nothing alone cost too much together, all of them
     keep more, step by step. `refine(model, densities)` may retrain the cut network before it is judged, e.g. with
     `prune`. The model stays as it is. When no densities are within the budget, the best found are returned.
+
+    Raises
+    ------
+    ModelError : a budget below 0.
     """
+    if not budget >= 0:
+        raise ModelError(f"budget must be at least 0, not {budget}")
     model.eval()
     tried: dict[tuple[float, ...], Choice] = {}
 

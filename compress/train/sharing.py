@@ -59,7 +59,7 @@ def first_centroids(values: np.ndarray[Any, Any], k: int, start: Start, seed: in
 
 def cluster(weight: Tensor, bits: int, start: Start = "linear", seed: int = 1) -> SharedWeight:
     """Share the non-zero elements of `weight` among at most 2**bits - 1 values by k-means; zeros get code 0."""
-    values = weight.detach().cpu().numpy().astype(np.float64)
+    values = weight.detach().cpu().double().numpy()
     kept = values != 0
     codes = np.zeros(values.shape, np.int64)
     centroids = np.zeros(1 << bits, np.float32)
@@ -105,7 +105,7 @@ class Sharing:
         for weight, codes, centroids in zip(self.weights, self.codes, self.centroids, strict=True):
             if weight.parameter.grad is not None:
                 total = torch.zeros_like(centroids)
-                total.index_add_(0, codes.flatten(), weight.parameter.grad.flatten())
+                total.index_add_(0, codes.flatten(), weight.parameter.grad.flatten().to(total.dtype))
                 total[0] = 0
                 centroids.grad = total
 
@@ -155,7 +155,10 @@ def share(
     if start not in get_args(Start):
         raise ModelError(f"start must be linear, density or random, not {start!r}")
     weights = find_weights(model)
-    widths = [int(b) for b in per_layer("bits", bits, weights, 1, 8)]
+    each = per_layer("bits", bits, weights, 1, 8)
+    widths = [int(b) for b in each]
+    if widths != each:
+        raise ModelError(f"bits must be whole numbers, not {bits}")
     shared = [
         cluster(weight.parameter, width, start, training.seed)
         for weight, width in zip(weights, widths, strict=True)

@@ -46,12 +46,17 @@ def find_weights(model: nn.Module) -> list[Weight]:
 
     Raises
     ------
-    ModelError : there are none.
+    ModelError : there are none; a parametrised one.
     """
     found: dict[int, Weight] = {}
 
     def add(name: str, module: nn.Module, weight: str, bias: str | None) -> None:
         parameter = getattr(module, weight)
+        if not isinstance(parameter, nn.Parameter):
+            raise ModelError(
+                f"{weight} of layer {name!r} is parametrised, that is, computed from other parameters: "
+                "remove that first (torch.nn.utils.parametrize.remove_parametrizations)"
+            )
         found.setdefault(
             id(parameter), Weight(name, module, parameter, getattr(module, bias) if bias else None)
         )
@@ -60,7 +65,8 @@ def find_weights(model: nn.Module) -> list[Weight]:
         if isinstance(module, _MATRIX):
             add(name or "layer", module, "weight", "bias")
         elif isinstance(module, nn.LSTM | nn.GRU):
-            for own, _ in module.named_parameters(recurse=False):
+            # Its own list: named_parameters() leaves out what is parametrised.
+            for own in module._flat_weights_names:
                 match = _RECURRENT.fullmatch(own)
                 if match:
                     biased = module.bias and match["part"] != "hr"
@@ -87,7 +93,7 @@ def per_layer(
     """
     patterns = dict(given) if isinstance(given, Mapping) else {"*": given}
     for pattern, value in patterns.items():
-        if not low <= value <= high:
+        if isinstance(value, str) or not low <= value <= high:
             raise ModelError(f"{what} of {pattern!r} must be from {low:g} to {high:g}, not {value}")
         if not any(fnmatchcase(weight.name, pattern) for weight in weights):
             names = ", ".join(weight.name for weight in weights)

