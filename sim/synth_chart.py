@@ -23,7 +23,7 @@ def area_chart(report: SynthReport) -> Figure:
         areas.barh(names, logic, left=registers, color=style.COLOURS[1], label="logic")
         areas.set_xlabel("area of one (1,000 μm²)")
         areas.set_title("Area by block")
-        areas.legend(loc="lower right")
+        areas.legend(loc="center right")
         rows = shares(report)[::-1]
         places = range(len(rows))
         compared.barh(

@@ -51,9 +51,10 @@ def _pick(rng: np.random.Generator, *choices: Any) -> Any:
     return choices[rng.integers(len(choices))]
 
 
-def random_machine(rng: np.random.Generator) -> ArchConfig:
+def random_machine(rng: np.random.Generator, n_pe: int | None = None) -> ArchConfig:
     """A small machine; any of its memories may be the one that is too small."""
     n = _pick(rng, 1, 2, 4)
+    n = n if n_pe is None else n_pe
     act_bits = int(rng.integers(4, 17))
     word_bits = _pick(rng, 16, 32, 64)
     weight_bits, index_bits = int(rng.integers(1, 5)), int(rng.integers(1, 5))

@@ -5,6 +5,7 @@
 
 import json
 import random
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,16 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge, with_timeout
 
 FOLDER = Path(__file__).parent
-MANIFEST = json.loads((FOLDER / "ports.json").read_text())
-CONFIG, SPACES = MANIFEST["config"], MANIFEST["spaces"]
-PORTS = {name: port["width"] for name, port in MANIFEST["modules"]["eie_array"].items()}
 # The Verilog has no time scale: time is counted in the simulator's own steps.
 CLOCK_STEPS = 2
 SEED = 1
+
+
+@cache
+def manifest() -> dict[str, Any]:
+    """Sizes, ports and address spaces of this export."""
+    read: dict[str, Any] = json.loads((FOLDER / "ports.json").read_text())
+    return read
 
 
 def words_of(name: str) -> list[int]:
@@ -59,29 +64,31 @@ async def read(dut: Any, space: int, pe: int, addr: int, bits: int) -> int:
 async def memories(dut: Any) -> None:
     """What is written into the first words of every PE's memories can be read again."""
     rng = random.Random(SEED)
+    config, spaces = manifest()["config"], manifest()["spaces"]
     await reset(dut)
-    widths = {"SPMAT": CONFIG["word_bits"], "PTR": CONFIG["pointer_bits"], "ACC": CONFIG["acc_bits"]}
+    widths = {"SPMAT": config["word_bits"], "PTR": config["pointer_bits"], "ACC": config["acc_bits"]}
     places = [
         (space, pe, addr)
         for space in widths
-        for pe in range(CONFIG["n_pe"])
-        for addr in range(min(2, CONFIG["acc_depth"]))
+        for pe in range(config["n_pe"])
+        for addr in range(min(2, config["acc_depth"]))
     ]
-    before = [await read(dut, SPACES[space], pe, addr, widths[space]) for space, pe, addr in places]
+    before = [await read(dut, spaces[space], pe, addr, widths[space]) for space, pe, addr in places]
     fresh = [rng.getrandbits(widths[space]) for space, _, _ in places]
     for words in (fresh, before):  # the images are needed once more
         for (space, pe, addr), word in zip(places, words, strict=True):
-            await write(dut, SPACES[space], pe, addr, word)
+            await write(dut, spaces[space], pe, addr, word)
         for (space, pe, addr), word in zip(places, words, strict=True):
-            found = await read(dut, SPACES[space], pe, addr, widths[space])
+            found = await read(dut, spaces[space], pe, addr, widths[space])
             assert found == word, f"{space} of PE {pe} at {addr}: {found:#x}, not {word:#x} (seed {SEED})"
 
 
 @cocotb.test(skip=not (FOLDER / "load.hex").is_file())
 async def layer(dut: Any) -> None:
     """The layer of load.hex gives the activations of expected.hex (if it is there); the images hold its weights."""
+    config, spaces, ports = manifest()["config"], manifest()["spaces"], manifest()["modules"]["eie_array"]
     await reset(dut)
-    fields = [PORTS["io_data"], PORTS["io_addr"], PORTS["io_pe"], PORTS["io_space"]]
+    fields = [ports[name]["width"] for name in ("io_data", "io_addr", "io_pe", "io_space")]
     for word in words_of("load.hex"):
         parts = []
         for width in fields:
@@ -97,6 +104,6 @@ async def layer(dut: Any) -> None:
     dut._log.info("%d cycles", int(dut.cycles.value))
     if (FOLDER / "expected.hex").is_file():
         for row, expected in enumerate(words_of("expected.hex")):
-            n_pe, bits = CONFIG["n_pe"], CONFIG["act_bits"]
-            found = await read(dut, SPACES["ACC"], row % n_pe, row // n_pe, bits)
+            n_pe, bits = config["n_pe"], config["act_bits"]
+            found = await read(dut, spaces["ACC"], row % n_pe, row // n_pe, bits)
             assert found == expected, f"y[{row}] is {found:#x}, not {expected:#x}"
