@@ -5,6 +5,7 @@ ones from its SEED, which the header prints.
 """
 
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -12,6 +13,10 @@ from hypothesis import settings
 # Simulators take their time at the first example: no deadline.
 settings.register_profile("test", derandomize=True, print_blob=True, deadline=None)
 settings.register_profile("regress", derandomize=False, print_blob=True, deadline=None, max_examples=1000)
+
+# A shell starts what it puts into the background with Ctrl-C ignored, and children inherit that: tests send it to them.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _SEED = "EIE_REGRESS_SEED"
 settings.load_profile("regress" if _SEED in os.environ else "test")

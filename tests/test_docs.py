@@ -67,7 +67,7 @@ def test_the_readme_in_a_shell_and_in_python(tmp_path):
     text = (ROOT / "README.md").read_text()
     block = re.search(r"source .venv/bin/activate\n((?: {4}eie .*\n)+)", text)[1]
     commands = [line.split("#")[0].strip() for line in block.splitlines()]
-    assert len(commands) == 5
+    assert len(commands) == 6
     snippet = python_block(ROOT / "README.md")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
