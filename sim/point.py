@@ -229,8 +229,8 @@ _SOURCES: tuple[str, ...] = (
 _OF_ENGINE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "fast": (("fast.py", "kernels.py"), ()),
     "golden": ((), ("golden",)),
-    "icarus": (("host.py",), ("rtl",)),
-    "verilator": (("host.py",), ("rtl",)),
+    "icarus": (("host.py", "free.py", "free_run.v"), ("rtl",)),
+    "verilator": (("host.py", "free.py", "free_run.v"), ("rtl",)),
 }
 
 
