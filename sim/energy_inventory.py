@@ -89,6 +89,8 @@ def flip_flops(block: str, cfg: ArchConfig, *, counters: bool = False) -> dict[s
         for field in fields(block, cfg)
         if field.kind.is_register and ((counters and cfg.counters) or field.name not in COUNTERS)
     }
+    if block == "arithm_unit" and not cfg.counters:
+        del registers["s3_forwarded"]  # only a counter reads it
     if block == "spmat_read":
         # No pointer names a word beyond these bits: synthesis takes the others away.
         registers["held_addr"] = min(registers["held_addr"], cfg.pointer_bits - cfg.sel_bits)

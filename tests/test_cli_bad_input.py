@@ -71,7 +71,7 @@ def test_weights_that_are_not_finite(here: Path, value: float) -> None:
 def test_a_layer_that_does_not_fit(network: Path) -> None:
     assert refused("run", network, "--input", "x.npy", "--pe", 1) == (
         "layer 'fc1' (70 x 40) does not fit 1 PE; per PE: 70 accumulators needed, 64 available "
-        "(use more PEs, a larger memory, or cfg.sized_for(layer))"
+        "(more PEs, --sized or cfg.sized_for(layer), or passes: eie plan)"
     )
 
 
@@ -342,7 +342,7 @@ def test_sweeps_and_stores(here: Path) -> None:
     database = sqlite3.connect("s.sqlite")
     database.execute("PRAGMA user_version = 9")
     assert re.fullmatch(
-        r"s.sqlite has store format 9, and this eie \(.+\) knows formats up to 1: use the newer eie that wrote it, "
+        r"s.sqlite has store format 9, and this eie \(.+\) knows formats up to 2: use the newer eie that wrote it, "
         "or another file",
         refused("plot", "s.sqlite"),
     )
@@ -364,3 +364,14 @@ def test_a_full_disk_under_a_sweep(here: Path) -> None:
     assert again.exit_code == 0
     there = int(re.search(r"200 points, (\d+) there before", again.stdout)[1])
     assert 0 < there < 200
+
+
+def test_layers_take_no_sound_and_write_no_sound(network: Path) -> None:
+    Path("s.wav").write_bytes(b"RIFF")
+    assert refused("run", network, "--input", "s.wav") == (
+        f"s.wav: the layers of {network} take no sound, but a picture or an array [40]"
+    )
+    assert refused("run", network, "--input", "x.npy", "-o", "y.wav") == (
+        "y.wav: the outputs of layers are an array, .npy"
+    )
+    assert not Path("y.wav").exists()

@@ -329,7 +329,9 @@ def test_no_process_outlives_the_command(tmp_path: Path, number: int, status: in
 def gen_docs():
     spec = importlib.util.spec_from_file_location("gen_docs", ROOT / "scripts" / "gen_docs.py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "scripts")  # where its neighbours are found when it runs as a script
+        spec.loader.exec_module(module)
     return module
 
 

@@ -292,6 +292,8 @@ def test_clusters_that_cannot_be_used(address: str, monkeypatch: pytest.MonkeyPa
 
 
 def test_workers_of_another_version(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with distributed.Client(address, set_as_default=False) as client:
+        client.wait_for_workers(1, timeout=60)  # an earlier test killed them, and they start again
     monkeypatch.setattr(workers_module, "engine_version", lambda engine: "0123")
     with pytest.raises(ClusterError, match=r"a worker has another version of engine fast \(.{16}, here 0"):
         figures(POINTS[:1], Cluster(address))
