@@ -18,6 +18,8 @@ CYCLES ?= 1000000
 MUTANTS ?= 300
 CASES ?= 10000
 FUZZ ?= 100000
+# Processes of the tests; a file's tests stay in one, which shares what is slow to make.
+WORKERS ?= 2
 
 .PHONY: help setup demo reproduce reproduce-compression test lint regress bench coverage docs clean
 
@@ -37,8 +39,8 @@ reproduce: $(READY) ## the published evaluation once more, with its figures and 
 reproduce-compression: $(READY_TO_COMPARE) $(NNCODEC) ## every table of compression once more, an hour (PARTS="models coders speed recipes")
 	$(BIN)/python benchmarks/reproduce_compression.py --nncodec $(NNCODEC) --out $(OUT)/compression $(PARTS)
 
-test: $(READY_TO_TEST) lint ## lint, then every test and doctest
-	$(BIN)/python -m pytest tests build/tree/eie
+test: $(READY_TO_TEST) lint ## lint, then every test and doctest (WORKERS=2)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=15 tests build/tree/eie
 
 lint: $(READY) ## style, types, import arrows
 	scripts/lint

@@ -13,7 +13,15 @@ import click
 from click.core import ParameterSource
 from tqdm import tqdm
 
-from eie.cli.inputs import INPUT_HELP, machine, machine_options, read_vector, refuse_useless, warn_clipped
+from eie.cli.inputs import (
+    INPUT_HELP,
+    Setting,
+    machine,
+    machine_options,
+    read_vector,
+    refuse_useless,
+    warn_clipped,
+)
 from eie.cli.output import check_writable, write
 from eie.compress.file import load
 from eie.config import ArchConfig
@@ -49,7 +57,8 @@ def replay_command(context: click.Context) -> str:
         elif isinstance(param, click.Option) and param.is_flag:
             words.append(param.opts[0] if value else param.secondary_opts[0])
         else:
-            words += [param.opts[0], str(value)]
+            for one in value if param.multiple else (value,):
+                words += [param.opts[0], str(one)]
     return shlex.join(words)
 
 
@@ -97,10 +106,6 @@ def _run_free(
     from eie.sim.free import compare_jobs
     from eie.sim.saif import record
 
-    if saif is not None and len(jobs) > 1:
-        raise ConfigError("switching activity is written of one layer: choose it with --layer")
-    if saif is not None:
-        check_writable(saif.absolute().parent)
     report = compare_jobs(jobs, simulator)
     activity = None
     if saif is not None and not report.differences:
@@ -170,6 +175,7 @@ def cosim(
     depth: int,
     preset: str,
     sized: bool,
+    settings: Sequence[Setting],
     rows: int,
     cols: int,
     density: float,
@@ -208,11 +214,14 @@ def cosim(
     else:
         refuse_useless(context, ("--saif",), "without --free")
     layers = choose(load(file), which) if file else [random_layer(rows, cols, density, seed)]
-    cfg = machine(preset, n_pe, depth, sized, layers)
+    cfg = machine(preset, n_pe, depth, sized, layers, settings)
     jobs, clipped = _jobs(layers, cfg, input_file, index, act_density, seed)
+    if saif is not None and len(layers) > 1:
+        raise ConfigError("switching activity is written of one layer: choose it with --layer")
     check_wave(wave, simulator)
-    if wave is not None:
-        check_writable(wave.parent)
+    for target in (wave, saif):
+        if target is not None:
+            check_writable(target.parent)
     replay = replay_command(context)
     if not json_out:
         what = (

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from eie.cli.inputs import INPUT_HELP, machine, machine_options, read_vector, refuse_useless, warn_clipped
+from eie.cli.inputs import (
+    INPUT_HELP,
+    Setting,
+    machine,
+    machine_options,
+    read_vector,
+    refuse_useless,
+    warn_clipped,
+)
 from eie.cli.output import make_folder
+from eie.cli.plan import chains
 from eie.compress.file import load
+from eie.plan import make_plan
 from eie.program import Job
 from eie.rtl.export import Expected
 from eie.rtl.export import export as export_verilog
 from eie.sim import reference, toolchain
+from eie.sim.chip_words import INDEX, chip_words
 from eie.sim.inputs import choose
 from eie.sim.network import single_vectors
 from eie.sim.workload import random_input
@@ -74,6 +87,7 @@ def export(
     depth: int,
     preset: str,
     sized: bool,
+    settings: Sequence[Setting],
     which: str,
     input_file: Path | None,
     index: int,
@@ -87,15 +101,23 @@ def export(
 
     Checked are hierarchy, ports and nets, and that Verilator's lint and Icarus have no warning. The testbench runs the
     layer, without --input on random activations, and ends with PASS if its outputs and cycles are those of the
-    reference engine and of the timing law.
+    reference engine and of the timing law. With --chip there are the packets, too, that load the chip with all layers
+    (or the one that --layer names) and run them (docs/programming.md).
 
     \b
     Example:
       eie export out/lenet_300_100.eie --layer fc1 --pe 64 -o verilog
+      eie export --chip --pe 64 --set codebooks=3 --set counters=0 -o chip
     """
     _refuse_useless(context, file, input_file)
-    layers = choose(load(file), which) if file else []
-    cfg = machine(preset, n_pe, depth, sized, layers)
+    if chip:
+        refuse_useless(context, ("--probe",), "with --chip")
+    held = load(file) if file else []
+    layers = choose(held, which) if file else []
+    # The chip runs all layers one after the other, unless one is asked for.
+    one = not chip or context.get_parameter_source("which") is not ParameterSource.DEFAULT
+    network = layers if one else held
+    cfg = machine(preset, n_pe, depth, sized, network, settings)
     job, expected, vector, clipped = None, None, "", 0
     if layers:
         layer = layers[0]
@@ -108,9 +130,11 @@ def export(
             vector = f"random activations, seed {seed}"
         job = Job.create(layer, x, cfg)
         expected = expectation(job)
+    plans = [make_plan([network[i] for i in numbers], cfg) for numbers in chains(network)] if chip else []
+    words = chip_words(plans) if plans else None
     make_folder(out.absolute().parent)
     report = export_verilog(
-        cfg, out, job, expected=expected, probe=probe, chip=chip, check=check, **linters()
+        cfg, out, job, expected=expected, probe=probe, chip=chip, words=words, check=check, **linters()
     )
     if layers:
         warn_clipped(input_file, clipped, layers[0], cfg.act_bits)
@@ -122,5 +146,9 @@ def export(
     click.echo(f"{out}: {len(report.files)} files, {cfg.n_pe} PEs; start with {out / 'README.md'}")
     if job is not None and expected is not None:
         click.echo(f"testbench: {job.layer.name} on {vector}; expects {expected.cycles:,} cycles")
+    if words is not None:
+        click.echo(
+            f"chip: the packets that load it and run {file} are in {out / INDEX} (docs/programming.md)"
+        )
     for line in report.check.lines() if report.check else ["not checked"]:
         click.echo(line)

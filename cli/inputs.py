@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import click
 import numpy as np
@@ -57,8 +57,26 @@ def matrix_size(text: str) -> tuple[int, int]:
 # ---- the machine -------------------------------------------------------------------------------------------
 
 
+class Setting(NamedTuple):
+    """A field of the configuration and its value, such as pointers=4096."""
+
+    name: str
+    value: int
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.value}"
+
+
+def setting(text: str) -> Setting:
+    """The setting that a text such as pointers=4096 says."""
+    name, mark, value = text.partition("=")
+    if not mark or not value.strip().isdecimal():
+        raise click.BadParameter(f"{text!r} is no setting such as pointers=4096")
+    return Setting(name.strip(), int(value))
+
+
 def machine_options(*, n_pe: int, sized: bool) -> Callable[[Command], Command]:
-    """Options --pe, --depth, --preset and --sized/--published, with these defaults."""
+    """Options --pe, --depth, --preset, --sized/--published and --set (parameter `settings`), with these defaults."""
     options = (
         click.option("--pe", "n_pe", type=int, default=n_pe, show_default=True, help="Processing elements."),
         click.option("--depth", type=int, default=8, show_default=True, help="Activation queue depth."),
@@ -75,6 +93,14 @@ def machine_options(*, n_pe: int, sized: bool) -> Callable[[Command], Command]:
             show_default=True,
             help="Memories as large as the layers need, or of the published sizes.",
         ),
+        click.option(
+            "--set",
+            "settings",
+            type=setting,
+            multiple=True,
+            metavar="FIELD=N",
+            help="Another size of the machine, such as pointers=4096; may be given several times.",
+        ),
     )
 
     def decorate(command: Command) -> Command:
@@ -85,10 +111,18 @@ def machine_options(*, n_pe: int, sized: bool) -> Callable[[Command], Command]:
     return decorate
 
 
-def machine(preset: str, n_pe: int, depth: int, sized: bool, layers: Sequence[CompressedLayer]) -> ArchConfig:
-    """The configuration that the options ask for."""
-    cfg = ArchConfig.preset(preset, n_pe=n_pe, queue_depth=depth)
-    return cfg.sized_for(*layers) if sized else cfg
+def machine(
+    preset: str,
+    n_pe: int,
+    depth: int,
+    sized: bool,
+    layers: Sequence[CompressedLayer],
+    settings: Sequence[Setting] = (),
+) -> ArchConfig:
+    """The configuration that the options ask for; what is set by hand counts more than what the layers need."""
+    changes = dict(settings)
+    cfg = ArchConfig.preset(preset, n_pe=n_pe, queue_depth=depth).replace(**changes)
+    return cfg.sized_for(*layers).replace(**changes) if sized else cfg
 
 
 # ---- input vectors -----------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import numpy as np
 
 from eie.cli.inputs import (
     INPUT_HELP,
+    Setting,
     machine,
     machine_options,
     matrix_size,
@@ -58,14 +59,6 @@ class Planned:
         """The layers' names and sizes."""
         one = " (one position of the window)" if self.plan.layers[0].conv is not None else ""
         return ", ".join(f"{layer.name} {layer.rows} x {layer.cols}" for layer in self.plan.layers) + one
-
-
-def setting(text: str) -> tuple[str, int]:
-    """A field of the machine and its value, such as pointers=4096."""
-    name, mark, value = text.partition("=")
-    if not mark or not value.strip().isdecimal():
-        raise click.BadParameter(f"{text!r} is no setting such as pointers=4096")
-    return name.strip(), int(value)
 
 
 def chains(layers: Sequence[CompressedLayer]) -> Iterator[list[int]]:
@@ -190,14 +183,6 @@ def _json(planned: Sequence[Planned], cfg: ArchConfig, clipped: int) -> list[dic
 @click.option("--index", type=int, default=0, show_default=True, help="Which of the input vectors, from 0.")
 @machine_options(n_pe=64, sized=False)
 @click.option(
-    "--set",
-    "settings",
-    type=setting,
-    multiple=True,
-    metavar="FIELD=N",
-    help="Another size of the machine, such as pointers=4096; may be given several times.",
-)
-@click.option(
     "--picture",
     type=click.Path(path_type=Path),
     metavar="F.png",
@@ -225,7 +210,7 @@ def plan(
     depth: int,
     preset: str,
     sized: bool,
-    settings: Sequence[tuple[str, int]],
+    settings: Sequence[Setting],
     picture: Path | None,
     engine: str | None,
     json_out: bool,
@@ -250,7 +235,7 @@ def plan(
     else:
         refuse_useless(context, ("--act-density",), "with --input")
     layers = [random_layer(*size, density, seed)] if size else choose(load(file), which) if file else []
-    cfg = machine(preset, n_pe, depth, sized, layers).replace(**dict(settings))
+    cfg = machine(preset, n_pe, depth, sized, layers, settings)
     if picture is not None:
         check_writable(picture.parent)
     clipped = 0

@@ -14,6 +14,7 @@ from click.core import ParameterSource
 
 from eie.cli.inputs import (
     INPUT_HELP,
+    Setting,
     machine,
     machine_options,
     read_picture_vector,
@@ -23,12 +24,13 @@ from eie.cli.inputs import (
 )
 from eie.cli.output import check_writable, print_table, write
 from eie.compress.file import load
-from eie.config import ArchConfig
+from eie.errors import ModelError, OutputError
 from eie.result import COUNTERS, Result
 from eie.sim.energy import Estimate, estimate
 from eie.sim.engines import ENGINES
 from eie.sim.inputs import choose
 from eie.sim.network import check_wave, run_network, wave_path
+from eie.sim.network_input import SOUND
 from eie.sim.pictures import PICTURES
 
 # Networks that are a graph; the others are a chain of layers.
@@ -197,6 +199,7 @@ def run(
     depth: int,
     preset: str,
     sized: bool,
+    settings: Sequence[Setting],
     wave: Path | None,
     out: Path | None,
     json_out: bool,
@@ -225,16 +228,23 @@ def run(
             frames=frames,
             index=index if given("index") else None,
             engine=engine,
-            cfg=ArchConfig.preset(preset, n_pe=n_pe, queue_depth=depth),
+            cfg=machine(preset, n_pe, depth, False, (), settings),
             sized=sized or not given("sized"),
+            settings=settings,
             out=out,
             json_out=json_out,
         )
         return
     refuse_useless(context, ("--weights", "--frames"), f"for layers such as those of {file}")
     layers = choose(load(file), which)
-    cfg = machine(preset, n_pe, depth, sized, layers)
+    cfg = machine(preset, n_pe, depth, sized, layers, settings)
     check_wave(wave, engine)
+    if out is not None and out.suffix.lower() != ".npy":
+        raise OutputError(f"{out}: the outputs of layers are an array, .npy")
+    if input_file.suffix.lower() == SOUND:
+        raise ModelError(
+            f"{input_file}: the layers of {file} take no sound, but a picture or an array [{layers[0].inputs}]"
+        )
     if input_file.suffix.lower() in PICTURES:
         refuse_useless(context, ("--index",), "for a picture")
         x, clipped = read_picture_vector(input_file, layers[0], cfg.act_bits)

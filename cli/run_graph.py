@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import click
 import numpy as np
 from tqdm import tqdm
 
+from eie.cli.inputs import Setting
 from eie.cli.output import check_writable, print_table, write
 from eie.compress.network import FloatArray
 from eie.compress.quantize import Widths
@@ -59,10 +61,8 @@ def lines_per_item(run: GraphRun, hop_us: float | None) -> list[str]:
     if run.cycles is None:
         return []
     count, unit, clock = run.given.count, run.given.unit, run.cfg.clock_hz
-    each = run.cycles / count
-    line = (
-        f"a {unit}: {each:,.0f} cycles, {each / clock * 1e6:,.1f} µs, {(run.energy_uj or 0) / count:,.2f} µJ"
-    )
+    each, article = run.cycles / count, "an" if unit[0] in "aeiou" else "a"
+    line = f"{article} {unit}: {each:,.0f} cycles, {each / clock * 1e6:,.1f} µs, {(run.energy_uj or 0) / count:,.2f} µJ"
     if hop_us is not None:
         line += f": {100 * each / clock * 1e6 / hop_us:.2f} % of its {hop_us:,.0f} µs"
         if run.worst is not None:
@@ -73,7 +73,7 @@ def lines_per_item(run: GraphRun, hop_us: float | None) -> list[str]:
     ]
     return [
         line,
-        f"beside these, a {unit}: {other[0] / count:,.0f} cycles of loading through the I/O port "
+        f"beside these, {article} {unit}: {other[0] / count:,.0f} cycles of loading through the I/O port "
         f"(activations, biases, codebooks) and {other[1] / count:,.0f} of write-back",
     ]
 
@@ -163,6 +163,7 @@ def run_file(
     engine: str,
     cfg: ArchConfig,
     sized: bool,
+    settings: Sequence[Setting],
     out: Path | None,
     json_out: bool,
 ) -> None:
@@ -172,7 +173,7 @@ def run_file(
     given = read_given(input_file, description, frames, index)
     widths = Widths(act_bits=cfg.act_bits, acc_bits=cfg.acc_bits, code_bits=cfg.code_bits)
     layers, source = weights_of(description, weights, given, widths)
-    cfg = machine_for(list(layers.values()), cfg, sized)
+    cfg = machine_for(list(layers.values()), cfg, sized).replace(**dict(settings))
     with tqdm(unit="vector", disable=None, leave=False) as bar:
         run = run_graph(description.network, layers, given, cfg, engine, bar.update)
     if out is not None:

@@ -320,7 +320,7 @@ class ArchConfig:
             raise CapacityError(
                 f"layer {layer.name!r} ({layer.rows} x {layer.cols}) does not fit {self.n_pe} PE{plural}; per PE: "
                 + "; ".join(short)
-                + " (use more PEs, a larger memory, or cfg.sized_for(layer))"
+                + " (more PEs, --sized or cfg.sized_for(layer), or passes: eie plan)"
             )
 
     def sized_for(self, *layers: CompressedLayer) -> ArchConfig:

@@ -93,7 +93,7 @@ class Reg(enum.Enum):
                 2,
                 1,
                 "as CLEAR_ERROR, and the command decoder drops the packet that it is in: the next word is a header. "
-                "A run goes on",
+                "A READ whose words are on their way and a run go on",
             ),
         ),
     )

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eie.config import ArchConfig
+from eie.errors import ConfigError
 from eie.schema import PeCounter
 
 # Names of the counters that every engine fills in the same way: int64[n_pe] each, but for broadcast_stalls (int).
@@ -62,10 +63,16 @@ class Result:
         return 1.0 - float(np.mean(starved)) / self.cycles if self.cycles else 1.0
 
     def total(self, counter: str) -> int:
-        """Sum of a counter over the PEs."""
+        """Sum of a counter over the PEs.
+
+        Raises
+        ------
+        ConfigError : the engine, or a machine without counters, does not count it.
+        """
         value = self.counters[counter]
         if value is None:
-            raise KeyError(f"engine {self.engine} has no counter {counter!r}")
+            why = "" if self.cfg.counters else " of a machine with counters=0"
+            raise ConfigError(f"the engine {self.engine} gives no counter {counter!r}{why}")
         return int(np.sum(value))
 
 

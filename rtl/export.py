@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,9 @@ from eie.program import Job
 from eie.rtl.array import image_name, srams
 from eie.rtl.block import module_name
 from eie.rtl.check import TOP, CheckReport, check_verilog, declared_ports
-from eie.rtl.chip_export import check_chip, chip_files
+from eie.rtl.chip_export import TESTBENCH as CHIP_TESTBENCH
+from eie.rtl.chip_export import TOP as CHIP
+from eie.rtl.chip_export import check_chip, chip_files, chip_ports
 from eie.rtl.meanings import meaning
 from eie.rtl.package import (
     LEFT_BEHIND,
@@ -65,6 +67,7 @@ def export(
     expected: Expected | None = None,
     probe: bool = False,
     chip: bool = False,
+    words: Mapping[str, str] | None = None,
     check: bool = True,
     iverilog: Path | None = None,
     verilator: Path | None = None,
@@ -79,6 +82,7 @@ def export(
     expected : what the job gives; the testbench then compares and ends with PASS or FAIL.
     probe : add the probe outputs, which lockstep compares.
     chip : add `eie_chip`, the array behind its host interface, with register map and C header.
+    words : files for software that drives the chip, by name; they go along as they are.
     check : check the Verilog with `check_verilog`, in the simulators that are given as well.
     iverilog, verilator : executables, see `check_verilog`.
 
@@ -98,25 +102,38 @@ def export(
             raise MismatchError(
                 f"the exported Verilog failed {len(report.problems)} checks, first: {report.problems[0]}"
             )
-    around = chip_files(cfg, files) if chip else {}
+    around = chip_files(cfg, files, list(image_files(job)) if job else ()) if chip else {}
     if chip and check:
-        verilog = {name: text for name, text in (files | around).items() if name.endswith(".v")}
+        verilog = {name: text for name, text in (files | around).items() if _is_source(name)}
         check_chip(verilog, cfg, iverilog=iverilog, verilator=verilator)
     files |= _for_others(cfg, list(files), job, expected)
     files["ports.md"] = _port_tables(cfg, probe)
-    files["README.md"] = _readme(cfg, files, job, expected) + (_CHIP if chip else "")
-    files |= around
-    files[MANIFEST] = _manifest(cfg, [*files, MANIFEST], probe)
+    files["README.md"] = _readme(cfg, files, job, expected, chip)
+    if words:
+        files["README.md"] += _WORDS
+    files |= {**around, **(words or {})}
+    files["Makefile"] = makefile(
+        [TOP, CHIP] if chip else [TOP],
+        [name for name in files if _is_source(name)],
+        COMPILED,
+        [name for name in (TESTBENCH, CHIP_TESTBENCH) if name in files],
+    )
+    files[MANIFEST] = _manifest(cfg, [*files, MANIFEST], probe, chip)
     with _replacing(folder) as staging:
         for name, text in files.items():
             (staging / name).write_text(text)
     return ExportReport(folder, tuple(files), report)
 
 
+def _is_source(name: str) -> bool:
+    """Whether a file is Verilog, and no testbench."""
+    return name.endswith(".v") and name not in (TESTBENCH, CHIP_TESTBENCH)
+
+
 def _for_others(
     cfg: ArchConfig, sources: list[str], job: Job | None, expected: Expected | None
 ) -> dict[str, str]:
-    """Core, constraints, Makefile and smoke test; with a job, its images and testbench."""
+    """Core, constraints and smoke test of the array; with a job, its images and testbench."""
     data, bench = {}, None
     if job is not None:
         data = {"load.hex": load_image(job), **image_files(job)}
@@ -127,7 +144,6 @@ def _for_others(
     return {
         f"{TOP}.core": core_file(cfg, TOP, sources, name, list(data)),
         f"{TOP}.sdc": constraints(cfg, TOP),
-        "Makefile": makefile(TOP, sources, COMPILED, name),
         f"test_{TOP}.py": smoke_test(TOP),
         **(bench or {}),
         **data,
@@ -202,15 +218,18 @@ def _port_tables(cfg: ArchConfig, probe: bool) -> str:
     return text
 
 
-def _manifest(cfg: ArchConfig, files: list[str], probe: bool) -> str:
+def _manifest(cfg: ArchConfig, files: list[str], probe: bool, chip: bool) -> str:
     ports = {
         module_name(block): {
             name: dataclasses.asdict(port) for name, port in declared_ports(block, cfg, probe=probe).items()
         }
         for block in _TABLED
     }
+    if chip:
+        ports[CHIP] = {name: dataclasses.asdict(port) for name, port in chip_ports(cfg).items()}
     manifest = {
         "top": TOP,
+        "tops": [TOP, CHIP] if chip else [TOP],
         "config": dataclasses.asdict(cfg),
         "spaces": {space.name: int(space) for space in schema.IoSpace},
         "modules": ports,
@@ -220,9 +239,21 @@ def _manifest(cfg: ArchConfig, files: list[str], probe: bool) -> str:
 
 
 _CHIP = """
-`eie_chip.v` is the array behind AXI4-Lite and AXI4-Stream, with `eie_host_if.v`; `registers.md` lists its ports,
+## The chip
+
+`eie_chip` is `eie_array` behind AXI4-Lite and AXI4-Stream, with `eie_host_if`; `registers.md` lists its ports,
 registers and packets, `eie_regs.h` the same for C. `eie_chip.core` and `eie_chip.sdc` are its core and constraints.
+`make test` runs its cocotb test, too: identification, packets, an error{layer}; `make smoke-eie_chip` runs it alone.
+The plain testbench `eie_chip_tb.v` does the same without the layer; its last line is PASS or FAIL.
+`make lint` is over both top modules, and with FuseSoC:
+
+    fusesoc --cores-root . run --target={target} {core}
 """
+_WORDS = """
+`chip_words.json` says which packets load a network into the chip and run it; those that are the same for every input
+are in `chip_setup*.hex` and `chip_load*.hex`, a word of the stream a line.
+"""
+_LAYER = ", the layer by WRITE, RUN and READ packets"
 
 _EMPTY = """The memories start at 0. To check that it compiles:
 
@@ -242,23 +273,29 @@ activations and cycles are the expected ones (`expected.hex`, `EXPECTED_CYCLES`)
 differences, and the exit status is 1 in Icarus"""
 
 
-def _readme(cfg: ArchConfig, files: Iterable[str], job: Job | None, expected: Expected | None) -> str:
+def _readme(
+    cfg: ArchConfig, files: Iterable[str], job: Job | None, expected: Expected | None, chip: bool
+) -> str:
     sources = " ".join(name for name in files if name.endswith(".v") and name != TESTBENCH)
     sizes = "\n".join(f"    {name:14}{value}" for name, value in dataclasses.asdict(cfg).items())
     head = filled(
         "export_readme.md",
         N_PE=str(cfg.n_pe),
         TOP=TOP,
+        TOPS=f"the top module is `{TOP}`" + (f", with the host interface `{CHIP}`" if chip else ""),
         MANIFEST=MANIFEST,
         SIZES=sizes,
         TESTS="the cocotb smoke test" if job is None else "the plain testbench and the cocotb smoke test",
         TARGET="lint" if job is None else "sim",
         CORE=core_name(TOP),
     )
+    tail = ""
+    if chip:
+        tail = _CHIP.format(layer=_LAYER if job else "", target="sim", core=core_name(CHIP))
     if job is None:
-        return head + _EMPTY.format(sources=sources)
+        return head + _EMPTY.format(sources=sources) + tail
     rows, cols = job.layer.shape
-    return head + _RUN.format(
+    run = _RUN.format(
         layer=job.layer.name,
         rows=rows,
         cols=cols,
@@ -267,6 +304,7 @@ def _readme(cfg: ArchConfig, files: Iterable[str], job: Job | None, expected: Ex
         sources=sources,
         verdict=_VERDICT if expected else "",
     )
+    return head + run + tail
 
 
 # ---- the folder ----------------------------------------------------------------------------------------------

@@ -92,7 +92,8 @@ def decode(m: Module, h: HostIf) -> None:
         with m.If(h.take & h.word_last):
             m.d.comb += h.packet_ends.eq(1)
             m.d.sync += h.state.eq(State.HEADER)
-    with m.If(h.soft_reset):
+    # A READ goes on: without its TLAST the next result packet would become part of this one.
+    with m.If(h.soft_reset & ~is_number(h.state, State.READ)):
         m.d.sync += h.state.eq(State.HEADER)
 
 

@@ -13,7 +13,7 @@ from eie.config import ArchConfig
 # Of the core's name; the release is the project's.
 VENDOR, LIBRARY, VERSION = "eie-sim", "accelerator", "0.1.0"
 # What the Makefile and FuseSoC leave in the folder.
-LEFT_BEHIND = ("sim_build", "results.xml", "__pycache__", "build")
+LEFT_BEHIND = ("sim_build", "__pycache__", "build")
 # A part of the clock period.
 _IO_DELAY, _UNCERTAINTY = 0.3, 0.05
 
@@ -96,21 +96,20 @@ def constraints(cfg: ArchConfig, top: str) -> str:
     )
 
 
-def makefile(top: str, sources: Sequence[str], compiled: str, testbench: str | None = None) -> str:
-    """`make test` for the folder: the testbench, if there is one, and the cocotb smoke test."""
-    rule = (
-        "# The plain testbench: the last line says PASS, else the status is not 0.\n"
-        "testbench:\n"
-        f"\tiverilog -g2005 -o {compiled} {testbench} $(SOURCES)\n"
-        f"\tvvp -n {compiled}\n\n"
+def makefile(tops: Sequence[str], sources: Sequence[str], compiled: str, testbenches: Sequence[str]) -> str:
+    """`make test` for the folder: the plain testbenches, and the cocotb smoke test of each top module."""
+    runs = "".join(
+        f"\tiverilog -g2005 -s {name.removesuffix('.v')} -o {compiled} {name} $(SOURCES)\n\tvvp -n {compiled}\n"
+        for name in testbenches
     )
+    rule = f"# Plain testbenches: the last line says PASS, else the status is not 0.\ntestbench:\n{runs}\n"
     return filled(
         "Makefile",
-        TOP=top,
+        TOPS=" ".join(tops),
         SOURCES=" ".join(sources),
         COMPILED=compiled,
-        TESTS="testbench smoke" if testbench else "smoke",
-        TESTBENCH=rule if testbench else "",
+        TESTS="testbench smoke" if testbenches else "smoke",
+        TESTBENCH=rule if testbenches else "",
     )
 
 

@@ -360,6 +360,8 @@ def compare_jobs(jobs: Sequence[Job], simulator: str, *, transform: Transform | 
 def _numbers(found: Result, wanted: Result) -> Iterator[tuple[str, IntArray, IntArray]]:
     """What both results hold, by name."""
     pairs: dict[str, tuple[Any, Any]] = {"y": (found.y, wanted.y), "cycles": (found.cycles, wanted.cycles)}
-    pairs |= {name: (count, wanted.counters[name]) for name, count in found.counters.items()}
+    # An array without counters has none to compare.
+    held = {name: count for name, count in found.counters.items() if count is not None}
+    pairs |= {name: (count, wanted.counters[name]) for name, count in held.items()}
     for name, (have, want) in pairs.items():
         yield name, np.atleast_1d(np.asarray(have, np.int64)), np.atleast_1d(np.asarray(want, np.int64))

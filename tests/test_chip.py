@@ -458,6 +458,23 @@ def test_soft_reset_ends_a_packet_that_never_ends(simulator):
     assert replies[-1][0] == [[7, 8, 0, 0]]
 
 
+@both_simulators
+def test_soft_reset_in_the_midst_of_a_read_lets_it_end(simulator):
+    job = seeded_case(1, [CFG]).job
+    many, few = read_packet(IoSpace.ACC, 32, spread=True), read_packet(IoSpace.ACC, 2, pe=1)
+    slow = Pauses(seed=1, back_pressure=0.9)
+    script = [*load(job), Send(run_packet(0)), Settle(), Send(many), Read(Reg.STATUS.offset)]
+    script += [control("SOFT_RESET"), Send(few), Settle()]
+    report = run_script(CFG, script, simulator, pauses=slow)
+    # Golden reads everything at once, so that only here the READ is under way.
+    assert Reg.STATUS.field("STREAM", report.replies[-4][0]) == 1
+    assert report.divergence is None
+    assert not report.hung
+    results = report.replies[-1][0]
+    assert [len(packet) for packet in results] == [32, 2]
+    assert results == report.expected[-1][0]
+
+
 def random_script(seed):
     """Good and malformed packets and accesses in any order, with what settles in between."""
     rng = np.random.default_rng(seed)

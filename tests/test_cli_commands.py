@@ -335,3 +335,26 @@ def test_ctrl_c_is_status_130(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(command, "make_context", interrupted)
     assert invoke(name, status=130).stderr == "eie: interrupted\n"
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_a_machine_without_counters_in_cosim(here: Path, *, free: bool) -> None:
+    size = ("--pe", 2, "--set", "counters=0", "--set", "passes=2", "--rows", 8, "--cols", 8)
+    report = json.loads(invoke("cosim", *size, *(["--free"] if free else []), "--json").stdout)
+    assert "--set counters=0 --set passes=2" in report["replay"]
+    # Free-running: eight activations and the cycles; there is nothing else to compare.
+    assert report["compared"] == 9 if free else report["mismatches"] == 0
+    again = json.loads(invoke(*shlex.split(report["replay"])[1:], "--json").stdout)
+    assert again["cycles"] == report["cycles"]
+
+
+def test_settings_reach_run_and_export(network: Path, here: Path) -> None:
+    run = ("run", network, "--input", DIGITS, "--engine", "fast", "--json")
+    shallow, deep = (json.loads(invoke(*run, "--set", f"queue_depth={n}").stdout) for n in (1, 8))
+    assert shallow[0]["cycles"] > deep[0]["cycles"]
+    assert shallow[-1]["y"] == deep[-1]["y"]
+    # What is set by hand counts more than what the layers need.
+    refused = invoke(*run, "--sized", "--set", "entries=10", status=2)
+    assert "entries" in refused.stderr
+    invoke("export", "--chip", "--pe", 2, "--set", "codebooks=3", "--no-check", "-o", "chip")
+    assert "#define EIE_CODEBOOKS_VALUE 0x00000003u" in (here / "chip" / "eie_regs.h").read_text()

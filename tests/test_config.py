@@ -82,7 +82,7 @@ def test_what_does_not_fit_is_refused_with_the_figures():
     assert str(caught.value) == (
         "layer 'fc' (41 x 9) does not fit 4 PEs; per PE: 11 entries needed, 8 available; "
         "10 pointers needed, 8 available; 3 source activations needed, 2 available; "
-        "11 accumulators needed, 3 available (use more PEs, a larger memory, or cfg.sized_for(layer))"
+        "11 accumulators needed, 3 available (more PEs, --sized or cfg.sized_for(layer), or passes: eie plan)"
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from eie.config import ArchConfig
+from eie.errors import ConfigError
 from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.result import Result
@@ -89,6 +90,11 @@ def test_what_has_no_clock_is_none():
     known = {"macs", "saturations", "writeback_saturations"}
     assert {name for name, value in result.counters.items() if value is not None} == known
     assert result.y.dtype == np.int16
+    with pytest.raises(ConfigError, match=r"the engine reference gives no counter 'fillers'$"):
+        result.total("fillers")
+    without = one_row([1], [1], ArchConfig(n_pe=1, counters=0))
+    with pytest.raises(ConfigError, match=r"gives no counter 'fillers' of a machine with counters=0$"):
+        without.total("fillers")
 
 
 def test_it_stands_alone():

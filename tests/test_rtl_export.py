@@ -66,15 +66,15 @@ def test_readme_runs_the_layer(tmp_path: Path) -> None:
     assert not (folder / "eie.vvp").exists()
 
 
-def make_test(folder: Path) -> subprocess.CompletedProcess[str]:
-    """`make test` in a folder, as somebody would run it who has cocotb but not this project on the path."""
+def make_test(folder: Path, target: str = "test") -> subprocess.CompletedProcess[str]:
+    """`make` in a folder, as somebody would run it who has cocotb but not this project on the path."""
     env = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("PYTHON", "COCOTB", "PYTEST", "MAKE"))
     }
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
-    return subprocess.run(["make", "test"], cwd=folder, env=env, capture_output=True, text=True, check=False)
+    return subprocess.run(["make", target], cwd=folder, env=env, capture_output=True, text=True, check=False)
 
 
 def test_make_test_runs_testbench_and_smoke_test(tmp_path: Path) -> None:
@@ -89,12 +89,57 @@ def test_make_test_runs_testbench_and_smoke_test(tmp_path: Path) -> None:
     assert "\nPASS\n" in done.stdout
     assert "TESTS=2 PASS=2 FAIL=0 SKIP=0" in done.stdout
     # What that left does not stop the next export.
-    assert (folder / "results.xml").is_file()
+    assert (folder / "sim_build" / "eie_array.xml").is_file()
     export(CFG, folder, check=False)
-    assert not (folder / "results.xml").exists()
+    assert not (folder / "sim_build").exists()
     done = make_test(folder)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "TESTS=2 PASS=1 FAIL=0 SKIP=1" in done.stdout
+
+
+@pytest.mark.parametrize("counters", [1, 0])
+def test_make_test_runs_the_chip(counters: int, tmp_path: Path) -> None:
+    # By AXI: identification, packets and an error; with a layer its WRITE, RUN and READ packets as well.
+    cfg = CFG.replace(counters=counters)
+    job = small_job() if counters else None
+    expected = Expected(OUTPUTS, CYCLES) if counters else None
+    folder = tmp_path / "verilog"
+    export(cfg, folder, job, expected=expected, chip=True, check=False)
+    done = make_test(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.findall(r"TESTS=.*SKIP=\d", done.stdout) == (
+        ["TESTS=2 PASS=2 FAIL=0 SKIP=0", "TESTS=3 PASS=3 FAIL=0 SKIP=0"]
+        if counters
+        else ["TESTS=2 PASS=1 FAIL=0 SKIP=1", "TESTS=3 PASS=2 FAIL=0 SKIP=1"]
+    )
+    assert done.stdout.count("\nPASS\n") == 1 + bool(job)  # the plain testbenches
+    manifest = json.loads((folder / "ports.json").read_text())
+    assert manifest["tops"] == ["eie_array", "eie_chip"]
+    assert manifest["modules"]["eie_chip"]["irq"] == {"direction": "output", "width": 1}
+    assert "with the host interface `eie_chip`" in (folder / "README.md").read_text()
+    export(cfg, folder, chip=True, check=False)  # what that left does not stop the next export
+
+
+@pytest.mark.parametrize(
+    ("file", "pattern", "replacement", "complaint"),
+    [
+        ("eie_regs.h", r"(?<=EIE_N_PE_VALUE )0x00000002u", "0x00000003u", "N_PE is 0x2, not 0x3"),
+        ("expected.hex", r"\A[0-9a-f]+", "0001", "y[0] is 0x140, not 0x1"),
+        ("eie_regs.h", r"(?<=EIE_ERROR_COUNT )4u", "5u", "packets_and_errors"),
+    ],
+)
+def test_the_chips_smoke_test_fails_when_something_is_wrong(
+    file: str, pattern: str, replacement: str, complaint: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "verilog"
+    export(CFG, folder, small_job(), expected=Expected(OUTPUTS, CYCLES), chip=True, check=False)
+    text, count = re.subn(pattern, replacement, (folder / file).read_text())
+    assert count == 1
+    (folder / file).write_text(text)
+    done = make_test(folder, "smoke-eie_chip")
+    assert done.returncode != 0
+    assert complaint in done.stdout
+    assert "FAIL=1" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -117,12 +162,15 @@ def test_make_test_fails_when_something_is_wrong(
     assert complaint in done.stdout
 
 
-@pytest.mark.parametrize(("with_job", "target"), [(True, "sim"), (False, "lint")])
-def test_fusesoc_accepts_the_core(with_job: bool, target: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("with_job", "target", "chip"), [(True, "sim", False), (False, "lint", False), (True, "sim", True)]
+)
+def test_fusesoc_accepts_the_core(with_job: bool, target: str, chip: bool, tmp_path: Path) -> None:
     folder = tmp_path / "verilog"
     job = {"job": small_job(), "expected": Expected(OUTPUTS, CYCLES)} if with_job else {}
-    export(CFG, folder, check=False, **job)
-    (command,) = re.findall(r"^    fusesoc (.*)$", (folder / "README.md").read_text(), re.MULTILINE)
+    export(CFG, folder, chip=chip, check=False, **job)
+    command = re.findall(r"^    fusesoc (.*)$", (folder / "README.md").read_text(), re.MULTILINE)[-1]
+    assert chip == ("eie_chip" in command)
     assert f"--target={target}" in command
     verilator = toolchain.require("verilator").path.parent
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{verilator}:{os.environ['PATH']}"}

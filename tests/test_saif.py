@@ -194,3 +194,4 @@ def test_one_layer_only(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 2
     assert "switching activity is written of one layer: choose it with --layer" in done.stderr
+    assert done.stdout == ""  # refused before anything is said

@@ -187,9 +187,11 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report: SynthR
 
     monkeypatch.setattr("eie.cli.synth.synthesise", remembered)
     picture = tmp_path / "area.png"
-    done = CliRunner().invoke(main, ["synth", "--pe", "4", "--depth", "2", "--plot", str(picture)])
+    done = CliRunner().invoke(
+        main, ["synth", "--pe", "4", "--depth", "2", "--set", "counters=0", "--plot", str(picture)]
+    )
     assert done.exit_code == 0, done.output
-    assert (asked[0].n_pe, asked[0].queue_depth) == (4, 2)
+    assert (asked[0].n_pe, asked[0].queue_depth, asked[0].counters) == (4, 2, 0)
     lines = done.stdout.splitlines()
     assert "no latch, no loop, no undriven net, no warning" in lines
     lnzd = report.block("lnzd")
