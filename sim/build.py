@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import cocotb
+import cocotb_tools.config
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import Icarus, Runner, Verilator, get_runner
 
@@ -259,6 +260,12 @@ def _keep_only(folder: Path, names: set[str]) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
+def _cocotb_libraries() -> dict[str, str]:
+    """Where a model finds cocotb: it remembers those of the installation that built it, which may be gone by now."""
+    found = [str(cocotb_tools.config.libs_dir), os.environ.get("LD_LIBRARY_PATH", "")]
+    return {"LD_LIBRARY_PATH": os.pathsep.join(filter(None, found))}
+
+
 def run_test(
     built: Build,
     module: str,
@@ -299,7 +306,7 @@ def run_test(
                 results_xml=str(results),
                 test_filter=rf"\.{test}$",
                 seed=seed,
-                extra_env={"COCOTB_LOG_LEVEL": "INFO", **(env or {})},
+                extra_env={"COCOTB_LOG_LEVEL": "INFO", **_cocotb_libraries(), **(env or {})},
                 plusargs=plus,
                 log_file=log,
                 timescale=("1ns", "1ps"),

@@ -6,11 +6,13 @@ entries that are no power of two, bus registers, narrow activations. Golden has 
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
 from functools import cache
 
+import cocotb_tools.config
 import numpy as np
 import pytest
 from cases import KINDS, Case, cases, seeded_case
@@ -320,6 +322,22 @@ def test_a_build_cache_that_cannot_be_written(monkeypatch, tmp_path):
         OutputError, match=r"file/builds cannot be written \(Not a directory\): set EIE_CACHE to a"
     ):
         run_rtl([job], "icarus")
+
+
+@pytest.mark.parametrize("simulator", ["icarus", "verilator"])
+def test_a_cached_build_outlives_the_installation_that_made_it(monkeypatch, tmp_path, simulator):
+    # Clones share the cache, and the one that compiled a design may have been removed.
+    monkeypatch.setenv("EIE_CACHE", str(tmp_path / "cache"))
+    job = suite("four")[0].job
+    other = tmp_path / "libs"
+    shutil.copytree(cocotb_tools.config.libs_dir, other)
+    with monkeypatch.context() as patch:
+        patch.setattr(cocotb_tools.config, "libs_dir", other)
+        first = run_rtl([job], simulator, read_back=True)
+    shutil.rmtree(other)
+    again = run_rtl([job], simulator, read_back=True)
+    assert [result.y.tolist() for result in again] == [result.y.tolist() for result in first]
+    assert len(list((tmp_path / "cache" / "builds").iterdir())) == 1
 
 
 def test_lockstep_layer_by_layer_runs_each_from_its_images():
