@@ -40,7 +40,7 @@ reproduce-compression: $(READY_TO_COMPARE) $(NNCODEC) ## every table of compress
 	$(BIN)/python benchmarks/reproduce_compression.py --nncodec $(NNCODEC) --out $(OUT)/compression $(PARTS)
 
 test: $(READY_TO_TEST) lint ## lint, then every test and doctest (WORKERS=2)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=15 tests build/tree/eie
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --timeout=600 --durations=15 tests build/tree/eie
 
 lint: $(READY) ## style, types, import arrows
 	scripts/lint

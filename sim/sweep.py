@@ -27,14 +27,16 @@ from eie.sim.workers import ANSWER_S, ThisProcess, Workers
 _TOGETHER = 64
 _CHECK_S = 5.0
 DIED = "the worker process died while it ran this point"
+# A cluster may blame all that a dead worker had: after so many deaths a point runs alone, last, and the third is its own.
+_SUSPECT = 2
 
 
 @dataclass
 class _Chunk:
-    """Points of one layer to run together; `tries`: how many workers died of it."""
+    """Points of one layer to run together; `deaths`: how many workers died while they had them."""
 
     points: Sequence[Point]
-    tries: int = 0
+    deaths: int = 0
 
 
 def unfinished(points: Sequence[Point], store: Store, *, retry: bool = False) -> list[Point]:
@@ -77,7 +79,7 @@ def run(
         checked = time.monotonic()
         try:
             while pending or running:
-                while pending and len(running) < group.slots:
+                while pending and len(running) < (1 if pending[0].deaths == _SUSPECT else group.slots):
                     chunk = pending.popleft()
                     running[group.submit(chunk.points)] = chunk
                 finished, _ = wait(running, timeout=1, return_when=FIRST_COMPLETED)
@@ -99,12 +101,14 @@ def _rows(chunk: _Chunk, done: Future[list[Row]], workers: Workers, pending: deq
     except Exception as error:
         if not workers.died(error):
             raise
-        tries = chunk.tries + 1
-        if len(chunk.points) == 1 and tries >= workers.tries:
-            (point,) = chunk.points
-            return [point.columns() | {"status": "failed", "error": DIED}]
-        # One by one: whoever kills its worker must not take others with it.
-        pending.extendleft(_Chunk([point], tries) for point in reversed(chunk.points))
+        # One by one, then alone: whoever kills its worker must not take others with it.
+        alone = [_Chunk([point], chunk.deaths + 1) for point in chunk.points]
+        if chunk.deaths == 0:
+            pending.extendleft(reversed(alone))
+        elif chunk.deaths < _SUSPECT:
+            pending.extend(alone)
+        else:
+            return [point.columns() | {"status": "failed", "error": DIED} for point in chunk.points]
         return []
     if len(rows) < len(chunk.points):
         pending.appendleft(_Chunk(chunk.points[len(rows) :]))

@@ -35,12 +35,7 @@ Answer = TypeVar("Answer")
 
 
 class Workers(Protocol):
-    """What a sweep needs of them. Leaving the context ends what still runs.
-
-    tries : how often a point may take its worker down with it before it counts as failed.
-    """
-
-    tries: int
+    """What a sweep needs of them. Leaving the context ends what still runs."""
 
     @property
     def slots(self) -> int:
@@ -74,7 +69,6 @@ class Workers(Protocol):
 class ThisProcess:
     """Runs points at once, here: nothing to start, nothing to protect from."""
 
-    tries = 1
     slots = 1
 
     def submit(self, points: Sequence[Point]) -> Future[list[Row]]:
@@ -167,8 +161,6 @@ class OneProcess(Generic[Answer]):
 class Processes:
     """So many processes of this machine. They are spawned: threads of this one must not be forked."""
 
-    tries = 3
-
     def __init__(self, slots: int) -> None:
         self._slots: list[OneProcess[list[Row]]] = [OneProcess() for _ in range(slots)]
 
@@ -219,9 +211,6 @@ class Cluster:
     ClusterError : Dask is not installed, nobody answers there, or the scheduler has no workers.
     """
 
-    # The scheduler itself tries a task that takes workers down several times (distributed.scheduler.allowed-failures).
-    tries = 2
-
     def __init__(self, address: str) -> None:
         try:
             import dask.config
@@ -245,7 +234,6 @@ class Cluster:
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ClusterError(f"cannot reach a Dask scheduler at {address}: {reason}") from None
-        self._executor = self._client.get_executor(pure=False)
         self._threads = self._count()
         self._seen = time.monotonic()
         if not self._threads:
@@ -265,7 +253,21 @@ class Cluster:
     def submit(self, points: Sequence[Point]) -> Future[list[Row]]:
         """To the worker that the scheduler chooses."""
         versions = {point.engine: engine_version(point.engine) for point in points}
-        future: Future[list[Row]] = self._executor.submit(run_points_elsewhere, points, versions, ANSWER_S)
+        task = self._client.submit(run_points_elsewhere, points, versions, ANSWER_S, pure=False)
+        future: Future[list[Row]] = Future()
+
+        async def pass_on() -> None:
+            # Dask's own executor loses the answer whose worker dies while it is fetched: nobody would hear of it.
+            try:
+                rows = await task
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(rows)
+
+        loop = self._client.loop
+        assert loop is not None  # only before the client connects
+        loop.add_callback(pass_on)
         return future
 
     def died(self, error: BaseException) -> bool:
@@ -300,7 +302,6 @@ class Cluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._executor.shutdown(wait=False)
         with contextlib.suppress(Exception):  # a scheduler that is gone
             self._client.close(timeout=CONNECT_S)
 

@@ -5,8 +5,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import distributed
@@ -15,7 +18,7 @@ from sweep_points import Deadly, Faulty, Slow, point
 
 from eie.errors import ClusterError
 from eie.sim import workers as workers_module
-from eie.sim.point import Point
+from eie.sim.point import Point, run_points
 from eie.sim.store import Store
 from eie.sim.sweep import DIED, rows_of, run
 from eie.sim.workers import Cluster, Processes, ThisProcess, Workers
@@ -98,6 +101,46 @@ if __name__ == "__main__":
     while not all(gone(pid) for pid in pids):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+class Blaming(ThisProcess):
+    """Workers that die together: who kills one is blamed with all that ran at the time, as Dask does."""
+
+    slots = 4
+
+    def __init__(self) -> None:
+        self.running: list[tuple[Sequence[Point], Future]] = []
+        self.together: list[int] = []
+
+    def submit(self, points: Sequence[Point]) -> Future:
+        future: Future = Future()
+        self.running.append((points, future))
+        if len(self.running) == 1:
+            threading.Timer(0.05, self.finish).start()
+        return future
+
+    def finish(self) -> None:
+        running, self.running = self.running, []
+        self.together.append(len(running))
+        dies = any(isinstance(point.input, Deadly) for points, _ in running for point in points)
+        for points, future in running:
+            if dies:
+                future.set_exception(BrokenProcessPool())
+            else:
+                future.set_result(run_points(points, 1.0))
+
+    def died(self, error: BaseException) -> bool:
+        return isinstance(error, BrokenProcessPool)
+
+
+def test_only_who_kills_a_worker_alone_is_blamed() -> None:
+    workers = Blaming()
+    deadly = [point(Deadly(0.5, 99)), point(Deadly(0.5, 98))]
+    points = [*POINTS[:8], deadly[0], *POINTS[8:12], deadly[1], *POINTS[12:16]]
+    rows = figures(points, workers)
+    assert [row["status"] for row in rows] == ["failed" if point in deadly else "ok" for point in points]
+    assert {row["error"] for row in rows if row["status"] == "failed"} == {DIED}
+    assert max(workers.together) == 4  # and not one by one from the start
 
 
 # ---- kill -9 and Ctrl-C of the command ---------------------------------------------------------------------
@@ -269,6 +312,16 @@ def test_a_dask_worker_that_dies(address: str, tmp_path: Path) -> None:
     rows = figures(points, Cluster(address))
     assert [row["status"] for row in rows] == [*["ok"] * 9, "failed", "failed", *["ok"] * 8]
     assert [rows[9]["error"], rows[10]["error"]] == [DIED, "ZeroDivisionError: a bug"]
+
+
+def test_an_answer_that_is_lost_while_it_is_fetched(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def gather(client: distributed.Client, futures: list, **options: object) -> None:
+        raise distributed.KilledWorker("a task", None, 1)
+
+    with Cluster(address) as cluster:
+        monkeypatch.setattr(distributed.Client, "_gather", gather)
+        error = cluster.submit(POINTS[:1]).exception(timeout=60)
+        assert error is not None and cluster.died(error)
 
 
 def test_clusters_that_cannot_be_used(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
