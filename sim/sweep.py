@@ -27,7 +27,7 @@ from eie.sim.workers import ANSWER_S, ThisProcess, Workers
 _TOGETHER = 64
 _CHECK_S = 5.0
 DIED = "the worker process died while it ran this point"
-# A cluster may blame all that a dead worker had: after so many deaths a point runs alone, last, and the third is its own.
+# A cluster may blame all that a dead worker had: after so many deaths a point runs alone and last; the next is its own.
 _SUSPECT = 2
 
 

@@ -321,7 +321,8 @@ def test_an_answer_that_is_lost_while_it_is_fetched(address: str, monkeypatch: p
     with Cluster(address) as cluster:
         monkeypatch.setattr(distributed.Client, "_gather", gather)
         error = cluster.submit(POINTS[:1]).exception(timeout=60)
-        assert error is not None and cluster.died(error)
+        assert error is not None
+        assert cluster.died(error)
 
 
 def test_clusters_that_cannot_be_used(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
