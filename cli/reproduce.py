@@ -85,7 +85,8 @@ def _part_lines() -> str:
     default=EXAMPLE,
     show_default="that of the clone",
     metavar="FOLDER",
-    help="The folder with the trained network and the digits, for layers and fig10.",
+    help="The folder with the trained network and the digits, for layers and fig10; fig10 also reads "
+    "../trained/lenet-5.eie from there.",
 )
 @click.option("--json", "json_out", is_flag=True, help="Print the numbers as one JSON object at the end.")
 def reproduce(names: tuple[str, ...], folder: Path, seed: int, example: Path, json_out: bool) -> None:  # noqa: D103

@@ -151,6 +151,18 @@ def _fits(bias: Constant | None, rows: int) -> bool:
     return bias is not None and bias.form.size in (1, rows) and bias.form.shape[-1:] in ((), (1,), (rows,))
 
 
+def _bias(graph: Graph, node: Any, rows: int) -> tuple[str, Constant | None, list[tuple[str, str]]]:
+    """A node's third input as a bias: its name, its numbers, and what is wrong with it.
+
+    What is added then is no layer's, so neither is anything behind it.
+    """
+    name = node.input[2] if len(node.input) > 2 else ""
+    bias = graph.constant(name) if name else None
+    if name and not _fits(bias, rows):
+        return "", None, [("bias", "no constant per output")]
+    return name, bias, []
+
+
 def _mat_mul(graph: Graph, node: Any) -> Iterator[Placed]:
     left, right = (graph.constant(name) for name in node.input)
     if (left is None) == (right is None):
@@ -190,17 +202,18 @@ def _gemm(graph: Graph, node: Any) -> Iterator[Placed]:
         return
     weight = right if attributes.get("transB", 0) else right.then(np.transpose)
     rows = weight.form.shape[0]
-    bias_name = node.input[2] if len(node.input) > 2 else ""
-    bias = graph.constant(bias_name) if bias_name else None
+    bias_name, bias, problems = _bias(graph, node, rows)
     name = _layer_name(graph, node, node.input[1], bias_name)
-    if bias_name and not _fits(bias, rows):
-        raise ModelError(f"layer {name!r}: its bias is no constant per output")
     graph.used |= {graph.root(node.input[1]), graph.root(bias_name)}
     scales = attributes.get("alpha", 1.0), attributes.get("beta", 1.0)
-    output, norm = _batch_norm(graph, node.output[0], rows)
-    output, relu, _ = _behind(graph, output)
+    output, relu, norm = "", False, None
+    if not problems:
+        output, norm = _batch_norm(graph, node.output[0], rows)
+        output, relu, _ = _behind(graph, output)
     ends = (node.input[0], output)
-    yield _placed(graph, node, name, weight, bias, ends, relu=relu, scales=scales, norm=norm)
+    yield _placed(
+        graph, node, name, weight, bias, ends, relu=relu, scales=scales, norm=norm, problems=problems
+    )
 
 
 def pooling_of(node: Any) -> tuple[Pair, Pair] | None:
@@ -297,18 +310,16 @@ def _conv(graph: Graph, node: Any) -> Iterator[Placed]:
         return
     if groups > 1:
         weight = weight.then(partial(_whole, groups), (rows, channels * groups, *kernel))
-    problems = []
-    bias_name = node.input[2] if len(node.input) > 2 else ""
-    bias = graph.constant(bias_name) if bias_name else None
-    if bias_name and not _fits(bias, rows):
-        bias_name, bias = "", None
-        problems.append(("bias", "no constant per output"))
+    bias_name, bias, problems = _bias(graph, node, rows)
+    alone = bool(problems)
     name = _layer_name(graph, node, node.input[1], bias_name)
     weight, strides, padding = _window(graph, node, weight)
     if padding is None:
         problems.append(("padding", "of a size that the file does not tell"))
-    output, norm = _batch_norm(graph, node.output[0], rows)
-    output, relu, pool = _behind(graph, output, "MaxPool")
+    output, relu, pool, norm = "", False, None, None
+    if not alone:
+        output, norm = _batch_norm(graph, node.output[0], rows)
+        output, relu, pool = _behind(graph, output, "MaxPool")
     window = weight.form.shape[2:]
     try:
         size = graph.image_size(node.input[0])

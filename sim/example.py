@@ -48,6 +48,11 @@ def read_network(folder: Path) -> list[FloatLayer]:
     return list(read_model(folder / f"{NETWORK}.safetensors").layers)
 
 
+def lenet_5(folder: Path) -> Path:
+    """The file of the network that `eie train lenet-5` made, in a folder beside the example's."""
+    return folder.parent / "trained" / "lenet-5.eie"
+
+
 def read_digits(folder: Path) -> Digits:
     """The digits and their labels."""
     path = folder / "mnist_test_1000.npz"

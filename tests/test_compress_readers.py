@@ -505,6 +505,41 @@ def test_onnx_what_a_layer_lacks_is_listed(tmp_path):
     ]
 
 
+def test_onnx_what_stands_behind_a_bias_that_is_no_constant_belongs_to_no_layer(tmp_path):
+    weights = {"one": floats(6, 27), "two": floats(6, 6), "c": floats(6, 3, 3, 3)}
+    gemm = [
+        helper.make_node("Flatten", ["x"], ["f"]),
+        helper.make_node("Neg", ["s"], ["b"]),
+        helper.make_node("Gemm", ["f", "one", "b"], ["t0"], transB=1),
+        helper.make_node("Relu", ["t0"], ["t1"]),
+        helper.make_node("Gemm", ["t1", "two"], ["y"], transB=1),
+    ]
+    model = read_model(graph_file(tmp_path / "net.onnx", gemm, weights, ("x", [None, 3, 3, 3])))
+    assert [(layer.name, layer.relu, layer.follows) for layer in model.layers.sources] == [
+        ("one", False, True),
+        ("two", False, False),
+    ]
+    assert np.array_equal(model.layers[0].weight, weights["one"])
+    assert model.layers[0].bias is None
+    assert unused(model)[1:] == [
+        "bias of one (no constant per output)",
+        "Neg (1) (an operation of no layer)",
+        "Relu (1) (an operation of no layer)",
+    ]
+    conv = [
+        helper.make_node("Neg", ["s"], ["b"]),
+        helper.make_node("Conv", ["x", "c", "b"], ["t0"]),
+        helper.make_node("Relu", ["t0"], ["t1"]),
+        helper.make_node("Flatten", ["t1"], ["t2"]),
+        helper.make_node("Gemm", ["t2", "two"], ["y"], transB=1),
+    ]
+    model = read_model(graph_file(tmp_path / "net.onnx", conv, weights, ("x", [None, 3, 3, 3])))
+    assert [(layer.name, layer.relu, layer.follows) for layer in model.layers.sources] == [
+        ("c", False, True),
+        ("two", False, False),
+    ]
+
+
 def test_onnx_numbers_are_read_when_they_are_asked_for(tmp_path):
     path, weight = tmp_path / "net.onnx", floats(40, 60)
     node = helper.make_node("Gemm", ["x", "w", "b"], ["y"], transB=1)

@@ -250,7 +250,7 @@ assert not {"dask", "distributed", "matplotlib", "amaranth"} & set(sys.modules)
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def scheduler() -> Iterator[str]:
     """A scheduler and two workers in processes of their own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -273,8 +273,6 @@ def address() -> Iterator[str]:
         ),
     ]
     try:
-        with distributed.Client(where, timeout=60, set_as_default=False) as client:
-            client.wait_for_workers(2, timeout=60)
         yield where
     finally:
         for process in reversed(started):
@@ -285,6 +283,14 @@ def address() -> Iterator[str]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+@pytest.fixture
+def address(scheduler: str) -> str:
+    """That scheduler, with both workers there: a test before may have killed them, and they start again."""
+    with distributed.Client(scheduler, timeout=60, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=60)
+    return scheduler
 
 
 def test_a_cluster_in_processes_gives_the_same_rows(
@@ -346,8 +352,6 @@ def test_clusters_that_cannot_be_used(address: str, monkeypatch: pytest.MonkeyPa
 
 
 def test_workers_of_another_version(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with distributed.Client(address, set_as_default=False) as client:
-        client.wait_for_workers(1, timeout=60)  # an earlier test killed them, and they start again
     monkeypatch.setattr(workers_module, "engine_version", lambda engine: "0123")
     with pytest.raises(ClusterError, match=r"a worker has another version of engine fast \(.{16}, here 0"):
         figures(POINTS[:1], Cluster(address))

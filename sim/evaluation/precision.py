@@ -1,4 +1,4 @@
-"""Fig. 10: how many bits the arithmetic needs, on the example network and its test digits."""
+"""Fig. 10: how many bits the arithmetic needs, on the example networks and test digits."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, PercentFormatter
 from scipy.stats import binomtest
 
+from eie.compress.file import load
 from eie.compress.forward import fixed_forward, quantize_inputs
 from eie.compress.network import FloatLayer, float_forward
 from eie.compress.pipeline import Settings, compress_network
@@ -29,6 +30,7 @@ from eie.sim.example import (
     EXAMPLE,
     Digits,
     as_float,
+    lenet_5,
     read_digits,
     read_network,
     require,
@@ -37,8 +39,12 @@ from eie.sim.example import (
 BITS = (16, 12, 10, 8, 7, 6, 5, 4)
 WIDE = 32
 CONFIDENCE = 0.95
-# The example as `eie demo` compresses it, and with all its weights; 16 shared weights a layer in both.
-NETWORKS: dict[str, Sequence[float]] = {"pruned": DENSITIES, "unpruned": (1.0,)}
+# The example as `eie demo` compresses it, and with all its weights; then a network that was trained pruned and shared.
+# 16 shared weights a layer in each.
+NETWORKS: dict[str, Sequence[float]] = {"pruned": DENSITIES, "unpruned": (1.0,), "LeNet-5": (1.0,)}
+TRAINED = "as trained"
+# Those of them that were pruned.
+PRUNED = ("pruned", "LeNet-5")
 
 Right = npt.NDArray[np.bool_]
 Pixels = npt.NDArray[np.float32]
@@ -48,8 +54,8 @@ Pixels = npt.NDArray[np.float32]
 class Accuracy:
     """How many of `tested` digits are read right.
 
-    bits : of weights and activations, acc_bits : of accumulators; None: float. gained, lost : digits that only this
-    arithmetic, or only the trained float network, reads right.
+    network : of NETWORKS, or TRAINED. bits : of weights and activations, acc_bits : of accumulators; None: float.
+    gained, lost : digits that only this arithmetic, or only the network as trained, in float, reads right.
     """
 
     network: str
@@ -88,7 +94,7 @@ def section(
     ModelError : the example's files are missing or are something else.
     """
     require(example, "fig10")
-    trained, digits = read_network(example), read_digits(example)
+    trained, digits = read_networks(example), read_digits(example)
     # The scales are chosen from digits that are not counted.
     calibration = digits.pixels[:CALIBRATION_DIGITS]
     counted = slice(CALIBRATION_DIGITS, tested and CALIBRATION_DIGITS + tested)
@@ -107,31 +113,46 @@ def section(
     )
 
 
+def read_networks(example: Path) -> dict[str, list[FloatLayer]]:
+    """The layers of each of NETWORKS, before they are compressed.
+
+    Raises
+    ------
+    ModelError : a file is missing or is something else.
+    """
+    network = read_network(example)
+    return {name: as_float(load(lenet_5(example))) if name == "LeNet-5" else network for name in NETWORKS}
+
+
 def measure(
-    trained: list[FloatLayer],
+    trained: dict[str, list[FloatLayer]],
     calibration: Pixels,
     digits: Digits,
     bits: Sequence[int],
     progress: Progress | None = None,
 ) -> list[Accuracy]:
-    """The network as trained, then each of NETWORKS in float and at every width, accumulators as wide or WIDE.
+    """The first network as trained, then each in float and at every width, accumulators as wide or WIDE.
 
-    calibration : pixels [digits, 784] to choose the scales from.
+    trained : layers of each of NETWORKS. calibration : pixels [digits, 784] to choose the scales from.
     """
-    reference = float_forward(trained, digits.pixels).argmax(axis=1) == digits.labels
 
-    def counted(network: str, width: int | None, acc: int | None, right: Right) -> Accuracy:
-        gained, lost = int((right & ~reference).sum()), int((reference & ~right).sum())
-        return Accuracy(network, width, acc, int(right.sum()), len(right), gained, lost)
+    def right(layers: list[FloatLayer]) -> Right:
+        return float_forward(layers, digits.pixels).argmax(axis=1) == digits.labels
 
-    found = [counted("as trained", None, None, reference)]
+    def counted(network: str, width: int | None, acc: int | None, now: Right) -> Accuracy:
+        gained, lost = int((now & ~reference).sum()), int((reference & ~now).sum())
+        return Accuracy(network, width, acc, int(now.sum()), len(now), gained, lost)
+
+    found: list[Accuracy] = []
     for network, density in NETWORKS.items():
-        layers = _compressed(trained, calibration, density, Widths())
-        y = float_forward(as_float(layers), digits.pixels)
-        found.append(counted(network, None, None, y.argmax(axis=1) == digits.labels))
+        reference = right(trained[network])
+        if not found:
+            found.append(counted(TRAINED, None, None, reference))
+        layers = _compressed(trained[network], calibration, density, Widths())
+        found.append(counted(network, None, None, right(as_float(layers))))
         for width in bits:
             for acc in (width, WIDE):
-                layers = _compressed(trained, calibration, density, Widths(width, width, acc))
+                layers = _compressed(trained[network], calibration, density, Widths(width, width, acc))
                 x = quantize_inputs(layers[0], digits.pixels, width)
                 fixed = fixed_forward(layers, x, acc, width).y
                 found.append(counted(network, width, acc, fixed.argmax(axis=1) == digits.labels))
@@ -155,24 +176,27 @@ def _text(measured: list[Accuracy]) -> list[str]:
     said = published().statements.accuracy
     trained = measured[0]
     low, high = trained.interval
-    narrow, wide = (_one(measured, "pruned", 8, wide) for wide in (False, True))
+    narrow, wide, narrow_5, wide_5 = (
+        _one(measured, network, 8, wide) for network in ("pruned", "LeNet-5") for wide in (False, True)
+    )
     return [
         f"The paper measures AlexNet: {100 * said['float32']:g} % in 32-bit float, {100 * said['fixed16']:g} % in "
-        f"16-bit fixed point, {100 * said['fixed8']:g} % in 8-bit. Ours is the example's LeNet-300-100 on "
-        f"{trained.tested:,} digits of MNIST's test set: an easier task, on which less is lost, so the shape can be "
-        "compared and the figures cannot. It is one trained network, pruned and unpruned; nothing here says how much "
-        "another training would differ.",
+        f"16-bit fixed point, {100 * said['fixed8']:g} % in 8-bit. Ours are two networks on {trained.tested:,} digits "
+        "of MNIST's test set, the example's LeNet-300-100, pruned in one shot and unpruned, and the convolutional "
+        "LeNet-5 that was trained with pruned and shared weights (examples/trained): an easier task, on which less is "
+        "lost, so the shape can be compared and the figures cannot. Each is one training; nothing here says how much "
+        "another would differ.",
         "Everything narrows together: b bits of inputs and outputs of every layer (act_bits), of the 16 shared "
         "weights of each layer (code_bits) and of the accumulators (acc_bits). A second variant keeps accumulators of "
         f"{WIDE} bits. Scales are powers of two, chosen for each width from the pixels of "
         f"{CALIBRATION_DIGITS} other digits so that no sum saturates on them, with one bit to spare; nothing is "
-        "retrained. The row 'float' computes without rounding, with weights as shared.",
+        "retrained. The row 'float' computes without rounding, with weights as shared: LeNet-5 as it was trained.",
         f"{trained.tested:,} digits resolve little: {trained.right:,} right is {percent(trained.share)}, and on "
         f"other such digits {percent(low)} to {percent(high)} ({percent(CONFIDENCE, 0)} interval). The same digits "
         "are read each time, so the numbers of digits gained and lost tell more: those that only this arithmetic, or "
         "only the network as trained, reads right.",
         f"With weights and activations of 8 bits the pruned network loses {narrow.lost} digits if the sums have 8, "
-        f"too, and {wide.lost} if they have {WIDE}.",
+        f"too, and {wide.lost} if they have {WIDE}; LeNet-5 loses {narrow_5.lost} and {wide_5.lost}.",
     ]
 
 
@@ -191,12 +215,12 @@ def _accuracy_table(measured: list[Accuracy], bits: Sequence[int]) -> Table:
         f"Digits read right, of {measured[0].tested:,}",
         ["b, bits of weights and activations", *headings],
         [
-            ["as trained, float", *[cell(measured[0])] * len(headings)],
+            [f"{TRAINED}, float", *([cell(measured[0])] * 4), *row(None)[4:]],
             ["float", *row(None)],
             *([str(width), *row(width)] for width in bits),
         ],
-        f"Pruned: {kept} % of the weights of the three layers are kept; unpruned: all of them. In brackets: digits "
-        "gained and lost against the network as trained. Float: pruned or not, weights shared, arithmetic without "
+        f"Pruned and unpruned: LeNet-300-100 with {kept} % of the weights of its three layers, and with all of them. "
+        "In brackets: digits gained and lost against the network as trained. Float: weights shared, arithmetic without "
         "rounding.",
     )
 
@@ -207,15 +231,21 @@ def _published_table(measured: list[Accuracy]) -> Table:
     for label, bits in (("float", None), ("16-bit fixed", 16), ("8-bit fixed", 8)):
         key = "float32" if bits is None else f"fixed{bits}"
         ours = [_one(measured, name, bits) for name in NETWORKS]
-        wide = [_one(measured, "pruned", bits, wide=True)]
+        wide = [_one(measured, name, bits, wide=True) for name in PRUNED]
         shares = [percent(m.share) for m in (*ours, *wide)]
         points = 100 * (said[key] - said["float32"])
         rows.append([label, f"{100 * said[key]:g} %", f"{points:.1f} points" if bits else "", *shares])
     return Table(
         "Beside the published figures",
-        ["arithmetic", "paper, AlexNet", "paper, against float", *NETWORKS, f"pruned, {WIDE}-bit sums"],
+        [
+            "arithmetic",
+            "paper, AlexNet",
+            "paper, against float",
+            *NETWORKS,
+            *(f"{n}, {WIDE}-bit sums" for n in PRUNED),
+        ],
         rows,
-        "Columns 4 to 6: ours, digits read right.",
+        "From the fourth column: ours, digits read right.",
     )
 
 
@@ -245,11 +275,13 @@ def _energy_table() -> Table:
 def _alt(measured: list[Accuracy], bits: Sequence[int]) -> str:
     said = published().statements.accuracy
     lines = [
-        f"{sums}: " + ", ".join(f"{_one(measured, 'pruned', b, wide).share:.1%} at {b}" for b in bits)
+        f"{network}, {sums}: "
+        + ", ".join(f"{_one(measured, network, b, wide).share:.1%} at {b}" for b in bits)
+        for network in PRUNED
         for sums, wide in (("sums as wide", False), (f"{WIDE}-bit sums", True))
     ]
     return (
-        f"Left: accuracy against bits. The network as trained reads {measured[0].share:.1%} of the digits; pruned, "
+        f"Left: accuracy against bits. LeNet-300-100 as trained reads {measured[0].share:.1%} of the digits; "
         f"{'; '.join(lines)} bits. The paper's AlexNet: {said['float32']:.1%} in float, {said['fixed16']:.1%} at 16, "
         f"{said['fixed8']:.0%} at 8 bits. Right: bars of the energy of one multiplication, published but for 16 bits."
     )
@@ -258,7 +290,8 @@ def _alt(measured: list[Accuracy], bits: Sequence[int]) -> str:
 def _draw(measured: list[Accuracy], bits: Sequence[int]) -> Figure:
     trained = measured[0]
     caption = (
-        f"LeNet-300-100, {trained.tested:,} MNIST test digits; bars: {percent(CONFIDENCE, 0)} Wilson intervals. "
+        f"LeNet-300-100, pruned and not, and LeNet-5; {trained.tested:,} MNIST test digits; bars: "
+        f"{percent(CONFIDENCE, 0)} Wilson intervals. "
         "Weights, activations and sums of b bits each (solid), or sums of 32 bits (dashed). Stars: published, AlexNet "
         "on ImageNet.\n"
         "Energies: grey: published; white: assumed."
@@ -271,7 +304,7 @@ def _draw(measured: list[Accuracy], bits: Sequence[int]) -> Figure:
 
 def _accuracy_panel(axes: Axes, measured: list[Accuracy], bits: Sequence[int]) -> None:
     trained, said = measured[0], published().statements.accuracy
-    axes.axhline(trained.share, color="black", linewidth=1.0, linestyle=":", label="as trained, float")
+    axes.axhline(trained.share, color="black", linewidth=1.0, linestyle=":", label="LeNet-300-100, float")
     for number, network in enumerate(NETWORKS):
         for wide in (False, True):
             line = [_one(measured, network, width, wide) for width in bits]
