@@ -28,6 +28,7 @@ MAX_WEIGHT_BITS = 8
 # Values worked on in float64 at a time, and between two stored sums: bounds of the working memory.
 _CHUNK = 1 << 18
 _BLOCK = 64
+_IN_BLOCK = np.arange(_BLOCK)
 
 Values = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -171,21 +172,30 @@ class _Sorted:
         inner = np.searchsorted(self.values, np.where(same < middles, above, same))
         return np.concatenate(([0], inner, [self.size]))
 
-    def sums(self, bounds: Ints) -> FloatArray:
-        """Sums of the values before each boundary, and of their squares, all less the median, float64[2, bounds]."""
+    def _split(self, bounds: Ints) -> tuple[Ints, FloatArray]:
+        """Whole blocks before each boundary, and the values behind these, less the median, float64[bounds, _BLOCK]."""
         block = bounds // _BLOCK
-        places = block[:, None] * _BLOCK + np.arange(_BLOCK)
+        places = block[:, None] * _BLOCK + _IN_BLOCK
         rest = self.values[np.minimum(places, self.size - 1)] - np.float64(self._median)
         rest[places >= bounds[:, None]] = 0.0
+        return block, rest
+
+    def sums(self, bounds: Ints) -> FloatArray:
+        """Sums of the values before each boundary, and of their squares, all less the median, float64[2, bounds]."""
+        block, rest = self._split(bounds)
         return self._blocks[:, block] + (rest.sum(axis=1), np.einsum("ij,ij->i", rest, rest))
 
     def means(self, bounds: Ints, otherwise: FloatArray | float = 0.0) -> FloatArray:
         """Mean of each cluster; `otherwise` for one without values."""
-        sizes = np.diff(bounds)
-        means = self._median + np.diff(self.sums(bounds)[0]) / np.maximum(sizes, 1)
+        # Called in every round of Lloyd's iteration: plain slices and bounds instead of np.diff and np.clip.
+        sizes = bounds[1:] - bounds[:-1]
+        block, rest = self._split(bounds)
+        sums = self._blocks[0, block] + rest.sum(axis=1)
+        means = self._median + (sums[1:] - sums[:-1]) / np.maximum(sizes, 1)
         # A mean lies between its values whatever the rounding of the sums.
-        first, last = np.minimum(bounds[:-1], self.size - 1), np.maximum(bounds[1:], 1) - 1
-        return np.where(sizes > 0, np.clip(means, self.values[first], self.values[last]), otherwise)
+        first = self.values[np.minimum(bounds[:-1], self.size - 1)]
+        last = self.values[np.maximum(bounds[1:], 1) - 1]
+        return np.where(sizes > 0, np.minimum(np.maximum(means, first), last), otherwise)
 
     def squares(self, centroids: FloatArray, bounds: Ints) -> FloatArray:
         """Squared error of each cluster, but for rounding in proportion to the squares of all values."""
@@ -248,7 +258,7 @@ def _lloyd(data: _Sorted, centroids: FloatArray) -> FloatArray:
     before = None
     for _ in range(_MAX_ROUNDS):
         bounds = data.bounds(centroids)
-        if before is not None and np.array_equal(bounds, before):
+        if before is not None and (bounds == before).all():
             if not _reseat(data, centroids, bounds):
                 break
             before = None
