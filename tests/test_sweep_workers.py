@@ -111,16 +111,19 @@ class Blaming(ThisProcess):
     def __init__(self) -> None:
         self.running: list[tuple[Sequence[Point], Future]] = []
         self.together: list[int] = []
+        self.lock = threading.Lock()
 
     def submit(self, points: Sequence[Point]) -> Future:
         future: Future = Future()
-        self.running.append((points, future))
-        if len(self.running) == 1:
-            threading.Timer(0.05, self.finish).start()
+        with self.lock:  # the timer's thread takes the list away
+            self.running.append((points, future))
+            if len(self.running) == 1:
+                threading.Timer(0.05, self.finish).start()
         return future
 
     def finish(self) -> None:
-        running, self.running = self.running, []
+        with self.lock:
+            running, self.running = self.running, []
         self.together.append(len(running))
         dies = any(isinstance(point.input, Deadly) for points, _ in running for point in points)
         for points, future in running:
