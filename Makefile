@@ -40,7 +40,7 @@ reproduce-compression: $(READY_TO_COMPARE) $(NNCODEC) ## every table of compress
 	$(BIN)/python benchmarks/reproduce_compression.py --nncodec $(NNCODEC) --out $(OUT)/compression $(PARTS)
 
 test: $(READY_TO_TEST) lint ## lint, then every test and doctest (WORKERS=2)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --timeout=600 --durations=15 tests build/tree/eie
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --timeout=600 --durations=15 tests eie
 
 lint: $(READY) ## style, types, import arrows
 	scripts/lint
@@ -53,8 +53,7 @@ bench: $(READY) ## speed of every engine, against what is promised
 	$(BIN)/python benchmarks/run.py
 
 coverage: $(READY_TO_TEST) ## the tests once more, with the lines that none of them reaches
-	scripts/lint-tree
-	$(BIN)/coverage run -m pytest tests build/tree/eie
+	$(BIN)/coverage run -m pytest tests eie
 	$(BIN)/coverage report --skip-covered --show-missing
 
 docs: $(READY) ## write the generated parts of docs/ again

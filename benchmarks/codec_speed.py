@@ -35,14 +35,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from eie.compress import adaptive, huffman
-from eie.compress.adaptive import Coder
-from eie.compress.file import load
+from eie.compress.format import adaptive, huffman
+from eie.compress.format.adaptive import Coder
+from eie.compress.format.file import load
+from eie.compress.format.sizes import layer_size
+from eie.compress.format.streams import Stream, encode_numbers, join
+from eie.compress.format.wire import Reader
 from eie.compress.pipeline import Settings, compress_network
-from eie.compress.readers import read_model
-from eie.compress.sizes import layer_size
-from eie.compress.streams import Stream, encode_numbers, join
-from eie.compress.wire import Reader
+from eie.compress.readers.files import read_model
 from eie.layer import CompressedLayer
 
 try:

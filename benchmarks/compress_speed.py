@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eie.compress.prune import keep_density
-from eie.compress.readers import read_model
+from eie.compress.readers.files import read_model
 from eie.compress.share import best_centroids, k_means, squared_error
 
 CHILD = Path(__file__).with_name("compress_child.py")

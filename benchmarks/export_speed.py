@@ -19,8 +19,8 @@ from rich.table import Table
 from eie.config import ArchConfig
 from eie.layer import CompressedLayer
 from eie.program import Job
-from eie.rtl.check import check_verilog
-from eie.rtl.export import export
+from eie.rtl.export.check import check_verilog
+from eie.rtl.export.export import export
 from eie.rtl.verilog import array_verilog
 
 SIZES = (1, 4, 16, 64, 256)

@@ -18,9 +18,9 @@ from rich.table import Table
 
 from eie.program import Job
 from eie.result import COUNTERS
-from eie.sim.engines import simulate_many
 from eie.sim.evaluation import engine_speed
-from eie.sim.style import save
+from eie.sim.plots.style import save
+from eie.sim.simulate import simulate_many
 
 SEED = 1
 # Milliseconds that the project promises.

@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from eie.capacity import sized_for
 from eie.config import ArchConfig
 from eie.golden.array import Array
 from eie.layer import CompressedLayer
@@ -27,7 +28,7 @@ def job(n_pe: int, rows: int, cols: int) -> Job:
     codes = (rng.random((rows, cols)) < 0.09) * rng.integers(1, 16, (rows, cols))
     layer = CompressedLayer.from_codes(codes.astype(np.uint8), np.arange(16), product_shift=8)
     x = (rng.random(cols) < 0.35) * rng.integers(1, 1000, cols)
-    return Job.create(layer, x, ArchConfig(n_pe=n_pe).sized_for(layer))
+    return Job.create(layer, x, sized_for(ArchConfig(n_pe=n_pe), layer))
 
 
 def loaded(work: Job) -> Array:

@@ -13,10 +13,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from eie.capacity import sized_for
 from eie.config import ArchConfig
 from eie.layer import CompressedLayer
 from eie.program import Job
-from eie.sim.lockstep import lockstep
+from eie.sim.cosim.lockstep import lockstep
 
 # PEs, rows, columns, inputs, cycles a second that the project promises on Verilator.
 POINTS = ((4, 256, 256, 12, 3000), (64, 2048, 1024, 1, 300))
@@ -28,7 +29,7 @@ def jobs(n_pe: int, rows: int, cols: int, inputs: int) -> list[Job]:
     codes = (rng.random((rows, cols)) < 0.09) * rng.integers(1, 16, (rows, cols))
     layer = CompressedLayer.from_codes(codes.astype(np.uint8), np.arange(16), product_shift=8)
     x = (rng.random((inputs, cols)) < 0.35) * rng.integers(1, 1000, (inputs, cols))
-    cfg = ArchConfig(n_pe=n_pe).sized_for(layer)
+    cfg = sized_for(ArchConfig(n_pe=n_pe), layer)
     return [Job.create(layer, row, cfg) for row in x]
 
 

@@ -16,13 +16,15 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
+from eie.capacity import sized_for
 from eie.config import ArchConfig
 from eie.program import Job
 from eie.rtl.verilog import array_verilog
-from eie.sim.build import build
-from eie.sim.engines import ARRAY_PORTS, in_simulator
-from eie.sim.free import compare_jobs
-from eie.sim.workload import random_input, random_layer
+from eie.sim.cosim.build import build
+from eie.sim.cosim.free.script import compare_jobs
+from eie.sim.cosim.images import ARRAY_PORTS
+from eie.sim.cosim.launch import in_simulator
+from eie.sim.workloads.random import random_input, random_layer
 
 # Rows, columns, densities of weights and activations: the size of the largest published layer but one, on some inputs.
 LAYER = (4096, 9216, 0.09, 0.351)
@@ -35,7 +37,7 @@ def jobs(n_pe: int, inputs: int) -> list[Job]:
     """The layer on inputs of seeds 1, 2, ..."""
     rows, cols, density, act_density = LAYER
     layer = random_layer(rows, cols, density, 1)
-    cfg = ArchConfig(n_pe=n_pe).sized_for(layer)
+    cfg = sized_for(ArchConfig(n_pe=n_pe), layer)
     return [Job.create(layer, random_input(cols, act_density, 1 + i), cfg) for i in range(inputs)]
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from eie.sim.grid import expand
-from eie.sim.store import Store
-from eie.sim.sweep import rows_of, run, unfinished
-from eie.sim.workers import workers
+from eie.sim.sweep.grid import expand
+from eie.sim.sweep.run import rows_of, run, unfinished
+from eie.sim.sweep.store import Store
+from eie.sim.sweep.workers import workers
 
 # 25 layers x 40 configurations.
 GRID = {

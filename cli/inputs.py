@@ -10,14 +10,15 @@ import click
 import numpy as np
 from click.core import ParameterSource
 
-from eie.compress import readers
+from eie.capacity import sized_for
 from eie.compress.forward import check_network
+from eie.compress.readers import files as readers
 from eie.config import PRESETS, ArchConfig
 from eie.errors import LayerError
 from eie.fixed import IntArray, limits
 from eie.layer import CompressedLayer
-from eie.sim.inputs import in_fixed_point
-from eie.sim.pictures import read_picture
+from eie.sim.networks.pictures import read_picture
+from eie.sim.workloads.files import in_fixed_point
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -122,7 +123,7 @@ def machine(
     """The configuration that the options ask for; what is set by hand counts more than what the layers need."""
     changes = dict(settings)
     cfg = ArchConfig.preset(preset, n_pe=n_pe, queue_depth=depth).replace(**changes)
-    return cfg.sized_for(*layers).replace(**changes) if sized else cfg
+    return sized_for(cfg, *layers).replace(**changes) if sized else cfg
 
 
 # ---- input vectors -----------------------------------------------------------------------------------------
@@ -133,7 +134,7 @@ def read_vectors(
 ) -> tuple[IntArray, int]:
     """The chosen input vectors for `layer`, int64[n, inputs], and how many real numbers in them were clipped.
 
-    See `INPUT_HELP` for what is converted how, and `eie.compress.readers.read_vectors` for which array is taken.
+    See `INPUT_HELP` for what is converted how, and `eie.compress.readers.files.read_vectors` for which array is taken.
 
     Raises
     ------

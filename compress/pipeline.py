@@ -19,7 +19,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from eie.compress.file import EncodedLayer, measure, save_encoded
+from eie.compress.format.file import EncodedLayer, measure, save_encoded
+from eie.compress.format.sizes import LayerSize, SizeReport
 from eie.compress.network import (
     FloatArray,
     FloatLayer,
@@ -32,7 +33,6 @@ from eie.compress.network import (
 from eie.compress.prune import Mask, keep_above, keep_density
 from eie.compress.quantize import Scales, Widths, first_x_frac, quantize_layer
 from eie.compress.share import SharedLayer, SharingError, share
-from eie.compress.sizes import LayerSize, SizeReport
 from eie.errors import ModelError
 from eie.fixed import IntArray, quantize
 from eie.layer import CompressedLayer

@@ -16,13 +16,17 @@ from eie.layer import CompressedLayer
 from eie.result import Result
 
 if TYPE_CHECKING:
-    from eie.compress.file import load, save
-    from eie.sim.engines import simulate
+    from eie.compress.format.file import load, save
+    from eie.sim.simulate import simulate
 
 __all__ = ["ArchConfig", "CompressedLayer", "EieError", "Result", "load", "save", "simulate"]
 
 # Handed out on first use, so that `import eie` stays light.
-_LAZY = {"simulate": "eie.sim.engines", "save": "eie.compress.file", "load": "eie.compress.file"}
+_LAZY = {
+    "simulate": "eie.sim.simulate",
+    "save": "eie.compress.format.file",
+    "load": "eie.compress.format.file",
+}
 
 
 def __getattr__(name: str) -> Any:

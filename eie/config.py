@@ -5,12 +5,9 @@ from __future__ import annotations
 import dataclasses
 import operator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from eie.errors import CapacityError, ConfigError
-
-if TYPE_CHECKING:
-    from eie.layer import CompressedLayer
+from eie.errors import ConfigError
 
 
 def bits_for(largest: int) -> int:
@@ -292,56 +289,6 @@ class ArchConfig:
         )
 
     # ---- layers --------------------------------------------------------------------------------------------
-
-    def check_fits(self, layer: CompressedLayer) -> None:
-        """Raise `CapacityError` with needed and available figures unless `layer` fits untiled."""
-        from eie.csc import demand
-
-        need = demand(layer, self)
-        available = {
-            "entries": self.reachable_entries,
-            "pointers": 2 * self.ptr_bank_depth,
-            "src_depth": self.src_depth,
-            "acc_depth": self.acc_depth,
-        }
-        what = {
-            "entries": "entries",
-            "pointers": "pointers",
-            "src_depth": "source activations",
-            "acc_depth": "accumulators",
-        }
-        short = [
-            f"{need[key]} {what[key]} needed, {available[key]} available"
-            for key in need
-            if need[key] > available[key]
-        ]
-        if short:
-            plural = "s" * (self.n_pe > 1)
-            raise CapacityError(
-                f"layer {layer.name!r} ({layer.rows} x {layer.cols}) does not fit {self.n_pe} PE{plural}; per PE: "
-                + "; ".join(short)
-                + " (more PEs, --sized or cfg.sized_for(layer), or passes: eie plan)"
-            )
-
-    def sized_for(self, *layers: CompressedLayer) -> ArchConfig:
-        """The smallest configuration with this one's PEs, queue and widths that holds each layer untiled.
-
-        Only the capacities (entries, pointers and their width, source activations, accumulators) change.
-        """
-        from eie.csc import demand
-
-        if not layers:
-            raise ConfigError("sized_for needs at least one layer")
-        needs = [demand(layer, self) for layer in layers]
-        need = {key: max(n[key] for n in needs) for key in needs[0]}
-        entries = max(1, need["entries"])
-        return self.replace(
-            entries=entries,
-            pointers=need["pointers"],
-            pointer_bits=max(4, self.sel_bits + 1, bits_for(self.pack_pointer(entries))),
-            src_depth=need["src_depth"],
-            acc_depth=need["acc_depth"],
-        )
 
 
 PRESETS: dict[str, ArchConfig] = {

@@ -12,7 +12,6 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from eie.config import ArchConfig
 from eie.errors import LayerError
 from eie.layer import CompressedLayer
 
@@ -145,13 +144,3 @@ def deinterleave(inter: Interleaved, rows: int, index_bits: int = 4) -> npt.NDAr
                 raise LayerError(f"PE {k}, column {j}: row {int(row[-1])} is past the last row {rows - 1}")
             dense[row, j] = code
     return dense
-
-
-def demand(layer: CompressedLayer, cfg: ArchConfig) -> dict[str, int]:
-    """What a layer needs of each PE's memories: entries (the fullest PE's), pointers, src_depth, acc_depth."""
-    return {
-        "entries": int(interleave(layer, cfg.n_pe, cfg.index_bits).pointers[:, -1].max()),
-        "pointers": layer.cols + 1,
-        "src_depth": -(-layer.cols // cfg.n_pe),
-        "acc_depth": -(-layer.rows // cfg.n_pe),
-    }

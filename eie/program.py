@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from eie.capacity import check_fits
 from eie.config import ArchConfig
 from eie.csc import Interleaved, interleave
 from eie.errors import CapacityError, LayerError
@@ -38,7 +39,7 @@ def check_layer(layer: CompressedLayer, cfg: ArchConfig) -> None:
     """Raise `LayerError` or `CapacityError` unless a layer is sound and fits a configuration."""
     layer.check(full=True)
     layer.check_widths(weight_bits=cfg.weight_bits, code_bits=cfg.code_bits, acc_bits=cfg.acc_bits)
-    cfg.check_fits(layer)
+    check_fits(cfg, layer)
 
 
 @dataclass(frozen=True, eq=False)

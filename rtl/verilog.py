@@ -20,7 +20,7 @@ from eie.rtl.array import SRAM, EIEArray
 from eie.rtl.block import Block, module_name
 from eie.rtl.ccu import CCU
 from eie.rtl.chip import EIEChip
-from eie.rtl.host_if import HostIf
+from eie.rtl.host.host_if import HostIf
 from eie.rtl.lnzd import LNZD
 from eie.rtl.pe import PE
 from eie.rtl.ptr_read import PtrRead

@@ -9,7 +9,7 @@ import numpy as np
 from eie.axi import packets_of, read_packet, run_packet
 from eie.program import Job
 from eie.schema import IoSpace
-from eie.sim.chip import Pauses, Send, Settle, run_script
+from eie.sim.cosim.chip.script import Pauses, Send, Settle, run_script
 
 LINES = (
     "s_axis_tvalid",

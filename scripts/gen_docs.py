@@ -17,14 +17,15 @@ import numpy as np
 from chip_waveform import draw as draw_chip_waveform
 from rich.console import Console
 
-from eie.cli.evaluation_page import Made, markdown_table
-from eie.cli.reproduce import compute
+from eie.capacity import sized_for
+from eie.cli.commands.reproduce import compute
+from eie.cli.pages.evaluation_page import Made, markdown_table
 from eie.config import ArchConfig
 from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.registers import markdown as register_map
 from eie.sim.evaluation.parts import named
-from eie.sim.example import EXAMPLE
+from eie.sim.workloads.example import EXAMPLE
 from eie.timing import DELAYS, constants
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -70,7 +71,7 @@ def waveform_job() -> Job:
     codes[[2, 1], 1] = 3, 1  # PE 0 hits the accumulator of the entry before; PE 1: one entry
     codes[[1], 3] = 2  # PE 0: empty column
     layer = CompressedLayer.from_codes(codes, np.arange(16) * 8, name="waveform")
-    return Job.create(layer, [5, 7, 0, 9], ArchConfig(n_pe=2, queue_depth=2).sized_for(layer))
+    return Job.create(layer, [5, 7, 0, 9], sized_for(ArchConfig(n_pe=2, queue_depth=2), layer))
 
 
 SIGNALS = (

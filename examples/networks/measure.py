@@ -23,18 +23,19 @@ import numpy as np
 import numpy.typing as npt
 
 import eie
+from eie.capacity import sized_for
 from eie.compress.network import FloatArray
 from eie.compress.pipeline import Settings, compress_each
 from eie.compress.quantize import Widths
 from eie.config import ArchConfig
 from eie.errors import EieError
 from eie.layer import CompressedLayer
-from eie.sim.energy import estimate
-from eie.sim.network import run_network
-from eie.sim.network_file import Description, met_by_each, read_description, trained_layers
-from eie.sim.network_graph import Record, Trained, check_weights
-from eie.sim.network_input import Given, read_given
-from eie.sim.network_run import GraphRun, decibels, energy_uj, machine_for, run_graph, snr
+from eie.sim.chain import run_network
+from eie.sim.energy.model import estimate
+from eie.sim.networks.description import Description, met_by_each, read_description, trained_layers
+from eie.sim.networks.given import Given, read_given
+from eie.sim.networks.graph import Record, Trained, check_weights
+from eie.sim.networks.run import GraphRun, decibels, energy_uj, machine_for, run_graph, snr
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -199,7 +200,7 @@ def layer_rows(run: GraphRun) -> Iterator[list[str]]:
 def on_chip(layers: Mapping[str, CompressedLayer]) -> str:
     """Whether all matrices fit the published machine at once."""
     cfg = ArchConfig(n_pe=N_PE)
-    sizes = [cfg.sized_for(layer) for layer in layers.values()]
+    sizes = [sized_for(cfg, layer) for layer in layers.values()]
     entries, pointers = sum(one.entries for one in sizes), sum(one.pointers for one in sizes)
     fits = entries <= cfg.entries and pointers <= cfg.pointers
     return (
@@ -287,7 +288,7 @@ def rtl(engine: str, frames: slice) -> str:
 def lenet_5() -> str:
     """The table of the trained example on digits."""
     layers = eie.load(ROOT / "examples" / "trained" / "lenet-5.eie")
-    cfg = ArchConfig(n_pe=N_PE).sized_for(*layers)
+    cfg = sized_for(ArchConfig(n_pe=N_PE), *layers)
     with np.load(ROOT / "examples" / "lenet_300_100" / "mnist_test_1000.npz") as arrays:
         images, labels = arrays["images"][:DIGITS].reshape(DIGITS, -1), arrays["labels"][:DIGITS]
     right = 0

@@ -14,9 +14,9 @@ from scipy.stats import gmean
 
 from eie.layer import CompressedLayer
 from eie.sim.evaluation.layers import BENCHMARKS, benchmark, simulated
-from eie.sim.evaluation.published import BATCHES, published
 from eie.sim.evaluation.section import Progress, Section, Table
 from eie.sim.evaluation.stopwatch import best_product
+from eie.sim.published import BATCHES, published
 
 KINDS = ("numpy dense", "scipy CSR", "scipy CSC")
 # Of calls of one product; the least time counts.

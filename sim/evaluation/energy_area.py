@@ -1,6 +1,6 @@
 """Energy and area: the published table of one PE line by line beside ours, the chip, and the nine layers.
 
-docs/energy.md explains the model; sim/energy.py is it.
+docs/energy.md explains the model; sim/energy/model.py is it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from matplotlib.ticker import PercentFormatter
 
 from eie.config import ArchConfig
 from eie.result import Result
-from eie.sim import style
-from eie.sim.energy import (
+from eie.sim.energy.constants import names_of, tagged
+from eie.sim.energy.model import (
     CLOCK,
     COMBINATIONAL,
     FILLER,
@@ -25,16 +25,16 @@ from eie.sim.energy import (
     Estimate,
     estimate,
 )
-from eie.sim.energy_constants import names_of, tagged
-from eie.sim.energy_width import matrix_reads
+from eie.sim.energy.width import matrix_reads
+from eie.sim.engines.fast import prepare
 from eie.sim.evaluation import energy_assumptions as assumptions
 from eie.sim.evaluation.energy_assumptions import NAMES, off
 from eie.sim.evaluation.layers import BENCHMARKS, benchmark, simulated
 from eie.sim.evaluation.lines import RANDOM_LAYERS
-from eie.sim.evaluation.published import Share, published
 from eie.sim.evaluation.section import Picture, Progress, Section, Table
-from eie.sim.example import EXAMPLE, require
-from eie.sim.fast import prepare
+from eie.sim.plots import style
+from eie.sim.published import Share, published
+from eie.sim.workloads.example import EXAMPLE, require
 
 # The layer whose activity the published table was made with.
 ACTIVITY = "Alex-7"
@@ -360,7 +360,7 @@ def _constant_table() -> Table:
         rows=[
             [
                 "SRAM energy, leakage, area",
-                "sim/data/sram.toml",
+                "sim/energy/data/sram.toml",
                 "cacti",
                 "CACTI 7 by scripts/gen_sram_table.py",
             ],

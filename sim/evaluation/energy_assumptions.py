@@ -9,20 +9,21 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from eie.capacity import sized_for
 from eie.compress.forward import quantize_inputs
 from eie.compress.pipeline import Settings, compress_network
 from eie.config import ArchConfig
 from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.result import Result
-from eie.sim.energy import CLOCK, Estimate, estimate
-from eie.sim.energy_activity import Changes, count_changes
-from eie.sim.energy_constants import constants, names_of, tagged
-from eie.sim.evaluation.published import published
+from eie.sim.chain import layer_inputs
+from eie.sim.energy.activity import Changes, count_changes
+from eie.sim.energy.constants import constants, names_of, tagged
+from eie.sim.energy.model import CLOCK, Estimate, estimate
 from eie.sim.evaluation.section import Table
-from eie.sim.example import CALIBRATION_DIGITS, DENSITIES, read_digits, read_network
-from eie.sim.network import layer_inputs
-from eie.sim.workload import random_input, random_layer
+from eie.sim.published import published
+from eie.sim.workloads.example import CALIBRATION_DIGITS, DENSITIES, read_digits, read_network
+from eie.sim.workloads.random import random_input, random_layer
 
 NAMES = {
     "act_queue": "ActQueue",
@@ -80,7 +81,7 @@ def _trained(example: Path) -> list[Job]:
 
 
 def _job(layer: CompressedLayer, x: npt.NDArray[np.int64]) -> Job:
-    return Job.create(layer, x, ArchConfig(n_pe=_PES).sized_for(layer))
+    return Job.create(layer, x, sized_for(ArchConfig(n_pe=_PES), layer))
 
 
 def share(changes: Mapping[str, Changes]) -> float:

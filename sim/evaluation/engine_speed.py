@@ -9,14 +9,16 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from eie.capacity import sized_for
 from eie.config import ArchConfig
 from eie.csc import interleave
 from eie.layer import CompressedLayer
-from eie.sim import kernels, style
+from eie.sim.engines import kernels
+from eie.sim.engines.fast import Prepared, prepare, timing
 from eie.sim.evaluation.section import Picture, Progress, Section, Table
 from eie.sim.evaluation.stopwatch import best_of, best_product
-from eie.sim.fast import Prepared, prepare, timing
-from eie.sim.workload import random_input, random_layer
+from eie.sim.plots import style
+from eie.sim.workloads.random import random_input, random_layer
 
 WEIGHTS, ACTIVATIONS = 0.09, 0.35
 SIZE = 4096
@@ -28,7 +30,7 @@ def large(seed: int) -> tuple[Prepared, npt.NDArray[np.int64]]:
     """The 4096 x 4096 layer, 9 % of its weights, on 64 PEs of depth 8, and inputs with 35 % of their activations."""
     layer = random_layer(SIZE, SIZE, WEIGHTS, seed)
     inputs = np.stack([random_input(SIZE, ACTIVATIONS, seed + i) for i in range(BATCH)])
-    return prepare(layer, ArchConfig().sized_for(layer)), inputs
+    return prepare(layer, sized_for(ArchConfig(), layer)), inputs
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def full_rows(cols: int, rows: int, step: int, seed: int) -> CompressedLayer:
 
 
 def _costs(layer: CompressedLayer, seed: int) -> list[Cost]:
-    prepared = prepare(layer, ArchConfig().sized_for(layer))
+    prepared = prepare(layer, sized_for(ArchConfig(), layer))
     costs = []
     for active in np.geomspace(4, layer.cols, 7).astype(int):
         x = np.zeros(layer.cols, np.int64)

@@ -10,12 +10,13 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from eie.capacity import sized_for
 from eie.config import ArchConfig
 from eie.layer import CompressedLayer
 from eie.result import Result
-from eie.sim.evaluation.published import published
-from eie.sim.fast import prepare
-from eie.sim.workload import Unevenness, random_input, random_layer
+from eie.sim.engines.fast import prepare
+from eie.sim.published import published
+from eie.sim.workloads.random import Unevenness, random_input, random_layer
 
 Benchmark = tuple[CompressedLayer, npt.NDArray[np.int64]]
 
@@ -49,12 +50,12 @@ def _even(name: str, seed: int) -> Benchmark:
 def machine(layer: CompressedLayer) -> ArchConfig:
     """The published machine: 64 PEs, queue depth 8, 800 MHz, memories of the published sizes.
 
-    What the layer needs more of (`ArchConfig.sized_for`) is enlarged, so that it fits untiled; no size changes the
+    What the layer needs more of (`eie.sized_for`) is enlarged, so that it fits untiled; no size changes the
     time.
     """
     facts = published().machine
     cfg = ArchConfig(n_pe=facts.n_pe, queue_depth=facts.queue_depth, clock_hz=facts.clock_mhz * 1_000_000)
-    needed = cfg.sized_for(layer)
+    needed = sized_for(cfg, layer)
     return cfg.replace(**{name: max(getattr(cfg, name), getattr(needed, name)) for name in _CAPACITIES})
 
 

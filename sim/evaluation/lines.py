@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 
-from eie.sim import style
+from eie.sim.plots import style
 
 _DASHES = ("-", "--", ":")
 # What every caption says of the layers.

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from eie.config import ArchConfig
 from eie.csc import interleave
+from eie.sim.engines.fast import timing
 from eie.sim.evaluation.layers import benchmark
-from eie.sim.fast import timing
-from eie.sim.sweep import filler_counts
+from eie.sim.sweep.run import filler_counts
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,14 @@ from scipy.stats import gmean
 from eie.compress.network import FloatLayer
 from eie.compress.pipeline import Settings
 from eie.config import ArchConfig
+from eie.sim.engines.fast import prepare, timing
 from eie.sim.evaluation.layers import BENCHMARKS, benchmark, machine
 from eie.sim.evaluation.lines import RANDOM_LAYERS, percent
-from eie.sim.evaluation.published import PublishedLayer, published
 from eie.sim.evaluation.section import Picture, Progress, Section, Table
-from eie.sim.example import DENSITIES, EXAMPLE, read_digits, read_network, require
-from eie.sim.fast import prepare, timing
-from eie.sim.style import COLOURS, PUBLISHED_STAR, figure
-from eie.sim.workload import Unevenness, random_input, random_layer
+from eie.sim.plots.style import COLOURS, PUBLISHED_STAR, figure
+from eie.sim.published import PublishedLayer, published
+from eie.sim.workloads.example import DENSITIES, EXAMPLE, read_digits, read_network, require
+from eie.sim.workloads.random import Unevenness, random_input, random_layer
 from eie.timing import constants
 
 # The example's layer that stands for a trained one: its inputs are hidden activations, as those of the nine layers; the

@@ -8,13 +8,13 @@ from eie.config import ArchConfig
 from eie.plan import Plan, make_plan
 from eie.plan_program import words_of
 from eie.result import ProgramResult
-from eie.sim import plan_chart
+from eie.sim.engines.fast_plan import FastPlan
 from eie.sim.evaluation.layers import BENCHMARKS, benchmark, simulated
 from eie.sim.evaluation.lines import RANDOM_LAYERS, percent
-from eie.sim.evaluation.published import published
 from eie.sim.evaluation.section import Picture, Progress, Section, Table
-from eie.sim.plan_report import as_json, limits_of, microseconds
-from eie.sim.planned import FastPlan, Phases
+from eie.sim.plan_report import Phases, as_json, limits_of, microseconds
+from eie.sim.plots import plan as plan_chart
+from eie.sim.published import published
 
 
 @dataclass(frozen=True)

@@ -13,18 +13,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, PercentFormatter
 from scipy.stats import binomtest
 
-from eie.compress.file import load
+from eie.compress.format.file import load
 from eie.compress.forward import fixed_forward, quantize_inputs
 from eie.compress.network import FloatLayer, float_forward
 from eie.compress.pipeline import Settings, compress_network
 from eie.compress.quantize import Widths
 from eie.layer import CompressedLayer
-from eie.sim import style
-from eie.sim.energy_constants import constants
+from eie.sim.energy.constants import constants
 from eie.sim.evaluation.lines import percent
-from eie.sim.evaluation.published import published
 from eie.sim.evaluation.section import Picture, Progress, Section, Table
-from eie.sim.example import (
+from eie.sim.plots import style
+from eie.sim.published import published
+from eie.sim.workloads.example import (
     CALIBRATION_DIGITS,
     DENSITIES,
     EXAMPLE,

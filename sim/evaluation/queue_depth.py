@@ -8,12 +8,12 @@ from dataclasses import replace
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from eie.sim import style
 from eie.sim.evaluation.layers import BENCHMARKS
 from eie.sim.evaluation.lines import RANDOM_LAYERS, draw_layers, percent
 from eie.sim.evaluation.measure import Run, encoded
-from eie.sim.evaluation.published import published
 from eie.sim.evaluation.section import Picture, Progress, Section, Table
+from eie.sim.plots import style
+from eie.sim.published import published
 
 N_PE = 64
 DEPTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256)

@@ -10,12 +10,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
-from eie.sim import style
 from eie.sim.evaluation.layers import BENCHMARKS
 from eie.sim.evaluation.lines import RANDOM_LAYERS, draw_layers, percent
 from eie.sim.evaluation.measure import Run, encoded
-from eie.sim.evaluation.published import published
 from eie.sim.evaluation.section import Picture, Progress, Section, Table
+from eie.sim.plots import style
+from eie.sim.published import published
 
 PE_COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 DEPTH = 8

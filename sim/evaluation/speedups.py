@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from scipy.stats import gmean
 
 from eie.result import Result
-from eie.sim.energy import estimate
+from eie.sim.energy.model import estimate
 from eie.sim.evaluation.layers import BENCHMARKS, simulated
 from eie.sim.evaluation.lines import RANDOM_LAYERS
-from eie.sim.evaluation.published import BATCHES, MATRICES, PLATFORMS, Matrix, PlatformKey, published
 from eie.sim.evaluation.section import Picture, Progress, Section, Table
-from eie.sim.style import COLOURS, PUBLISHED_STAR, figure
+from eie.sim.plots.style import COLOURS, PUBLISHED_STAR, figure
+from eie.sim.published import BATCHES, MATRICES, PLATFORMS, Matrix, PlatformKey, published
 
 FloatArray = npt.NDArray[np.float64]
 COLUMNS: tuple[tuple[PlatformKey, Matrix], ...] = tuple((p, m) for p in PLATFORMS for m in MATRICES)

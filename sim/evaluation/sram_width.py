@@ -8,12 +8,12 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from eie.config import ArchConfig
-from eie.sim import style
-from eie.sim.energy_width import MATRIX_BYTES, WidthPoint, sram_width_energy
+from eie.sim.energy.width import MATRIX_BYTES, WidthPoint, sram_width_energy
 from eie.sim.evaluation.layers import BENCHMARKS, benchmark
 from eie.sim.evaluation.lines import RANDOM_LAYERS
-from eie.sim.evaluation.published import published
 from eie.sim.evaluation.section import Picture, Progress, Section, Table
+from eie.sim.plots import style
+from eie.sim.published import published
 
 # The network that the paper measures.
 ALEXNET = tuple(name for name in BENCHMARKS if name.startswith("Alex-"))

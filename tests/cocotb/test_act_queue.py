@@ -5,7 +5,7 @@ from collections import deque
 import cocotb
 from common import CROSSED, SMALL
 
-from eie.sim.block_bench import BlockBench
+from eie.sim.cosim.benches.block import BlockBench
 
 CONFIGS = {f"depth{depth}": SMALL.replace(queue_depth=depth) for depth in (3, 1, 8)}
 

@@ -4,7 +4,7 @@ import cocotb
 from common import CROSSED, SMALL
 
 from eie.schema import WbTarget
-from eie.sim.block_bench import BlockBench
+from eie.sim.cosim.benches.block import BlockBench
 
 # `acc32`: the files differ in depth, and no depth is a power of two.
 CONFIGS = {"acc16": SMALL, "acc32": SMALL.replace(acc_bits=32, src_depth=20, acc_depth=37, act_words=50)}

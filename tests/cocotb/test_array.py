@@ -7,8 +7,8 @@ from common import SMALL
 from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.schema import PeCounter
-from eie.sim.block_bench import Setup, run_layers
-from eie.sim.workload import random_input, random_layer
+from eie.sim.cosim.benches.block import Setup, run_layers
+from eie.sim.workloads.random import random_input, random_layer
 from eie.timing import schedule
 
 CONFIGS = {

@@ -7,7 +7,7 @@ from common import CROSSED, SMALL
 
 from eie.config import CONFIG_BITS
 from eie.schema import ConfigReg, ControlReg, IoSpace, Mode, config_fields
-from eie.sim.block_bench import BlockBench
+from eie.sim.cosim.benches.block import BlockBench
 
 # `bus2`: a table of five entries, and more accumulators than source activations.
 CONFIGS = {"bus0": SMALL, "bus2": SMALL.replace(bus_registers=2, passes=5, src_depth=20, act_words=50)}

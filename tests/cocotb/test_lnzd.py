@@ -3,7 +3,7 @@
 import cocotb
 from common import CROSSED, SMALL
 
-from eie.sim.block_bench import BlockBench
+from eie.sim.cosim.benches.block import BlockBench
 
 CONFIGS = {"small": SMALL}
 

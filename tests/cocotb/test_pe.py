@@ -6,7 +6,7 @@ import cocotb
 from common import CROSSED, SMALL
 
 from eie.schema import IoSpace, PeCounter
-from eie.sim.block_bench import BlockBench
+from eie.sim.cosim.benches.block import BlockBench
 
 CONFIGS = {
     "small": SMALL,

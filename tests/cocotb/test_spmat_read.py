@@ -4,7 +4,7 @@ import cocotb
 from common import CROSSED, SMALL
 
 from eie.config import ArchConfig
-from eie.sim.block_bench import BlockBench
+from eie.sim.cosim.benches.block import BlockBench
 
 # `odd_words`: 9-bit entries, 7 to a 64-bit word, so that a pointer is not simply the entry's number.
 CONFIGS = {"small": SMALL, "odd_words": SMALL.replace(index_bits=5)}

@@ -26,16 +26,8 @@ from eie.config import ArchConfig
 from eie.golden.array import Array
 from eie.program import Job, Write
 from eie.schema import CCU_COUNTERS, Mode, ccu_probe, fields, pe_probe, probe_width, unpack_probe
-from eie.sim.host import (
-    OUTCOME,
-    REQUEST,
-    FreeHost,
-    LockstepHost,
-    Outcome,
-    Unfinished,
-    read_words,
-    run_job,
-)
+from eie.sim.cosim.host import OUTCOME, REQUEST, FreeHost, LockstepHost, Unfinished, read_words, run_job
+from eie.sim.cosim.outcome import Outcome
 
 PROGRESS = "mutants-done"
 # Of real time, after which something is wrong with more than the mutant.

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import seeded_case
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
@@ -19,10 +18,11 @@ from tqdm import tqdm
 from eie.config import ArchConfig
 from eie.program import Job
 from eie.result import COUNTERS, Result
-from eie.sim.build import SIMULATORS
-from eie.sim.engines import simulate_many
-from eie.sim.lockstep import lockstep
+from eie.sim.cosim.build import SIMULATORS
+from eie.sim.cosim.lockstep import lockstep
+from eie.sim.simulate import simulate_many
 from eie.timing import schedule
+from tests.support.cases import seeded_case
 
 # Every PE count with shallow and deep queues, with and without bus registers, narrow and wide words and numbers.
 CONFIGURATIONS = {

@@ -2,19 +2,19 @@
 
 import numpy as np
 import pytest
-from test_chip import CFG, random_script
 
-from eie.compress.file import load
+from eie.compress.format.file import load
 from eie.compress.forward import quantize_inputs
 from eie.config import ArchConfig
 from eie.plan import make_plan
 from eie.plan_program import plan_program
 from eie.program import Job
-from eie.sim.build import SIMULATORS
-from eie.sim.chip import Pauses, Send, run_script
-from eie.sim.chip_program import program_outputs, program_script
-from eie.sim.engines import simulate_many
-from eie.sim.example import EXAMPLE, read_digits
+from eie.sim.cosim.build import SIMULATORS
+from eie.sim.cosim.chip.program import program_outputs, program_script
+from eie.sim.cosim.chip.script import Pauses, Send, run_script
+from eie.sim.simulate import simulate_many
+from eie.sim.workloads.example import EXAMPLE, read_digits
+from tests.cosim.test_chip import CFG, random_script
 
 SCRIPTS = 20
 DIGITS = 20

@@ -2,15 +2,16 @@
 
 import numpy as np
 import pytest
-from cases import extreme_case, seeded_case
-from test_fast import require_equal
 from tqdm import trange
 
+from eie.capacity import sized_for
 from eie.config import ArchConfig
 from eie.golden.run import run as run_golden
 from eie.program import Job
-from eie.sim.engines import simulate_many
-from eie.sim.workload import random_input, random_layer
+from eie.sim.simulate import simulate_many
+from eie.sim.workloads.random import random_input, random_layer
+from tests.sim.test_fast import require_equal
+from tests.support.cases import extreme_case, seeded_case
 
 
 def test_random_cases(seed: int, fast_cases: int) -> None:
@@ -28,7 +29,7 @@ def test_random_cases(seed: int, fast_cases: int) -> None:
 @pytest.mark.parametrize(("n_pe", "depth"), [(64, 8), (128, 4)])
 def test_a_large_layer(seed: int, n_pe: int, depth: int) -> None:
     layer = random_layer(4096, 4096, 0.09, seed)
-    cfg = ArchConfig(n_pe=n_pe, queue_depth=depth).sized_for(layer)
+    cfg = sized_for(ArchConfig(n_pe=n_pe, queue_depth=depth), layer)
     job = Job.create(layer, random_input(4096, 0.35, seed), cfg)
     golden = run_golden(job)
     require_equal(simulate_many([job], "fast")[0], golden, f"seed {seed}")

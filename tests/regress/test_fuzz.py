@@ -1,7 +1,8 @@
 """A hundred thousand files that no writer writes, mutated ones and random ones of the right structure (FUZZ=...)."""
 
-import eie_fuzz
 from tqdm import tqdm
+
+from tests.support import eie_fuzz
 
 
 def test_no_file_does_more_than_be_refused(seed: int, fuzz_files: int) -> None:

@@ -5,11 +5,12 @@ import os
 import numpy as np
 import pytest
 
+from eie.capacity import sized_for
 from eie.config import ArchConfig
 from eie.layer import CompressedLayer
 from eie.program import Job
-from eie.sim.engines import simulate
-from eie.sim.lockstep import lockstep
+from eie.sim.cosim.lockstep import lockstep
+from eie.sim.simulate import simulate
 
 SEED = int(os.environ.get("EIE_REGRESS_SEED", "1"))
 
@@ -22,7 +23,7 @@ def test_256_pes(simulator):
         codes, rng.permutation(np.arange(16)) * (np.arange(16) > 0), product_shift=4
     )
     x = (rng.random(300) < 0.4) * rng.integers(-500, 500, 300)
-    job = Job.create(layer, x, ArchConfig(n_pe=256, queue_depth=4).sized_for(layer))
+    job = Job.create(layer, x, sized_for(ArchConfig(n_pe=256, queue_depth=4), layer))
     report = lockstep([job], simulator, seed=SEED)
     report.require_agreement()
     assert np.array_equal(report.results[0].y, simulate(layer, x, job.cfg, "reference").y)

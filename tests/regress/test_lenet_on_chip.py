@@ -4,25 +4,23 @@ Every output and every count of each run equals golden's and the fast engine's; 
 10,000 test digits that of the fixed-point reference (`eie.compress.forward`).
 """
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from eie.compress import datasets
-from eie.compress.file import load
+from eie.compress.format.file import load
 from eie.compress.forward import fixed_forward
+from eie.compress.train import datasets
 from eie.config import ArchConfig
 from eie.golden.run import run_program as run_golden
 from eie.plan import make_plan
 from eie.plan_program import plan_program
-from eie.sim.engines import simulate
-from eie.sim.inputs import in_fixed_point
-from eie.sim.planned import run_plan
-from eie.sim.programs import run_program
+from eie.sim.cosim.programs import run_program
+from eie.sim.plans import run_plan
+from eie.sim.simulate import simulate
+from eie.sim.workloads.files import in_fixed_point
 from eie.timing import busy_cycles
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 LAYERS = load(ROOT / "examples" / "trained" / "lenet-300-100.eie")
 CFG = ArchConfig(codebooks=3)
 DIGITS = {"icarus": 5, "verilator": 200}

@@ -21,9 +21,10 @@ from rich.table import Table
 
 from eie.program import Job
 from eie.rtl.verilog import array_verilog
-from eie.sim.build import build, run_test
-from eie.sim.engines import result_of, simulate_many
-from eie.sim.host import OUTCOME, REQUEST
+from eie.sim.cosim.build import build, run_test
+from eie.sim.cosim.host import OUTCOME, REQUEST
+from eie.sim.cosim.outcome import result_of
+from eie.sim.simulate import simulate_many
 from eie.timing import schedule
 
 KILLED_AT_LEAST = 0.95

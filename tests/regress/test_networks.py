@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -10,12 +9,12 @@ import pytest
 
 from eie.compress.pipeline import Settings, compress_each
 from eie.config import ArchConfig
-from eie.sim.network_file import met_by_each, read_description, trained_layers
-from eie.sim.network_graph import Trained, check_weights
-from eie.sim.network_input import read_given
-from eie.sim.network_run import decibels, machine_for, run_graph, snr
+from eie.sim.networks.description import met_by_each, read_description, trained_layers
+from eie.sim.networks.given import read_given
+from eie.sim.networks.graph import Trained, check_weights
+from eie.sim.networks.run import decibels, machine_for, run_graph, snr
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "build" / "models"
 SPEECH = MODELS / "Front_Center.wav"
 

@@ -1,13 +1,13 @@
-"""Random programs of many passes, more of them than in tests/test_rtl_passes.py, on new machines for every seed."""
+"""Random programs of many passes, more than in tests/cosim/test_rtl_passes.py, on new machines for every seed."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pass_programs import random_config, random_programs
-from test_rtl_passes import run
 
-from eie.sim.build import SIMULATORS
+from eie.sim.cosim.build import SIMULATORS
+from tests.cosim.test_rtl_passes import run
+from tests.support.pass_programs import random_config, random_programs
 
 PROGRAMS = 20
 

@@ -2,18 +2,18 @@
 
 import numpy as np
 import pytest
-from plan_cases import plan_case, random_machine
-from test_plan import assert_equal, planned
 
 from eie.errors import CapacityError
 from eie.plan import make_plan
 from eie.plan_program import plan_program
-from eie.sim.build import SIMULATORS
+from eie.sim.cosim.build import SIMULATORS
+from eie.sim.cosim.free.plan_free import run_free
+from eie.sim.cosim.programs import lockstep_program
 from eie.sim.evaluation.layers import BENCHMARKS, benchmark
 from eie.sim.evaluation.plans import machine
-from eie.sim.plan_free import run_free
-from eie.sim.planned import run_plan
-from eie.sim.programs import lockstep_program
+from eie.sim.plans import run_plan
+from tests.support.plan_cases import plan_case, random_machine
+from tests.vocabulary.test_plan import assert_equal, planned
 
 PLANS = 6
 # Passes of a plan that takes part in lockstep.

@@ -1,10 +1,11 @@
-"""sim/data/sram.toml is what CACTI says: fetch its package, build it, run it for every memory of the table."""
+"""sim/energy/data/sram.toml is what CACTI says: fetch its package, build it, run it for every memory of the table."""
 
 import subprocess
 import sys
-from pathlib import Path
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "gen_sram_table.py"
+from tests.support import ROOT
+
+SCRIPT = ROOT / "scripts" / "gen_sram_table.py"
 
 
 def test_the_table_is_cactis() -> None:

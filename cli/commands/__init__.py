@@ -1,0 +1,1 @@
+"""The commands of `eie`, one module each, named like the command."""

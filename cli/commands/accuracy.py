@@ -1,0 +1,124 @@
+"""`eie accuracy`: how often a compressed network is right, in the accelerator's arithmetic and in floating point."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+from tqdm import tqdm
+
+from eie.cli.inputs import INPUT_HELP, warn_clipped
+from eie.compress.format.file import load
+from eie.compress.forward import check_network, fixed_forward
+from eie.compress.network import float_forward
+from eie.compress.readers.files import is_real, read_inputs, read_vectors
+from eie.config import PRESETS, ArchConfig
+from eie.errors import ModelError
+from eie.layer import CompressedLayer
+from eie.sim.workloads.example import as_float
+from eie.sim.workloads.files import in_fixed_point
+
+# Inputs between two steps of the progress bar.
+_PART = 250
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Inputs whose largest output is not their label's, by arithmetic; different : inputs on which the two disagree.
+
+    clipped : of the real inputs, when they were quantised. saturations, writeback_saturations : over all layers.
+    """
+
+    inputs: int
+    wrong: int
+    wrong_float: int
+    different: int
+    clipped: int
+    saturations: int
+    writeback_saturations: int
+
+
+def measure(layers: list[CompressedLayer], path: Path, cfg: ArchConfig, limit: int | None = None) -> Accuracy:
+    """Run the first `limit` inputs of a file (default: all) through the network, twice.
+
+    Raises
+    ------
+    ModelError : a file without such inputs, real numbers in them, or labels; LayerError : layers that are no chain.
+    """
+    check_network(layers)
+    held, _ = read_vectors(path, layers[0].inputs)
+    real, labels = read_inputs(path, layers[0].inputs)
+    if labels is None or not is_real(held):
+        missing = "labels (integers, one for each input)" if labels is None else "real numbers or pixels"
+        raise ModelError(f"{path} holds no {missing}")
+    decoded = as_float(layers)
+    sums = np.zeros(6, np.int64)
+    count = len(held) if limit is None else min(limit, len(held))
+    with tqdm(total=count, unit="input", disable=None, leave=False) as bar:
+        for start in range(0, count, _PART):
+            part = slice(start, min(start + _PART, count))
+            x, clipped = in_fixed_point(held[part], layers[0], cfg.act_bits)
+            run = fixed_forward(layers, x, cfg.acc_bits, cfg.act_bits)
+            fixed, exact = run.y.argmax(axis=1), float_forward(decoded, real[part]).argmax(axis=1)
+            sums += np.array(
+                [
+                    np.count_nonzero(fixed != labels[part]),
+                    np.count_nonzero(exact != labels[part]),
+                    np.count_nonzero(fixed != exact),
+                    clipped,
+                    sum(run.saturations),
+                    sum(run.writeback_saturations),
+                ]
+            )
+            bar.update(part.stop - part.start)
+    return Accuracy(count, *sums.tolist())
+
+
+@click.command(short_help="How often a network is right, in fixed point and in float.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--input",
+    "input_file",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="X.npz",
+    help=f"{INPUT_HELP} A second array holds their labels.",
+)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N inputs.")
+@click.option(
+    "--preset",
+    type=click.Choice(sorted(PRESETS)),
+    default="paper",
+    show_default=True,
+    help="Widths: accumulators of 16 (paper) or 32 bits (wide).",
+)
+@click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
+def accuracy(file: Path, input_file: Path, limit: int | None, preset: str, json_out: bool) -> None:
+    """Count how many labelled inputs the network of a .eie FILE gets wrong: in the accelerator's arithmetic, bit
+    for bit what every engine computes, and in floating point with the same weights.
+
+    \b
+    Example:
+      eie accuracy lenet.eie --input examples/lenet_300_100/mnist_test_1000.npz
+    """
+    layers = load(file)
+    cfg = ArchConfig.preset(preset)
+    found = measure(layers, input_file, cfg, limit)
+    if json_out:
+        click.echo(json.dumps(asdict(found)))
+        return
+    warn_clipped(input_file, found.clipped, layers[0], cfg.act_bits)
+
+    def share(part: int) -> str:
+        return f"{part:,} wrong ({100 * part / found.inputs:.2f} %)"
+
+    click.echo(f"{found.inputs:,} inputs")
+    click.echo(f"accelerator   {share(found.wrong)}, {cfg.acc_bits}-bit accumulators")
+    click.echo(f"same weights  {share(found.wrong_float)}, in floating point")
+    click.echo(
+        f"{found.different:,} answers differ; {found.saturations:,} sums and {found.writeback_saturations:,} "
+        "outputs clipped"
+    )

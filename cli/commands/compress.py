@@ -1,0 +1,267 @@
+"""`eie compress`: a trained network into a `.eie` file."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from eie.cli.inputs import real_numbers, refuse_useless
+from eie.cli.output import check_writable, print_table
+from eie.cli.pages.sizes import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, size_rows
+from eie.compress.network import Layers, Model, Unused, chains, check_chains
+from eie.compress.pipeline import CompressionReport, Settings, compress_each_to_file, compress_to_file
+from eie.compress.quantize import Widths
+from eie.compress.readers.files import MODEL_KINDS, read_inputs, read_model
+from eie.compress.settings import Plan, choose
+from eie.errors import ModelError, OutputError
+
+if TYPE_CHECKING:
+    from eie.sim.networks.description import Description
+
+# So many arrays of a kind that no layer uses are named; a large network has hundreds.
+_SHOWN_UNUSED = 8
+# The error of a layer whose weights have all become 0, but for rounding.
+_LOST = 0.999
+ERROR_HEADINGS = ("layer", "bits per weight", "error of pruning", "error of all")
+
+
+def error_rows(report: CompressionReport) -> list[list[str]]:
+    """Rows of `ERROR_HEADINGS`: errors are norms of the weights' change over the weights' norm."""
+    return [
+        [
+            layer.name,
+            f"{layer.bits_per_weight:.2f}",
+            f"{100 * layer.pruning_error:.1f} %",
+            f"{100 * layer.relative_error:.1f} %",
+        ]
+        for layer in report.layers
+    ]
+
+
+def unused_lines(unused: Sequence[Unused]) -> list[str]:
+    """The arrays of a model file that no layer uses, a line for each reason."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for one in unused:
+        groups[one.reason].append(one.array)
+    return [
+        f"not used, {reason}: {', '.join(arrays[:_SHOWN_UNUSED])}"
+        + (f" and {len(arrays) - _SHOWN_UNUSED} more" if len(arrays) > _SHOWN_UNUSED else "")
+        for reason, arrays in groups.items()
+    ]
+
+
+def _refuse_to_overwrite(out: Path, inputs: Sequence[Path | None]) -> None:
+    """Raise `OutputError` if the file to write is one that is read, or is called like a model's."""
+    for given in inputs:
+        if given is not None and given.exists() and out.exists() and out.samefile(given):
+            raise OutputError(f"{out} is read and would be lost: choose another name for the .eie file")
+    if out.suffix.lower() in MODEL_KINDS:
+        raise OutputError(f"{out}: {out.suffix} is a model's ending, but a .eie file would be written")
+
+
+def lost_lines(report: CompressionReport) -> list[str]:
+    """A line for each layer of which nothing is left."""
+    return [
+        f"layer {layer.name!r} is lost: its weights are too small for fixed point"
+        for layer in report.layers
+        if layer.nnz and layer.relative_error >= _LOST
+    ]
+
+
+def scale_rows(report: CompressionReport) -> list[list[str]]:
+    """Rows of `SCALE_HEADINGS`, one a layer."""
+    return [
+        [
+            layer.name,
+            str(1 << layer.weight_bits),
+            *(str(getattr(layer.scales, name)) for name in ("x_frac", "w_frac", "acc_frac", "y_frac")),
+            str(layer.scales.product_shift),
+            str(layer.scales.output_shift),
+            "yes" if layer.relu else "no",
+        ]
+        for layer in report.layers
+    ]
+
+
+def report_json(report: CompressionReport, unused: Sequence[Unused]) -> dict[str, Any]:
+    """The report for scripts. unused : the arrays of the model file that no layer uses."""
+    layers = [
+        asdict(layer) | {"bits_per_weight": layer.bits_per_weight, "bytes": layer.size.nbytes}
+        for layer in report.layers
+    ]
+    return {
+        "layers": layers,
+        "dense_bytes": report.size.dense_bytes,
+        "total_bytes": report.size.total_bytes,
+        "ratio": report.size.ratio,
+        "calibration": report.calibration,
+        "unused": [asdict(one) for one in unused],
+    }
+
+
+def read_graph(path: Path, layers: Layers | None = None) -> Description | None:
+    """The network of a .toml file, or of an .onnx file unless its `layers` can do without the graph.
+
+    Raises
+    ------
+    ModelError : a graph that cannot run.
+    """
+    # ONNX's evaluator takes long to import, and few models need it.
+    from eie.sim.networks.description import read_description
+    from eie.sim.networks.recurrent import Recurrent
+
+    if layers is None or not chains(layers):
+        return read_description(path)
+    try:
+        description = read_description(path)
+    except ModelError:
+        return None
+    # One matrix of a recurrent node is a chain by itself, but what it meets is not what the graph takes.
+    return description if any(isinstance(s, Recurrent) for s in description.network.steps) else None
+
+
+@click.command(short_help="A trained network into a .eie file.")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="OUT.eie",
+    help="The file to write.",
+)
+@click.option(
+    "--density", type=real_numbers, metavar="D", help="Share of weights to keep: one, or one a layer."
+)
+@click.option(
+    "--threshold",
+    type=real_numbers,
+    metavar="Q",
+    help="Or keep weights larger than Q standard deviations of their layer: one, or one a layer.",
+)
+@click.option(
+    "--weight-bits",
+    type=click.Choice(["auto", *"12345678"]),
+    default="4",
+    show_default=True,
+    help="Bits of a shared weight's index; auto: for each layer the fewest at which sharing moves the kept weights by "
+    "at most 5 % of their norm.",
+)
+@click.option(
+    "--acc-bits",
+    type=click.Choice(["16", "32"]),
+    default="16",
+    show_default=True,
+    help="Accumulators to choose scales for: presets paper (16) and wide (32).",
+)
+@click.option(
+    "--calibrate",
+    type=click.Path(path_type=Path),
+    metavar="X.npz",
+    help="Inputs of the first layer that the fixed-point scales follow from: real numbers, or uint8 pixels / 255. Of a "
+    "graph (.onnx, .toml): its inputs, which may be sound or a picture (docs/networks.md).",
+)
+@click.option(
+    "--layer",
+    "patterns",
+    multiple=True,
+    metavar="PATTERN",
+    help="Only layers whose name matches, such as 'encoder.*'; may be repeated.",
+)
+@click.option(
+    "--settings",
+    "settings_file",
+    type=click.Path(path_type=Path),
+    metavar="S.toml",
+    help="Densities, bits and geometry of each layer, by pattern (docs/models.md).",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Layers worked on at a time. Each needs about three times its size as float32.",
+)
+@click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def compress(
+    context: click.Context,
+    model: Path,
+    out: Path,
+    density: tuple[float, ...] | None,
+    threshold: tuple[float, ...] | None,
+    weight_bits: str,
+    acc_bits: str,
+    calibrate: Path | None,
+    patterns: tuple[str, ...],
+    settings_file: Path | None,
+    processes: int,
+    json_out: bool,
+) -> None:
+    """Compress a trained MODEL (.safetensors, .npz, .onnx, .pt or .pth; .toml that describes a graph) in one shot:
+    prune, share weights, choose fixed-point scales, code the result.
+
+    What of the file is no layer is listed with the reason.
+
+    \b
+    Example:
+      eie compress examples/lenet_300_100/lenet_300_100.safetensors --density 0.08,0.09,0.26 -o lenet.eie
+      eie compress model.pth --settings settings.toml --layer 'encoder.*' -o encoder.eie
+      eie compress examples/networks/nsnet2.toml --calibrate speech.wav -o nsnet2.eie
+    """
+    if settings_file is not None:
+        refuse_useless(
+            context, ("--density", "--threshold", "--weight-bits"), "beside --settings: give it there"
+        )
+    _refuse_to_overwrite(out, (model, calibrate, settings_file))
+    check_writable(out.parent)
+    described = read_graph(model) if model.suffix.lower() == ".toml" else None
+    read = read_model(model) if described is None else Model(Layers(tuple(described.network.layers.values())))
+    if patterns:
+        read = choose(read, patterns)
+    widths = Widths(acc_bits=int(acc_bits))
+    bits = None if weight_bits == "auto" else int(weight_bits)
+    settings: Settings | Sequence[Settings] = Settings(density or (), threshold or (), bits, widths)
+    if settings_file is not None:
+        read, settings = Plan.read(settings_file).apply(read, widths)
+    inputs = None
+    if calibrate is not None and model.suffix.lower() == ".onnx":
+        described = read_graph(model, read.layers)
+    if calibrate is not None and described is not None:
+        from eie.sim.networks.description import met_by_each
+        from eie.sim.networks.given import read_given
+
+        met = met_by_each(described.network, read_given(calibrate, described, None, None).inputs)
+        for source in read.layers.sources:
+            if source.name not in met:
+                raise ModelError(
+                    f"{model}: layer {source.name!r} meets no inputs, as no output needs it: choose others (--layer)"
+                )
+        vectors = [met[source.name] for source in read.layers.sources]
+        report = compress_each_to_file(out, read.layers, vectors, settings)
+    else:
+        if calibrate is not None:
+            check_chains(read.layers)
+            inputs, _ = read_inputs(calibrate, read.layers.sources[0].inputs)
+        report = compress_to_file(out, read.layers, settings, inputs, processes)
+    if json_out:
+        click.echo(json.dumps(report_json(report, read.unused)))
+        return
+    print_table(SIZE_HEADINGS, size_rows(report.size))
+    click.echo(f"{SIZE_NOTE}\n")
+    print_table(SCALE_HEADINGS, scale_rows(report))
+    click.echo(f"Scales from {report.calibration}.\n")
+    print_table(ERROR_HEADINGS, error_rows(report))
+    if lost := lost_lines(report):
+        click.echo("\n" + "\n".join(lost))
+    if read.unused:
+        click.echo("\n" + "\n".join(unused_lines(read.unused)))
+    click.echo(
+        f"\nwrote {out}: {report.size.total_bytes:,} bytes, {report.size.ratio:.1f} x smaller than float32"
+    )

@@ -1,0 +1,276 @@
+"""`eie plan`: how layers are cut, placed and run on a chip that need not hold them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from eie.capacity import sized_for
+from eie.cli.inputs import (
+    INPUT_HELP,
+    Setting,
+    machine,
+    machine_options,
+    matrix_size,
+    read_vector,
+    refuse_useless,
+    warn_clipped,
+)
+from eie.cli.output import check_writable, print_table, write
+from eie.compress.format.file import load
+from eie.config import ArchConfig
+from eie.fixed import IntArray
+from eie.layer import CompressedLayer
+from eie.plan import Plan, make_plan
+from eie.plan_program import ACTIVATIONS, BIASES, TABLE, WEIGHTS, plan_program, words_of
+from eie.result import ProgramResult
+from eie.sim.chain import single_vectors
+from eie.sim.engines.fast_plan import FastPlan
+from eie.sim.plan_report import Phases, as_json, bounds_of, microseconds, pass_rows, require_equal, run_rows
+from eie.sim.plans import ENGINES, run_plan
+from eie.sim.workloads.files import choose
+from eie.sim.workloads.random import random_input, random_layer
+
+# Rows of a table that are shown; --json has all.
+_SHOWN = 40
+# Headings.
+_MODES = ("refill", "compute", "write-back")
+_PASS = ("layer", "run", "entry", "rows", "columns", "entries", "words", "activations")
+_RUN = ("run", "passes", "group")
+_LOADED = (WEIGHTS, BIASES, TABLE, ACTIVATIONS)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A chain of layers with its plan, an input and what it gave, and each layer's compute cycles untiled."""
+
+    plan: Plan
+    x: IntArray
+    result: ProgramResult
+    untiled: list[int]
+
+    @property
+    def title(self) -> str:
+        """The layers' names and sizes."""
+        one = " (one position of the window)" if self.plan.layers[0].conv is not None else ""
+        return ", ".join(f"{layer.name} {layer.rows} x {layer.cols}" for layer in self.plan.layers) + one
+
+
+def chains(layers: Sequence[CompressedLayer]) -> Iterator[list[int]]:
+    """Numbers of layers that are planned together; a convolution is by itself, because its windows are the host's."""
+    for together, numbers in itertools.groupby(range(len(layers)), key=lambda i: layers[i].conv is None):
+        if together:
+            yield list(numbers)
+        else:
+            yield from ([number] for number in numbers)
+
+
+def plan_chain(layers: Sequence[CompressedLayer], x: IntArray, cfg: ArchConfig) -> Planned:
+    """Plan layers and run the plan on an input, int[cols of the first layer], on the fast engine."""
+    plan = make_plan(layers, cfg)
+    first, result = x, FastPlan(plan).run(x)
+    untiled = []
+    for layer in layers:
+        alone = FastPlan(make_plan([layer], _large(layer, cfg))).run(x)
+        untiled.append(alone.total.cycles)
+        x = alone.y.astype(np.int64)
+    return Planned(plan, first, result, untiled)
+
+
+def _large(layer: CompressedLayer, cfg: ArchConfig) -> ArchConfig:
+    """A machine that holds the layer untiled."""
+    sized = sized_for(cfg, layer)
+    return sized.replace(act_words=max(cfg.act_words, sized.acc_depth))
+
+
+def check(planned: Planned, engine: str) -> int:
+    """Run a plan on another engine and compare: the numbers compared."""
+    (found,) = run_plan(planned.plan, [planned.x], engine)
+    return require_equal(planned.result, found)
+
+
+# ---- tables ------------------------------------------------------------------------------------------------
+
+
+def _span(span: Sequence[int]) -> str:
+    return f"{span[0]}-{span[1] - 1}"
+
+
+def show(planned: Planned) -> None:
+    """Print the tables of one chain."""
+    plan, result = planned.plan, planned.result
+    phases = Phases.of(result)
+    click.echo(f"{planned.title}\n")
+    passes = [
+        [
+            row["layer"],
+            *(str(row[name]) for name in ("run", "entry")),
+            *(_span(row[name]) for name in ("rows", "columns")),
+            *(f"{row[name]:,}" for name in ("entries", "words")),
+            f"{row['from']} > {row['to']}" if row["to"] else row["from"],
+            *(f"{row[name]:,}" for name in ("refill", "compute", "write_back")),
+            row["bound"],
+        ]
+        for row in pass_rows(plan, result)
+    ]
+    _print([*_PASS, *_MODES, "cut by"], passes)
+    runs = [
+        [
+            str(number),
+            *(str(row[name]) for name in ("passes", "group")),
+            *(f"{row['loaded'].get(name, 0):,}" for name in _LOADED),
+            *(f"{row[name]:,}" for name in ("refill", "compute", "write_back", "control", "store")),
+            row["bound"],
+        ]
+        for number, row in enumerate(run_rows(plan, result))
+    ]
+    click.echo()
+    _print([*_RUN, *_LOADED, *_MODES, "control", "store", "begins for"], runs)
+    click.echo()
+    rows = [
+        [name, f"{cycles:,}", f"{cycles / phases.total:.1%}", f"{microseconds(cycles, plan):,.2f}"]
+        for name, cycles in phases.by_name.items()
+    ]
+    rows.append(["total", f"{phases.total:,}", "", f"{microseconds(phases.total, plan):,.2f}"])
+    print_table(["phase", "cycles", "share", "µs"], rows)
+    once = words_of(plan_program(plan).setup)
+    texts = [f"{words:,} {name}" for name, words in once.items()]
+    click.echo(f"\nonce: {' + '.join(texts) or 'nothing'} (words, a cycle each)")
+    click.echo(f"compute untiled: {sum(planned.untiled):,} cycles, with the plan {phases.compute:,}")
+    for line in bounds_of(plan, phases):
+        click.echo(line)
+
+
+def _print(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    print_table(headings, rows[:_SHOWN], text_last=True)
+    if len(rows) > _SHOWN:
+        click.echo(f"... and {len(rows) - _SHOWN:,} more (--json has all)")
+
+
+def _json(planned: Sequence[Planned], cfg: ArchConfig, clipped: int) -> list[dict[str, Any]]:
+    machine_of = {"n_pe": cfg.n_pe, "clock_hz": cfg.clock_hz, "clipped_inputs": clipped}
+    return [machine_of | as_json(one.plan, one.result, one.untiled) for one in planned]
+
+
+# ---- the command -------------------------------------------------------------------------------------------
+
+
+@click.command(short_help="How layers of any size run on a chip: passes, runs, cycles.")
+@click.argument("file", metavar="[NET.eie]", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--random",
+    "size",
+    type=matrix_size,
+    metavar="ROWSxCOLS",
+    help="Plan a random layer of this size.",
+)
+@click.option(
+    "--density",
+    type=float,
+    default=0.1,
+    show_default=True,
+    help="Of the random layer's weights.",
+)
+@click.option("--act-density", type=float, default=0.3, show_default=True, help="Of a random input vector.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything random.")
+@click.option("--layer", "which", metavar="L", help="Only this layer of the file (name, or number from 0).")
+@click.option("--input", "input_file", type=click.Path(path_type=Path), metavar="X", help=INPUT_HELP)
+@click.option("--index", type=int, default=0, show_default=True, help="Which of the input vectors, from 0.")
+@machine_options(n_pe=64, sized=False)
+@click.option(
+    "--picture",
+    type=click.Path(path_type=Path),
+    metavar="F.png",
+    help="Draw the phases of each chain of layers.",
+)
+@click.option(
+    "--check",
+    "engine",
+    type=click.Choice([name for name in ENGINES if name != "fast"]),
+    help="Run the plan on this engine, too, and compare: activations, and each run's cycles and counters.",
+)
+@click.option("--json", "json_out", is_flag=True, help="Print a JSON array with an object for each chain.")
+@click.pass_context
+def plan(
+    context: click.Context,
+    file: Path | None,
+    size: tuple[int, int] | None,
+    density: float,
+    act_density: float,
+    seed: int,
+    which: str | None,
+    input_file: Path | None,
+    index: int,
+    n_pe: int,
+    depth: int,
+    preset: str,
+    sized: bool,
+    settings: Sequence[Setting],
+    picture: Path | None,
+    engine: str | None,
+    json_out: bool,
+) -> None:
+    """Show how the layers of a .eie file, or a random layer, are cut into passes that fit a chip, and what an input
+    takes: cycles of load, refill, compute, write-back and store, and what bounds them (docs/plan.md).
+
+    \b
+    Example:
+      eie plan out/lenet_300_100.eie --pe 4 --set acc_depth=16
+      eie plan --random 4096x25088 --density 0.04 --act-density 0.18
+      eie plan --random 60x50 --pe 4 --set acc_depth=4 --check icarus
+    """
+    if (file is None) == (size is None):
+        raise click.UsageError("give either a .eie file or --random ROWSxCOLS")
+    if file is None:
+        refuse_useless(context, ("--layer", "--input", "--index"), "with --random")
+    else:
+        refuse_useless(context, ("--density",), "with a .eie file")
+    if input_file is None:
+        refuse_useless(context, ("--index",), "without --input")
+    else:
+        refuse_useless(context, ("--act-density",), "with --input")
+    layers = [random_layer(*size, density, seed)] if size else choose(load(file), which) if file else []
+    cfg = machine(preset, n_pe, depth, sized, layers, settings)
+    if picture is not None:
+        check_writable(picture.parent)
+    clipped = 0
+    if input_file is None:
+        vectors = [random_input(layer.cols, act_density, seed) for layer in layers]
+    else:
+        first, clipped = read_vector(input_file, index, layers[0], cfg.act_bits)
+        vectors = single_vectors(layers, first, cfg.acc_bits)
+    planned = [
+        plan_chain([layers[i] for i in numbers], vectors[numbers[0]], cfg) for numbers in chains(layers)
+    ]
+    warn_clipped(input_file, clipped, layers[0], cfg.act_bits)
+    if picture is not None:
+        from eie.sim.plots import plan as plan_chart
+        from eie.sim.plots import style
+
+        drawn = plan_chart.phases({one.title: Phases.of(one.result) for one in planned}, cfg)
+        write(picture, style.save(drawn))
+    compared = sum(check(one, engine) for one in planned) if engine else 0
+    if json_out:
+        click.echo(json.dumps(_json(planned, cfg, clipped)))
+        return
+    click.echo(
+        f"{cfg.n_pe} PEs, queue depth {cfg.queue_depth}, {cfg.clock_hz / 1e6:g} MHz; per PE: {cfg.acc_depth} "
+        f"accumulators, {cfg.src_depth} source activations, {2 * cfg.ptr_bank_depth} pointers, {cfg.entries} entries, "
+        f"{cfg.act_words} words of activation SRAM, {cfg.codebooks} codebook{'s' * (cfg.codebooks > 1)}; "
+        f"{cfg.passes} passes\n"
+    )
+    for number, one in enumerate(planned):
+        if number:
+            click.echo("\n" + "-" * 60 + "\n")
+        show(one)
+    if engine:
+        click.echo(f"\n{engine} agrees: {compared:,} numbers compared")
+    if picture is not None:
+        click.echo(f"\n{picture}")

@@ -1,0 +1,128 @@
+"""`eie plot`: pictures of a sweep."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eie.cli.output import make_folder, print_table, write
+from eie.errors import ConfigError
+from eie.sim.sweep.columns import varied
+from eie.sim.sweep.store import Store
+
+
+@click.command(short_help="Pictures of a sweep.")
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option("--x", "x", metavar="COLUMN", help="Draw against this column; needs --y.")
+@click.option("--y", "y", metavar="COLUMN", help="Draw this column; needs --x.")
+@click.option(
+    "--by", "by", metavar="COLUMN", multiple=True, help="A line for each of its values; may be repeated."
+)
+@click.option("--log", type=click.Choice(["x", "y", "xy"]), default=None, help="Logarithmic axes.")
+@click.option(
+    "--pareto", "front", is_flag=True, help="Draw and list the machines best in time, energy and area."
+)
+@click.option("--where", metavar="SQL", default="1", help='Only these points, such as "n_pe >= 16".')
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("."),
+    show_default="the current folder",
+    metavar="FOLDER",
+    help="Where the PNG files go.",
+)
+@click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
+def plot(
+    store: Path,
+    x: str | None,
+    y: str | None,
+    by: tuple[str, ...],
+    log: str | None,
+    front: bool,
+    where: str,
+    out: Path,
+    json_out: bool,
+) -> None:
+    """Draw the sweep in STORE (.sqlite from eie sweep): speed-up, padding, load balance and work of each PE; with --x
+    and --y any column against any other; with --pareto time, energy and area.
+
+    What needs several PE counts or several queue depths is drawn when the sweep has them; a note says what is left out.
+
+    \b
+    Example:
+      eie plot sweep.sqlite -o pictures
+      eie plot sweep.sqlite --x n_pe --y energy_nj --by index_bits --log xy
+    """
+    if (x is None) != (y is None):
+        raise click.UsageError("--x and --y go together")
+    if x is None and (by or log):
+        raise click.UsageError("--by and --log can do nothing without --x and --y")
+    if front and x is not None:
+        raise click.UsageError("--pareto has axes of its own: no --x and --y")
+    with Store(store, read_only=True) as held:
+        met = held.rows(where)
+    if not met and where != "1":
+        raise ConfigError(f"there is nothing to plot: no point meets --where {where!r}")
+    rows = [row for row in met if row["status"] == "ok"]
+    from eie.sim.plots import columns as chart  # matplotlib takes its time to load
+    from eie.sim.plots import style  # matplotlib takes its time to load
+    from eie.sim.plots import sweep as plots  # matplotlib takes its time to load
+
+    table, missing = None, ""
+    if x is not None and y is not None:
+        figures = {f"{y}_against_{x}": chart.against(rows, x, y, by, log=log or "")}
+    elif front:
+        table = chart.pareto(rows)
+        figures = {"pareto": chart.front_picture(table, rows)}
+    else:
+        figures = plots.pictures(rows)
+        missing = _reasons(plots.left_out(rows))
+        if not figures:
+            other = next((name for name in varied(rows) if name != "seed"), "layer")
+            raise ConfigError(
+                f"no standard picture can be drawn: {missing}; name columns, such as --x {other} --y energy_nj"
+            )
+    make_folder(out)
+    files = []
+    for name, figure in figures.items():
+        path = out / f"{name}.png"
+        write(path, style.save(figure))
+        files.append(str(path))
+    if missing:
+        click.echo(f"eie: note: not drawn: {missing}", err=True)
+    if json_out:
+        answer: dict[str, Any] = {"files": files}
+        if table:
+            answer["front"] = [
+                one.choice | dict(zip(chart.OBJECTIVES, one.costs, strict=True)) for one in table.front
+            ]
+        click.echo(json.dumps(answer))
+        return
+    if table:
+        print_table(
+            [*table.fields, "µs", "nJ", "mm²"],
+            [
+                [
+                    *(str(one.choice[name]) for name in table.fields),
+                    f"{one.microseconds:,.3f}",
+                    f"{one.energy_nj:,.1f}",
+                    f"{one.area_mm2:,.3f}",
+                ]
+                for one in table.front
+            ],
+        )
+        if table.left_out:
+            click.echo(f"{table.left_out:,} machines did not run every layer and input, and are left out")
+    click.echo("\n".join(files))
+
+
+def _reasons(left_out: dict[str, str]) -> str:
+    """The standard pictures that are left out, and why."""
+    names: dict[str, list[str]] = {}
+    for name, why in left_out.items():
+        names.setdefault(why, []).append(name)
+    return "; ".join(f"{', '.join(some)} ({why})" for why, some in names.items())

@@ -1,0 +1,286 @@
+"""`eie run`: a network, or one layer of it, on any engine."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from click.core import ParameterSource
+
+from eie.cli.inputs import (
+    INPUT_HELP,
+    Setting,
+    machine,
+    machine_options,
+    read_picture_vector,
+    read_vector,
+    refuse_useless,
+    warn_clipped,
+)
+from eie.cli.output import check_writable, print_table, write
+from eie.compress.format.file import load
+from eie.errors import ModelError, OutputError
+from eie.result import COUNTERS, Result
+from eie.sim.chain import check_wave, run_network, wave_path
+from eie.sim.energy.model import Estimate, estimate
+from eie.sim.networks.given import SOUND
+from eie.sim.networks.pictures import PICTURES
+from eie.sim.simulate import ENGINES
+from eie.sim.workloads.files import choose
+
+# Networks that are a graph; the others are a chain of layers.
+GRAPHS = (".onnx", ".toml")
+# What each line of the table says, for somebody who meets it for the first time.
+_COUNTER_NOTES = {
+    "entries": "entries processed, fillers included",
+    "fillers": "entries that only bridge a run of zeros",
+    "macs": "multiply-accumulates: entries - fillers",
+    "empty_columns": "columns of which a PE holds no entry: one cycle each",
+    "starved": "cycles in which a PE had nothing to do",
+    "broadcast_stalls": "cycles in which a full queue held the broadcast",
+    "ptr_reads": "pointer reads, a pair each",
+    "spmat_reads": "words read from the matrix memories",
+    "bypasses": "accumulator operands taken from the pipeline",
+    "saturations": "sums clipped",
+    "writeback_saturations": "outputs clipped",
+}
+
+
+def energy_of(result: Result) -> Estimate | None:
+    """Estimated energy and area, for an engine that has cycles."""
+    return None if result.cycles is None else estimate(result.cfg, result.counters, result.cycles)
+
+
+def result_rows(results: Sequence[Result]) -> list[list[str]]:
+    """A row for each figure and a column for each layer, several layers' sum, then what the figure is.
+
+    Counters of the PEs are summed. What an engine does not have is a dash.
+    """
+
+    def text(value: float | None, form: str) -> str:
+        return "-" if value is None else format(value, form).replace("%", " %")
+
+    def row(
+        name: str, note: str, values: Sequence[float | None], form: str = ",", *, adds: bool = True
+    ) -> list[str]:
+        known = [value for value in values if value is not None]
+        total = sum(known) if adds and len(known) == len(values) else None
+        return [
+            name,
+            *(text(v, form) for v in values),
+            *([text(total, form)] if len(values) > 1 else ()),
+            note,
+        ]
+
+    def counter(name: str, share: int = 1) -> list[float | None]:
+        return [None if r.counters[name] is None else r.total(name) // share for r in results]
+
+    energies = [energy_of(r) for r in results]
+    return [
+        row("active", "inputs that are not zero", counter("ptr_reads", results[0].cfg.n_pe)),
+        row("cycles", "in compute mode", [r.cycles for r in results]),
+        row("µs", "at the clock above", [r.microseconds for r in results], ",.3f"),
+        row("balance", "1 - starved / cycles", [r.balance for r in results], ".1%", adds=False),
+        row(
+            "nJ",
+            "energy of the chip, estimated (docs/energy.md)",
+            [None if e is None else e.energy_nj for e in energies],
+            ",.1f",
+        ),
+        row("mW", "its power", [None if e is None else e.power_mw for e in energies], ",.1f", adds=False),
+        row(
+            "mm²",
+            "its area at 45 nm",
+            [None if e is None else e.area_mm2 for e in energies],
+            ",.2f",
+            adds=False,
+        ),
+        *(row(name, _COUNTER_NOTES[name], counter(name)) for name in COUNTERS),
+    ]
+
+
+def result_json(name: str, result: Result, clipped: int) -> dict[str, Any]:
+    """One layer's result for scripts; per-PE counters as lists. clipped : of its real inputs, when they were read."""
+    counters = {
+        key: value.tolist() if isinstance(value, np.ndarray) else value
+        for key, value in result.counters.items()
+    }
+    energy = energy_of(result)
+    return {
+        "layer": name,
+        "engine": result.engine,
+        "clipped_inputs": clipped,
+        "cycles": result.cycles,
+        "microseconds": result.microseconds,
+        "balance": result.balance,
+        "energy_nj": None if energy is None else energy.energy_nj,
+        "power_mw": None if energy is None else energy.power_mw,
+        "area_mm2": None if energy is None else energy.area_mm2,
+        "load_cycles": result.load_cycles,
+        "weight_load_cycles": result.weight_load_cycles,
+        "writeback_cycles": result.writeback_cycles,
+        "counters": counters,
+        "y": result.y.tolist(),
+    }
+
+
+def frame_range(text: str) -> slice:
+    """Frames such as 10:20."""
+    first, mark, last = text.partition(":")
+    if not mark or not first.isdecimal() or not last.isdecimal():
+        raise click.BadParameter(f"{text!r} are no frames such as 10:20")
+    return slice(int(first), int(last))
+
+
+@click.command(short_help="Run a network or one layer on any engine.")
+@click.argument("file", metavar="NETWORK", type=click.Path(path_type=Path))
+@click.option(
+    "--input",
+    "input_file",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="X",
+    help=f"{INPUT_HELP} Or a picture (.png), or sound (.wav), where the network takes it.",
+)
+@click.option(
+    "--index",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Which of the input vectors, from 0 (a graph: all).",
+)
+@click.option("--layer", "which", metavar="L", help="Run only this layer (name, or number from 0).")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="W.eie",
+    help="Compressed layers of a graph (.onnx, .toml).",
+)
+@click.option("--frames", type=frame_range, metavar="A:B", help="Only these frames of a sound.")
+@click.option(
+    "--engine", type=click.Choice(ENGINES), default="golden", show_default=True, help="What runs it."
+)
+@machine_options(n_pe=64, sized=False)
+@click.option(
+    "--wave",
+    type=click.Path(path_type=Path),
+    metavar="F",
+    help="Write a waveform: .vcd from golden, .fst from a simulator; several layers get a file each.",
+)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="Y.npy",
+    help="Write the outputs: int16, of a graph float64, or sound (.wav).",
+)
+@click.option(
+    "--json",
+    "json_out",
+    is_flag=True,
+    help="Print JSON: an array with a result for each layer, or a graph's object.",
+)
+@click.pass_context
+def run(
+    context: click.Context,
+    file: Path,
+    input_file: Path,
+    index: int,
+    which: str | None,
+    weights: Path | None,
+    frames: slice | None,
+    engine: str,
+    n_pe: int,
+    depth: int,
+    preset: str,
+    sized: bool,
+    settings: Sequence[Setting],
+    wave: Path | None,
+    out: Path | None,
+    json_out: bool,
+) -> None:
+    """Run a NETWORK on one input: the layers of a .eie file one after the other, or a graph (.onnx, or a .toml that
+    names it, its weights and its sound), whose matrices go to the engine and everything else to the host
+    (docs/networks.md).
+
+    \b
+    Example:
+      eie run out/lenet_300_100.eie --input examples/lenet_300_100/mnist_test_1000.npz --index 3
+      eie run examples/trained/lenet-5.eie --input examples/networks/digit.png --engine fast --sized
+      eie run examples/networks/nsnet2.toml --input speech.wav --engine fast -o clean.wav
+    """
+    if file.suffix.lower() in GRAPHS:
+        refuse_useless(context, ("--layer", "--wave"), f"for a graph such as {file}")
+        from eie.cli.commands.run_graph import run_file
+
+        def given(name: str) -> bool:
+            return context.get_parameter_source(name) is not ParameterSource.DEFAULT
+
+        run_file(
+            file,
+            input_file,
+            weights=weights,
+            frames=frames,
+            index=index if given("index") else None,
+            engine=engine,
+            cfg=machine(preset, n_pe, depth, False, (), settings),
+            sized=sized or not given("sized"),
+            settings=settings,
+            out=out,
+            json_out=json_out,
+        )
+        return
+    refuse_useless(context, ("--weights", "--frames"), f"for layers such as those of {file}")
+    layers = choose(load(file), which)
+    cfg = machine(preset, n_pe, depth, sized, layers, settings)
+    check_wave(wave, engine)
+    if out is not None and out.suffix.lower() != ".npy":
+        raise OutputError(f"{out}: the outputs of layers are an array, .npy")
+    if input_file.suffix.lower() == SOUND:
+        raise ModelError(
+            f"{input_file}: the layers of {file} take no sound, but a picture or an array [{layers[0].inputs}]"
+        )
+    if input_file.suffix.lower() in PICTURES:
+        refuse_useless(context, ("--index",), "for a picture")
+        x, clipped = read_picture_vector(input_file, layers[0], cfg.act_bits)
+    else:
+        x, clipped = read_vector(input_file, index, layers[0], cfg.act_bits)
+    for target in (wave, out):
+        if target is not None:
+            check_writable(target.parent)
+    results = run_network(layers, x, cfg, engine, waveform=wave)
+    warn_clipped(input_file, clipped, layers[0], cfg.act_bits)
+    last = results[-1]
+    if out is not None:
+        data = io.BytesIO()
+        np.save(data, last.y)
+        write(out, data.getvalue())
+    if json_out:
+        # Only the first layer's inputs are read; the others get what the one before wrote back.
+        counts = [clipped, *[0] * (len(layers) - 1)]
+        each = zip(layers, results, counts, strict=True)
+        click.echo(json.dumps([result_json(layer.name, result, count) for layer, result, count in each]))
+        return
+    memories = "as large as the layers need" if sized else "of the published sizes"
+    click.echo(
+        f"engine {engine}, {cfg.n_pe} PEs, queue depth {cfg.queue_depth}, {cfg.acc_bits}-bit accumulators, "
+        f"memories {memories}, {cfg.clock_hz / 1e6:g} MHz\n"
+    )
+    total = ["total"] if len(layers) > 1 else []
+    print_table(["", *(layer.name for layer in layers), *total, ""], result_rows(results), text_last=True)
+    click.echo(
+        f"\ny: {len(last.y)} activations with {layers[-1].y_frac} fraction bits; "
+        f"the largest is number {int(np.argmax(last.y))}"
+    )
+    if len(last.y) <= 16:
+        click.echo("y = " + " ".join(map(str, last.y.tolist())))
+    if wave is not None:
+        paths = [str(wave_path(wave, layers, number)) for number in range(len(layers))]
+        click.echo(f"waveform: {', '.join(paths)}")
+    if out is not None:
+        click.echo(f"outputs: {out}")

@@ -1,0 +1,205 @@
+"""`eie run` for a graph (.onnx) or a description (.toml): matrices on an engine, the rest on the host."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from tqdm import tqdm
+
+from eie.cli.inputs import Setting
+from eie.cli.output import check_writable, print_table, write
+from eie.compress.network import FloatArray
+from eie.compress.quantize import Widths
+from eie.config import ArchConfig
+from eie.errors import ConfigError
+from eie.sim.networks.description import Description, read_description
+from eie.sim.networks.from_onnx import MOVING
+from eie.sim.networks.given import SOUND, read_given
+from eie.sim.networks.run import GraphRun, energy_uj, machine_for, run_graph, snr, weights_of
+
+HEADINGS = ("step", "vectors", "active", "cycles", "µs", "µJ", "")
+
+
+# ---- what is printed ---------------------------------------------------------------------------------------
+
+
+def _figures(cycles: int | None, energy: float | None, cfg: ArchConfig) -> list[str]:
+    if cycles is None:
+        return ["-", "-", "-"]
+    return [f"{cycles:,}", f"{cycles / cfg.clock_hz * 1e6:,.1f}", "-" if energy is None else f"{energy:,.2f}"]
+
+
+def step_rows(run: GraphRun) -> list[list[str]]:
+    """Rows of `HEADINGS`: each matrix, each step that computes on the host, and the total."""
+    rows = []
+    left = dict(run.records)
+    for step in run.network.steps:
+        for name in step.layers:
+            # A GRU whose reset gate comes first uses parts of R.
+            for key in [key for key in left if key == name or key.startswith(f"{name}[")]:
+                record = left.pop(key)
+                active = sum(record.active) / (record.vectors * record.layer.cols)
+                figures = _figures(record.total_cycles, energy_uj(record, run.cfg), run.cfg)
+                size = f"{record.layer.rows} x {record.layer.cols}"
+                size += f" in {record.passes} passes" if record.passes > 1 else ""
+                rows.append([key, f"{record.vectors:,}", f"{100 * active:.1f} %", *figures, size])
+        if not step.layers and step.operator in MOVING:
+            continue
+        if not step.layers or step.operator in ("GRU", "LSTM", "RNN"):
+            rows.append([step.name, *[""] * 5, f"{step.operator} on the host"])
+    return [*rows, ["total", "", "", *_figures(run.cycles, run.energy_uj, run.cfg), ""]]
+
+
+def lines_per_item(run: GraphRun, hop_us: float | None) -> list[str]:
+    """Figures of one frame or image, on the average, and what the totals leave out."""
+    if run.cycles is None:
+        return []
+    count, unit, clock = run.given.count, run.given.unit, run.cfg.clock_hz
+    each, article = run.cycles / count, "an" if unit[0] in "aeiou" else "a"
+    line = f"{article} {unit}: {each:,.0f} cycles, {each / clock * 1e6:,.1f} µs, {(run.energy_uj or 0) / count:,.2f} µJ"
+    if hop_us is not None:
+        line += f": {100 * each / clock * 1e6 / hop_us:.2f} % of its {hop_us:,.0f} µs"
+        if run.worst is not None:
+            line += f"; the slowest {run.worst / clock * 1e6:,.1f} µs"
+    other = [
+        sum(getattr(record, name) for record in run.records.values())
+        for name in ("load_cycles", "writeback_cycles")
+    ]
+    return [
+        line,
+        f"beside these, {article} {unit}: {other[0] / count:,.0f} cycles of loading through the I/O port "
+        f"(activations, biases, codebooks) and {other[1] / count:,.0f} of write-back",
+    ]
+
+
+def clipped_lines(run: GraphRun) -> list[str]:
+    """What went beyond the fixed-point numbers, if anything did."""
+    lines = []
+    for name, record in run.records.items():
+        found = {
+            "inputs": record.clipped,
+            "sums": record.count("saturations"),
+            "outputs": record.count("writeback_saturations"),
+        }
+        text = ", ".join(f"{count:,} {what}" for what, count in found.items() if count)
+        if text:
+            lines.append(f"clipped in {name}: {text}")
+    return lines
+
+
+def run_json(run: GraphRun) -> dict[str, Any]:
+    """The run for scripts."""
+    layers = [
+        {
+            "layer": name,
+            "rows": record.layer.rows,
+            "cols": record.layer.cols,
+            "passes": record.passes,
+            "vectors": record.vectors,
+            "active": record.active,
+            "cycles": record.cycles,
+            "energy_uj": energy_uj(record, run.cfg),
+            "clipped_inputs": record.clipped,
+            "saturations": record.count("saturations"),
+            "writeback_saturations": record.count("writeback_saturations"),
+            "load_cycles": record.load_cycles,
+            "writeback_cycles": record.writeback_cycles,
+        }
+        for name, record in run.records.items()
+    ]
+    return {
+        "engine": run.engine,
+        "n_pe": run.cfg.n_pe,
+        "clock_hz": run.cfg.clock_hz,
+        run.given.unit + "s": run.given.count,
+        "cycles": run.cycles,
+        "energy_uj": run.energy_uj,
+        "snr_db": {name: value if np.isfinite(value) else None for name, value in snr(run).items()},
+        "layers": layers,
+    }
+
+
+# ---- the command -------------------------------------------------------------------------------------------
+
+
+def check_out(out: Path | None, description: Description, input_file: Path) -> None:
+    """Raise `ConfigError` for an output that this network cannot make."""
+    if out is None:
+        return
+    if out.suffix.lower() not in (".npy", SOUND):
+        raise ConfigError(f"{out}: outputs are written as .npy, or as {SOUND} where the network makes sound")
+    if out.suffix.lower() == SOUND and (description.sound is None or input_file.suffix.lower() != SOUND):
+        raise ConfigError(f"{out}: only sound makes sound: {input_file} is none; write a .npy")
+    check_writable(out.parent)
+
+
+def output_data(out: Path, description: Description, run: GraphRun) -> bytes:
+    """The first output as a file's content: float64, or the sound that its gains make."""
+    if out.suffix.lower() == SOUND and description.sound is not None and run.given.spectra is not None:
+        if run.output.shape[1:] != run.given.spectra.shape:
+            raise ConfigError(
+                f"{out}: the outputs are of shape {list(run.output.shape)}: not a gain for each frequency"
+            )
+        gains: FloatArray = run.output[0]
+        return description.sound.wav(description.sound.resynthesis(run.given.spectra * gains))
+    data = io.BytesIO()
+    np.save(data, run.output)
+    return data.getvalue()
+
+
+def run_file(
+    file: Path,
+    input_file: Path,
+    *,
+    weights: Path | None,
+    frames: slice | None,
+    index: int | None,
+    engine: str,
+    cfg: ArchConfig,
+    sized: bool,
+    settings: Sequence[Setting],
+    out: Path | None,
+    json_out: bool,
+) -> None:
+    """`eie run` for a graph or a description."""
+    description = read_description(file)
+    check_out(out, description, input_file)
+    given = read_given(input_file, description, frames, index)
+    widths = Widths(act_bits=cfg.act_bits, acc_bits=cfg.acc_bits, code_bits=cfg.code_bits)
+    layers, source = weights_of(description, weights, given, widths)
+    cfg = machine_for(list(layers.values()), cfg, sized).replace(**dict(settings))
+    with tqdm(unit="vector", disable=None, leave=False) as bar:
+        run = run_graph(description.network, layers, given, cfg, engine, bar.update)
+    if out is not None:
+        write(out, output_data(out, description, run))
+    if json_out:
+        click.echo(json.dumps(run_json(run)))
+        return
+    memories = "as large as the layers need" if sized else "of the published sizes"
+    click.echo(
+        f"engine {engine}, {cfg.n_pe} PEs, queue depth {cfg.queue_depth}, {cfg.acc_bits}-bit accumulators, "
+        f"{cfg.weight_bits}-bit codes, memories {memories}, {cfg.clock_hz / 1e6:g} MHz\n{source}\n"
+        f"{given.count} {given.unit}{'s' * (given.count > 1)}\n"
+    )
+    print_table(HEADINGS, step_rows(run), text_last=True)
+    sound = description.sound if given.spectra is not None else None
+    lines = [*lines_per_item(run, sound.hop_us if sound else None), *clipped_lines(run)]
+    ratios = ", ".join(
+        f"{name} {'silent' if np.isnan(value) else f'{value:.1f} dB'}" for name, value in snr(run).items()
+    )
+    lines.append(f"signal-to-noise ratio against the float run: {ratios}")
+    y = run.output
+    lines.append(f"{run.network.outputs[0]}: float64{list(y.shape)}")
+    if y.size <= 16:
+        lines.append(
+            f"y = {' '.join(f'{value:.4g}' for value in y.ravel())}; the largest is number {int(y.argmax())}"
+        )
+    if out is not None:
+        lines.append(f"outputs: {out}")
+    click.echo("\n" + "\n".join(lines))

@@ -1,0 +1,315 @@
+"""`eie train`: the networks of the Deep Compression paper, trained, compressed and measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from eie.cli.output import console, make_folder, print_table, write
+from eie.cli.pages import train_pictures
+from eie.compress.train import datasets
+from eie.errors import MismatchError, ModelError
+
+if TYPE_CHECKING:
+    from eie.compress.train.recipes import Bench, Recipe, Result
+    from eie.compress.train.sensitivity import Choice, Sensitivity
+
+NAMES = ("lenet-300-100", "lenet-5")
+_BITS = tuple(range(1, 9))
+_HEADINGS = (
+    "layer",
+    "weights",
+    "kept %",
+    "code bits P+Q",
+    "+H",
+    "index bits P+Q",
+    "+H",
+    "size %",
+    "published: kept %",
+    "code bits",
+    "+H",
+    "index bits",
+    "+H",
+    "size %",
+)
+# The last ones.
+_PUBLISHED_COLUMNS = 6
+
+
+class Unreachable(MismatchError):
+    """A budget that no densities keep: exit status 1."""
+
+
+@click.command(short_help="The paper's networks, trained and compressed.")
+@click.argument("name", type=click.Choice(NAMES))
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    show_default="out/train/NAME, with another data set out/train/NAME-DATA-SET",
+    metavar="FOLDER",
+    help="Where the .eie file, the pictures and the checkpoints go.",
+)
+@click.option(
+    "--data",
+    "folder",
+    type=click.Path(path_type=Path),
+    show_default="build/DATA-SET",
+    metavar="FOLDER",
+    help="The four IDX files, plain or .gz.",
+)
+@click.option(
+    "--data-set",
+    type=click.Choice(list(datasets.DATA_SETS)),
+    default="mnist",
+    show_default=True,
+    help="Which images.",
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything random.")
+@click.option(
+    "--holdout",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Measure on the last N training digits, not trained on, instead of the test digits: to try a recipe.",
+)
+@click.option(
+    "--scan", is_flag=True, help="Only the dense network, and how sensitive each of its layers is to pruning."
+)
+@click.option(
+    "--budget",
+    type=float,
+    metavar="POINTS",
+    help="With the scan: densities at which one-shot pruning costs at most so many percentage points.",
+)
+@click.option("--quiet", is_flag=True, help="No progress bars.")
+@click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
+def train(
+    name: str,
+    out: Path | None,
+    folder: Path | None,
+    data_set: str,
+    seed: int,
+    holdout: int,
+    scan: bool,
+    budget: float | None,
+    quiet: bool,
+    json_out: bool,
+) -> None:
+    """Train a network of the Deep Compression paper on complete MNIST, prune it while it learns, share its weights and
+    train them, write the .eie file, and measure everything on all test digits, in float and in the accelerator's
+    arithmetic. A run that was killed goes on from its checkpoints.
+
+    Needs PyTorch (pip install 'eie-sim[train]') and the digits (eie data mnist).
+
+    \b
+    Example:
+      eie train lenet-300-100
+      eie train lenet-300-100 --budget 0.5
+    """
+    recipes = _recipes()
+    # Of other images: not beside MNIST's checkpoints.
+    place = (
+        Path("out/train") / (name if data_set == "mnist" else f"{name}-{data_set}") if out is None else out
+    )
+    digits = datasets.load(data_set, folder)
+    make_folder(place)
+    bench = recipes.Bench.of(recipes.RECIPES[name], digits, holdout)
+    if budget is not None and not 0 <= budget <= 100:
+        raise ModelError(f"budget must be from 0 to 100 percentage points, not {budget:g}")
+    if scan or budget is not None:
+        _scan(bench, place, seed, budget, not quiet, json_out)
+        return
+    result = recipes.run_recipe(bench, place, seed, not quiet)
+    _draw(bench, result, place)
+    summary = as_json(result)
+    write(place / "result.json", json.dumps(summary, indent=1) + "\n")
+    if json_out:
+        click.echo(json.dumps(summary))
+        return
+    print_result(result, data_set == "mnist")
+    click.echo(f"\nEverything is in {place}/; run `eie info {result.path}` for where the bytes go.")
+
+
+def _recipes() -> Any:
+    try:
+        from eie.compress.train import recipes
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ModelError(
+            "PyTorch is not installed: pip install 'eie-sim[train]' (from a clone: pip install -e '.[train]')"
+        ) from None
+    return recipes
+
+
+# ---- the recipe's outcome ----------------------------------------------------------------------------------
+
+
+def table_rows(result: Result) -> list[list[str]]:
+    """Rows like the paper's tables 2 and 3, each with the published one of _PUBLISHED_COLUMNS beside it."""
+    rows = []
+    for layer in (*result.size.layers, None):
+        parts = result.size.layers if layer is None else (layer,)
+        dense = sum(part.rows * part.cols for part in parts)
+        kept = sum(part.nnz for part in parts)
+        size = result.size.total_bytes if layer is None else layer.nbytes
+        streams: list[Callable[[Any], Any]] = [lambda p: p.codes, lambda p: p.positions]
+        bits = []
+        for of in streams:
+            bits += [
+                sum(measure(of(p)) for p in parts) / kept
+                for measure in (lambda s: s.plain, lambda s: s.coded)
+            ]
+        row = result.recipe.published.total if layer is None else result.recipe.published.rows[layer.name]
+        rows.append(
+            [
+                "whole file" if layer is None else layer.name,
+                f"{dense:,}",
+                f"{100 * kept / dense:.2f}",
+                *(f"{b:.2f}" for b in bits),
+                f"{100 * size / sum(part.dense_bytes for part in parts):.2f}",
+                f"{row.kept:g}",
+                f"{row.code_bits:g}",
+                f"{row.code_coded:g}",
+                f"{row.index_bits:g}",
+                f"{row.index_coded:g}",
+                f"{row.rate:.2f}",
+            ]
+        )
+    return rows
+
+
+def print_result(result: Result, compare: bool = True) -> None:
+    """The tables of a recipe; compare : with what was published, which is about MNIST."""
+    published = result.recipe.published
+    out = console()
+    shown = len(_HEADINGS) - (0 if compare else _PUBLISHED_COLUMNS)
+    print_table(_HEADINGS[:shown], [row[:shown] for row in table_rows(result)], out=out)
+    out.print(
+        "P+Q: pruned and shared; +H: entropy-coded. Bits are per stored weight; index bits include what "
+        "bridges long runs of zeros. Size: everything in the file, of weights and biases as float32.\n",
+        soft_wrap=True,
+    )
+    errors = [
+        ["dense", f"{result.dense_error:.2f}", f"{published.dense_error:.2f}"],
+        ["the same trained on with distorted images: the teacher", f"{result.teacher_error:.2f}", ""],
+        ["pruned", f"{result.pruned_error:.2f}", ""],
+        ["pruned and shared", f"{result.error:.2f}", f"{published.error:.2f}"],
+        ["the same in the accelerator's arithmetic", f"{result.fixed_error:.2f}", ""],
+    ]
+    headings = (f"error on {result.tested:,} images (%)", "here", "published")
+    shown = len(headings) - (not compare)
+    print_table(headings[:shown], [row[:shown] for row in errors], out=out)
+    size = result.size
+    there = f" (published: {published.rate:g} x)" if compare else ""
+    out.print(
+        f"\n{result.path}: {size.total_bytes:,} bytes, {size.ratio:.1f} x smaller than {size.dense_bytes:,}{there}; "
+        f"{result.saturations:,} sums clipped; "
+        f"{result.seconds:.0f} s, {result.cpu_seconds:.0f} s of one core",
+        soft_wrap=True,
+    )
+    out.print(
+        "The dense network learnt from plain images; the teacher and the compressed one from images turned, stretched "
+        "and shifted at random.",
+        soft_wrap=True,
+    )
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    """The figures of a recipe for scripts."""
+    return {
+        "network": result.recipe.name,
+        "tested": result.tested,
+        "dense_error": round(result.dense_error, 4),
+        "teacher_error": round(result.teacher_error, 4),
+        "pruned_error": round(result.pruned_error, 4),
+        "error": round(result.error, 4),
+        "fixed_error": round(result.fixed_error, 4),
+        "saturations": result.saturations,
+        "dense_bytes": result.size.dense_bytes,
+        "bytes": result.size.total_bytes,
+        "ratio": result.size.ratio,
+        "seconds": result.seconds,
+        "cpu_seconds": result.cpu_seconds,
+        "layers": [
+            {"name": p.name, "rows": p.rows, "cols": p.cols, "kept": p.nnz, "bytes": p.nbytes}
+            for p in result.size.layers
+        ],
+    }
+
+
+def _draw(bench: Bench, result: Result, place: Path) -> None:
+    import copy
+
+    import torch
+
+    from eie.compress.train.datasets import SIDE
+    from eie.compress.train.sharing import cluster
+    from eie.compress.train.weights import find_weights
+
+    lines: dict[str, list[float]] = {}
+    for label, net in (("pruned, then shared", result.pruned), ("shared only", result.dense)):
+        lines[label] = []
+        for bits in _BITS:
+            trial = copy.deepcopy(net)
+            with torch.no_grad():
+                for weight in find_weights(trial):
+                    weight.parameter.copy_(cluster(weight.parameter, bits).decode())
+            lines[label].append(bench.accuracy(trial))
+    name = result.recipe.name
+    picture = train_pictures.accuracy_against_bits(
+        name, _BITS, lines, 100 - result.dense_error, result.tested
+    )
+    write(place / "accuracy_against_bits.png", picture)
+    first = find_weights(result.pruned)[0].parameter.detach()
+    if first.dim() == 2 and first.shape[1] == SIDE * SIDE:
+        write(place / "mask.png", train_pictures.first_layer_mask(name, (first != 0).numpy(), SIDE))
+
+
+# ---- the scan ----------------------------------------------------------------------------------------------
+
+
+def _scan(bench: Bench, place: Path, seed: int, budget: float | None, progress: bool, json_out: bool) -> None:
+    from dataclasses import replace
+
+    from eie.compress.train.recipes import single_thread, train_dense
+    from eie.compress.train.sensitivity import choose, scan
+
+    recipe: Recipe = bench.recipe
+    training = replace(
+        recipe.dense, seed=seed, progress=progress, evaluate=bench.accuracy, folder=place / "checkpoints"
+    )
+    choice: Choice | None = None
+    with single_thread():
+        model = train_dense(bench, training)
+        found: Sensitivity = scan(model, bench.accuracy, progress=progress)
+        if budget is not None:
+            choice = choose(model, bench.accuracy, budget, found)
+    picture = train_pictures.sensitivity(recipe.name, found, len(bench.test_x))
+    write(place / "sensitivity.png", picture)
+    if json_out:
+        chosen = vars(choice) if choice else None
+        click.echo(
+            json.dumps(
+                {"baseline": found.baseline, "densities": found.densities, "scores": found.scores}
+                | {"choice": chosen}
+            )
+        )
+    else:
+        headings = ("layer", *(f"{100 * d:g} % kept" for d in found.densities))
+        print_table(headings, [[layer, *(f"{s:.2f}" for s in row)] for layer, row in found.scores.items()])
+        click.echo(f"Accuracy in percent, the other layers dense; the dense network: {found.baseline:.2f} %.")
+        click.echo(f"wrote {place / 'sensitivity.png'}")
+        if choice:
+            each = ", ".join(f"{layer} {100 * d:g} %" for layer, d in choice.densities.items())
+            click.echo(f"densities: {each}: {choice.score:.2f} % in one shot")
+    if choice and not choice.reached:
+        raise Unreachable(
+            f"no densities found that cost at most {budget:g} points: the best reach {choice.score:.2f} %, "
+            f"{found.baseline - choice.score:.2f} points below the dense network"
+        )

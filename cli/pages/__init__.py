@@ -1,0 +1,1 @@
+"""What commands show: terminal summaries, HTML pages and their pictures."""

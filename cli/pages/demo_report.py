@@ -1,0 +1,467 @@
+"""What `eie demo` shows of its outcome: tables on the terminal, figures for scripts, and the HTML report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from eie.cli.output import print_table
+from eie.cli.pages.report import Picture, Section, TableData, Tile, render, shell_command, typeset
+from eie.cli.pages.sizes import SIZE_HEADINGS, SIZE_NOTE, size_rows
+from eie.cli.pages.summary import summary
+from eie.compress.format.sizes import SizeReport
+from eie.layer import CompressedLayer
+from eie.result import Result
+from eie.sim.cosim.lockstep import LockstepReport
+from eie.sim.sweep.columns import Row
+
+
+@dataclass(frozen=True)
+class Lockstep:
+    """The network in lockstep in one simulator: a report for each layer, whose results are the digits'."""
+
+    simulator: str
+    reports: list[LockstepReport]
+
+    @property
+    def cycles(self) -> int:
+        """Cycles compared."""
+        return sum(report.cycles for report in self.reports)
+
+    @property
+    def comparisons(self) -> int:
+        """Signal values compared."""
+        return sum(report.comparisons for report in self.reports)
+
+    @property
+    def mismatches(self) -> int:
+        """Layers that diverged (0: the demo stops at the first)."""
+        return sum(report.mismatches for report in self.reports)
+
+    @property
+    def seconds(self) -> float:
+        """Time in the simulator's process."""
+        return sum(report.seconds for report in self.reports)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything that the demo measured."""
+
+    layers: list[CompressedLayer]
+    sizes: SizeReport
+    accuracy: dict[str, int]
+    tested: int
+    locksteps: list[Lockstep]
+    lockstep_digits: int
+    calibration_digits: int
+    sweep_digits: int
+    rows: list[Row]
+    pictures: dict[str, bytes]
+    tools: dict[str, str]
+    seconds: float
+    folder: str
+
+
+_NETWORK = "lenet_300_100.eie"
+_DIGITS = "examples/lenet_300_100/mnist_test_1000.npz"
+
+_PICTURES = {
+    "speedup": (
+        "Speed-up",
+        "How much faster more PEs are: the large first layer follows the ideal line the longest, the small ones run "
+        "out of rows to share.",
+    ),
+    "padding": (
+        "Padding",
+        "A row index of 4 bits bridges 15 zeros; longer runs cost padding entries. The more PEs, the fewer rows each "
+        "holds, and the less padding.",
+    ),
+    "balance": (
+        "Load balance",
+        "Share of the cycles in which a PE has an entry or an empty column to process; the rest it waits, for others "
+        "or for the pipeline to fill and drain. A column without entries occupies a PE for a cycle and counts as busy, "
+        "so 64 PEs look balanced even on a layer of 10 rows.",
+    ),
+    "queue_depth": (
+        "Queue depth",
+        "A deeper activation queue lets a PE run ahead while another is still busy. It evens out columns, not PEs that "
+        "have more work in all.",
+    ),
+    "work": (
+        "Work of each PE",
+        "Entries each PE processes (left to right) as the digit's columns are broadcast (top to bottom): a bright "
+        "vertical stripe can be a PE that the others wait for.",
+    ),
+}
+
+
+def _first(outcome: Outcome) -> list[list[Result]]:
+    """Results of the first simulator (lockstep proved the others' and golden's equal): [layer][digit]."""
+    return [report.results for report in outcome.locksteps[0].reports]
+
+
+def _layer_figures(layer: CompressedLayer, size: Any, results: Sequence[Result]) -> dict[str, Any]:
+    counters = ("broadcast_stalls", "starved", "bypasses", "fillers", "saturations", "writeback_saturations")
+    return {
+        "layer": layer.name,
+        "density": layer.density,
+        "bits_per_weight": 8 * size.nbytes / max(1, layer.nnz),
+        "bytes_before": size.dense_bytes,
+        "bytes_after": size.nbytes,
+        "cycles": float(np.mean([result.cycles for result in results])),
+        "microseconds": float(np.mean([result.microseconds for result in results])),
+        "balance": float(np.mean([result.balance for result in results])),
+        **{name: float(np.mean([result.total(name) for result in results])) for name in counters},
+    }
+
+
+def figures(outcome: Outcome) -> dict[str, Any]:
+    """Everything that the summary shows, for scripts."""
+    triples = zip(outcome.layers, outcome.sizes.layers, _first(outcome), strict=True)
+    return {
+        "layers": [_layer_figures(*triple) for triple in triples],
+        "bytes_before": outcome.sizes.dense_bytes,
+        "bytes_after": outcome.sizes.total_bytes,
+        "accuracy": {name: right / outcome.tested for name, right in outcome.accuracy.items()},
+        "digits_tested": outcome.tested,
+        "lockstep": [
+            {
+                "simulator": one.simulator,
+                "digits": outcome.lockstep_digits,
+                "cycles": one.cycles,
+                "signals": one.reports[0].signals,
+                "comparisons": one.comparisons,
+                "mismatches": one.mismatches,
+                "seconds": one.seconds,
+            }
+            for one in outcome.locksteps
+        ],
+        "tools": outcome.tools,
+        "seconds": outcome.seconds,
+        "machine": asdict(_first(outcome)[0][0].cfg),
+    }
+
+
+def _column(values: Sequence[float]) -> list[str]:
+    """Whole numbers if all are whole, else one decimal each."""
+    decimals = 0 if all(float(value).is_integer() for value in values) else 1
+    return [f"{value:,.{decimals}f}" for value in values]
+
+
+def _run_table(figures_: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows: a column for each layer and one for the network, so that it fits narrow screens."""
+    layers = figures_["layers"]
+
+    def counts(*names: str) -> list[str]:
+        values = [sum(one[name] for name in names) for one in layers]
+        return _column([*values, sum(values)])
+
+    microseconds = [one["microseconds"] for one in layers]
+    slots = figures_["machine"]["n_pe"] * sum(one["cycles"] for one in layers)
+    whole = 1 - sum(one["starved"] for one in layers) / slots if slots else 1.0
+    rows = {
+        "density": [*(f"{100 * one['density']:.1f} %" for one in layers), ""],
+        "bits per weight": [*(f"{one['bits_per_weight']:.2f}" for one in layers), ""],
+        "bytes before": [f"{one['bytes_before']:,}" for one in (*layers, figures_)],
+        "bytes after": [f"{one['bytes_after']:,}" for one in (*layers, figures_)],
+        "cycles": counts("cycles"),
+        "µs": [f"{value:.3f}" for value in (*microseconds, sum(microseconds))],
+        "balance": [f"{100 * balance:.1f} %" for balance in (*(one["balance"] for one in layers), whole)],
+        "broadcast stalls": counts("broadcast_stalls"),
+        "starved": counts("starved"),
+        "bypasses": counts("bypasses"),
+        "padding entries": counts("fillers"),
+        "saturations": counts("saturations", "writeback_saturations"),
+    }
+    headings = ["layer", *(one["layer"] for one in layers), "network"]
+    return headings, [[name, *values] for name, values in rows.items()]
+
+
+def zeros(outcome: Outcome) -> list[str]:
+    """A sentence for each counter that is zero in some layer, with its reason."""
+    cfg = _first(outcome)[0][0].cfg
+    found: dict[str, list[CompressedLayer]] = {
+        "fillers": [],
+        "broadcast_stalls": [],
+        "bypasses": [],
+        "saturations": [],
+    }
+    for layer, results in zip(outcome.layers, _first(outcome), strict=True):
+        for name, layers in found.items():
+            if not any(result.total(name) for result in results):
+                layers.append(layer)
+    sentences = []
+    if found["fillers"]:
+        tall = max(-(-layer.rows // cfg.n_pe) for layer in found["fillers"])
+        reason = (
+            f"a PE holds at most {tall} rows of a column there, and an entry bridges {cfg.max_run} zeros by itself"
+            if tall <= cfg.max_run + 1
+            else f"no PE has a run of more than {cfg.max_run} zeros there"
+        )
+        sentences.append(f"No padding in {_names(found['fillers'])}: {reason}.")
+    if found["broadcast_stalls"]:
+        sentences.append(
+            f"No broadcast stalls in {_names(found['broadcast_stalls'])}: no PE ever had {cfg.queue_depth} columns "
+            "waiting when the next one was due."
+        )
+    if found["bypasses"]:
+        sentences.append(
+            f"No bypasses in {_names(found['bypasses'])}: no accumulator was hit again within the next two entries."
+        )
+    if found["saturations"]:
+        sentences.append(
+            f"No clipped sums in {_names(found['saturations'])}: the fixed-point scales were chosen from calibration "
+            "inputs so that sums fit, with one bit to spare."
+        )
+    return sentences
+
+
+def _names(layers: Sequence[CompressedLayer]) -> str:
+    return ", ".join(layer.name for layer in layers)
+
+
+def _run_note(outcome: Outcome) -> str:
+    cfg = _first(outcome)[0][0].cfg
+    digits = outcome.lockstep_digits
+    of = "the first digit" if digits == 1 else f"means over the first {digits} digits"
+    return (
+        f"{cfg.n_pe} PEs at {cfg.clock_hz / 1e6:g} MHz, published memory sizes; {of}; counters are sums over the PEs. "
+        "Bits per weight are those of a stored (non-zero) weight in the file, bias and tables included; bytes before "
+        "are float32, and the network's column includes the file's header. Balance is 1 - starved / cycles, the mean "
+        "over the PEs. Padding entries only bridge a run of zeros; elsewhere they are called fillers."
+    )
+
+
+def _lockstep_rows(outcome: Outcome) -> list[list[str]]:
+    return [
+        [
+            f"{one.simulator} {outcome.tools[one.simulator]}",
+            str(outcome.lockstep_digits),
+            f"{one.cycles:,}",
+            f"{one.reports[0].signals:,}",
+            f"{one.comparisons:,}",
+            str(one.mismatches),
+            f"{one.cycles / one.seconds:,.0f}",
+        ]
+        for one in outcome.locksteps
+    ]
+
+
+_LOCKSTEP_NOTE = (
+    "Cycles include loading the inputs and reading the results back; cycles/s include the simulator's start. "
+    "Comparisons are cycles × signals."
+)
+_LOCKSTEP_HEADINGS = ("simulator", "digits", "cycles", "signals", "comparisons", "mismatches", "cycles/s")
+
+
+def _accuracy_rows(outcome: Outcome) -> list[list[str]]:
+    return [
+        [name, f"{right:,} of {outcome.tested:,}", f"{100 * right / outcome.tested:.1f} %"]
+        for name, right in outcome.accuracy.items()
+    ]
+
+
+_ACCURACY_HEADINGS = ("network, arithmetic", "digits read right", "accuracy")
+
+
+def print_summary(outcome: Outcome, out: Console) -> None:
+    """The short tables at the end of the demo."""
+    out.print()
+    print_table(*_run_table(figures(outcome)), out=out)
+    out.print(_run_note(outcome), style="dim")
+    for sentence in zeros(outcome):
+        out.print(sentence, style="dim")
+    out.print()
+    print_table(_LOCKSTEP_HEADINGS, _lockstep_rows(outcome), out=out)
+    out.print(_LOCKSTEP_NOTE, style="dim")
+    out.print()
+    print_table(_ACCURACY_HEADINGS, _accuracy_rows(outcome), out=out)
+
+
+# ---- the page ----------------------------------------------------------------------------------------------
+
+
+def html(outcome: Outcome) -> str:
+    """The report as a page."""
+    numbers = figures(outcome)
+    first = outcome.locksteps[0].reports[0].results[0].cfg
+    comparisons = sum(one.comparisons for one in outcome.locksteps)
+    mismatches = sum(one.mismatches for one in outcome.locksteps)
+    as_trained, *_, fixed = outcome.accuracy.values()
+    time = sum(one["microseconds"] for one in numbers["layers"])
+    tiles = [
+        Tile(
+            str(mismatches),
+            f"mismatches in {comparisons:,} comparisons of golden model and RTL",
+            mismatches == 0,
+        ),
+        Tile(
+            f"{time:.2f} µs", f"per digit, compute time of {first.n_pe} PEs at {first.clock_hz / 1e6:g} MHz"
+        ),
+        Tile(
+            f"{outcome.sizes.ratio:.1f} ×",
+            f"smaller: {outcome.sizes.dense_bytes:,} to {outcome.sizes.total_bytes:,} bytes",
+        ),
+        Tile(
+            f"{100 * fixed / outcome.tested:.1f} %",
+            f"of {outcome.tested:,} digits read right on the accelerator "
+            f"({100 * as_trained / outcome.tested:.1f} % as trained)",
+        ),
+    ]
+    return render(
+        "LeNet-300-100 on EIE",
+        "A trained network, compressed in one shot and run on real handwritten digits by a cycle-accurate model of the "
+        "accelerator and by its Verilog, side by side.",
+        tiles,
+        _sections(outcome, numbers),
+    )
+
+
+def _run_commands(outcome: Outcome, n_pe: int) -> str:
+    def run(index: str) -> str:
+        network = f"{outcome.folder}/{_NETWORK}"
+        return shell_command(f"eie run {network}", f"--input {_DIGITS}", f"--index {index}", f"--pe {n_pe}")
+
+    digits = outcome.lockstep_digits
+    if digits > 2:
+        return f"for i in $(seq 0 {digits - 1}); do\n{run('$i')}\ndone"
+    return "\n".join(run(str(index)) for index in range(digits))
+
+
+def _sweep_commands(outcome: Outcome) -> str:
+    def numbers(values: set[int]) -> str:
+        return ",".join(map(str, sorted(values)))
+
+    sweep = shell_command(
+        f"eie sweep {outcome.folder}/{_NETWORK}",
+        f"--input {_DIGITS}",
+        f"--inputs {outcome.sweep_digits}",
+        f"--pe {numbers({row['n_pe'] for row in outcome.rows})}",
+        f"--depth {numbers({row['queue_depth'] for row in outcome.rows})}",
+        "-o sweep.sqlite",
+    )
+    return f"{sweep}\neie plot sweep.sqlite -o pictures"
+
+
+def _sections(outcome: Outcome, numbers: dict[str, Any]) -> list[Section]:
+    cfg = numbers["machine"]
+    digits = outcome.lockstep_digits
+    return [
+        Section(
+            "What was run",
+            [
+                "EIE keeps only the non-zero weights of a layer, each as a 4-bit code for one of 16 shared values, and "
+                f"spreads the rows over {cfg['n_pe']} processing elements (PEs). It broadcasts only the non-zero "
+                "inputs; every PE then works through its part of that column, one weight a cycle."
+            ],
+            TableData(*_run_table(numbers)),
+            [
+                _run_note(outcome),
+                *zeros(outcome),
+                "The same again"
+                + ("" if digits == 1 else ", a digit at a time; the table has the means")
+                + ":",
+            ],
+            command=_run_commands(outcome, cfg["n_pe"]),
+        ),
+        Section(
+            "Golden model against Verilog",
+            [
+                f"The golden model (plain Python) and the Verilog ran {digits} digit{'s' if digits > 1 else ''} "
+                "through all three layers together, each layer on what the Verilog wrote back for the one before. In "
+                "every cycle, every register and hand-shake of every block was compared; at the end, outputs were "
+                "compared with a third, independent computation (the reference engine), and cycle counts with the "
+                "timing law."
+            ],
+            TableData(_LOCKSTEP_HEADINGS, _lockstep_rows(outcome)),
+            [
+                _LOCKSTEP_NOTE,
+                "Similar, with one digit:",
+            ],
+            command="\n".join(
+                shell_command(
+                    f"eie cosim {outcome.folder}/{_NETWORK} --sim {one.simulator}",
+                    f"--input {_DIGITS}",
+                    "--index 0",
+                    f"--pe {cfg['n_pe']}",
+                    "--published",
+                )
+                for one in outcome.locksteps
+            ),
+        ),
+        Section(
+            "Accuracy",
+            [
+                f"The first {outcome.tested:,} digits of MNIST's test set, read by the network as it was trained, by "
+                "the compressed network in floating point, and in the accelerator's 16-bit arithmetic. The scales of "
+                f"that arithmetic were chosen from the first {outcome.calibration_digits} of these digits (their "
+                "pixels, not their labels)."
+            ],
+            TableData(_ACCURACY_HEADINGS, _accuracy_rows(outcome)),
+        ),
+        Section(
+            "Where the bytes go",
+            [
+                "A stored weight costs its code and its position. The file's arithmetic code predicts both from the "
+                "weights before, and can so take less than the entropy of independent ones (the bound)."
+            ],
+            TableData(
+                [typeset(heading) for heading in SIZE_HEADINGS],
+                [[typeset(cell) for cell in row] for row in size_rows(outcome.sizes)],
+                total=True,
+            ),
+            [typeset(SIZE_NOTE), "The same again:"],
+            command=f"eie info {outcome.folder}/{_NETWORK}",
+        ),
+        Section(
+            "More or fewer PEs",
+            [
+                "The same layers and digits on 1 to 64 PEs, and with shallower and deeper queues. Cycles come from the "
+                "timing law, which the tests hold to the golden model and to the Verilog, cycle for cycle."
+            ],
+            figures=[
+                Picture(name, outcome.pictures[key], sentence)
+                for key, (name, sentence) in _PICTURES.items()
+                if key in outcome.pictures
+            ],
+        ),
+        Section(
+            "The figures behind the pictures",
+            table=TableData(*summary(outcome.rows)),
+            notes=[
+                "Means over the digits; memories sized for each layer. Every single run is a row of sweep.sqlite.",
+                "The same again, among every combination of these PE counts and depths; the picture of the work then "
+                "sums over the digits:",
+            ],
+            command=_sweep_commands(outcome),
+            folded=True,
+        ),
+        Section(
+            "In this folder",
+            table=TableData(("file", "what it is"), _files(outcome), text=True),
+            notes=[
+                f"Made in {outcome.seconds:.0f} s with "
+                + ", ".join(f"{name} {version}" for name, version in outcome.tools.items())
+                + "."
+            ],
+        ),
+    ]
+
+
+def _files(outcome: Outcome) -> list[list[str]]:
+    last = outcome.layers[-1].name
+    return [
+        ["lenet_300_100.eie", "the compressed network (eie info, eie run)"],
+        ["sweep.sqlite, sweep.csv", "every run of the sweep (eie plot sweep.sqlite draws it again)"],
+        [", ".join(f"{name}.png" for name in outcome.pictures), "the pictures above"],
+        [f"{last}_golden.vcd", f"waveform of {last} on the golden model, for GTKWave or Surfer"],
+        [
+            "verilog/",
+            f"the Verilog of 64 PEs, with the memory images of {outcome.layers[0].name} and a port table",
+        ],
+    ]

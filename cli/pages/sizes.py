@@ -1,0 +1,63 @@
+"""The table of a file's sizes, layer by layer."""
+
+from __future__ import annotations
+
+from eie.compress.format.sizes import SizeReport
+
+
+def size_rows(report: SizeReport) -> list[list[str]]:
+    """Rows of `SIZE_HEADINGS`, one a layer and one for the file."""
+    rows = []
+    for size in report.layers:
+        before, after = size.per_weight(lambda p: p.plain), size.per_weight(lambda p: p.coded)
+        bound = sum(size.per_weight(lambda p: p.entropy).values())
+        rows.append(
+            [
+                size.name,
+                f"{size.rows} x {size.cols}",
+                f"{100 * size.nnz / (size.rows * size.cols):.1f} %",
+                size.coding,
+                *(f"{before[name]:.2f} -> {after[name]:.2f}" for name in ("codes", "positions")),
+                f"{bound:.2f} -> {sum(after.values()):.2f}",
+                f"{8 * size.nbytes / max(size.nnz, 1):.2f}",
+                f"{size.dense_bytes:,}",
+                f"{size.nbytes:,}",
+                f"{size.dense_bytes / size.nbytes:.1f} x",
+            ]
+        )
+    whole = [f"{report.dense_bytes:,}", f"{report.total_bytes:,}", f"{report.ratio:.1f} x"]
+    return [*rows, ["file", *[""] * 7, *whole]]
+
+
+SIZE_HEADINGS = (
+    "layer",
+    "outputs x inputs",
+    "density",
+    "coding",
+    "codes",
+    "positions",
+    "bound -> both",
+    "all",
+    "float32 bytes",
+    "bytes",
+    "smaller",
+)
+
+
+SIZE_NOTE = (
+    "Bits are per stored weight, plain -> coded (positions: plain as relative indices with fillers). Bound: the "
+    "entropy\nof codes and positions that are independent of each other. 'all' counts codebook, bias and head as well."
+)
+
+
+SCALE_HEADINGS = (
+    "layer",
+    "codes",
+    "x frac",
+    "weight frac",
+    "sum frac",
+    "y frac",
+    "product shift",
+    "output shift",
+    "ReLU",
+)

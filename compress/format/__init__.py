@@ -1,0 +1,1 @@
+"""The `.eie` file: head, bodies, entropy coders, sizes (docs/formats.md)."""

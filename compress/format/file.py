@@ -1,0 +1,277 @@
+"""The `.eie` file: a compressed network, as small as it gets. docs/formats.md is the reference."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from eie.compress.format import adaptive
+from eie.compress.format.adaptive import Ints
+from eie.compress.format.body import MAX_PER_BYTE, adaptive_body, huffman_body, read_adaptive, read_huffman
+from eie.compress.format.head import ADAPTIVE, HUFFMAN, MAX_FRAC, Head, head_bytes
+from eie.compress.format.sizes import LayerSize, SizeReport, layer_size
+from eie.compress.format.wire import Reader, varint
+from eie.errors import FormatError, LayerError, OutputError
+from eie.layer import CompressedLayer
+
+VERSION = 2
+MAGIC = b"EIE"
+_CHECKSUM_BYTES = 8
+_HEADER_BYTES = len(MAGIC) + 1 + _CHECKSUM_BYTES
+
+Coded = tuple[str, bytes, dict[str, float]]  # the coding, the body, and the bits of its parts
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedLayer:
+    """What a file holds of a layer.
+
+    A layer so small that the adaptive code may suit it is kept whole: that code looks at the layer before, so that it
+    has to wait until the file is put together.
+    """
+
+    data: bytes
+    size: LayerSize | None
+    entries_of_rows: Ints
+    layer: CompressedLayer | None = None
+
+    @classmethod
+    def of(cls, layer: CompressedLayer) -> EncodedLayer:
+        """`layer`, encoded as far as it can be by itself.
+
+        Raises
+        ------
+        LayerError : it breaks its rules (`CompressedLayer.check(full=True)`).
+        """
+        _check(layer)
+        counts = adaptive.entries_of_rows(layer)
+        if adaptive.elements(layer.rows, layer.cols, adaptive.MIN_STRIDE) <= adaptive.MAX_ELEMENTS:
+            return cls(b"", None, counts, layer)
+        return cls(*_finished(layer, (HUFFMAN, *huffman_body(layer))), counts)
+
+    def behind(self, previous: Ints | None) -> tuple[bytes, LayerSize]:
+        """Its bytes behind a layer with `previous` entries in its rows, in the shorter coding, and their sizes."""
+        if self.size is not None:
+            return self.data, self.size
+        assert self.layer is not None
+        before = adaptive.before(previous, self.layer.cols)
+        candidates: list[Coded] = [
+            (ADAPTIVE, *adaptive_body(self.layer, before)),
+            (HUFFMAN, *huffman_body(self.layer)),
+        ]
+        return _finished(self.layer, min(candidates, key=lambda coded: len(coded[1])))
+
+
+def _finished(layer: CompressedLayer, coded: Coded) -> tuple[bytes, LayerSize]:
+    coding, body, bits = coded
+    data = head_bytes(layer, coding) + varint(len(body)) + body
+    return data, layer_size(layer, coding, bits, len(data))
+
+
+def _decode(reader: Reader, previous: Ints | None) -> tuple[CompressedLayer, LayerSize]:
+    start = reader.place
+    head = Head.parse(reader)
+    try:
+        body = reader.take(reader.varint("a layer's size"), "the layer")
+        if head.units > MAX_PER_BYTE * len(body):
+            raise FormatError(
+                f"{head.rows} rows, {head.cols} columns and {head.entries} entries in {len(body)} bytes"
+            )
+        if head.coding == HUFFMAN:
+            layer, bits = read_huffman(body, head)
+        else:
+            layer, bits = read_adaptive(body, head, adaptive.before(previous, head.cols))
+    except FormatError as error:
+        raise FormatError(f"layer {head.name!r}: {error}") from None
+    except LayerError as error:
+        raise FormatError(str(error)) from None
+    return layer, layer_size(layer, head.coding, bits, reader.place - start)
+
+
+def _digest(start: bytes) -> hashlib.blake2b:
+    """BLAKE2b of the file but for the checksum itself: of `start`, which stands before it, and what will follow it."""
+    return hashlib.blake2b(start, digest_size=_CHECKSUM_BYTES)
+
+
+def _write(file: IO[bytes], layers: Iterable[EncodedLayer]) -> SizeReport:
+    """The file's contents, each layer when its turn comes, and where its bytes go.
+
+    The checksum, which stands before the layers, is put in at the end.
+    """
+    start = MAGIC + bytes([VERSION])
+    file.write(start.ljust(_HEADER_BYTES, b"\0"))
+    digest, sizes, previous = _digest(start), [], None
+    for layer in layers:
+        data, size = layer.behind(previous)
+        file.write(data)
+        digest.update(data)
+        sizes.append(size)
+        previous = layer.entries_of_rows
+        del layer, data  # before the next one is made
+    if not sizes:
+        raise LayerError("a .eie file needs at least one layer")
+    file.seek(len(start))
+    file.write(digest.digest())
+    total = _HEADER_BYTES + sum(size.nbytes for size in sizes)
+    return SizeReport(total, _HEADER_BYTES, VERSION, digest.hexdigest(), tuple(sizes))
+
+
+def _check(layer: CompressedLayer) -> None:
+    layer.check(full=True)
+    if max(abs(layer.x_frac), abs(layer.w_frac)) > MAX_FRAC:
+        raise LayerError(f"layer {layer.name!r}: x_frac and w_frac must be from -{MAX_FRAC} to {MAX_FRAC}")
+    try:
+        layer.name.encode()
+    except UnicodeEncodeError:
+        raise LayerError(f"layer {layer.name!r}: the name has characters that UTF-8 has not") from None
+
+
+def to_bytes(layers: Iterable[CompressedLayer]) -> bytes:
+    """The file's contents.
+
+    Raises
+    ------
+    LayerError : no layers, or one that breaks its rules (`CompressedLayer.check(full=True)`).
+    """
+    file = io.BytesIO()
+    _write(file, map(EncodedLayer.of, layers))
+    return file.getvalue()
+
+
+def _stored(data: bytes) -> bytes:
+    """The checksum in a file."""
+    return data[len(MAGIC) + 1 : _HEADER_BYTES]
+
+
+def _open(data: bytes) -> Reader:
+    """Behind the header of a file, which is verified."""
+    if data[8:16] == b'{"__meta' or b'"eie"' in data[:256]:
+        raise FormatError(
+            "format version 1, which only development versions wrote: compress the network again"
+        )
+    if data[: len(MAGIC)] != MAGIC or len(data) < _HEADER_BYTES:
+        raise FormatError("no .eie file, or only the beginning of one")
+    version = data[len(MAGIC)]
+    if version > VERSION:
+        raise FormatError(f"format version {version} is newer than this program's {VERSION}: use a newer eie")
+    if version < VERSION:
+        raise FormatError(f"format version {version} has never existed")
+    digest = _digest(data[: len(MAGIC) + 1])
+    digest.update(memoryview(data)[_HEADER_BYTES:])
+    if digest.digest() != _stored(data):
+        raise FormatError("the checksum does not match: the file is truncated or corrupt")
+    return Reader(data, _HEADER_BYTES)
+
+
+def _parse(data: bytes) -> tuple[list[CompressedLayer], SizeReport]:
+    reader = _open(data)
+    layers: list[CompressedLayer] = []
+    sizes = []
+    while reader.left or not layers:
+        previous = adaptive.entries_of_rows(layers[-1]) if layers else None
+        layer, size = _decode(reader, previous)
+        layers.append(layer)
+        sizes.append(size)
+    return layers, SizeReport(len(data), _HEADER_BYTES, VERSION, _stored(data).hex(), tuple(sizes))
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[list[CompressedLayer], SizeReport]:
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise FormatError(f"{os.fspath(path)}: cannot be read: {error.strerror}") from None
+    try:
+        return _parse(data)
+    except FormatError as error:
+        raise FormatError(f"{os.fspath(path)}: {error}") from None
+
+
+def from_bytes(data: bytes) -> list[CompressedLayer]:
+    """The layers of a file's contents, every rule of the format verified.
+
+    Raises
+    ------
+    FormatError : they are truncated, corrupt or hostile, or of another version.
+    """
+    return _parse(data)[0]
+
+
+def load(path: str | os.PathLike[str]) -> list[CompressedLayer]:
+    """The layers of a `.eie` file, every rule of the format verified.
+
+    Working memory stays below 250 bytes for each byte of the file (a coded symbol may take a single bit), and 1,500 in
+    layers of the adaptive code, which hold at most 2 MB of elements; whatever sizes the file claims.
+
+    Raises
+    ------
+    FormatError : a file that cannot be read, is truncated, corrupt or hostile, or newer than this version.
+    """
+    return _read(path)[0]
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A file to write that becomes `path` when the block ends well: never half a file.
+
+    It has another name in the same folder meanwhile.
+
+    Raises
+    ------
+    OutputError : the folder or the file cannot be written.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            with temporary.open("wb") as file:
+                yield file
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written: {error.strerror}") from None
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write all of a file, or nothing. Raises `OutputError` as `replacing`."""
+    with replacing(path) as file:
+        file.write(data)
+
+
+def save(path: str | os.PathLike[str], layers: Iterable[CompressedLayer]) -> None:
+    """Write a network to a `.eie` file. The same layers give the same bytes.
+
+    Layers that come one after the other (a generator's) are written so, and not kept.
+
+    Raises
+    ------
+    LayerError : no layers, or one that breaks its rules. OutputError : the file cannot be written.
+    """
+    save_encoded(path, map(EncodedLayer.of, layers))
+
+
+def save_encoded(path: str | os.PathLike[str], layers: Iterable[EncodedLayer]) -> SizeReport:
+    """Write the file that `save` writes, from layers encoded already; its sizes.
+
+    Raises
+    ------
+    LayerError : no layers. OutputError : the file cannot be written.
+    """
+    with replacing(path) as file:
+        return _write(file, layers)
+
+
+def measure(layers: Iterable[CompressedLayer]) -> SizeReport:
+    """Sizes of the file that `save` would write."""
+    return _write(io.BytesIO(), map(EncodedLayer.of, layers))
+
+
+def describe(path: str | os.PathLike[str]) -> SizeReport:
+    """Sizes of a `.eie` file, which is verified as by `load`."""
+    return _read(path)[1]

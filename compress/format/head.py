@@ -1,0 +1,119 @@
+"""What stands before a layer's body in a `.eie` file. docs/formats.md is the reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from eie.compress.format.wire import Reader, signed_varint, varint
+from eie.conv import Conv
+from eie.errors import FormatError, LayerError
+from eie.fixed import MAX_SHIFT
+from eie.layer import MAX_DIM, CompressedLayer
+
+MAX_FRAC = 1000
+ADAPTIVE, HUFFMAN = "adaptive", "Huffman"
+_RELU, _CONV, _IS_HUFFMAN, _ALONE = 1, 2, 4, 64
+
+
+def _pair(pair: tuple[int, int]) -> bytes:
+    high, wide = pair
+    return varint(2 * high) if high == wide else varint(2 * high + 1) + varint(wide)
+
+
+def head_bytes(layer: CompressedLayer, coding: str) -> bytes:
+    """The head of a layer whose body is coded so."""
+    name = layer.name.encode()
+    flags = _RELU * layer.relu | _CONV * (layer.conv is not None) | _IS_HUFFMAN * (coding == HUFFMAN)
+    parts = [
+        bytes([flags | (layer.weight_bits - 1) << 3 | _ALONE * (not layer.follows)]),
+        varint(len(name)) + name,
+        varint(layer.rows) + varint(layer.cols) + varint(layer.nnz),
+        bytes([layer.product_shift, layer.output_shift]),
+        signed_varint(layer.x_frac) + signed_varint(layer.w_frac),
+    ]
+    if layer.conv:
+        numbers = layer.conv.to_numbers()
+        parts += [_pair((numbers[i], numbers[i + 1])) for i in range(0, len(numbers), 2)]
+    return b"".join(parts)
+
+
+@dataclass(frozen=True)
+class Head:
+    """What stands before a layer's body."""
+
+    name: str
+    relu: bool
+    coding: str
+    weight_bits: int
+    rows: int
+    cols: int
+    entries: int
+    product_shift: int
+    output_shift: int
+    x_frac: int
+    w_frac: int
+    conv: Conv | None
+    follows: bool
+
+    @classmethod
+    def parse(cls, reader: Reader) -> Head:
+        """The next head.
+
+        Raises
+        ------
+        FormatError : it is cut short, or a number is out of its range.
+        """
+        flags = reader.byte("a layer's head")
+        if flags >> 7:
+            raise FormatError(f"the flags {flags:#04x} have no meaning")
+        name = reader.take(reader.varint("a layer's name"), "a layer's name")
+        try:
+            text = name.decode()
+        except UnicodeDecodeError:
+            raise FormatError("its name is not UTF-8") from None
+        rows, cols, entries = (reader.varint("a layer's head") for _ in range(3))
+        product_shift, output_shift = reader.byte("a layer's head"), reader.byte("a layer's head")
+        x_frac, w_frac = reader.signed_varint("a layer's head"), reader.signed_varint("a layer's head")
+        ranges = {
+            "rows": (rows, 1, MAX_DIM),
+            "cols": (cols, 1, MAX_DIM),
+            "entries": (entries, 0, rows * cols),
+            "product_shift": (product_shift, 0, MAX_SHIFT),
+            "output_shift": (output_shift, 0, MAX_SHIFT),
+            "x_frac": (x_frac, -MAX_FRAC, MAX_FRAC),
+            "w_frac": (w_frac, -MAX_FRAC, MAX_FRAC),
+        }
+        for what, (value, low, high) in ranges.items():
+            if not low <= value <= high:
+                raise FormatError(f"layer {text!r}: {what} must be from {low} to {high}, not {value}")
+        return cls(
+            text,
+            bool(flags & _RELU),
+            HUFFMAN if flags & _IS_HUFFMAN else ADAPTIVE,
+            (flags >> 3 & 7) + 1,
+            rows,
+            cols,
+            entries,
+            product_shift,
+            output_shift,
+            x_frac,
+            w_frac,
+            _conv(reader, text) if flags & _CONV else None,
+            not flags & _ALONE,
+        )
+
+    @property
+    def units(self) -> int:
+        """What takes memory, whatever the coding."""
+        return self.rows + self.cols + self.entries
+
+
+def _conv(reader: Reader, name: str) -> Conv:
+    numbers = []
+    for _ in range(6):
+        first = reader.varint("a convolution's geometry")
+        numbers += [first >> 1, reader.varint("a convolution's geometry") if first & 1 else first >> 1]
+    try:
+        return Conv.from_numbers(numbers)
+    except LayerError as error:
+        raise FormatError(f"layer {name!r}: {error}") from None

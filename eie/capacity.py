@@ -1,0 +1,66 @@
+"""What a layer needs of each PE's memories, and configurations that hold it."""
+
+from __future__ import annotations
+
+from eie.config import ArchConfig, bits_for
+from eie.csc import interleave
+from eie.errors import CapacityError, ConfigError
+from eie.layer import CompressedLayer
+
+
+def demand(layer: CompressedLayer, cfg: ArchConfig) -> dict[str, int]:
+    """What a layer needs of each PE's memories: entries (the fullest PE's), pointers, src_depth, acc_depth."""
+    return {
+        "entries": int(interleave(layer, cfg.n_pe, cfg.index_bits).pointers[:, -1].max()),
+        "pointers": layer.cols + 1,
+        "src_depth": -(-layer.cols // cfg.n_pe),
+        "acc_depth": -(-layer.rows // cfg.n_pe),
+    }
+
+
+def check_fits(cfg: ArchConfig, layer: CompressedLayer) -> None:
+    """Raise `CapacityError` with needed and available figures unless `layer` fits untiled."""
+    need = demand(layer, cfg)
+    available = {
+        "entries": cfg.reachable_entries,
+        "pointers": 2 * cfg.ptr_bank_depth,
+        "src_depth": cfg.src_depth,
+        "acc_depth": cfg.acc_depth,
+    }
+    what = {
+        "entries": "entries",
+        "pointers": "pointers",
+        "src_depth": "source activations",
+        "acc_depth": "accumulators",
+    }
+    short = [
+        f"{need[key]} {what[key]} needed, {available[key]} available"
+        for key in need
+        if need[key] > available[key]
+    ]
+    if short:
+        plural = "s" * (cfg.n_pe > 1)
+        raise CapacityError(
+            f"layer {layer.name!r} ({layer.rows} x {layer.cols}) does not fit {cfg.n_pe} PE{plural}; per PE: "
+            + "; ".join(short)
+            + " (more PEs, --sized or eie.sized_for(cfg, layer), or passes: eie plan)"
+        )
+
+
+def sized_for(cfg: ArchConfig, *layers: CompressedLayer) -> ArchConfig:
+    """The smallest configuration with the PEs, queue and widths of `cfg` that holds each layer untiled.
+
+    Only the capacities (entries, pointers and their width, source activations, accumulators) change.
+    """
+    if not layers:
+        raise ConfigError("sized_for needs at least one layer")
+    needs = [demand(layer, cfg) for layer in layers]
+    need = {key: max(n[key] for n in needs) for key in needs[0]}
+    entries = max(1, need["entries"])
+    return cfg.replace(
+        entries=entries,
+        pointers=need["pointers"],
+        pointer_bits=max(4, cfg.sel_bits + 1, bits_for(cfg.pack_pointer(entries))),
+        src_depth=need["src_depth"],
+        acc_depth=need["acc_depth"],
+    )

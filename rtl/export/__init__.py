@@ -1,0 +1,1 @@
+"""Verilog for other designs: folders, checks, packages, the chip with its host interface."""

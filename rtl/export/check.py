@@ -1,0 +1,172 @@
+"""Checks of exported Verilog against what it was made of: hierarchy, ports, drivers, and two simulators' lint."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from eie import schema
+from eie.config import ArchConfig
+from eie.rtl.array import SRAM, image_name, srams
+from eie.rtl.block import module_name, probe_layout
+from eie.rtl.export.netlist import Module, Placed, Port, analyse
+from eie.schema import Kind
+
+TOP = module_name("array")
+
+# Everything but style: registers have initial values on purpose, sums and buses bits that nobody needs, and the PE's
+# file holds its blocks, too.
+_VERILATOR = (
+    "--lint-only",
+    "-Wall",
+    "-Wno-PROCASSINIT",
+    "-Wno-UNUSEDSIGNAL",
+    "-Wno-DECLFILENAME",
+    "--top-module",
+)
+_ICARUS = ("-g2005", "-Wall", "-t", "null")
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What was checked, how much of it, and what is wrong (nothing, if `problems` is empty)."""
+
+    modules: int
+    instances: int
+    ports: int
+    nets: int
+    simulators: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """The report for people."""
+        lint = (
+            f"without a warning in: {', '.join(self.simulators)}"
+            if self.simulators
+            else "not linted: neither iverilog nor verilator found"
+        )
+        return (
+            [
+                f"{self.modules} modules, {self.instances} instances in the hierarchy",
+                f"{self.ports} ports: direction and width as declared",
+                f"{self.nets} nets: none undriven, none driven twice",
+                lint,
+            ]
+            if not self.problems
+            else [f"{len(self.problems)} problems:", *self.problems]
+        )
+
+
+def check_verilog(
+    files: Mapping[str, str],
+    cfg: ArchConfig,
+    *,
+    probe: bool = False,
+    images: bool = True,
+    iverilog: Path | None = None,
+    verilator: Path | None = None,
+) -> CheckReport:
+    """Check the Verilog that `eie.rtl.verilog.array_verilog` made of `cfg`.
+
+    Parameters
+    ----------
+    files : Verilog texts by file name.
+    cfg, probe, images : what they were made of.
+    iverilog, verilator : executables of the simulators to lint with, as far as they are there.
+    """
+    modules = analyse("\n".join(files.values()))
+    problems = [problem for module in modules.values() for problem in module.problems]
+    for name, ports in _expected_ports(cfg, probe).items():
+        problems += _compare(name, "port", modules[name].ports if name in modules else {}, ports)
+    for name, instances in _expected_instances(cfg, images).items():
+        problems += _compare(name, "instance", modules[name].instances if name in modules else {}, instances)
+    tools = {"iverilog": iverilog, "verilator": verilator}
+    problems += lint(files, TOP, iverilog=iverilog, verilator=verilator)
+    return CheckReport(
+        modules=len(modules),
+        instances=sum(_count(modules, TOP).values()),
+        ports=sum(len(module.ports) for module in modules.values()),
+        nets=sum(len(module.nets) for module in modules.values()),
+        simulators=tuple(tool for tool, path in tools.items() if path is not None),
+        problems=tuple(problems),
+    )
+
+
+def lint(files: Mapping[str, str], top: str, *, iverilog: Path | None, verilator: Path | None) -> list[str]:
+    """What the simulators that are given have to say of Verilog files with the top module `top`."""
+    tools = {"iverilog": (iverilog, _ICARUS), "verilator": (verilator, (*_VERILATOR, top))}
+    return [line for tool, (path, flags) in tools.items() if path for line in _lint(tool, path, flags, files)]
+
+
+def declared_ports(block: str, cfg: ArchConfig, *, probe: bool = False) -> dict[str, Port]:
+    """Every port of a block's Verilog module ("array" is the top), as the schema declares it."""
+    ports = {"clk": Port("input", 1), "rst": Port("input", 1)}
+    for field in schema.fields(block, cfg):
+        if field.kind.is_port:
+            ports[field.name] = Port("input" if field.kind is Kind.IN else "output", field.width)
+    if probe and block == "array":
+        width = schema.probe_width(schema.pe_probe(cfg))
+        ports |= {f"probe_pe{k}": Port("output", width) for k in range(cfg.n_pe)}
+        ports["probe_ccu"] = Port("output", schema.probe_width(schema.ccu_probe(cfg)))
+    elif probe:
+        ports["probe"] = Port("output", schema.probe_width(probe_layout(block, cfg)))
+    return ports
+
+
+def _expected_ports(cfg: ArchConfig, probe: bool) -> dict[str, dict[str, Port]]:
+    return {module_name(block): declared_ports(block, cfg, probe=probe) for block in schema.BLOCK_NAMES}
+
+
+def _expected_instances(cfg: ArchConfig, images: bool) -> dict[str, dict[str, Placed]]:
+    array = {"ccu": Placed(module_name("ccu"), {})}
+    for level, nodes in enumerate(schema.lnzd_nodes(cfg)):
+        array |= {f"lnzd_{level}_{i}": Placed(module_name("lnzd"), {}) for i in range(nodes)}
+    for k in range(cfg.n_pe):
+        array[f"pe{k:03d}"] = Placed(module_name("pe"), {})
+        for sram, (width, depth, addr_bits) in srams(cfg).items():
+            init = image_name(k, sram) if images else ""
+            sizes: dict[str, int | str] = {
+                "WIDTH": width,
+                "DEPTH": depth,
+                "ADDR_BITS": addr_bits,
+                "INIT": init,
+            }
+            array[f"pe{k:03d}_{sram}"] = Placed(SRAM, sizes)
+    blocks = {block: Placed(module_name(block), {}) for block in schema.PE_BLOCKS}
+    return {TOP: array, module_name("pe"): blocks}
+
+
+def _compare(
+    module: str, what: str, found: Mapping[str, Port | Placed], wanted: Mapping[str, Port | Placed]
+) -> list[str]:
+    return [
+        f"{module}: {what} {name} is {found.get(name, 'missing')}, not {wanted.get(name, 'declared')}"
+        for name in sorted(found.keys() | wanted.keys())
+        if found.get(name) != wanted.get(name)
+    ]
+
+
+def _count(modules: Mapping[str, Module], top: str) -> Counter[str]:
+    """Instances of each module below `top`."""
+    total: Counter[str] = Counter()
+    if top in modules:
+        for name, times in Counter(placed.module for placed in modules[top].instances.values()).items():
+            total[name] += times
+            for below, count in _count(modules, name).items():
+                total[below] += times * count
+    return total
+
+
+def _lint(tool: str, path: Path, flags: tuple[str, ...], files: Mapping[str, str]) -> list[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in files.items():
+            (Path(folder) / name).write_text(text)
+        done = subprocess.run([path, *flags, *files], cwd=folder, capture_output=True, text=True, check=False)
+    said = [line for line in (done.stdout + done.stderr).splitlines() if line and not line.startswith("- V")]
+    if done.returncode and not said:
+        said = [f"exit status {done.returncode}"]
+    return [f"{tool}: {line}" for line in said]

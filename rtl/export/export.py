@@ -1,0 +1,346 @@
+"""Export of the accelerator into a folder: Verilog, a layer's images with a testbench, and what others need of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from eie import schema
+from eie.config import ArchConfig
+from eie.errors import MismatchError, OutputError
+from eie.memory import hex_image
+from eie.program import Job
+from eie.rtl.array import image_name, srams
+from eie.rtl.block import module_name
+from eie.rtl.export.check import TOP, CheckReport, check_verilog, declared_ports
+from eie.rtl.export.chip_export import TESTBENCH as CHIP_TESTBENCH
+from eie.rtl.export.chip_export import TOP as CHIP
+from eie.rtl.export.chip_export import check_chip, chip_files, chip_ports
+from eie.rtl.export.meanings import meaning
+from eie.rtl.export.package import (
+    LEFT_BEHIND,
+    constraints,
+    core_file,
+    core_name,
+    filled,
+    makefile,
+    smoke_test,
+    template,
+)
+from eie.rtl.verilog import array_verilog
+
+MANIFEST = "ports.json"
+TESTBENCH = "eie_array_tb.v"
+# What the README's commands make in the folder.
+COMPILED = "eie.vvp"
+_TABLED = ("array", "pe")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a job gives: the activations y, one a row, and the cycles in compute mode."""
+
+    y: Sequence[int]
+    cycles: int
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """Where an export is, the names of its files, and what was checked (None: nothing)."""
+
+    folder: Path
+    files: tuple[str, ...]
+    check: CheckReport | None
+
+
+def export(
+    cfg: ArchConfig,
+    folder: Path,
+    job: Job | None = None,
+    *,
+    expected: Expected | None = None,
+    probe: bool = False,
+    chip: bool = False,
+    words: Mapping[str, str] | None = None,
+    check: bool = True,
+    iverilog: Path | None = None,
+    verilator: Path | None = None,
+) -> ExportReport:
+    """Write the accelerator's Verilog into `folder`, which appears complete or not at all.
+
+    Parameters
+    ----------
+    cfg : sizes of the accelerator.
+    folder : made, or replaced if it holds nothing but an earlier export.
+    job : a layer and its input (of the same `cfg`); adds the memory images and a testbench that runs it.
+    expected : what the job gives; the testbench then compares and ends with PASS or FAIL.
+    probe : add the probe outputs, which lockstep compares.
+    chip : add `eie_chip`, the array behind its host interface, with register map and C header.
+    words : files for software that drives the chip, by name; they go along as they are.
+    check : check the Verilog with `check_verilog`, in the simulators that are given as well.
+    iverilog, verilator : executables, see `check_verilog`.
+
+    Raises
+    ------
+    OutputError : `folder` cannot be written, or holds something else.
+    MismatchError : a check failed (nothing is written).
+    """
+    _refuse_foreign(folder)
+    files = array_verilog(cfg, probe=probe, images=job is not None)
+    report = None
+    if check:
+        report = check_verilog(
+            files, cfg, probe=probe, images=job is not None, iverilog=iverilog, verilator=verilator
+        )
+        if report.problems:
+            raise MismatchError(
+                f"the exported Verilog failed {len(report.problems)} checks, first: {report.problems[0]}"
+            )
+    around = chip_files(cfg, files, list(image_files(job)) if job else ()) if chip else {}
+    if chip and check:
+        verilog = {name: text for name, text in (files | around).items() if _is_source(name)}
+        check_chip(verilog, cfg, iverilog=iverilog, verilator=verilator)
+    files |= _for_others(cfg, list(files), job, expected)
+    files["ports.md"] = _port_tables(cfg, probe)
+    files["README.md"] = _readme(cfg, files, job, expected, chip)
+    if words:
+        files["README.md"] += _WORDS
+    files |= {**around, **(words or {})}
+    files["Makefile"] = makefile(
+        [TOP, CHIP] if chip else [TOP],
+        [name for name in files if _is_source(name)],
+        COMPILED,
+        [name for name in (TESTBENCH, CHIP_TESTBENCH) if name in files],
+    )
+    files[MANIFEST] = _manifest(cfg, [*files, MANIFEST], probe, chip)
+    with _replacing(folder) as staging:
+        for name, text in files.items():
+            (staging / name).write_text(text)
+    return ExportReport(folder, tuple(files), report)
+
+
+def _is_source(name: str) -> bool:
+    """Whether a file is Verilog, and no testbench."""
+    return name.endswith(".v") and name not in (TESTBENCH, CHIP_TESTBENCH)
+
+
+def _for_others(
+    cfg: ArchConfig, sources: list[str], job: Job | None, expected: Expected | None
+) -> dict[str, str]:
+    """Core, constraints and smoke test of the array; with a job, its images and testbench."""
+    data, bench = {}, None
+    if job is not None:
+        data = {"load.hex": load_image(job), **image_files(job)}
+        if expected is not None:
+            data["expected.hex"] = expected_image(job, expected)
+        bench = {TESTBENCH: testbench(job, expected)}
+    name = TESTBENCH if bench else None
+    return {
+        f"{TOP}.core": core_file(cfg, TOP, sources, name, list(data)),
+        f"{TOP}.sdc": constraints(cfg, TOP),
+        f"test_{TOP}.py": smoke_test(TOP),
+        **(bench or {}),
+        **data,
+    }
+
+
+def image_files(job: Job) -> dict[str, str]:
+    """Memory images of every PE, by file name."""
+    return {
+        image_name(k, sram): hex_image(getattr(image, sram), width, depth)
+        for k, image in enumerate(job.images)
+        for sram, (width, depth, _) in srams(job.cfg).items()
+    }
+
+
+def load_image(job: Job, *, weights: bool = False) -> str:
+    """The writes that load a job, for the testbench: space, PE, address and data side by side.
+
+    With `weights`, those of pointers and entries as well.
+    """
+    cfg = job.cfg
+    writes = job.load_writes() + (job.weight_writes() if weights else [])
+    pe, addr, data = cfg.pe_bits, cfg.io_addr_bits, cfg.io_data_bits
+    words = [((w.space << pe | w.pe) << addr | w.addr) << data | w.data for w in writes]
+    return hex_image(words, schema.IO_SPACE_BITS + pe + addr + data, len(words))
+
+
+def expected_image(job: Job, expected: Expected) -> str:
+    """The expected activations, one a row, for the testbench."""
+    bits, rows = job.cfg.act_bits, job.layer.rows
+    if len(expected.y) != rows:
+        raise ValueError(f"{len(expected.y)} expected activations for a layer of {rows} rows")
+    return hex_image([int(y) & ((1 << bits) - 1) for y in expected.y], bits, rows)
+
+
+def testbench(job: Job, expected: Expected | None) -> str:
+    """A plain Verilog testbench that loads a job from load.hex, runs it, and prints what came out.
+
+    With `expected` it compares activations (from expected.hex) and cycles, too.
+    """
+    cfg = job.cfg
+    parameters = {
+        "N_PE": cfg.n_pe,
+        "PE_BITS": cfg.pe_bits,
+        "ADDR_BITS": cfg.io_addr_bits,
+        "DATA_BITS": cfg.io_data_bits,
+        "ACT_BITS": cfg.act_bits,
+        "ROWS": job.layer.rows,
+        "WRITES": len(job.load_writes()),
+        "COMPARE": int(expected is not None),
+        "EXPECTED_CYCLES": expected.cycles if expected else 0,
+    }
+    lines = (f"    parameter {name} = {value};" for name, value in parameters.items())
+    return template(TESTBENCH).replace("@PARAMETERS@", "\n".join(lines))
+
+
+# ---- tables --------------------------------------------------------------------------------------------------
+
+
+def _port_tables(cfg: ArchConfig, probe: bool) -> str:
+    text = "# Ports\n"
+    for block in _TABLED:
+        signed = {field.name: " (signed)" for field in schema.fields(block, cfg) if field.signed}
+        rows = (
+            f"| {name} | {port.direction} | {port.width} | {meaning(block, name)}{signed.get(name, '')} |"
+            for name, port in declared_ports(block, cfg, probe=probe).items()
+        )
+        heading = f"\n## {module_name(block)}\n\n| port | direction | bits | meaning |\n|---|---|---|---|\n"
+        text += heading + "\n".join(rows) + "\n"
+    rows = (f"| {sram} | {depth} x {width} |" for sram, (width, depth, _) in srams(cfg).items())
+    text += "\n## eie_sram, beside each PE\n\n| memory | words x bits |\n|---|---|\n" + "\n".join(rows) + "\n"
+    return text
+
+
+def _manifest(cfg: ArchConfig, files: list[str], probe: bool, chip: bool) -> str:
+    ports = {
+        module_name(block): {
+            name: dataclasses.asdict(port) for name, port in declared_ports(block, cfg, probe=probe).items()
+        }
+        for block in _TABLED
+    }
+    if chip:
+        ports[CHIP] = {name: dataclasses.asdict(port) for name, port in chip_ports(cfg).items()}
+    manifest = {
+        "top": TOP,
+        "tops": [TOP, CHIP] if chip else [TOP],
+        "config": dataclasses.asdict(cfg),
+        "spaces": {space.name: int(space) for space in schema.IoSpace},
+        "modules": ports,
+        "files": files,
+    }
+    return json.dumps(manifest, indent=1) + "\n"
+
+
+_CHIP = """
+## The chip
+
+`eie_chip` is `eie_array` behind AXI4-Lite and AXI4-Stream, with `eie_host_if`; `registers.md` lists its ports,
+registers and packets, `eie_regs.h` the same for C. `eie_chip.core` and `eie_chip.sdc` are its core and constraints.
+`make test` runs its cocotb test, too: identification, packets, an error{layer}; `make smoke-eie_chip` runs it alone.
+The plain testbench `eie_chip_tb.v` does the same without the layer; its last line is PASS or FAIL.
+`make lint` is over both top modules, and with FuseSoC:
+
+    fusesoc --cores-root . run --target={target} {core}
+"""
+_WORDS = """
+`chip_words.json` says which packets load a network into the chip and run it; those that are the same for every input
+are in `chip_setup*.hex` and `chip_load*.hex`, a word of the stream a line.
+"""
+_LAYER = ", the layer by WRITE, RUN and READ packets"
+
+_EMPTY = """The memories start at 0. To check that it compiles:
+
+    iverilog -g2005 -Wall -t null {sources}
+"""
+
+_RUN = """The memory images (`pe<k>_<memory>.hex`) hold layer {layer!r}, {rows} x {cols}. To run it in this folder:
+
+    iverilog -g2005 -o {compiled} {testbench} {sources}
+    vvp -n {compiled}
+
+prints the cycles, the activations and each PE's counters{verdict}.
+"""
+
+_VERDICT = """; the last line is PASS if
+activations and cycles are the expected ones (`expected.hex`, `EXPECTED_CYCLES`), else FAIL with the number of
+differences, and the exit status is 1 in Icarus"""
+
+
+def _readme(
+    cfg: ArchConfig, files: Iterable[str], job: Job | None, expected: Expected | None, chip: bool
+) -> str:
+    sources = " ".join(name for name in files if name.endswith(".v") and name != TESTBENCH)
+    sizes = "\n".join(f"    {name:14}{value}" for name, value in dataclasses.asdict(cfg).items())
+    head = filled(
+        "export_readme.md",
+        N_PE=str(cfg.n_pe),
+        TOP=TOP,
+        TOPS=f"the top module is `{TOP}`" + (f", with the host interface `{CHIP}`" if chip else ""),
+        MANIFEST=MANIFEST,
+        SIZES=sizes,
+        TESTS="the cocotb smoke test" if job is None else "the plain testbench and the cocotb smoke test",
+        TARGET="lint" if job is None else "sim",
+        CORE=core_name(TOP),
+    )
+    tail = ""
+    if chip:
+        tail = _CHIP.format(layer=_LAYER if job else "", target="sim", core=core_name(CHIP))
+    if job is None:
+        return head + _EMPTY.format(sources=sources) + tail
+    rows, cols = job.layer.shape
+    run = _RUN.format(
+        layer=job.layer.name,
+        rows=rows,
+        cols=cols,
+        compiled=COMPILED,
+        testbench=TESTBENCH,
+        sources=sources,
+        verdict=_VERDICT if expected else "",
+    )
+    return head + run + tail
+
+
+# ---- the folder ----------------------------------------------------------------------------------------------
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise `OutputError` unless `folder` is absent, empty, or an export."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise OutputError(f"cannot export into {folder}: it is not a folder")
+    held = {path.name for path in folder.iterdir()}
+    try:
+        ours = {COMPILED, *LEFT_BEHIND, *json.loads((folder / MANIFEST).read_text())["files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        ours = set()
+    if held - ours:
+        raise OutputError(
+            f"cannot export into {folder}: it holds {min(held - ours)}, which is no part of an export; "
+            "name another folder"
+        )
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder` that takes its place when the block ends well."""
+    staging, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{what}") for what in ("new", "old"))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging.mkdir()
+        yield staging
+        if folder.exists():
+            folder.rename(old)
+        staging.rename(folder)
+    except OSError as error:
+        raise OutputError(f"cannot write {folder}: {error.strerror or error}") from None
+    finally:
+        for left in (staging, old):
+            shutil.rmtree(left, ignore_errors=True)

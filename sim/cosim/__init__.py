@@ -1,0 +1,1 @@
+"""Co-verification: simulators are built, run, and compared with golden."""

@@ -1,0 +1,1 @@
+"""What runs the cocotb benches of tests/cocotb."""

@@ -1,0 +1,335 @@
+"""Compiling Verilog for a simulator, once per content, and running it: under one cocotb test, or alone.
+
+Builds are cached under the user's cache folder (`EIE_CACHE`, else `XDG_CACHE_HOME/eie`, else `~/.cache/eie`), in a
+folder named by a hash of everything that goes into them, so an old build can never serve new sources. One that was
+not used for a month is removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cocotb
+import cocotb_tools.config
+from cocotb_tools.check_results import get_results
+from cocotb_tools.runner import Icarus, Runner, Verilator, get_runner
+
+from eie.errors import OutputError, SimulationError
+from eie.sim.cosim import toolchain
+
+SIMULATORS = ("icarus", "verilator")
+KEPT_DAYS = 30
+# What Icarus makes of a design; cocotb's runner calls it so.
+ICARUS_PROGRAM = "sim.vvp"
+# Optimised, as the simulator is all that runs; most of the time that a build takes goes into reading the model's C++.
+_FREE_VERILATOR = (
+    *("--binary", "--timing", "-Wno-fatal", "-O3", "--x-assign", "fast", "--x-initial", "fast"),
+    *("-MAKEFLAGS", "OPT_FAST=-O1", "-j", "0"),
+)
+
+# Only the top's ports are read from Python. cocotb's runner makes every signal public, which costs most of
+# Verilator's speed (see docs/decisions.md), so that flag is taken out and a control file names the ports instead.
+_PUBLIC = 'public_flat_rw -module "{top}" -var "{name}"'
+
+
+class _PortsOnlyVerilator(Verilator):
+    def _build_command(self) -> list[list[str]]:
+        return [
+            [part for part in command if part != "--public-flat-rw"] for command in super()._build_command()
+        ]
+
+
+@dataclass(frozen=True)
+class Build:
+    """A compiled design: which simulator, top module, where, and whether it can dump waves."""
+
+    simulator: str
+    top: str
+    folder: Path
+    waves: bool
+
+
+def cache_folder() -> Path:
+    """Where builds are kept."""
+    if "EIE_CACHE" in os.environ:
+        return Path(os.environ["EIE_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eie"
+
+
+@contextlib.contextmanager
+def _tool_environment(tool: toolchain.Tool) -> Iterator[None]:
+    """This process's environment as the tool needs it: cocotb's runner passes on nothing else."""
+    saved = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(toolchain.environment(tool))
+    # cocotb's runner reads both: WAVES would override our arguments, and under pytest it ends the whole process.
+    for name in ("WAVES", "GUI", "PYTEST_CURRENT_TEST"):
+        os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(saved)
+
+
+def _runner(simulator: str) -> Runner:
+    logging.getLogger(Icarus.__qualname__).setLevel(logging.ERROR)
+    runner = _PortsOnlyVerilator() if simulator == "verilator" else get_runner(simulator)
+    runner.log.setLevel(logging.ERROR)
+    return runner
+
+
+def _build_args(simulator: str, waves: bool) -> list[str]:
+    if simulator == "icarus":
+        return ["-g2012"]
+    # Compiling costs more than it ever gives back: Python in every cycle is what bounds a run.
+    args = ["--timing", "-Wno-fatal", "-CFLAGS", "-O0"]
+    return [*args, "--trace-fst"] if waves else args
+
+
+def build(
+    simulator: str,
+    sources: Mapping[str, str],
+    top: str,
+    *,
+    public: Sequence[str] = ("*",),
+    waves: bool = False,
+) -> Build:
+    """Compile `sources` (file name -> Verilog text) with top module `top`, or return the cached build.
+
+    public : names (with wildcards) of the top's signals that Python reads and writes; only Verilator has to know.
+
+    Raises
+    ------
+    SimulatorMissing : the simulator is not installed.
+    SimulationError : it does not compile; the text names the log.
+    """
+    tool = toolchain.require(simulator)
+    args = _build_args(simulator, waves)
+    if simulator == "verilator":
+        lines = [_PUBLIC.format(top=top, name=name) for name in public]
+        sources = {**sources, "public.vlt": "\n".join(["`verilator_config", *lines, ""])}
+    return _cached(
+        tool,
+        [cocotb.__version__, *args],
+        Build(simulator, top, Path(), waves),
+        sources,
+        lambda built, work, files, log: _compile_for_cocotb(built, files, args, tool, work, log),
+    )
+
+
+def build_alone(simulator: str, sources: Mapping[str, str], top: str, *, activity: bool = False) -> Build:
+    """Compile `sources` for a run without cocotb: a module `top` without ports that ends by itself, see `run_alone`.
+
+    activity : what the design dumps is switching activity (SAIF) in Verilator; Icarus dumps VCD in any case.
+
+    Raises
+    ------
+    SimulatorMissing, SimulationError : as for `build`.
+    """
+    tool = toolchain.require(simulator)
+    if simulator == "icarus":
+        command = [str(tool.path), "-g2012", "-s", top, "-o", ICARUS_PROGRAM]
+    else:
+        saif = ["--trace-saif", "--no-trace-params", "--trace-max-array", "1"] if activity else []
+        command = [str(tool.path), *_FREE_VERILATOR, *saif, "--top-module", top, "-o", top, "--Mdir", "."]
+
+    def compile_alone(built: Build, work: Path, files: list[Path], log: Path) -> None:
+        with log.open("w") as said:
+            done = subprocess.run(
+                [*command, *(file.name for file in files)],
+                cwd=work,
+                env=toolchain.environment(tool),
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                check=False,
+            )
+        if done.returncode:
+            raise RuntimeError
+
+    return _cached(tool, command[1:], Build(simulator, top, Path(), activity), sources, compile_alone)
+
+
+def run_alone(built: Build, run_folder: Path, *plusargs: str) -> None:
+    """Run a build of `build_alone` in `run_folder` until it ends by itself.
+
+    Raises
+    ------
+    SimulationError : the simulator failed.
+    """
+    tool = toolchain.require(built.simulator)
+    program = built.folder / (ICARUS_PROGRAM if built.simulator == "icarus" else built.top)
+    interpreter = [str(tool.path.with_name("vvp")), "-n"] if built.simulator == "icarus" else []
+    log = run_folder / "sim.log"
+    with log.open("w") as said:
+        done = subprocess.run(
+            [*interpreter, str(program), *plusargs],
+            cwd=run_folder,
+            env=toolchain.environment(tool),
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            check=False,
+        )
+    if done.returncode:
+        raise SimulationError(f"{built.simulator} ended abnormally: {_last_words(log)}")
+
+
+def _cached(
+    tool: toolchain.Tool,
+    recipe: list[str],
+    built: Build,
+    sources: Mapping[str, str],
+    compile_: Callable[[Build, Path, list[Path], Path], None],
+) -> Build:
+    """The build in its folder, compiled there by `compile_(build, folder, files, log)` unless it is there already."""
+    whole = [built.simulator, tool.version_text, built.top, built.waves, recipe, sorted(sources.items())]
+    key = hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:32]
+    folder = cache_folder() / "builds" / f"{built.simulator}-{built.top}-{key}"
+    built = replace(built, folder=folder)
+    if folder.is_dir():
+        os.utime(folder)  # used again: see _forget_old_builds
+        return built
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _forget_old_builds(folder.parent)
+    except OSError as error:
+        raise OutputError(
+            f"the build cache {folder.parent} cannot be written ({error.strerror}): set EIE_CACHE to a folder that can"
+        ) from None
+    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder.parent) as temporary:
+        work, log = Path(temporary) / "build", Path(temporary) / "build.log"
+        work.mkdir()
+        files = [work / name for name in sources]
+        for file, text in zip(files, sources.values(), strict=True):
+            file.write_text(text)
+        try:
+            compile_(built, work, files, log)
+        except RuntimeError:
+            kept = folder.parent / f"{folder.name}.log"
+            shutil.copy(log, kept)
+            raise SimulationError(f"{built.simulator} cannot compile {built.top}: see {kept}") from None
+        _keep_only(work, {ICARUS_PROGRAM, "cmds.f", built.top})
+        # Somebody else may have finished the same build: theirs is as good.
+        with contextlib.suppress(OSError):
+            work.rename(folder)
+    return built
+
+
+def _forget_old_builds(folder: Path) -> None:
+    """Remove builds and logs that nothing has used for KEPT_DAYS."""
+    oldest = time.time() - KEPT_DAYS * 86400
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # somebody else removes it, too
+            if path.stat().st_mtime < oldest:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _compile_for_cocotb(
+    built: Build, files: list[Path], args: list[str], tool: toolchain.Tool, work: Path, log: Path
+) -> None:
+    with _tool_environment(tool):
+        _runner(built.simulator).build(
+            sources=files,
+            hdl_toplevel=built.top,
+            build_dir=work,
+            build_args=args,
+            timescale=("1ns", "1ps"),
+            waves=built.waves,
+            log_file=log,
+            always=True,
+        )
+
+
+def _keep_only(folder: Path, names: set[str]) -> None:
+    for path in folder.iterdir():
+        if path.name not in names:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _cocotb_libraries() -> dict[str, str]:
+    """Where a model finds cocotb: it remembers those of the installation that built it, which may be gone by now."""
+    found = [str(cocotb_tools.config.libs_dir), os.environ.get("LD_LIBRARY_PATH", "")]
+    return {"LD_LIBRARY_PATH": os.pathsep.join(filter(None, found))}
+
+
+def run_test(
+    built: Build,
+    module: str,
+    test: str,
+    run_folder: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    plusargs: list[str] | None = None,
+    seed: int = 0,
+    waves: Path | None = None,
+    expected_tests: int = 1,
+) -> None:
+    """Run the cocotb test `test` of Python module `module` on a build, in `run_folder`.
+
+    Raises
+    ------
+    SimulationError : the simulator failed, a test failed, or other than `expected_tests` tests were executed.
+    """
+    tool = toolchain.require(built.simulator)
+    log = run_folder / "sim.log"
+    results = run_folder / "results.xml"
+    arguments: dict[str, Any] = {}
+    if waves is not None:
+        arguments["waves"] = True
+    plus = list(plusargs or [])
+    if waves is not None and built.simulator == "icarus":
+        plus.append(f"+dumpfile_path={waves}")
+    elif waves is not None:
+        arguments["test_args"] = ["--trace-file", str(waves)]
+    try:
+        with _tool_environment(tool):
+            _runner(built.simulator).test(
+                test_module=module,
+                hdl_toplevel=built.top,
+                hdl_toplevel_lang="verilog",
+                build_dir=built.folder,
+                test_dir=run_folder,
+                results_xml=str(results),
+                test_filter=rf"\.{test}$",
+                seed=seed,
+                extra_env={"COCOTB_LOG_LEVEL": "INFO", **_cocotb_libraries(), **(env or {})},
+                plusargs=plus,
+                log_file=log,
+                timescale=("1ns", "1ps"),
+                **arguments,
+            )
+    except RuntimeError:
+        raise SimulationError(f"{built.simulator} ended abnormally: {_last_words(log)}") from None
+    try:
+        executed, failed = get_results(results)
+    except RuntimeError:
+        raise SimulationError(f"{built.simulator} left no results: {_last_words(log)}") from None
+    if failed:
+        raise SimulationError(
+            f"{failed} of {executed} cocotb tests failed in {built.simulator}: {_last_words(log)}"
+        )
+    if executed != expected_tests:
+        raise SimulationError(
+            f"{executed} cocotb tests were executed in {built.simulator}, not {expected_tests}"
+        )
+
+
+def _last_words(log: Path, lines: int = 12) -> str:
+    if not log.is_file():
+        return "no log"
+    words = [line.rstrip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return " | ".join(words[-lines:])

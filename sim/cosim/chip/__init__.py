@@ -1,0 +1,1 @@
+"""The whole chip in a simulator, driven over its buses."""

@@ -1,0 +1,273 @@
+"""The chip's bus masters and its lockstep inside a simulator: runs a `script` of the chip as a cocotb test."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import FallingEdge, RisingEdge, SimTimeoutError, with_timeout
+from cocotbext.axi import (
+    AxiLiteBus,
+    AxiLiteMaster,
+    AxiStreamBus,
+    AxiStreamFrame,
+    AxiStreamSink,
+    AxiStreamSource,
+)
+
+from eie.axi import stream_bits
+from eie.config import ArchConfig
+from eie.registers import Reg
+from eie.schema import Field, Kind, ccu_probe, fields, pe_probe
+from eie.sim.cosim.chip.script import (
+    OUTCOME,
+    REQUEST,
+    Outcome,
+    Pauses,
+    Read,
+    Request,
+    Send,
+    SendPart,
+    Settle,
+    Step,
+    Together,
+    UntilBusy,
+    Write,
+)
+from eie.sim.cosim.host import CLOCK_NS, Diverged, FreeHost, LockstepHost
+
+if TYPE_CHECKING:
+    from eie.golden.array import Array
+    from eie.sim.cosim.outcome import Divergence
+
+
+class Hung(Exception):
+    """The chip did not come to an end in time."""
+
+
+class ChipMonitor(LockstepHost):
+    """Drives nothing: the golden array gets what the RTL's host interface drives, and every probe is compared."""
+
+    def __init__(self, dut: Any, cfg: ArchConfig, golden: Array) -> None:
+        FreeHost.__init__(self, dut, cfg)
+        self.golden = golden
+        self.probes = [pe_probe(cfg)] * cfg.n_pe + [ccu_probe(cfg)]
+        self.handles = [getattr(dut, f"probe_pe{k}") for k in range(cfg.n_pe)] + [dut.probe_ccu]
+        self.packers = [(golden.probe_pe, (k,)) for k in range(cfg.n_pe)] + [(golden.probe_ccu, ())]
+        self.diverged = None
+        self.history = {"golden": [], "rtl": []}
+        self.after = 0
+        self.ports = _places(fields("array", cfg))
+
+    def step(self) -> None:
+        """Compare this cycle (call it in the middle of the cycle), then the golden clock edge."""
+        word = int(self.dut.probe_port.value)
+        for name, field, low in self.ports:
+            if field.kind is Kind.IN:
+                getattr(self.golden, name).value = word >> low & ((1 << field.width) - 1)
+        self.golden.propagate()
+        self._compare()
+        self.golden.update()
+        self.cycle_count += 1
+
+    def _compare_outputs(self) -> None:
+        word = int(self.dut.probe_port.value)
+        for name, field, low in self.ports:
+            if field.kind is Kind.IN or (name.endswith(("cycles", "stalls")) and not self.cfg.counters):
+                continue
+            found, wanted = word >> low & ((1 << field.width) - 1), int(getattr(self.golden, name).value)
+            if found != wanted:
+                self._report([(None, f"array.{name}", wanted, found)])
+                return
+
+
+def _places(declared: Sequence[Field]) -> list[tuple[str, Field, int]]:
+    low, placed = 0, []
+    for field in declared:
+        placed.append((field.name, field, low))
+        low += field.width
+    return placed
+
+
+class ChipBench:
+    """Bus masters on the chip's ports.
+
+    Members: lite (AXI4-Lite master), source and sink (AXI4-Stream), cycles (clock cycles since reset).
+    """
+
+    def __init__(self, dut: Any, request: Request) -> None:
+        self.dut = dut
+        self.request = request
+        self.octets = stream_bits(request.cfg) // 8
+        self.patience = request.patience
+        self.cycles = 0
+        self.divergence: Divergence | None = None
+        self.trace: dict[str, list[int]] = {name: [] for name in request.trace}
+        self.array_ports = {name: (field, low) for name, field, low in _places(fields("array", request.cfg))}
+
+    async def start(self) -> None:
+        """Reset, masters, clock."""
+        dut = self.dut
+        dut.rst.value = 1
+        for name in ("s_axil_awvalid", "s_axil_wvalid", "s_axil_arvalid", "s_axis_tvalid"):
+            getattr(dut, name).value = 0
+        self.lite = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
+        self.source = AxiStreamSource(
+            AxiStreamBus.from_prefix(dut, "s_axis"), dut.clk, dut.rst, byte_lanes=self.octets
+        )
+        self.sink = AxiStreamSink(
+            AxiStreamBus.from_prefix(dut, "m_axis"), dut.clk, dut.rst, byte_lanes=self.octets
+        )
+        Clock(dut.clk, CLOCK_NS, unit="ns").start(start_high=False)
+        for _ in range(2):
+            await FallingEdge(dut.clk)
+        dut.rst.value = 0
+        self._pause(self.request.pauses)
+        cocotb.start_soon(self._watch())
+
+    def _pause(self, pauses: Pauses) -> None:
+        write, read = self.lite.write_if, self.lite.read_if
+        hosts = (self.source, write.aw_channel, write.w_channel, read.ar_channel)
+        chips = (self.sink, write.b_channel, read.r_channel)
+        for number, channel in enumerate((*hosts, *chips)):
+            share = pauses.idle if channel in hosts else pauses.back_pressure
+            if share:
+                channel.set_pause_generator(_random(share, [pauses.seed, number]))
+
+    async def _watch(self) -> None:
+        monitor = None
+        if self.request.lockstep:
+            from eie.golden.array import Array
+
+            monitor = ChipMonitor(self.dut, self.request.cfg, Array(self.request.cfg))
+        edge = FallingEdge(self.dut.clk)
+        while True:
+            await edge
+            self.cycles += 1
+            for name, values in self.trace.items():
+                values.append(self._now(name))
+            if monitor is not None and self.divergence is None:
+                try:
+                    monitor.step()
+                except Diverged as stop:
+                    self.divergence = stop.divergence
+
+    def _now(self, name: str) -> int:
+        """A port of the chip, or with lockstep of the array, in this cycle."""
+        if name not in self.array_ports:
+            return int(getattr(self.dut, name).value)
+        field, low = self.array_ports[name]
+        return int(self.dut.probe_port.value) >> low & ((1 << field.width) - 1)
+
+    # ---- steps ---------------------------------------------------------------------------------------------
+
+    async def run(self, step: Step) -> Any:
+        """Do a step; what the chip replied."""
+        if isinstance(step, Send):
+            words = [word.to_bytes(self.octets, "little") for word in step.words]
+            self.source.send_nowait(AxiStreamFrame(b"".join(words)))
+            return None
+        if isinstance(step, SendPart):
+            return await self._send_part(step.words)
+        if isinstance(step, Write):
+            return await self.write(step)
+        if isinstance(step, Read):
+            return await self.read(step.address)
+        if isinstance(step, Together):
+            tasks = [cocotb.start_soon(self.run(part)) for part in step.steps]
+            return [await task for task in tasks]
+        if isinstance(step, UntilBusy):
+            return bool(await self._until(lambda status: status & Reg.STATUS.mask("BUSY")))
+        if isinstance(step, Settle):
+            return await self._settle()
+        for _ in range(self.patience):
+            if int(self.dut.irq.value):
+                return True
+            await RisingEdge(self.dut.clk)
+        raise Hung("no interrupt")
+
+    async def _send_part(self, words: Sequence[int]) -> None:
+        """Words without TLAST, which the source cannot send: it is idle meanwhile."""
+        dut = self.dut
+        await self.source.wait()
+        edge = RisingEdge(dut.clk)
+        for _ in range(4):  # the source has let go of the bus
+            await edge
+        for word in words:
+            dut.s_axis_tdata.value, dut.s_axis_tlast.value, dut.s_axis_tvalid.value = word, 0, 1
+            await edge
+            while not int(dut.s_axis_tready.value):
+                await edge
+        dut.s_axis_tvalid.value = 0
+
+    async def write(self, step: Write) -> int:
+        """Write a register; the response."""
+        octets = step.data.to_bytes(4, "little")
+        # The master makes strobes of address and length.
+        first = (step.strobes & -step.strobes).bit_length() - 1
+        end = step.strobes.bit_length()
+        answer = await self.lite.write(step.address + first, octets[first:end])
+        return int(answer.resp)
+
+    async def read(self, address: int) -> tuple[int, int]:
+        """Read a register; data and response."""
+        answer = await self.lite.read(address & ~3, 4)
+        return int.from_bytes(answer.data, "little"), int(answer.resp)
+
+    async def _until(self, wanted: Any) -> int:
+        try:
+            await with_timeout(self.source.wait(), self.patience * CLOCK_NS, "ns")
+        except SimTimeoutError:
+            raise Hung(f"words are not taken for {self.patience} cycles") from None
+        began = self.cycles
+        while self.cycles - began < self.patience:
+            status, _ = await self.read(Reg.STATUS.offset)
+            if wanted(status):
+                return status
+        raise Hung(f"STATUS stays {status:#x} for {self.patience} cycles")
+
+    async def _settle(self) -> tuple[list[list[int]], bool]:
+        under_way = sum(Reg.STATUS.mask(name) for name in ("BUSY", "STREAM", "RESULT"))
+        await self._until(lambda status: not status & under_way)
+        for _ in range(2):  # the interrupt is a register behind its status, the sink a cycle behind the bus
+            await RisingEdge(self.dut.clk)
+        packets = []
+        while not self.sink.empty():
+            octets = bytes(self.sink.recv_nowait().tdata)
+            packets.append(
+                [
+                    int.from_bytes(octets[i : i + self.octets], "little")
+                    for i in range(0, len(octets), self.octets)
+                ]
+            )
+        return packets, bool(int(self.dut.irq.value))
+
+
+def _random(share: float, seed: list[int]) -> Iterator[bool]:
+    rng = np.random.default_rng(seed)
+    while True:
+        yield from (rng.random(256) < share).tolist()
+
+
+@cocotb.test()
+async def script(dut: Any) -> None:
+    """The script in the run folder, step by step."""
+    request: Request = pickle.loads(Path(REQUEST).read_bytes())
+    bench = ChipBench(dut, request)
+    await bench.start()
+    replies: list[Any] = []
+    hung = ""
+    try:
+        for step in request.script:
+            replies.append(await bench.run(step))
+            if bench.divergence is not None:
+                break
+    except Hung as end:
+        hung = f"step {len(replies)}, {step}: {end}"
+    outcome = Outcome(replies, bench.cycles, bench.divergence, hung, bench.trace)
+    Path(OUTCOME).write_bytes(pickle.dumps(outcome))

@@ -1,0 +1,176 @@
+"""Lockstep: golden and RTL cycle by cycle, every probed register and hand-shake of every block compared."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eie.config import ArchConfig
+from eie.errors import MismatchError
+from eie.program import Job
+from eie.result import ProgramResult, Result
+from eie.schema import ccu_probe, pe_probe
+from eie.sim.cosim.build import build
+from eie.sim.cosim.images import ARRAY_PORTS
+from eie.sim.cosim.launch import in_simulator
+from eie.sim.cosim.outcome import Divergence, result_of
+from eie.sim.cosim.waves import write_history
+from eie.timing import constants, schedule
+
+
+@dataclass(frozen=True)
+class LockstepReport:
+    """Outcome of a lockstep run.
+
+    cycles : clock cycles compared; signals : probed signals of the whole array; seconds : in the simulator's process,
+    its start included. divergence is None when both sides agreed throughout; results are the jobs' that ended, programs
+    those of the inputs of a program (`eie.sim.cosim.programs.lockstep_program`).
+    """
+
+    simulator: str
+    cycles: int
+    signals: int
+    divergence: Divergence | None
+    results: list[Result]
+    seconds: float
+    replay: str = ""
+    waveform: Path | None = None
+    programs: list[ProgramResult] = field(default_factory=list)
+
+    @property
+    def comparisons(self) -> int:
+        """Signal values compared."""
+        return self.cycles * self.signals
+
+    @property
+    def mismatches(self) -> int:
+        """0, or 1: a run stops at its first divergence."""
+        return int(self.divergence is not None)
+
+    def describe(self) -> str:
+        """The first divergence as text of a few lines, or one line that says that there is none."""
+        d = self.divergence
+        if d is None:
+            return f"{self.simulator}: {self.cycles:,} cycles x {self.signals:,} signals agree"
+        place = "CCU or LNZD tree" if d.pe is None else f"PE {d.pe}"
+        lines = [
+            f"{self.simulator}: first divergence in cycle {d.cycle} (job {d.job}, compute cycle {d.compute_cycle})",
+            f"  {place}, {d.signal}: golden {d.golden}, RTL {d.rtl}",
+        ]
+        lines += [f"  also {other}" for other in d.also[:5]]
+        if len(d.also) > 5:
+            lines.append(f"  and {len(d.also) - 5} more or beyond")
+        if self.waveform is not None:
+            lines.append(f"  waveform around it: {self.waveform}")
+        if self.replay:
+            lines.append(f"  replay: {self.replay}")
+        return "\n".join(lines)
+
+    def require_agreement(self) -> None:
+        """Raise `MismatchError` when the two sides diverged."""
+        if self.divergence is not None:
+            raise MismatchError(self.describe())
+
+
+def probed_signals(cfg: ArchConfig) -> int:
+    """Signals of the whole array that are compared."""
+    return cfg.n_pe * len(pe_probe(cfg)) + len(ccu_probe(cfg))
+
+
+def lockstep(
+    jobs: Sequence[Job],
+    simulator: str,
+    *,
+    seed: int = 0,
+    read_back: bool = False,
+    replay: str = "",
+    divergence_wave: Path | None = None,
+    waveform: Path | None = None,
+    transform: Callable[[Mapping[str, str]], Mapping[str, str]] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> LockstepReport:
+    """Run jobs of one configuration on golden and on the RTL in `simulator`, in lockstep.
+
+    Parameters
+    ----------
+    jobs : one configuration; when all share one layer object its weights come from SRAM images, else each job loads
+        them through the I/O port (compared, too).
+    read_back : after the last job, read every word of every memory behind the I/O port on both sides, too.
+    replay : the command that repeats this run, shown with a divergence.
+    divergence_wave : where to write a VCD of both sides around a divergence.
+    waveform : FST of the whole RTL run.
+    transform : changes the Verilog before it is built (to test that faults are found).
+    progress : called now and then with the number of clock cycles compared; `expected_cycles` says of how many.
+    """
+    from eie.rtl.verilog import array_verilog
+
+    cfg = jobs[0].cfg
+    sources: Mapping[str, str] = array_verilog(cfg, probe=True)
+    if transform is not None:
+        sources = transform(sources)
+    built = build(simulator, sources, "eie_array", public=ARRAY_PORTS, waves=waveform is not None)
+    began = time.perf_counter()
+    outcomes, cycles, divergence = in_simulator(
+        built, "lockstep", jobs, read_back=read_back, seed=seed, waveform=waveform, progress=progress
+    )
+    seconds = time.perf_counter() - began
+    if divergence is not None and divergence_wave is not None:
+        write_history(divergence_wave, divergence.history, cfg, divergence.pe)
+    return LockstepReport(
+        simulator=simulator,
+        cycles=cycles,
+        signals=probed_signals(cfg),
+        divergence=divergence,
+        results=[result_of(job, outcome, simulator) for job, outcome in zip(jobs, outcomes, strict=False)],
+        seconds=seconds,
+        replay=replay,
+        waveform=divergence_wave if divergence is not None else None,
+    )
+
+
+def lockstep_by_layer(
+    jobs: Sequence[Job], simulator: str, *, progress: Callable[[int], None] | None = None, **options: Any
+) -> LockstepReport:
+    """Like `lockstep`, but with a simulator run of its own for each layer, so that weights come from images.
+
+    For layers of real size: loading them through the port would take more cycles than everything else.
+    The reports become one; the run ends at the first divergence.
+    """
+    reports: list[LockstepReport] = []
+    for _, same_layer in itertools.groupby(jobs, key=lambda job: id(job.layer)):
+        before = sum(report.cycles for report in reports)
+        report_progress = (lambda cycles, before=before: progress(before + cycles)) if progress else None
+        reports.append(lockstep(list(same_layer), simulator, progress=report_progress, **options))
+        if reports[-1].divergence is not None:
+            break
+    return dataclasses.replace(
+        reports[-1],
+        cycles=sum(report.cycles for report in reports),
+        seconds=sum(report.seconds for report in reports),
+        results=[result for report in reports for result in report.results],
+    )
+
+
+def read_back_cycles(cfg: ArchConfig) -> int:
+    """Clock cycles that reading every word of every memory behind the I/O port takes."""
+    codes = cfg.codebooks * cfg.n_codes
+    words = cfg.spmat_words + 2 * cfg.ptr_bank_depth + codes + cfg.acc_depth + cfg.src_depth + cfg.act_words
+    return 2 * cfg.n_pe * words + 1
+
+
+def expected_cycles(jobs: Sequence[Job], *, read_back: bool = False) -> int:
+    """Clock cycles of `lockstep_by_layer` on `jobs`: loading, running and reading back each."""
+    total = 0
+    for job in jobs:
+        law = schedule(job.interleaved.lengths[job.active], job.cfg).cycles
+        compute = max(law, constants(job.cfg).T0) + 1
+        total += len(job.load_writes()) + 1 + compute + (job.rows_per_pe + 1) + 1
+        # Each accumulator is read back in two cycles; the last word comes one cycle later.
+        total += 2 * job.cfg.n_pe * job.rows_per_pe + 1
+    layers = len(list(itertools.groupby(jobs, key=lambda job: id(job.layer))))
+    return total + (layers * read_back_cycles(jobs[0].cfg) if read_back else 0)

@@ -1,0 +1,1 @@
+"""Energy, power and area at 45 nm (docs/energy.md)."""

@@ -1,0 +1,412 @@
+"""Energy, power and area of a run: what the counters count, times the energy of each event.
+
+docs/energy.md derives the model, says what is published, assumed and fitted, and how it scales to other configurations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from eie.config import ArchConfig
+from eie.errors import ConfigError
+from eie.result import Counter
+from eie.schema import PE_BLOCKS, SHIFT_BITS, lnzd_nodes
+from eie.sim.energy import inventory
+from eie.sim.energy.constants import Constants
+from eie.sim.energy.constants import constants as default_constants
+from eie.sim.energy.sram import sram, table
+from eie.sim.published import published
+
+MEMORY, CLOCK, REGISTER, COMBINATIONAL, FILLER = (
+    "memory",
+    "clock network",
+    "register",
+    "combinational",
+    "filler cell",
+)
+COMPONENTS = (MEMORY, CLOCK, REGISTER, COMBINATIONAL, FILLER)
+# One multiply-accumulate counts as two operations, as in the published 102 GOP/s.
+OPERATIONS_PER_MAC = 2
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Events of a run per PE (means over the PEs) and its cycles."""
+
+    columns: float = 0.0
+    entries: float = 0.0
+    macs: float = 0.0
+    words: float = 0.0
+    cycles: int = 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """One kind of cell in one block: figures of one instance of the block, of which the chip has `count`."""
+
+    block: str
+    component: str
+    count: int
+    area_um2: float
+    leakage_mw: float = 0.0
+    dynamic_pj: float = 0.0
+
+    def energy_nj(self, seconds: float) -> float:
+        """Energy of one instance in a run of this length."""
+        return self.dynamic_pj * 1e-3 + self.leakage_mw * seconds * 1e6
+
+
+@dataclass(frozen=True)
+class BlockFigures:
+    """Power, area and energy of one instance of a block (of one PE), of which the chip has `count`."""
+
+    name: str
+    count: int
+    power_mw: float
+    area_um2: float
+    energy_nj: float
+
+    @property
+    def chip_power_mw(self) -> float:
+        """Power of all instances."""
+        return self.count * self.power_mw
+
+    @property
+    def chip_area_mm2(self) -> float:
+        """Area of all instances."""
+        return self.count * self.area_um2 * 1e-6
+
+    @property
+    def chip_energy_nj(self) -> float:
+        """Energy of all instances."""
+        return self.count * self.energy_nj
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Energy, power and area of one run on one chip.
+
+    energy_nj, power_mw, area_mm2 : the whole chip. seconds : length of the run in compute mode. macs : of the run.
+    blocks : the five blocks of a PE, LNZD node, CCU. components : the kinds of cell in one PE, filler cells included.
+    parts : the kinds of cell in each block, which all other figures are sums of.
+    """
+
+    energy_nj: float
+    power_mw: float
+    area_mm2: float
+    seconds: float
+    macs: int
+    blocks: tuple[BlockFigures, ...]
+    components: tuple[BlockFigures, ...]
+    parts: tuple[Part, ...]
+
+    @property
+    def pe_power_mw(self) -> float:
+        """Power of one PE."""
+        return sum(component.power_mw for component in self.components)
+
+    @property
+    def pe_area_um2(self) -> float:
+        """Area of one PE, filler cells included."""
+        return sum(component.area_um2 for component in self.components)
+
+    @property
+    def pj_per_mac(self) -> float:
+        """Energy per multiply-accumulate (NaN when there was none)."""
+        return self.energy_nj * 1e3 / self.macs if self.macs else math.nan
+
+    @property
+    def gops(self) -> float:
+        """Operations done per second, in 1e9: two per multiply-accumulate (0 when nothing ran)."""
+        return self._per_second(self.macs)
+
+    @property
+    def gops_per_watt(self) -> float:
+        """Operations per joule, in 1e9 (0 when nothing ran)."""
+        return self._per_joule(self.macs)
+
+    def dense_gops(self, rows: int, cols: int) -> float:
+        """GOP/s of a machine that does the same layer in the same time without leaving anything out."""
+        return self._per_second(rows * cols)
+
+    def dense_gops_per_watt(self, rows: int, cols: int) -> float:
+        """Operations of the dense layer per joule, in 1e9."""
+        return self._per_joule(rows * cols)
+
+    def _per_second(self, macs: int) -> float:
+        return OPERATIONS_PER_MAC * macs / self.seconds * 1e-9 if self.seconds else 0.0
+
+    def _per_joule(self, macs: int) -> float:
+        return OPERATIONS_PER_MAC * macs / self.energy_nj if self.energy_nj else 0.0
+
+
+def estimate(
+    cfg: ArchConfig,
+    counters: Mapping[str, Counter],
+    cycles: int | None,
+    *,
+    performance_counters: bool = False,
+    constants: Constants | None = None,
+) -> Estimate:
+    """Energy, power and area of a run with these counters (`Result.counters`) and compute-mode cycles.
+
+    performance_counters : count the RTL's own event counters in, which the published machine is not said to have.
+    constants : others than those of sim/energy/data/energy.toml, to see what hangs on one of them.
+
+    Raises
+    ------
+    ConfigError : no cycles (the reference engine has none); counters that are missing, of another number of PEs, no
+        integers, negative, more than the cycles can hold, or on some PE more macs or words read than entries.
+    CapacityError : a memory without figures.
+
+    >>> nothing = dict.fromkeys(("entries", "macs", "ptr_reads", "spmat_reads"), np.zeros(64, np.int64))
+    >>> run = estimate(ArchConfig(), nothing, 0)
+    >>> run.energy_nj, run.power_mw, round(run.area_mm2, 1)
+    (0.0, 0.0, 36.9)
+    """
+    activity, macs = activity_of(cfg, counters, cycles)
+    c = constants or default_constants()
+    return _total(cfg, c, _parts(cfg, c, activity, performance_counters), activity.cycles, macs)
+
+
+def area(cfg: ArchConfig, *, performance_counters: bool = False) -> float:
+    """Area of the whole chip in mm2.
+
+    >>> round(area(ArchConfig(n_pe=128)) / area(ArchConfig(n_pe=64)), 3)
+    2.0
+    """
+    c = default_constants()
+    return _total(cfg, c, _parts(cfg, c, Activity(), performance_counters), 0, 0).area_mm2
+
+
+def activity_of(cfg: ArchConfig, counters: Mapping[str, Counter], cycles: int | None) -> tuple[Activity, int]:
+    """A run's events per PE, and its multiply-accumulates in all; errors as in `estimate`."""
+    if isinstance(cycles, bool) or not isinstance(cycles, int | np.integer) or cycles < 0:
+        raise ConfigError(f"energy needs the cycles of a run, an integer from 0, not {cycles!r}")
+    found = {name: _counter(cfg, counters, name, int(cycles)) for name in _NEEDED}
+    for name in ("macs", "spmat_reads"):
+        beyond = np.flatnonzero(found[name] > found["entries"])
+        if beyond.size:
+            k = int(beyond[0])
+            raise ConfigError(
+                f"PE {k} cannot have more {name} than entries: {found[name][k]} against {found['entries'][k]}"
+            )
+    # Python's integers do not overflow.
+    totals = {name: sum(value.tolist()) for name, value in found.items()}
+    columns, entries, macs, words = (totals[name] / cfg.n_pe for name in _NEEDED)
+    return Activity(columns, entries, macs, words, int(cycles)), totals["macs"]
+
+
+_NEEDED = ("ptr_reads", "entries", "macs", "spmat_reads")
+
+
+def _counter(
+    cfg: ArchConfig, counters: Mapping[str, Counter], name: str, cycles: int
+) -> npt.NDArray[np.integer]:
+    value = counters.get(name)
+    try:
+        found = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        found = np.empty(0)
+    wrong = None
+    if value is None:
+        wrong = "is missing"
+    elif found.shape != (cfg.n_pe,):
+        wrong = f"has the shape {found.shape}"
+    elif found.dtype.kind not in "iu":
+        wrong = f"holds {found.dtype}, no integers"
+    if wrong:
+        raise ConfigError(f"energy needs the counter {name} of each of {cfg.n_pe} PEs: it {wrong}")
+    if int(found.min()) < 0 or int(found.max()) > cycles:
+        raise ConfigError(f"the counter {name} must be from 0 to the {cycles} cycles of the run on each PE")
+    return found
+
+
+def _total(cfg: ArchConfig, c: Constants, parts: Sequence[Part], cycles: int, macs: int) -> Estimate:
+    seconds = cycles / cfg.clock_hz
+    filler = c.filler_share
+    per_pe = [part for part in parts if part.block in PE_BLOCKS]
+    cells = sum(part.area_um2 for part in per_pe)
+    per_pe.append(Part(FILLER, FILLER, cfg.n_pe, cells * filler / (1 - filler)))
+    chip = [*parts, per_pe[-1]]
+    energy = sum(part.count * part.energy_nj(seconds) for part in chip)
+    return Estimate(
+        energy_nj=energy,
+        power_mw=energy * 1e-6 / seconds if seconds else 0.0,
+        area_mm2=sum(part.count * part.area_um2 for part in chip) * 1e-6,
+        seconds=seconds,
+        macs=macs,
+        blocks=_sum("block", [part for part in chip if part.block != FILLER], seconds),
+        components=_sum("component", per_pe, seconds),
+        parts=tuple(chip),
+    )
+
+
+def _sum(key: str, parts: Sequence[Part], seconds: float) -> tuple[BlockFigures, ...]:
+    """Figures of the parts that share a block or a component, in the order in which they first occur."""
+    groups: dict[str, list[Part]] = {}
+    for part in parts:
+        groups.setdefault(getattr(part, key), []).append(part)
+    figures = []
+    for name, group in groups.items():
+        energy = sum(part.energy_nj(seconds) for part in group)
+        power = energy * 1e-6 / seconds if seconds else 0.0
+        figures.append(
+            BlockFigures(name, group[0].count, power, sum(part.area_um2 for part in group), energy)
+        )
+    return tuple(figures)
+
+
+def _parts(cfg: ArchConfig, c: Constants, activity: Activity, counters: bool) -> list[Part]:
+    parts = [part for block in PE_BLOCKS for part in _block(block, cfg, c, activity, cfg.n_pe, counters)]
+    return [*parts, *_lnzd(cfg, activity), *_block("ccu", cfg, c, activity, 1, counters)]
+
+
+def _block(
+    block: str, cfg: ArchConfig, c: Constants, activity: Activity, count: int, counters: bool
+) -> list[Part]:
+    """The kinds of cell of one block, every one but the filler cells."""
+    registers = inventory.flip_flops(block, cfg, counters=counters)
+    arrays = inventory.arrays(block, cfg)
+    gates = inventory.gates(block, cfg)
+    latches = sum(array.words * array.bits for array in arrays)
+    register_um2 = c.ff_um2 * sum(registers.values()) + c.latch_um2 * latches
+    gate_um2 = c.mux2_um2 * gates.mux2 + c.adder_um2 * gates.adder + c.and2_um2 * gates.and2
+    memory = [sram(macro.words, macro.bits) for macro in inventory.macros(block, cfg)]
+    clock_pj = activity.cycles * sum(registers.values()) * _ff_clock_pj(c)
+    register_pj = register_changes(block, cfg, activity, c.activity) * _ff_toggle_pj(c)
+    return [
+        Part(
+            block,
+            MEMORY,
+            count,
+            sum(figures.area_um2 for figures in memory),
+            sum(figures.leakage_mw for figures in memory) * c.operating_v / table().supply_v,
+            _memory_pj(block, cfg, c, activity),
+        ),
+        Part(block, CLOCK, count, 0.0, 0.0, clock_pj),
+        Part(
+            block,
+            REGISTER,
+            count,
+            register_um2,
+            _leakage_mw(c, register_um2),
+            register_pj + _arrays_pj(block, cfg, c, activity),
+        ),
+        Part(
+            block,
+            COMBINATIONAL,
+            count,
+            gate_um2,
+            _leakage_mw(c, gate_um2),
+            _combinational_pj(block, cfg, c, activity),
+        ),
+    ]
+
+
+def _lnzd(cfg: ArchConfig, activity: Activity) -> list[Part]:
+    """The tree's nodes: published for 64 PEs at 800 MHz, in proportion to the bits of an entry that a node holds."""
+    node, machine = published().lnzd_node, published().machine
+    paper = ArchConfig(n_pe=machine.n_pe)
+    width = _entry_bits(cfg) / _entry_bits(paper)
+    per_cycle_pj = node.power_mw / (machine.clock_mhz * 1e6) * 1e9
+    energy = activity.cycles * per_cycle_pj * width
+    return [Part("lnzd", REGISTER, sum(lnzd_nodes(cfg)), node.area_um2 * width, 0.0, energy)]
+
+
+def _entry_bits(cfg: ArchConfig) -> int:
+    return cfg.src_addr_bits + cfg.pe_bits + cfg.act_bits
+
+
+# ---- events that change registers ----------------------------------------------------------------------------------
+
+
+def register_changes(block: str, cfg: ArchConfig, activity: Activity, share: float) -> float:
+    """Register bits of a block of a PE that change in a run, when `share` of the bits of each loaded register do.
+
+    A register that counts up changes 2 - 2**(1 - width) bits a count on the average, whatever the data.
+    """
+    events = {"column": activity.columns, "entry": activity.entries, "word": activity.words}
+    changes = 0.0
+    for name, event in inventory.LOADED.get(block, {}).items():
+        if event is not None:
+            width = inventory.flip_flops(block, cfg)[name]
+            counts_up = name in inventory.COUNTS_UP
+            changes += events[event] * (2 - 2.0 ** (1 - width) if counts_up else width * share)
+    return changes
+
+
+# ---- energy of events, in pJ at the operating voltage --------------------------------------------------------------
+
+
+def _at_operating(c: Constants, fj: float, from_v: float) -> float:
+    """fJ at another supply -> pJ at the operating one: the energy of a switched capacitance goes with V squared."""
+    return fj * 1e-3 * (c.operating_v / from_v) ** 2
+
+
+def _ff_clock_pj(c: Constants) -> float:
+    return _at_operating(c, c.ff_clock_fj + c.ff_clock_pin_ff * c.cell_v**2, c.cell_v)
+
+
+def _ff_toggle_pj(c: Constants) -> float:
+    return _at_operating(c, c.ff_toggle_fj + c.ff_load_ff * c.cell_v**2 / 2, c.cell_v)
+
+
+def _leakage_mw(c: Constants, area_um2: float) -> float:
+    return area_um2 * c.leakage_nw_per_um2 * 1e-6 * c.operating_v / c.cell_v
+
+
+def memory_read_pj(words: int, width_bits: int, constants: Constants | None = None) -> float:
+    """Energy of reading one word of an SRAM at the operating voltage."""
+    return _at_operating(
+        constants or default_constants(), sram(words, width_bits).read_pj * 1e3, table().supply_v
+    )
+
+
+def _memory_pj(block: str, cfg: ArchConfig, c: Constants, activity: Activity) -> float:
+    reads = {"ptr_read": 2 * activity.columns, "spmat_read": activity.words}.get(block, 0.0)
+    if not reads:
+        return 0.0
+    macro = inventory.macros(block, cfg)[0]
+    return reads * memory_read_pj(macro.words, macro.bits, c)
+
+
+# Words of the register file whose access energy the paper gives.
+_FILE_WORDS = 64
+
+
+def _arrays_pj(block: str, cfg: ArchConfig, c: Constants, activity: Activity) -> float:
+    """Writes of latch arrays and accesses of the register files."""
+    if block == "act_queue":
+        bits = cfg.col_bits + cfg.act_bits
+        latch_fj = c.latch_pulse_fj + c.latch_toggle_fj * c.activity
+        return activity.columns * bits * _at_operating(c, latch_fj, c.cell_v)
+    if block == "act_rw":
+        # The published 1 pJ is for 32 bits; a read and a write for each entry. A deeper file: as CACTI's memories grow.
+        depth = max(cfg.acc_depth, _FILE_WORDS)
+        growth = sram(depth, cfg.acc_bits).read_pj / sram(_FILE_WORDS, cfg.acc_bits).read_pj
+        bit_pj = published().operation_pj["register_file_32"] / 32 * growth
+        return activity.entries * 2 * cfg.acc_bits * bit_pj
+    return 0.0
+
+
+def _combinational_pj(block: str, cfg: ArchConfig, c: Constants, activity: Activity) -> float:
+    gate = c.activity * _at_operating(c, c.gate_toggle_fj, c.cell_v)
+    if block == "act_queue":
+        levels = math.log2(cfg.queue_depth)
+        return activity.columns * (cfg.col_bits + cfg.act_bits) * levels * gate
+    if block == "spmat_read":
+        levels = math.log2(cfg.entries_per_word)
+        return activity.entries * cfg.entry_bits * levels * gate
+    if block == "arithm_unit":
+        multiply = c.int16_multiply_pj * cfg.code_bits * cfg.act_bits / 16**2
+        adder_bits = cfg.acc_addr_bits + cfg.product_bits + cfg.acc_bits
+        paths = cfg.code_bits * cfg.weight_bits + cfg.product_bits * SHIFT_BITS
+        add = published().operation_pj["int16_add"] * adder_bits / 16
+        return activity.macs * multiply + activity.entries * (add + paths * gate)
+    return 0.0

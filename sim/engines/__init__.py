@@ -1,0 +1,1 @@
+"""The engines without RTL: reference and fast."""

@@ -1,0 +1,239 @@
+"""The fast engine: the golden model's values, cycles and counters, without stepping through cycles.
+
+The timing law (docs/timing.md) gives the cycle in which each column starts on each PE; what the counters count follows
+from that and from a few facts of each column, which `prepare` collects once per layer. docs/fast.md has the details.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+
+from eie.config import ArchConfig
+from eie.csc import Interleaved, interleave
+from eie.errors import CapacityError, ConfigError, LayerError
+from eie.fixed import IntArray, limits
+from eie.layer import CompressedLayer, as_activations
+from eie.program import Job, check_layer
+from eie.result import Counter, Result, derive_counters
+from eie.sim.engines import kernels
+from eie.timing import constants, load_cycles, writeback_cycles
+
+# Cycles are counted in signed 32-bit numbers, of which vector units hold twice as many.
+MAX_CYCLES = 2**31 - 1
+
+_COUNTED = {
+    "entries": kernels.ENTRIES,
+    "fillers": kernels.FILLED,
+    "empty_columns": kernels.EMPTY,
+    "spmat_reads": kernels.READS,
+    "bypasses": kernels.BYPASSES,
+    "saturations": kernels.SATURATED,
+    "writeback_saturations": kernels.WRITEBACK_SATURATED,
+}
+
+# The last column table of each layer: configurations that differ in other fields share it.
+_latest: WeakKeyDictionary[CompressedLayer, tuple[tuple[int, int, int], npt.NDArray[np.int32]]] = (
+    WeakKeyDictionary()
+)
+
+
+def timing(lengths: npt.NDArray[np.integer], cfg: ArchConfig, *, unbounded: bool = False) -> tuple[int, int]:
+    """Evaluate the timing law: (cycles, broadcast_stalls). The same figures as `eie.timing.schedule`, compiled.
+
+    Parameters
+    ----------
+    lengths : int[M, n_pe], entries (fillers included) of each active column on each PE, in broadcast order.
+    unbounded : as if the activation queues never filled.
+
+    Raises
+    ------
+    LayerError : lengths that are not such a matrix, or negative.
+    CapacityError : the layer may take more than `MAX_CYCLES`.
+
+    >>> timing(np.array([[3, 0]]), ArchConfig(n_pe=2))
+    (10, 0)
+    """
+    k = constants(cfg)
+    if lengths.ndim != 2 or lengths.shape[1] != cfg.n_pe or lengths.dtype.kind not in "iu":
+        raise LayerError(
+            f"lengths must be integers [active columns, {cfg.n_pe}], not {lengths.dtype}{list(lengths.shape)}"
+        )
+    if lengths.size and lengths.min() < 0:
+        raise LayerError(f"lengths must not be negative: {lengths.min()}")
+    check_countable(int(lengths.max(initial=1)) * len(lengths), len(lengths), cfg)
+    depth = len(lengths) if unbounded else cfg.queue_depth
+    return kernels.law(np.ascontiguousarray(lengths, np.int32), depth, k.T0, k.A, k.B, k.C)
+
+
+def check_countable(busiest: int, columns: int, cfg: ArchConfig) -> None:
+    """Raise `CapacityError` where a layer may take more cycles than the engine counts.
+
+    busiest : no less than the sum over the columns of their longest part on a PE.
+    """
+    k = constants(cfg)
+    most = k.T0 + k.C + busiest + columns * (k.A + k.B)
+    if most > MAX_CYCLES:
+        raise CapacityError(
+            f"the layer may take {most} cycles; engine fast counts to {MAX_CYCLES}: use more PEs, or engine golden"
+        )
+
+
+def prepare(layer: CompressedLayer, cfg: ArchConfig) -> Prepared:
+    """Check and encode a layer for a configuration, to run it on any number of inputs.
+
+    Raises
+    ------
+    CapacityError, LayerError : the layer does not fit the configuration.
+    """
+    check_layer(layer, cfg)
+    key = (cfg.n_pe, cfg.index_bits, cfg.entries_per_word)
+    found, table = _latest.get(layer, (None, None))
+    if found != key or table is None:
+        inter = interleave(layer, cfg.n_pe, cfg.index_bits)
+        table = kernels.column_table(inter.v, inter.z, inter.pointers, cfg.entries_per_word)
+        _latest[layer] = key, table
+    busiest = int(np.maximum(table[:, kernels.LENGTH], 1).max(axis=1).sum(dtype=np.int64))
+    check_countable(busiest, layer.cols, cfg)
+    return Prepared(layer, cfg, table)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A layer encoded for a configuration. Made by `prepare`.
+
+    table : int32[cols, kernels.FIELDS, n_pe], see `eie.sim.engines.kernels`.
+    """
+
+    layer: CompressedLayer
+    cfg: ArchConfig
+    table: npt.NDArray[np.int32]
+
+    @property
+    def inter(self) -> Interleaved:
+        """The layer distributed over the PEs."""
+        return interleave(self.layer, self.cfg.n_pe, self.cfg.index_bits)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int32]:
+        """Entries, fillers included, of each column on each PE, int32[cols, n_pe]."""
+        return self.table[:, kernels.LENGTH]
+
+    @cached_property
+    def _codebook(self) -> IntArray:
+        return self.layer.codebook.astype(np.int64)
+
+    def run(self, x: npt.ArrayLike) -> Result:
+        """Run the layer on one input vector, int[cols].
+
+        Raises
+        ------
+        LayerError : an input that is not one of integers that fit.
+        """
+        return self._run(as_activations(x, self.layer, self.cfg.act_bits)[None])[0]
+
+    def run_batch(self, inputs: npt.ArrayLike, *, threads: int | None = None) -> list[Result]:
+        """Run the layer on input vectors, int[batch, cols], in `threads` threads (default: one for each core).
+
+        Raises
+        ------
+        LayerError : inputs that are not a matrix of integers that fit.
+        ConfigError : less than one thread.
+        """
+        if threads is None:
+            threads = (
+                len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            )
+        if threads < 1:
+            raise ConfigError(f"threads must be at least 1, not {threads}")
+        checked = [as_activations(x, self.layer, self.cfg.act_bits) for x in self._rows(inputs)]
+        batch = np.array(checked, np.int64).reshape(len(checked), self.layer.cols)
+        # Chunks in plenty, so that no core waits long for another.
+        chunk = max(1, -(-len(batch) // (4 * threads)))
+        chunks = [batch[first : first + chunk] for first in range(0, len(batch), chunk)]
+        if threads == 1 or len(chunks) < 2:
+            return [result for part in chunks for result in self._run(part)]
+        with ThreadPoolExecutor(threads) as pool:
+            return [result for results in pool.map(self._run, chunks) for result in results]
+
+    def _rows(self, inputs: npt.ArrayLike) -> npt.NDArray[Any]:
+        with contextlib.suppress(ValueError):  # rows of different lengths
+            given = np.asarray(inputs)
+            if given.ndim == 2:
+                return given
+        raise LayerError(f"inputs of layer {self.layer.name!r} must be a matrix [batch, {self.layer.cols}]")
+
+    def _run(self, inputs: IntArray) -> list[Result]:
+        batch = len(inputs)
+        y = np.empty((batch, self.layer.rows), np.int16)
+        counted = np.zeros((batch, kernels.COUNTED, self.cfg.n_pe), np.int64)
+        totals = np.zeros((batch, 2), np.int64)
+        self._time(inputs, counted, totals)
+        self._compute(inputs, y, counted)
+        return [self._result(*parts) for parts in zip(inputs, y, counted, totals, strict=True)]
+
+    def _time(self, inputs: IntArray, counted: IntArray, totals: IntArray) -> None:
+        k = constants(self.cfg)
+        kernels.time_many(self.table, inputs, self.cfg.queue_depth, k.T0, k.A, k.B, k.C, counted, totals)
+
+    def _compute(self, inputs: IntArray, y: npt.NDArray[np.int16], counted: IntArray) -> None:
+        layer, cfg = self.layer, self.cfg
+        kernels.compute_many(
+            layer.indptr,
+            # Unsigned numbers are indices as they are; negative ones would have to be looked for.
+            layer.indices.view(np.uint32),
+            layer.codes,
+            self._codebook,
+            layer.bias,
+            inputs,
+            layer.product_shift,
+            limits(cfg.acc_bits),
+            layer.relu,
+            layer.output_shift,
+            limits(cfg.act_bits),
+            y,
+            counted,
+        )
+
+    def _result(self, x: IntArray, y: npt.NDArray[np.int16], counted: IntArray, totals: IntArray) -> Result:
+        cfg, layer = self.cfg, self.layer
+        cycles, stalls = totals.tolist()
+        hardware: dict[str, Any] = {name: counted[row] for name, row in _COUNTED.items()}
+        hardware["ptr_reads"] = np.full(cfg.n_pe, np.count_nonzero(x), np.int64)
+        counters: dict[str, Counter] = derive_counters(hardware, cycles, stalls)
+        return Result(
+            y=y,
+            cycles=cycles,
+            counters=counters,
+            engine="fast",
+            cfg=cfg,
+            load_cycles=load_cycles(layer, cfg),
+            writeback_cycles=writeback_cycles(layer, cfg),
+        )
+
+
+def run(jobs: Sequence[Job]) -> list[Result]:
+    """Run jobs, one after another those of different layers, in one batch those that share layer and configuration."""
+    results: list[Result] = []
+    start = 0
+    while start < len(jobs):
+        first = jobs[start]
+        stop = start
+        while stop < len(jobs) and jobs[stop].layer is first.layer and jobs[stop].cfg == first.cfg:
+            stop += 1
+        prepared = prepare(first.layer, first.cfg)
+        if stop - start == 1:
+            results.append(prepared.run(first.x))
+        else:
+            results += prepared.run_batch(np.stack([job.x for job in jobs[start:stop]]))
+        start = stop
+    return results

@@ -1,0 +1,148 @@
+"""Plans on the fast engine: values, cycles and counters of each pass."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from eie.errors import LayerError
+from eie.fixed import IntArray, limits
+from eie.layer import as_activations
+from eie.plan import Plan, Step
+from eie.plan_program import loaded_words, plan_program, stored_words
+from eie.program import Program
+from eie.result import Count, ProgramResult, total
+from eie.schema import PeCounter
+from eie.timing import busy_cycles, constants, refill_cycles
+
+
+def checked_inputs(plan: Plan, inputs: npt.ArrayLike) -> list[IntArray]:
+    """Each row of a matrix of inputs, refused unless it fits the plan's first layer."""
+    first = plan.layers[0]
+    try:
+        given = np.asarray(inputs)
+    except ValueError:  # rows of different lengths
+        given = np.zeros(0)
+    if given.ndim != 2:
+        raise LayerError(f"inputs of a plan must be a matrix [batch, {first.cols}]")
+    return [as_activations(x, first, plan.cfg.act_bits, first.cols) for x in given]
+
+
+class FastPlan:
+    """A plan on the fast engine: values and cycles of each pass.
+
+    Raises
+    ------
+    CapacityError : a pass may take more cycles than the engine counts.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    @cached_property
+    def _tables(self) -> list[npt.NDArray[np.int32]]:
+        from eie.sim.engines import kernels
+        from eie.sim.engines.fast import check_countable
+
+        cfg = self.plan.cfg
+        tables = []
+        for step in self.plan.steps:
+            part = step.cut.interleaved
+            table = kernels.column_table(part.v, part.z, part.pointers, cfg.entries_per_word)
+            busiest = np.maximum(table[:, kernels.LENGTH], 1).max(axis=1).sum(dtype=np.int64)
+            check_countable(int(busiest), step.cut.part.cols, cfg)
+            tables.append(table)
+        return tables
+
+    @cached_property
+    def program(self) -> Program:
+        """What the host does for the plan, whatever the input."""
+        return plan_program(self.plan)
+
+    def run(self, x: npt.ArrayLike) -> ProgramResult:
+        """One input vector, int[cols of the first layer]; the result has a `Count` for each pass, too.
+
+        Raises
+        ------
+        LayerError : an input that does not fit.
+        """
+        plan = self.plan
+        vectors, of_runs, of_passes = self.follow(as_activations(x, plan.layers[0], plan.cfg.act_bits))
+        return ProgramResult(
+            vectors[-1].astype(np.int16),
+            "fast",
+            tuple(of_runs),
+            tuple(of_passes),
+            load_cycles=sum(sum(loaded_words(run, plan.cfg).values()) for run in self.program.runs),
+            store_cycles=2 * sum(stored_words(run) for run in self.program.runs),
+        )
+
+    def follow(self, x: IntArray) -> tuple[list[IntArray], list[Count], list[Count]]:
+        """What each layer takes and the result; a `Count` for each run, and for each pass."""
+        vectors = [x, *(np.zeros(layer.rows, np.int64) for layer in self.plan.layers)]
+        tables = iter(self._tables)
+        acc = np.zeros(0, np.int32)
+        of_passes: list[Count] = []
+        of_runs: list[Count] = []
+        for run in self.plan.runs:
+            passes = []
+            for number, step in enumerate(run.steps):
+                if step.cut.first:
+                    acc = step.cut.part.bias.astype(np.int32)
+                passes.append(self._pass(step, next(tables), vectors, acc, first=number == 0))
+            of_passes += passes
+            of_runs.append(total(passes))
+        return vectors, of_runs, of_passes
+
+    def _pass(
+        self,
+        step: Step,
+        table: npt.NDArray[np.int32],
+        vectors: list[IntArray],
+        acc: npt.NDArray[np.int32],
+        *,
+        first: bool,
+    ) -> Count:
+        """One pass: adds to `acc`, and after the last batch of a tile writes activations into the layer's results."""
+        from eie.sim.engines import kernels
+
+        cfg, cut, part, k = self.plan.cfg, step.cut, step.cut.part, constants(self.plan.cfg)
+        x = vectors[cut.layer][cut.col : cut.col + part.cols]
+        active = np.flatnonzero(x)
+        counted = np.zeros((kernels.COUNTED, cfg.n_pe), np.int64)
+        cycles, stalls = kernels.counters(table, active, cfg.queue_depth, k.T0, k.A, k.B, k.C, counted)
+        kernels.accumulate(
+            part.indptr,
+            part.indices.view(np.uint32),
+            part.codes,
+            part.codebook.astype(np.int64),
+            active,
+            x,
+            part.product_shift,
+            *limits(cfg.acc_bits),
+            acc,
+            counted[kernels.SATURATED],
+        )
+        if cut.last:
+            y = np.empty(part.rows, np.int16)
+            clipped = counted[kernels.WRITEBACK_SATURATED]
+            kernels.write_back(acc, part.relu, part.output_shift, *limits(cfg.act_bits), y, clipped)
+            vectors[cut.layer + 1][cut.row : cut.row + part.rows] = y
+        hardware = {
+            PeCounter.ENTRIES: counted[kernels.ENTRIES],
+            PeCounter.FILLERS: counted[kernels.FILLED],
+            PeCounter.EMPTY_COLUMNS: counted[kernels.EMPTY],
+            PeCounter.PTR_READS: np.full(cfg.n_pe, len(active), np.int64),
+            PeCounter.SPMAT_READS: counted[kernels.READS],
+            PeCounter.BYPASSES: counted[kernels.BYPASSES],
+            PeCounter.SATURATIONS: counted[kernels.SATURATED],
+            PeCounter.WRITEBACK_SATURATIONS: counted[kernels.WRITEBACK_SATURATED],
+        }
+        entry = step.entry
+        refill = refill_cycles(entry.acc_rows, entry.src_rows, first=first)
+        write_back = entry.wb_rows + 1
+        busy = busy_cycles([cycles], refill, write_back, cfg)
+        per_pe = np.stack([hardware[counter] for counter in PeCounter])
+        return Count(cycles, stalls, refill, write_back, busy, per_pe)

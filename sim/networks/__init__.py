@@ -1,0 +1,1 @@
+"""Networks with steps on the host: ONNX graphs, recurrent cells, pictures and sound."""

@@ -1,0 +1,111 @@
+"""Networks out of files: a graph (.onnx), or a description (.toml) that names graph, weights and sound."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from eie.compress.network import FloatArray, Layers
+from eie.errors import ModelError
+from eie.sim.networks.from_onnx import read_network
+from eie.sim.networks.graph import Network, Trained
+from eie.sim.networks.sound import Sound
+
+# Vectors that a layer's scales follow from: each costs a run of the layer in plain numpy.
+CALIBRATION_VECTORS = 128
+_EXAMPLE = 'graph = "network.onnx"'
+
+
+@dataclass(frozen=True, eq=False)
+class Description:
+    """A network, the file of its compressed weights if there is one, and the sound that it takes if it takes any."""
+
+    network: Network
+    weights: Path | None = None
+    sound: Sound | None = None
+
+
+def read_description(path: Path) -> Description:
+    """The description in a .toml file, or of an .onnx file alone.
+
+    Raises
+    ------
+    ModelError : a file that cannot be read, a key that there is not, or a graph that cannot run.
+    """
+    if path.suffix.lower() == ".onnx":
+        return Description(read_network(path))
+    try:
+        given = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ModelError(f"{path}: cannot be read: {reason}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ModelError(f"{path}: no TOML: {error}") from None
+    _check_keys(given, ("graph", "weights", "sound"), str(path))
+    for key in ("graph", "weights"):
+        if key in given and not isinstance(given[key], str):
+            raise ModelError(f"{path}: {key} must be the name of a file, not {given[key]!r}")
+    if "graph" not in given:
+        raise ModelError(f"{path}: a description needs a graph, such as {_EXAMPLE}")
+    graph = path.parent / given["graph"]
+    if graph.suffix.lower() != ".onnx":
+        raise ModelError(f"{path}: graph must be an .onnx file, not {given['graph']!r}")
+    weights = path.parent / given["weights"] if "weights" in given else None
+    sound = _sound(given["sound"], path) if "sound" in given else None
+    network = read_network(graph)
+    if sound is not None:
+        _check_sound(network, sound, path)
+    return Description(network, weights, sound)
+
+
+def _check_keys(given: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    for key in given:
+        if key not in known:
+            raise ModelError(f"{where}: there is no key {key!r}: use {', '.join(known)}")
+
+
+def _sound(given: Any, path: Path) -> Sound:
+    names = [field.name for field in fields(Sound)]
+    if not isinstance(given, dict):
+        raise ModelError(f"{path}: sound must be a table with {', '.join(names)}")
+    _check_keys(given, names, f"{path}: sound")
+    for name in names:
+        if name != "floor" and name not in given:
+            raise ModelError(f"{path}: sound: {name} is missing")
+    try:
+        return Sound(**given)
+    except ModelError as error:
+        raise ModelError(f"{path}: sound: {error}") from None
+
+
+def _check_sound(network: Network, sound: Sound, path: Path) -> None:
+    """One input of [1, frames, frequencies]."""
+    port = network.inputs[0]
+    if len(network.inputs) != 1 or len(port.shape) != 3 or port.shape[2] not in (None, sound.frequencies):
+        inputs = ", ".join(map(str, network.inputs))
+        raise ModelError(
+            f"{path}: sound gives frames [1, any, {sound.frequencies}] (fft / 2 + 1 frequencies), "
+            f"but the graph takes {inputs}"
+        )
+
+
+def met_by_each(network: Network, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, FloatArray]:
+    """What each of the network's matrices meets in a float run on `inputs`: vectors [n, columns], evenly chosen.
+
+    Raises
+    ------
+    ModelError : inputs that do not fit.
+    """
+    trained = Trained(network, record=True)
+    network.run(inputs, trained)
+    return {name: trained.met(name, CALIBRATION_VECTORS) for name in network.layers}
+
+
+def trained_layers(network: Network) -> Layers:
+    """The network's matrices as they were trained, each read when it is asked for."""
+    return Layers(tuple(network.layers.values()))

@@ -1,0 +1,1 @@
+"""Sweeps: grids, points, the store, workers (docs/sweeps.md)."""

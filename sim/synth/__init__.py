@@ -1,0 +1,1 @@
+"""Cells, area and longest paths from Yosys (docs/synth.md)."""

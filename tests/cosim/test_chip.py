@@ -1,0 +1,558 @@
+"""The chip over its buses, on both simulators: loading, running, reading back, and everything that a host can do wrong.
+
+Each script runs on the RTL in lockstep with the golden array, and its replies are compared with the golden chip's; the
+values asserted here come from the reference engine or from docs/chip.md.
+"""
+
+import re
+
+import numpy as np
+import pytest
+
+from eie.axi import (
+    OKAY,
+    SLVERR,
+    Command,
+    ErrorCode,
+    Header,
+    packets_of,
+    read_packet,
+    run_packet,
+    space_words,
+    write_packet,
+)
+from eie.config import ArchConfig
+from eie.csc import interleave
+from eie.errors import MismatchError
+from eie.layer import CompressedLayer
+from eie.memory import memory_images
+from eie.program import Job
+from eie.registers import MAGIC, VERSION, Reg, pass_table_offset
+from eie.schema import ConfigReg, IoSpace, PeCounter, WbTarget
+from eie.sim.cosim.build import SIMULATORS
+from eie.sim.cosim.chip.script import (
+    Pauses,
+    Read,
+    Send,
+    SendPart,
+    Settle,
+    Together,
+    UntilBusy,
+    UntilInterrupt,
+    Write,
+    run_script,
+)
+from eie.sim.simulate import simulate_many
+from tests.support.cases import random_case, seeded_case
+
+CFG = ArchConfig(
+    n_pe=4, entries=512, pointers=128, src_depth=8, acc_depth=8, act_words=40, passes=5, codebooks=3
+)
+# Wide words, one PE, no counters: the other ends of what changes the interface.
+OTHER = ArchConfig(
+    n_pe=1,
+    entries=512,
+    pointers=64,
+    src_depth=24,
+    acc_depth=24,
+    act_words=48,
+    word_bits=128,
+    counters=0,
+    passes=4,
+)
+NO_PAUSES = Pauses()
+PAUSES = Pauses(seed=3, idle=0.3, back_pressure=0.4)
+
+both_simulators = pytest.mark.parametrize("simulator", SIMULATORS)
+pauses_or_none = pytest.mark.parametrize("pauses", [NO_PAUSES, PAUSES], ids=["no pauses", "pauses"])
+
+
+def run(script, simulator, pauses=NO_PAUSES, cfg=CFG, **options):
+    """Replies of the RTL, which agree with golden's."""
+    report = run_script(cfg, script, simulator, pauses=pauses, **options)
+    report.require_agreement()
+    assert len(report.replies) == len(script)
+    assert report.cycles > len(script)
+    return report
+
+
+def control(*bits):
+    return Write(Reg.CONTROL.offset, sum(Reg.CONTROL.mask(bit) for bit in bits))
+
+
+def load(job):
+    return [Send(packet) for packet in packets_of([*job.weight_writes(), *job.load_writes()], job.cfg)]
+
+
+def read_accumulators(job):
+    return Send(read_packet(IoSpace.ACC, job.rows_per_pe * job.cfg.n_pe, spread=True))
+
+
+def activations(words, rows):
+    """int16[rows] from words of the accumulators in natural order."""
+    return np.array([word & 0xFFFF for word in words[:rows]], np.uint16).view(np.int16)
+
+
+def busy_job():
+    """A layer that keeps CFG busy for hundreds of cycles."""
+    rng = np.random.default_rng(5)
+    codes = rng.integers(1, 16, (32, 30)).astype(np.uint8)
+    layer = CompressedLayer.from_codes(codes, [0, *range(-7, 8)], bias=rng.integers(-50, 50, 32))
+    return Job.create(layer, rng.integers(1, 100, 30), CFG)
+
+
+# ---- running -----------------------------------------------------------------------------------------------
+
+
+@both_simulators
+@pauses_or_none
+def test_layers_loaded_run_and_read_back_over_the_streams(simulator, pauses):
+    jobs = [seeded_case(seed, [CFG]).job for seed in (1, 2, 3, 4)]
+    script = []
+    for job in jobs:
+        counters = read_packet(IoSpace.COUNTER, CFG.n_pe * len(PeCounter), spread=True)
+        script += [*load(job), Send(run_packet(0)), read_accumulators(job), Send(counters), Settle()]
+        script += [
+            Read(Reg.CYCLES.offset),
+            Read(Reg.BROADCAST_STALLS.offset),
+            Read(Reg.WRITEBACK_CYCLES.offset),
+        ]
+    replies = [reply for reply in run(script, simulator, pauses).replies if isinstance(reply, tuple)]
+    fast = simulate_many(jobs, "fast")
+    for number, (job, want) in enumerate(zip(jobs, simulate_many(jobs, "reference"), strict=True)):
+        (results, _), cycles, stalls, writeback = replies[4 * number : 4 * number + 4]
+        assert activations(results[0], job.layer.rows).tolist() == want.y.tolist()
+        assert (cycles, stalls) == (
+            (fast[number].cycles, OKAY),
+            (fast[number].counters["broadcast_stalls"], OKAY),
+        )
+        assert writeback == (job.rows_per_pe + 1, OKAY)
+        entries = results[1][PeCounter.ENTRIES * CFG.n_pe : (PeCounter.ENTRIES + 1) * CFG.n_pe]
+        assert entries == fast[number].counters["entries"].tolist()
+
+
+@both_simulators
+def test_other_sizes(simulator):
+    jobs = [random_case(np.random.default_rng(seed), [OTHER]).job for seed in (1, 2)]
+    script = []
+    for job in jobs:
+        script += [*load(job), Send(run_packet(0)), read_accumulators(job), Settle()]
+        script += [Read(Reg.CYCLES.offset), Send(read_packet(IoSpace.SPMAT, 1)), Settle()]
+    script += [Read(reg.offset) for reg in Reg]
+    replies = run(script, simulator, PAUSES, OTHER).replies
+    settled = [reply for reply in replies if isinstance(reply, tuple) and isinstance(reply[0], list)]
+    for number, (job, want) in enumerate(zip(jobs, simulate_many(jobs, "reference"), strict=True)):
+        assert activations(settled[2 * number][0][0], job.layer.rows).tolist() == want.y.tolist()
+        assert settled[2 * number + 1][0] == [job.images[0].spmat[:1]]
+    assert any(job.images[0].spmat[0] >> 64 for job in jobs)
+    registers = dict(zip(Reg, replies[-len(Reg) :], strict=True))
+    assert registers[Reg.STREAM_BITS] == (128, OKAY)
+    for reg in (Reg.CYCLES, Reg.WORDS_LOADED, Reg.IDLE_CYCLES):
+        assert registers[reg] == (0, OKAY)  # no counters
+
+
+def network(seed):
+    """Three layers that follow on one another, and an input."""
+    rng = np.random.default_rng(seed)
+    layers = []
+    for rows, cols in ((22, 17), (9, 22), (13, 9)):
+        codes = rng.integers(1, 16, (rows, cols)) * (rng.random((rows, cols)) < 0.4)
+        codebook = np.concatenate([[0], rng.integers(-60, 60, 15)])
+        bias = rng.integers(-200, 200, rows)
+        layers.append(CompressedLayer.from_codes(codes.astype(np.uint8), codebook, bias, True, 3, 1))
+    return layers, rng.integers(0, 80, (3, 17)) * (rng.random((3, 17)) < 0.6)
+
+
+def vector(space, values, bits, addr=0):
+    """A packet that writes a vector in its natural order, with zeros up to the last PE."""
+    padded = [*values, *[0] * (-len(values) % CFG.n_pe)]
+    return write_packet(space, [int(v) & ((1 << bits) - 1) for v in padded], addr=addr, spread=True)
+
+
+def load_network(layers):
+    """Packets that put a whole network on the chip: a pass for each layer, biases in the activation SRAM."""
+    packets = []
+    words = pointers = biases = 0
+    for number, layer in enumerate(layers):
+        entry = dict.fromkeys(ConfigReg, 0)
+        local_rows = -(-layer.rows // CFG.n_pe)
+        entry |= {ConfigReg.PRODUCT_SHIFT: layer.product_shift, ConfigReg.OUTPUT_SHIFT: layer.output_shift}
+        entry |= {ConfigReg.RELU: int(layer.relu), ConfigReg.CODEBOOK: number}
+        entry |= {ConfigReg.PTR_BASE: pointers, ConfigReg.SPMAT_BASE: words}
+        entry |= {ConfigReg.ACC_ROWS: local_rows, ConfigReg.ACC_BASE: biases, ConfigReg.WB_ROWS: local_rows}
+        entry[ConfigReg.WB_TARGET] = 0 if number + 1 == len(layers) else WbTarget.SRC
+        packets.append(write_packet(IoSpace.CONFIG, [entry[reg] for reg in ConfigReg], addr=16 * number))
+        codes = [int(code) & 0xFFFF for code in layer.codebook]
+        packets.append(write_packet(IoSpace.CODEBOOK, codes, addr=16 * number))
+        packets.append(vector(IoSpace.ACT_SRAM, layer.bias, CFG.acc_bits, biases))
+        images = memory_images(interleave(layer, CFG.n_pe, CFG.index_bits), CFG)
+        for k, image in enumerate(images):
+            both = [image.even[i // 2] if i % 2 == 0 else image.odd[i // 2] for i in range(layer.cols + 1)]
+            packets.append(write_packet(IoSpace.SPMAT, image.spmat, pe=k, addr=words))
+            packets.append(write_packet(IoSpace.PTR, both, pe=k, addr=pointers))
+        words += max(len(image.spmat) for image in images)
+        pointers += layer.cols + 1
+        biases += local_rows
+    return packets
+
+
+@both_simulators
+@pauses_or_none
+def test_a_network_loaded_once_and_fed_with_inputs(simulator, pauses):
+    layers, inputs = network(7)
+    script = [Send(packet) for packet in load_network(layers)]
+    for x in inputs:  # back to back: nothing is waited for
+        script += [Send(vector(IoSpace.ACT, x, CFG.act_bits)), Send(run_packet(0, len(layers) - 1))]
+        script += [Send(read_packet(IoSpace.ACC, layers[-1].rows, spread=True))]
+    script += [Settle(), Read(Reg.REFILL_CYCLES.offset), Read(Reg.STATUS.offset)]
+    replies = run(script, simulator, pauses).replies
+    (results, _), refill, (status, _) = replies[-3:]
+    for x, words in zip(inputs, results, strict=True):
+        y = x
+        for layer in layers:
+            y = simulate_many([Job.create(layer, y, CFG.replace(act_words=2))], "reference")[0].y
+        assert activations(words, len(y)).tolist() == y.tolist()
+        assert y.any()
+    assert refill == (sum(-(-layer.rows // CFG.n_pe) + 2 for layer in layers), OKAY)
+    assert Reg.STATUS.field("DONE", status)
+    assert not Reg.STATUS.field("ERROR", status)
+
+
+@both_simulators
+def test_started_by_register_with_interrupt(simulator):
+    job = busy_job()
+    table = {write.addr: write.data for write in job.load_writes() if write.space is IoSpace.CONFIG}
+    others = [w for w in [*job.weight_writes(), *job.load_writes()] if w.space is not IoSpace.CONFIG]
+    script = [Write(Reg.IRQ_ENABLE.offset, Reg.IRQ_ENABLE.mask("DONE"))]
+    packets = list(packets_of(others, CFG))
+    script += [Send(packet) for packet in packets]
+    # Pass 2, by registers, while the packets are on their way.
+    script += [Together([Write(pass_table_offset(2, ConfigReg(r)), value) for r, value in table.items()])]
+    script += [Together([Read(pass_table_offset(2, ConfigReg(r))) for r in table])]
+    script += [Write(Reg.FIRST_PASS.offset, 2), Write(Reg.LAST_PASS.offset, 2), Settle()]
+    script += [control("START"), UntilInterrupt(), Read(Reg.IRQ_STATUS.offset)]
+    script += [
+        Write(Reg.IRQ_STATUS.offset, Reg.IRQ_STATUS.mask("DONE")),
+        Settle(),
+        read_accumulators(job),
+        Settle(),
+    ]
+    script += [Send(run_packet(2, quiet=True)), Settle(), Send(run_packet(2)), Settle()]
+    replies = run(script, simulator, PAUSES).replies
+    assert replies[len(packets) + 2] == [(value, OKAY) for value in table.values()]
+    assert (Reg.IRQ_STATUS.mask("DONE"), OKAY) in replies
+    settled = [reply for step, reply in zip(script, replies, strict=True) if isinstance(step, Settle)]
+    assert [irq for _, irq in settled] == [False, False, False, False, True]
+    want = simulate_many([job], "reference")[0].y
+    assert activations(settled[2][0][0], job.layer.rows).tolist() == want.tolist()
+
+
+@both_simulators
+def test_one_word_a_cycle_in_and_one_in_two_cycles_out(simulator):
+    words = list(range(32))
+    script = [Send(write_packet(IoSpace.ACT, words, spread=True)), Settle()]
+    script += [Send(read_packet(IoSpace.ACC, 32, spread=True)), Settle()]
+    names = ("s_axis_tvalid", "s_axis_tready", "m_axis_tvalid", "m_axis_tready")
+    trace = run(script, simulator, trace=names).trace
+    for (valid, ready), most in ((names[:2], 1 + 2 + 32), (names[2:], 2 * 32)):
+        moved = [c for c, both in enumerate(zip(trace[valid], trace[ready], strict=True)) if all(both)]
+        data = moved[:33] if valid == "s_axis_tvalid" else moved
+        assert data[-1] - data[0] + 1 <= most
+
+
+# ---- doing it wrong ----------------------------------------------------------------------------------------
+
+
+def header(command, space=0, **fields):
+    return Header(command, space, **fields).pack()
+
+
+DEPTH = {space: space_words(space, CFG) for space in IoSpace}
+GOOD = write_packet(IoSpace.ACC, [11, 22, 33], pe=1, addr=2)
+MALFORMED = {
+    "reserved command": ([header(3, IoSpace.ACC, count=2), 1, 2], ErrorCode.COMMAND),
+    "reserved bit": ([header(Command.WRITE, IoSpace.ACC, count=1, reserved=1), 1], ErrorCode.COMMAND),
+    "no such space": ([header(Command.WRITE, 9, count=1), 1], ErrorCode.SPACE),
+    "no such space to read": ([header(Command.READ, 15, count=1)], ErrorCode.SPACE),
+    "counters are read only": (write_packet(IoSpace.COUNTER, [1]), ErrorCode.SPACE),
+    "spread over the pass table": (write_packet(IoSpace.CONFIG, [1], spread=True), ErrorCode.SPACE),
+    "spread over codebooks": (write_packet(IoSpace.CODEBOOK, [1, 2], spread=True), ErrorCode.SPACE),
+    "no such PE": (write_packet(IoSpace.ACC, [1, 2], pe=CFG.n_pe), ErrorCode.PE),
+    "no such PE to read": (read_packet(IoSpace.ACC, 1, pe=255), ErrorCode.PE),
+    "count 0": ([header(Command.WRITE, IoSpace.ACC)], ErrorCode.COUNT),
+    "count 0 with data": ([header(Command.WRITE, IoSpace.ACC), 1, 2], ErrorCode.COUNT),
+    "count 0 to read": ([header(Command.READ, IoSpace.ACC)], ErrorCode.COUNT),
+    "a pass too far": ([header(Command.RUN, addr=CFG.passes << 8)], ErrorCode.PASS),
+    "passes in the wrong order": (run_packet(2, 1), ErrorCode.PASS),
+    "early TLAST": (write_packet(IoSpace.ACC, [1, 2, 3])[:-1], ErrorCode.TLAST_EARLY),
+    "early TLAST, no data": (write_packet(IoSpace.ACC, [1])[:1], ErrorCode.TLAST_EARLY),
+    "late TLAST": ([*write_packet(IoSpace.ACC, [1, 2]), 3], ErrorCode.TLAST_LATE),
+    "very late TLAST": ([*write_packet(IoSpace.ACC, [1, 2]), *[9] * 40], ErrorCode.TLAST_LATE),
+    "READ with data": ([*read_packet(IoSpace.ACC, 1), 5], ErrorCode.TLAST_LATE),
+    "RUN with data": ([*run_packet(0), 5], ErrorCode.TLAST_LATE),
+}
+for _space, _depth in DEPTH.items():
+    MALFORMED |= {
+        f"{_space.name} beyond": (read_packet(_space, 1, addr=_depth), ErrorCode.ADDRESS),
+        f"{_space.name} over the end": (read_packet(_space, 3, addr=_depth - 2), ErrorCode.ADDRESS),
+        f"{_space.name} far beyond": (
+            read_packet(_space, (1 << 24) - 1, addr=(1 << 24) - 1),
+            ErrorCode.ADDRESS,
+        ),
+    }
+MALFORMED |= {
+    "vector over the end": (
+        read_packet(IoSpace.ACC, CFG.n_pe * 8, pe=1, spread=True),
+        ErrorCode.ADDRESS,
+    ),
+    "write over the end": (
+        write_packet(IoSpace.ACC, [1, 2, 3], addr=DEPTH[IoSpace.ACC] - 2),
+        ErrorCode.ADDRESS,
+    ),
+}
+
+
+@both_simulators
+def test_every_malformed_packet_is_reported_and_recovered_from(simulator):
+    script = []
+    for packet, _ in MALFORMED.values():
+        # In the error state a good packet is swallowed, too; after CLEAR_ERROR the same one works.
+        script += [Send(packet), Send(run_packet(0)), Send(GOOD), Settle()]
+        script += [
+            Read(reg.offset) for reg in (Reg.ERROR_CODE, Reg.ERROR_INFO, Reg.ERROR_PACKET, Reg.IRQ_STATUS)
+        ]
+        script += [control("CLEAR_ERROR"), Write(Reg.IRQ_STATUS.offset, 3), Read(Reg.STATUS.offset)]
+        script += [Send(read_packet(IoSpace.ACC, 3, pe=1, addr=2)), Send(GOOD)]
+        script += [Send(read_packet(IoSpace.ACC, 3, pe=1, addr=2)), Settle()]
+        script += [Send(write_packet(IoSpace.ACC, [0, 0, 0], pe=1, addr=2)), Settle()]
+    replies = run(script, simulator, PAUSES).replies
+    steps = len(script) // len(MALFORMED)
+    for number, (name, (packet, code)) in enumerate(MALFORMED.items()):
+        mine = replies[number * steps : (number + 1) * steps]
+        settled, read_code, info, at_packet, irq_status = mine[3:8]
+        assert settled == ([], False), name
+        assert read_code == (code, OKAY), name
+        assert info == (packet[0] & 0xFFFFFFFF, OKAY), name
+        assert at_packet == (number * 7, OKAY), name
+        assert irq_status == (Reg.IRQ_STATUS.mask("ERROR"), OKAY), name
+        (status, _), (results, _) = mine[10], mine[14]
+        assert not Reg.STATUS.field("ERROR", status), name
+        assert results == [[0, 0, 0], [11, 22, 33]], name
+
+
+@both_simulators
+def test_the_limits_themselves_are_good(simulator):
+    script = [Send(write_packet(IoSpace.SPMAT, [5, 6], pe=3, addr=DEPTH[IoSpace.SPMAT] - 2))]
+    for space, depth in DEPTH.items():
+        script += [Send(read_packet(space, 2, pe=3, addr=depth - 2)), Settle()]
+    script += [
+        Send(read_packet(IoSpace.ACC, 4 * 8 - 1, pe=1, spread=True)),
+        Settle(),
+        Read(Reg.ERROR_CODE.offset),
+    ]
+    replies = run(script, simulator).replies
+    results = [reply[0] for reply in replies if isinstance(reply, tuple) and isinstance(reply[0], list)]
+    assert [len(packets[0]) for packets in results] == [2] * len(DEPTH) + [31]
+    assert results[1] == [[5, 6]]
+    assert replies[-1] == (ErrorCode.NONE, OKAY)
+
+
+@both_simulators
+def test_register_accesses_that_are_refused(simulator):
+    beyond = pass_table_offset(CFG.passes, ConfigReg.PRODUCT_SHIFT)
+    unmapped = (
+        0x02C,
+        0x03C,
+        0x0B4,
+        0x100,
+        0x3FFC,
+        pass_table_offset(0, ConfigReg.SRC_BASE) + 4,
+        beyond,
+        0x7FFC,
+    )
+    read_only = [reg for reg in Reg if reg.access.name == "RO"]
+    refused = [Write(address, 0) for address in unmapped]
+    refused += [Write(reg.offset, 0xFFFFFFFF) for reg in read_only]
+    refused += [Write(Reg.IRQ_ENABLE.offset, 0x3, strobes) for strobes in (1, 2, 3, 4, 6, 7, 8, 12, 14)]
+    refused += [Write(pass_table_offset(1, ConfigReg.RELU), 1, strobes=1)]
+    refused += [Write(Reg.CONTROL.offset, Reg.CONTROL.mask("START"), strobes=1)]
+    refused += [Write(Reg.FIRST_PASS.offset, CFG.passes), Write(Reg.LAST_PASS.offset, 0x100)]
+    script = [
+        Write(pass_table_offset(1, ConfigReg.RELU), 0),
+        *refused,
+        *(Read(address) for address in unmapped),
+    ]
+    script += [Read(reg.offset) for reg in Reg]
+    script += [Read(pass_table_offset(1, ConfigReg.RELU))]
+    # First pass after the last: refused with an error.
+    script += [
+        Write(Reg.FIRST_PASS.offset, 3),
+        control("START"),
+        Read(Reg.ERROR_CODE.offset),
+        control("START"),
+    ]
+    script += [control("CLEAR_ERROR"), Send(GOOD), Send(read_packet(IoSpace.ACC, 3, pe=1, addr=2)), Settle()]
+    replies = run(script, simulator, PAUSES).replies
+    assert replies[1 : 1 + len(refused)] == [SLVERR] * len(refused)
+    rest = replies[1 + len(refused) :]
+    assert rest[: len(unmapped)] == [(0, SLVERR)] * len(unmapped)
+    registers = dict(zip(Reg, rest[len(unmapped) :], strict=False))
+    assert registers[Reg.ID] == (MAGIC, OKAY)
+    assert registers[Reg.VERSION] == (VERSION, OKAY)
+    for reg, value in registers.items():
+        if reg is not Reg.IDLE_CYCLES:
+            assert value == (reg.reset_value(CFG), OKAY), reg.name
+    assert rest[len(unmapped) + len(Reg)] == (0, OKAY)
+    assert replies[-8:-4] == [OKAY, SLVERR, (ErrorCode.PASS, OKAY), SLVERR]
+    assert replies[-1] == ([[11, 22, 33]], False)
+
+
+@both_simulators
+def test_what_a_busy_chip_refuses(simulator):
+    job = busy_job()
+    script = [*load(job), Settle(), control("START")]
+    mark = len(script)
+    script += [control("START"), Write(pass_table_offset(0, ConfigReg.RELU), 1)]
+    script += [
+        Read(pass_table_offset(0, ConfigReg.RELU)),
+        Write(Reg.FIRST_PASS.offset, 1),
+        Write(Reg.LAST_PASS.offset, 1),
+    ]
+    script += [Read(Reg.FIRST_PASS.offset), Write(Reg.IRQ_ENABLE.offset, 3), Read(Reg.STATUS.offset)]
+    script += [Send(GOOD), Settle(), Read(Reg.ERROR_CODE.offset), Read(Reg.IRQ_STATUS.offset)]
+    # The run itself is not disturbed.
+    script += [control("CLEAR_ERROR"), Write(Reg.IRQ_STATUS.offset, 3), read_accumulators(job), Settle()]
+    # A run by packet: the next packets wait for it, START does not.
+    script += [*load(job), Send(run_packet(0)), UntilBusy(), control("START"), Settle()]
+    script += [control("CLEAR_ERROR"), *load(job), Settle()]
+    script += [Send(run_packet(0)), read_accumulators(job), Settle()]
+    replies = run(script, simulator, PAUSES).replies
+    busy = Reg.STATUS.mask("BUSY") | Reg.STATUS.mask("ERROR")
+    assert replies[mark : mark + 8] == [
+        SLVERR, SLVERR, (0, SLVERR), SLVERR, SLVERR, (0, OKAY), OKAY, (busy, OKAY),
+    ]  # fmt: skip
+    assert replies[mark + 9 : mark + 12] == [
+        ([], True),
+        (ErrorCode.START_BUSY, OKAY),
+        (3, OKAY),
+    ]
+    want = simulate_many([job], "reference")[0].y.tolist()
+    settled = [reply[0] for step, reply in zip(script, replies, strict=True) if isinstance(step, Settle)]
+    assert activations(settled[2][0], job.layer.rows).tolist() == want
+    assert activations(settled[-1][0], job.layer.rows).tolist() == want
+
+
+@both_simulators
+def test_soft_reset_ends_a_packet_that_never_ends(simulator):
+    begun = write_packet(IoSpace.ACC, [7, 8, 9, 10], pe=2)[:3]
+    read = read_packet(IoSpace.ACC, 4, pe=2)
+    script = [SendPart(begun), Read(Reg.STATUS.offset), control("START"), Read(Reg.ERROR_CODE.offset)]
+    script += [control("SOFT_RESET"), Read(Reg.STATUS.offset), Send(read), Send(GOOD), Settle()]
+    # Also with a swallowed packet, and while a run is under way.
+    script += [Send([header(3)]), SendPart(begun), control("SOFT_RESET"), Send(read), Settle()]
+    replies = run(script, simulator).replies
+    assert Reg.STATUS.field("STREAM", replies[1][0]) == 1
+    assert replies[2:5] == [SLVERR, (ErrorCode.START_BUSY, OKAY), OKAY]
+    assert replies[5] == (0, OKAY)
+    assert replies[8][0] == [[7, 8, 0, 0]]
+    assert replies[-1][0] == [[7, 8, 0, 0]]
+
+
+@both_simulators
+def test_soft_reset_in_the_midst_of_a_read_lets_it_end(simulator):
+    job = seeded_case(1, [CFG]).job
+    many, few = read_packet(IoSpace.ACC, 32, spread=True), read_packet(IoSpace.ACC, 2, pe=1)
+    slow = Pauses(seed=1, back_pressure=0.9)
+    script = [*load(job), Send(run_packet(0)), Settle(), Send(many), Read(Reg.STATUS.offset)]
+    script += [control("SOFT_RESET"), Send(few), Settle()]
+    report = run_script(CFG, script, simulator, pauses=slow)
+    # Golden reads everything at once, so that only here the READ is under way.
+    assert Reg.STATUS.field("STREAM", report.replies[-4][0]) == 1
+    assert report.divergence is None
+    assert not report.hung
+    results = report.replies[-1][0]
+    assert [len(packet) for packet in results] == [32, 2]
+    assert results == report.expected[-1][0]
+
+
+def random_script(seed):
+    """Good and malformed packets and accesses in any order, with what settles in between."""
+    rng = np.random.default_rng(seed)
+    malformed = [packet for packet, _ in MALFORMED.values() if len(packet) < 60]
+
+    def number(high):
+        return int(rng.integers(high))
+
+    def packet():
+        kind = number(8)
+        space = IoSpace([*IoSpace][number(9)])
+        spread = bool(number(2)) and space not in (IoSpace.CONFIG, IoSpace.CONTROL, IoSpace.CODEBOOK)
+        count = 1 + number(DEPTH[space])
+        if kind == 0:
+            return malformed[number(len(malformed))]
+        if kind < 4 and space not in (IoSpace.COUNTER, IoSpace.CONTROL, IoSpace.PTR, IoSpace.CONFIG):
+            words = [int.from_bytes(rng.bytes(8), "little") for _ in range(min(count, 20))]
+            return write_packet(space, words, pe=number(4), addr=number(2), spread=spread)
+        if kind == 4:
+            return run_packet(number(2), number(5), quiet=bool(number(2)))
+        return read_packet(space, min(count, 9), pe=number(4), addr=number(3), spread=spread)
+
+    script = []
+    for _ in range(40):
+        kind = number(6)
+        if kind < 3:
+            script += [Send(packet()) for _ in range(1 + number(3))]
+        elif kind == 3:
+            script += [Settle(), Read([*Reg][number(len(Reg))].offset), Read(4 * number(1 << 13))]
+        elif kind == 4:
+            script += [
+                Settle(),
+                Write(4 * number(64), number(4)),
+                Settle(),  # it may have been START
+                Write(pass_table_offset(number(7), ConfigReg.RELU), 1),
+            ]
+        else:
+            script += [
+                Settle(),
+                control(*(["CLEAR_ERROR"] if number(3) else ["CLEAR_ERROR", "START"])),
+                Settle(),
+            ]
+    return [
+        *script,
+        Settle(),
+        control("CLEAR_ERROR"),
+        Settle(),
+        Send(GOOD),
+        Send(read_packet(IoSpace.ACC, 3, pe=1, addr=2)),
+        Settle(),
+    ]
+
+
+@both_simulators
+@pytest.mark.parametrize("seed", range(2))
+def test_random_scripts(simulator, seed):
+    replies = run(random_script(seed), simulator, Pauses(seed, 0.2, 0.2)).replies
+    assert replies[-1][0][-1] == [11, 22, 33]
+
+
+# ---- the comparison itself ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "net", "wrong", "told"),
+    [
+        ("eie_host_if.v", "s_axis_tready", "1'h1", "golden"),  # words get lost
+        ("eie_host_if.v", "packet_ends", "1'h0", "golden"),
+        ("eie_ccu.v", "wb_en", "1'h0", "act_rw.acc_rdata"),
+    ],
+)
+def test_faults_are_found(name, net, wrong, told):
+    def transform(sources):
+        text, places = re.subn(rf"(assign {net} ) *= .*;", rf"\1 = {wrong};", sources[name])
+        assert places == 1
+        return {**sources, name: text}
+
+    job = busy_job()
+    script = [*load(job), Send(run_packet(0)), read_accumulators(job), Settle(), Read(Reg.PACKETS.offset)]
+    with pytest.raises(MismatchError, match=told):
+        run(script, "icarus", transform=transform)

@@ -1,0 +1,54 @@
+"""Planned networks over the chip's buses: row tiles, column batches, refills, weights loaded in between."""
+
+import numpy as np
+import pytest
+
+from eie.capacity import sized_for
+from eie.config import ArchConfig
+from eie.plan import make_plan
+from eie.plan_program import plan_program
+from eie.program import Job
+from eie.sim.cosim.build import SIMULATORS
+from eie.sim.cosim.chip.program import program_outputs, program_script
+from eie.sim.cosim.chip.script import Pauses, run_script
+from eie.sim.simulate import simulate_many
+from tests.support.plan_cases import plan_case
+
+# Small enough that layers are cut, and a network takes several runs.
+SMALL = ArchConfig(
+    n_pe=2,
+    word_bits=16,
+    pointers=30,
+    entries=30,
+    src_depth=3,
+    acc_depth=4,
+    act_words=30,
+    codebooks=2,
+    passes=6,
+)
+
+
+def reference(layers, x, cfg):
+    """The network's output, layer by layer, on memories as large as each of them needs."""
+    for layer in layers:
+        x = simulate_many([Job.create(layer, x, sized_for(cfg, layer))], "reference")[0].y.astype(np.int64)
+    return x
+
+
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_planned_networks(simulator):
+    runs = passes = 0
+    for seed in range(3):
+        case = plan_case(seed, SMALL)
+        plan = make_plan(case.layers, SMALL)
+        program = plan_program(plan)
+        script = program_script(program, case.inputs[:2])
+        report = run_script(SMALL, script, simulator, pauses=Pauses(seed, 0.1, 0.2))
+        report.require_agreement()
+        results, _ = report.replies[-1]
+        found = program_outputs(program, results)
+        for x, y in zip(case.inputs, found, strict=False):
+            assert y.tolist() == reference(case.layers, x, SMALL).tolist(), seed
+        runs, passes = max(runs, len(program.runs)), max(passes, len(program.runs[0].passes))
+    assert runs > 1
+    assert passes > 1

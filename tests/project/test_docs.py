@@ -1,0 +1,87 @@
+"""The pages: generated parts up to date, links that lead somewhere, constants as declared, commands that exist."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from eie.cli.main import COMMANDS, main
+from tests.support import ROOT
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES += sorted((ROOT / "examples").rglob("*.md"))
+
+
+def test_the_generated_parts_are_up_to_date():
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "gen_docs.py", "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_and_option_in_a_page_exists(page):
+    # Lines of shell blocks that call eie: the command, and each of its options, must be in its --help.
+    lines = re.findall(r"^(?: {4}|\$ )?(?:\.venv/bin/)?eie ([a-z]+)(.*)$", page.read_text(), re.MULTILINE)
+    for command, rest in lines:
+        assert command in COMMANDS, f"eie {command}"
+        text = CliRunner().invoke(main, [command, "--help"]).output
+        for option in re.findall(r"(?<!\S)(--?[a-z][a-z-]*)", rest.split("#")[0]):
+            assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", text), f"eie {command} {option}"
+
+
+def test_no_page_or_source_names_this_machine():
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert len(tracked) > 100
+    # Put together here, so that this file does not name them.
+    words = [re.escape("/".join(parts)) for parts in (["", "root", ""], ["", "home", ""], ["..", "shared"])]
+    for name in tracked:
+        path = ROOT / name
+        if path.suffix in {".npz", ".safetensors", ".png", ".eie"} or not path.is_file():
+            continue
+        for word in words:
+            assert not re.search(word, path.read_text()), f"{name} names {word}"
+
+
+def python_block(page):
+    return re.search(r"```python\n(.*?)```", page.read_text(), re.DOTALL)[1]
+
+
+def test_the_readme_in_a_shell_and_in_python(tmp_path):
+    text = (ROOT / "README.md").read_text()
+    block = re.search(r"source .venv/bin/activate\n((?: {4}eie .*\n)+)", text)[1]
+    commands = [line.split("#")[0].strip() for line in block.splitlines()]
+    assert len(commands) == 6
+    snippet = python_block(ROOT / "README.md")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    pages = [python_block(ROOT / "docs" / page) for page in ("fast.md", "energy.md")]
+    for command in [*commands, *([sys.executable, "-c", block] for block in [*pages, snippet])]:
+        done = subprocess.run(
+            command,
+            shell=isinstance(command, str),
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, (command, done.stderr)
+    assert [int(word) > 0 for word in done.stdout.split()[:1]] == [True]
+    assert {p.name for p in tmp_path.iterdir()} >= {"lenet.eie", "sweep.csv", "verilog"}

@@ -1,0 +1,189 @@
+"""What shows only outside the clone or when something is wrong: the wheel, the teeth of the checks, lean imports."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+FOLDERS = {
+    package: ROOT / folder for package, folder in PROJECT["tool"]["setuptools"]["package-dir"].items()
+}  # "eie.golden": .../golden
+HEAVY = {"amaranth", "cocotb", "matplotlib", "numba", "onnx", "torch"}
+
+
+def run(*command: str | Path, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=cwd, env=os.environ | env, capture_output=True, text=True, check=False)
+
+
+def installed_files() -> set[str]:
+    """Every file of the packages, under the name it has when installed."""
+    return {
+        f"{package.replace('.', '/')}/{path.relative_to(folder)}"
+        for package, folder in FOLDERS.items()
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sources alone: nothing built, and room to plant errors."""
+    there = tmp_path_factory.mktemp("copy")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, there)
+    for folder in (*FOLDERS.values(), ROOT / "scripts"):
+        shutil.copytree(
+            folder,
+            there / folder.relative_to(ROOT),
+            ignore=shutil.ignore_patterns("__pycache__"),
+            dirs_exist_ok=True,  # a package inside another comes with it
+        )
+    return there
+
+
+@pytest.fixture(scope="module")
+def wheel(copy: Path) -> Path:
+    done = run(
+        *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"),
+        *("--wheel-dir", "dist", "."),
+        cwd=copy,
+    )
+    assert done.returncode == 0, done.stderr
+    (built,) = (copy / "dist").glob("*.whl")
+    return built
+
+
+def test_import_eie_is_lean() -> None:
+    done = run(sys.executable, "-c", "import eie, json, sys; print(json.dumps(list(sys.modules)))", cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    modules = set(json.loads(done.stdout))
+    assert "eie" in modules
+    assert not HEAVY & modules
+
+
+def test_every_package_is_declared() -> None:
+    found = {
+        name.removesuffix("/__init__.py").replace("/", ".")
+        for name in installed_files()
+        if "__init__" in name
+    }
+    assert found == set(PROJECT["tool"]["setuptools"]["packages"]) == set(FOLDERS)
+
+
+def test_the_wheel_holds_every_file(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    packaged = {name for name in names if ".dist-info/" not in name}
+    assert packaged == installed_files()
+    assert "eie/py.typed" in packaged
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_the_wheel_works_outside_the_clone(wheel: Path, tmp_path: Path) -> None:
+    home = tmp_path / "venv"
+    venv.create(home)
+    python = home / "bin" / "python"
+    done = run(
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "install",
+        "--quiet",
+        "--no-deps",
+        wheel,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(home)}))
+    # The dependencies are those of this environment; its own .pth files, the editable install among them, are not read.
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+
+    modules = sorted(
+        name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        for name in installed_files()
+        if name.endswith(".py") and not name.endswith("__main__.py")
+    )
+    script = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    print(importlib.import_module(name).__file__)\n"
+    )
+    done = run(python, "-c", script, *modules, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    files = done.stdout.split()
+    assert len(files) == len(modules)
+    assert all(Path(file).is_relative_to(site) for file in files)
+
+    done = run(home / "bin" / "eie", "--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+PLANTED = '''
+
+def planted() -> int:
+    """A wrong type and a wrong example.
+
+    >>> 1 + 1
+    3
+    """
+    return "text"
+'''
+# Who imports whom although it must not; nothing is above cli.
+UPWARD = {
+    "eie": "eie.sim",
+    "eie.compress": "eie.golden",
+    "eie.golden": "eie.rtl",
+    "eie.rtl": "eie.sim",
+    "eie.sim": "eie.cli",
+}
+
+
+@pytest.fixture(scope="module")
+def spoilt(copy: Path, wheel: Path) -> Path:
+    """The copy, once the wheel is built from it, with three errors in each package."""
+    for package, folder in FOLDERS.items():
+        # A new module of eie/ would be refused for not being in the import contract: take one that is.
+        module = copy / folder.relative_to(ROOT) / ("errors.py" if package == "eie" else "planted.py")
+        before = module.read_text() if module.exists() else '"""Planted."""\n'
+        upward = f"\nimport {UPWARD[package]}\n" if package in UPWARD else ""
+        module.write_text(before + upward + PLANTED)
+    return copy
+
+
+def spoilt_module(package: str) -> str:
+    return "errors" if package == "eie" else "planted"
+
+
+def test_lint_catches_planted_errors(spoilt: Path) -> None:
+    done = run("scripts/lint", cwd=spoilt, VENV=sys.prefix)
+    assert done.returncode != 0
+    for package, folder in FOLDERS.items():
+        place = f"{folder.relative_to(ROOT)}/{spoilt_module(package)}.py:"
+        errors = [
+            line for line in done.stdout.splitlines() if line.startswith(place) and "[return-value]" in line
+        ]
+        assert len(errors) == 1, done.stdout
+    for package, target in UPWARD.items():
+        # import-linter names the importing package, for eie the module.
+        source = "eie.errors" if package == "eie" else package
+        assert f"{source} is not allowed to import {target}" in done.stdout
+
+
+def test_failing_doctests_are_caught(spoilt: Path) -> None:
+    done = run(sys.executable, "-m", "pytest", "-k", "planted", "eie", cwd=spoilt)
+    assert done.returncode == 1
+    for package in FOLDERS:
+        assert f"{package}.{spoilt_module(package)}.planted" in done.stdout
+    assert f"{len(FOLDERS)} failed" in done.stdout

@@ -1,0 +1,235 @@
+"""The checks of an export: it passes for every kind of configuration, and each planted fault is found."""
+
+import re
+from functools import cache
+
+import pytest
+
+from eie import schema
+from eie.config import ArchConfig
+from eie.rtl.export.check import CheckReport, check_verilog
+from eie.rtl.export.netlist import analyse
+from eie.rtl.verilog import array_verilog, block_verilog
+from eie.schema import PE_BLOCKS
+from eie.sim.cosim import toolchain
+
+CFG = ArchConfig(n_pe=8, entries=100, pointers=9, src_depth=5, acc_depth=3, queue_depth=3, bus_registers=1)
+
+CONFIGS = {
+    "published": ArchConfig(n_pe=4),
+    "wide": ArchConfig.preset("wide", n_pe=2),
+    "small": CFG,
+    "smallest": ArchConfig(
+        **{"n_pe": 1, "queue_depth": 1, "weight_bits": 1, "index_bits": 1, "code_bits": 4, "act_bits": 4},
+        **{"acc_bits": 8, "word_bits": 16, "pointer_bits": 4, "pointers": 2, "entries": 1, "src_depth": 1},
+        acc_depth=1,
+    ),
+    "largest widths": ArchConfig(
+        **{
+            "n_pe": 4,
+            "queue_depth": 33,
+            "bus_registers": 8,
+            "weight_bits": 8,
+            "index_bits": 8,
+            "acc_bits": 32,
+        },
+        **{"word_bits": 512, "pointer_bits": 32, "entries": 5000, "src_depth": 130, "acc_depth": 300},
+    ),
+    "odd widths": ArchConfig(
+        **{"n_pe": 2, "queue_depth": 6, "weight_bits": 3, "index_bits": 6, "code_bits": 9, "act_bits": 11},
+        **{"acc_bits": 19, "word_bits": 128, "pointer_bits": 13, "pointers": 77, "entries": 701},
+        **{"src_depth": 39, "acc_depth": 21, "act_words": 77, "codebooks": 3, "passes": 5, "counters": 0},
+    ),
+    "32 PEs": ArchConfig(n_pe=32, entries=64, pointers=16, src_depth=2, acc_depth=2),
+}
+
+
+@cache
+def exported() -> dict[str, str]:
+    return array_verilog(CFG)
+
+
+def lint(files: dict[str, str], cfg: ArchConfig, *, probe: bool = False) -> CheckReport:
+    return check_verilog(
+        files,
+        cfg,
+        probe=probe,
+        iverilog=toolchain.require("icarus").path,
+        verilator=toolchain.require("verilator").path,
+    )
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_export_is_clean(name: str) -> None:
+    cfg, probe = CONFIGS[name], name != "32 PEs"
+    report = lint(array_verilog(cfg, probe=probe), cfg, probe=probe)
+    assert report.problems == ()
+    assert report.simulators == ("iverilog", "verilator")
+    nodes = sum(schema.lnzd_nodes(cfg))
+    assert report.instances == cfg.n_pe * (1 + len(PE_BLOCKS) + 4) + nodes + 1
+    assert report.modules == 10
+
+
+def test_largest_array() -> None:
+    cfg = ArchConfig(n_pe=256, entries=64, pointers=16, src_depth=2, acc_depth=2)
+    report = check_verilog(array_verilog(cfg), cfg)
+    assert (report.problems, report.simulators, report.instances) == ((), (), 256 * 10 + 85 + 1)
+
+
+@pytest.mark.parametrize("block", [*PE_BLOCKS, "pe", "lnzd", "ccu"])
+def test_a_block_alone(block: str) -> None:
+    files = block_verilog(block, CFG)
+    modules = analyse("\n".join(files.values()))
+    assert [problem for module in modules.values() for problem in module.problems] == []
+    layout = schema.pe_probe(CFG) if block == "pe" else schema.block_probe(block, CFG)
+    assert modules[f"eie_{block}"].ports["probe"].width == schema.probe_width(layout)
+
+
+def test_text_is_repeatable() -> None:
+    assert array_verilog(CFG, probe=True) == array_verilog(CFG, probe=True)
+    assert array_verilog(CFG, images=False) != array_verilog(CFG)
+
+
+# ---- planted faults ------------------------------------------------------------------------------------------
+
+
+def plant(file: str, pattern: str, replacement: str) -> tuple[str, ...]:
+    """Problems found after one replacement in one exported file."""
+    files = dict(exported())
+    files[file], times = re.subn(pattern, replacement, files[file], count=1, flags=re.MULTILINE | re.DOTALL)
+    assert times == 1, "the fault was not planted"
+    return check_verilog(files, CFG).problems
+
+
+FAULTS = {
+    "undriven": (
+        *("eie_pe.v", r"  assign spmat_we = .*?;\n", ""),
+        "eie_spmat_read: spmat_we[0] is read and has no driver",
+    ),
+    "driven twice": (
+        *("eie_ccu.v", r"^endmodule", "  assign wb_en = 1'h0;\nendmodule"),
+        "eie_ccu: wb_en[0] is driven by an assignment and an assignment",
+    ),
+    "driven by a second always block": (
+        *("eie_lnzd.v", r"^endmodule", "  always @(posedge clk) row[1] <= pop;\nendmodule"),
+        "eie_lnzd: row[1] is driven by the always block of line",
+    ),
+    "driven by an instance and an assignment": (
+        *("eie_array.v", r"^endmodule", "  assign pe003__credit = 1'h1;\nendmodule"),
+        "eie_array: pe003__credit[0] is driven by",
+    ),
+    "port width": (
+        *(
+            "eie_pe.v",
+            r"output \[15:0\] leaf_value;\n  wire \[15:0\]",
+            "output [7:0] leaf_value;\n  wire [7:0]",
+        ),
+        "eie_pe: port leaf_value is Port(direction='output', width=8), not Port(direction='output', width=16)",
+    ),
+    "port direction": (
+        *("eie_lnzd.v", "input begin_pass;", "output begin_pass;"),
+        "eie_lnzd: port begin_pass is Port(direction='output', width=1), not Port(direction='input', width=1)",
+    ),
+    "missing PE": (
+        *("eie_array.v", r"  eie_pe pe005 \(.*?\);\n", ""),
+        "eie_array: instance pe005 is missing, not Placed(module='eie_pe', parameters={})",
+    ),
+    "missing node": (
+        *("eie_array.v", r"  eie_lnzd lnzd_0_1 \(.*?\);\n", ""),
+        "eie_array: instance lnzd_0_1 is missing",
+    ),
+    "wrong image": (
+        *("eie_array.v", r"pe002_odd\.hex", "pe001_odd.hex"),
+        "eie_array: instance pe002_odd is",
+    ),
+    "unconnected port": (
+        *("eie_array.v", r"    \.push\([^,]*\),\n", ""),
+        "eie_array: instance ccu: port push is not connected",
+    ),
+    "connection width": (
+        *("eie_array.v", r"\.io_addr\(io_addr\)", ".io_addr(io_addr[1:0])"),
+        "eie_array: ccu.io_addr has 10 bits and is connected to 2",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_planted_fault_is_found(fault: str) -> None:
+    file, pattern, replacement, problem = FAULTS[fault]
+    problems = plant(file, pattern, replacement)
+    assert any(found.startswith(problem) for found in problems), problems
+
+
+def test_each_simulator_reports() -> None:
+    files = dict(exported())
+    files["eie_ccu.v"] = files["eie_ccu.v"].replace(
+        "endmodule", "wire [3:0] w = io_data;\nnonsense n();\nendmodule"
+    )
+    icarus, verilator = toolchain.require("icarus").path, toolchain.require("verilator").path
+    for tool, paths in (("iverilog", {"iverilog": icarus}), ("verilator", {"verilator": verilator})):
+        assert any(p.startswith(tool) for p in check_verilog(files, CFG, **paths).problems)
+
+
+# ---- flip-flops ----------------------------------------------------------------------------------------------
+
+NOT_PROBED = {
+    (
+        "act_queue",
+        "fifo",
+    ): "memory, written with wr_ptr, push_col and push_value, which are compared; read as head_col, head_value",
+    ("arithm_unit", "codes"): "memory, compared at each write (the host's) and at each read (code_rdata)",
+    (
+        "act_rw",
+        "src",
+    ): "memory, compared at each write (host's, act_rdata, y_row, y_value) and read (leaf_value)",
+    ("act_rw", "acc"): "memory, compared at each write (s4_row, s4_sum, y_row, y_value) and read (acc_rdata)",
+    **{
+        (
+            "ccu",
+            f"table_{register.name.lower()}",
+        ): "memory, compared at each write (the host's) and at each read"
+        for register in schema.ConfigReg
+    },
+    ("sram", "mem"): "memory, compared at each write and read",
+    ("sram", "rdata"): "probed as the PE's input even_rdata, odd_rdata, spmat_rdata, act_rdata",
+}
+
+# The last bus register is the broadcast, and bears its name.
+SAME_AS = {"push": "bus0_valid", "push_col": "bus0_col", "push_value": "bus0_value"}
+
+
+def flip_flops(cfg: ArchConfig) -> set[tuple[str, str]]:
+    modules = analyse("\n".join(array_verilog(cfg).values()))
+    return {(name, net) for name, module in modules.items() for net in module.registers}
+
+
+def test_counters_can_be_left_out() -> None:
+    left_out = flip_flops(CFG) - flip_flops(CFG.replace(counters=0))
+    names = {counter.name.lower() for counter in schema.PeCounter} | {*schema.CCU_COUNTERS, "cycle"}
+    # Nothing but the count of bypasses asks whether an operand was forwarded.
+    assert {net for _, net in left_out} == names | {"s3_forwarded"}
+    assert len(left_out) == len(names) + 1
+
+
+def test_every_flip_flop_is_probed() -> None:
+    modules = analyse("\n".join(exported().values()))
+    found = set()
+    for name, module in modules.items():
+        # A register of which Yosys dropped a constant bit has a number for a name; a copy bears its own.
+        named = {source: copy for copy, source in module.copies.items()}
+        named |= SAME_AS if name == "eie_ccu" else {}
+        found |= {(name.removeprefix("eie_"), named.get(net, net)) for net in module.registers}
+    declared = {
+        (block, field.name)
+        for block in schema.BLOCK_NAMES
+        for field in schema.fields(block, CFG)
+        if field.kind.is_register
+    }
+    probed = {
+        (block, place.field.name)
+        for block in (*PE_BLOCKS, "lnzd", "ccu")
+        for place in schema.block_probe(block, CFG)
+    }
+    assert found - NOT_PROBED.keys() == declared
+    assert declared <= probed
+    assert NOT_PROBED.keys() <= found

@@ -1,0 +1,401 @@
+"""Networks from ONNX graphs: the float run against onnxruntime, and the engines against each other."""
+
+import re
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import helper
+
+from eie.capacity import sized_for
+from eie.compress.pipeline import Settings, compress_each
+from eie.compress.quantize import Widths
+from eie.compress.readers.files import read_model
+from eie.config import ArchConfig
+from eie.errors import CapacityError, EieError, LayerError, ModelError
+from eie.fixed import quantize
+from eie.sim.engines.reference import rounded
+from eie.sim.networks.description import met_by_each, trained_layers
+from eie.sim.networks.from_onnx import read_network
+from eie.sim.networks.graph import Accelerator, Trained, check_weights
+from tests.support import onnx_networks as nets
+
+RECURRENT = [
+    ("GRU", {"linear_before_reset": 1}),
+    ("GRU", {"linear_before_reset": 0}),
+    ("GRU", {"linear_before_reset": 0, "direction": "reverse", "biases": False}),
+    ("GRU", {"linear_before_reset": 1, "directions": 2, "direction": "bidirectional", "state": True}),
+    ("GRU", {"linear_before_reset": 1, "activations": ["Sigmoid", "Relu"]}),
+    ("LSTM", {}),
+    ("LSTM", {"state": True}),
+    ("LSTM", {"directions": 2, "direction": "bidirectional", "state": True}),
+    ("LSTM", {"direction": "reverse", "biases": False}),
+    ("RNN", {}),
+    ("RNN", {"activations": ["Relu"], "state": True}),
+]
+OTHERS = [
+    (nets.denoiser, (1, 8, 9)),
+    (lambda path: nets.denoiser(path, "LSTM"), (1, 8, 9)),
+    (nets.pictures, (1, 1, 12, 12)),
+    (nets.along_one_dimension, (3, 2, 19)),
+    (nets.folded, (1, 2, 6, 8)),
+]
+
+
+def draw(shape, seed=7):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def same_as_onnxruntime(path, x):
+    network = read_network(path)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    expected = session.run(list(network.outputs), {"x": x})
+    found = network.run({"x": x}, Trained(network))
+    for name, value in zip(network.outputs, expected, strict=True):
+        assert found[name].shape == value.shape
+        np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize(("kind", "about"), RECURRENT)
+def test_recurrent_nodes_are_onnx(tmp_path, kind, about):
+    same_as_onnxruntime(nets.recurrent(tmp_path / "net.onnx", kind, **about), draw((6, 2, 6)))
+
+
+@pytest.mark.parametrize(("make", "shape"), OTHERS)
+def test_networks_are_onnx(tmp_path, make, shape):
+    same_as_onnxruntime(make(tmp_path / "net.onnx"), draw(shape))
+
+
+# ---- on engines --------------------------------------------------------------------------------------------
+
+
+def compressed(path, x, **settings):
+    network = read_network(path)
+    met = met_by_each(network, {"x": x})
+    layers = compress_each(trained_layers(network), list(met.values()), Settings(**settings))
+    return network, check_weights(network, layers, "w.eie")
+
+
+def run(network, layers, x, engine, n_pe=4):
+    cfg = sized_for(ArchConfig(n_pe=n_pe, weight_bits=8), *layers.values())
+    accelerator = Accelerator(layers, cfg, engine)
+    return network.run({"x": x}, accelerator), accelerator.records
+
+
+MADE = [
+    *(
+        (lambda path, kind=kind, about=about: nets.recurrent(path, kind, **about), (4, 2, 6))
+        for kind, about in RECURRENT
+    ),
+    *OTHERS,
+]
+
+
+@pytest.mark.parametrize(("make", "shape"), MADE)
+def test_engines_agree_bit_for_bit(tmp_path, make, shape):
+    x = draw(shape)
+    network, layers = compressed(make(tmp_path / "net.onnx"), x, weight_bits=8, density=(0.8,))
+    outcome = {engine: run(network, layers, x, engine) for engine in ("reference", "golden", "fast")}
+    golden, records = outcome["golden"]
+    for outputs, others in outcome.values():
+        for name, value in outputs.items():
+            assert np.array_equal(value, golden[name])
+        assert list(others) == list(records)
+    for name, record in records.items():
+        fast = outcome["fast"][1][name]
+        assert (record.cycles, record.active, record.load_cycles, record.writeback_cycles) == (
+            fast.cycles,
+            fast.active,
+            fast.load_cycles,
+            fast.writeback_cycles,
+        )
+        assert record.count("macs") == fast.count("macs") == outcome["reference"][1][name].count("macs")
+        assert outcome["reference"][1][name].total_cycles is None
+        assert record.total_cycles == sum(record.cycles)
+    # Close to what was trained: 8-bit codes, 80 % of the weights.
+    trained = network.run({"x": x}, Trained(network))
+    for name, value in golden.items():
+        noise = np.linalg.norm(value - trained[name]) / np.linalg.norm(trained[name])
+        assert noise < 0.3
+
+
+def test_all_weights_and_wide_sums_are_close_to_the_float_run(tmp_path):
+    x = draw((1, 40, 9))
+    network, layers = compressed(
+        nets.denoiser(tmp_path / "net.onnx"), x, weight_bits=8, widths=Widths(acc_bits=32)
+    )
+    cfg = sized_for(ArchConfig(n_pe=4, weight_bits=8, acc_bits=32), *layers.values())
+    accelerator = Accelerator(layers, cfg, "fast")
+    y = network.run({"x": x}, accelerator)["y"]
+    trained = network.run({"x": x}, Trained(network))["y"]
+    assert 20 * np.log10(np.linalg.norm(trained) / np.linalg.norm(trained - y)) > 40
+    assert not any(record.clipped for record in accelerator.records.values())
+
+
+@pytest.mark.parametrize("engine", ["icarus", "verilator"])
+def test_the_rtl_computes_what_golden_does(tmp_path, engine):
+    x = draw((2, 2, 6))
+    network, layers = compressed(nets.recurrent(tmp_path / "net.onnx", "GRU", linear_before_reset=1), x)
+    golden, records = run(network, layers, x, "golden", 2)
+    rtl, others = run(network, layers, x, engine, 2)
+    assert np.array_equal(rtl["y"], golden["y"])
+    assert [record.cycles for record in others.values()] == [record.cycles for record in records.values()]
+
+
+def test_a_gru_is_what_its_definition_says_in_fixed_point(tmp_path):
+    """The first two time steps by hand: integers in and out of the matrices, float64 between them."""
+    x = draw((2, 2, 6))
+    network, layers = compressed(nets.recurrent(tmp_path / "net.onnx", "GRU", linear_before_reset=1), x)
+    y = run(network, layers, x, "reference")[0]["y"]
+
+    def product(layer, vector):
+        out = []
+        dense, given = layer.decode().astype(int), quantize(vector, layer.x_frac, 16)
+        for weights, bias in zip(dense.tolist(), layer.bias.tolist(), strict=True):
+            total = bias
+            for weight, value in zip(weights, given.tolist(), strict=True):
+                total += rounded(weight * value, layer.product_shift)
+                assert abs(total) < 2**15
+            out.append(rounded(total, layer.output_shift) / 2**layer.y_frac)
+        return np.array(out)
+
+    w, r = (layers[f"w.{side}"] for side in "WR")
+    for sequence in range(2):
+        h = np.zeros(5)
+        for time in range(2):
+            wz, wr, wn = np.split(product(w, x[time, sequence]), 3)
+            rz, rr, rn = np.split(product(r, h), 3)
+            z, reset = (1 / (1 + np.exp(-gate)) for gate in (wz + rz, wr + rr))
+            h = (1 - z) * np.tanh(wn + reset * rn) + z * h
+            np.testing.assert_allclose(y[time, 0, sequence], h, rtol=0, atol=1e-12)
+
+
+def test_layers_beyond_the_memories_run_in_passes(tmp_path):
+    x = draw((3, 2, 6))
+    network, layers = compressed(nets.recurrent(tmp_path / "net.onnx", "GRU"), x)
+    whole, _ = run(network, layers, x, "fast", 2)
+    small = ArchConfig(n_pe=2, entries=32, pointers=8, src_depth=2, acc_depth=3, act_words=64)
+    found = {}
+    for engine in ("reference", "golden", "fast"):
+        accelerator = Accelerator(layers, small, engine)
+        outputs = network.run({"x": x}, accelerator)
+        assert np.array_equal(outputs["y"], whole["y"])
+        found[engine] = [(name, record.passes, record.cycles) for name, record in accelerator.records.items()]
+    assert found["golden"] == found["fast"]
+    assert [name for name, _, _ in found["fast"]] == ["w.W", "w.R[0:10]", "w.R[10:15]"]
+    assert all(passes > 1 for _, passes, _ in found["fast"])
+    with pytest.raises(CapacityError):
+        Accelerator(layers, small.replace(pointers=2), "fast")
+
+
+def test_inputs_beyond_the_scale_are_clipped_and_counted(tmp_path):
+    x = draw((1, 3, 9))
+    network, layers = compressed(nets.denoiser(tmp_path / "net.onnx"), x)
+    far = x.copy()
+    far[0, 1, 4] = 1e6
+    _, records = run(network, layers, far, "fast")
+    assert records["MatMul_a0"].clipped == 1
+    _, records = run(network, layers, x, "fast")
+    assert [record.clipped for record in records.values()] == [0] * 4
+
+
+# ---- what cannot run ---------------------------------------------------------------------------------------
+
+
+def changed(tmp_path, change, make=nets.denoiser):
+    path = make(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    change(model.graph)
+    onnx.save(model, path)
+    return path
+
+
+def node_of(graph, kind):
+    return next(node for node in graph.node if node.op_type == kind)
+
+
+def set_attribute(kind, **attributes):
+    def change(graph):
+        for name, value in attributes.items():
+            node_of(graph, kind).attribute.append(helper.make_attribute(name, value))
+
+    return change
+
+
+def rename(kind, other):
+    def change(graph):
+        node_of(graph, kind).op_type = other
+
+    return change
+
+
+def input_becomes(kind, place, value):
+    def change(graph):
+        node = node_of(graph, kind)
+        while len(node.input) <= place:
+            node.input.append("")
+        node.input[place] = value
+
+    return change
+
+
+REFUSED = [
+    (
+        nets.denoiser,
+        rename("Sigmoid", "Erf"),
+        r"node 'Sigmoid_g1': operator Erf is not supported; what works: MatMul, ",
+    ),
+    (
+        nets.denoiser,
+        set_attribute("GRU", clip=1.0),
+        r"node 'GRU_s1' \(GRU\): it has clip, input_forget or layout; without",
+    ),
+    (
+        nets.denoiser,
+        set_attribute("GRU", activations=["Sigmoid", "Softsign"]),
+        r"node 'GRU_s1' \(GRU\): its activation Softsign is not one of Sigmoid, Tanh, Relu",
+    ),
+    (
+        nets.denoiser,
+        input_becomes("GRU", 4, "units"),
+        r"node 'GRU_s1' \(GRU\): it takes sequence_lens; sequences of one",
+    ),
+    (
+        nets.denoiser,
+        input_becomes("GRU", 2, "s0"),
+        r"node 'GRU_s1' \(GRU\): its weights W and R are no constants",
+    ),
+    (nets.denoiser, input_becomes("GRU", 3, "s0"), r"node 'GRU_s1' \(GRU\): the bias of w.W is no constant"),
+    (
+        nets.denoiser,
+        input_becomes("MatMul", 1, "x"),
+        r"node 'MatMul_a0' \(MatMul\): the accelerator multiplies with exactly one constant matrix, which it does not",
+    ),
+    (
+        nets.pictures,
+        input_becomes("Conv", 2, "x"),
+        r"node 'Conv_c1' \(Conv\): the bias of Conv_c1 is no constant per output; what",
+    ),
+    (
+        nets.pictures,
+        set_attribute("Conv", strides=[0, 1]),
+        r"node 'Conv_c1' \(Conv\): the geometry of Conv_c1 is impossible \(stride of a convolution must be two sizes",
+    ),
+    (
+        nets.along_one_dimension,
+        set_attribute("Conv", auto_pad="SAME_UPPER"),
+        r"node 'Conv_c1' \(Conv\): the padding of Conv_c1 is of a size that the file does not tell; what",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "change", "text"), REFUSED)
+def test_nodes_that_are_refused(tmp_path, make, change, text):
+    path = changed(tmp_path, change, make)
+    with pytest.raises(ModelError, match=f"^{re.escape(str(path))}: {text}") as error:
+        read_network(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_convolution_of_too_many_groups_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("eie.compress.readers.onnx_layers._MAX_GROUPED", 8)
+    with pytest.raises(
+        ModelError, match=r"node 'Conv_c1' \(Conv\): a convolution of 2 groups, too large as one"
+    ):
+        read_network(nets.folded(tmp_path / "net.onnx"))
+
+
+def test_a_network_has_the_layers_that_compress_reads(tmp_path):
+    path = nets.folded(tmp_path / "net.onnx")
+    network, model = read_network(path), read_model(path)
+    assert list(network.layers) == ["Conv_c1", "Conv_c4", "MatMul_c7", "sq", "sq.2"]
+    for (name, source), layer in zip(network.layers.items(), model.layers, strict=True):
+        mine = source.load()
+        assert (name, mine.relu) == (layer.name, layer.relu)
+        assert np.array_equal(mine.weight, layer.weight)
+        assert np.array_equal(mine.start, layer.start)
+    # What is part of a layer is no step; what is none of a layer is one.
+    operators = [
+        "Conv",
+        "Conv",
+        "Sigmoid",
+        "Flatten",
+        "MatMul",
+        "MatMul",
+        "Tanh",
+        "MatMul",
+        "BatchNormalization",
+    ]
+    assert [step.operator for step in network.steps] == operators
+    path.unlink()
+    with pytest.raises(ModelError) as error:
+        network.layers["MatMul_c7"].load()
+    assert str(error.value) == f"{path}: cannot be read as .onnx: No such file or directory"
+
+
+def test_what_is_not_needed_is_not_run(tmp_path):
+    def change(graph):
+        graph.node.append(helper.make_node("Exp", ["a2"], ["nobody"], name="unused"))
+
+    path = changed(tmp_path, change)
+    with pytest.raises(ModelError, match="operator Exp is not supported"):
+        read_network(path)
+
+    def harmless(graph):
+        graph.node.append(helper.make_node("Tanh", ["a2"], ["nobody"], name="unused"))
+
+    steps = read_network(changed(tmp_path, harmless)).steps
+    assert "unused" not in [step.name for step in steps]
+
+
+@pytest.mark.parametrize("content", [b"", b"no graph", b"\x08\x07\x12\x00"])
+def test_files_that_are_no_graph(tmp_path, content):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=f"^{re.escape(str(path))}: not a") as error:
+        read_network(path)
+    assert "\n" not in str(error.value)
+
+
+def test_inputs_of_the_wrong_shape(tmp_path):
+    network = read_network(nets.denoiser(tmp_path / "net.onnx"))
+    multiply = Trained(network)
+    with pytest.raises(ModelError, match=r"input x \[any, any, 9\] was given an array of shape \[1, 2, 8\]$"):
+        network.run({"x": np.zeros((1, 2, 8))}, multiply)
+    with pytest.raises(ModelError, match=r"input x \[any, any, 9\] was given nothing$"):
+        network.run({}, multiply)
+    with pytest.raises(ModelError, match=r"x\[0, 1, 2\] is nan, not a finite number"):
+        network.run({"x": np.where(np.arange(18).reshape(1, 2, 9) == 11, np.nan, 0)}, multiply)
+
+
+def test_weights_of_another_network(tmp_path):
+    x = draw((1, 3, 9))
+    network, layers = compressed(nets.denoiser(tmp_path / "net.onnx"), x)
+    other = read_network(nets.denoiser(tmp_path / "other.onnx", hidden=8))
+    held = list(layers.values())
+    with pytest.raises(
+        LayerError, match=r"^w.eie has no layer 'w.W', which .*net.onnx needs: it has MatMul_a0$"
+    ):
+        check_weights(network, held[:1], "w.eie")
+    with pytest.raises(LayerError, match=r"w.eie: layer 'w.W' is 30 x 12 without ReLU, but 24 x 12 without"):
+        check_weights(other, held, "w.eie")
+
+
+@pytest.mark.parametrize(("make", "shape"), OTHERS)
+def test_broken_files_end_in_one_line(tmp_path, make, shape):
+    path = make(tmp_path / "net.onnx")
+    whole, rng = path.read_bytes(), np.random.default_rng(1)
+    lines = []
+    for _ in range(60):
+        broken = bytearray(whole)
+        for place in rng.integers(0, len(whole), rng.integers(1, 4)):
+            broken[place] = rng.integers(0, 256)
+        path.write_bytes(broken)
+        try:
+            network = read_network(path)
+            network.run({port.name: np.ones(shape) for port in network.inputs}, Trained(network))
+        except EieError as error:
+            lines.append(str(error))
+    assert len(lines) > 5
+    assert not any("\n" in line for line in lines)

@@ -1,0 +1,205 @@
+"""Synthesis: a Liberty reader and a timing analysis checked by hand, faults that are found, the command in small."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from eie.cli.main import main
+from eie.config import ArchConfig
+from eie.errors import FormatError, MismatchError, SimulatorMissing
+from eie.sim.cosim import toolchain
+from eie.sim.synth import yosys as synth
+from eie.sim.synth.liberty import read_liberty
+from eie.sim.synth.sta import INPUT_SLEW, longest_path
+from eie.sim.synth.yosys import SynthReport, synthesise
+
+SMALL = ArchConfig(n_pe=4, queue_depth=2, src_depth=4, acc_depth=4, pointers=9, entries=40)
+LIBRARY = """/* two cells */
+library (tiny) {
+  time_unit : "1ns";
+  capacitive_load_unit (1, pf);
+  lu_table_template (t) { variable_1 : total_output_net_capacitance; variable_2 : input_net_transition;
+    index_1 ("0, 1"); index_2 ("0, 1"); }
+  lu_table_template (s) { variable_1 : related_pin_transition; variable_2 : constrained_pin_transition; }
+  cell (INV) {
+    area : 2;
+    pin (A) { direction : input; capacitance : 0.5; }
+    pin (Y) { direction : output; function : "(!A)";
+      timing () { related_pin : "A"; timing_sense : negative_unate;
+        cell_rise (t) { index_1 ("0, 1"); index_2 ("0, 1"); values ("1, 2", \\
+          "3, 4"); }
+        cell_fall (t) { index_1 ("0, 1"); index_2 ("0, 1"); values ("0.5, 0.5", "0.5, 0.5"); }
+        rise_transition (t) { index_1 ("0, 1"); index_2 ("0, 1"); values ("0, 0", "1, 1"); }
+        fall_transition (t) { index_1 ("0, 1"); index_2 ("0, 1"); values ("0, 0", "1, 1"); }
+      } } }
+  cell (DFF) {
+    area : 6;
+    pin (D) { direction : input; capacitance : 0.25;
+      timing () { related_pin : "C"; timing_type : setup_rising;
+        rise_constraint (s) { index_1 ("0, 1"); index_2 ("0, 1"); values ("0.2, 0.4", "0.2, 0.4"); }
+        fall_constraint (s) { index_1 ("0, 1"); index_2 ("0, 1"); values ("0.2, 0.4", "0.2, 0.4"); }
+      } }
+    pin (C) { direction : input; clock : true; capacitance : 0.25; }
+    pin (Q) { direction : output;
+      timing () { related_pin : "C"; timing_type : rising_edge; timing_sense : non_unate;
+        cell_rise (t) { index_1 ("0, 1"); index_2 ("0, 1"); values ("0.1, 0.1", "0.3, 0.3"); }
+        cell_fall (t) { index_1 ("0, 1"); index_2 ("0, 1"); values ("0.1, 0.1", "0.3, 0.3"); }
+        rise_transition (t) { index_1 ("0, 1"); index_2 ("0, 1"); values ("0, 0", "1, 1"); }
+        fall_transition (t) { index_1 ("0, 1"); index_2 ("0, 1"); values ("0, 0", "1, 1"); }
+      } } }
+}
+"""
+# q -> inverter -> d of the same flip-flop.
+TOGGLE = {
+    "ports": {"clk": {"direction": "input", "bits": [2]}, "q": {"direction": "output", "bits": [3]}},
+    "cells": {
+        "inverter": {"type": "INV", "connections": {"A": [3], "Y": [4]}},
+        "register": {"type": "DFF", "connections": {"C": [2], "D": [4], "Q": [3]}},
+    },
+    "netnames": {"clk": {"bits": [2]}, "q": {"bits": [3]}, "d": {"bits": [4], "hide_name": 1}},
+}
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    (tmp_path / "tiny.lib").write_text(LIBRARY)
+    return tmp_path / "tiny.lib"
+
+
+@pytest.fixture(scope="module")
+def report() -> SynthReport:
+    return synthesise(SMALL)
+
+
+def test_tables_are_interpolated_and_extended(tiny: Path) -> None:
+    cells = read_liberty(tiny)
+    assert {name: cell.area for name, cell in cells.items()} == {"INV": 2.0, "DFF": 6.0}
+    assert cells["DFF"].capacitances == {"D": 0.25, "C": 0.25}
+    rise, _ = cells["INV"].arcs["Y"][0].tables["rise"]
+    assert rise.at(0, 0) == 1
+    assert rise.at(1, 1) == 4
+    assert rise.at(0.5, 0.25) == pytest.approx(2.25)
+    assert rise.at(2, 0) == 5
+    (setup, _) = cells["DFF"].setup["D"]
+    assert setup.at(0.7, 0.5) == pytest.approx(0.3)
+
+
+def test_the_longest_path_by_hand(tiny: Path) -> None:
+    path = longest_path(TOGGLE, read_liberty(tiny))
+    assert path is not None
+    # q drives 0.5 pF: 0.2 ns and a slew of 0.5. The inverter drives 0.25 pF: 1 + 2 * 0.25 + 1 * 0.5 ns rising, with a
+    # slew of 0.25. Setup for that slew: 0.2 + 0.2 * 0.25.
+    assert path.ns == pytest.approx(0.2 + 2.0 + 0.25)
+    assert (path.cells, path.begin, path.end) == (1, "q", "q")
+    assert INPUT_SLEW == 0.1
+
+
+def test_a_loop_is_no_path(tiny: Path) -> None:
+    cells = {
+        name: {"type": "INV", "connections": {"A": [a], "Y": [y]}}
+        for name, a, y in (("i", 2, 3), ("j", 3, 2))
+    }
+    with pytest.raises(MismatchError, match=r"^the netlist has a loop of 2 cells or fewer$"):
+        longest_path({"ports": {}, "cells": cells, "netnames": {}}, read_liberty(tiny))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("nothing of the kind", "is no cell library in the Liberty format"),
+        (LIBRARY.replace('"1ns"', '"1ps"'), "a library with times in ns and capacitances in pF is needed"),
+        (LIBRARY[:-200], "is no cell library in the Liberty format"),
+    ],
+)
+def test_other_files_are_refused(tmp_path: Path, text: str, complaint: str) -> None:
+    (tmp_path / "x.lib").write_text(text)
+    with pytest.raises(FormatError, match=complaint):
+        read_liberty(tmp_path / "x.lib")
+
+
+def test_every_block_is_there(report: SynthReport) -> None:
+    names = ["act_queue", "act_rw", "arithm_unit", "ptr_read", "spmat_read", "pe", "lnzd", "ccu", "host_if"]
+    assert [block.name for block in report.blocks] == names
+    # A FIFO of two columns is at least its bits in flip-flops: 2 * (column and value), pointers, counts.
+    queue = report.block("act_queue")
+    assert queue.registers >= 2 * (SMALL.col_bits + SMALL.act_bits) + 4
+    assert report.block("pe").registers == 0
+    for block in report.blocks:
+        assert 0 < block.registers <= block.cells or block.name == "pe"
+        assert block.register_area_um2 < block.area_um2
+        assert block.path is not None
+        assert block.path.cells > 0
+    # The PE's path goes through the blocks, so none of theirs is longer (but for outputs that drive nothing there).
+    inside = [report.block(name).path for name in names[:5]]
+    assert report.block("pe").path.ns >= 0.9 * max(path.ns for path in inside if path)
+
+
+def test_shares_are_of_the_blocks_without_sram(report: SynthReport) -> None:
+    rows = synth.shares(report)
+    assert [row.name for row in rows] == ["act_queue", "arithm_unit", "lnzd"]
+    assert sum(row.ours for row in rows) == pytest.approx(1)
+    # Table II and section VI: 758, 3,110 and 189 um2.
+    assert [row.published for row in rows] == pytest.approx([758 / 4057, 3110 / 4057, 189 / 4057])
+
+
+def _edited(pattern: str, replacement: str) -> object:
+    def transform(files: Mapping[str, str]) -> Mapping[str, str]:
+        text, count = re.subn(pattern, replacement, files["eie_lnzd.v"], flags=re.DOTALL)
+        assert count == 1
+        return {**files, "eie_lnzd.v": text}
+
+    return transform
+
+
+@pytest.mark.parametrize(
+    ("inside", "complaint"),
+    [
+        ("reg held;\n  always @* if (clk) held = pop;\n  wire unused = held;", "latch"),
+        ("wire a, b;\n  assign a = ~b;\n  assign b = a & pop;", "loop"),
+        ("wire floating;\n  reg kept;\n  always @(posedge clk) kept <= floating;", "no driver"),
+        ("assign valid = 1'b0;", "continuous assignment"),
+    ],
+)
+def test_faults_are_found(inside: str, complaint: str) -> None:
+    fault = _edited(r"endmodule", f"  {inside}\nendmodule")
+    with pytest.raises(MismatchError, match=rf"^synthesis of eie_lnzd: \d+ problems, first: .*({complaint})"):
+        synthesise(SMALL, units=("lnzd",), transform=fault)
+
+
+def test_without_the_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(toolchain, "CELLS", tmp_path / "cells.lib")
+    with pytest.raises(
+        SimulatorMissing, match=r"^no cell library .*cells\.lib; install it with: .*qflow-tech-osu018"
+    ):
+        synthesise(SMALL)
+
+
+def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report: SynthReport) -> None:
+    asked = []
+
+    def remembered(cfg: ArchConfig, *args: object, **options: object) -> SynthReport:
+        asked.append(cfg)
+        return report
+
+    monkeypatch.setattr("eie.cli.commands.synth.synthesise", remembered)
+    picture = tmp_path / "area.png"
+    done = CliRunner().invoke(
+        main, ["synth", "--pe", "4", "--depth", "2", "--set", "counters=0", "--plot", str(picture)]
+    )
+    assert done.exit_code == 0, done.output
+    assert (asked[0].n_pe, asked[0].queue_depth, asked[0].counters) == (4, 2, 0)
+    lines = done.stdout.splitlines()
+    assert "no latch, no loop, no undriven net, no warning" in lines
+    lnzd = report.block("lnzd")
+    (row,) = [line.split() for line in lines if line.startswith("lnzd")]
+    assert row[1:5] == [f"{lnzd.cells:,}", f"{lnzd.registers:,}", f"{lnzd.area_um2:,.0f}", "189"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    figures = json.loads(CliRunner().invoke(main, ["synth", "--json"]).stdout)
+    assert [block["name"] for block in figures["blocks"]] == [block.name for block in report.blocks]
+    assert figures["blocks"][-1]["path"]["ns"] == report.block("host_if").path.ns
+    assert np.isclose(sum(row["ours"] for row in figures["shares"]), 1)
