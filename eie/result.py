@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -85,6 +86,26 @@ def derive_counters(
     counters["starved"] = cycles - hardware["entries"] - hardware["empty_columns"]
     counters["broadcast_stalls"] = broadcast_stalls
     return {name: counters[name] for name in COUNTERS}
+
+
+def summed(results: Sequence[Result]) -> Result:
+    """Runs of one layer as one: sums of cycles and counters; the weights are loaded once."""
+
+    def total(values: Sequence[Any]) -> Any:
+        return None if values[0] is None else sum(values[1:], start=values[0])
+
+    def of(name: str) -> int | None:
+        return total([getattr(result, name) for result in results])
+
+    first = results[0]
+    sums = {name: total([result.counters[name] for result in results]) for name in first.counters}
+    return replace(
+        first,
+        counters=sums,
+        cycles=of("cycles"),
+        load_cycles=of("load_cycles"),
+        writeback_cycles=of("writeback_cycles"),
+    )
 
 
 @dataclass(frozen=True, eq=False)

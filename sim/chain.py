@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,7 @@ from eie.errors import ConfigError
 from eie.fixed import IntArray
 from eie.layer import CompressedLayer, as_activations
 from eie.program import Job
-from eie.result import Result
+from eie.result import Result, summed
 from eie.sim.simulate import simulate, simulate_many
 
 # The waveform format that each engine writes; reference and fast do not step through cycles, so they have none.
@@ -80,27 +79,7 @@ def _convolve(
     if waveform is not None:
         simulate_many([jobs[middle(layer)]], engine, waveform=waveform)
     y = from_vectors(layer.conv, np.stack([result.y for result in results]))[0]
-    return replace(_sum(results), y=y)
-
-
-def _sum(results: Sequence[Result]) -> Result:
-    """Runs of one layer as one: sums of cycles and counters; the weights are loaded once."""
-
-    def total(values: Sequence[Any]) -> Any:
-        return None if values[0] is None else sum(values[1:], start=values[0])
-
-    def of(name: str) -> int | None:
-        return total([getattr(result, name) for result in results])
-
-    first = results[0]
-    sums = {name: total([result.counters[name] for result in results]) for name in first.counters}
-    return replace(
-        first,
-        counters=sums,
-        cycles=of("cycles"),
-        load_cycles=of("load_cycles"),
-        writeback_cycles=of("writeback_cycles"),
-    )
+    return replace(summed(results), y=y)
 
 
 def wave_path(waveform: Path | None, layers: Sequence[CompressedLayer], number: int) -> Path | None:
