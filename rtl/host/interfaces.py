@@ -23,6 +23,13 @@ def packet_words(cfg: ArchConfig) -> stream.Signature:
     return stream.Signature(data.StructLayout({"data": stream_bits(cfg), "last": 1}))
 
 
+class Bundle(wiring.Signature):
+    """A signature that equals those of its class with the same members, as Amaranth's plain ones do."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.members == other.members
+
+
 class PortRequest(wiring.PureInterface):
     """An access of the array's I/O port that somebody wants: see `PortRequestSignature`."""
 
@@ -35,7 +42,7 @@ class PortRequest(wiring.PureInterface):
     data: Signal
 
 
-class PortRequestSignature(wiring.Signature):
+class PortRequestSignature(Bundle):
     """An access of the array's I/O port, from the side that asks.
 
     The access is on the port in the cycle after that in which valid and ready are both 1.
@@ -94,7 +101,7 @@ class StatusValues(wiring.PureInterface):
     idle_cycles: Signal
 
 
-class StatusSignature(wiring.Signature):
+class StatusSignature(Bundle):
     """The first error, the interrupts that stand, and the interface's counters.
 
     All of them are registers, valid in every cycle; what each means is said in `eie.registers`.
