@@ -75,11 +75,13 @@ def chip_verilog(cfg: ArchConfig, *, probe: bool = False, images: bool = False) 
 
     Parameters are those of `array_verilog`, but the memories start empty unless `images` is set.
     """
+    return array_verilog(cfg, probe=probe, images=images) | around_array_verilog(cfg, probe=probe)
+
+
+def around_array_verilog(cfg: ArchConfig, *, probe: bool = False) -> dict[str, str]:
+    """What `chip_verilog` has more than `array_verilog`, by file name."""
     modules = _convert({"host_if": HostIf(cfg), "chip": EIEChip(cfg, probe=probe)})
-    return {
-        **array_verilog(cfg, probe=probe, images=images),
-        **{_file(name): text for name, text in modules.items()},
-    }
+    return {_file(name): text for name, text in modules.items()}
 
 
 def host_if_verilog(cfg: ArchConfig) -> dict[str, str]:
