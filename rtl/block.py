@@ -45,16 +45,19 @@ def probe_layout(block: str, cfg: ArchConfig) -> tuple[schema.ProbeField, ...]:
     return schema.pe_probe(cfg) if block == "pe" else schema.block_probe(block, cfg)
 
 
+def signature_of(fields: Iterable[Field]) -> Signature:
+    """Ports as they are declared in `eie.schema` or `eie.axi`."""
+    return Signature(
+        {f.name: (In if f.kind is Kind.IN else Out)(shape_of(f)) for f in fields if f.kind.is_port}
+    )
+
+
 def signature(block: str, cfg: ArchConfig, *, probe: bool = False) -> Signature:
     """Ports of a block, but for clk and rst: those of `eie.schema.fields`, and `probe` if asked for."""
-    members = {
-        field.name: (In if field.kind is Kind.IN else Out)(shape_of(field))
-        for field in schema.fields(block, cfg)
-        if field.kind.is_port
-    }
-    if probe:
-        members["probe"] = Out(schema.probe_width(probe_layout(block, cfg)))
-    return Signature(members)
+    ports = signature_of(schema.fields(block, cfg))
+    if not probe:
+        return ports
+    return Signature({**ports.members, "probe": Out(schema.probe_width(probe_layout(block, cfg)))})
 
 
 class Block(wiring.Component):

@@ -10,8 +10,7 @@ from eie import schema
 from eie.axi import chip_fields, host_if_fields
 from eie.config import ArchConfig
 from eie.rtl.array import array_signature
-from eie.rtl.block import module_name
-from eie.rtl.host.parts import signature_of
+from eie.rtl.block import module_name, signature_of
 
 
 def chip_signature(cfg: ArchConfig, *, probe: bool = False) -> Signature:
