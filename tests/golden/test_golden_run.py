@@ -98,7 +98,7 @@ def test_waveform(tmp_path: Path) -> None:
     signals: list[list[int]] = []
 
     def record(array: Array) -> None:
-        signals.append([int(block.signal(f.name).value) for _, block in scopes(array) for f in block.fields])
+        signals.append([int(s.value) for _, block in scopes(array) for s in block.signals().values()])
 
     same(run(case.job, waveform=path, observe=record), run(case.job))
     widths, samples = read_vcd(path, round(1e12 / case.cfg.clock_hz))
