@@ -240,7 +240,7 @@ class Array(Block, schema.Array):
 
 
 def _take(offer: Offer, source: Tile | Lnzd) -> None:
-    """Let a parent see what a PE's leaf or a node offers; a leaf's number and exhaustion are not its PE's."""
+    """Let a parent see what a PE's leaf or a node offers. Of a leaf the array sets `pe` and `exhausted`."""
     if isinstance(source, Tile):
         offer.valid, offer.row, offer.value = source.leaf_valid, source.leaf_row, source.leaf_value
     else:

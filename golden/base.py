@@ -68,7 +68,8 @@ class Block(BlockSignals):
         self.cfg = cfg
         self.fields = fields(self.NAME, cfg)
         self.paths = paths(self.NAME, cfg)
-        self.registers = [signal for signal in self.signals().values() if isinstance(signal, Reg)]
+        registers = self.signals(Kind.REG, Kind.OUT_REG).values()
+        self.registers = [register for register in registers if isinstance(register, Reg)]
         if inputs is not None:
             self.connect(inputs)
 

@@ -66,7 +66,7 @@ class PE(Block, schema.PE):
         signals |= {"ptr_valid": pointers.valid, "ptr_value": pointers.value, "retire": arithm.s4_valid}
         for block in self.blocks.values():
             # A block's strobes stay its own: `strobes` drives them.
-            own = {name: wire for name, wire in block.signals().items() if name.startswith(STROBES)}
+            own = {name: wire for name, wire in block.signals(Kind.IN).items() if name.startswith(STROBES)}
             block.connect(signals | own)
         self.connect(signals, Kind.OUT)
 
