@@ -16,16 +16,18 @@ from eie.layer import CompressedLayer
 from eie.result import Result
 
 if TYPE_CHECKING:
+    from eie.capacity import sized_for
     from eie.compress.format.file import load, save
     from eie.sim.simulate import simulate
 
-__all__ = ["ArchConfig", "CompressedLayer", "EieError", "Result", "load", "save", "simulate"]
+__all__ = ["ArchConfig", "CompressedLayer", "EieError", "Result", "load", "save", "simulate", "sized_for"]
 
 # Handed out on first use, so that `import eie` stays light.
 _LAZY = {
     "simulate": "eie.sim.simulate",
     "save": "eie.compress.format.file",
     "load": "eie.compress.format.file",
+    "sized_for": "eie.capacity",
 }
 
 

@@ -13,7 +13,7 @@ from eie.capacity import check_fits
 from eie.compress.forward import check_network, fixed_layer
 from eie.config import ArchConfig
 from eie.conv import from_vectors, to_vectors
-from eie.errors import ConfigError
+from eie.errors import ConfigError, LayerError
 from eie.fixed import IntArray
 from eie.layer import CompressedLayer, as_activations
 from eie.program import Job
@@ -117,3 +117,19 @@ def single_vectors(layers: Sequence[CompressedLayer], x: IntArray, acc_bits: int
     """One vector for each layer's matrix, int64[its cols], for the input `x`, int64[inputs of the first] (`middle`)."""
     inputs = layer_inputs(layers, x[None], acc_bits)
     return [vectors[middle(layer)] for layer, vectors in zip(layers, inputs, strict=True)]
+
+
+def choose(layers: Sequence[CompressedLayer], which: str | None) -> list[CompressedLayer]:
+    """All layers, or the one with this name or number (from 0).
+
+    Raises
+    ------
+    LayerError : there is none.
+    """
+    if which is None:
+        return list(layers)
+    for number, layer in enumerate(layers):
+        if which in (layer.name, str(number)):
+            return [layer]
+    names = ", ".join(f"{number} ({layer.name})" for number, layer in enumerate(layers))
+    raise LayerError(f"no layer {which!r}: the file has {names}")

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eie.cli.inputs import real_numbers, refuse_useless
+from eie.cli.options import real_numbers, refuse_useless
 from eie.cli.output import check_writable, print_table
 from eie.cli.pages.sizes import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, size_rows
-from eie.compress.network import Layers, Model, Unused, chains, check_chains
+from eie.compress.float_layers import Layers, Model, Unused, chains, check_chains
 from eie.compress.pipeline import CompressionReport, Settings, compress_each_to_file, compress_to_file
 from eie.compress.quantize import Widths
-from eie.compress.readers.files import MODEL_KINDS, read_inputs, read_model
+from eie.compress.readers.files import MODEL_KINDS, read_model
 from eie.compress.settings import Plan, choose
 from eie.errors import ModelError, OutputError
+from eie.sim.workloads.inputs import read_inputs
 
 if TYPE_CHECKING:
     from eie.sim.networks.description import Description
@@ -235,9 +236,8 @@ def compress(
         described = read_graph(model, read.layers)
     if calibrate is not None and described is not None:
         from eie.sim.networks.description import met_by_each
-        from eie.sim.networks.given import read_given
 
-        met = met_by_each(described.network, read_given(calibrate, described, None, None).inputs)
+        met = met_by_each(described.network, described.given(calibrate).inputs)
         for source in read.layers.sources:
             if source.name not in met:
                 raise ModelError(

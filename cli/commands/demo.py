@@ -33,9 +33,9 @@ from eie.cli.commands.export import expectation, linters
 from eie.cli.output import console, filling, make_folder
 from eie.cli.pages import demo_report
 from eie.cli.pages.demo_report import Lockstep, Outcome
+from eie.compress.float_layers import FloatLayer, float_forward
 from eie.compress.format.file import describe, load, save
 from eie.compress.forward import fixed_forward, quantize_inputs
-from eie.compress.network import FloatLayer, float_forward
 from eie.compress.pipeline import Settings, compress_network
 from eie.config import ArchConfig
 from eie.errors import MismatchError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,16 +11,16 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from eie.cli.inputs import Setting
-from eie.cli.output import check_writable, print_table, write
-from eie.compress.network import FloatArray
+from eie.cli.options import Setting
+from eie.cli.output import array_file, check_writable, print_table, write
+from eie.compress.float_layers import FloatArray
 from eie.compress.quantize import Widths
 from eie.config import ArchConfig
 from eie.errors import ConfigError
 from eie.sim.networks.description import Description, read_description
 from eie.sim.networks.from_onnx import MOVING
-from eie.sim.networks.given import SOUND, read_given
 from eie.sim.networks.run import GraphRun, energy_uj, machine_for, run_graph, snr, weights_of
+from eie.sim.workloads.inputs import SOUND
 
 HEADINGS = ("step", "vectors", "active", "cycles", "µs", "µJ", "")
 
@@ -148,9 +147,7 @@ def output_data(out: Path, description: Description, run: GraphRun) -> bytes:
             )
         gains: FloatArray = run.output[0]
         return description.sound.wav(description.sound.resynthesis(run.given.spectra * gains))
-    data = io.BytesIO()
-    np.save(data, run.output)
-    return data.getvalue()
+    return array_file(run.output)
 
 
 def run_file(
@@ -170,7 +167,7 @@ def run_file(
     """`eie run` for a graph or a description."""
     description = read_description(file)
     check_out(out, description, input_file)
-    given = read_given(input_file, description, frames, index)
+    given = description.given(input_file, frames, index)
     widths = Widths(act_bits=cfg.act_bits, acc_bits=cfg.acc_bits, code_bits=cfg.code_bits)
     layers, source = weights_of(description, weights, given, widths)
     cfg = machine_for(list(layers.values()), cfg, sized).replace(**dict(settings))

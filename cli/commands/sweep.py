@@ -12,7 +12,8 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from eie.cli.inputs import INPUT_HELP, matrix_size, refuse_useless, warn_clipped, whole_numbers
+from eie.cli.inputs import INPUT_HELP, warn_clipped
+from eie.cli.options import matrix_size, refuse_useless, whole_numbers
 from eie.cli.output import check_writable, print_table, write
 from eie.cli.pages.summary import distinct, summary
 from eie.config import PRESETS

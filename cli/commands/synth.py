@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from eie.cli.inputs import Setting, machine, machine_options
+from eie.cli.options import Machine, machine_options
 from eie.cli.output import check_writable, print_table, write
 from eie.sim.synth.yosys import LIBRARY_NM, BlockFigures, SynthReport, published_areas, shares, synthesise
 
@@ -52,11 +51,7 @@ def _row(block: BlockFigures, report: SynthReport) -> tuple[str, ...]:
 @click.option("--plot", type=click.Path(path_type=Path), metavar="F.png", help="Draw the areas.")
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 def synth(
-    n_pe: int,
-    depth: int,
-    preset: str,
-    sized: bool,
-    settings: Sequence[Setting],
+    machine: Machine,
     liberty: Path | None,
     plot: Path | None,
     json_out: bool,
@@ -72,7 +67,7 @@ def synth(
       eie synth --pe 64 --plot area.png
       eie synth --pe 64 --set counters=0
     """
-    cfg = machine(preset, n_pe, depth, sized, [], settings)
+    cfg = machine.config([])
     if plot is not None:
         check_writable(plot.absolute().parent)
     report = synthesise(

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 import eie
 from eie.capacity import sized_for
-from eie.compress.network import FloatArray
+from eie.compress.float_layers import FloatArray
 from eie.compress.pipeline import Settings, compress_each
 from eie.compress.quantize import Widths
 from eie.config import ArchConfig
@@ -33,9 +33,9 @@ from eie.layer import CompressedLayer
 from eie.sim.chain import run_network
 from eie.sim.energy.model import estimate
 from eie.sim.networks.description import Description, met_by_each, read_description, trained_layers
-from eie.sim.networks.given import Given, read_given
 from eie.sim.networks.graph import Record, Trained, check_weights
 from eie.sim.networks.run import GraphRun, decibels, energy_uj, machine_for, run_graph, snr
+from eie.sim.workloads.inputs import Given
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -90,14 +90,14 @@ class Denoiser:
         assert self.description.sound is not None
         self.sound = self.description.sound
         others = [path for path in sorted(MODELS.glob("*.wav")) if path.name != MEASURED]
-        self.speech = read_given(MODELS / MEASURED, self.description, None, None)
+        self.speech = self.description.given(MODELS / MEASURED)
         frames = np.concatenate([self.features(path) for path in others], axis=1)
         self.met = met_by_each(self.network, {"input": frames})
         self.frames = frames.shape[1]
 
     def features(self, path: Path) -> FloatArray:
         """What the network takes of one recording."""
-        return read_given(path, self.description, None, None).inputs["input"]
+        return self.description.given(path).inputs["input"]
 
     def compressed(self, setting: Setting) -> dict[str, CompressedLayer]:
         """The network's layers by name, from the file of an earlier run if there is one."""
@@ -263,7 +263,7 @@ def nsnet2() -> str:
 def rtl(engine: str, frames: slice) -> str:
     """Some frames on the RTL, against the fast engine."""
     denoiser = Denoiser()
-    given = read_given(MODELS / MEASURED, denoiser.description, frames, None)
+    given = denoiser.description.given(MODELS / MEASURED, frames)
     fast = denoiser.run(SHOWN, given)
     start = time.perf_counter()
     run = denoiser.run(SHOWN, given, engine)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import gmean
 
-from eie.compress.network import FloatLayer
+from eie.compress.float_layers import FloatLayer
 from eie.compress.pipeline import Settings
 from eie.config import ArchConfig
 from eie.sim.engines.fast import prepare, timing

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, PercentFormatter
 from scipy.stats import binomtest
 
+from eie.compress.float_layers import FloatLayer, float_forward
 from eie.compress.format.file import load
 from eie.compress.forward import fixed_forward, quantize_inputs
-from eie.compress.network import FloatLayer, float_forward
 from eie.compress.pipeline import Settings, compress_network
 from eie.compress.quantize import Widths
 from eie.layer import CompressedLayer

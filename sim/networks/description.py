@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy.typing as npt
 
-from eie.compress.network import FloatArray, Layers
+from eie.compress.float_layers import FloatArray, Layers
 from eie.errors import ModelError
 from eie.sim.networks.from_onnx import read_network
 from eie.sim.networks.graph import Network, Trained
-from eie.sim.networks.sound import Sound
+from eie.sim.workloads.inputs import Given, read_given
+from eie.sim.workloads.sound import Sound
 
 # Vectors that a layer's scales follow from: each costs a run of the layer in plain numpy.
 CALIBRATION_VECTORS = 128
@@ -28,6 +29,10 @@ class Description:
     network: Network
     weights: Path | None = None
     sound: Sound | None = None
+
+    def given(self, path: Path, frames: slice | None = None, index: int | None = None) -> Given:
+        """The inputs in a file (`eie.sim.workloads.inputs.read_given`)."""
+        return read_given(path, self.network.inputs, self.sound, self.network.place, frames, index)
 
 
 def read_description(path: Path) -> Description:

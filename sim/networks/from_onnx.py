@@ -11,14 +11,15 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
-from eie.compress.network import LayerSource, Unused
-from eie.compress.readers.files import UNREADABLE, guarded
+from eie.compress.float_layers import LayerSource, Unused
+from eie.compress.readers.files import UNREADABLE, guarded, reason_of
 from eie.compress.readers.onnx_graph import Graph, attributes_of, load
 from eie.compress.readers.onnx_layers import RECURRENT, Placed, placed_layers, pooling_of
 from eie.errors import EieError, ModelError
-from eie.sim.networks.graph import Network, Port
+from eie.sim.networks.graph import Network
 from eie.sim.networks.recurrent import ACTIVATIONS, DEFAULT_ACTIVATIONS, Recurrent
 from eie.sim.networks.steps import Array, Convolution, Host, Matrix, Step, max_pool, widened
+from eie.sim.workloads.inputs import Port
 
 MATRIX = ("MatMul", "Gemm", "Conv")
 # Evaluated as ONNX defines them, by its reference evaluator, on float64.
@@ -73,8 +74,7 @@ def read_network(path: Path) -> Network:
     except EieError as error:
         raise ModelError(f"{path}: {error}") from None
     except (*UNREADABLE, AttributeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ModelError(f"{path}: cannot be read: {reason.partition(chr(10))[0]}") from None
+        raise ModelError(f"{path}: cannot be read: {reason_of(error)}") from None
 
 
 class _Builder:

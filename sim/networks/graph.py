@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from eie.compress.network import FloatArray, LayerSource, check_finite
+from eie.compress.float_layers import FloatArray, LayerSource, check_finite
 from eie.config import ArchConfig
 from eie.errors import CapacityError, LayerError, ModelError
 from eie.fixed import IntArray, quantize
@@ -25,26 +25,10 @@ from eie.sim.engines.fast_plan import FastPlan
 from eie.sim.networks.steps import Array, Convolution, Multiply, Step
 from eie.sim.plans import run_plan
 from eie.sim.simulate import simulate_many
+from eie.sim.workloads.inputs import Port
 
 # Vectors of one layer that go into an engine at a time: a bound of the memory that their results take.
 _PART = 1024
-
-
-@dataclass(frozen=True)
-class Port:
-    """An input of a network. shape : None where any size will do."""
-
-    name: str
-    shape: tuple[int | None, ...]
-
-    def __str__(self) -> str:
-        return f"{self.name} [{', '.join('any' if size is None else str(size) for size in self.shape)}]"
-
-    def takes(self, shape: Sequence[int]) -> bool:
-        """Whether an array of this shape can be the input."""
-        return len(shape) == len(self.shape) and all(
-            own in (None, size) for own, size in zip(self.shape, shape, strict=True)
-        )
 
 
 @dataclass(frozen=True, eq=False)

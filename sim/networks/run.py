@@ -17,9 +17,9 @@ from eie.config import ArchConfig
 from eie.layer import CompressedLayer
 from eie.sim.energy.model import estimate
 from eie.sim.networks.description import Description, met_by_each, trained_layers
-from eie.sim.networks.given import Given
 from eie.sim.networks.graph import Accelerator, Network, Record, Trained, check_weights
 from eie.sim.networks.steps import Array
+from eie.sim.workloads.inputs import Given
 
 BITS = 4  # of a code where weights are compressed for one run
 

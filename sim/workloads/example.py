@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from eie.compress.network import FloatLayer
-from eie.compress.readers.files import read_inputs, read_model
+from eie.compress.float_layers import FloatLayer
+from eie.compress.readers.files import read_model
 from eie.errors import ModelError
 from eie.layer import CompressedLayer
+from eie.sim.workloads.inputs import read_inputs
 
 NETWORK = "lenet_300_100"
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / NETWORK

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 import eie
 from eie.cli.commands.accuracy import measure
 from eie.cli.main import main
+from eie.compress.float_layers import FloatLayer, float_forward
 from eie.compress.forward import fixed_forward, quantize_inputs
-from eie.compress.network import FloatLayer, float_forward
 from eie.compress.pipeline import Settings, compress_network
 from eie.conv import Conv
 from eie.sim.chain import run_network

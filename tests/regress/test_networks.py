@@ -10,7 +10,6 @@ import pytest
 from eie.compress.pipeline import Settings, compress_each
 from eie.config import ArchConfig
 from eie.sim.networks.description import met_by_each, read_description, trained_layers
-from eie.sim.networks.given import read_given
 from eie.sim.networks.graph import Trained, check_weights
 from eie.sim.networks.run import decibels, machine_for, run_graph, snr
 from tests.support import ROOT
@@ -32,14 +31,14 @@ def denoiser():
 
 @pytest.fixture(scope="module")
 def layers(denoiser):
-    given = read_given(MODELS / "Side_Left.wav", denoiser, None, None)
+    given = denoiser.given(MODELS / "Side_Left.wav")
     met = met_by_each(denoiser.network, given.inputs)
     compressed = compress_each(trained_layers(denoiser.network), list(met.values()), Settings())
     return check_weights(denoiser.network, compressed, "nsnet2")
 
 
 def test_the_float_run_is_onnxruntimes(denoiser):
-    given = read_given(SPEECH, denoiser, None, None)
+    given = denoiser.given(SPEECH)
     session = onnxruntime.InferenceSession(str(MODELS / "nsnet2.onnx"), providers=["CPUExecutionProvider"])
     (theirs,) = session.run(None, {"input": given.inputs["input"].astype(np.float32)})
     ours = denoiser.network.run(given.inputs, Trained(denoiser.network))["output"]
@@ -48,7 +47,7 @@ def test_the_float_run_is_onnxruntimes(denoiser):
 
 
 def test_speech_within_its_hop(denoiser, layers):
-    given = read_given(SPEECH, denoiser, None, None)
+    given = denoiser.given(SPEECH)
     cfg = machine_for(list(layers.values()), ArchConfig(), sized=True)
     run = run_graph(denoiser.network, layers, given, cfg, "fast")
     assert given.count == 133
@@ -61,7 +60,7 @@ def test_speech_within_its_hop(denoiser, layers):
 
 @pytest.mark.parametrize("engine", ["golden", "verilator"])
 def test_engines_agree_on_a_frame(denoiser, layers, engine):
-    given = read_given(SPEECH, denoiser, slice(15, 16), None)
+    given = denoiser.given(SPEECH, slice(15, 16))
     cfg = machine_for(list(layers.values()), ArchConfig(), sized=True)
     fast = run_graph(denoiser.network, layers, given, cfg, "fast")
     run = run_graph(denoiser.network, layers, given, cfg, engine)

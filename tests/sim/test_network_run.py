@@ -17,7 +17,7 @@ from eie.config import ArchConfig
 from eie.errors import ModelError
 from eie.sim.networks.from_onnx import read_network
 from eie.sim.networks.graph import Accelerator, Trained, check_weights
-from eie.sim.networks.sound import Sound
+from eie.sim.workloads.sound import Sound
 from tests.support import ROOT
 from tests.support import onnx_networks as nets
 

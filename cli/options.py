@@ -1,0 +1,155 @@
+"""Options of commands: several as one object, lists of numbers, sizes, and the machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar, cast
+
+import click
+from click.core import ParameterSource
+
+from eie.capacity import sized_for
+from eie.config import PRESETS, ArchConfig
+from eie.layer import CompressedLayer
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def gathered(parameter: str, kind: type, *options: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """These options as one `parameter` of the command: the dataclass `kind`, with a field for each of them."""
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def call(*args: Any, **given: Any) -> Any:
+            made = kind(**{field.name: given.pop(field.name) for field in dataclasses.fields(kind)})
+            return command(*args, **{parameter: made}, **given)
+
+        for option in reversed(options):
+            option(call)
+        return cast(Command, call)
+
+    return decorate
+
+
+# Types of options: functions that click calls with the text.
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Numbers with commas between, such as 1,2,4."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a list of whole numbers such as 1,2,4") from None
+
+
+def real_numbers(text: str) -> tuple[float, ...]:
+    """Numbers with commas between, such as 0.1,0.2."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a list of numbers such as 0.1,0.2") from None
+
+
+def matrix_size(text: str) -> tuple[int, int]:
+    """(rows, cols) of a size such as 300x784."""
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise click.BadParameter(f"{text!r} is not a size such as 300x784")
+    return int(parts[0]), int(parts[1])
+
+
+# ---- the machine -------------------------------------------------------------------------------------------
+
+
+preset_option = click.option(
+    "--preset",
+    type=click.Choice(sorted(PRESETS)),
+    default="paper",
+    show_default=True,
+    help="Widths: accumulators of 16 (paper) or 32 bits (wide).",
+)
+
+
+class Setting(NamedTuple):
+    """A field of the configuration and its value, such as pointers=4096."""
+
+    name: str
+    value: int
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.value}"
+
+
+def setting(text: str) -> Setting:
+    """The setting that a text such as pointers=4096 says."""
+    name, mark, value = text.partition("=")
+    if not mark or not value.strip().isdecimal():
+        raise click.BadParameter(f"{text!r} is no setting such as pointers=4096")
+    return Setting(name.strip(), int(value))
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine that the options of `machine_options` ask for."""
+
+    n_pe: int
+    depth: int
+    preset: str
+    sized: bool
+    settings: tuple[Setting, ...]
+
+    @property
+    def as_set(self) -> ArchConfig:
+        """The configuration without regard to any layers."""
+        cfg = ArchConfig.preset(self.preset, n_pe=self.n_pe, queue_depth=self.depth)
+        return cfg.replace(**dict(self.settings))
+
+    def config(self, layers: Sequence[CompressedLayer]) -> ArchConfig:
+        """The configuration for these layers; what is set by hand counts more than what they need."""
+        cfg = self.as_set
+        return sized_for(cfg, *layers).replace(**dict(self.settings)) if self.sized else cfg
+
+
+def machine_options(*, n_pe: int, sized: bool) -> Callable[[Command], Command]:
+    """Options --pe, --depth, --preset, --sized/--published and --set, with these defaults, as a `Machine`."""
+    return gathered(
+        "machine",
+        Machine,
+        click.option("--pe", "n_pe", type=int, default=n_pe, show_default=True, help="Processing elements."),
+        click.option("--depth", type=int, default=8, show_default=True, help="Activation queue depth."),
+        preset_option,
+        click.option(
+            "--sized/--published",
+            default=sized,
+            show_default=True,
+            help="Memories as large as the layers need, or of the published sizes.",
+        ),
+        click.option(
+            "--set",
+            "settings",
+            type=setting,
+            multiple=True,
+            metavar="FIELD=N",
+            help="Another size of the machine, such as pointers=4096; may be given several times.",
+        ),
+    )
+
+
+def refuse_useless(context: click.Context, options: Sequence[str], why: str) -> None:
+    """Refuse those of `options` that were given although they can do nothing: they would mislead.
+
+    Raises
+    ------
+    click.UsageError : names them and says `why`.
+    """
+    given = {
+        param.opts[0]
+        for param in context.command.params
+        if context.get_parameter_source(str(param.name)) is not ParameterSource.DEFAULT
+    }
+    useless = [option for option in options if option in given]
+    if useless:
+        raise click.UsageError(f"{' and '.join(useless)} can do nothing {why}")
