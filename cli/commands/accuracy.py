@@ -18,7 +18,7 @@ from eie.compress.forward import check_network, fixed_forward
 from eie.config import ArchConfig
 from eie.errors import ModelError
 from eie.layer import CompressedLayer
-from eie.sim.workloads.example import as_float
+from eie.sim.chain import as_float
 from eie.sim.workloads.inputs import in_fixed_point, is_real, read_inputs, read_vectors
 
 # Inputs between two steps of the progress bar.

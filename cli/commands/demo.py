@@ -43,7 +43,7 @@ from eie.fixed import IntArray
 from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.rtl.export.export import export
-from eie.sim.chain import layer_inputs, run_network
+from eie.sim.chain import as_float, layer_inputs, run_network
 from eie.sim.cosim import toolchain
 from eie.sim.cosim.build import SIMULATORS
 from eie.sim.cosim.lockstep import lockstep
@@ -57,9 +57,8 @@ from eie.sim.workloads.example import (
     EXAMPLE,
     NETWORK,
     Digits,
-    as_float,
     read_digits,
-    read_network,
+    read_trained,
     require,
 )
 
@@ -87,7 +86,7 @@ def _step(out: Console, text: str) -> Iterator[None]:
 
 
 def _compress(folder: Path, digits: Digits, target: Path) -> tuple[list[FloatLayer], list[CompressedLayer]]:
-    trained = read_network(folder)
+    trained = read_trained(folder)
     layers, _ = compress_network(trained, Settings(density=DENSITIES), digits.pixels[:CALIBRATION_DIGITS])
     save(target, layers)
     return trained, load(target)

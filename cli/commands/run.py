@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -275,13 +275,11 @@ def _run_graph(
     run_file(
         file,
         source.input_file,
+        engine,
+        replace(machine, sized=machine.sized or not given("sized")),
         weights=of_graph.weights,
         frames=of_graph.frames,
         index=source.index if given("index") else None,
-        engine=engine,
-        cfg=machine.as_set,
-        sized=machine.sized or not given("sized"),
-        settings=machine.settings,
         out=outputs.out,
         json_out=outputs.json_out,
     )

@@ -16,7 +16,7 @@ from eie.compress.readers.files import UNREADABLE, guarded, reason_of
 from eie.compress.readers.onnx_graph import Graph, attributes_of, load
 from eie.compress.readers.onnx_layers import RECURRENT, Placed, placed_layers, pooling_of
 from eie.errors import EieError, ModelError
-from eie.sim.networks.graph import Network
+from eie.sim.networks.graph import StepGraph
 from eie.sim.networks.recurrent import ACTIVATIONS, DEFAULT_ACTIVATIONS, Recurrent
 from eie.sim.networks.steps import Array, Convolution, Host, Matrix, Step, max_pool, widened
 from eie.sim.workloads.inputs import Port
@@ -57,8 +57,8 @@ MOVING = (
 SUPPORTED = (*MATRIX, *RECURRENT, *ELEMENT_WISE, "MaxPool", *MOVING)
 
 
-def read_network(path: Path) -> Network:
-    """The network of an ONNX file.
+def read_graph(path: Path) -> StepGraph:
+    """The graph of an ONNX file.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def read_network(path: Path) -> Network:
         graph = load(path)
         onnx.checker.check_model(str(path))  # the file: the graph lacks its large arrays
         placed = placed_layers(graph)
-        return _Builder(graph, placed, path).network()
+        return _Builder(graph, placed, path).made()
     except onnx.checker.ValidationError as error:
         raise ModelError(f"{path}: not a valid ONNX graph: {str(error).partition(chr(10))[0]}") from None
     except EieError as error:
@@ -88,7 +88,7 @@ class _Builder:
             self.placed.setdefault(id(one.node), []).append(one)
         self.layers: dict[str, LayerSource] = {}
 
-    def network(self) -> Network:
+    def made(self) -> StepGraph:
         """All steps that the outputs need."""
         steps: list[Step] = []
         behind: set[str] = set()  # values that a layer makes inside: of nodes that are no steps of their own
@@ -117,7 +117,7 @@ class _Builder:
             raise ModelError(
                 f"no matrix for the accelerator: it needs one of {', '.join((*MATRIX, *RECURRENT))}"
             )
-        return Network(tuple(steps), constants, inputs, tuple(self.graph.outputs), layers, str(self.path))
+        return StepGraph(tuple(steps), constants, inputs, tuple(self.graph.outputs), layers, str(self.path))
 
     def _needed(self, steps: Sequence[Step]) -> list[Step]:
         wanted, kept = set(self.graph.outputs), []

@@ -58,6 +58,7 @@ def in_fixed_point(vectors: Array, layer: CompressedLayer, act_bits: int) -> tup
     """
     if is_real(vectors):
         real = real_inputs(vectors)
+        check_finite(real, "inputs")
         return quantize_inputs(layer, real, act_bits), clipped_inputs(layer, real, act_bits)
     fixed = [as_activations(row, layer, act_bits, layer.inputs) for row in vectors]
     return np.array(fixed, np.int64).reshape(len(fixed), layer.inputs), 0
@@ -302,7 +303,7 @@ def _picture(path: Path, ports: Sequence[Port]) -> Given:
     return Given({port.name: real_inputs(pixels[None])}, 1, "image")
 
 
-def _fit(array: Array, port: Port) -> Array | None:
+def fitted(array: Array, port: Port) -> Array | None:
     """The array as the port takes it: as it is, with a batch of 1 in front, or with its items' shape restored."""
     if port.takes(array.shape):
         return array
@@ -326,7 +327,7 @@ def _arrays(path: Path, ports: Sequence[Port], index: int | None) -> Given:
         # Of several inputs each has its array by name; a single one takes the first that fits.
         named = [numbers[port.name]] if port.name in numbers else []
         candidates = numbers.values() if len(ports) == 1 else named
-        fitting = (_fit(_pick(path, array, index), port) for array in candidates)
+        fitting = (fitted(_pick(path, array, index), port) for array in candidates)
         chosen = next((array for array in fitting if array is not None), None)
         if chosen is None:
             raise ModelError(f"{path}: no array for input {port}, only {_content(arrays)}")
