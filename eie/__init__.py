@@ -10,13 +10,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from eie.capacity import sized_for
 from eie.config import ArchConfig
 from eie.errors import EieError
 from eie.layer import CompressedLayer
 from eie.result import Result
 
 if TYPE_CHECKING:
-    from eie.capacity import sized_for
     from eie.compress.format.file import save
     from eie.sim.chain import load
     from eie.sim.simulate import simulate
@@ -28,7 +28,6 @@ _LAZY = {
     "simulate": "eie.sim.simulate",
     "save": "eie.compress.format.file",
     "load": "eie.sim.chain",
-    "sized_for": "eie.capacity",
 }
 
 

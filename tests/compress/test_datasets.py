@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from eie.cli.main import main
-from eie.compress.train import datasets
+from eie.compress import datasets
 from eie.errors import ModelError, OutputError
 from eie.sim.workloads.inputs import read_inputs
 
