@@ -27,11 +27,11 @@ VECTOR_HELP = f"{INPUT_HELP} Or a picture (.png)."
 
 @dataclass(frozen=True)
 class Source:
-    """Which layers of a .eie file, and which input for them."""
+    """Which layers of a .eie file, and which input for them (index None: the only one, or all of a graph's)."""
 
     which: str | None
     input_file: Path | None
-    index: int
+    index: int | None
 
     def layers(self, file: Path) -> list[CompressedLayer]:
         """The layers of the file, or the chosen one."""
@@ -40,7 +40,7 @@ class Source:
     def read(self, layer: CompressedLayer, act_bits: int) -> tuple[IntArray, int]:
         """The input of `layer`, int64[inputs], and how many real numbers in it were clipped."""
         assert self.input_file is not None
-        return read_activations(self.input_file, self.index, layer, act_bits)
+        return read_activations(self.input_file, self.index or 0, layer, act_bits)
 
     def vectors(self, layers: Sequence[CompressedLayer], cfg: ArchConfig) -> tuple[list[IntArray], int]:
         """One vector for each layer's matrix (`single_vectors`), and how many real numbers were clipped."""

@@ -22,14 +22,12 @@ from eie.fixed import IntArray
 from eie.layer import CompressedLayer, as_activations
 from eie.program import Job
 from eie.result import Result, summed
-from eie.sim.networks.network import Inputs, Network, NetworkRun
+from eie.sim.networks.network import PART, Inputs, Network, NetworkRun
 from eie.sim.simulate import simulate_many
 from eie.sim.workloads.inputs import Array, Port, in_fixed_point, is_real, real_inputs
 
 # The waveform format that each engine writes; reference and fast do not step through cycles, so they have none.
 WAVE_SUFFIX = {"golden": ".vcd", "icarus": ".fst", "verilator": ".fst"}
-# Vectors of one layer that go into an engine at a time: a bound of the memory that their results take.
-PART = 1024
 
 
 class Chain(Network, Sequence[CompressedLayer]):

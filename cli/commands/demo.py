@@ -303,27 +303,7 @@ def _main_job(
             for simulator in SIMULATORS
         }
         with stopping(running, workers):
-            with _step(
-                out, f"sweeping PE counts {SWEEP_PES[0]} to {SWEEP_PES[-1]} over {SWEEP_DIGITS} digits"
-            ):
-                rows = _sweep(layers, x, staging / "sweep.sqlite")
-                (staging / "sweep.csv").write_text(to_csv(rows))
-            with _step(
-                out,
-                f"exporting and checking the Verilog of {CFG.n_pe} PEs, with {layers[0].name} in its memories",
-            ):
-                job = Job.create(layers[0], x[0], CFG)
-                export(CFG, staging / "verilog", job, expected=expectation(job), **linters())
-            with _step(out, f"tracing {layers[-1].name} on {TRACED.n_pe} PEs of the golden model"):
-                last = layers[-1]
-                last_input = layer_inputs(layers, x[:1], CFG.acc_bits)[-1][0]
-                run_network(
-                    [last], last_input, sized_for(TRACED, last), waveform=staging / f"{last.name}_golden.vcd"
-                )
-            with _step(out, "drawing the pictures"):
-                pictures = _draw(rows, layers, x)
-                for name, png in pictures.items():
-                    (staging / f"{name}.png").write_bytes(png)
+            rows, pictures = _meanwhile(out, staging, layers, x)
             locksteps = _gather(out, running, finished, len(layers))
     with _step(out, "comparing outputs with the reference engine, cycles with the timing law"):
         _check(locksteps, layers, x[:count], rows)
@@ -344,6 +324,29 @@ def _main_job(
     )
     (staging / "report.html").write_text(demo_report.html(outcome), encoding="utf-8")
     return outcome
+
+
+def _meanwhile(
+    out: Console, staging: Path, layers: list[CompressedLayer], x: IntArray
+) -> tuple[list[Row], dict[str, bytes]]:
+    """What needs no simulator: the sweep, the Verilog, a waveform, the pictures; rows and pictures of the sweep."""
+    with _step(out, f"sweeping PE counts {SWEEP_PES[0]} to {SWEEP_PES[-1]} over {SWEEP_DIGITS} digits"):
+        rows = _sweep(layers, x, staging / "sweep.sqlite")
+        (staging / "sweep.csv").write_text(to_csv(rows))
+    first, last = layers[0], layers[-1]
+    with _step(
+        out, f"exporting and checking the Verilog of {CFG.n_pe} PEs, with {first.name} in its memories"
+    ):
+        job = Job.create(first, x[0], CFG)
+        export(CFG, staging / "verilog", job, expected=expectation(job), **linters())
+    with _step(out, f"tracing {last.name} on {TRACED.n_pe} PEs of the golden model"):
+        last_input = layer_inputs(layers, x[:1], CFG.acc_bits)[-1][0]
+        run_network([last], last_input, sized_for(TRACED, last), waveform=staging / f"{last.name}_golden.vcd")
+    with _step(out, "drawing the pictures"):
+        pictures = _draw(rows, layers, x)
+        for name, png in pictures.items():
+            (staging / f"{name}.png").write_bytes(png)
+    return rows, pictures
 
 
 def _gather(

@@ -19,7 +19,7 @@ from eie.config import ArchConfig
 from eie.layer import CompressedLayer
 from eie.plan import make_plan
 from eie.program import Job
-from eie.rtl.export.export import Expected
+from eie.rtl.export.export import Expected, ExportReport
 from eie.rtl.export.export import export as export_verilog
 from eie.sim.chain import choose
 from eie.sim.cosim import toolchain
@@ -137,10 +137,7 @@ def export(
     if bench is not None:
         warn_clipped(source.input_file, bench.clipped, bench.job.layer, cfg.act_bits)
     if json_out:
-        done = report.check and dataclasses.asdict(report.check)
-        clipped = bench.clipped if bench else 0
-        figures = {"folder": str(out), "files": report.files, "check": done, "clipped_inputs": clipped}
-        click.echo(json.dumps(figures))
+        click.echo(json.dumps(_json(report, bench)))
         return
     click.echo(f"{out}: {len(report.files)} files, {cfg.n_pe} PEs; start with {out / 'README.md'}")
     if bench is not None:
@@ -152,6 +149,15 @@ def export(
         )
     for line in report.check.lines() if report.check else ["not checked"]:
         click.echo(line)
+
+
+def _json(report: ExportReport, bench: _Bench | None) -> dict[str, Any]:
+    return {
+        "folder": str(report.folder),
+        "files": report.files,
+        "check": report.check and dataclasses.asdict(report.check),
+        "clipped_inputs": bench.clipped if bench else 0,
+    }
 
 
 def _refuse_useless(context: click.Context, file: Path | None, source: Source, chip: bool) -> None:

@@ -250,6 +250,6 @@ def _print(made: Sequence[Made], out: Console) -> None:
     for one in made:
         for table in one.section.tables:
             out.print(f"\n[bold]{table.title}[/bold]", soft_wrap=True)
-            print_table(table.headings, table.rows, text_last=evaluation_page.has_text(table), out=out)
+            print_table(table.headings, table.rows, text_last=table.text, out=out)
             if table.note:
                 out.print(table.note, style="dim", soft_wrap=True)

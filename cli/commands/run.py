@@ -271,15 +271,13 @@ def _run_graph(
     def given(name: str) -> bool:
         return context.get_parameter_source(name) is not ParameterSource.DEFAULT
 
-    assert source.input_file is not None
     run_file(
         file,
-        source.input_file,
+        source if given("index") else replace(source, index=None),
         engine,
         replace(machine, sized=machine.sized or not given("sized")),
         weights=of_graph.weights,
         frames=of_graph.frames,
-        index=source.index if given("index") else None,
         out=outputs.out,
         json_out=outputs.json_out,
     )

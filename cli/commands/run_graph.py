@@ -10,6 +10,7 @@ import click
 import numpy as np
 from tqdm import tqdm
 
+from eie.cli.inputs import Source
 from eie.cli.options import Machine
 from eie.cli.output import array_file, check_writable, print_table, write
 from eie.compress.float_layers import FloatArray
@@ -150,20 +151,20 @@ def output_data(out: Path, description: Description, given: Given, y: FloatArray
 
 def run_file(
     file: Path,
-    input_file: Path,
+    source: Source,
     engine: str,
     machine: Machine,
     *,
     weights: Path | None,
     frames: slice | None,
-    index: int | None,
     out: Path | None,
     json_out: bool,
 ) -> None:
-    """`eie run` for a graph or a description. index : None for all of an array."""
+    """`eie run` for a graph or a description."""
     description = read_description(file)
-    check_out(out, description, input_file)
-    given = description.given(input_file, frames, index)
+    assert source.input_file is not None
+    check_out(out, description, source.input_file)
+    given = description.given(source.input_file, frames, source.index)
     cfg = machine.as_set
     widths = Widths(act_bits=cfg.act_bits, acc_bits=cfg.acc_bits, code_bits=cfg.code_bits)
     network, line = with_weights(description, weights, given, widths)

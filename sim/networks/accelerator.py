@@ -15,9 +15,9 @@ from eie.layer import CompressedLayer
 from eie.plan import make_plan
 from eie.program import Job
 from eie.result import COUNTERS, ProgramResult, Result, summed
-from eie.sim.chain import PART
 from eie.sim.engines.fast_plan import FastPlan
 from eie.sim.networks.graph import StepGraph, check_columns
+from eie.sim.networks.network import PART
 from eie.sim.plans import run_plan
 from eie.sim.simulate import simulate_many
 

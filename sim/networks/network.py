@@ -18,6 +18,9 @@ from eie.result import Counter, Result, summed
 from eie.sim.energy.model import estimate
 from eie.sim.workloads.inputs import Port
 
+# Vectors of one layer that go into an engine at a time: a bound of the memory that their results take.
+PART = 1024
+
 Inputs = npt.ArrayLike | Mapping[str, npt.ArrayLike]
 
 
