@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 
-from eie.cli.options import Command, gathered, refuse_useless
+from eie.cli.options import PATH, option, refuse_useless
 from eie.compress.format.file import load
 from eie.config import ArchConfig
 from eie.fixed import IntArray, limits
@@ -22,16 +21,21 @@ INPUT_HELP = (
     "Input vectors, .npy or .npz ([n, inputs] or one vector). Floats are quantised with the layer's x_frac, uint8 are "
     "pixels / 255, other integers are raw fixed point."
 )
-VECTOR_HELP = f"{INPUT_HELP} Or a picture (.png)."
 
 
 @dataclass(frozen=True)
 class Source:
     """Which layers of a .eie file, and which input for them (index None: the only one, or all of a graph's)."""
 
-    which: str | None
-    input_file: Path | None
-    index: int | None
+    which: str | None = option(
+        "--layer", metavar="L", help="Only this layer of the file (name, or number from 0)."
+    )
+    input_file: Path | None = option(
+        "--input", type=PATH, metavar="X", help=f"{INPUT_HELP} Or a picture (.png)."
+    )
+    index: int | None = option(
+        "--index", type=int, default=0, show_default=True, help="Which of the input vectors, from 0."
+    )
 
     def layers(self, file: Path) -> list[CompressedLayer]:
         """The layers of the file, or the chosen one."""
@@ -57,24 +61,6 @@ class Source:
         refuse_useless(context, with_input, why)
         if self.input_file.suffix.lower() in PICTURES:
             refuse_useless(context, ("--index",), "for a picture")
-
-
-LAYER_OPTION = click.option(
-    "--layer", "which", metavar="L", help="Only this layer of the file (name, or number from 0)."
-)
-
-
-def source_options(layer: Callable[[Any], Any] = LAYER_OPTION) -> Callable[[Command], Command]:
-    """Options --layer, --input and --index as a `Source`."""
-    return gathered(
-        "source",
-        Source,
-        layer,
-        click.option("--input", "input_file", type=click.Path(path_type=Path), metavar="X", help=VECTOR_HELP),
-        click.option(
-            "--index", type=int, default=0, show_default=True, help="Which of the input vectors, from 0."
-        ),
-    )
 
 
 def warn_clipped(path: Path | None, clipped: int, layer: CompressedLayer, act_bits: int) -> None:

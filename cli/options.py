@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
 import click
@@ -16,19 +17,32 @@ from eie.config import PRESETS, ArchConfig
 from eie.layer import CompressedLayer
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+PATH = click.Path(path_type=Path)
 
 
-def gathered(parameter: str, kind: type, *options: Callable[[Any], Any]) -> Callable[[Command], Command]:
-    """These options as one `parameter` of the command: the dataclass `kind`, with a field for each of them."""
+def option(*flags: str, **settings: Any) -> Any:
+    """A field of a dataclass that is an option of a command (`gathered`), and is called like the field."""
+    return dataclasses.field(metadata={"flags": flags, "settings": settings})
+
+
+def gathered(
+    parameter: str, kind: type, *order: str, **changes: Mapping[str, Any]
+) -> Callable[[Command], Command]:
+    """The options that are fields of the dataclass `kind`, as one `parameter` of the command.
+
+    order : of the fields in the help. changes : settings of some of the options, by field.
+    """
+    fields = {field.name: field.metadata for field in dataclasses.fields(kind)}
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def call(*args: Any, **given: Any) -> Any:
-            made = kind(**{field.name: given.pop(field.name) for field in dataclasses.fields(kind)})
+            made = kind(**{name: given.pop(name) for name in fields})
             return command(*args, **{parameter: made}, **given)
 
-        for option in reversed(options):
-            option(call)
+        for name in reversed(order or tuple(fields)):
+            settings = fields[name]["settings"] | changes.get(name, {})
+            click.option(*fields[name]["flags"], name, **settings)(call)
         return cast(Command, call)
 
     return decorate
@@ -64,13 +78,13 @@ def matrix_size(text: str) -> tuple[int, int]:
 # ---- the machine -------------------------------------------------------------------------------------------
 
 
-preset_option = click.option(
-    "--preset",
-    type=click.Choice(sorted(PRESETS)),
-    default="paper",
-    show_default=True,
-    help="Widths: accumulators of 16 (paper) or 32 bits (wide).",
-)
+# Settings of the option --preset.
+PRESET: dict[str, Any] = {
+    "type": click.Choice(sorted(PRESETS)),
+    "default": "paper",
+    "show_default": True,
+    "help": "Widths: accumulators of 16 (paper) or 32 bits (wide).",
+}
 
 
 class Setting(NamedTuple):
@@ -93,13 +107,23 @@ def setting(text: str) -> Setting:
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine that the options of `machine_options` ask for."""
+    """The machine that its options ask for."""
 
-    n_pe: int
-    depth: int
-    preset: str
-    sized: bool
-    settings: tuple[Setting, ...]
+    n_pe: int = option("--pe", type=int, show_default=True, help="Processing elements.")
+    depth: int = option("--depth", type=int, default=8, show_default=True, help="Activation queue depth.")
+    preset: str = option("--preset", **PRESET)
+    sized: bool = option(
+        "--sized/--published",
+        show_default=True,
+        help="Memories as large as the layers need, or of the published sizes.",
+    )
+    settings: tuple[Setting, ...] = option(
+        "--set",
+        type=setting,
+        multiple=True,
+        metavar="FIELD=N",
+        help="Another size of the machine, such as pointers=4096; may be given several times.",
+    )
 
     @property
     def as_set(self) -> ArchConfig:
@@ -115,27 +139,7 @@ class Machine:
 
 def machine_options(*, n_pe: int, sized: bool) -> Callable[[Command], Command]:
     """Options --pe, --depth, --preset, --sized/--published and --set, with these defaults, as a `Machine`."""
-    return gathered(
-        "machine",
-        Machine,
-        click.option("--pe", "n_pe", type=int, default=n_pe, show_default=True, help="Processing elements."),
-        click.option("--depth", type=int, default=8, show_default=True, help="Activation queue depth."),
-        preset_option,
-        click.option(
-            "--sized/--published",
-            default=sized,
-            show_default=True,
-            help="Memories as large as the layers need, or of the published sizes.",
-        ),
-        click.option(
-            "--set",
-            "settings",
-            type=setting,
-            multiple=True,
-            metavar="FIELD=N",
-            help="Another size of the machine, such as pointers=4096; may be given several times.",
-        ),
-    )
+    return gathered("machine", Machine, n_pe={"default": n_pe}, sized={"default": sized})
 
 
 def refuse_useless(context: click.Context, options: Sequence[str], why: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from eie.cli.inputs import INPUT_HELP, warn_clipped
-from eie.cli.options import preset_option
+from eie.cli.options import PATH, PRESET
 from eie.compress.float_layers import float_forward
 from eie.compress.format.file import load
 from eie.compress.forward import check_network, fixed_forward
@@ -78,17 +78,17 @@ def measure(layers: list[CompressedLayer], path: Path, cfg: ArchConfig, limit: i
 
 
 @click.command(short_help="How often a network is right, in fixed point and in float.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @click.option(
     "--input",
     "input_file",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="X.npz",
     help=f"{INPUT_HELP} A second array holds their labels.",
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N inputs.")
-@preset_option
+@click.option("--preset", **PRESET)
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 def accuracy(file: Path, input_file: Path, limit: int | None, preset: str, json_out: bool) -> None:
     """Count how many labelled inputs the network of a .eie FILE gets wrong: in the accelerator's arithmetic, bit

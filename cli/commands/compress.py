@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eie.cli.options import gathered, real_numbers, refuse_useless
+from eie.cli.options import PATH, gathered, option, real_numbers, refuse_useless
 from eie.cli.output import check_writable, print_table
 from eie.cli.pages.sizes import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, size_rows
 from eie.compress.float_layers import FloatArray, Layers, Model, Unused, chains, check_chains
@@ -131,10 +131,30 @@ def described(path: Path, layers: Layers | None = None) -> Description | None:
 class How:
     """How layers are compressed without a settings file."""
 
-    density: tuple[float, ...] | None
-    threshold: tuple[float, ...] | None
-    weight_bits: str
-    acc_bits: str
+    density: tuple[float, ...] | None = option(
+        "--density", type=real_numbers, metavar="D", help="Share of weights to keep: one, or one a layer."
+    )
+    threshold: tuple[float, ...] | None = option(
+        "--threshold",
+        type=real_numbers,
+        metavar="Q",
+        help="Or keep weights larger than Q standard deviations of their layer: one, or one a layer.",
+    )
+    weight_bits: str = option(
+        "--weight-bits",
+        type=click.Choice(["auto", *"12345678"]),
+        default="4",
+        show_default=True,
+        help="Bits of a shared weight's index; auto: for each layer the fewest at which sharing moves the kept "
+        "weights by at most 5 % of their norm.",
+    )
+    acc_bits: str = option(
+        "--acc-bits",
+        type=click.Choice(["16", "32"]),
+        default="16",
+        show_default=True,
+        help="Accumulators to choose scales for: presets paper (16) and wide (32).",
+    )
 
     @property
     def widths(self) -> Widths:
@@ -152,73 +172,32 @@ class How:
 class Which:
     """Which layers are compressed, and the file of their settings."""
 
-    patterns: tuple[str, ...]
-    settings_file: Path | None
+    patterns: tuple[str, ...] = option(
+        "--layer",
+        multiple=True,
+        metavar="PATTERN",
+        help="Only layers whose name matches, such as 'encoder.*'; may be repeated.",
+    )
+    settings_file: Path | None = option(
+        "--settings",
+        type=PATH,
+        metavar="S.toml",
+        help="Densities, bits and geometry of each layer, by pattern (docs/models.md).",
+    )
 
 
 @click.command(short_help="A trained network into a .eie file.")
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="OUT.eie",
-    help="The file to write.",
-)
-@gathered(
-    "how",
-    How,
-    click.option(
-        "--density", type=real_numbers, metavar="D", help="Share of weights to keep: one, or one a layer."
-    ),
-    click.option(
-        "--threshold",
-        type=real_numbers,
-        metavar="Q",
-        help="Or keep weights larger than Q standard deviations of their layer: one, or one a layer.",
-    ),
-    click.option(
-        "--weight-bits",
-        type=click.Choice(["auto", *"12345678"]),
-        default="4",
-        show_default=True,
-        help="Bits of a shared weight's index; auto: for each layer the fewest at which sharing moves the kept "
-        "weights by at most 5 % of their norm.",
-    ),
-    click.option(
-        "--acc-bits",
-        type=click.Choice(["16", "32"]),
-        default="16",
-        show_default=True,
-        help="Accumulators to choose scales for: presets paper (16) and wide (32).",
-    ),
-)
+@click.argument("model", type=PATH)
+@click.option("-o", "--out", required=True, type=PATH, metavar="OUT.eie", help="The file to write.")
+@gathered("how", How)
 @click.option(
     "--calibrate",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="X.npz",
     help="Inputs of the first layer that the fixed-point scales follow from: real numbers, or uint8 pixels / 255. Of a "
     "graph (.onnx, .toml): its inputs, which may be sound or a picture (docs/networks.md).",
 )
-@gathered(
-    "which",
-    Which,
-    click.option(
-        "--layer",
-        "patterns",
-        multiple=True,
-        metavar="PATTERN",
-        help="Only layers whose name matches, such as 'encoder.*'; may be repeated.",
-    ),
-    click.option(
-        "--settings",
-        "settings_file",
-        type=click.Path(path_type=Path),
-        metavar="S.toml",
-        help="Densities, bits and geometry of each layer, by pattern (docs/models.md).",
-    ),
-)
+@gathered("which", Which)
 @click.option(
     "--processes",
     type=click.IntRange(1),

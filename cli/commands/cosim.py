@@ -13,8 +13,8 @@ import click
 from click.core import ParameterSource
 from tqdm import tqdm
 
-from eie.cli.inputs import Source, source_options, warn_clipped
-from eie.cli.options import Machine, gathered, machine_options, refuse_useless
+from eie.cli.inputs import Source, warn_clipped
+from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless
 from eie.cli.output import check_targets, write
 from eie.config import ArchConfig
 from eie.errors import ConfigError
@@ -88,20 +88,33 @@ def report_json(report: LockstepReport, clipped: int) -> dict[str, Any]:
 class RandomCase:
     """The random layer that runs without a file, and the density of random inputs."""
 
-    rows: int
-    cols: int
-    density: float
-    act_density: float
+    rows: int = option("--rows", type=int, default=64, show_default=True, help="Outputs of the random layer.")
+    cols: int = option("--cols", type=int, default=64, show_default=True, help="Inputs of the random layer.")
+    density: float = option(
+        "--density", type=float, default=0.2, show_default=True, help="Of the random layer's weights."
+    )
+    act_density: float = option(
+        "--act-density", type=float, default=0.5, show_default=True, help="Of random input vectors."
+    )
 
 
 @dataclass(frozen=True)
 class Outputs:
     """What is run and written beside the comparison."""
 
-    wave: Path | None
-    free: bool
-    saif: Path | None
-    json_out: bool
+    wave: Path | None = option(
+        "--wave", type=PATH, metavar="F.fst", help="Write the waveform of the RTL's whole run."
+    )
+    free: bool = option(
+        "--free", is_flag=True, help="The RTL alone, with the clock in HDL; numbers are compared at the end."
+    )
+    saif: Path | None = option(
+        "--saif",
+        type=PATH,
+        metavar="F.saif",
+        help="With --free: write the switching activity of the layer's computation.",
+    )
+    json_out: bool = option("--json", is_flag=True, help="Print one JSON object.")
 
 
 @dataclass(frozen=True)
@@ -185,43 +198,13 @@ def _run_free(case: _Case, out: Outputs) -> int:
 
 
 @click.command(short_help="Golden model and RTL in lockstep, every signal compared.")
-@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.argument("file", type=PATH, required=False)
 @click.option("--sim", "simulator", type=click.Choice(SIMULATORS), default="icarus", show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything random.")
 @machine_options(n_pe=4, sized=True)
-@gathered(
-    "random",
-    RandomCase,
-    click.option("--rows", type=int, default=64, show_default=True, help="Outputs of the random layer."),
-    click.option("--cols", type=int, default=64, show_default=True, help="Inputs of the random layer."),
-    click.option(
-        "--density", type=float, default=0.2, show_default=True, help="Of the random layer's weights."
-    ),
-    click.option(
-        "--act-density", type=float, default=0.5, show_default=True, help="Of random input vectors."
-    ),
-)
-@source_options()
-@gathered(
-    "out",
-    Outputs,
-    click.option(
-        "--wave",
-        type=click.Path(path_type=Path),
-        metavar="F.fst",
-        help="Write the waveform of the RTL's whole run.",
-    ),
-    click.option(
-        "--free", is_flag=True, help="The RTL alone, with the clock in HDL; numbers are compared at the end."
-    ),
-    click.option(
-        "--saif",
-        type=click.Path(path_type=Path),
-        metavar="F.saif",
-        help="With --free: write the switching activity of the layer's computation.",
-    ),
-    click.option("--json", "json_out", is_flag=True, help="Print one JSON object."),
-)
+@gathered("random", RandomCase)
+@gathered("source", Source)
+@gathered("out", Outputs)
 @click.pass_context
 def cosim(
     context: click.Context,

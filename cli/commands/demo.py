@@ -30,6 +30,7 @@ from rich.progress import (
 
 from eie.capacity import sized_for
 from eie.cli.commands.export import expectation, linters
+from eie.cli.options import PATH
 from eie.cli.output import console, filling, make_folder
 from eie.cli.pages import demo_report
 from eie.cli.pages.demo_report import Lockstep, Outcome
@@ -221,13 +222,7 @@ def _tools() -> dict[str, str]:
 
 @click.command(short_help="The main job on a trained network, and a report of it.")
 @click.option(
-    "-o",
-    "--out",
-    "folder",
-    type=click.Path(path_type=Path),
-    default=Path("out"),
-    show_default=True,
-    help="Where everything goes.",
+    "-o", "--out", "folder", type=PATH, default=Path("out"), show_default=True, help="Where everything goes."
 )
 @click.option(
     "--digits",
@@ -239,7 +234,7 @@ def _tools() -> dict[str, str]:
 )
 @click.option(
     "--example",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=EXAMPLE,
     show_default="that of the clone",
     help="The folder with the trained network and the digits.",

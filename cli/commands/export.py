@@ -11,8 +11,8 @@ import click
 from click.core import ParameterSource
 
 from eie.cli.commands.plan import chains
-from eie.cli.inputs import Source, source_options, warn_clipped
-from eie.cli.options import Machine, gathered, machine_options, refuse_useless
+from eie.cli.inputs import Source, warn_clipped
+from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless
 from eie.cli.output import make_folder
 from eie.compress.format.file import load
 from eie.config import ArchConfig
@@ -48,9 +48,11 @@ def expectation(job: Job) -> Expected:
 class What:
     """What is written beside the array, and whether it is checked."""
 
-    probe: bool
-    chip: bool
-    check: bool
+    probe: bool = option("--probe", is_flag=True, help="Add the probe outputs that lockstep compares.")
+    chip: bool = option("--chip", is_flag=True, help="Add the chip: host interface, register map, C header.")
+    check: bool = option(
+        "--check/--no-check", default=True, show_default=True, help="Check what was written."
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,31 +66,16 @@ class _Bench:
 
 
 @click.command(short_help="Verilog, memory images and a testbench, checked.")
-@click.argument("file", type=click.Path(path_type=Path), required=False)
-@click.option(
-    "-o", "--out", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="Where it goes."
-)
+@click.argument("file", type=PATH, required=False)
+@click.option("-o", "--out", required=True, type=PATH, metavar="FOLDER", help="Where it goes.")
 @machine_options(n_pe=64, sized=False)
-@source_options(
-    click.option(
-        "--layer",
-        "which",
-        default="0",
-        show_default=True,
-        metavar="L",
-        help="Layer (name, or number from 0).",
-    )
+@gathered(
+    "source", Source, which={"default": "0", "show_default": True, "help": "Layer (name, or number from 0)."}
 )
 @click.option(
     "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the activations without --input."
 )
-@gathered(
-    "what",
-    What,
-    click.option("--probe", is_flag=True, help="Add the probe outputs that lockstep compares."),
-    click.option("--chip", is_flag=True, help="Add the chip: host interface, register map, C header."),
-    click.option("--check/--no-check", default=True, show_default=True, help="Check what was written."),
-)
+@gathered("what", What)
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 @click.pass_context
 def export(

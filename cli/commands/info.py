@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from eie.cli.options import PATH
 from eie.cli.output import make_folder, print_table, write
 from eie.cli.pages.sizes import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, size_rows
 from eie.compress.format.file import describe, load
@@ -63,10 +64,10 @@ def draw(layers: Sequence[CompressedLayer], folder: Path) -> list[str]:
 
 
 @click.command(short_help="Sizes and scales of a .eie file.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @click.option(
     "--pictures",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FOLDER",
     help="Write histograms of weights, codes and relative indices there, a PNG for each layer.",
 )

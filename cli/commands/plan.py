@@ -13,8 +13,8 @@ import click
 import numpy as np
 
 from eie.capacity import sized_for
-from eie.cli.inputs import Source, source_options, warn_clipped
-from eie.cli.options import Machine, gathered, machine_options, matrix_size, refuse_useless
+from eie.cli.inputs import Source, warn_clipped
+from eie.cli.options import PATH, Machine, gathered, machine_options, matrix_size, option, refuse_useless
 from eie.cli.output import check_targets, print_table, write
 from eie.config import ArchConfig
 from eie.fixed import IntArray
@@ -155,68 +155,41 @@ def _json(planned: Sequence[Planned], cfg: ArchConfig, clipped: int) -> list[dic
 class RandomCase:
     """The random layer that is planned without a file, and the density of random inputs."""
 
-    size: tuple[int, int] | None
-    density: float
-    act_density: float
-    seed: int
+    size: tuple[int, int] | None = option(
+        "--random", type=matrix_size, metavar="ROWSxCOLS", help="Plan a random layer of this size."
+    )
+    density: float = option(
+        "--density", type=float, default=0.1, show_default=True, help="Of the random layer's weights."
+    )
+    act_density: float = option(
+        "--act-density", type=float, default=0.3, show_default=True, help="Of a random input vector."
+    )
+    seed: int = option(
+        "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything random."
+    )
 
 
 @dataclass(frozen=True)
 class Outputs:
     """What is drawn and compared beside the tables."""
 
-    picture: Path | None
-    engine: str | None
-    json_out: bool
+    picture: Path | None = option(
+        "--picture", type=PATH, metavar="F.png", help="Draw the phases of each chain of layers."
+    )
+    engine: str | None = option(
+        "--check",
+        type=click.Choice([name for name in ENGINES if name != "fast"]),
+        help="Run the plan on this engine, too, and compare: activations, and each run's cycles and counters.",
+    )
+    json_out: bool = option("--json", is_flag=True, help="Print a JSON array with an object for each chain.")
 
 
 @click.command(short_help="How layers of any size run on a chip: passes, runs, cycles.")
-@click.argument("file", metavar="[NET.eie]", type=click.Path(path_type=Path), required=False)
-@gathered(
-    "random",
-    RandomCase,
-    click.option(
-        "--random",
-        "size",
-        type=matrix_size,
-        metavar="ROWSxCOLS",
-        help="Plan a random layer of this size.",
-    ),
-    click.option(
-        "--density",
-        type=float,
-        default=0.1,
-        show_default=True,
-        help="Of the random layer's weights.",
-    ),
-    click.option(
-        "--act-density", type=float, default=0.3, show_default=True, help="Of a random input vector."
-    ),
-    click.option(
-        "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything random."
-    ),
-)
-@source_options()
+@click.argument("file", metavar="[NET.eie]", type=PATH, required=False)
+@gathered("random", RandomCase)
+@gathered("source", Source)
 @machine_options(n_pe=64, sized=False)
-@gathered(
-    "out",
-    Outputs,
-    click.option(
-        "--picture",
-        type=click.Path(path_type=Path),
-        metavar="F.png",
-        help="Draw the phases of each chain of layers.",
-    ),
-    click.option(
-        "--check",
-        "engine",
-        type=click.Choice([name for name in ENGINES if name != "fast"]),
-        help="Run the plan on this engine, too, and compare: activations, and each run's cycles and counters.",
-    ),
-    click.option(
-        "--json", "json_out", is_flag=True, help="Print a JSON array with an object for each chain."
-    ),
-)
+@gathered("out", Outputs)
 @click.pass_context
 def plan(
     context: click.Context,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eie.cli.options import gathered
+from eie.cli.options import PATH, gathered, option
 from eie.cli.output import make_folder, print_table, write
 from eie.errors import ConfigError
 from eie.sim.sweep.columns import Row, varied
@@ -26,11 +26,17 @@ if TYPE_CHECKING:
 class Choice:
     """What to draw: columns against each other (`by`, `log` : how), the Pareto front, or the standard pictures."""
 
-    x: str | None
-    y: str | None
-    by: tuple[str, ...]
-    log: str | None
-    front: bool
+    x: str | None = option("--x", metavar="COLUMN", help="Draw against this column; needs --y.")
+    y: str | None = option("--y", metavar="COLUMN", help="Draw this column; needs --x.")
+    by: tuple[str, ...] = option(
+        "--by", metavar="COLUMN", multiple=True, help="A line for each of its values; may be repeated."
+    )
+    log: str | None = option(
+        "--log", type=click.Choice(["x", "y", "xy"]), default=None, help="Logarithmic axes."
+    )
+    front: bool = option(
+        "--pareto", is_flag=True, help="Draw and list the machines best in time, energy and area."
+    )
 
     def check(self) -> None:
         """Raise `click.UsageError` for options that do not go together."""
@@ -43,25 +49,13 @@ class Choice:
 
 
 @click.command(short_help="Pictures of a sweep.")
-@click.argument("store", type=click.Path(path_type=Path))
-@gathered(
-    "choice",
-    Choice,
-    click.option("--x", "x", metavar="COLUMN", help="Draw against this column; needs --y."),
-    click.option("--y", "y", metavar="COLUMN", help="Draw this column; needs --x."),
-    click.option(
-        "--by", "by", metavar="COLUMN", multiple=True, help="A line for each of its values; may be repeated."
-    ),
-    click.option("--log", type=click.Choice(["x", "y", "xy"]), default=None, help="Logarithmic axes."),
-    click.option(
-        "--pareto", "front", is_flag=True, help="Draw and list the machines best in time, energy and area."
-    ),
-)
+@click.argument("store", type=PATH)
+@gathered("choice", Choice)
 @click.option("--where", metavar="SQL", default="1", help='Only these points, such as "n_pe >= 16".')
 @click.option(
     "-o",
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path("."),
     show_default="the current folder",
     metavar="FOLDER",

@@ -27,6 +27,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from eie.cli.options import PATH
 from eie.cli.output import console, filling, print_table
 from eie.cli.pages import evaluation_page
 from eie.cli.pages.evaluation_page import Made
@@ -70,7 +71,7 @@ def _part_lines() -> str:
     "-o",
     "--out",
     "folder",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path("out/evaluation"),
     show_default=True,
     metavar="FOLDER",
@@ -81,7 +82,7 @@ def _part_lines() -> str:
 )
 @click.option(
     "--example",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=EXAMPLE,
     show_default="that of the clone",
     metavar="FOLDER",

@@ -13,7 +13,7 @@ import numpy as np
 from click.core import ParameterSource
 
 from eie.cli.inputs import INPUT_HELP, Source, warn_clipped
-from eie.cli.options import Machine, gathered, machine_options, refuse_useless
+from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless
 from eie.cli.output import array_file, check_targets, print_table, write
 from eie.errors import ModelError, OutputError
 from eie.layer import CompressedLayer
@@ -131,79 +131,55 @@ def frame_range(text: str) -> slice:
 class OfGraph:
     """What applies to graphs alone."""
 
-    weights: Path | None
-    frames: slice | None
+    weights: Path | None = option(
+        "--weights", type=PATH, metavar="W.eie", help="Compressed layers of a graph (.onnx, .toml)."
+    )
+    frames: slice | None = option(
+        "--frames", type=frame_range, metavar="A:B", help="Only these frames of a sound."
+    )
 
 
 @dataclass(frozen=True)
 class Outputs:
     """What is written and printed."""
 
-    wave: Path | None
-    out: Path | None
-    json_out: bool
+    wave: Path | None = option(
+        "--wave",
+        type=PATH,
+        metavar="F",
+        help="Write a waveform: .vcd from golden, .fst from a simulator; several layers get a file each.",
+    )
+    out: Path | None = option(
+        "-o",
+        "--out",
+        type=PATH,
+        metavar="Y.npy",
+        help="Write the outputs: int16, of a graph float64, or sound (.wav).",
+    )
+    json_out: bool = option(
+        "--json", is_flag=True, help="Print JSON: an array with a result for each layer, or a graph's object."
+    )
 
 
 @click.command(short_help="Run a network or one layer on any engine.")
-@click.argument("file", metavar="NETWORK", type=click.Path(path_type=Path))
+@click.argument("file", metavar="NETWORK", type=PATH)
 @gathered(
     "source",
     Source,
-    click.option(
-        "--input",
-        "input_file",
-        required=True,
-        type=click.Path(path_type=Path),
-        metavar="X",
-        help=f"{INPUT_HELP} Or a picture (.png), or sound (.wav), where the network takes it.",
-    ),
-    click.option(
-        "--index",
-        type=int,
-        default=0,
-        show_default=True,
-        help="Which of the input vectors, from 0 (a graph: all).",
-    ),
-    click.option("--layer", "which", metavar="L", help="Run only this layer (name, or number from 0)."),
+    *("input_file", "index", "which"),
+    input_file={
+        "required": True,
+        "help": f"{INPUT_HELP} Or a picture (.png), or sound (.wav), where the network takes it.",
+    },
+    index={"help": "Which of the input vectors, from 0 (a graph: all)."},
+    which={"help": "Run only this layer (name, or number from 0)."},
 )
-@gathered(
-    "of_graph",
-    OfGraph,
-    click.option(
-        "--weights",
-        type=click.Path(path_type=Path),
-        metavar="W.eie",
-        help="Compressed layers of a graph (.onnx, .toml).",
-    ),
-    click.option("--frames", type=frame_range, metavar="A:B", help="Only these frames of a sound."),
-)
+@gathered("of_graph", OfGraph)
 @click.option(
     "--engine", type=click.Choice(ENGINES), default="golden", show_default=True, help="What runs it."
 )
 @machine_options(n_pe=64, sized=False)
-@gathered(
-    "outputs",
-    Outputs,
-    click.option(
-        "--wave",
-        type=click.Path(path_type=Path),
-        metavar="F",
-        help="Write a waveform: .vcd from golden, .fst from a simulator; several layers get a file each.",
-    ),
-    click.option(
-        "-o",
-        "--out",
-        type=click.Path(path_type=Path),
-        metavar="Y.npy",
-        help="Write the outputs: int16, of a graph float64, or sound (.wav).",
-    ),
-    click.option(
-        "--json",
-        "json_out",
-        is_flag=True,
-        help="Print JSON: an array with a result for each layer, or a graph's object.",
-    ),
-)
+@gathered("outputs", Outputs)
 @click.pass_context
 def run(
     context: click.Context,

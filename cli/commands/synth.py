@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from eie.cli.options import Machine, machine_options
+from eie.cli.options import PATH, Machine, machine_options
 from eie.cli.output import check_writable, print_table, write
 from eie.sim.synth.yosys import LIBRARY_NM, BlockFigures, SynthReport, published_areas, shares, synthesise
 
@@ -42,20 +42,10 @@ def _row(block: BlockFigures, report: SynthReport) -> tuple[str, ...]:
 
 @click.command(short_help="Cells, area and longest path of every block, by Yosys.")
 @machine_options(n_pe=64, sized=False)
-@click.option(
-    "--liberty",
-    type=click.Path(path_type=Path),
-    metavar="F.lib",
-    help="Cells to map to, instead of osu018's.",
-)
-@click.option("--plot", type=click.Path(path_type=Path), metavar="F.png", help="Draw the areas.")
+@click.option("--liberty", type=PATH, metavar="F.lib", help="Cells to map to, instead of osu018's.")
+@click.option("--plot", type=PATH, metavar="F.png", help="Draw the areas.")
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
-def synth(
-    machine: Machine,
-    liberty: Path | None,
-    plot: Path | None,
-    json_out: bool,
-) -> None:
+def synth(machine: Machine, liberty: Path | None, plot: Path | None, json_out: bool) -> None:
     """Synthesise one PE, a node of the LNZD tree, the CCU and the host interface; the SRAMs, which stand beside them,
     take no part.
 

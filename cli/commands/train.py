@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eie.cli.options import gathered
+from eie.cli.options import PATH, gathered, option
 from eie.cli.output import console, make_folder, print_table, write
 from eie.cli.pages import train_pictures
 from eie.compress import datasets
@@ -50,16 +50,37 @@ class Unreachable(MismatchError):
 class Digits:
     """Which images, and the folder that they are in."""
 
-    folder: Path | None
-    data_set: str
+    folder: Path | None = option(
+        "--data",
+        type=PATH,
+        show_default="build/DATA-SET",
+        metavar="FOLDER",
+        help="The four IDX files, plain or .gz.",
+    )
+    data_set: str = option(
+        "--data-set",
+        type=click.Choice(list(datasets.DATA_SETS)),
+        default="mnist",
+        show_default=True,
+        help="Which images.",
+    )
 
 
 @dataclass(frozen=True)
 class Scan:
     """Only the dense network and its sensitivity; budget : points that one-shot pruning may cost."""
 
-    scan: bool
-    budget: float | None
+    scan: bool = option(
+        "--scan",
+        is_flag=True,
+        help="Only the dense network, and how sensitive each of its layers is to pruning.",
+    )
+    budget: float | None = option(
+        "--budget",
+        type=float,
+        metavar="POINTS",
+        help="With the scan: densities at which one-shot pruning costs at most so many percentage points.",
+    )
 
 
 @click.command(short_help="The paper's networks, trained and compressed.")
@@ -67,30 +88,12 @@ class Scan:
 @click.option(
     "-o",
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     show_default="out/train/NAME, with another data set out/train/NAME-DATA-SET",
     metavar="FOLDER",
     help="Where the .eie file, the pictures and the checkpoints go.",
 )
-@gathered(
-    "digits",
-    Digits,
-    click.option(
-        "--data",
-        "folder",
-        type=click.Path(path_type=Path),
-        show_default="build/DATA-SET",
-        metavar="FOLDER",
-        help="The four IDX files, plain or .gz.",
-    ),
-    click.option(
-        "--data-set",
-        type=click.Choice(list(datasets.DATA_SETS)),
-        default="mnist",
-        show_default=True,
-        help="Which images.",
-    ),
-)
+@gathered("digits", Digits)
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything random.")
 @click.option(
     "--holdout",
@@ -99,21 +102,7 @@ class Scan:
     metavar="N",
     help="Measure on the last N training digits, not trained on, instead of the test digits: to try a recipe.",
 )
-@gathered(
-    "scan",
-    Scan,
-    click.option(
-        "--scan",
-        is_flag=True,
-        help="Only the dense network, and how sensitive each of its layers is to pruning.",
-    ),
-    click.option(
-        "--budget",
-        type=float,
-        metavar="POINTS",
-        help="With the scan: densities at which one-shot pruning costs at most so many percentage points.",
-    ),
-)
+@gathered("scan", Scan)
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 def train(
