@@ -13,7 +13,7 @@ import click
 
 from eie.cli.options import PATH, gathered, option, real_numbers, refuse_useless
 from eie.cli.output import check_writable, print_table
-from eie.cli.pages.sizes import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, size_rows
+from eie.cli.pages.sizes import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, scale_row, size_rows
 from eie.compress.float_layers import FloatArray, Layers, Model, Unused, chains, check_chains
 from eie.compress.pipeline import CompressionReport, Settings, compress_each_to_file, compress_to_file
 from eie.compress.quantize import Widths
@@ -72,21 +72,6 @@ def lost_lines(report: CompressionReport) -> list[str]:
         f"layer {layer.name!r} is lost: its weights are too small for fixed point"
         for layer in report.layers
         if layer.nnz and layer.relative_error >= _LOST
-    ]
-
-
-def scale_rows(report: CompressionReport) -> list[list[str]]:
-    """Rows of `SCALE_HEADINGS`, one a layer."""
-    return [
-        [
-            layer.name,
-            str(1 << layer.weight_bits),
-            *(str(getattr(layer.scales, name)) for name in ("x_frac", "w_frac", "acc_frac", "y_frac")),
-            str(layer.scales.product_shift),
-            str(layer.scales.output_shift),
-            "yes" if layer.relu else "no",
-        ]
-        for layer in report.layers
     ]
 
 
@@ -277,7 +262,10 @@ def _met(description: Description, calibrate: Path, layers: Layers, model: Path)
 def _print(report: CompressionReport, unused: Sequence[Unused], out: Path) -> None:
     print_table(SIZE_HEADINGS, size_rows(report.size))
     click.echo(f"{SIZE_NOTE}\n")
-    print_table(SCALE_HEADINGS, scale_rows(report))
+    print_table(
+        SCALE_HEADINGS,
+        [scale_row(one.name, 1 << one.weight_bits, one.scales, one.relu) for one in report.layers],
+    )
     click.echo(f"Scales from {report.calibration}.\n")
     print_table(ERROR_HEADINGS, error_rows(report))
     if lost := lost_lines(report):

@@ -23,37 +23,13 @@ from eie.sim.workloads.inputs import Port
 
 MATRIX = ("MatMul", "Gemm", "Conv")
 # Evaluated as ONNX defines them, by its reference evaluator, on float64.
-ELEMENT_WISE = (
-    *(
-        "Add",
-        "Sub",
-        "Mul",
-        "Div",
-        "Relu",
-        "LeakyRelu",
-        "Sigmoid",
-        "Tanh",
-        "Softmax",
-        "Clip",
-        "BatchNormalization",
-    ),
-    "GlobalAveragePool",
+_COMPUTING = "Add Sub Mul Div Relu LeakyRelu Sigmoid Tanh Softmax Clip BatchNormalization GlobalAveragePool"
+ELEMENT_WISE = tuple(_COMPUTING.split())
+_MOVING = (
+    "Shape Reshape Transpose Concat Slice Gather Squeeze Unsqueeze Flatten Split Expand Cast Identity Dropout "
+    "Constant ConstantOfShape"
 )
-MOVING = (
-    *(
-        "Shape",
-        "Reshape",
-        "Transpose",
-        "Concat",
-        "Slice",
-        "Gather",
-        "Squeeze",
-        "Unsqueeze",
-        "Flatten",
-        "Split",
-    ),
-    *("Expand", "Cast", "Identity", "Dropout", "Constant", "ConstantOfShape"),
-)
+MOVING = tuple(_MOVING.split())
 SUPPORTED = (*MATRIX, *RECURRENT, *ELEMENT_WISE, "MaxPool", *MOVING)
 
 
