@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import reduce
 from operator import or_
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from amaranth import (
     Cat,
@@ -60,7 +60,19 @@ def signature(block: str, cfg: ArchConfig, *, probe: bool = False) -> Signature:
     return Signature({**ports.members, "probe": Out(schema.probe_width(probe_layout(block, cfg)))})
 
 
-class Block(wiring.Component):
+class Declared(wiring.Component):
+    """A component whose ports are declared in `eie`, by the names that they have there.
+
+    Type checkers take each as a signal; a name that is not declared is refused when the component is elaborated.
+    """
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Signal:
+            """A port or register, by its name."""
+
+
+class Block(Declared):
     """A component whose ports and registers are those that `eie.schema` declares for `name`.
 
     Parameters
@@ -139,7 +151,7 @@ class Part:
 def register_file(m: Module, name: str, width: int, depth: int) -> tuple[WritePort, ReadPort]:
     """Write and asynchronous read port of a new memory `m.submodules[name]`: `depth` words, 0 at the start."""
     # A one-word memory would have no address; the second word is never addressed.
-    memory = Memory(shape=unsigned(width), depth=max(2, depth), init=[])
+    memory: Memory = Memory(shape=unsigned(width), depth=max(2, depth), init=[])
     m.submodules[name] = memory
     write = memory.write_port()
     read = memory.read_port(domain="comb")

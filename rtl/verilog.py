@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from importlib import resources
 
-from amaranth.back import rtlil
+from amaranth.back import rtlil  # type: ignore[attr-defined]  # the stubs lack it
 from amaranth.lib.wiring import Component
 
 from eie import schema

@@ -6,7 +6,7 @@ import enum
 from typing import Any
 
 from amaranth import Const, Module, Mux, Signal, Value
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from eie.axi import CCU_SPACES, LITE_DATA_BITS, SIGNED_SPACES, Command, ErrorCode, space_words
@@ -242,7 +242,7 @@ class CommandDecoder(wiring.Component):
         )
         self._state = Signal(State, name="state")
         # The header of the packet under way, and whether its word had TLAST.
-        self._header = Signal(HEADER, name="header")
+        self._header = data.View(HEADER, Signal(HEADER.size, name="header"))
         self._header_last = Signal(name="header_last")
         # Where the next word goes or comes from, and how many are left.
         self._pe = Signal(cfg.pe_bits, name="pe")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from amaranth import Module
-from amaranth.lib import wiring
 from amaranth.lib.wiring import connect
 
 from eie.axi import host_if_fields
 from eie.config import ArchConfig
-from eie.rtl.block import signature_of
+from eie.rtl.block import Declared, signature_of
 from eie.rtl.host.arbiter import PortArbiter
 from eie.rtl.host.commands import CommandDecoder
 from eie.rtl.host.interfaces import packet_words
@@ -19,7 +18,7 @@ from eie.rtl.host.status import Status
 INPUT_DEPTH = 2
 
 
-class HostIf(wiring.Component):
+class HostIf(Declared):
     """Turns bus transactions into cycles of the array's I/O port (docs/chip.md).
 
     Latency: a data word of a WRITE packet is on the I/O port two cycles after its hand-shake. Every output is a
