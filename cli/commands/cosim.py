@@ -103,7 +103,7 @@ def _run_free(
     jobs: Sequence[Job], simulator: str, saif: Path | None, *, json_out: bool, replay: str, clipped: int
 ) -> int:
     """Free-running RTL, its comparison, and its switching activity if asked for; the exit status."""
-    from eie.sim.cosim.free.script import compare_jobs
+    from eie.sim.cosim.free.compare import compare_jobs
     from eie.sim.cosim.saif import record
 
     report = compare_jobs(jobs, simulator)
