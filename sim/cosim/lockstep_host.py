@@ -15,7 +15,7 @@ from eie.config import ArchConfig
 from eie.golden.array import Array
 from eie.golden.base import Wire
 from eie.program import Run
-from eie.schema import CCU_COUNTERS, PeCounter, ProbeField, ccu_probe, pe_probe, unpack_probe
+from eie.schema import CCU_COUNTERS, Kind, PeCounter, ProbeField, ccu_probe, fields, pe_probe, unpack_probe
 from eie.sim.cosim.host import FreeHost, requested, serve
 from eie.sim.cosim.outcome import PROGRESS, Diverged, Divergence
 
@@ -41,10 +41,14 @@ class LockstepHost(FreeHost):
         self.history: dict[str, list[tuple[int, list[int]]]] = {"golden": [], "rtl": []}
         self.after = 0
 
-    def _outputs(self) -> list[tuple[Any, Wire]]:
-        """Output ports of the array, which no probe holds: on both sides."""
-        names = ["busy", "done", "current_pass", *(CCU_COUNTERS if self.cfg.counters else ()), "io_rdata"]
-        return [(getattr(self.dut, name), self.golden.signal(name)) for name in names]
+    def _outputs(self) -> list[tuple[Any, Wire, str]]:
+        """Output ports of the array, which no probe holds: on both sides, and how the value is written in bits."""
+        skipped = () if self.cfg.counters else CCU_COUNTERS
+        return [
+            (getattr(self.dut, field.name), self.golden.signal(field.name), f"0{field.width}b")
+            for field in fields("array", self.cfg)
+            if field.kind is not Kind.IN and field.name not in skipped
+        ]
 
     async def cycle(self, **inputs: int) -> None:
         """One clock cycle on both sides, compared before the edge that ends it."""
@@ -106,9 +110,10 @@ class LockstepHost(FreeHost):
                 raise Diverged(self.diverged)
 
     def _compare_outputs(self) -> None:
-        for rtl, golden in self.outputs:
-            text, value = str(rtl.value), int(golden.value)
-            if text != format(value, f"0{len(text)}b"):
+        for rtl, golden, bits in self.outputs:
+            text = str(rtl.value)
+            if text != format(golden.value, bits):
+                value = int(golden.value)
                 found = int(text, 2) if set(text) <= {"0", "1"} else text
                 self._report([(None, f"array.{rtl._name}", value, found)])
                 return

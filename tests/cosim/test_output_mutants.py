@@ -78,8 +78,8 @@ def command(*words: str) -> None:
         raise MismatchError(done.stderr.strip())
 
 
-# By name: whether it is of a layer (pass 0) or of a program of two passes, the mutants, and how to take it; a path finds
-# a mutant by raising `MismatchError`.
+# By name: whether it is of a layer (pass 0) or of a program of two passes, the mutants, and how to take it. A path
+# finds a mutant by raising `MismatchError`.
 PATHS = {
     "simulate": ("layer", MUTANTS, lambda _: simulate(LAYERS[0], X, CFG, "icarus")),
     "compare_jobs": ("layer", MUTANTS, lambda _: compare_jobs([JOB], "icarus").require_agreement()),

@@ -55,7 +55,7 @@ class ChipMonitor(LockstepHost):
         super().__init__(dut, cfg, golden)
         self.ports = _places(fields("array", cfg))
 
-    def _outputs(self) -> list[tuple[Any, Wire]]:
+    def _outputs(self) -> list[tuple[Any, Wire, str]]:
         """None: the ports of the array inside come in one word, see `_compare_outputs`."""
         return []
 
