@@ -138,14 +138,14 @@ class Result:
 def summed(results: Sequence[Result]) -> Result:
     """Runs of one layer as one: sums of cycles and counters; the weights are loaded once."""
 
-    def total(values: Sequence[Any]) -> Any:
+    def added(values: Sequence[Any]) -> Any:
         return None if values[0] is None else sum(values[1:], start=values[0])
 
     def of(name: str) -> int | None:
-        return total([getattr(result, name) for result in results])
+        return added([getattr(result, name) for result in results])
 
-    first = results[0]
-    sums = {name: total([result.counters[name] for result in results]) for name in first.counters}
+    first, counts = results[0], [run for result in results for run in result.runs]
+    sums = {name: added([result.counters[name] for result in results]) for name in first.counters}
     return replace(
         first,
         counters=sums,
@@ -153,7 +153,8 @@ def summed(results: Sequence[Result]) -> Result:
         load_cycles=of("load_cycles"),
         writeback_cycles=of("writeback_cycles"),
         store_cycles=of("store_cycles"),
-        runs=tuple(run for result in results for run in result.runs),
+        runs=(total(counts),) if counts else (),
+        passes=(),
     )
 
 

@@ -13,9 +13,18 @@ from cocotb.triggers import ReadOnly
 
 from eie.config import ArchConfig
 from eie.golden.array import Array
-from eie.golden.base import Wire
 from eie.program import Run
-from eie.schema import CCU_COUNTERS, Kind, PeCounter, ProbeField, ccu_probe, fields, pe_probe, unpack_probe
+from eie.schema import (
+    CCU_COUNTERS,
+    Kind,
+    PeCounter,
+    ProbeField,
+    Wire,
+    ccu_probe,
+    fields,
+    pe_probe,
+    unpack_probe,
+)
 from eie.sim.cosim.host import FreeHost, requested, serve
 from eie.sim.cosim.outcome import PROGRESS, Diverged, Divergence
 

@@ -16,7 +16,7 @@ from eie.plan import make_plan
 from eie.plan_program import plan_program
 from eie.sim.plans import run_plan, run_program
 from eie.sim.simulate import simulate
-from eie.sim.workloads.files import in_fixed_point
+from eie.sim.workloads.inputs import in_fixed_point
 from eie.timing import busy_cycles
 from tests.support import ROOT
 

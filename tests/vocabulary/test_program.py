@@ -26,7 +26,7 @@ from eie.sim.cosim.lockstep import lockstep_program
 from eie.sim.plans import run_program
 from eie.sim.simulate import simulate
 from eie.sim.workloads.example import EXAMPLE, read_digits
-from eie.sim.workloads.files import in_fixed_point
+from eie.sim.workloads.inputs import in_fixed_point
 from eie.timing import busy_cycles, refill_cycles
 from tests.support import ROOT
 

@@ -24,12 +24,12 @@ from cocotb.triggers import FallingEdge, ReadOnly
 from eie.config import ArchConfig
 from eie.errors import MismatchError
 from eie.golden.array import Array
-from eie.golden.base import Block, Wire
+from eie.golden.base import Block
 from eie.golden.blocks import BLOCKS
 from eie.host import converse, feeds_of
 from eie.program import Job
 from eie.result import Result
-from eie.schema import Field, Kind, ProbeField, block_probe, fields, pe_probe, unpack_probe
+from eie.schema import Field, Kind, ProbeField, Wire, block_probe, fields, pe_probe, unpack_probe
 from eie.sim.cosim.host import CLOCK_NS
 from eie.sim.cosim.lockstep_host import LockstepHost
 from eie.sim.cosim.outcome import Diverged

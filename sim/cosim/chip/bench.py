@@ -23,9 +23,8 @@ from cocotbext.axi import (
 from eie.axi import stream_bits
 from eie.config import ArchConfig
 from eie.golden.array import Array
-from eie.golden.base import Wire
 from eie.registers import Reg
-from eie.schema import Field, Kind, fields
+from eie.schema import Field, Kind, Wire, fields
 from eie.sim.cosim.chip.script import (
     Outcome,
     Pauses,
