@@ -163,7 +163,7 @@ def _run_lockstep(case: _Case, out: Outputs) -> int:
 
 def _run_free(case: _Case, out: Outputs) -> int:
     """Free-running RTL, its comparison, and its switching activity if asked for; the exit status."""
-    from eie.sim.cosim.free.script import compare_jobs
+    from eie.sim.cosim.free.compare import compare_jobs
     from eie.sim.cosim.saif import record
 
     report = compare_jobs(case.jobs, case.simulator)

@@ -25,7 +25,7 @@ from eie.config import ArchConfig
 from eie.csc import interleave
 from eie.errors import MismatchError
 from eie.layer import CompressedLayer
-from eie.memory import memory_images
+from eie.memory import images_of, weight_blocks
 from eie.program import Job
 from eie.registers import MAGIC, VERSION, Reg, pass_table_offset
 from eie.schema import ConfigReg, IoSpace, PeCounter, WbTarget
@@ -185,7 +185,7 @@ def load_network(layers):
         codes = [int(code) & 0xFFFF for code in layer.codebook]
         packets.append(write_packet(IoSpace.CODEBOOK, codes, addr=16 * number))
         packets.append(vector(IoSpace.ACT_SRAM, layer.bias, CFG.acc_bits, biases))
-        images = memory_images(interleave(layer, CFG.n_pe, CFG.index_bits), CFG)
+        images = images_of(weight_blocks(interleave(layer, CFG.n_pe, CFG.index_bits), CFG), CFG)
         for k, image in enumerate(images):
             both = [image.even[i // 2] if i % 2 == 0 else image.odd[i // 2] for i in range(layer.cols + 1)]
             packets.append(write_packet(IoSpace.SPMAT, image.spmat, pe=k, addr=words))

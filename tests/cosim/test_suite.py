@@ -278,14 +278,16 @@ def test_reading_back_finds_a_memory_that_changed_by_itself(fault_job):
     report = lockstep([fault_job], "icarus", transform=fault, read_back=True)
     assert report.divergence is not None
     with pytest.raises(
-        MismatchError, match=r"^icarus: job 0: (SPMAT|PTR) of PE 0 at 0 holds 0x0, loaded was 0x"
+        MismatchError, match=r"^icarus: input 0: (SPMAT|PTR) of PE 0 at 0 holds 0x0, loaded was 0x"
     ):
         run_rtl([fault_job], "icarus", transform=fault, read_back=True)
 
 
 def test_an_rtl_that_never_ends_is_given_up(fault_job):
     fault = _edit("eie_ccu.v", r"done <= 1'h1", "done <= 1'h0")
-    with pytest.raises(MismatchError, match=r"^icarus: job 0: the RTL was not done \d+ cycles after start$"):
+    with pytest.raises(
+        MismatchError, match=r"^icarus: input 0: the RTL was not done \d+ cycles after start$"
+    ):
         run_rtl([fault_job], "icarus", transform=fault)
 
 

@@ -22,7 +22,7 @@ from eie.layer import CompressedLayer
 from eie.plan import ACTIVATIONS, BIASES, CODEBOOKS, TABLE, Plan, Source, Step, Target, make_plan
 from eie.plan_program import plan_program, words_of
 from eie.program import Job
-from eie.result import ProgramResult
+from eie.result import Result
 from eie.schema import WbTarget
 from eie.sim.engines.reference import run as run_reference
 from eie.sim.plan_report import Phases
@@ -345,10 +345,10 @@ def test_fast_and_untiled_reference_agree(case: PlanCase) -> None:
             sums = {name: value + result.counters[name] for name, value in sums.items()}
         assert np.array_equal(planned_result.y, x)
         for name, value in sums.items():
-            assert np.array_equal(planned_result.total.counters[name], value), name
+            assert np.array_equal(planned_result.counters[name], value), name
 
 
-def assert_equal(one: Sequence[ProgramResult], other: Sequence[ProgramResult]) -> None:
+def assert_equal(one: Sequence[Result], other: Sequence[Result]) -> None:
     """Two engines' results are the same, run by run."""
     assert len(one) == len(other)
     for a, b in zip(one, other, strict=True):
@@ -395,9 +395,9 @@ def test_a_layer_that_fits_is_one_run_with_its_cycles_of_compute() -> None:
     assert len(plan.steps) == 1
     assert plan.resident
     assert plan.keeps_table
-    assert result.total.cycles == alone.cycles
+    assert result.cycles == alone.cycles
     for name, value in alone.counters.items():
-        assert np.array_equal(result.total.counters[name], value), name
+        assert np.array_equal(result.counters[name], value), name
 
 
 # ---- bad input ---------------------------------------------------------------------------------------------

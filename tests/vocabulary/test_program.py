@@ -21,7 +21,9 @@ from eie.plan_program import plan_program
 from eie.program import Program, Run, Transfer
 from eie.result import Count
 from eie.schema import ConfigReg, IoSpace, Mode
-from eie.sim.cosim.programs import lockstep_program, run_program
+from eie.sim.cosim.launch import run_program as run_on_rtl
+from eie.sim.cosim.lockstep import lockstep_program
+from eie.sim.plans import run_program
 from eie.sim.simulate import simulate
 from eie.sim.workloads.example import EXAMPLE, read_digits
 from eie.sim.workloads.inputs import in_fixed_point
@@ -251,7 +253,7 @@ def test_what_does_not_fit() -> None:
         run_program(program, [np.zeros(29, np.int64)], "golden")
     with pytest.raises(LayerError, match=r"activations must be from -32768 to 32767$"):
         run_program(program, [np.full(30, 40_000)], "golden")
-    with pytest.raises(ConfigError, match=r"^no engine named 'fast' for programs: use one of golden"):
+    with pytest.raises(ConfigError, match=r"^no engine named 'fast': use one of golden, icarus, verilator"):
         run_program(program, [], "fast")
 
 
@@ -275,7 +277,7 @@ def test_rtl_alone_and_in_lockstep(name: str, simulator: str) -> None:
     found = run_program(program, inputs, simulator)
     report = lockstep_program(program, inputs, simulator, port=True)
     report.require_agreement()
-    for expected, alone, beside in zip(golden, found, report.programs, strict=True):
+    for expected, alone, beside in zip(golden, found, report.results, strict=True):
         assert alone.engine == beside.engine == simulator
         for result in (alone, beside):
             np.testing.assert_array_equal(result.y, expected.y)
@@ -327,7 +329,7 @@ def test_faults_of_the_rtl_are_found() -> None:
     with pytest.raises(
         MismatchError, match=r"^icarus: input 0: the RTL was not done \d+ cycles after start$"
     ):
-        run_program(program, inputs, "icarus", transform=fault)
+        run_on_rtl(program, inputs, "icarus", transform=fault)
 
 
 def test_hardware_without_counters() -> None:
