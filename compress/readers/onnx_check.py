@@ -31,7 +31,7 @@ def check(model: Any, elsewhere: set[str]) -> None:
     """
     graph = model.graph
     opsets = {one.domain: one.version for one in model.opset_import}
-    opset = opsets.get("", opsets.get("ai.onnx", 1 if not opsets else OLDEST))
+    opset = opsets.get("", opsets.get("ai.onnx", OLDEST))
     if opset < OLDEST:
         raise ModelError(
             f"an ONNX graph of opset {opset}, in which operators meant something else: "
@@ -56,8 +56,13 @@ def check(model: Any, elsewhere: set[str]) -> None:
         TypeError,
         RuntimeError,
     ) as error:
-        text = " ".join(str(error).split("\n\n==> Context")[0].split())
-        raise ModelError(f"not a valid ONNX graph: {text or type(error).__name__}") from None
+        raise ModelError(f"not a valid ONNX graph: {_first(str(error)) or type(error).__name__}") from None
+
+
+def _first(text: str) -> str:
+    """The first of the checker's complaints, in one line."""
+    start, mark, rest = " ".join(text.partition("==> Context")[0].split()).partition("(op_type:")
+    return start + mark + rest.partition(" (op_type:")[0]
 
 
 def _open_sizes(graph: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -390,10 +390,13 @@ def _conv(graph: Graph, node: Any) -> Iterator[Placed]:
     if not alone:
         output, norm = _batch_norm(graph, node.output[0], rows)
         output, relu, pool = _behind(graph, output, "MaxPool")
-    kernel = weight.form.shape[2:]
+    kernel, size = weight.form.shape[2:], graph.image_size(node.input[0])
     try:
-        size = graph.image_size(node.input[0])
-        conv = Conv(kernel, strides, padding or (0, 0), *(pool or ((1, 1), (1, 1))), size)
+        conv = Conv(kernel, strides, padding or (0, 0), *(pool or ((1, 1), (1, 1))))
+        try:
+            conv = replace(conv, size=size)
+        except LayerError as error:
+            raise _invalid(node, str(error)) from None
     except LayerError as error:
         conv = Conv(kernel)  # its sizes are left open
         problems.append(("geometry", f"impossible ({error})"))
