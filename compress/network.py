@@ -135,7 +135,8 @@ class LayerSource(Sized):
     """A layer that is read when it is asked for; all but weights and bias is known before.
 
     size : (rows, cols) of its matrix. read : gives weights and bias, as `FloatLayer` wants them. name, relu, conv : as
-    in `FloatLayer`. place : the file, for messages. follows : false when something else stands before it.
+    in `FloatLayer`. place : the file, for messages. follows : false when something else stands before it. refused :
+    why it cannot be read, if the file's head tells already.
     """
 
     name: str
@@ -145,6 +146,7 @@ class LayerSource(Sized):
     conv: Conv | None = None
     place: str = ""
     follows: bool = True
+    refused: str = ""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -203,10 +205,11 @@ class Unused:
 
 @dataclass(frozen=True)
 class Model:
-    """What a model file holds: its layers in order, and what no layer uses."""
+    """What a model file holds: its layers in order, what no layer uses, and how what was found was understood."""
 
     layers: Layers
     unused: tuple[Unused, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def array_text(name: str, array: npt.NDArray[Any]) -> str:

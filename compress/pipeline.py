@@ -274,6 +274,10 @@ class _Network:
         given: Sequence[Given] = layers.sources if isinstance(layers, Layers) else layers
         if not given:
             raise ModelError("a network needs at least one layer")
+        for one in given:
+            if isinstance(one, LayerSource) and one.refused:
+                where = f"{one.place}: " if one.place else ""
+                raise ModelError(f"{where}layer {one.name!r}: {one.refused} (--layer chooses others)")
         if processes < 1:
             raise ModelError(f"processes must be at least 1, not {processes}")
         if settings is None or isinstance(settings, Settings):

@@ -152,7 +152,7 @@ class Plan:
         kept = [self._shaped(source, keys[place]) for source, place in zip(remaining, places, strict=True)]
         if self.image is not None:
             kept = list(self._sized(kept, self.image))
-        return Model(Layers(tuple(kept)), (*model.unused, *skipped)), settings
+        return Model(Layers(tuple(kept)), (*model.unused, *skipped), model.notes), settings
 
     def _keys(self, sources: Sequence[LayerSource]) -> list[dict[str, Any]]:
         """What holds for each layer."""
@@ -259,4 +259,4 @@ def choose(model: Model, patterns: Sequence[str]) -> Model:
     left_out = [
         Unused(source.name, "not chosen") for place, source in enumerate(sources) if place not in chosen
     ]
-    return Model(Layers(left_over(sources, sorted(chosen))), (*model.unused, *left_out))
+    return Model(Layers(left_over(sources, sorted(chosen))), (*model.unused, *left_out), model.notes)

@@ -19,6 +19,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 
+from eie.compress.readers.beside import external_file
 from eie.errors import ModelError
 
 Array = npt.NDArray[Any]
@@ -221,37 +222,6 @@ def _scattered(values: Constant, places: Constant, shape: tuple[int, ...]) -> Ar
         raise ModelError("not an ONNX file (a sparse tensor has an index outside its shape)")
     whole[np.unravel_index(at, shape) if at.ndim == 1 else tuple(at.T)] = values.read()
     return whole
-
-
-# ---- files of their own ------------------------------------------------------------------------------------
-
-
-def _allowed(path: Path) -> list[Path]:
-    """Folders that the external files of the model in `path` may really lie in.
-
-    The model's own folder, that of the file which a link called `path` leads to, and, of a Hugging Face cache
-    (models--x/snapshots/y/model.onnx), the folder that its links lead to.
-    """
-    folder = path.parent.resolve()
-    caches = [root / "blobs" for root in folder.parents if (root / "snapshots").is_dir()]
-    return [folder, path.resolve().parent, *(cache for cache in caches if cache.is_dir())]
-
-
-def external_file(name: str, what: str, path: Path) -> Path:
-    """The file called `name` that the model in `path` keeps `what` in.
-
-    Raises
-    ------
-    ModelError : it is missing, or outside the folders where such a file may be.
-    """
-    if not name or Path(name).is_absolute() or ".." in Path(name).parts:
-        raise ModelError(f"{what} is in the file {name!r}, which is outside the model's folder")
-    file = path.parent / name
-    if not file.is_file():
-        raise ModelError(f"{what} is in the file {name}, which is missing")
-    if not any(file.resolve().is_relative_to(folder) for folder in _allowed(path)):
-        raise ModelError(f"{what} is in the file {name}, a link that leads outside the model's folder")
-    return file
 
 
 def _external(tensor: Any, path: Path, size: int) -> tuple[Path, Place]:
