@@ -194,10 +194,14 @@ def left_over(sources: Sequence[LayerSource], places: Sequence[int]) -> tuple[La
 
 @dataclass(frozen=True)
 class Unused:
-    """An array of a model file that no layer uses: `name dtype[shape]`, and why."""
+    """An array of a model file that no layer uses: `name dtype[shape]`, and why.
+
+    nbytes : of what the network needs beside its layers; 0 for what it does not need.
+    """
 
     array: str
     reason: str
+    nbytes: int = 0
 
     def __str__(self) -> str:
         return f"{self.array} ({self.reason})"
@@ -210,6 +214,16 @@ class Model:
     layers: Layers
     unused: tuple[Unused, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def left_bytes(self) -> int:
+        """Bytes of the network that are in no layer."""
+        return sum(one.nbytes for one in self.unused)
+
+
+def whole_ratio(dense_bytes: int, total_bytes: int, left_bytes: int) -> float:
+    """How many times smaller a whole model is, of which `left_bytes` stay as they are."""
+    return (dense_bytes + left_bytes) / max(total_bytes + left_bytes, 1)
 
 
 def array_text(name: str, array: npt.NDArray[Any]) -> str:

@@ -14,10 +14,10 @@ import click
 from eie.cli.inputs import real_numbers, refuse_useless
 from eie.cli.output import check_writable, print_table
 from eie.cli.pages.sizes import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, size_rows
-from eie.compress.network import Layers, Model, Unused, chains, check_chains
+from eie.compress.network import Layers, Model, Unused, chains, check_chains, whole_ratio
 from eie.compress.pipeline import CompressionReport, Settings, compress_each_to_file, compress_to_file
 from eie.compress.quantize import Widths
-from eie.compress.readers.files import MODEL_KINDS, read_inputs, read_model
+from eie.compress.readers.files import MODEL_KINDS, kind_of, read_inputs, read_model
 from eie.compress.settings import Plan, choose
 from eie.errors import ModelError, OutputError
 
@@ -61,8 +61,10 @@ def _refuse_to_overwrite(out: Path, inputs: Sequence[Path | None]) -> None:
     for given in inputs:
         if given is not None and given.exists() and out.exists() and out.samefile(given):
             raise OutputError(f"{out} is read and would be lost: choose another name for the .eie file")
-    if out.suffix.lower() in MODEL_KINDS:
-        raise OutputError(f"{out}: {out.suffix} is a model's ending, but a .eie file would be written")
+    if not out.name or str(out) in ("", "."):
+        raise OutputError("-o needs the name of a file, such as net.eie")
+    if kind_of(out) in MODEL_KINDS:
+        raise OutputError(f"{out}: {kind_of(out)} is a model's ending, but a .eie file would be written")
 
 
 def lost_lines(report: CompressionReport) -> list[str]:
@@ -89,8 +91,20 @@ def scale_rows(report: CompressionReport) -> list[list[str]]:
     ]
 
 
-def report_json(report: CompressionReport, unused: Sequence[Unused]) -> dict[str, Any]:
-    """The report for scripts. unused : the arrays of the model file that no layer uses."""
+def left_lines(model: Model, dense_bytes: int, total_bytes: int) -> list[str]:
+    """What of the network is not compressed, in bytes, and how many times smaller the whole is."""
+    if not model.left_bytes:
+        return []
+    count = sum(one.nbytes > 0 for one in model.unused)
+    ratio = whole_ratio(dense_bytes, total_bytes, model.left_bytes)
+    return [
+        f"not compressed: {count} arrays of the network, {model.left_bytes:,} bytes; with these, the whole model is "
+        f"{ratio:.1f} x smaller"
+    ]
+
+
+def report_json(report: CompressionReport, model: Model) -> dict[str, Any]:
+    """The report for scripts."""
     layers = [
         asdict(layer) | {"bits_per_weight": layer.bits_per_weight, "bytes": layer.size.nbytes}
         for layer in report.layers
@@ -101,7 +115,10 @@ def report_json(report: CompressionReport, unused: Sequence[Unused]) -> dict[str
         "total_bytes": report.size.total_bytes,
         "ratio": report.size.ratio,
         "calibration": report.calibration,
-        "unused": [asdict(one) for one in unused],
+        "unused": [asdict(one) for one in model.unused],
+        "notes": list(model.notes),
+        "not_compressed_bytes": model.left_bytes,
+        "whole_ratio": whole_ratio(report.size.dense_bytes, report.size.total_bytes, model.left_bytes),
     }
 
 
@@ -182,6 +199,19 @@ def read_graph(path: Path, layers: Layers | None = None) -> Description | None:
     help="Densities, bits and geometry of each layer, by pattern (docs/models.md).",
 )
 @click.option(
+    "--key",
+    default="",
+    metavar="KEY",
+    help="Which dictionary of a checkpoint is the network (a.b: b inside a), or how its arrays' names begin.",
+)
+@click.option(
+    "--transpose",
+    multiple=True,
+    metavar="PATTERN",
+    help="Arrays or layers kept as [inputs, outputs], whatever their names say; '!PATTERN': as [outputs, inputs]. "
+    "May be repeated.",
+)
+@click.option(
     "--processes",
     type=click.IntRange(1),
     default=1,
@@ -201,18 +231,21 @@ def compress(
     calibrate: Path | None,
     patterns: tuple[str, ...],
     settings_file: Path | None,
+    key: str,
+    transpose: tuple[str, ...],
     processes: int,
     json_out: bool,
 ) -> None:
-    """Compress a trained MODEL (.safetensors, .npz, .onnx, .pt or .pth; .toml that describes a graph) in one shot:
-    prune, share weights, choose fixed-point scales, code the result.
+    """Compress a trained MODEL (.safetensors, .npz, .onnx, .pt, .pth, .pth.tar, .ckpt, .bin, an index of shards; .toml
+    that describes a graph) in one shot: prune, share weights, choose fixed-point scales, code the result.
 
-    What of the file is no layer is listed with the reason.
+    What of the file is no layer is listed with the reason, and which of its conventions were a guess.
 
     \b
     Example:
       eie compress examples/lenet_300_100/lenet_300_100.safetensors --density 0.08,0.09,0.26 -o lenet.eie
       eie compress model.pth --settings settings.toml --layer 'encoder.*' -o encoder.eie
+      eie compress checkpoint.ckpt --key model_ema --transpose 'head.*' -o net.eie
       eie compress examples/networks/nsnet2.toml --calibrate speech.wav -o nsnet2.eie
     """
     if settings_file is not None:
@@ -222,7 +255,11 @@ def compress(
     _refuse_to_overwrite(out, (model, calibrate, settings_file))
     check_writable(out.parent)
     described = read_graph(model) if model.suffix.lower() == ".toml" else None
-    read = read_model(model) if described is None else Model(Layers(tuple(described.network.layers.values())))
+    read = (
+        read_model(model, key=key, transpose=transpose)
+        if described is None
+        else Model(Layers(tuple(described.network.layers.values())))
+    )
     if patterns:
         read = choose(read, patterns)
     widths = Widths(acc_bits=int(acc_bits))
@@ -251,7 +288,7 @@ def compress(
             inputs, _ = read_inputs(calibrate, read.layers.sources[0].inputs)
         report = compress_to_file(out, read.layers, settings, inputs, processes)
     if json_out:
-        click.echo(json.dumps(report_json(report, read.unused)))
+        click.echo(json.dumps(report_json(report, read)))
         return
     print_table(SIZE_HEADINGS, size_rows(report.size))
     click.echo(f"{SIZE_NOTE}\n")
@@ -260,8 +297,11 @@ def compress(
     print_table(ERROR_HEADINGS, error_rows(report))
     if lost := lost_lines(report):
         click.echo("\n" + "\n".join(lost))
-    if read.unused:
-        click.echo("\n" + "\n".join(unused_lines(read.unused)))
+    lines = [f"note: {note}" for note in read.notes] + unused_lines(read.unused)
+    if lines:
+        click.echo("\n" + "\n".join(lines))
     click.echo(
         f"\nwrote {out}: {report.size.total_bytes:,} bytes, {report.size.ratio:.1f} x smaller than float32"
     )
+    for line in left_lines(read, report.size.dense_bytes, report.size.total_bytes):
+        click.echo(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-FLOATS = ("float16", "float32", "float64", "longdouble", "float128", "bfloat16", "float8_e4m3fn", "float8_e5m2")
+FLOATS = (
+    "float16",
+    "float32",
+    "float64",
+    "longdouble",
+    "float128",
+    "bfloat16",
+    "float8_e4m3fn",
+    "float8_e5m2",
+)
 # A recurrent network's matrices in PyTorch: weight_ih_l0, weight_hh_l1_reverse, weight_hr_l0, and those of cells.
 _GATES = r"_(?:ih|hh|hr)(?:_l\d+)?(?:_reverse)?"
 # What a weight's name may end in, and what may take its place in the name of its bias.
@@ -42,6 +52,13 @@ class FileArray:
     def text(self, name: str) -> str:
         """The array for messages."""
         return f"{name} {self.dtype}{list(self.shape)}"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its numbers."""
+        bits = re.search(r"\d+", self.dtype)
+        each = int(bits.group()) // 8 if bits else 1
+        return max(each, 1) * math.prod(self.shape)
 
     def float32(self) -> npt.NDArray[np.float32]:
         """Its values; what overflows becomes infinite, which `FloatLayer` refuses with its place."""

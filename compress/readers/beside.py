@@ -1,4 +1,4 @@
-"""Files beside a model that it keeps a part of itself in: none is read that its folder, or a known cache, does not hold."""
+"""Files beside a model with parts of it: none is read that is not in its folder or in a known cache."""
 
 from __future__ import annotations
 

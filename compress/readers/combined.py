@@ -21,12 +21,16 @@ from eie.errors import ModelError
 
 Array = npt.NDArray[Any]
 _PARAMETRIZED = re.compile(r"(?P<stem>(?:.*\.)?)parametrizations\.(?P<name>\w+)\.(?P<part>.+)")
-_LORA = re.compile(r"(?P<stem>.*?)[._]lora_(?:A|B|up|down|embedding_A|embedding_B|magnitude_vector)(?:[._].*)?")
+_LORA = re.compile(
+    r"(?P<stem>.*?)[._]lora_(?:A|B|up|down|embedding_A|embedding_B|magnitude_vector)(?:[._].*)?"
+)
 _SCALE = re.compile(
     r"(?P<stem>.*[._])?(?:weight[._])?(?:scales?(?:_inv)?|zeros?|zero_points?|qzeros|absmax|nested_absmax|quant_map"
     r"|nested_quant_map|SCB)"
 )
-_REMEDY = "make it one tensor before saving: torch.nn.utils.parametrize.remove_parametrizations or prune.remove"
+_REMEDY = (
+    "make it one tensor before saving: torch.nn.utils.parametrize.remove_parametrizations or prune.remove"
+)
 
 
 @dataclass
@@ -69,7 +73,7 @@ def _nothing() -> Array:
 def combined(arrays: dict[str, FileArray]) -> Combined:
     """The arrays, with one in place of those that together make one weight."""
     found = Combined(dict(arrays))
-    for step in (_masks, _parametrizations, _norms, _spectral, _lone_parts, _masks_beside, _adapters, _quantised):
+    for step in _STEPS:
         step(found)
     return found
 
@@ -116,7 +120,9 @@ def _norms(found: Combined) -> None:
 def _are_norms(norms: tuple[int, ...], shape: tuple[int, ...]) -> bool:
     """Whether there is one norm, or one for each place along one axis."""
     along = [axis for axis, size in enumerate(norms) if size != 1]
-    return not norms or (len(norms) == len(shape) and len(along) <= 1 and all(norms[a] == shape[a] for a in along))
+    return not norms or (
+        len(norms) == len(shape) and len(along) <= 1 and all(norms[a] == shape[a] for a in along)
+    )
 
 
 def _of_norm(norms: Array, directions: Array) -> Array:
@@ -144,10 +150,14 @@ def _spectral_of(found: Combined, parts: list[str], name: str) -> None:
 
 
 def _over_sigma(weight: Array, left: Array, right: Array) -> Array:
-    """The axis that `left` runs along is the first in PyTorch, and the second of transposed convolutions. Where it could
-    be either, the vectors are near singular ones along the right one.
+    """The axis that `left` runs along is the first, or the second of transposed convolutions. Where it could be either,
+    the vectors are near singular ones along the right one.
     """
-    fit = [axis for axis, size in enumerate(weight.shape) if size == len(left) and weight.size == size * len(right)]
+    fit = [
+        axis
+        for axis, size in enumerate(weight.shape)
+        if size == len(left) and weight.size == size * len(right)
+    ]
     sigmas = [left @ np.moveaxis(weight, axis, 0).reshape(len(left), -1) @ right for axis in fit[:2]]
     return np.asarray(weight / max(sigmas, key=abs))
 
@@ -238,4 +248,9 @@ def _quantised(found: Combined) -> None:
             if name in found.arrays:
                 found.leave_out(name, "a scale of quantised weights")
             if held.dtype.startswith("float8"):
-                found.refused[weight] = f"{weight} is quantised, with a scale beside it: write it as floats first"
+                found.refused[weight] = (
+                    f"{weight} is quantised, with a scale beside it: write it as floats first"
+                )
+
+
+_STEPS = (_masks, _parametrizations, _norms, _spectral, _lone_parts, _masks_beside, _adapters, _quantised)

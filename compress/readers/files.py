@@ -152,7 +152,9 @@ def _read_onnx(path: Path, choice: Choice) -> Model:
     from eie.compress.readers.onnx_layers import read
 
     if choice.key or choice.transpose:
-        raise ModelError("--key and --transpose are for named arrays: a graph says itself what its matrices are")
+        raise ModelError(
+            "--key and --transpose are for named arrays: a graph says itself what its matrices are"
+        )
     return read(path)
 
 

@@ -162,12 +162,15 @@ def _by_projection(name: str, weights: Mapping[str, Stored]) -> bool | None:
     return None
 
 
-def _by_chain(weights: Mapping[str, Stored], names: list[str], result: dict[str, bool], notes: list[str]) -> None:
+def _by_chain(
+    weights: Mapping[str, Stored], names: list[str], result: dict[str, bool], notes: list[str]
+) -> None:
     """Matrices that follow one another only when read the other way are."""
     shapes = [weights[name].shape for name in names]
     pairs = list(itertools.pairwise(shapes))
-    if len(names) == len(weights) and pairs and any(one[0] != two[1] for one, two in pairs):
-        if all(one[1] == two[0] for one, two in pairs):
-            result |= dict.fromkeys(names, True)
-            notes.append(f"{_listed(names)} are read as [inputs, outputs], as they follow one another only so")
-            names.clear()
+    follow = [one[0] == two[1] for one, two in pairs]
+    follow_back = [one[1] == two[0] for one, two in pairs]
+    if len(names) == len(weights) and pairs and not all(follow) and all(follow_back):
+        result |= dict.fromkeys(names, True)
+        notes.append(f"{_listed(names)} are read as [inputs, outputs], as they follow one another only so")
+        names.clear()

@@ -127,7 +127,9 @@ class _Layer:
         down, across = (1, 1, *others[1:])[-2:]
         conv = Conv((down, across)) if len(others) > 1 else None
         # A bound method of a frozen dataclass goes to other processes, too.
-        return LayerSource(self.name, (rows, int(np.prod(others))), self.read, conv=conv, refused=self.refused)
+        return LayerSource(
+            self.name, (rows, int(np.prod(others))), self.read, conv=conv, refused=self.refused
+        )
 
 
 def _follows(one: LayerSource, two: LayerSource) -> bool:
@@ -138,7 +140,7 @@ def _follows(one: LayerSource, two: LayerSource) -> bool:
     return cols % rows == 0 if one.conv else cols == rows
 
 
-def from_arrays(given: Mapping[str, FileArray], choice: Choice = Choice()) -> Model:  # noqa: B008
+def from_arrays(given: Mapping[str, FileArray], choice: Choice = Choice()) -> Model:
     """Layers from named arrays, in their order: every float array of 2 to 4 dimensions but a bias is a layer's weights.
 
     They are [outputs, inputs] or, of a convolution, [outputs, channels, kernel height, kernel width] ([outputs,
@@ -166,12 +168,14 @@ def from_arrays(given: Mapping[str, FileArray], choice: Choice = Choice()) -> Mo
             unfit[name] = "a transposed convolution, as its bias tells"
     weights = [name for name in arrays if not unfit[name] and name not in biases]
     names = _layer_names(weights, bias_of)
-    stored = {name: Stored(names[name], arrays[name].shape, _length(arrays.get(bias_of[name]))) for name in weights}
+    stored = {
+        name: Stored(names[name], arrays[name].shape, _length(arrays.get(bias_of[name]))) for name in weights
+    }
     sides, notes = inputs_first(stored, choice.transpose)
     sources = []
     for name in weights:
         bias = bias_of[name] or _shared_bias(name, arrays)
-        layer = _Layer(
+        one = _Layer(
             names[name],
             arrays[name],
             bias,
@@ -180,24 +184,31 @@ def from_arrays(given: Mapping[str, FileArray], choice: Choice = Choice()) -> Mo
             gates=_gates(name, arrays),
             refused=found.refused.get(name, ""),
         )
-        sources.append(layer.source())
+        sources.append(one.source())
     used = {*weights, *(bias_of[name] for name in weights), *(_shared_bias(name, arrays) for name in weights)}
     recurrent = any(is_recurrent(name) for name in used)
     if not recurrent and all(_follows(one, two) for one, two in itertools.pairwise(sources)):
         sources[:-1] = [replace(source, relu=True) for source in sources[:-1]]
     left = [
-        Unused(array.text(name), unfit[name] or "a bias without a layer")
+        Unused(array.text(name), unfit[name] or "a bias without a layer", _needed(name, array))
         for name, array in arrays.items()
         if name not in used
     ]
     return Model(Layers(tuple(sources)), (*left, *found.unused, *unused), (*found.notes, *notes))
 
 
+def _needed(name: str, array: FileArray) -> int:
+    """Bytes that the network needs of an array that is in no layer."""
+    return 0 if array.dtype == "no array" or is_optimizers(name) else array.nbytes
+
+
 def _chosen(given: Mapping[str, FileArray], key: str) -> tuple[dict[str, FileArray], list[Unused]]:
     """The arrays whose names begin with the key, without it; those of running averages only if nothing else is left."""
     if key:
         arrays = {
-            name[len(key) + 1 :]: array for name, array in given.items() if name.startswith((key + ".", key + "/"))
+            name[len(key) + 1 :]: array
+            for name, array in given.items()
+            if name.startswith((key + ".", key + "/"))
         }
         if not arrays:
             starts = sorted({re.split(r"[./]", name)[0] for name in given})
@@ -221,11 +232,11 @@ def _layer_names(weights: Sequence[str], bias_of: Mapping[str, str]) -> dict[str
     """
     names = {name: names_of(name)[0] for name in weights}
     shared = Counter(bias_of[name] for name in weights if bias_of[name])
-    for bias, count in shared.items():
-        if count > 1:
+    for bias, takers in shared.items():
+        if takers > 1:
             same = [name for name in weights if bias_of[name] == bias]
             raise ModelError(
-                f"{' and '.join(same)} are both called weights of {bias}: give them names of their own, or leave one out"
+                f"{' and '.join(same)} are both called weights of {bias}: give each a name of its own, or leave one out"
             )
     count = Counter(names.values())
     return {name: layer if count[layer] == 1 else name for name, layer in names.items()}
@@ -241,7 +252,9 @@ def _length(bias: FileArray | None) -> int | None:
 def _is_transposed_convolution(weight: FileArray, bias: FileArray | None) -> bool:
     """Whether the bias fits the second axis of a kernel alone: PyTorch's are [inputs, outputs, height, width] then."""
     length, shape = _length(bias), weight.shape
-    return len(shape) > 2 and length is not None and length == shape[1] and length not in (shape[0], shape[-1])
+    return (
+        len(shape) > 2 and length is not None and length == shape[1] and length not in (shape[0], shape[-1])
+    )
 
 
 def _recurrent_pair(name: str) -> tuple[str, str] | None:
@@ -254,7 +267,7 @@ def _recurrent_pair(name: str) -> tuple[str, str] | None:
 
 
 def _gates(name: str, arrays: Mapping[str, FileArray]) -> int:
-    """Which row of a bias of two belongs to a matrix of a recurrent layer of Keras (1: of the inputs, 2: of the state)."""
+    """Which row of a bias of two is of a matrix of Keras's recurrent layers (1: of the inputs, 2: of the state)."""
     pair = _recurrent_pair(name)
     return 0 if pair is None or not all(one in arrays for one in pair) else 1 + (name == pair[1])
 

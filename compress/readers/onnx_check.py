@@ -17,7 +17,18 @@ _WINDOWS = ("Conv", "ConvTranspose", "MaxPool", "AveragePool")
 _GATES = {"GRU": 3, "LSTM": 4, "RNN": 1}
 _DIRECTIONS = (b"forward", b"reverse", b"bidirectional")
 _ACTIVATIONS = (
-    *("affine", "elu", "hardsigmoid", "leakyrelu", "relu", "scaledtanh", "sigmoid", "softplus", "softsign", "tanh"),
+    *(
+        "affine",
+        "elu",
+        "hardsigmoid",
+        "leakyrelu",
+        "relu",
+        "scaledtanh",
+        "sigmoid",
+        "softplus",
+        "softsign",
+        "tanh",
+    ),
     "thresholdedrelu",
 )
 # The operator of a node that stands for an input of which nothing is known.
@@ -126,9 +137,10 @@ def _open_inputs(model: Any) -> None:
         return
     known = [value for value in graph.input if value.name not in bare]
     nodes = [onnx.helper.make_node("Given", [], bare, domain=_OPEN), *graph.node]
-    known, nodes = [type(one).FromString(one.SerializeToString()) for one in known], [
-        onnx.NodeProto.FromString(one.SerializeToString()) for one in nodes
-    ]
+    known, nodes = (
+        [type(one).FromString(one.SerializeToString()) for one in known],
+        [onnx.NodeProto.FromString(one.SerializeToString()) for one in nodes],
+    )
     del graph.input[:], graph.node[:]
     graph.input.extend(known)
     graph.node.extend(nodes)
@@ -158,7 +170,9 @@ def _window(node: Any, about: dict[str, Any]) -> Iterator[str]:
     kind = about.get("auto_pad", _PADS[0])
     if kind not in _PADS:
         yield f"auto_pad must be one of {', '.join(one.decode() for one in _PADS)}, not {_text(kind)}"
-    sizes = {len(about[name]) for name in ("kernel_shape", "strides", "dilations") if about.get(name)}
+    sizes: set[float] = {
+        len(about[name]) for name in ("kernel_shape", "strides", "dilations") if about.get(name)
+    }
     if about.get("pads"):
         sizes.add(len(about["pads"]) / 2)
     if len(sizes) > 1:

@@ -18,7 +18,19 @@ Array = npt.NDArray[Any]
 # Whose results on constants are constants. The shape of a result must follow from the shapes of what is given, or the
 # arrays must be small.
 FOLDED = (
-    *("Abs", "Add", "Cast", "CastLike", "Clip", "Concat", "DequantizeLinear", "Div", "Exp", "Flatten", "Gather"),
+    *(
+        "Abs",
+        "Add",
+        "Cast",
+        "CastLike",
+        "Clip",
+        "Concat",
+        "DequantizeLinear",
+        "Div",
+        "Exp",
+        "Flatten",
+        "Gather",
+    ),
     *("Max", "Min", "Mul", "Neg", "Pow", "QuantizeLinear", "Reciprocal", "Reshape", "Shape", "Sign", "Slice"),
     *("Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where"),
 )
@@ -45,7 +57,9 @@ def _evaluated(content: bytes, given: Sequence[tuple[str, Reading]]) -> Array:
     return np.asarray(made)
 
 
-def folded(node: Any, given: Sequence[Constant | None], opsets: Sequence[Any], shape: Sequence[int]) -> Constant | None:
+def folded(
+    node: Any, given: Sequence[Constant | None], opsets: Sequence[Any], shape: Sequence[int]
+) -> Constant | None:
     """The output of a node of `FOLDED` with constant inputs (None where it has none); None if it is no constant.
 
     shape : as the graph tells it, 0 where it does not.
@@ -84,13 +98,12 @@ def _now(node: Any, read: Reading) -> Constant | None:
 
 def _kind(node: Any, given: Sequence[Constant | None], opsets: Sequence[Any]) -> Any:
     """Type of the result's numbers, None for one that numpy lacks."""
-    types = [
-        None if one is None else onnx.helper.make_tensor_type_proto(onnx.helper.np_dtype_to_tensor_dtype(one.form.dtype), None)
-        for one in given
-    ]
     model = one_node(node, opsets)
     for value in model.graph.input:
-        value.type.CopyFrom(types[list(node.input).index(value.name)])
+        one = given[list(node.input).index(value.name)]
+        assert one is not None  # a name that is not empty is an input
+        kind = onnx.helper.np_dtype_to_tensor_dtype(one.form.dtype)
+        value.type.CopyFrom(onnx.helper.make_tensor_type_proto(kind, None))
     try:
         (output,) = onnx.shape_inference.infer_shapes(model).graph.output
         return onnx.helper.tensor_dtype_to_np_dtype(output.type.tensor_type.elem_type)

@@ -21,8 +21,8 @@ from eie.conv import Conv, Pair
 from eie.errors import LayerError, ModelError
 
 RECURRENT = ("GRU", "LSTM", "RNN")
-# A convolution of groups, with dilations or uneven paddings becomes a matrix that is mostly zeros: of so many numbers at
-# most, unless its weights are as many.
+# A convolution of groups, with dilations or uneven paddings becomes a matrix that is mostly zeros: of so many numbers
+# at most, unless its weights are as many.
 _MAX_GROUPED = 1 << 26
 # Of these an operation's sizes are made.
 _SIZES = (*VIEWS, "Constant", "ConstantOfShape", "Shape", "Gather", "Slice", "Concat", "Cast")
@@ -350,7 +350,9 @@ def _check_conv(graph: Graph, node: Any, weight: Constant, groups: int) -> None:
     """Raise `ModelError` if the node cannot have these weights."""
     about, (rows, channels, *kernel) = attributes_of(node), weight.form.shape
     if about.get("kernel_shape", kernel) != kernel:
-        raise _invalid(node, f"kernel_shape {about['kernel_shape']}, and weights of shape {list(weight.form.shape)}")
+        raise _invalid(
+            node, f"kernel_shape {about['kernel_shape']}, and weights of shape {list(weight.form.shape)}"
+        )
     for name, each in (("strides", 1), ("dilations", 1), ("pads", 2)):
         if about.get(name) and len(about[name]) != each * len(kernel):
             raise _invalid(node, f"{name} must be {each * len(kernel)} numbers, not {about[name]}")
@@ -370,27 +372,27 @@ def _conv(graph: Graph, node: Any) -> Iterator[Placed]:
         graph.reasons[root] = "no float weights of a convolution along one or two dimensions"
         return
     _check_conv(graph, node, weight, groups)
-    rows, channels, *kernel = weight.form.shape
+    rows, channels, *window = weight.form.shape
     if weight.form.size * groups > max(_MAX_GROUPED, weight.form.size):
         graph.reasons[root] = f"a convolution of {groups} groups, too large as one matrix"
         return
     if groups > 1:
-        weight = weight.then(partial(_whole, groups), (rows, channels * groups, *kernel))
+        weight = weight.then(partial(_whole, groups), (rows, channels * groups, *window))
     bias_name, bias, problems = _bias(graph, node, rows)
     alone = bool(problems)
     name = _layer_name(graph, node, node.input[1], bias_name)
-    window = _window(graph, node, weight)
-    if window is None:
+    plain = _window(graph, node, weight)
+    if plain is None:
         graph.reasons[root] = "a convolution with dilations or paddings, too large as one matrix"
         return
-    weight, strides, padding = window
+    weight, strides, padding = plain
     if padding is None:
         problems.append(("padding", "of a size that the file does not tell"))
     output, relu, pool, norm = "", False, None, None
     if not alone:
         output, norm = _batch_norm(graph, node.output[0], rows)
         output, relu, pool = _behind(graph, output, "MaxPool")
-    kernel, size = weight.form.shape[2:], graph.image_size(node.input[0])
+    kernel, size = pair(weight.form.shape[2:]), graph.image_size(node.input[0])
     try:
         conv = Conv(kernel, strides, padding or (0, 0), *(pool or ((1, 1), (1, 1))))
         try:
@@ -413,9 +415,13 @@ def _check_cell(node: Any, inputs: Sequence[Constant | None]) -> None:
     hidden = about.get("hidden_size", next((shape[1] // gates for shape in shapes[:2] if shape), 0))
     for name, shape, last in zip("WRB", shapes, (None, hidden, 2 * gates * hidden), strict=True):
         want = (directions, last) if name == "B" else (directions, gates * hidden, last)
-        if shape and (len(shape) != len(want) or any(w not in (None, s) for w, s in zip(want, shape, strict=True))):
+        if shape and (
+            len(shape) != len(want) or any(w not in (None, s) for w, s in zip(want, shape, strict=True))
+        ):
             text = ", ".join("any" if size is None else str(size) for size in want)
-            raise _invalid(node, f"{name} must be of shape [{text}] with {hidden} hidden numbers, not {list(shape)}")
+            raise _invalid(
+                node, f"{name} must be of shape [{text}] with {hidden} hidden numbers, not {list(shape)}"
+            )
 
 
 def _recurrent(graph: Graph, node: Any) -> Iterator[Placed]:
@@ -447,6 +453,11 @@ def _reason(graph: Graph, name: str) -> str:
     """Why an initializer is in no layer."""
     kinds = sorted({node.op_type for node in graph.consumers.get(name, [])})
     return graph.reasons.get(name) or (f"for {', '.join(kinds)}" if kinds else "no node takes it")
+
+
+def _left(graph: Graph, name: str, form: Array) -> Unused:
+    """An initializer that is in no layer."""
+    return Unused(array_text(name, form), _reason(graph, name), form.size * form.dtype.itemsize)
 
 
 def placed_layers(graph: Graph) -> list[Placed]:
@@ -483,7 +494,7 @@ def read(path: Path) -> Model:
     placed = placed_layers(graph)
     sources = tuple(one.source for one in placed)
     unused = (
-        Unused(array_text(name, graph.initializer(name).form), _reason(graph, name))
+        _left(graph, name, graph.initializer(name).form)
         for name in graph.initializers
         if name not in graph.used
     )

@@ -181,6 +181,7 @@ class Constant:
 
 
 def form_of(shape: tuple[int, ...], dtype: Any) -> Array:
+    """An array of this shape and type that takes no memory."""
     return np.broadcast_to(np.zeros((), dtype), shape)
 
 
@@ -278,5 +279,7 @@ def sparse_constant(tensor: Any, path: Path) -> Constant:
     if any(size < 0 for size in shape):
         raise ModelError(f"not an ONNX file ({tensor.values.name} has the shape {list(shape)})")
     if np.prod(shape, dtype=np.float64) > max(MOST_NUMBERS, MOST_TIMES * values.form.size):
-        raise ModelError(f"{tensor.values.name} of shape {list(shape)} is far larger than its {values.form.size} entries")
+        raise ModelError(
+            f"{tensor.values.name} of shape {list(shape)} is far larger than its {values.form.size} entries"
+        )
     return Constant(form_of(shape, values.form.dtype), Reading(partial(_scattered, values, places, shape)))

@@ -131,8 +131,9 @@ def _array(tensor: Any) -> FileArray:
         if size > held:
             refused = f"{size:,} bytes, of which the file holds {held:,}: save a copy, tensor.clone()"
     else:
-        values = tensor.values() if hasattr(tensor, "values") and dtype else tensor
-        held = values.numel() * values.element_size() if values is not tensor else 0
+        # values() of one in coordinates wants them in order, which a file need not have.
+        values = tensor._values() if "coo" in str(tensor.layout) else tensor.values()
+        held = values.numel() * values.element_size()
         if size > max(_LEAST, _TIMES * held):
             refused = f"sparse, {size:,} bytes of which the file holds {held:,}"
     return FileArray(dtype, tuple(tensor.shape), partial(_numpy, tensor), refused)
@@ -168,9 +169,11 @@ def read(path: Path, choice: Choice = Choice()) -> Model:  # noqa: B008
         if choice.key and not any(name.startswith(choice.key + ".") for name in taken.arrays):
             raise ModelError(f"--key {choice.key}: there is {', '.join(map(str, found[:_SHOWN]))}")
     model = from_arrays(taken.arrays, rest)
-    beside = [str(key) for key, value in held.items() if not _is_tensor(value) and not _is_nest(value)] if isinstance(
-        held, Mapping
-    ) and taken.path else []
+    beside = (
+        [str(key) for key, value in held.items() if not _is_tensor(value) and not _is_nest(value)]
+        if isinstance(held, Mapping) and taken.path
+        else []
+    )
     unused = [Unused(name, "no tensor") for name in (*taken.others, *beside)]
     others = [one for one in found if one is not taken]
     unused += [Unused(str(one), "another dictionary (--key takes it)") for one in others]

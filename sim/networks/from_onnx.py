@@ -157,7 +157,9 @@ class _Builder:
                 raise self._refused(name, kind, "it has padding, dilation or indices; without them it works")
             return Host(name, kind, takes, gives[:1], (), partial(_pooled, *pool))
         if kind == "BatchNormalization" and _trains(node):
-            raise self._refused(name, kind, "it is in training mode, or normalises each position; without it works")
+            raise self._refused(
+                name, kind, "it is in training mode, or normalises each position; without it works"
+            )
         return Host(name, kind, takes, gives, (), _evaluator(node, self.graph.model.opset_import))
 
     @staticmethod
@@ -231,7 +233,9 @@ class _Builder:
 def _trains(node: Any) -> bool:
     """Whether a batch normalisation is not the plain one of inference."""
     about = attributes_of(node)
-    return bool(about.get("training_mode", 0)) or not about.get("spatial", 1) or sum(map(bool, node.output)) != 1
+    return (
+        bool(about.get("training_mode", 0)) or not about.get("spatial", 1) or sum(map(bool, node.output)) != 1
+    )
 
 
 def _lacking(problem: Unused) -> str:

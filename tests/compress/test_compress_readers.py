@@ -196,7 +196,7 @@ def test_safetensors_of_other_types_are_not_lost(tmp_path):
     }
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(11))
-    assert unused(read_model(path)) == ["scale F8_E4M3[3] (8-bit floats are not read)"]
+    assert unused(read_model(path)) == ["scale float8_e4m3fn[3] (a vector, and no layer's bias)"]
 
 
 def graph_file(path, nodes, constants, inputs=("x", [None, 4]), output="y", **more):
@@ -462,7 +462,9 @@ def test_onnx_graphs_that_go_in_circles_are_refused(tmp_path):
         helper.make_node("Flatten", ["a"], ["b"]),
         helper.make_node("MatMul", ["a", "v"], ["y"]),
     ]
-    with pytest.raises(ModelError, match="not a valid ONNX graph: Nodes in a graph must be topologically sorted"):
+    with pytest.raises(
+        ModelError, match="not a valid ONNX graph: Nodes in a graph must be topologically sorted"
+    ):
         read_model(graph_file(tmp_path / "net.onnx", nodes, constants))
 
 
@@ -488,7 +490,7 @@ def test_onnx_a_pooling_window_that_no_layer_has_is_listed(tmp_path):
 
 
 def test_onnx_what_a_layer_lacks_is_listed(tmp_path):
-    with pytest.raises(ModelError, match="the window of a convolution does not fit its image of 9 x 2$"):
+    with pytest.raises(ModelError, match=r"the window of a convolution does not fit its image of 9 x 2$"):
         read_model(conv_graph(tmp_path / "net.onnx", (9, 2)))
     weights = {"c.weight": floats(6, 3, 3, 3), "w": floats(1, 9, 4), "r": floats(1, 9, 3)}
     nodes = [
@@ -672,7 +674,9 @@ def test_errors_name_the_file_and_the_place(tmp_path):
     assert text("g.npz", b"no archive").startswith("FILE: cannot be read as .npz: ")
     assert text("h.safetensors", b"no tensors").startswith("FILE: cannot be read as .safetensors: ")
     assert text("i.onnx", b"\xff\xff\xff").startswith("FILE: not an ONNX file (")
-    assert text("j.h5", b"") == "FILE: a model must be a file ending in .safetensors, .npz, .onnx, .pt, .pth"
+    assert text("j.h5", b"").startswith(
+        "FILE: a model must be a file ending in .safetensors, .npz, .onnx, .pt, "
+    )
 
 
 def test_float32_overflow_is_infinite(tmp_path):

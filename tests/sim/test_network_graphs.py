@@ -275,7 +275,7 @@ REFUSED = [
     (
         nets.denoiser,
         input_becomes("MatMul", 1, "x"),
-        r"not a valid ONNX graph: \[ShapeInferenceError\] Inference error\(s\): \(op_type:Add, node name: Add_a1\): .*dimensions$",
+        r"not a valid ONNX graph: \[ShapeInferenceError\] Inference error\(s\): \(op_type:Add, node name: Add_a1\): ",
     ),
     (
         nets.pictures,
