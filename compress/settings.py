@@ -119,6 +119,8 @@ class Plan:
             raise ModelError(f"{path}: cannot be read: {reason}") from None
         except tomllib.TOMLDecodeError as error:
             raise ModelError(f"{path}: no TOML: {error}") from None
+        except RecursionError:
+            raise ModelError(f"{path}: no TOML: nested too deeply") from None
         _check(given, _KEYS | _TOP, str(path))
         rules = given.pop("layers", {})
         image = given.pop("input", None)

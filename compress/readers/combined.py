@@ -80,7 +80,7 @@ def combined(arrays: dict[str, FileArray]) -> Combined:
 
 def _made(found: Combined, parts: list[str], name: str, make: Callable[..., Array], how: str) -> None:
     arrays = [found.arrays[part] for part in parts]
-    largest = max(arrays, key=lambda one: int(np.prod(one.shape, dtype=np.float64)))
+    largest = max(arrays, key=lambda one: (np.prod(one.shape, dtype=np.float64), len(one.shape)))
     read = partial(_make, make, [one.read for one in arrays])
     found.notes.append(f"{name} is {how}: {', '.join(parts)}")
     found.replace(parts, name, FileArray(largest.dtype, largest.shape, read))

@@ -34,11 +34,13 @@ FOLDED = (
     *("Max", "Min", "Mul", "Neg", "Pow", "QuantizeLinear", "Reciprocal", "Reshape", "Shape", "Sign", "Slice"),
     *("Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where"),
 )
+# onnx's evaluator knows these from opset 19 on only; they have not changed since they came.
+_SINCE_19 = ("DequantizeLinear", "QuantizeLinear")
 # Below so many numbers of all that is given, no result is large.
 _SMALL = 1 << 12
 
 
-def one_node(node: Any, opsets: Sequence[Any], ir_version: int = 0) -> Any:
+def one_node(node: Any, opsets: Sequence[Any]) -> Any:
     """A model of this node alone, at the graph's own opsets.
 
     onnx's evaluator takes a bare node for one of the newest opset, whatever it is told.
@@ -46,7 +48,11 @@ def one_node(node: Any, opsets: Sequence[Any], ir_version: int = 0) -> Any:
     inputs = [onnx.ValueInfoProto(name=name) for name in dict.fromkeys(node.input) if name]
     outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
     graph = onnx.GraphProto(name="node", node=[node], input=inputs, output=outputs)
-    return onnx.ModelProto(ir_version=ir_version or 8, opset_import=opsets, graph=graph)
+    model = onnx.ModelProto(ir_version=8, opset_import=opsets, graph=graph)
+    if node.op_type in _SINCE_19:
+        for one in model.opset_import:
+            one.version = max(one.version, 19)
+    return model
 
 
 def _evaluated(content: bytes, given: Sequence[tuple[str, Reading]]) -> Array:

@@ -63,6 +63,15 @@ class _Norm:
     shift: Array
 
 
+def _check_norm(graph: Graph, node: Any) -> None:
+    """Raise `ModelError` if a batch normalisation has not a number for each channel."""
+    channels = [size for size in graph.shape(node.input[0])[1:2] if size]
+    for name in node.input[1:5] if attributes_of(node).get("spatial", 1) else ():
+        one = graph.constant(name)
+        if one is not None and channels and one.form.shape != tuple(channels):
+            raise _invalid(node, f"{name} of shape {list(one.form.shape)} for {channels[0]} channels")
+
+
 def _batch_norm(graph: Graph, output: str, rows: int) -> tuple[str, _Norm | None]:
     """The value behind a batch normalisation that alone takes `output`, and what it does; or `output` itself."""
     node = graph.next_node(output, "BatchNormalization")
@@ -208,7 +217,13 @@ def _mat_mul(graph: Graph, node: Any) -> Iterator[Placed]:
     other = node.input[1 - place]
     constant = _matrix(graph, right if left is None else left, other)  # type: ignore[arg-type]
     if constant is None:
-        graph.reasons[graph.root(node.input[place])] = "no float matrix, in MatMul"
+        held = (right if left is None else left).form  # type: ignore[union-attr]
+        more = held.dtype.kind == "f" and held.ndim > 2
+        graph.reasons[graph.root(node.input[place])] = (
+            f"{held.ndim} dimensions, and no batch of as many to multiply; a matrix works"
+            if more
+            else "no float matrix, in MatMul"
+        )
         return
     # x @ B is the batch form, whose outputs run along the last axis; A @ x has column vectors, unless x is one vector.
     weight = constant.then(np.transpose) if place else constant
@@ -407,13 +422,17 @@ def _conv(graph: Graph, node: Any) -> Iterator[Placed]:
     yield _placed(graph, node, name, weight, bias, ends, relu=relu, conv=conv, norm=norm, problems=problems)
 
 
-def _check_cell(node: Any, inputs: Sequence[Constant | None]) -> None:
-    """Raise `ModelError` unless the constant W, R and B of a recurrent node are of shapes that go together."""
+def _check_cell(node: Any, inputs: Sequence[Constant | None], given: Sequence[int]) -> None:
+    """Raise `ModelError` unless the constant W, R and B of a recurrent node are of shapes that go together.
+
+    given : the shape of what the node takes, as far as it is known.
+    """
     about, gates = attributes_of(node), {"GRU": 3, "LSTM": 4, "RNN": 1}[node.op_type]
     directions = 2 if about.get("direction") == b"bidirectional" else 1
     shapes = [None if one is None else one.form.shape for one in inputs]
     hidden = about.get("hidden_size", next((shape[1] // gates for shape in shapes[:2] if shape), 0))
-    for name, shape, last in zip("WRB", shapes, (None, hidden, 2 * gates * hidden), strict=True):
+    cols = given[2] or None if len(given) == 3 else None
+    for name, shape, last in zip("WRB", shapes, (cols, hidden, 2 * gates * hidden), strict=True):
         want = (directions, last) if name == "B" else (directions, gates * hidden, last)
         if shape and (
             len(shape) != len(want) or any(w not in (None, s) for w, s in zip(want, shape, strict=True))
@@ -438,7 +457,7 @@ def _recurrent(graph: Graph, node: Any) -> Iterator[Placed]:
             graph.reasons[graph.root(names[kind])] = f"no float weights of {node.op_type}"
             continue
         graph.use(names[kind], names[2])
-        _check_cell(node, inputs)
+        _check_cell(node, inputs, graph.shape(node.input[0]))
         directions, rows, _ = weights.form.shape
         for direction in range(directions):
             part = None
@@ -476,6 +495,8 @@ def placed_layers(graph: Graph) -> list[Placed]:
     kinds = {"MatMul": _mat_mul, "Gemm": _gemm, "Conv": _conv, **dict.fromkeys(RECURRENT, _recurrent)}
     placed: list[Placed] = []
     for node in graph.nodes:
+        if node.op_type == "BatchNormalization":
+            _check_norm(graph, node)
         try:
             placed += kinds[node.op_type](graph, node) if node.op_type in kinds else ()
         except IndexError:

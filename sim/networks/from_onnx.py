@@ -90,7 +90,7 @@ class _Builder:
         behind: set[str] = set()  # values that a layer makes inside: of nodes that are no steps of their own
         for number, node in enumerate(self.graph.nodes):
             name = node.name or f"number {number}"
-            if any(value in behind for value in node.output):
+            if any(value in behind for value in node.output) or self.graph.is_constant(node):
                 continue
             step = self._step(node, name)
             if id(node) in self.placed:
@@ -100,11 +100,8 @@ class _Builder:
         layers = {name: self.layers[name] for step in steps for name in step.layers}
         made = {name for step in steps for name in step.gives}
         taken = {name for step in steps for name in step.takes if name} | set(self.graph.outputs)
-        constants = {
-            name: widened(self.graph.initializer(name).read())
-            for name in sorted(taken - made)
-            if name in self.graph.initializers
-        }
+        held = {name: self.graph.constant(name) for name in sorted(taken - made)}
+        constants = {name: widened(one.read()) for name, one in held.items() if one is not None}
         inputs = tuple(self._ports(taken))
         missing = taken - made - constants.keys() - {port.name for port in inputs}
         if missing:
@@ -274,5 +271,7 @@ def _softmax_of_rows(axis: int, x: Array) -> Sequence[Array]:
 
 def _normalised(epsilon: float, x: Array, *given: Array) -> Sequence[Array]:
     """A batch normalisation with given means and variances."""
+    if any(one.shape != x.shape[1:2] for one in given):
+        raise ValueError("it needs a number for each channel")
     gain, offset, mean, variance = (one.reshape(-1, *[1] * (x.ndim - 2)) for one in given)
     return [(x - mean) / np.sqrt(variance + epsilon) * gain + offset]
