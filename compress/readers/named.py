@@ -259,7 +259,7 @@ def _is_transposed_convolution(weight: FileArray, bias: FileArray | None) -> boo
 
 def _recurrent_pair(name: str) -> tuple[str, str] | None:
     """Of Keras's recurrent layers: the names of both matrices, if `name` is one of them."""
-    match = re.fullmatch(r"(.*[._/])?(?:recurrent_)?kernel(:\d+)?", name)
+    match = re.fullmatch(r"(.*[./])?(?:recurrent_)?kernel(:\d+)?", name)
     if match is None:
         return None
     start, end = match.group(1) or "", match.group(2) or ""

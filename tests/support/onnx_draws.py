@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-import onnx
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -64,7 +63,22 @@ def _held(draw, draft, array):
     """A name that stands for `array`, through nodes that compute it from constants."""
     how = draw(
         st.sampled_from(
-            "plain plain plain node identity transpose half double reshape scaled halves squeezed shifted quantised".split()
+            [
+                "plain",
+                "plain",
+                "plain",
+                "node",
+                "identity",
+                "transpose",
+                "half",
+                "double",
+                "reshape",
+                "scaled",
+                "halves",
+                "squeezed",
+                "shifted",
+                "quantised",
+            ]
         )
     )
     if how == "node":
@@ -92,7 +106,10 @@ def _held(draw, draft, array):
     if how == "quantised" and draft.opset >= 10:
         codes = draft.rng.integers(-128, 128, array.shape).astype(np.int8)
         return draft.node(
-            "DequantizeLinear", draft.constant(codes), draft.constant(np.float32(0.05)), draft.constant(np.int8(3))
+            "DequantizeLinear",
+            draft.constant(codes),
+            draft.constant(np.float32(0.05)),
+            draft.constant(np.int8(3)),
         )
     return draft.constant(array)
 
@@ -131,7 +148,10 @@ def _gemm(draw, draft):
         given.append(_held(draw, draft, draft.floats(*(_broadcast(draw, [batch, rows]) or [1]))))
     attributes = {"transA": swap_a, "transB": swap_b}
     if draw(st.booleans()):
-        attributes |= {"alpha": draw(st.sampled_from([0.5, 2.0])), "beta": draw(st.sampled_from([0.0, 0.5, 3.0]))}
+        attributes |= {
+            "alpha": draw(st.sampled_from([0.5, 2.0])),
+            "beta": draw(st.sampled_from([0.0, 0.5, 3.0])),
+        }
     return draft.node("Gemm", *given, **attributes), [batch, rows], False
 
 
@@ -188,7 +208,11 @@ def _behind(draw, draft, value, shape, is_conv):
     """What may follow the product, and be part of its layer or not."""
     for _ in range(draw(st.integers(0, 3))):
         known = None not in shape
-        kind = draw(st.sampled_from(["Add", "Add", "Relu", "Norm", "Pool", "Softmax", "Twice", "Mul", "Flatten", "Clip"]))
+        kind = draw(
+            st.sampled_from(
+                ["Add", "Add", "Relu", "Norm", "Pool", "Softmax", "Twice", "Mul", "Flatten", "Clip"]
+            )
+        )
         if kind in ("Add", "Mul") and (known or draw(st.booleans())):
             sizes = _broadcast(draw, shape) if known else [1]
             given = [value, _held(draw, draft, draft.floats(*(sizes or [1])))]
@@ -230,7 +254,9 @@ _SPOILED = {
 
 def _spoil(draw, draft):
     """Make a graph invalid in one way."""
-    node = next(node for node in draft.nodes if node.op_type in ("MatMul", "Gemm", "Conv", "GRU", "LSTM", "RNN"))
+    node = next(
+        node for node in draft.nodes if node.op_type in ("MatMul", "Gemm", "Conv", "GRU", "LSTM", "RNN")
+    )
     ways = [a for a in node.attribute if a.name in _SPOILED]
     way = draw(st.sampled_from([*range(len(ways)), "shape", "input", "circle", "activations"]))
     if isinstance(way, int):

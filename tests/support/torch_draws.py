@@ -1,6 +1,7 @@
 """Drawn PyTorch modules and checkpoints, and the weights that each module has when it runs."""
 
 import argparse
+import contextlib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +13,17 @@ from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, 
 _SIZES = st.integers(1, 5)
 # Parametrisations whose weights are in the file, and those that only their code can compute.
 TOLD = (
-    *("none", "none", "none", "unstructured", "structured", "biased", "old norm", "old norm 1", "old norm of all"),
+    *(
+        "none",
+        "none",
+        "none",
+        "unstructured",
+        "structured",
+        "biased",
+        "old norm",
+        "old norm 1",
+        "old norm of all",
+    ),
     *("norm", "norm 1", "norm of all", "old spectral", "spectral", "norm and spectral", "pruned norm"),
 )
 UNTOLD = ("orthogonal", "doubled")
@@ -101,7 +112,9 @@ def _layer(draw):
 
 def _others(draw):
     return draw(
-        st.sampled_from([nn.BatchNorm2d(3), nn.LayerNorm(4), nn.ReLU(), nn.PReLU(2), nn.Dropout(), nn.BatchNorm1d(2)])
+        st.sampled_from(
+            [nn.BatchNorm2d(3), nn.LayerNorm(4), nn.ReLU(), nn.PReLU(2), nn.Dropout(), nn.BatchNorm1d(2)]
+        )
     )
 
 
@@ -116,10 +129,8 @@ def networks(draw):
         how = draw(st.sampled_from([*TOLD, *TOLD, *UNTOLD]))
         if how in UNTOLD and (found.untold or (how == "orthogonal" and isinstance(module, nn.LSTM))):
             how = "none"
-        try:
+        with contextlib.suppress(ValueError, RuntimeError):  # such as a mask of one row
             module = _parametrised(module, how)
-        except (ValueError, RuntimeError):  # such as a mask of one row
-            pass
         name = draw(st.sampled_from([f"fc{number}", f"encoder{number}", str(number), f"conv{number}"]))
         holder = found.model
         if draw(st.booleans()):
@@ -164,7 +175,9 @@ def checkpoints(draw, drawn):
     """What a training script might save of a module, the key to give, and the prefix of its layers' names."""
     state = dict(drawn.model.state_dict())
     form = draw(
-        st.sampled_from(["plain", "usual", "optimizer first", "average", "own key", "two", "lightning", "prefix", "asked"])
+        st.sampled_from(
+            ["plain", "usual", "optimizer first", "average", "own key", "two", "lightning", "prefix", "asked"]
+        )
     )
     if form == "plain":
         return state, "", ""
@@ -185,11 +198,15 @@ def checkpoints(draw, drawn):
         return {"first": _average(state), "deep": {"second": state}}, "deep.second", ""
     if form == "lightning":
         prefixed = {f"model.{name}": tensor for name, tensor in state.items()}
-        return {
-            "state_dict": prefixed,
-            "optimizer_states": [_trained_optimizer(drawn.model, torch.optim.Adam)],
-            "hyper_parameters": argparse.Namespace(lr=0.1),
-        }, "", "model."
+        return (
+            {
+                "state_dict": prefixed,
+                "optimizer_states": [_trained_optimizer(drawn.model, torch.optim.Adam)],
+                "hyper_parameters": argparse.Namespace(lr=0.1),
+            },
+            "",
+            "model.",
+        )
     both = {f"module.{name}": tensor for name, tensor in state.items()}
     both |= {f"ema_model.{name}": tensor for name, tensor in _average(state).items()}
     return both, "", "module."
