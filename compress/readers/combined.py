@@ -128,7 +128,9 @@ def _are_norms(norms: tuple[int, ...], shape: tuple[int, ...]) -> bool:
 def _of_norm(norms: Array, directions: Array) -> Array:
     axes = tuple(axis for axis in range(directions.ndim) if not norms.ndim or norms.shape[axis] == 1)
     length = np.sqrt(np.square(directions).sum(axis=axes, keepdims=True))
-    with np.errstate(divide="ignore", invalid="ignore"):  # without a direction it is no number, in PyTorch as well
+    with np.errstate(
+        divide="ignore", invalid="ignore"
+    ):  # without a direction it is no number, in PyTorch as well
         return np.asarray(directions * (norms / length))
 
 
@@ -154,9 +156,15 @@ def _over_sigma(weight: Array, left: Array, right: Array) -> Array:
     """`left` runs along the first axis in PyTorch, unless it was asked for another. Where it could be either, the other
     one it is only if the vectors show it: they are near singular ones of the weight.
     """
-    fit = [axis for axis, size in enumerate(weight.shape) if size == len(left) and weight.size == size * len(right)]
+    fit = [
+        axis
+        for axis, size in enumerate(weight.shape)
+        if size == len(left) and weight.size == size * len(right)
+    ]
     products = [np.moveaxis(weight, axis, 0).reshape(len(left), -1) @ right for axis in fit[:2]]
-    near = [abs(left @ one) / max(float(np.linalg.norm(one) * np.linalg.norm(left)), 1e-30) for one in products]
+    near = [
+        abs(left @ one) / max(float(np.linalg.norm(one) * np.linalg.norm(left)), 1e-30) for one in products
+    ]
     place = int(len(near) == 2 and near[1] > 0.9 and near[0] < 0.5)
     return np.asarray(weight / (left @ products[place]))
 
