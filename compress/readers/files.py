@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 import tokenize
@@ -10,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -107,25 +108,36 @@ def _read_shards(path: Path, choice: Choice) -> Model:
     return from_arrays({name: arrays[name] for name in sorted(arrays, key=natural_key)}, choice)
 
 
-def _npz_member(path: Path, name: str) -> npt.NDArray[Any]:
-    with np.load(path, allow_pickle=False) as loaded:
-        return np.asarray(loaded[name])
+@lru_cache(maxsize=2)
+def _archive(path: Path, _changed: tuple[int, int]) -> zipfile.ZipFile:
+    """An archive, whose list of members is read once and not for each of them."""
+    return zipfile.ZipFile(path)
+
+
+def _npz_member(path: Path, member: str) -> npt.NDArray[Any]:
+    about = path.stat()
+    with _archive(path, (about.st_mtime_ns, about.st_size)).open(member) as file:
+        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
 
 
 def _npz_headers(path: Path) -> dict[str, FileArray]:
     """Arrays of a .npz file in its order, of which only the headers are read."""
     arrays = {}
     with zipfile.ZipFile(path) as archive:
-        for member in archive.namelist():
+        for member in archive.infolist():
             with archive.open(member) as file:
-                shape, dtype = _npy_header(file)
-            name = member.removesuffix(".npy")
-            arrays[name] = FileArray(dtype, shape, partial(_npz_member, path, name))
+                shape, dtype, size = _npy_header(file)
+            refused = ""
+            if size > member.file_size:
+                refused = f"{size:,} bytes, of which the file holds {member.file_size:,}"
+            name = member.filename.removesuffix(".npy")
+            read = partial(_npz_member, path, member.filename)
+            arrays[name] = FileArray(dtype, shape, read, refused)
     return arrays
 
 
-def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], str]:
-    """Shape and type of an array; of something else, none."""
+def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], str, int]:
+    """Shape, type and bytes of an array; of something else, none."""
     try:
         version = np.lib.format.read_magic(file)
         read = (
@@ -133,9 +145,9 @@ def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], str]:
         )
         shape, _, dtype = read(file)
     except (ValueError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError):
-        return (), "no array"
+        return (), "no array", 0
     # Not str(dtype), which tells the byte order as well.
-    return shape, dtype.name if dtype.kind in "biufc" else str(dtype)
+    return shape, dtype.name if dtype.kind in "biufc" else str(dtype), dtype.itemsize * math.prod(shape)
 
 
 def _npz_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -199,9 +211,14 @@ UNREADABLE = (
 )
 
 
+def _line(text: str) -> str:
+    """The first line of a text that may hold anything, such as names from a damaged file."""
+    return "".join(c if c.isprintable() else "?" for c in text.partition("\n")[0])
+
+
 def _reason(error: Exception) -> str:
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return text.partition("\n")[0] or type(error).__name__
+    return _line(text) or type(error).__name__
 
 
 @dataclass(frozen=True)
@@ -251,13 +268,13 @@ def read_model(path: str | os.PathLike[str], *, key: str = "", transpose: Sequen
     try:
         model = reader(file, Choice(key, tuple(transpose)))
     except EieError as error:
-        raise ModelError(f"{file}: {error}") from None
+        raise ModelError(f"{file}: {_line(str(error))}") from None
     except UNREADABLE as error:
         raise ModelError(f"{file}: cannot be read as {kind}: {_reason(error)}") from None
     if not model.layers:
         found = ", ".join(map(str, model.unused[:_SHOWN])) or "no arrays"
         more = f" and {len(model.unused) - _SHOWN} more" if len(model.unused) > _SHOWN else ""
-        raise ModelError(f"{file}: no layer to compress, only {found}{more}")
+        raise ModelError(f"{file}: no layer to compress, only {_line(found)}{more}")
     return replace(model, layers=Layers(tuple(guarded(source, file) for source in model.layers.sources)))
 
 
