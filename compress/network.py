@@ -221,6 +221,18 @@ class Model:
         return sum(one.nbytes for one in self.unused)
 
 
+def left_text(unused: Sequence[Unused], dense_bytes: int, total_bytes: int) -> str:
+    """One line: what of a network is not compressed, and how many times smaller the whole is; empty if nothing is."""
+    left = [one for one in unused if one.nbytes]
+    if not left:
+        return ""
+    size = sum(one.nbytes for one in left)
+    return (
+        f"not compressed: {len(left)} arrays of the network, {size:,} bytes; with these, the whole model is "
+        f"{whole_ratio(dense_bytes, total_bytes, size):.1f} x smaller"
+    )
+
+
 def whole_ratio(dense_bytes: int, total_bytes: int, left_bytes: int) -> float:
     """How many times smaller a whole model is, of which `left_bytes` stay as they are."""
     return (dense_bytes + left_bytes) / max(total_bytes + left_bytes, 1)

@@ -26,9 +26,11 @@ from eie.compress.network import (
     FloatLayer,
     Layers,
     LayerSource,
+    Unused,
     chains,
     check_chains,
     check_inputs,
+    whole_ratio,
 )
 from eie.compress.prune import Mask, keep_above, keep_density
 from eie.compress.quantize import Scales, Widths, first_x_frac, quantize_layer
@@ -124,11 +126,21 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class CompressionReport:
-    """What became of a network. calibration : one line that says which inputs the scales follow from."""
+    """What became of a network. calibration : one line that says which inputs the scales follow from.
+
+    unused : what of the network is in no layer, where that is known (`eie.compress.train.save`).
+    """
 
     layers: tuple[LayerReport, ...]
     size: SizeReport
     calibration: str
+    unused: tuple[Unused, ...] = ()
+
+    @property
+    def whole_ratio(self) -> float:
+        """How many times smaller the network is with what is in no layer."""
+        left = sum(one.nbytes for one in self.unused)
+        return whole_ratio(self.size.dense_bytes, self.size.total_bytes, left)
 
 
 # ---- one layer ---------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import click
 from eie.cli.inputs import real_numbers, refuse_useless
 from eie.cli.output import check_writable, print_table
 from eie.cli.pages.sizes import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, size_rows
-from eie.compress.network import Layers, Model, Unused, chains, check_chains, whole_ratio
+from eie.compress.network import Layers, Model, Unused, chains, check_chains, left_text, whole_ratio
 from eie.compress.pipeline import CompressionReport, Settings, compress_each_to_file, compress_to_file
 from eie.compress.quantize import Widths
 from eie.compress.readers.files import MODEL_KINDS, kind_of, read_inputs, read_model
@@ -88,18 +88,6 @@ def scale_rows(report: CompressionReport) -> list[list[str]]:
             "yes" if layer.relu else "no",
         ]
         for layer in report.layers
-    ]
-
-
-def left_lines(model: Model, dense_bytes: int, total_bytes: int) -> list[str]:
-    """What of the network is not compressed, in bytes, and how many times smaller the whole is."""
-    if not model.left_bytes:
-        return []
-    count = sum(one.nbytes > 0 for one in model.unused)
-    ratio = whole_ratio(dense_bytes, total_bytes, model.left_bytes)
-    return [
-        f"not compressed: {count} arrays of the network, {model.left_bytes:,} bytes; with these, the whole model is "
-        f"{ratio:.1f} x smaller"
     ]
 
 
@@ -303,5 +291,5 @@ def compress(
     click.echo(
         f"\nwrote {out}: {report.size.total_bytes:,} bytes, {report.size.ratio:.1f} x smaller than float32"
     )
-    for line in left_lines(read, report.size.dense_bytes, report.size.total_bytes):
-        click.echo(line)
+    if left := left_text(read.unused, report.size.dense_bytes, report.size.total_bytes):
+        click.echo(left)

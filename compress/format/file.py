@@ -113,7 +113,8 @@ def _write(file: IO[bytes], layers: Iterable[EncodedLayer]) -> SizeReport:
     """
     start = MAGIC + bytes([VERSION])
     file.write(start.ljust(_HEADER_BYTES, b"\0"))
-    digest, sizes, previous = _digest(start), [], None
+    digest, previous = _digest(start), None
+    sizes: list[LayerSize] = []
     for layer in layers:
         if len(sizes) == MAX_LAYERS:
             raise LayerError(f"a .eie file has at most {MAX_LAYERS} layers")

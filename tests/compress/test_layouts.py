@@ -247,7 +247,7 @@ def test_a_mask_beside_its_weights(tmp_path):
     weight, mask = floats(4, 4), (rng.random((4, 4)) < 0.5).astype(np.float32)
     (found,) = read(tmp_path, {"fc.weight": weight, "fc.mask": mask}).layers
     assert np.array_equal(found.weight, weight * mask)
-    with pytest.raises(ModelError, match="fc.mask is not of zeros and ones"):
+    with pytest.raises(ModelError, match=r"fc\.mask is not of zeros and ones"):
         read(tmp_path, {"fc.weight": weight, "fc.mask": mask * 2}).layers[0]
 
 

@@ -1,4 +1,4 @@
-"""Drawn PyTorch modules and checkpoints: the layers are the weights that the modules compute with, or are refused by name.
+"""Drawn PyTorch modules and checkpoints: layers are the weights that the modules compute with, or refused by name.
 
 EIE_REGRESS_READERS says how many are drawn; `make regress` draws ten thousand.
 """

@@ -248,7 +248,7 @@ def campaign(folder: Path, seed: int, count: int, progress=iter) -> Figures:
 
 
 def _read(path, i, figures):
-    measured = i % MEASURED == 0
+    measured, line = i % MEASURED == 0, ""
     if measured:
         tracemalloc.start()
     start = time.process_time()
@@ -260,12 +260,13 @@ def _read(path, i, figures):
         figures.layers += 1
     except EieError as error:
         figures.refused += 1
-        assert "\n" not in str(error), error
+        line = str(error)
     finally:
         taken = time.process_time() - start
         peak = tracemalloc.get_traced_memory()[1] if measured else 0
         if measured:
             tracemalloc.stop()
+    assert "\n" not in line
     figures.seconds, figures.memory = max(figures.seconds, taken), max(figures.memory, peak)
     assert taken < SECONDS, f"{taken:.1f} s to read {path.stat().st_size} bytes"
     assert peak < PER_BYTE * path.stat().st_size + FIXED, f"{peak} bytes to read {path.stat().st_size}"
