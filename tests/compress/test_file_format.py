@@ -545,11 +545,8 @@ def test_what_killed_processes_left_is_swept(tmp_path):
     host = socket.gethostname()
     gone = subprocess.Popen(["true"])
     gone.wait()
-    kept = [
-        f".net.eie.{host}.{os.getppid()}.tmp",
-        f".net.eie.elsewhere.{gone.pid}.tmp",
-        f".other.eie.{host}.{gone.pid}.tmp",
-    ]
+    own = f"{host}.{gone.pid}.tmp"
+    kept = [f".net.eie.{host}.{os.getppid()}.tmp", f".net.eie.elsewhere.{gone.pid}.tmp", f".other.eie.{own}"]
     for name in (*kept, f".net.eie.{own}"):
         (tmp_path / name).write_bytes(b"half a file")
     save(tmp_path / "net.eie", [CompressedLayer.from_codes([[1]], [0, 5])])
