@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eie.compress.network import FloatArray, FloatLayer, check_finite
+from eie.compress.float_layers import FloatArray, FloatLayer, check_finite
 from eie.compress.pipeline import Settings, compress_each, compress_network
 from eie.compress.quantize import Widths, largest_frac
 from eie.compress.share import best_centroids

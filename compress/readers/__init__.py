@@ -1,5 +1,5 @@
 """Readers of what people bring: safetensors, NumPy arrays, ONNX, PyTorch checkpoints."""
 
-from eie.compress.readers.files import MODEL_KINDS, read_inputs, read_model
+from eie.compress.readers.files import MODEL_KINDS, read_model
 
-__all__ = ["MODEL_KINDS", "read_inputs", "read_model"]
+__all__ = ["MODEL_KINDS", "read_model"]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eie.compress.network import Unused
+from eie.compress.float_layers import Unused
 from eie.compress.readers.arrays import FileArray
 from eie.errors import ModelError
 

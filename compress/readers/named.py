@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from eie.compress.network import Layers, LayerSource, Model, Unused
+from eie.compress.float_layers import Layers, LayerSource, Model, Unused
 from eie.compress.readers.arrays import FLOATS, FileArray, is_bias, is_recurrent, names_of
 from eie.compress.readers.combined import combined
 from eie.compress.readers.layout import Stored, inputs_first, no_matrix

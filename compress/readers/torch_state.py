@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eie.compress.network import Model, Unused
+from eie.compress.float_layers import Model, Unused
 from eie.compress.readers.arrays import FileArray
 from eie.compress.readers.named import Choice, from_arrays, is_average, is_optimizers, may_be_weights
 from eie.errors import ModelError

@@ -14,8 +14,8 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from eie.compress.float_layers import Unused, left_text
 from eie.compress.format import file
-from eie.compress.network import Unused, left_text
 from eie.compress.pipeline import CompressionReport, Settings, compress_network
 from eie.compress.quantize import Widths
 from eie.compress.share import SharedLayer

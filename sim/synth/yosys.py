@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eie.cache import tool_environment
 from eie.config import ArchConfig
 from eie.errors import FormatError, MismatchError, SimulatorMissing
 from eie.sim.cosim import toolchain
+from eie.sim.published import published
 from eie.sim.synth.liberty import Cell, read_liberty
 from eie.sim.synth.sta import Path as TimingPath
 from eie.sim.synth.sta import longest_path
@@ -155,6 +157,7 @@ def _run_yosys(files: Mapping[str, str], top: str, library: Path) -> tuple[dict[
         done = subprocess.run(
             [sys.executable, "-c", _RUN, "-q", "-l", "yosys.log", "synth.ys"],
             cwd=folder,
+            env=tool_environment(),
             capture_output=True,
             text=True,
             check=False,
@@ -213,8 +216,6 @@ class ShareRow:
 
 def published_areas() -> dict[str, float]:
     """Published area of each block in um2 at 45 nm; that of a block beside which SRAMs stand holds them."""
-    from eie.sim.published import published
-
     figures = published()
     return {share.name: share.area_um2 for share in figures.pe.blocks} | {"lnzd": figures.lnzd_node.area_um2}
 

@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from eie.cli.main import main
-from eie.compress.readers.files import read_inputs
-from eie.compress.train import datasets
+from eie.compress import datasets
 from eie.errors import ModelError, OutputError
+from eie.sim.workloads.inputs import read_inputs
 
 TRAIN, TEST = 192, 64
 

@@ -7,7 +7,7 @@ import pytest
 import safetensors.numpy
 from scipy.signal import correlate
 
-from eie.compress.network import FloatLayer
+from eie.compress.float_layers import FloatLayer
 from eie.compress.readers import read_model
 from eie.conv import Conv
 from eie.errors import ModelError

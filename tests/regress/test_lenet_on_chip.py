@@ -7,9 +7,9 @@ Every output and every count of each run equals golden's and the fast engine's; 
 import numpy as np
 import pytest
 
+from eie.compress import datasets
 from eie.compress.format.file import load
 from eie.compress.forward import fixed_forward
-from eie.compress.train import datasets
 from eie.config import ArchConfig
 from eie.golden.run import run_program as run_golden
 from eie.plan import make_plan
@@ -17,7 +17,7 @@ from eie.plan_program import plan_program
 from eie.sim.cosim.programs import run_program
 from eie.sim.plans import run_plan
 from eie.sim.simulate import simulate
-from eie.sim.workloads.files import in_fixed_point
+from eie.sim.workloads.inputs import in_fixed_point
 from eie.timing import busy_cycles
 from tests.support import ROOT
 
