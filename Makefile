@@ -17,7 +17,9 @@ SEED ?= 1
 CYCLES ?= 1000000
 MUTANTS ?= 300
 CASES ?= 10000
-FUZZ ?= 100000
+FUZZ ?= 1000000
+# Drawn graphs and checkpoints of each kind.
+READERS ?= 10000
 # Processes of the tests; a file's tests stay in one, which shares what is slow to make.
 WORKERS ?= 2
 
@@ -45,9 +47,11 @@ test: $(READY_TO_TEST) lint ## lint, then every test and doctest (WORKERS=2)
 lint: $(READY) ## style, types, import arrows
 	scripts/lint
 
-regress: $(READY_TO_REGRESS) ## long lockstep campaigns and mutants (SEED=1 CYCLES=1000000 MUTANTS=300 CASES=10000 FUZZ=100000)
+regress: $(READY_TO_REGRESS) ## long lockstep campaigns and mutants (SEED=1 CYCLES=1000000 MUTANTS=300 CASES=10000 FUZZ=1000000 READERS=10000)
 	EIE_REGRESS_SEED=$(SEED) EIE_REGRESS_CYCLES=$(CYCLES) EIE_REGRESS_MUTANTS=$(MUTANTS) \
-	    EIE_REGRESS_CASES=$(CASES) EIE_REGRESS_FUZZ=$(FUZZ) $(BIN)/python -m pytest -s --hypothesis-seed=$(SEED) tests/regress
+	    EIE_REGRESS_CASES=$(CASES) EIE_REGRESS_FUZZ=$(FUZZ) EIE_REGRESS_READERS=$(READERS) \
+	    $(BIN)/python -m pytest -s --hypothesis-seed=$(SEED) --hypothesis-show-statistics tests/regress \
+	    tests/compress/test_onnx_oracle.py tests/compress/test_torch_oracle.py
 
 bench: $(READY) ## speed of every engine, against what is promised
 	$(BIN)/python benchmarks/run.py
