@@ -14,7 +14,7 @@ from eie.sim.cosim.free.plan_free import run_free
 from eie.sim.cosim.programs import lockstep_program, run_program
 from eie.sim.plans import run_plan
 from tests.support.plan_cases import PlanCase, plan_case
-from tests.vocabulary.test_plan import assert_equal
+from tests.support.results import assert_equal
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,9 @@ from eie.sim.cosim.launch import run_rtl
 from eie.sim.cosim.lockstep import expected_cycles, lockstep, lockstep_by_layer
 from eie.sim.simulate import ENGINES, simulate, simulate_many
 from eie.timing import constants, schedule
-from tests.golden.test_golden_random import Witness
 from tests.support.cases import KINDS, Case, cases, seeded_case
-from tests.vocabulary.test_csc import published_layer
+from tests.support.published_example import published_layer
+from tests.support.witness import Witness
 
 SMALL = {"src_depth": 16, "acc_depth": 24, "pointers": 60, "entries": 500, "act_words": 6}
 CONFIGS = {

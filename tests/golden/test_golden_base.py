@@ -12,7 +12,7 @@ from eie.golden.run import Host, feed, run_job
 from eie.golden.sram import Sram
 from eie.schema import BLOCK_NAMES, block_probe, fields, probe_width, unpack_probe
 from tests.support.cases import seeded_case
-from tests.vocabulary.test_program import chip_program, random_inputs
+from tests.support.chip_programs import chip_program, random_inputs
 
 CFG = ArchConfig(n_pe=4, bus_registers=1)
 
