@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import subprocess
 import sys
@@ -60,6 +61,12 @@ def array_verilog(cfg: ArchConfig, *, probe: bool = False, images: bool = True) 
     images : the SRAMs are initialised from the files that `eie.rtl.array.image_name` names, in the simulator's
         working directory.
     """
+    return dict(_array_verilog(cfg, probe, images))
+
+
+# A session runs many jobs on few machines, and conversion takes longer than a small job.
+@functools.lru_cache(maxsize=16)
+def _array_verilog(cfg: ArchConfig, probe: bool, images: bool) -> dict[str, str]:
     array = EIEArray(cfg, probe=probe, images=images)
     blocks = {name: block(cfg, probe=probe) for name, block in BLOCKS.items()}
     modules = _convert({"array": array, **blocks})
@@ -75,11 +82,13 @@ def chip_verilog(cfg: ArchConfig, *, probe: bool = False, images: bool = False) 
 
     Parameters are those of `array_verilog`, but the memories start empty unless `images` is set.
     """
+    return array_verilog(cfg, probe=probe, images=images) | _chip_verilog(cfg, probe)
+
+
+@functools.lru_cache(maxsize=16)
+def _chip_verilog(cfg: ArchConfig, probe: bool) -> dict[str, str]:
     modules = _convert({"host_if": HostIf(cfg), "chip": EIEChip(cfg, probe=probe)})
-    return {
-        **array_verilog(cfg, probe=probe, images=images),
-        **{_file(name): text for name, text in modules.items()},
-    }
+    return {_file(name): text for name, text in modules.items()}
 
 
 def host_if_verilog(cfg: ArchConfig) -> dict[str, str]:
