@@ -356,6 +356,8 @@ def run_test(
         plus.append(f"+dumpfile_path={waves}")
     elif waves is not None:
         arguments["test_args"] = ["--trace-file", str(waves)]
+    # `make coverage` measures the Python inside of a simulator, too; of the rest of our environment it needs nothing.
+    measured = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
     try:
         with _tool_environment(tool):
             _runner(built.simulator).test(
@@ -367,7 +369,7 @@ def run_test(
                 results_xml=str(results),
                 test_filter=rf"\.{test}$",
                 seed=seed,
-                extra_env={"COCOTB_LOG_LEVEL": "INFO", **_cocotb_libraries(), **(env or {})},
+                extra_env={"COCOTB_LOG_LEVEL": "INFO", **_cocotb_libraries(), **measured, **(env or {})},
                 plusargs=plus,
                 log_file=log,
                 timescale=("1ns", "1ps"),
