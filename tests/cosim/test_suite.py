@@ -26,17 +26,18 @@ from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.result import COUNTERS
 from eie.schema import ccu_probe, pe_probe
+from eie.sim.cosim.build import cache_folder
 from eie.sim.cosim.launch import run_rtl
 from eie.sim.cosim.lockstep import expected_cycles, lockstep, lockstep_by_layer
 from eie.sim.simulate import ENGINES, simulate, simulate_many
 from eie.timing import constants, schedule
 from tests.support.cases import KINDS, Case, cases, seeded_case
+from tests.support.machines import FOUR, MEMORIES
 from tests.support.published_example import published_layer
 from tests.support.witness import Witness
 
-SMALL = {"src_depth": 16, "acc_depth": 24, "pointers": 60, "entries": 500, "act_words": 6}
 CONFIGS = {
-    "four": ArchConfig(n_pe=4, **SMALL),
+    "four": FOUR,
     "single": ArchConfig(
         n_pe=1,
         queue_depth=1,
@@ -54,11 +55,11 @@ CONFIGS = {
         weight_bits=4,
         index_bits=5,
         acc_bits=32,
-        **{**SMALL, "acc_depth": 70},
+        **{**MEMORIES, "acc_depth": 70},
     ),
-    "sixteen": ArchConfig(n_pe=16, queue_depth=4, bus_registers=2, index_bits=2, word_bits=32, **SMALL),
+    "sixteen": ArchConfig(n_pe=16, queue_depth=4, bus_registers=2, index_bits=2, word_bits=32, **MEMORIES),
     "narrow": ArchConfig(
-        n_pe=4, queue_depth=32, weight_bits=2, act_bits=8, code_bits=8, acc_bits=10, **SMALL
+        n_pe=4, queue_depth=32, weight_bits=2, act_bits=8, code_bits=8, acc_bits=10, **MEMORIES
     ),
 }
 SIMULATORS = ("icarus", "verilator")
@@ -303,7 +304,7 @@ def test_the_rtl_engines_never_import_golden(simulator, tmp_path):
     program = (
         "import numpy as np, eie\n"
         "layer = eie.CompressedLayer.from_codes([[1, 2], [3, 0]], range(16))\n"
-        "cfg = eie.ArchConfig(n_pe=4, src_depth=16, acc_depth=24, pointers=60, entries=500)\n"
+        f"cfg = eie.ArchConfig(n_pe=4, **{MEMORIES})\n"
         "try:\n    eie.simulate(layer, [5, 6], cfg, engine='golden')\n"
         "except ImportError:\n    print('blocked')\n"
         f"print(eie.simulate(layer, [5, 6], cfg, engine='{simulator}').y.tolist())\n"
@@ -328,6 +329,8 @@ def test_a_build_cache_that_cannot_be_written(monkeypatch, tmp_path):
 @pytest.mark.parametrize("simulator", ["icarus", "verilator"])
 def test_a_cached_build_outlives_the_installation_that_made_it(monkeypatch, tmp_path, simulator):
     # Clones share the cache, and the one that compiled a design may have been removed.
+    if (runtime := cache_folder() / "runtime").is_dir():  # Verilator's own, which takes longest
+        shutil.copytree(runtime, tmp_path / "cache" / "runtime")
     monkeypatch.setenv("EIE_CACHE", str(tmp_path / "cache"))
     job = suite("four")[0].job
     other = tmp_path / "libs"

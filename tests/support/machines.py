@@ -2,6 +2,10 @@
 
 from eie.config import ArchConfig
 
+# Four PEs for whatever one machine is enough for: its simulator models are built once for all files that take it.
+MEMORIES = {"src_depth": 16, "acc_depth": 24, "pointers": 60, "entries": 500, "act_words": 6}
+FOUR = ArchConfig(n_pe=4, **MEMORIES)
+
 CFG = ArchConfig(n_pe=8, entries=100, pointers=9, src_depth=5, acc_depth=3, queue_depth=3, bus_registers=1)
 
 CONFIGS = {
