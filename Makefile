@@ -48,7 +48,7 @@ lint: $(READY) ## style, types, import arrows
 
 regress: $(READY_TO_REGRESS) ## long lockstep campaigns and mutants (SEED=1 CYCLES=1000000 MUTANTS=300 CASES=10000 FUZZ=100000)
 	EIE_REGRESS_SEED=$(SEED) EIE_REGRESS_CYCLES=$(CYCLES) EIE_REGRESS_MUTANTS=$(MUTANTS) \
-	    EIE_REGRESS_CASES=$(CASES) EIE_REGRESS_FUZZ=$(FUZZ) $(BIN)/python -m pytest -s --hypothesis-seed=$(SEED) tests/regress
+	    EIE_REGRESS_CASES=$(CASES) EIE_REGRESS_FUZZ=$(FUZZ) $(BIN)/python -m pytest -s --hypothesis-seed=$(SEED) tests/regress tests/cosim/test_chip.py
 
 bench: $(READY) ## speed of every engine, against what is promised
 	$(BIN)/python benchmarks/run.py

@@ -26,7 +26,6 @@ from eie.memory import memory_images
 from eie.program import Job
 from eie.registers import MAGIC, VERSION, Reg, pass_table_offset
 from eie.schema import ConfigReg, IoSpace, PeCounter, WbTarget
-from eie.sim.cosim.build import SIMULATORS
 from eie.sim.cosim.chip.script import (
     Pauses,
     Read,
@@ -42,6 +41,7 @@ from eie.sim.cosim.chip.script import (
 from eie.sim.simulate import simulate_many
 from tests.support.cases import random_case, seeded_case
 from tests.support.chip_scripts import CFG, DEPTH, GOOD, MALFORMED, control, header, random_script
+from tests.support.simulators import on_both, on_icarus
 
 # Wide words, one PE, no counters: the other ends of what changes the interface.
 OTHER = ArchConfig(
@@ -59,7 +59,6 @@ OTHER = ArchConfig(
 NO_PAUSES = Pauses()
 PAUSES = Pauses(seed=3, idle=0.3, back_pressure=0.4)
 
-both_simulators = pytest.mark.parametrize("simulator", SIMULATORS)
 pauses_or_none = pytest.mark.parametrize("pauses", [NO_PAUSES, PAUSES], ids=["no pauses", "pauses"])
 
 
@@ -96,7 +95,7 @@ def busy_job():
 # ---- running -----------------------------------------------------------------------------------------------
 
 
-@both_simulators
+@on_both
 @pauses_or_none
 def test_layers_loaded_run_and_read_back_over_the_streams(simulator, pauses):
     jobs = [seeded_case(seed, [CFG]).job for seed in (1, 2, 3, 4)]
@@ -123,7 +122,7 @@ def test_layers_loaded_run_and_read_back_over_the_streams(simulator, pauses):
         assert entries == fast[number].counters["entries"].tolist()
 
 
-@both_simulators
+@on_icarus
 def test_other_sizes(simulator):
     jobs = [random_case(np.random.default_rng(seed), [OTHER]).job for seed in (1, 2)]
     script = []
@@ -188,7 +187,7 @@ def load_network(layers):
     return packets
 
 
-@both_simulators
+@on_both
 @pauses_or_none
 def test_a_network_loaded_once_and_fed_with_inputs(simulator, pauses):
     layers, inputs = network(7)
@@ -210,7 +209,7 @@ def test_a_network_loaded_once_and_fed_with_inputs(simulator, pauses):
     assert not Reg.STATUS.field("ERROR", status)
 
 
-@both_simulators
+@on_icarus
 def test_started_by_register_with_interrupt(simulator):
     job = busy_job()
     table = {write.addr: write.data for write in job.load_writes() if write.space is IoSpace.CONFIG}
@@ -239,7 +238,7 @@ def test_started_by_register_with_interrupt(simulator):
     assert activations(settled[2][0][0], job.layer.rows).tolist() == want.tolist()
 
 
-@both_simulators
+@on_icarus
 def test_one_word_a_cycle_in_and_one_in_two_cycles_out(simulator):
     words = list(range(32))
     script = [Send(write_packet(IoSpace.ACT, words, spread=True)), Settle()]
@@ -255,7 +254,7 @@ def test_one_word_a_cycle_in_and_one_in_two_cycles_out(simulator):
 # ---- doing it wrong ----------------------------------------------------------------------------------------
 
 
-@both_simulators
+@on_both
 def test_every_malformed_packet_is_reported_and_recovered_from(simulator):
     script = []
     for packet, _ in MALFORMED.values():
@@ -283,7 +282,7 @@ def test_every_malformed_packet_is_reported_and_recovered_from(simulator):
         assert results == [[0, 0, 0], [11, 22, 33]], name
 
 
-@both_simulators
+@on_icarus
 def test_the_limits_themselves_are_good(simulator):
     script = [Send(write_packet(IoSpace.SPMAT, [5, 6], pe=3, addr=DEPTH[IoSpace.SPMAT] - 2))]
     for space, depth in DEPTH.items():
@@ -300,7 +299,7 @@ def test_the_limits_themselves_are_good(simulator):
     assert replies[-1] == (ErrorCode.NONE, OKAY)
 
 
-@both_simulators
+@on_icarus
 def test_register_accesses_that_are_refused(simulator):
     beyond = pass_table_offset(CFG.passes, ConfigReg.PRODUCT_SHIFT)
     unmapped = (
@@ -350,7 +349,7 @@ def test_register_accesses_that_are_refused(simulator):
     assert replies[-1] == ([[11, 22, 33]], False)
 
 
-@both_simulators
+@on_icarus
 def test_what_a_busy_chip_refuses(simulator):
     job = busy_job()
     script = [*load(job), Settle(), control("START")]
@@ -385,7 +384,7 @@ def test_what_a_busy_chip_refuses(simulator):
     assert activations(settled[-1][0], job.layer.rows).tolist() == want
 
 
-@both_simulators
+@on_icarus
 def test_soft_reset_ends_a_packet_that_never_ends(simulator):
     begun = write_packet(IoSpace.ACC, [7, 8, 9, 10], pe=2)[:3]
     read = read_packet(IoSpace.ACC, 4, pe=2)
@@ -401,7 +400,7 @@ def test_soft_reset_ends_a_packet_that_never_ends(simulator):
     assert replies[-1][0] == [[7, 8, 0, 0]]
 
 
-@both_simulators
+@on_icarus
 def test_soft_reset_in_the_midst_of_a_read_lets_it_end(simulator):
     job = seeded_case(1, [CFG]).job
     many, few = read_packet(IoSpace.ACC, 32, spread=True), read_packet(IoSpace.ACC, 2, pe=1)
@@ -418,7 +417,7 @@ def test_soft_reset_in_the_midst_of_a_read_lets_it_end(simulator):
     assert results == report.expected[-1][0]
 
 
-@both_simulators
+@on_both
 @pytest.mark.parametrize("seed", range(2))
 def test_random_scripts(simulator, seed):
     replies = run(random_script(seed), simulator, Pauses(seed, 0.2, 0.2)).replies

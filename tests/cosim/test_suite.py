@@ -34,6 +34,7 @@ from eie.timing import constants, schedule
 from tests.support.cases import KINDS, Case, cases, seeded_case
 from tests.support.machines import FOUR, MEMORIES
 from tests.support.published_example import published_layer
+from tests.support.simulators import on_icarus
 from tests.support.witness import Witness
 
 CONFIGS = {
@@ -136,7 +137,8 @@ def test_a_declared_delay_moves_law_golden_fast_and_rtl_together(bus_registers):
     assert (2 + bus_registers, 1, 4) == (k.A, k.B, k.C)
     expected = k.T0 + 6 * (k.A + k.B) - k.B + 1 + k.C  # each column waits for the credit of the one before
     assert schedule(job.interleaved.lengths, cfg).cycles == expected
-    for engine in ("golden", "fast", "icarus", "verilator"):
+    # The suite above holds Verilator to the law on buses of 0, 1 and 2 registers.
+    for engine in ("golden", "fast", "icarus"):
         assert simulate_many([job], engine)[0].cycles == expected, engine
 
 
@@ -172,7 +174,7 @@ def test_images_and_port_loads_give_the_same(simulator):
     report.require_agreement()
 
 
-@pytest.mark.parametrize("simulator", SIMULATORS)
+@on_icarus
 @settings(max_examples=3, deadline=None)
 @given(data=st.data())
 def test_lockstep_of_random_layers(simulator, data):
