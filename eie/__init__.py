@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from eie.capacity import sized_for
 from eie.config import ArchConfig
 from eie.errors import EieError
 from eie.layer import CompressedLayer
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from eie.compress.format.file import load, save
     from eie.sim.simulate import simulate
 
-__all__ = ["ArchConfig", "CompressedLayer", "EieError", "Result", "load", "save", "simulate"]
+__all__ = ["ArchConfig", "CompressedLayer", "EieError", "Result", "load", "save", "simulate", "sized_for"]
 
 # Handed out on first use, so that `import eie` stays light.
 _LAZY = {

@@ -1,6 +1,6 @@
-"""Write the generated parts of docs/: stall table, register map, annotated waveforms, tables of the evaluation.
+"""Write the generated parts of docs/: stall table, register map, folders, waveforms, tables of the evaluation.
 
-A page has them between the comments `generated: NAME` and `end: NAME`. NAME is "stall table", "register map", or a part
+A page has them between the comments `generated: NAME` and `end: NAME`. NAME is one of `TABLES`, or a part
 of the evaluation (`eie reproduce --help`) for its tables; "KEY text" has its paragraphs, "KEY pictures" its pictures.
 
 `make docs` runs it; with --check it only says whether the pages are up to date (a test does so).
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from chip_waveform import draw as draw_chip_waveform
+from folders import folder_table
 from rich.console import Console
 
 from eie.capacity import sized_for
@@ -193,7 +194,7 @@ def draw_waveform(path: Path) -> None:
 
 
 # What is made without the evaluation, by name.
-TABLES = {"stall table": delay_table, "register map": register_map}
+TABLES = {"stall table": delay_table, "register map": register_map, "folders": folder_table}
 SEED = 1
 # Where the pages' pictures of the evaluation are.
 PICTURES = "evaluation"

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from eie.cli.output import print_table
-from eie.compress.train.datasets import DATA_SETS, default_folder, fetch, write_test_digits
+from eie.compress.datasets import DATA_SETS, default_folder, fetch, write_test_digits
 
 
 @click.command(short_help="Fetch the digits that the recipes train on.")

@@ -11,7 +11,7 @@ import click
 
 from eie.cli.output import console, make_folder, print_table, write
 from eie.cli.pages import train_pictures
-from eie.compress.train import datasets
+from eie.compress import datasets
 from eie.errors import MismatchError, ModelError
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ def _draw(bench: Bench, result: Result, place: Path) -> None:
 
     import torch
 
-    from eie.compress.train.datasets import SIDE
+    from eie.compress.datasets import SIDE
     from eie.compress.train.sharing import cluster
     from eie.compress.train.weights import find_weights
 

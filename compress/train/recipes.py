@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from eie.compress.datasets import SIDE, Digits
 from eie.compress.format.file import load
 from eie.compress.format.sizes import SizeReport
 from eie.compress.forward import fixed_forward, quantize_inputs
-from eie.compress.train.datasets import SIDE, Digits
 from eie.compress.train.export import save
 from eie.compress.train.loop import Teacher, Training, fit
 from eie.compress.train.pruning import Schedule, prune

@@ -17,8 +17,8 @@ import sys
 from collections import OrderedDict
 from pathlib import Path
 
+from eie.compress import datasets
 from eie.compress.format.file import write_atomically
-from eie.compress.train import datasets
 from eie.errors import EieError, ModelError
 
 try:

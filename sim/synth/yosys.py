@@ -20,6 +20,7 @@ from typing import Any
 from eie.config import ArchConfig
 from eie.errors import FormatError, MismatchError, SimulatorMissing
 from eie.sim.cosim import toolchain
+from eie.sim.published import published
 from eie.sim.synth.liberty import Cell, read_liberty
 from eie.sim.synth.sta import Path as TimingPath
 from eie.sim.synth.sta import longest_path
@@ -213,8 +214,6 @@ class ShareRow:
 
 def published_areas() -> dict[str, float]:
     """Published area of each block in um2 at 45 nm; that of a block beside which SRAMs stand holds them."""
-    from eie.sim.published import published
-
     figures = published()
     return {share.name: share.area_um2 for share in figures.pe.blocks} | {"lnzd": figures.lnzd_node.area_um2}
 

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from eie.cli.main import main
+from eie.compress import datasets
 from eie.compress.readers.files import read_inputs
-from eie.compress.train import datasets
 from eie.errors import ModelError, OutputError
 from tests.support.small_mnist import TEST, TRAIN
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -46,6 +47,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(
             folder,
             there / folder.relative_to(ROOT),
+            symlinks=True,  # those of eie/, to the other packages
             ignore=shutil.ignore_patterns("__pycache__"),
             dirs_exist_ok=True,  # a package inside another comes with it
         )
@@ -89,27 +91,28 @@ def test_the_wheel_holds_every_file(wheel: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
-def test_the_wheel_works_outside_the_clone(wheel: Path, tmp_path: Path) -> None:
-    home = tmp_path / "venv"
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the wheel in it."""
+    home = tmp_path_factory.mktemp("installed") / "venv"
     venv.create(home)
-    python = home / "bin" / "python"
     done = run(
-        sys.executable,
-        "-m",
-        "pip",
-        "--python",
-        python,
-        "install",
-        "--quiet",
-        "--no-deps",
-        wheel,
-        cwd=tmp_path,
+        *(sys.executable, "-m", "pip", "--python", home / "bin" / "python"),
+        *("install", "--quiet", "--no-deps", wheel),
+        cwd=home,
     )
     assert done.returncode == 0, done.stderr
-    site = Path(sysconfig.get_path("purelib", vars={"base": str(home)}))
     # The dependencies are those of this environment; its own .pth files, the editable install among them, are not read.
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (site_of(home) / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return home
 
+
+def site_of(home: Path) -> Path:
+    return Path(sysconfig.get_path("purelib", vars={"base": str(home)}))
+
+
+def test_the_wheel_works_outside_the_clone(installed: Path, tmp_path: Path) -> None:
+    python, site = installed / "bin" / "python", site_of(installed)
     modules = sorted(
         name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         for name in installed_files()
@@ -126,8 +129,29 @@ def test_the_wheel_works_outside_the_clone(wheel: Path, tmp_path: Path) -> None:
     assert len(files) == len(modules)
     assert all(Path(file).is_relative_to(site) for file in files)
 
-    done = run(home / "bin" / "eie", "--help", cwd=tmp_path)
+    done = run(installed / "bin" / "eie", "--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("environment", ["of the clone", "installed wheel"])
+def test_types_are_seen_from_outside(
+    environment: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """mypy --strict takes the README's snippet, and a wrong use of the same names is an error, not Any."""
+    python = Path(sys.executable)
+    if environment == "installed wheel":
+        python = request.getfixturevalue("installed") / "bin" / "python"
+    (snippet,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    (tmp_path / "snippet.py").write_text(snippet)
+    wrong = "reveal_type(result.cycles)\neie.ArchConfig(n_pe='many')\neie.simulate(layer)\n"
+    (tmp_path / "wrong.py").write_text(snippet + wrong)
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--python-executable", python, "--cache-dir", "cache"]
+    done = run(*mypy, "snippet.py", cwd=tmp_path, PYTHONPATH="")
+    assert done.returncode == 0, done.stdout
+    done = run(*mypy, "wrong.py", cwd=tmp_path, PYTHONPATH="")
+    assert 'Revealed type is "int | None"' in done.stdout.replace("Union[int, None]", "int | None")
+    assert "[arg-type]" in done.stdout
+    assert "[call-arg]" in done.stdout
 
 
 PLANTED = '''

@@ -7,9 +7,9 @@ Every output and every count of each run equals golden's and the fast engine's; 
 import numpy as np
 import pytest
 
+from eie.compress import datasets
 from eie.compress.format.file import load
 from eie.compress.forward import fixed_forward
-from eie.compress.train import datasets
 from eie.config import ArchConfig
 from eie.golden.run import run_program as run_golden
 from eie.plan import make_plan
