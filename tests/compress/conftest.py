@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eie.compress.train import datasets
+from eie.compress import datasets
 from tests.support.small_mnist import idx_files
 
 
