@@ -58,7 +58,19 @@ CONFIGS = {
         acc_bits=32,
         **{**MEMORIES, "acc_depth": 70},
     ),
-    "sixteen": ArchConfig(n_pe=16, queue_depth=4, bus_registers=2, index_bits=2, word_bits=32, **MEMORIES),
+    # Small memories: loading them and reading them back on 16 PEs takes longest of all.
+    "sixteen": ArchConfig(
+        n_pe=16,
+        queue_depth=4,
+        bus_registers=2,
+        index_bits=2,
+        word_bits=32,
+        src_depth=4,
+        acc_depth=8,
+        pointers=34,
+        entries=160,
+        act_words=6,
+    ),
     "narrow": ArchConfig(
         n_pe=4, queue_depth=32, weight_bits=2, act_bits=8, code_bits=8, acc_bits=10, **MEMORIES
     ),
