@@ -21,7 +21,7 @@ import numpy as np
 
 import eie.csc
 from eie.compress import pipeline
-from eie.compress.network import FloatLayer
+from eie.compress.float_layers import FloatLayer
 from eie.compress.readers.files import read_model
 
 N_PE = 64

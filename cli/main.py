@@ -1,15 +1,17 @@
 """`eie`: the command group, and how errors leave it.
 
 Bad input is one line on stderr and status 2, a failed comparison its text and status 1, Ctrl-C status 130 and SIGTERM
-143, as in a shell; anything else is a bug and shows its traceback.
+143, as in a shell; anything else is a bug and shows its traceback, with status 70.
 """
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.metadata
 import signal
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -37,6 +39,12 @@ COMMANDS = (
     "synth",
     "doctor",
 )
+
+
+# Status after a traceback (EX_SOFTWARE of sysexits.h): 1 would mean that two engines disagree.
+_BUG = 70
+# What a machine may refuse at any write: no room, no permission, a file system that is read-only.
+_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class _BadInput(click.ClickException):
@@ -102,11 +110,20 @@ class _Group(click.Group):
             raise _Disagreement(str(error)) from None
         except EieError as error:
             raise _BadInput(str(error)) from None
+        except OSError as error:
+            if error.errno not in _MACHINE:
+                raise
+            raise _BadInput(f"{error.filename or 'this machine'}: {error.strerror}") from None
         except MemoryError as error:
             raise _BadInput(f"not enough memory: {error or 'this machine has too little'}") from None
         except click.UsageError as error:
             hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
             raise _BadInput(error.format_message().rstrip(".") + hint) from None
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception:
+            traceback.print_exc()
+            raise SystemExit(_BUG) from None
 
 
 @click.group(

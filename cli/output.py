@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import sys
@@ -9,7 +10,10 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
@@ -50,6 +54,13 @@ def check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise OutputError(f"cannot write into {folder}: {error.strerror or error}") from None
+
+
+def check_targets(*targets: Path | None) -> None:
+    """Raise `OutputError` unless those of the files that are wanted can be created."""
+    for target in targets:
+        if target is not None:
+            check_writable(target.parent)
 
 
 def make_folder(folder: Path) -> None:
@@ -98,6 +109,13 @@ def filling(folder: Path) -> Iterator[Path]:
 def _runs(pid: str) -> bool:
     """Whether another process of this number runs."""
     return pid.isdecimal() and int(pid) != os.getpid() and Path("/proc", pid).exists()
+
+
+def array_file(array: npt.NDArray[Any]) -> bytes:
+    """An array as the content of a .npy file."""
+    data = io.BytesIO()
+    np.save(data, array)
+    return data.getvalue()
 
 
 def console() -> Console:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from eie.compress.network import batches
+from eie.compress.float_layers import batches
 from eie.conv import from_vectors, to_vectors
 from eie.errors import LayerError
 from eie.fixed import IntArray, limits, quantize, round_shift, saturate

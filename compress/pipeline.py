@@ -19,9 +19,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from eie.compress.format.file import EncodedLayer, measure, save_encoded
-from eie.compress.format.sizes import LayerSize, SizeReport
-from eie.compress.network import (
+from eie.compress.float_layers import (
     FloatArray,
     FloatLayer,
     Layers,
@@ -30,6 +28,8 @@ from eie.compress.network import (
     check_chains,
     check_inputs,
 )
+from eie.compress.format.file import EncodedLayer, measure, save_encoded
+from eie.compress.format.sizes import LayerSize, SizeReport
 from eie.compress.prune import Mask, keep_above, keep_density
 from eie.compress.quantize import Scales, Widths, first_x_frac, quantize_layer
 from eie.compress.share import SharedLayer, SharingError, share

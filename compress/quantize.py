@@ -20,8 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eie.compress.float_layers import FloatArray, batches
 from eie.compress.forward import fixed_layer
-from eie.compress.network import FloatArray, batches
 from eie.compress.share import SharedLayer
 from eie.conv import from_vectors, to_vectors
 from eie.errors import ModelError

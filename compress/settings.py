@@ -20,7 +20,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from eie.compress.network import Layers, LayerSource, Model, Unused, left_over
+from eie.compress.float_layers import Layers, LayerSource, Model, Unused, left_over
 from eie.compress.pipeline import Settings
 from eie.compress.quantize import Widths
 from eie.conv import Conv

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eie.compress.network import FloatArray, FloatLayer, Sized, check_finite
+from eie.compress.float_layers import FloatArray, FloatLayer, Sized, check_finite
 from eie.compress.prune import row_strips
 from eie.conv import Conv
 from eie.errors import ModelError

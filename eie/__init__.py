@@ -17,7 +17,8 @@ from eie.layer import CompressedLayer
 from eie.result import Result
 
 if TYPE_CHECKING:
-    from eie.compress.format.file import load, save
+    from eie.compress.format.file import save
+    from eie.sim.chain import load
     from eie.sim.simulate import simulate
 
 __all__ = ["ArchConfig", "CompressedLayer", "EieError", "Result", "load", "save", "simulate", "sized_for"]
@@ -26,7 +27,7 @@ __all__ = ["ArchConfig", "CompressedLayer", "EieError", "Result", "load", "save"
 _LAZY = {
     "simulate": "eie.sim.simulate",
     "save": "eie.compress.format.file",
-    "load": "eie.compress.format.file",
+    "load": "eie.sim.chain",
 }
 
 

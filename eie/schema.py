@@ -1,15 +1,18 @@
 """The probe schema: every port and register of every block, declared once.
 
-Golden registers and wires, Amaranth signatures, the wide probe outputs, waveforms and the lockstep comparison all
-derive from these declarations; docs/architecture.md says what each signal means and docs/timing.md when it moves.
+Each block is a class whose constructor gives it its signals, one line each: what the signal is, and how wide. A golden
+block derives from that class, so its wires and registers are these very members; Amaranth signatures, the wide probe
+outputs, waveforms and the lockstep comparison take the same declarations as `fields`. docs/architecture.md says what
+each signal means and docs/timing.md when it moves.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 from eie.config import ArchConfig, bits_for
 
@@ -42,6 +45,71 @@ class Field:
     kind: Kind
     signed: bool = False
     probed: bool = True
+
+
+class Wire:
+    """A combinational signal: as it is declared, and its value in the golden model.
+
+    Members: value, an int, negative where the signal is signed (a bool for one bit will do); width, kind, signed and
+    probed as in `Field`.
+    """
+
+    __slots__ = ("kind", "probed", "signed", "value", "width")
+
+    def __init__(
+        self, width: int = 1, kind: Kind = Kind.OUT, *, signed: bool = False, probed: bool = True
+    ) -> None:
+        self.value = 0
+        self.width, self.kind, self.signed, self.probed = width, kind, signed, probed
+
+    @property
+    def mask(self) -> int:
+        """All bits of the signal, to cut a sum or an address to its width."""
+        return (1 << self.width) - 1
+
+    def __bool__(self) -> bool:
+        raise TypeError(f"a {type(self).__name__} is neither true nor false: compare its .value")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({int(self.value)})"
+
+
+class Reg(Wire):
+    """A register: `value` is what it holds, `next` what it takes at the clock edge."""
+
+    __slots__ = ("next",)
+
+    def __init__(
+        self, width: int = 1, kind: Kind = Kind.REG, *, signed: bool = False, probed: bool = True
+    ) -> None:
+        super().__init__(width, kind, signed=signed, probed=probed)
+        self.next = 0
+
+
+class Bundle:
+    """Signals that belong together: members that are a `Wire`, a bundle, or a list of bundles, in this order.
+
+    A signal is called as its member; in a bundle inside a block, `<prefix>_<member>`.
+    """
+
+    prefix = ""
+
+
+# Where a signal is in its block: names of members, numbers in lists.
+Path = tuple[str | int, ...]
+
+
+def _signals(bundle: Bundle, path: Path = ()) -> Iterator[tuple[str, Path, Wire]]:
+    """Name, path and signal of each signal of a bundle."""
+    start = f"{bundle.prefix}_" if bundle.prefix else ""
+    for name, member in vars(bundle).items():
+        if isinstance(member, Wire):
+            yield f"{start}{name}", (*path, name), member
+        elif isinstance(member, Bundle):
+            yield from _signals(member, (*path, name))
+        elif isinstance(member, list):
+            for number, part in enumerate(member):
+                yield from _signals(part, (*path, name, number))
 
 
 class IoSpace(enum.IntEnum):
@@ -122,361 +190,394 @@ LNZD_FAN_IN = 4
 CCU_COUNTERS = ("cycles", "broadcast_stalls", "refill_cycles", "writeback_cycles")
 
 
-def _in(name: str, width: int = 1, *, signed: bool = False, probed: bool = False) -> Field:
+def _in(width: int = 1, *, signed: bool = False, probed: bool = False) -> Wire:
     # Inputs are somebody's outputs and compared there, unless no probe holds those (SRAM read data, the PEs' status).
-    return Field(name, width, Kind.IN, signed, probed)
+    return Wire(width, Kind.IN, signed=signed, probed=probed)
 
 
-def _out(name: str, width: int = 1, *, signed: bool = False, probed: bool = True) -> Field:
-    return Field(name, width, Kind.OUT, signed, probed)
+def _out(width: int = 1, *, signed: bool = False, probed: bool = True) -> Wire:
+    return Wire(width, Kind.OUT, signed=signed, probed=probed)
 
 
-def _reg(name: str, width: int = 1, *, signed: bool = False) -> Field:
-    return Field(name, width, Kind.REG, signed)
+def _reg(width: int = 1, *, signed: bool = False) -> Reg:
+    return Reg(width, Kind.REG, signed=signed)
 
 
-def _outreg(name: str, width: int = 1, *, signed: bool = False) -> Field:
-    return Field(name, width, Kind.OUT_REG, signed)
+def _outreg(width: int = 1, *, signed: bool = False) -> Reg:
+    return Reg(width, Kind.OUT_REG, signed=signed)
 
 
-def _count(cfg: ArchConfig, name: str, kind: Kind = Kind.OUT_REG) -> Field:
+def _count(cfg: ArchConfig, kind: Kind = Kind.OUT_REG) -> Reg:
     # Without counters in hardware the port is there and 0; golden counts all the same.
-    return Field(name, COUNTER_BITS, kind, probed=bool(cfg.counters))
+    return Reg(COUNTER_BITS, kind, probed=bool(cfg.counters))
 
 
-def _counter(cfg: ArchConfig, counter: PeCounter) -> Field:
-    return _count(cfg, counter.name.lower())
+class SramPort(Bundle):
+    """The port of an SRAM beside a PE, `<prefix>_en` and so on."""
+
+    def __init__(self, prefix: str, addr_bits: int, width: int) -> None:
+        self.prefix = prefix
+        self.en = _out()
+        self.we = _out()
+        self.addr = _out(addr_bits)
+        self.wdata = _out(width)
+        self.rdata = _in(width, probed=True)
 
 
-def config_fields(cfg: ArchConfig) -> tuple[Field, ...]:
-    """The registers of an entry of the pass table, in the order of `ConfigReg`: outputs of the CCU."""
-    widths = {
-        ConfigReg.PRODUCT_SHIFT: SHIFT_BITS,
-        ConfigReg.OUTPUT_SHIFT: SHIFT_BITS,
-        ConfigReg.RELU: 1,
-        ConfigReg.WB_ROWS: cfg.acc_addr_bits + 1,
-        ConfigReg.WB_TARGET: 2,
-        ConfigReg.WB_BASE: cfg.act_sram_addr_bits,
-        ConfigReg.CODEBOOK: cfg.codebook_bits,
-        ConfigReg.PTR_BASE: cfg.ptr_addr_bits + 1,
-        ConfigReg.SPMAT_BASE: cfg.word_addr_bits,
-        ConfigReg.ACC_ROWS: cfg.acc_addr_bits + 1,
-        ConfigReg.ACC_BASE: cfg.act_sram_addr_bits,
-        ConfigReg.SRC_ROWS: cfg.src_addr_bits + 1,
-        ConfigReg.SRC_BASE: cfg.act_sram_addr_bits,
-    }
-    return tuple(_out(register.name.lower(), width) for register, width in widths.items())
+class Offer(Bundle):
+    """What a leaf or a node of the LNZD tree offers to its parent: an entry, or that there will be none again."""
+
+    def __init__(self, prefix: str, cfg: ArchConfig) -> None:
+        self.prefix = prefix
+        self.valid = _in()
+        self.exhausted = _in()
+        self.row = _in(cfg.src_addr_bits)
+        self.pe = _in(cfg.pe_bits)
+        self.value = _in(cfg.act_bits, signed=True)
 
 
-def _refill(cfg: ArchConfig) -> tuple[Field, ...]:
-    return (
-        _in("rf_en"),
-        _in("rf_src"),
-        _in("rf_row", cfg.file_addr_bits),
-        _in("rf_addr", cfg.act_sram_addr_bits),
-        _in("wb_target", 2),
-        _in("wb_addr", cfg.act_sram_addr_bits),
-    )
+class BusStage(Bundle):
+    """One register of the broadcast bus."""
+
+    def __init__(self, prefix: str, cfg: ArchConfig) -> None:
+        self.prefix = prefix
+        self.valid = _reg()
+        self.col = _reg(cfg.col_bits)
+        self.value = _reg(cfg.act_bits, signed=True)
 
 
-def _io(cfg: ArchConfig, *strobes: str) -> tuple[Field, ...]:
-    return (
-        *(_in(strobe) for strobe in strobes),
-        _in("io_addr", cfg.io_addr_bits),
-        _in("io_data", cfg.io_data_bits),
-    )
+class BlockSignals(Bundle):
+    """The ports and registers of a block of this configuration; `NAME` is the block's."""
+
+    NAME: ClassVar[str]
+
+    def __init__(self, cfg: ArchConfig) -> None:
+        pass
 
 
-def _sram(prefix: str, addr_bits: int, width: int) -> tuple[Field, ...]:
-    return (
-        _out(f"{prefix}_en"),
-        _out(f"{prefix}_we"),
-        _out(f"{prefix}_addr", addr_bits),
-        _out(f"{prefix}_wdata", width),
-        _in(f"{prefix}_rdata", width, probed=True),
-    )
+class ActQueue(BlockSignals):
+    """FIFO of broadcast columns."""
+
+    NAME = "act_queue"
+
+    def __init__(self, cfg: ArchConfig) -> None:
+        self.bcast = _in()
+        self.push = _in()
+        self.push_col = _in(cfg.col_bits)
+        self.push_value = _in(cfg.act_bits, signed=True)
+        self.pop = _in()
+        self.start = _in()
+        self.head_valid = _out()
+        self.head_col = _out(cfg.col_bits)
+        self.head_value = _out(cfg.act_bits, signed=True)
+        self.credit = _out()
+        self.wr_ptr = _reg(bits_for(cfg.queue_depth - 1))
+        self.rd_ptr = _reg(bits_for(cfg.queue_depth - 1))
+        self.count = _reg(cfg.occupancy_bits)
+        self.occupancy = _outreg(cfg.occupancy_bits)
 
 
-def _act_queue(cfg: ArchConfig) -> tuple[Field, ...]:
-    return (
-        _in("bcast"),
-        _in("push"),
-        _in("push_col", cfg.col_bits),
-        _in("push_value", cfg.act_bits, signed=True),
-        _in("pop"),
-        _in("start"),
-        _out("head_valid"),
-        _out("head_col", cfg.col_bits),
-        _out("head_value", cfg.act_bits, signed=True),
-        _out("credit"),
-        _reg("wr_ptr", bits_for(cfg.queue_depth - 1)),
-        _reg("rd_ptr", bits_for(cfg.queue_depth - 1)),
-        _reg("count", cfg.occupancy_bits),
-        _outreg("occupancy", cfg.occupancy_bits),
-    )
+class PtrRead(BlockSignals):
+    """Both pointers of a column in one read."""
+
+    NAME = "ptr_read"
+
+    def __init__(self, cfg: ArchConfig) -> None:
+        self.clear = _in()
+        self.head_valid = _in()
+        self.head_col = _in(cfg.col_bits)
+        self.head_value = _in(cfg.act_bits, signed=True)
+        self.start = _in()
+        self.io_write = _in()
+        self.io_read = _in()
+        self.io_addr = _in(cfg.io_addr_bits)
+        self.io_data = _in(cfg.io_data_bits)
+        self.even_port = SramPort("even", cfg.ptr_addr_bits, cfg.pointer_bits)
+        self.odd_port = SramPort("odd", cfg.ptr_addr_bits, cfg.pointer_bits)
+        self.pop = _out()
+        self.p_start = _out(cfg.pointer_bits)
+        self.p_end = _out(cfg.pointer_bits)
+        self.valid = _outreg()
+        self.value = _outreg(cfg.act_bits, signed=True)
+        self.odd = _reg()
+        self.ptr_reads = _count(cfg)
 
 
-def _ptr_read(cfg: ArchConfig) -> tuple[Field, ...]:
-    return (
-        _in("clear"),
-        _in("head_valid"),
-        _in("head_col", cfg.col_bits),
-        _in("head_value", cfg.act_bits, signed=True),
-        _in("start"),
-        *_io(cfg, "io_write", "io_read"),
-        *_sram("even", cfg.ptr_addr_bits, cfg.pointer_bits),
-        *_sram("odd", cfg.ptr_addr_bits, cfg.pointer_bits),
-        _out("pop"),
-        _out("p_start", cfg.pointer_bits),
-        _out("p_end", cfg.pointer_bits),
-        _outreg("valid"),
-        _outreg("value", cfg.act_bits, signed=True),
-        _reg("odd"),
-        _counter(cfg, PeCounter.PTR_READS),
-    )
+class SpmatRead(BlockSignals):
+    """One entry a cycle from the matrix SRAM."""
+
+    NAME = "spmat_read"
+
+    def __init__(self, cfg: ArchConfig) -> None:
+        self.clear = _in()
+        self.begin_pass = _in()
+        self.spmat_base = _in(cfg.word_addr_bits)
+        self.ptr_valid = _in()
+        self.p_start = _in(cfg.pointer_bits)
+        self.p_end = _in(cfg.pointer_bits)
+        self.ptr_value = _in(cfg.act_bits, signed=True)
+        self.io_write = _in()
+        self.io_read = _in()
+        self.io_addr = _in(cfg.io_addr_bits)
+        self.io_data = _in(cfg.io_data_bits)
+        self.spmat_port = SramPort("spmat", cfg.word_addr_bits, cfg.word_bits)
+        self.start = _out()
+        self.issue = _out()
+        self.read = _out()
+        self.v = _out(cfg.weight_bits)
+        self.z = _out(cfg.index_bits)
+        self.active = _outreg()
+        self.current = _reg(cfg.pointer_bits)
+        self.stop = _reg(cfg.pointer_bits)
+        self.value = _reg(cfg.act_bits, signed=True)
+        self.held_valid = _reg()
+        self.held_addr = _reg(cfg.word_addr_bits)
+        self.tok_valid = _outreg()
+        self.tok_empty = _outreg()
+        self.tok_first = _outreg()
+        self.tok_value = _outreg(cfg.act_bits, signed=True)
+        self.tok_sel = _reg(max(1, cfg.sel_bits))
+        self.entries = _count(cfg)
+        self.empty_columns = _count(cfg)
+        self.spmat_reads = _count(cfg)
 
 
-def _spmat_read(cfg: ArchConfig) -> tuple[Field, ...]:
-    return (
-        _in("clear"),
-        _in("begin_pass"),
-        _in("spmat_base", cfg.word_addr_bits),
-        _in("ptr_valid"),
-        _in("p_start", cfg.pointer_bits),
-        _in("p_end", cfg.pointer_bits),
-        _in("ptr_value", cfg.act_bits, signed=True),
-        *_io(cfg, "io_write", "io_read"),
-        *_sram("spmat", cfg.word_addr_bits, cfg.word_bits),
-        _out("start"),
-        _out("issue"),
-        _out("read"),
-        _out("v", cfg.weight_bits),
-        _out("z", cfg.index_bits),
-        _outreg("active"),
-        _reg("current", cfg.pointer_bits),
-        _reg("stop", cfg.pointer_bits),
-        _reg("value", cfg.act_bits, signed=True),
-        _reg("held_valid"),
-        _reg("held_addr", cfg.word_addr_bits),
-        _outreg("tok_valid"),
-        _outreg("tok_empty"),
-        _outreg("tok_first"),
-        _outreg("tok_value", cfg.act_bits, signed=True),
-        _reg("tok_sel", max(1, cfg.sel_bits)),
-        _counter(cfg, PeCounter.ENTRIES),
-        _counter(cfg, PeCounter.EMPTY_COLUMNS),
-        _counter(cfg, PeCounter.SPMAT_READS),
-    )
+class ArithmUnit(BlockSignals):
+    """Codebook, multiply, shift and add, in four stages."""
+
+    NAME = "arithm_unit"
+
+    def __init__(self, cfg: ArchConfig) -> None:
+        self.clear = _in()
+        self.tok_valid = _in()
+        self.tok_empty = _in()
+        self.tok_first = _in()
+        self.tok_value = _in(cfg.act_bits, signed=True)
+        self.v = _in(cfg.weight_bits)
+        self.z = _in(cfg.index_bits)
+        self.acc_rdata = _in(cfg.acc_bits, signed=True)
+        self.product_shift = _in(SHIFT_BITS)
+        self.codebook = _in(cfg.codebook_bits)
+        self.io_write = _in()
+        self.io_addr = _in(cfg.io_addr_bits)
+        self.io_data = _in(cfg.io_data_bits)
+        self.code_rdata = _out(cfg.code_bits, signed=True)
+        self.forward2 = _out()
+        self.forward1 = _out()
+        self.s2_valid = _outreg()
+        self.s2_write = _reg()
+        self.s2_code = _reg(cfg.code_bits, signed=True)
+        self.s2_value = _reg(cfg.act_bits, signed=True)
+        self.s2_row = _outreg(cfg.acc_addr_bits)
+        self.s3_valid = _outreg()
+        self.s3_write = _reg()
+        self.s3_product = _reg(cfg.product_bits, signed=True)
+        self.s3_operand = _reg(cfg.acc_bits, signed=True)
+        self.s3_forwarded = _reg()
+        self.s3_row = _reg(cfg.acc_addr_bits)
+        self.s4_valid = _outreg()
+        self.s4_write = _outreg()
+        self.s4_row = _outreg(cfg.acc_addr_bits)
+        self.s4_sum = _outreg(cfg.acc_bits, signed=True)
+        self.fillers = _count(cfg)
+        self.bypasses = _count(cfg)
+        self.saturations = _count(cfg)
 
 
-def _arithm_unit(cfg: ArchConfig) -> tuple[Field, ...]:
-    return (
-        _in("clear"),
-        _in("tok_valid"),
-        _in("tok_empty"),
-        _in("tok_first"),
-        _in("tok_value", cfg.act_bits, signed=True),
-        _in("v", cfg.weight_bits),
-        _in("z", cfg.index_bits),
-        _in("acc_rdata", cfg.acc_bits, signed=True),
-        _in("product_shift", SHIFT_BITS),
-        _in("codebook", cfg.codebook_bits),
-        *_io(cfg, "io_write"),
-        _out("code_rdata", cfg.code_bits, signed=True),
-        _out("forward2"),
-        _out("forward1"),
-        _outreg("s2_valid"),
-        _reg("s2_write"),
-        _reg("s2_code", cfg.code_bits, signed=True),
-        _reg("s2_value", cfg.act_bits, signed=True),
-        _outreg("s2_row", cfg.acc_addr_bits),
-        _outreg("s3_valid"),
-        _reg("s3_write"),
-        _reg("s3_product", cfg.product_bits, signed=True),
-        _reg("s3_operand", cfg.acc_bits, signed=True),
-        _reg("s3_forwarded"),
-        _reg("s3_row", cfg.acc_addr_bits),
-        _outreg("s4_valid"),
-        _outreg("s4_write"),
-        _outreg("s4_row", cfg.acc_addr_bits),
-        _outreg("s4_sum", cfg.acc_bits, signed=True),
-        _counter(cfg, PeCounter.FILLERS),
-        _counter(cfg, PeCounter.BYPASSES),
-        _counter(cfg, PeCounter.SATURATIONS),
-    )
+class ActRW(BlockSignals):
+    """Activations, accumulators, write-back."""
+
+    NAME = "act_rw"
+
+    def __init__(self, cfg: ArchConfig) -> None:
+        self.clear = _in()
+        self.leaf_pop = _in()
+        self.s2_valid = _in()
+        self.s2_row = _in(cfg.acc_addr_bits)
+        self.s4_write = _in()
+        self.s4_row = _in(cfg.acc_addr_bits)
+        self.s4_sum = _in(cfg.acc_bits, signed=True)
+        self.wb_en = _in()
+        self.wb_row = _in(cfg.acc_addr_bits)
+        self.relu = _in()
+        self.output_shift = _in(SHIFT_BITS)
+        self.rf_en = _in()
+        self.rf_src = _in()
+        self.rf_row = _in(cfg.file_addr_bits)
+        self.rf_addr = _in(cfg.act_sram_addr_bits)
+        self.wb_target = _in(2)
+        self.wb_addr = _in(cfg.act_sram_addr_bits)
+        self.io_write_acc = _in()
+        self.io_write_act = _in()
+        self.io_write_sram = _in()
+        self.io_read_sram = _in()
+        self.io_addr = _in(cfg.io_addr_bits)
+        self.io_data = _in(cfg.io_data_bits)
+        self.act_port = SramPort("act", cfg.act_sram_addr_bits, cfg.acc_bits)
+        self.leaf_valid = _out()
+        self.leaf_row = _out(cfg.src_addr_bits)
+        self.leaf_value = _out(cfg.act_bits, signed=True)
+        self.acc_rdata = _out(cfg.acc_bits, signed=True)
+        self.y_value = _out(cfg.act_bits, signed=True)
+        self.pending = _reg(cfg.src_depth)
+        self.y_valid = _reg()
+        self.y_row = _reg(cfg.acc_addr_bits)
+        self.y_acc = _reg(cfg.acc_bits, signed=True)
+        self.rf_valid = _reg()
+        self.rf_to_src = _reg()
+        self.rf_at = _reg(cfg.file_addr_bits)
+        self.writeback_saturations = _count(cfg)
 
 
-def _act_rw(cfg: ArchConfig) -> tuple[Field, ...]:
-    return (
-        _in("clear"),
-        _in("leaf_pop"),
-        _in("s2_valid"),
-        _in("s2_row", cfg.acc_addr_bits),
-        _in("s4_write"),
-        _in("s4_row", cfg.acc_addr_bits),
-        _in("s4_sum", cfg.acc_bits, signed=True),
-        _in("wb_en"),
-        _in("wb_row", cfg.acc_addr_bits),
-        _in("relu"),
-        _in("output_shift", SHIFT_BITS),
-        *_refill(cfg),
-        *_io(cfg, "io_write_acc", "io_write_act", "io_write_sram", "io_read_sram"),
-        *_sram("act", cfg.act_sram_addr_bits, cfg.acc_bits),
-        _out("leaf_valid"),
-        _out("leaf_row", cfg.src_addr_bits),
-        _out("leaf_value", cfg.act_bits, signed=True),
-        _out("acc_rdata", cfg.acc_bits, signed=True),
-        _out("y_value", cfg.act_bits, signed=True),
-        _reg("pending", cfg.src_depth),
-        _reg("y_valid"),
-        _reg("y_row", cfg.acc_addr_bits),
-        _reg("y_acc", cfg.acc_bits, signed=True),
-        _reg("rf_valid"),
-        _reg("rf_to_src"),
-        _reg("rf_at", cfg.file_addr_bits),
-        _counter(cfg, PeCounter.WRITEBACK_SATURATIONS),
-    )
+class PE(BlockSignals):
+    """The five blocks above; no register of its own, its blocks' are compared."""
+
+    NAME = "pe"
+
+    def __init__(self, cfg: ArchConfig) -> None:
+        self.bcast = _in()
+        self.push = _in()
+        self.push_col = _in(cfg.col_bits)
+        self.push_value = _in(cfg.act_bits, signed=True)
+        self.clear = _in()
+        self.begin_pass = _in()
+        self.leaf_pop = _in()
+        self.wb_en = _in()
+        self.wb_row = _in(cfg.acc_addr_bits)
+        self.relu = _in()
+        self.product_shift = _in(SHIFT_BITS)
+        self.output_shift = _in(SHIFT_BITS)
+        self.codebook = _in(cfg.codebook_bits)
+        self.spmat_base = _in(cfg.word_addr_bits)
+        self.rf_en = _in()
+        self.rf_src = _in()
+        self.rf_row = _in(cfg.file_addr_bits)
+        self.rf_addr = _in(cfg.act_sram_addr_bits)
+        self.wb_target = _in(2)
+        self.wb_addr = _in(cfg.act_sram_addr_bits)
+        self.io_write = _in()
+        self.io_read = _in()
+        self.io_addr = _in(cfg.io_addr_bits)
+        self.io_data = _in(cfg.io_data_bits)
+        self.io_space = _in(IO_SPACE_BITS)
+        self.even_port = SramPort("even", cfg.ptr_addr_bits, cfg.pointer_bits)
+        self.odd_port = SramPort("odd", cfg.ptr_addr_bits, cfg.pointer_bits)
+        self.spmat_port = SramPort("spmat", cfg.word_addr_bits, cfg.word_bits)
+        self.act_port = SramPort("act", cfg.act_sram_addr_bits, cfg.acc_bits)
+        self.leaf_valid = _out()
+        self.leaf_row = _out(cfg.src_addr_bits)
+        self.leaf_value = _out(cfg.act_bits, signed=True)
+        self.credit = _out()
+        self.busy = _out()
+        self.retire = _out()
+        self.io_rdata = _out(cfg.io_data_bits)
 
 
-def _pe(cfg: ArchConfig) -> tuple[Field, ...]:
-    # A PE has no register of its own: its blocks' are compared.
-    return (
-        _in("bcast"),
-        _in("push"),
-        _in("push_col", cfg.col_bits),
-        _in("push_value", cfg.act_bits, signed=True),
-        _in("clear"),
-        _in("begin_pass"),
-        _in("leaf_pop"),
-        _in("wb_en"),
-        _in("wb_row", cfg.acc_addr_bits),
-        _in("relu"),
-        _in("product_shift", SHIFT_BITS),
-        _in("output_shift", SHIFT_BITS),
-        _in("codebook", cfg.codebook_bits),
-        _in("spmat_base", cfg.word_addr_bits),
-        *_refill(cfg),
-        *_io(cfg, "io_write", "io_read"),
-        _in("io_space", IO_SPACE_BITS),
-        *_sram("even", cfg.ptr_addr_bits, cfg.pointer_bits),
-        *_sram("odd", cfg.ptr_addr_bits, cfg.pointer_bits),
-        *_sram("spmat", cfg.word_addr_bits, cfg.word_bits),
-        *_sram("act", cfg.act_sram_addr_bits, cfg.acc_bits),
-        _out("leaf_valid"),
-        _out("leaf_row", cfg.src_addr_bits),
-        _out("leaf_value", cfg.act_bits, signed=True),
-        _out("credit"),
-        _out("busy"),
-        _out("retire"),
-        _out("io_rdata", cfg.io_data_bits),
-    )
+class Lnzd(BlockSignals):
+    """A node of the leading non-zero detection tree."""
+
+    NAME = "lnzd"
+
+    def __init__(self, cfg: ArchConfig) -> None:
+        self.begin_pass = _in()
+        self.compute = _in()
+        self.pop = _in()
+        self.children = [Offer(f"child{child}", cfg) for child in range(LNZD_FAN_IN)]
+        self.child_pop = _out(LNZD_FAN_IN)
+        self.valid = _outreg()
+        self.exhausted = _outreg()
+        self.row = _outreg(cfg.src_addr_bits)
+        self.pe = _outreg(cfg.pe_bits)
+        self.value = _outreg(cfg.act_bits, signed=True)
 
 
-def _lnzd(cfg: ArchConfig) -> tuple[Field, ...]:
-    entry = (
-        ("row", cfg.src_addr_bits, False),
-        ("pe", cfg.pe_bits, False),
-        ("value", cfg.act_bits, True),
-    )
-    children = [
-        field
-        for child in range(LNZD_FAN_IN)
-        for field in (
-            _in(f"child{child}_valid"),
-            _in(f"child{child}_exhausted"),
-            *(_in(f"child{child}_{name}", width, signed=signed) for name, width, signed in entry),
-        )
-    ]
-    return (
-        _in("begin_pass"),
-        _in("compute"),
-        _in("pop"),
-        *children,
-        _out("child_pop", LNZD_FAN_IN),
-        _outreg("valid"),
-        _outreg("exhausted"),
-        *(_outreg(name, width, signed=signed) for name, width, signed in entry),
-    )
+class Ccu(BlockSignals):
+    """The central control unit: `product_shift` to `src_base` are an entry of the pass table, as in `ConfigReg`."""
+
+    NAME = "ccu"
+
+    def __init__(self, cfg: ArchConfig) -> None:
+        self.start = _in()
+        self.root = Offer("root", cfg)
+        self.credits = _in(cfg.n_pe, probed=True)
+        self.busy_pes = _in(cfg.n_pe, probed=True)
+        self.retires = _in(cfg.n_pe, probed=True)
+        self.io_write = _in()
+        self.io_read = _in()
+        self.io_addr = _in(cfg.io_addr_bits)
+        self.io_data = _in(cfg.io_data_bits)
+        self.io_space = _in(IO_SPACE_BITS)
+        self.io_pe = _in(cfg.pe_bits)
+        self.pe_rdata = _in(cfg.io_data_bits * cfg.n_pe)
+        self.clear = _out()
+        self.begin_pass = _out()
+        self.compute = _out()
+        self.bcast = _out()
+        self.push = _out()
+        self.push_col = _out(cfg.col_bits)
+        self.push_value = _out(cfg.act_bits, signed=True)
+        self.pe_write = _out(cfg.n_pe)
+        self.pe_read = _out(cfg.n_pe)
+        self.wb_en = _out()
+        self.busy = _out()
+        self.product_shift = _out(SHIFT_BITS)
+        self.output_shift = _out(SHIFT_BITS)
+        self.relu = _out()
+        self.wb_rows = _out(cfg.acc_addr_bits + 1)
+        self.wb_target = _out(2)
+        self.wb_base = _out(cfg.act_sram_addr_bits)
+        self.codebook = _out(cfg.codebook_bits)
+        self.ptr_base = _out(cfg.ptr_addr_bits + 1)
+        self.spmat_base = _out(cfg.word_addr_bits)
+        self.acc_rows = _out(cfg.acc_addr_bits + 1)
+        self.acc_base = _out(cfg.act_sram_addr_bits)
+        self.src_rows = _out(cfg.src_addr_bits + 1)
+        self.src_base = _out(cfg.act_sram_addr_bits)
+        self.rf_en = _out()
+        self.rf_addr = _out(cfg.act_sram_addr_bits)
+        self.rf_src = _outreg()
+        self.rf_row = _outreg(cfg.file_addr_bits + 1)
+        self.mode = _outreg(2)
+        self.wb_row = _outreg(cfg.acc_addr_bits + 1)
+        self.wb_addr = _outreg(cfg.act_sram_addr_bits)
+        self.done = _outreg()
+        self.cycles = _count(cfg)
+        self.broadcast_stalls = _count(cfg)
+        self.refill_cycles = _count(cfg)
+        self.writeback_cycles = _count(cfg)
+        self.io_rdata = _outreg(cfg.io_data_bits)
+        self.cycle = _count(cfg, Kind.REG)
+        self.first_pass = _reg(cfg.pass_bits)
+        self.last_pass = _reg(cfg.pass_bits)
+        self.current_pass = _outreg(cfg.pass_bits)
+        self.bus = [BusStage(f"bus{stage}", cfg) for stage in range(cfg.bus_registers)]
 
 
-def _ccu(cfg: ArchConfig) -> tuple[Field, ...]:
-    bus = [
-        field
-        for stage in range(cfg.bus_registers)
-        for field in (
-            _reg(f"bus{stage}_valid"),
-            _reg(f"bus{stage}_col", cfg.col_bits),
-            _reg(f"bus{stage}_value", cfg.act_bits, signed=True),
-        )
-    ]
-    return (
-        _in("start"),
-        _in("root_valid"),
-        _in("root_exhausted"),
-        _in("root_row", cfg.src_addr_bits),
-        _in("root_pe", cfg.pe_bits),
-        _in("root_value", cfg.act_bits, signed=True),
-        _in("credits", cfg.n_pe, probed=True),
-        _in("busy_pes", cfg.n_pe, probed=True),
-        _in("retires", cfg.n_pe, probed=True),
-        *_io(cfg, "io_write", "io_read"),
-        _in("io_space", IO_SPACE_BITS),
-        _in("io_pe", cfg.pe_bits),
-        _in("pe_rdata", cfg.io_data_bits * cfg.n_pe),
-        _out("clear"),
-        _out("begin_pass"),
-        _out("compute"),
-        _out("bcast"),
-        _out("push"),
-        _out("push_col", cfg.col_bits),
-        _out("push_value", cfg.act_bits, signed=True),
-        _out("pe_write", cfg.n_pe),
-        _out("pe_read", cfg.n_pe),
-        _out("wb_en"),
-        _out("busy"),
-        *config_fields(cfg),
-        _out("rf_en"),
-        _out("rf_addr", cfg.act_sram_addr_bits),
-        _outreg("rf_src"),
-        _outreg("rf_row", cfg.file_addr_bits + 1),
-        _outreg("mode", 2),
-        _outreg("wb_row", cfg.acc_addr_bits + 1),
-        _outreg("wb_addr", cfg.act_sram_addr_bits),
-        _outreg("done"),
-        *(_count(cfg, name) for name in CCU_COUNTERS),
-        _outreg("io_rdata", cfg.io_data_bits),
-        _count(cfg, "cycle", Kind.REG),
-        _reg("first_pass", cfg.pass_bits),
-        _reg("last_pass", cfg.pass_bits),
-        _outreg("current_pass", cfg.pass_bits),
-        *bus,
-    )
+class Array(BlockSignals):
+    """All PEs, the tree and the CCU, behind the I/O port."""
+
+    NAME = "array"
+
+    def __init__(self, cfg: ArchConfig) -> None:
+        self.start = _in()
+        self.io_write = _in()
+        self.io_read = _in()
+        self.io_addr = _in(cfg.io_addr_bits)
+        self.io_data = _in(cfg.io_data_bits)
+        self.io_space = _in(IO_SPACE_BITS)
+        self.io_pe = _in(cfg.pe_bits)
+        self.busy = _out()
+        self.done = _out()
+        self.current_pass = _out(cfg.pass_bits)
+        self.cycles = _out(COUNTER_BITS, probed=bool(cfg.counters))
+        self.broadcast_stalls = _out(COUNTER_BITS, probed=bool(cfg.counters))
+        self.refill_cycles = _out(COUNTER_BITS, probed=bool(cfg.counters))
+        self.writeback_cycles = _out(COUNTER_BITS, probed=bool(cfg.counters))
+        self.io_rdata = _out(cfg.io_data_bits)
 
 
-def _array(cfg: ArchConfig) -> tuple[Field, ...]:
-    return (
-        _in("start"),
-        *_io(cfg, "io_write", "io_read"),
-        _in("io_space", IO_SPACE_BITS),
-        _in("io_pe", cfg.pe_bits),
-        _out("busy"),
-        _out("done"),
-        _out("current_pass", cfg.pass_bits),
-        *(_count(cfg, name, Kind.OUT) for name in CCU_COUNTERS),
-        _out("io_rdata", cfg.io_data_bits),
-    )
-
-
-_BLOCKS: dict[str, Callable[[ArchConfig], tuple[Field, ...]]] = {
-    "act_queue": _act_queue,
-    "ptr_read": _ptr_read,
-    "spmat_read": _spmat_read,
-    "arithm_unit": _arithm_unit,
-    "act_rw": _act_rw,
-    "pe": _pe,
-    "lnzd": _lnzd,
-    "ccu": _ccu,
-    "array": _array,
+_BLOCKS: dict[str, type[BlockSignals]] = {
+    block.NAME: block for block in (ActQueue, PtrRead, SpmatRead, ArithmUnit, ActRW, PE, Lnzd, Ccu, Array)
 }
 
 BLOCK_NAMES = tuple(_BLOCKS)
@@ -486,7 +587,21 @@ PE_BLOCKS = ("act_queue", "ptr_read", "spmat_read", "arithm_unit", "act_rw")
 @lru_cache(maxsize=256)
 def fields(block: str, cfg: ArchConfig) -> tuple[Field, ...]:
     """Ports and registers of `block` (a name in `BLOCK_NAMES`), in declaration order."""
-    return _BLOCKS[block](cfg)
+    return tuple(
+        Field(name, signal.width, signal.kind, signal.signed, signal.probed)
+        for name, _, signal in _signals(_BLOCKS[block](cfg))
+    )
+
+
+@lru_cache(maxsize=256)
+def paths(block: str, cfg: ArchConfig) -> dict[str, Path]:
+    """The path to each of the `fields` of `block`, by name."""
+    return {name: path for name, path, _ in _signals(_BLOCKS[block](cfg))}
+
+
+def config_fields(cfg: ArchConfig) -> tuple[Field, ...]:
+    """The registers of an entry of the pass table, in the order of `ConfigReg`: outputs of the CCU."""
+    return tuple(field for field in fields("ccu", cfg) if field.name.upper() in ConfigReg.__members__)
 
 
 def lnzd_nodes(cfg: ArchConfig) -> tuple[int, ...]:

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
+from eie import schema
 from eie.config import ArchConfig
-from eie.golden.base import Block, Reg, Wire
+from eie.golden.base import Block
 
 
-class ActQueue(Block):
+class ActQueue(Block, schema.ActQueue):
     """A FIFO of broadcast columns (j, x_j); a column is at the head one cycle after its push.
 
     Members: fifo, queue_depth x (column, value).
     """
 
-    NAME = "act_queue"
-
-    bcast: Wire
-    push: Wire
-    push_col: Wire
-    push_value: Wire
-    pop: Wire
-    start: Wire
-    head_valid: Wire
-    head_col: Wire
-    head_value: Wire
-    credit: Wire
-    wr_ptr: Reg
-    rd_ptr: Reg
-    count: Reg
-    occupancy: Reg
-
-    def __init__(self, cfg: ArchConfig, **inputs: Wire) -> None:
-        super().__init__(cfg, **inputs)
+    def __init__(self, cfg: ArchConfig) -> None:
+        super().__init__(cfg)
         self.depth = cfg.queue_depth
         self.fifo: list[tuple[int, int]] = [(0, 0)] * cfg.queue_depth
-        self.count_mask = self.mask("count")
+        self.count_mask = self.count.mask
 
     def outputs(self) -> None:
         """Head and credit: from registers alone."""

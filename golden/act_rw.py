@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from eie import schema
 from eie.config import ArchConfig
 from eie.fixed import limits, round_shift
-from eie.golden.base import Block, Reg, Wire, sign_extend
+from eie.golden.base import Block, sign_extend
 from eie.schema import WbTarget
 
 
-class ActRW(Block):
+class ActRW(Block, schema.ActRW):
     """Offers the next non-zero source activation and reads accumulators in the same cycle; writes at the clock edge.
 
     Refills both files from the activation SRAM beside it, and writes activations back there or to the source file.
@@ -17,60 +18,16 @@ class ActRW(Block):
     two that the address reaches; the words past the depth are 0 for good.
     """
 
-    NAME = "act_rw"
-
-    clear: Wire
-    leaf_pop: Wire
-    s2_valid: Wire
-    s2_row: Wire
-    s4_write: Wire
-    s4_row: Wire
-    s4_sum: Wire
-    wb_en: Wire
-    wb_row: Wire
-    relu: Wire
-    output_shift: Wire
-    rf_en: Wire
-    rf_src: Wire
-    rf_row: Wire
-    rf_addr: Wire
-    wb_target: Wire
-    wb_addr: Wire
-    io_write_acc: Wire
-    io_write_act: Wire
-    io_write_sram: Wire
-    io_read_sram: Wire
-    io_addr: Wire
-    io_data: Wire
-    act_en: Wire
-    act_we: Wire
-    act_addr: Wire
-    act_wdata: Wire
-    act_rdata: Wire
-    leaf_valid: Wire
-    leaf_row: Wire
-    leaf_value: Wire
-    acc_rdata: Wire
-    y_value: Wire
-    pending: Reg
-    y_valid: Reg
-    y_row: Reg
-    y_acc: Reg
-    rf_valid: Reg
-    rf_to_src: Reg
-    rf_at: Reg
-    writeback_saturations: Reg
-
-    def __init__(self, cfg: ArchConfig, **inputs: Wire) -> None:
-        super().__init__(cfg, **inputs)
+    def __init__(self, cfg: ArchConfig) -> None:
+        super().__init__(cfg)
         self.src = [0] * (1 << cfg.src_addr_bits)
         self.acc = [0] * (1 << cfg.acc_addr_bits)
-        self.src_mask = self.mask("leaf_row")
-        self.acc_mask = self.mask("y_row")
-        self.act_mask = self.mask("leaf_value")
-        self.sram_mask = self.mask("act_addr")
-        self.word_mask = self.mask("act_wdata")
-        self.count_mask = self.mask("writeback_saturations")
+        self.src_mask = self.leaf_row.mask
+        self.acc_mask = self.y_row.mask
+        self.act_mask = self.leaf_value.mask
+        self.sram_mask = self.act_port.addr.mask
+        self.word_mask = self.act_port.wdata.mask
+        self.count_mask = self.writeback_saturations.mask
         self.low, self.high = limits(cfg.act_bits)
         # Whether the present y_value was clipped.
         self.clipped = False
@@ -97,13 +54,14 @@ class ActRW(Block):
         self.y_value.value = y
         rf_en, io_write = self.rf_en.value, self.io_write_sram.value
         wb_sram = self.y_valid.value and self.wb_target.value & WbTarget.ACT_SRAM != 0
-        self.act_en.value = rf_en or wb_sram or io_write or self.io_read_sram.value
-        self.act_we.value = wb_sram or io_write
+        port = self.act_port
+        port.en.value = rf_en or wb_sram or io_write or self.io_read_sram.value
+        port.we.value = wb_sram or io_write
         if rf_en:
-            self.act_addr.value = self.rf_addr.value
+            port.addr.value = self.rf_addr.value
         else:
-            self.act_addr.value = self.wb_addr.value if wb_sram else io_addr & self.sram_mask
-        self.act_wdata.value = (y if wb_sram else self.io_data.value) & self.word_mask
+            port.addr.value = self.wb_addr.value if wb_sram else io_addr & self.sram_mask
+        port.wdata.value = (y if wb_sram else self.io_data.value) & self.word_mask
 
     def next_state(self) -> None:
         """Activations still to take, the refill's registers and the write-back's."""
@@ -128,7 +86,7 @@ class ActRW(Block):
         if self.io_write_act.value:
             return self.io_addr.value, self.io_data.value
         if self.rf_valid.value and self.rf_to_src.value:
-            return self.rf_at.value, self.act_rdata.value
+            return self.rf_at.value, self.act_port.rdata.value
         if self.y_valid.value and self.wb_target.value & WbTarget.SRC:
             return self.y_row.value, self.y_value.value
         return None
@@ -150,7 +108,7 @@ class ActRW(Block):
         elif self.y_valid.value:
             self._put(self.y_row.value, self.y_value.value)
         elif self.rf_valid.value and not self.rf_to_src.value:
-            self.write_acc(self.rf_at.value, self.act_rdata.value)
+            self.write_acc(self.rf_at.value, self.act_port.rdata.value)
         elif self.io_write_acc.value:
             self.write_acc(self.io_addr.value, self.io_data.value)
 

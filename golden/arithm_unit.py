@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from eie import schema
 from eie.config import ArchConfig, bits_for
 from eie.fixed import limits, round_shift
-from eie.golden.base import Block, Reg, Wire, sign_extend
+from eie.golden.base import Block, sign_extend
 
 
-class ArithmUnit(Block):
+class ArithmUnit(Block, schema.ArithmUnit):
     """Takes an entry a cycle and never stalls; the accumulator is written in stage 4, three cycles after stage 1.
 
     An entry takes its operand from the one in stage 4, one or two cycles ahead of it, when that has the same row.
@@ -16,51 +17,14 @@ class ArithmUnit(Block):
     past the last codebook are 0 for good.
     """
 
-    NAME = "arithm_unit"
-
-    clear: Wire
-    tok_valid: Wire
-    tok_empty: Wire
-    tok_first: Wire
-    tok_value: Wire
-    v: Wire
-    z: Wire
-    acc_rdata: Wire
-    product_shift: Wire
-    codebook: Wire
-    io_write: Wire
-    io_addr: Wire
-    io_data: Wire
-    code_rdata: Wire
-    forward2: Wire
-    forward1: Wire
-    s2_valid: Reg
-    s2_write: Reg
-    s2_code: Reg
-    s2_value: Reg
-    s2_row: Reg
-    s3_valid: Reg
-    s3_write: Reg
-    s3_product: Reg
-    s3_operand: Reg
-    s3_forwarded: Reg
-    s3_row: Reg
-    s4_valid: Reg
-    s4_write: Reg
-    s4_row: Reg
-    s4_sum: Reg
-    fillers: Reg
-    bypasses: Reg
-    saturations: Reg
-
-    def __init__(self, cfg: ArchConfig, **inputs: Wire) -> None:
-        super().__init__(cfg, **inputs)
+    def __init__(self, cfg: ArchConfig) -> None:
+        super().__init__(cfg)
         self.n_codes = cfg.n_codes
         self.depth = cfg.codebooks * cfg.n_codes
         self.code_mask = (1 << bits_for(self.depth - 1)) - 1
         self.codes = [0] * (self.code_mask + 1)
-        self.row_mask = self.mask("s2_row")
-        self.count_mask = self.mask("fillers")
+        self.row_mask = self.s2_row.mask
+        self.count_mask = self.fillers.mask
         self.low, self.high = limits(cfg.acc_bits)
 
     def outputs(self) -> None:

@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from itertools import chain
-from typing import NamedTuple
 
+from eie import schema
 from eie.config import ArchConfig
-from eie.golden.base import Block, Place, Wire, pack, places_of
+from eie.golden.base import Block, Place, pack, places_of
 from eie.golden.ccu import Ccu
-from eie.golden.lnzd import CHILD_SIGNALS, Lnzd
+from eie.golden.lnzd import Lnzd
 from eie.golden.pe import PE, Visit
 from eie.golden.sram import Sram
 from eie.memory import PeImage, Write
-from eie.schema import CCU_COUNTERS, LNZD_FAN_IN, IoSpace, ccu_probe, lnzd_nodes
+from eie.schema import LNZD_FAN_IN, IoSpace, Kind, Offer, Wire, ccu_probe, lnzd_nodes
 
 
 class Tile(PE):
     """A PE and the four SRAMs beside it: even_sram, odd_sram, spmat_sram, act_sram."""
 
-    def __init__(self, cfg: ArchConfig, **inputs: Wire) -> None:
-        self.even_sram = Sram(cfg.ptr_bank_depth)
-        self.odd_sram = Sram(cfg.ptr_bank_depth)
-        self.spmat_sram = Sram(cfg.spmat_words)
-        self.act_sram = Sram(cfg.act_words)
-        srams = {
-            "even": self.even_sram,
-            "odd": self.odd_sram,
-            "spmat": self.spmat_sram,
-            "act": self.act_sram,
+    def __init__(self, cfg: ArchConfig, inputs: Mapping[str, Wire]) -> None:
+        self.even_sram = Sram(cfg.ptr_bank_depth, cfg.pointer_bits)
+        self.odd_sram = Sram(cfg.ptr_bank_depth, cfg.pointer_bits)
+        self.spmat_sram = Sram(cfg.spmat_words, cfg.word_bits)
+        self.act_sram = Sram(cfg.act_words, cfg.acc_bits)
+        rdata = {
+            "even_rdata": self.even_sram.rdata,
+            "odd_rdata": self.odd_sram.rdata,
+            "spmat_rdata": self.spmat_sram.rdata,
+            "act_rdata": self.act_sram.rdata,
         }
-        super().__init__(cfg, **inputs, **{f"{name}_rdata": sram.rdata for name, sram in srams.items()})
-        for name, sram in srams.items():
-            sram.connect(**{port: self.signal(f"{name}_{port}") for port in ("en", "we", "addr", "wdata")})
+        super().__init__(cfg, {**inputs, **rdata})
+        for sram, port in (
+            (self.even_sram, self.even_port),
+            (self.odd_sram, self.odd_port),
+            (self.spmat_sram, self.spmat_port),
+            (self.act_sram, self.act_port),
+        ):
+            sram.connect(port)
             self.state_visits.append(sram.next_state)
             self.memory_visits.append(sram.write_memory)
             self.registers.append(sram.rdata)
@@ -62,58 +67,27 @@ class Tile(PE):
             self.act_sram.memory[addr] = data
 
 
-class Offer(NamedTuple):
-    """What a PE's leaf or a node offers to its parent, and the pop that comes back."""
-
-    valid: Wire
-    exhausted: Wire
-    row: Wire
-    pe: Wire
-    value: Wire
-    pop: Wire
-
-
-class Array(Block):
+class Array(Block, schema.Array):
     """The whole accelerator behind its I/O port.
 
     Members: pes (`Tile`s), nodes[level][i] of the LNZD tree (the leaves' parents first), ccu.
     """
 
-    NAME = "array"
-
-    start: Wire
-    io_write: Wire
-    io_read: Wire
-    io_addr: Wire
-    io_data: Wire
-    io_space: Wire
-    io_pe: Wire
-    busy: Wire
-    done: Wire
-    current_pass: Wire
-    cycles: Wire
-    broadcast_stalls: Wire
-    refill_cycles: Wire
-    writeback_cycles: Wire
-    io_rdata: Wire
-
     def __init__(self, cfg: ArchConfig) -> None:
         super().__init__(cfg)
-        port = {name: self.signal(name) for name in ("io_addr", "io_data", "io_space")}
-        own = {name: self.signal(name) for name in ("start", "io_write", "io_read", "io_pe")}
-        self.ccu = Ccu(cfg, **own, **port)
+        inputs = self.signals(Kind.IN)
+        self.ccu = Ccu(cfg)
+        # The root is connected below; the PEs' status and data come from the glue.
+        self.ccu.connect(self.ccu.signals() | inputs)
         # The PEs take the CCU's rows without their top bit, which is set only after the last row.
-        self.wb_row, self.rf_row = Wire(), Wire()
-        self.wb_row_mask = (1 << cfg.acc_addr_bits) - 1
-        self.rf_row_mask = (1 << cfg.file_addr_bits) - 1
-        self.pes = [self._tile(port) for _ in range(cfg.n_pe)]
-        self.leaf_exhausted = [Wire() for _ in self.pes]
+        self.wb_row, self.rf_row = Wire(cfg.acc_addr_bits), Wire(cfg.file_addr_bits)
+        self.wb_row_mask, self.rf_row_mask = self.wb_row.mask, self.rf_row.mask
+        outputs = self.ccu.signals(Kind.OUT, Kind.OUT_REG)
+        signals = inputs | outputs | {"wb_row": self.wb_row, "rf_row": self.rf_row}
+        own = ("io_write", "io_read", "leaf_pop")
+        self.pes = [Tile(cfg, signals | {name: Wire() for name in own}) for _ in range(cfg.n_pe)]
         self.nodes = self._tree()
-        root = self.nodes[-1][0]
-        root.connect(pop=self.ccu.bcast)
-        self.ccu.connect(**{f"root_{name}": root.signal(name) for name in CHILD_SIGNALS})
-        for name in ("busy", "done", "current_pass", *CCU_COUNTERS, "io_rdata"):
-            setattr(self, name, self.ccu.signal(name))
+        self.connect(outputs, Kind.OUT)
         self.visits = self._in_dependency_order()
         blocks: list[Block] = [self.ccu, *chain.from_iterable(self.nodes), *self.pes]
         self.registers = [register for block in blocks for register in block.registers]
@@ -122,35 +96,31 @@ class Array(Block):
 
     # ---- structure -----------------------------------------------------------------------------------------
 
-    def _tile(self, port: dict[str, Wire]) -> Tile:
-        names = ("bcast", "push", "push_col", "push_value", "clear", "begin_pass", "wb_en", "wb_addr")
-        refill = ("rf_en", "rf_src", "rf_addr")
-        config = ("relu", "product_shift", "output_shift", "codebook", "spmat_base", "wb_target")
-        from_ccu = {name: self.ccu.signal(name) for name in (*names, *refill, *config)}
-        return Tile(self.cfg, wb_row=self.wb_row, rf_row=self.rf_row, **from_ccu, **port)
-
     def _tree(self) -> list[list[Lnzd]]:
-        offers = [
-            Offer(pe.leaf_valid, exhausted, pe.leaf_row, Wire(k), pe.leaf_value, pe.leaf_pop)
-            for k, (pe, exhausted) in enumerate(zip(self.pes, self.leaf_exhausted, strict=True))
-        ]
         # Each node with the pops of its children.
         self.child_pops: dict[Lnzd, list[Wire]] = {}
+        below: list[Tile] | list[Lnzd] = self.pes
         levels = []
         for count in lnzd_nodes(self.cfg):
-            level = [self._node(offers[LNZD_FAN_IN * i : LNZD_FAN_IN * (i + 1)]) for i in range(count)]
-            offers = [Offer(n.valid, n.exhausted, n.row, n.pe, n.value, n.pop) for n in level]
-            levels.append(level)
+            below = [self._node(below[LNZD_FAN_IN * i : LNZD_FAN_IN * (i + 1)]) for i in range(count)]
+            levels.append(below)
+        self.leaves = [child for node in levels[0] for child in node.children][: self.cfg.n_pe]
+        for k, leaf in enumerate(self.leaves):
+            leaf.pe.value = k
+        (root,) = levels[-1]
+        root.pop = self.ccu.bcast
+        _take(self.ccu.root, root)
         return levels
 
-    def _node(self, offers: list[Offer]) -> Lnzd:
-        """A node whose children offer this; children that do not exist are exhausted."""
-        node = Lnzd(self.cfg, begin_pass=self.ccu.begin_pass, compute=self.ccu.compute)
-        for c, offer in enumerate(offers):
-            node.connect(**{f"child{c}_{name}": getattr(offer, name) for name in CHILD_SIGNALS})
-        for c in range(len(offers), LNZD_FAN_IN):
-            node.connect(**{f"child{c}_exhausted": Wire(1)})
-        self.child_pops[node] = [offer.pop for offer in offers]
+    def _node(self, below: Sequence[Tile | Lnzd]) -> Lnzd:
+        """A node with these children; children that do not exist are exhausted."""
+        node = Lnzd(self.cfg)
+        node.begin_pass, node.compute = self.ccu.begin_pass, self.ccu.compute
+        for child, source in zip(node.children, below, strict=False):
+            _take(child, source)
+        for child in node.children[len(below) :]:
+            child.exhausted.value = 1
+        self.child_pops[node] = [n.pop if isinstance(n, Lnzd) else n.leaf_pop for n in below]
         return node
 
     def _in_dependency_order(self) -> list[Visit]:
@@ -183,8 +153,8 @@ class Array(Block):
 
     def exhaust_leaves(self) -> None:
         """PEs to tree: a leaf is exhausted when it does not offer."""
-        for pe, exhausted in zip(self.pes, self.leaf_exhausted, strict=True):
-            exhausted.value = not pe.leaf_valid.value
+        for leaf in self.leaves:
+            leaf.exhausted.value = not leaf.valid.value
 
     def pop_children(self, node: Lnzd) -> None:
         """A node to its children: each child's bit of child_pop."""
@@ -229,7 +199,7 @@ class Array(Block):
     def _signals(self) -> list[Wire]:
         nodes = chain.from_iterable(self.nodes)
         blocks = [self, self.ccu, *nodes, *self.pes, *(b for pe in self.pes for b in pe.blocks.values())]
-        return [block.signal(field.name) for block in blocks for field in block.fields]
+        return [signal for block in blocks for signal in block.signals().values()]
 
     def write_memories(self) -> None:
         """The pass table, and all memories of all PEs."""
@@ -267,6 +237,15 @@ class Array(Block):
         for level, nodes in enumerate(self.nodes):
             instances |= {f"lnzd_{level}_{i}": node for i, node in enumerate(nodes)}
         return places_of(ccu_probe(self.cfg), instances)
+
+
+def _take(offer: Offer, source: Tile | Lnzd) -> None:
+    """Let a parent see what a PE's leaf or a node offers. Of a leaf the array sets `pe` and `exhausted`."""
+    if isinstance(source, Tile):
+        offer.valid, offer.row, offer.value = source.leaf_valid, source.leaf_row, source.leaf_value
+    else:
+        offer.valid, offer.row, offer.value = source.valid, source.row, source.value
+        offer.exhausted, offer.pe = source.exhausted, source.pe
 
 
 def _bits(values: list[int]) -> int:

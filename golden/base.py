@@ -7,37 +7,12 @@ in docs/architecture.md, in the same order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import ClassVar
+from typing import Any
 
 from eie.config import ArchConfig
-from eie.schema import Kind, ProbeField, block_probe, fields
-
-
-class Wire:
-    """A combinational signal. `value` is an int, negative where the signal is signed (a bool for one bit will do)."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: int = 0) -> None:
-        self.value = value
-
-    def __bool__(self) -> bool:
-        raise TypeError(f"a {type(self).__name__} is neither true nor false: compare its .value")
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({int(self.value)})"
-
-
-class Reg(Wire):
-    """A register: `value` is what it holds, `next` what it takes at the clock edge."""
-
-    __slots__ = ("next",)
-
-    def __init__(self, value: int = 0) -> None:
-        super().__init__(value)
-        self.next = value
+from eie.schema import BlockSignals, Kind, ProbeField, Reg, Wire, block_probe, fields, paths
 
 
 def sign_extend(pattern: int, bits: int) -> int:
@@ -70,50 +45,56 @@ def places_of(probe: Sequence[ProbeField], instances: dict[str, Block]) -> list[
     ]
 
 
-class Block:
-    """A block of the machine, with an attribute for each field that `eie.schema` declares for `NAME`.
+def _follow(owner: Any, path: Iterable[str | int]) -> Any:
+    """What is at the end of a path (see `eie.schema.paths`) that begins at `owner`."""
+    for step in path:
+        owner = owner[step] if isinstance(step, int) else getattr(owner, step)
+    return owner
 
-    Inputs are wires of the block's own until `connect` puts another block's signal in their place, so that a bench can
+
+class Block(BlockSignals):
+    """A block of the machine: `class X(Block, schema.X)` has the signals that `eie.schema` declares as its members.
+
+    Inputs are wires of the block's own until `connect` puts other blocks' signals in their place, so that a bench can
     drive a block by itself: set `.value` of the inputs, `propagate()`, read, `update()`.
+
+    Parameters
+    ----------
+    inputs : given to `connect`.
     """
 
-    NAME: ClassVar[str]
-
-    def __init__(self, cfg: ArchConfig, **inputs: Wire) -> None:
+    def __init__(self, cfg: ArchConfig, inputs: Mapping[str, Wire] | None = None) -> None:
+        super().__init__(cfg)
         self.cfg = cfg
         self.fields = fields(self.NAME, cfg)
-        self.registers: list[Reg] = []
-        for field in self.fields:
-            if field.kind.is_register:
-                register = Reg()
-                self.registers.append(register)
-                setattr(self, field.name, register)
-            else:
-                setattr(self, field.name, Wire())
-        self.connect(**inputs)
-
-    def connect(self, **inputs: Wire) -> None:
-        """Put other blocks' signals in the place of inputs.
-
-        Raises
-        ------
-        AttributeError : a name that is no input of the block.
-        """
-        known = {field.name for field in self.fields if field.kind is Kind.IN}
-        for name, signal in inputs.items():
-            if name not in known:
-                raise AttributeError(f"block {self.NAME} has no input {name!r}")
-            setattr(self, name, signal)
+        self.paths = paths(self.NAME, cfg)
+        registers = self.signals(Kind.REG, Kind.OUT_REG).values()
+        self.registers = [register for register in registers if isinstance(register, Reg)]
+        if inputs is not None:
+            self.connect(inputs)
 
     def signal(self, name: str) -> Wire:
         """The wire or register of the field called `name`."""
-        signal: Wire = getattr(self, name)
+        signal: Wire = _follow(self, self.paths[name])
         return signal
 
-    def mask(self, name: str) -> int:
-        """All bits of the field called `name`, to cut a sum or an address to its width."""
-        (width,) = (field.width for field in self.fields if field.name == name)
-        return (1 << width) - 1
+    def signals(self, *kinds: Kind) -> dict[str, Wire]:
+        """Wires and registers by the names of their fields: all of them, or those of some kinds."""
+        return {
+            field.name: self.signal(field.name) for field in self.fields if not kinds or field.kind in kinds
+        }
+
+    def connect(self, signals: Mapping[str, Wire], kind: Kind = Kind.IN) -> None:
+        """Put the signal of the same name in the place of every input, or of every field of another kind.
+
+        Raises
+        ------
+        KeyError : there is no signal of that name.
+        """
+        for field in self.fields:
+            if field.kind is kind:
+                *path, member = self.paths[field.name]
+                setattr(_follow(self, path), str(member), signals[field.name])
 
     # ---- the clock cycle -----------------------------------------------------------------------------------
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from eie import schema
 from eie.config import CONFIG_BITS, ArchConfig
-from eie.golden.base import Block, Reg, Wire
-from eie.schema import ControlReg, IoSpace, Mode, config_fields
+from eie.golden.base import Block
+from eie.schema import ConfigReg, ControlReg, IoSpace, Mode, Wire
 
 
 class Column(NamedTuple):
@@ -17,88 +18,23 @@ class Column(NamedTuple):
     mask: int
 
 
-class Ccu(Block):
+class Ccu(Block, schema.Ccu):
     """Runs passes; broadcasts in the cycle in which the root offers and every PE has credit; reads come a cycle later.
 
     Members: table, a `Column` for each `ConfigReg`.
     """
 
-    NAME = "ccu"
-
-    start: Wire
-    root_valid: Wire
-    root_exhausted: Wire
-    root_row: Wire
-    root_pe: Wire
-    root_value: Wire
-    credits: Wire
-    busy_pes: Wire
-    retires: Wire
-    io_write: Wire
-    io_read: Wire
-    io_addr: Wire
-    io_data: Wire
-    io_space: Wire
-    io_pe: Wire
-    pe_rdata: Wire
-    clear: Wire
-    begin_pass: Wire
-    compute: Wire
-    bcast: Wire
-    push: Wire
-    push_col: Wire
-    push_value: Wire
-    pe_write: Wire
-    pe_read: Wire
-    wb_en: Wire
-    busy: Wire
-    product_shift: Wire
-    output_shift: Wire
-    relu: Wire
-    wb_rows: Wire
-    wb_target: Wire
-    wb_base: Wire
-    codebook: Wire
-    ptr_base: Wire
-    spmat_base: Wire
-    acc_rows: Wire
-    acc_base: Wire
-    src_rows: Wire
-    src_base: Wire
-    rf_en: Wire
-    rf_addr: Wire
-    rf_src: Reg
-    rf_row: Reg
-    mode: Reg
-    wb_row: Reg
-    wb_addr: Reg
-    done: Reg
-    cycles: Reg
-    broadcast_stalls: Reg
-    refill_cycles: Reg
-    writeback_cycles: Reg
-    io_rdata: Reg
-    cycle: Reg
-    first_pass: Reg
-    last_pass: Reg
-    current_pass: Reg
-
-    def __init__(self, cfg: ArchConfig, **inputs: Wire) -> None:
-        super().__init__(cfg, **inputs)
+    def __init__(self, cfg: ArchConfig) -> None:
+        super().__init__(cfg)
         self.all_pes = (1 << cfg.n_pe) - 1
-        self.data_mask = self.mask("io_rdata")
-        self.count_mask = self.mask("cycle")
-        self.col_mask = self.mask("push_col")
-        self.pass_mask = self.mask("current_pass")
-        self.sram_mask = self.mask("rf_addr")
-        # The bus registers, first to last: valid, column, value.
-        self.bus: list[tuple[Reg, Reg, Reg]] = [
-            (getattr(self, f"bus{i}_valid"), getattr(self, f"bus{i}_col"), getattr(self, f"bus{i}_value"))
-            for i in range(cfg.bus_registers)
-        ]
+        self.data_mask = self.io_rdata.mask
+        self.count_mask = self.cycle.mask
+        self.col_mask = self.push_col.mask
+        self.pass_mask = self.current_pass.mask
+        self.sram_mask = self.rf_addr.mask
         self.table = [
-            Column(self.signal(field.name), [0] * (self.pass_mask + 1), (1 << field.width) - 1)
-            for field in config_fields(cfg)
+            Column(output, [0] * (self.pass_mask + 1), output.mask)
+            for output in (self.signal(register.name.lower()) for register in ConfigReg)
         ]
 
     def outputs(self) -> None:
@@ -108,13 +44,14 @@ class Ccu(Block):
         self._look_up(io_mode)
         self.clear.value = clear = self.start.value and io_mode
         self.compute.value = compute = mode == Mode.COMPUTE
-        self.bcast.value = compute and self.root_valid.value and self.credits.value == self.all_pes
+        self.bcast.value = compute and self.root.valid.value and self.credits.value == self.all_pes
         if self.bus:
-            valid, col, value = self.bus[-1]
-            self.push.value, self.push_col.value, self.push_value.value = valid.value, col.value, value.value
+            last = self.bus[-1]
+            self.push.value, self.push_col.value = last.valid.value, last.col.value
+            self.push_value.value = last.value.value
         else:
             self.push.value, self.push_col.value = self.bcast.value, self._root_col()
-            self.push_value.value = self.root_value.value
+            self.push_value.value = self.root.value.value
         one = 1 << self.io_pe.value & self.all_pes
         space = self.io_space.value
         own = space in (IoSpace.CONFIG, IoSpace.CONTROL)
@@ -140,23 +77,23 @@ class Ccu(Block):
             output.value = words[entry]
 
     def _root_col(self) -> int:
-        column = self.root_row.value * self.cfg.n_pe + self.root_pe.value + self.ptr_base.value
+        column = self.root.row.value * self.cfg.n_pe + self.root.pe.value + self.ptr_base.value
         return column & self.col_mask
 
     def next_state(self) -> None:
         """Mode and pass, refill and write-back, counts, bus registers, read data."""
         clear, compute = self.clear.value, self.compute.value
-        drained = compute and self.root_exhausted.value and self.busy_pes.value == 0
+        drained = compute and self.root.exhausted.value and self.busy_pes.value == 0
         written = self.mode.value == Mode.WRITEBACK and not self.wb_en.value
         last = self.current_pass.value == self.last_pass.value
         self._next_mode(drained, written, last)
         self._next_rows(written)
         self._next_counts(drained)
         self.done.next = False if clear else (written and last) or self.done.value
-        source = (self.bcast.value, self._root_col(), self.root_value.value)
-        for valid, col, value in self.bus:
-            valid.next, col.next, value.next = source
-            source = (valid.value, col.value, value.value)
+        source = (self.bcast.value, self._root_col(), self.root.value.value)
+        for stage in self.bus:
+            stage.valid.next, stage.col.next, stage.value.next = source
+            source = (stage.valid.value, stage.col.value, stage.value.value)
         self.io_rdata.next = self._read_data()
 
     def _next_mode(self, drained: int, written: int, last: int) -> None:
@@ -211,7 +148,7 @@ class Ccu(Block):
         self.cycle.next = self.cycles.value if drained else (self.cycle.value + compute) & mask
         retired = compute and self.retires.value
         self.cycles.next = (self.cycle.value + 1) & mask if retired else self.cycles.value
-        stalled = compute and self.root_valid.value and not self.bcast.value
+        stalled = compute and self.root.valid.value and not self.bcast.value
         self.broadcast_stalls.next = (self.broadcast_stalls.value + stalled) & mask
         self.refill_cycles.next = (self.refill_cycles.value + (mode == Mode.REFILL)) & mask
         self.writeback_cycles.next = (self.writeback_cycles.value + (mode == Mode.WRITEBACK)) & mask

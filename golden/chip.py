@@ -21,6 +21,8 @@ from eie.axi import (
 )
 from eie.config import CONFIG_BITS, ArchConfig
 from eie.golden.array import Array
+from eie.golden.run import Host
+from eie.memory import Write
 from eie.registers import PASS_TABLE, Access, Reg
 from eie.schema import ConfigReg, ControlReg, IoSpace
 
@@ -36,12 +38,6 @@ _OWN = (
     Reg.WORDS_LOADED,
     Reg.WORDS_STORED,
 )
-_FROM_ARRAY = {
-    Reg.CYCLES: "cycles",
-    Reg.BROADCAST_STALLS: "broadcast_stalls",
-    Reg.REFILL_CYCLES: "refill_cycles",
-    Reg.WRITEBACK_CYCLES: "writeback_cycles",
-}
 
 
 class Chip:
@@ -52,7 +48,14 @@ class Chip:
 
     def __init__(self, cfg: ArchConfig) -> None:
         self.cfg = cfg
-        self.array = Array(cfg)
+        self.array = array = Array(cfg)
+        self.host = Host(array)
+        self.counters = {
+            Reg.CYCLES: array.cycles,
+            Reg.BROADCAST_STALLS: array.broadcast_stalls,
+            Reg.REFILL_CYCLES: array.refill_cycles,
+            Reg.WRITEBACK_CYCLES: array.writeback_cycles,
+        }
         self.results: list[list[int]] = []
         self.waiting: list[list[int]] = []  # packets behind a run
         self.open = False  # a packet has begun and not ended
@@ -85,8 +88,8 @@ class Chip:
         array = self.array
         if reg in self.registers:
             return self.registers[reg]
-        if reg in _FROM_ARRAY:
-            return int(getattr(array, _FROM_ARRAY[reg]).value) if self.cfg.counters else 0
+        if reg in self.counters:
+            return self.counters[reg].value if self.cfg.counters else 0
         if reg is Reg.FIRST_PASS:
             return self.passes[ControlReg.FIRST_PASS]
         if reg is Reg.LAST_PASS:
@@ -192,7 +195,7 @@ class Chip:
         while True:
             if self.running:
                 while not self.array.done.value:
-                    self._cycle()
+                    self.host.cycle()
                 self.running = False
                 if not self.quiet:
                     self.registers[Reg.IRQ_STATUS] |= Reg.IRQ_STATUS.mask("DONE")
@@ -285,31 +288,16 @@ class Chip:
 
     def _start(self, *, quiet: bool) -> None:
         self.array.start.value = 1
-        self._cycle()
+        self.host.cycle()
         self.array.start.value = 0
         self.running, self.quiet = True, quiet
 
     def _port_write(self, space: IoSpace, pe: int, addr: int, data: int) -> None:
-        array = self.array
-        array.io_write.value = 1
-        array.io_space.value, array.io_pe.value, array.io_addr.value = int(space), pe, int(addr)
-        array.io_data.value = data & ((1 << self.cfg.io_data_bits) - 1)
-        self._cycle()
-        array.io_write.value = 0
+        self.host.write([Write(space, pe, addr, data & ((1 << self.cfg.io_data_bits) - 1))])
         if space is IoSpace.CONTROL:
             self.passes[ControlReg(addr)] = data & ((1 << self.cfg.pass_bits) - 1)
 
     def _port_read(self, space: IoSpace, pe: int, addr: int) -> int:
         if space is IoSpace.COUNTER and not self.cfg.counters:
             return 0
-        array = self.array
-        array.io_read.value = 1
-        array.io_space.value, array.io_pe.value, array.io_addr.value = int(space), pe, int(addr)
-        self._cycle()
-        self._cycle()
-        array.io_read.value = 0
-        return int(array.io_rdata.value)
-
-    def _cycle(self) -> None:
-        self.array.propagate()
-        self.array.update()
+        return self.host.read(space, pe, addr)

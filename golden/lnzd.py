@@ -2,53 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from eie import schema
 from eie.config import ArchConfig
-from eie.golden.base import Block, Reg, Wire
-from eie.schema import LNZD_FAN_IN
-
-# What a child offers, signal by signal.
-CHILD_SIGNALS = ("valid", "exhausted", "row", "pe", "value")
+from eie.golden.base import Block
 
 
-@dataclass(frozen=True)
-class Child:
-    """What a node sees of one child."""
-
-    valid: Wire
-    exhausted: Wire
-    row: Wire
-    pe: Wire
-    value: Wire
-
-
-class Lnzd(Block):
+class Lnzd(Block, schema.Lnzd):
     """Holds the first of what its children offer, one cycle after they offer it; ready is combinational."""
 
-    NAME = "lnzd"
-
-    begin_pass: Wire
-    compute: Wire
-    pop: Wire
-    child_pop: Wire
-    valid: Reg
-    exhausted: Reg
-    row: Reg
-    pe: Reg
-    value: Reg
-
-    def __init__(self, cfg: ArchConfig, **inputs: Wire) -> None:
-        super().__init__(cfg, **inputs)
+    def __init__(self, cfg: ArchConfig) -> None:
+        super().__init__(cfg)
         self.load = False
-        self.best: Child | None = None
-
-    def connect(self, **inputs: Wire) -> None:
-        """See `Block.connect`; gathers each child's signals as well."""
-        super().connect(**inputs)
-        self.children = [
-            Child(*(self.signal(f"child{c}_{name}") for name in CHILD_SIGNALS)) for c in range(LNZD_FAN_IN)
-        ]
+        self.best: schema.Offer | None = None
 
     def outputs(self) -> None:
         """Whether the node loads, from which child, and that child's pop."""

@@ -2,70 +2,43 @@
 
 from __future__ import annotations
 
+from eie import schema
 from eie.config import ArchConfig
-from eie.golden.base import Block, Reg, Wire
+from eie.golden.base import Block
 
 
-class PtrRead(Block):
+class PtrRead(Block, schema.PtrRead):
     """Pointers p_j and p_{j+1} of the column at the queue's head, one cycle after its pop."""
 
-    NAME = "ptr_read"
-
-    clear: Wire
-    head_valid: Wire
-    head_col: Wire
-    head_value: Wire
-    start: Wire
-    io_write: Wire
-    io_read: Wire
-    io_addr: Wire
-    io_data: Wire
-    even_en: Wire
-    even_we: Wire
-    even_addr: Wire
-    even_wdata: Wire
-    even_rdata: Wire
-    odd_en: Wire
-    odd_we: Wire
-    odd_addr: Wire
-    odd_wdata: Wire
-    odd_rdata: Wire
-    pop: Wire
-    p_start: Wire
-    p_end: Wire
-    valid: Reg
-    value: Reg
-    odd: Reg
-    ptr_reads: Reg
-
-    def __init__(self, cfg: ArchConfig, **inputs: Wire) -> None:
-        super().__init__(cfg, **inputs)
-        self.addr_mask = self.mask("even_addr")
-        self.data_mask = self.mask("even_wdata")
-        self.count_mask = self.mask("ptr_reads")
+    def __init__(self, cfg: ArchConfig) -> None:
+        super().__init__(cfg)
+        self.addr_mask = self.even_port.addr.mask
+        self.data_mask = self.even_port.wdata.mask
+        self.count_mask = self.ptr_reads.mask
 
     def outputs(self) -> None:
         """Pop, the ports of both banks, and the pointers."""
         pop = self.head_valid.value and (not self.valid.value or self.start.value)
         write, io_addr = self.io_write.value, self.io_addr.value
         access, io_odd = write or self.io_read.value, io_addr & 1
-        col = self.head_col.value
+        col, even, odd = self.head_col.value, self.even_port, self.odd_port
         self.pop.value = pop
-        self.even_en.value = pop or (access and not io_odd)
-        self.odd_en.value = pop or (access and io_odd)
-        self.even_we.value = write and not io_odd
-        self.odd_we.value = write and io_odd
-        self.even_addr.value = ((col + 1 if pop else io_addr) >> 1) & self.addr_mask
-        self.odd_addr.value = ((col if pop else io_addr) >> 1) & self.addr_mask
-        self.even_wdata.value = self.odd_wdata.value = self.io_data.value & self.data_mask
+        even.en.value = pop or (access and not io_odd)
+        odd.en.value = pop or (access and io_odd)
+        even.we.value = write and not io_odd
+        odd.we.value = write and io_odd
+        even.addr.value = ((col + 1 if pop else io_addr) >> 1) & self.addr_mask
+        odd.addr.value = ((col if pop else io_addr) >> 1) & self.addr_mask
+        even.wdata.value = odd.wdata.value = self.io_data.value & self.data_mask
         self.pointers()
 
     def pointers(self) -> None:
         """The pointers, which need registers alone (SpmatRead's `start` needs them, and `pop` needs `start`)."""
+        even, odd = self.even_port.rdata, self.odd_port.rdata
         if self.odd.value:
-            self.p_start.value, self.p_end.value = self.odd_rdata.value, self.even_rdata.value
+            self.p_start.value, self.p_end.value = odd.value, even.value
         else:
-            self.p_start.value, self.p_end.value = self.even_rdata.value, self.odd_rdata.value
+            self.p_start.value, self.p_end.value = even.value, odd.value
 
     def next_state(self) -> None:
         """Validity, value and parity of the pointers on the banks' outputs."""

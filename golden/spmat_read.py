@@ -2,67 +2,31 @@
 
 from __future__ import annotations
 
+from eie import schema
 from eie.config import ArchConfig
-from eie.golden.base import Block, Reg, Wire
+from eie.golden.base import Block
 
 
-class SpmatRead(Block):
+class SpmatRead(Block, schema.SpmatRead):
     """One entry (v, z) a cycle, without a bubble between columns; an entry follows its address by one cycle.
 
     A word of the matrix SRAM is read only when it is not the word held already.
     """
 
-    NAME = "spmat_read"
-
-    clear: Wire
-    begin_pass: Wire
-    spmat_base: Wire
-    ptr_valid: Wire
-    p_start: Wire
-    p_end: Wire
-    ptr_value: Wire
-    io_write: Wire
-    io_read: Wire
-    io_addr: Wire
-    io_data: Wire
-    spmat_en: Wire
-    spmat_we: Wire
-    spmat_addr: Wire
-    spmat_wdata: Wire
-    spmat_rdata: Wire
-    start: Wire
-    issue: Wire
-    read: Wire
-    v: Wire
-    z: Wire
-    active: Reg
-    current: Reg
-    stop: Reg
-    value: Reg
-    held_valid: Reg
-    held_addr: Reg
-    tok_valid: Reg
-    tok_empty: Reg
-    tok_first: Reg
-    tok_value: Reg
-    tok_sel: Reg
-    entries: Reg
-    empty_columns: Reg
-    spmat_reads: Reg
-
-    def __init__(self, cfg: ArchConfig, **inputs: Wire) -> None:
-        super().__init__(cfg, **inputs)
+    def __init__(self, cfg: ArchConfig) -> None:
+        super().__init__(cfg)
         self.sel_bits = cfg.sel_bits
         self.sel_mask = (1 << cfg.sel_bits) - 1
         self.last_sel = cfg.entries_per_word - 1
-        self.word_mask = self.mask("spmat_addr")
-        self.pointer_mask = self.mask("current")
-        self.data_mask = self.mask("spmat_wdata")
-        self.count_mask = self.mask("entries")
+        port = self.spmat_port
+        self.word_mask = port.addr.mask
+        self.pointer_mask = self.current.mask
+        self.data_mask = port.wdata.mask
+        self.count_mask = self.entries.mask
         self.entry_bits = cfg.entry_bits
         self.weight_bits = cfg.weight_bits
-        self.v_mask = self.mask("v")
-        self.z_mask = self.mask("z")
+        self.v_mask = self.v.mask
+        self.z_mask = self.z.mask
         # The word address that is issued in this cycle, without the base.
         self.word = 0
 
@@ -77,15 +41,16 @@ class SpmatRead(Block):
         self.start.value = start
         self.issue.value = issue
         self.read.value = read
-        self.spmat_en.value = read or write or self.io_read.value
-        self.spmat_we.value = write
+        port = self.spmat_port
+        port.en.value = read or write or self.io_read.value
+        port.we.value = write
         if read:
-            self.spmat_addr.value = (word + self.spmat_base.value) & self.word_mask
+            port.addr.value = (word + self.spmat_base.value) & self.word_mask
         else:
-            self.spmat_addr.value = self.io_addr.value & self.word_mask
+            port.addr.value = self.io_addr.value & self.word_mask
         self.word = word
-        self.spmat_wdata.value = self.io_data.value & self.data_mask
-        entry = self.spmat_rdata.value >> (self.tok_sel.value * self.entry_bits)
+        port.wdata.value = self.io_data.value & self.data_mask
+        entry = port.rdata.value >> (self.tok_sel.value * self.entry_bits)
         self.v.value = entry & self.v_mask
         self.z.value = (entry >> self.weight_bits) & self.z_mask
 

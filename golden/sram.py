@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eie.errors import LayerError
-from eie.golden.base import Reg, Wire
+from eie.schema import Reg, SramPort, Wire
 
 
 class Sram:
@@ -11,22 +11,22 @@ class Sram:
 
     Parameters
     ----------
-    depth : words. en, we, addr, wdata : the signals of the port.
+    depth : words. width : bits of a word.
 
     Members: memory (list of words), rdata (the output register). An address past the depth reads 0 and writes nothing.
     """
 
     __slots__ = ("addr", "depth", "en", "memory", "rdata", "wdata", "we")
 
-    def __init__(self, depth: int) -> None:
+    def __init__(self, depth: int, width: int) -> None:
         self.depth = depth
         self.memory = [0] * depth
         self.en = self.we = self.addr = self.wdata = Wire()
-        self.rdata = Reg()
+        self.rdata = Reg(width)
 
-    def connect(self, *, en: Wire, we: Wire, addr: Wire, wdata: Wire) -> None:
-        """Drive the port with these signals."""
-        self.en, self.we, self.addr, self.wdata = en, we, addr, wdata
+    def connect(self, port: SramPort) -> None:
+        """Take en, we, addr and wdata from a block's port."""
+        self.en, self.we, self.addr, self.wdata = port.en, port.we, port.addr, port.wdata
 
     def load(self, words: list[int]) -> None:
         """Put `words` at address 0 on, as $readmemh does.

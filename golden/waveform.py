@@ -11,7 +11,8 @@ from vcd import VCDWriter
 
 from eie.errors import OutputError
 from eie.golden.array import Array
-from eie.golden.base import Block, Wire
+from eie.golden.base import Block
+from eie.schema import Wire
 
 
 def scopes(array: Array) -> Iterator[tuple[str, Block]]:
@@ -50,10 +51,10 @@ class Waveform:
         self.time = 0
         self.signals: list[tuple[Wire, Any]] = []
         for scope, block in scopes(array):
-            for field in block.fields:
+            for field, signal in zip(block.fields, block.signals().values(), strict=True):
                 kind = "reg" if field.kind.is_register else "wire"
                 variable = self.writer.register_var(scope, field.name, kind, size=field.width, init=0)
-                self.signals.append((block.signal(field.name), variable))
+                self.signals.append((signal, variable))
         self.last = [0] * len(self.signals)
 
     def record(self, array: Array) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from amaranth import Cat, ClockSignal, Const, Instance, Module, Signal, Value
-from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, Signature
 
 from eie import schema
 from eie.config import ArchConfig
-from eie.rtl.block import Part, signature
+from eie.rtl.block import Declared, Part, signature
 from eie.schema import LNZD_FAN_IN, Kind
 
 SRAM = "eie_sram"
@@ -40,7 +39,7 @@ def array_signature(cfg: ArchConfig, *, probe: bool = False) -> Signature:
     return Signature(members)
 
 
-class EIEArray(wiring.Component):
+class EIEArray(Declared):
     """The whole accelerator: the ports of the CCU's I/O port, start, busy and done.
 
     Latency: see docs/timing.md; io_rdata holds a word in the third cycle of a read.
@@ -113,7 +112,7 @@ class EIEArray(wiring.Component):
 
     def _place_srams(self, m: Module, k: int, pe: Part) -> dict[str, Value]:
         """The memories beside PE k; returns their outputs by the names of the PE's inputs."""
-        outputs = {}
+        outputs: dict[str, Value] = {}
         for sram, (width, depth, addr_bits) in srams(self.cfg).items():
             rdata = outputs[f"{sram}_rdata"] = Signal(width, name=f"pe{k:03d}__{sram}_rdata")
             m.submodules[f"pe{k:03d}_{sram}"] = Instance(

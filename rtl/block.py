@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import reduce
 from operator import or_
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from amaranth import (
     Cat,
@@ -45,19 +45,34 @@ def probe_layout(block: str, cfg: ArchConfig) -> tuple[schema.ProbeField, ...]:
     return schema.pe_probe(cfg) if block == "pe" else schema.block_probe(block, cfg)
 
 
+def signature_of(fields: Iterable[Field]) -> Signature:
+    """Ports as they are declared in `eie.schema` or `eie.axi`."""
+    return Signature(
+        {f.name: (In if f.kind is Kind.IN else Out)(shape_of(f)) for f in fields if f.kind.is_port}
+    )
+
+
 def signature(block: str, cfg: ArchConfig, *, probe: bool = False) -> Signature:
     """Ports of a block, but for clk and rst: those of `eie.schema.fields`, and `probe` if asked for."""
-    members = {
-        field.name: (In if field.kind is Kind.IN else Out)(shape_of(field))
-        for field in schema.fields(block, cfg)
-        if field.kind.is_port
-    }
-    if probe:
-        members["probe"] = Out(schema.probe_width(probe_layout(block, cfg)))
-    return Signature(members)
+    ports = signature_of(schema.fields(block, cfg))
+    if not probe:
+        return ports
+    return Signature({**ports.members, "probe": Out(schema.probe_width(probe_layout(block, cfg)))})
 
 
-class Block(wiring.Component):
+class Declared(wiring.Component):
+    """A component whose ports are declared in `eie`, by the names that they have there.
+
+    Type checkers take each as a signal; a name that is not declared is refused when the component is elaborated.
+    """
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Signal:
+            """A port or register, by its name."""
+
+
+class Block(Declared):
     """A component whose ports and registers are those that `eie.schema` declares for `name`.
 
     Parameters
@@ -136,7 +151,7 @@ class Part:
 def register_file(m: Module, name: str, width: int, depth: int) -> tuple[WritePort, ReadPort]:
     """Write and asynchronous read port of a new memory `m.submodules[name]`: `depth` words, 0 at the start."""
     # A one-word memory would have no address; the second word is never addressed.
-    memory = Memory(shape=unsigned(width), depth=max(2, depth), init=[])
+    memory: Memory = Memory(shape=unsigned(width), depth=max(2, depth), init=[])
     m.submodules[name] = memory
     write = memory.write_port()
     read = memory.read_port(domain="comb")

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from amaranth import Cat, ClockSignal, Instance, Module, ResetSignal, Signal
-from amaranth.lib import wiring
 from amaranth.lib.wiring import Flow, Out, Signature
 
 from eie import schema
 from eie.axi import chip_fields, host_if_fields
 from eie.config import ArchConfig
 from eie.rtl.array import array_signature
-from eie.rtl.block import module_name
-from eie.rtl.host.parts import signature_of
+from eie.rtl.block import Declared, module_name, signature_of
 
 
 def chip_signature(cfg: ArchConfig, *, probe: bool = False) -> Signature:
@@ -27,7 +25,7 @@ def chip_signature(cfg: ArchConfig, *, probe: bool = False) -> Signature:
     return Signature(members)
 
 
-class EIEChip(wiring.Component):
+class EIEChip(Declared):
     """`eie_array` behind `eie_host_if`: a part with AXI4-Lite and AXI4-Stream ports (docs/chip.md).
 
     Parameters

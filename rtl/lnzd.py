@@ -63,7 +63,7 @@ class LNZD(Block):
 
     def _best(self) -> Value:
         """Number of the valid child with the smallest row, the lowest number among equals."""
-        offers = [
+        offers: list[Offer] = [
             (getattr(self, f"child{c}_valid"), getattr(self, f"child{c}_row"), Const(c, range(LNZD_FAN_IN)))
             for c in range(LNZD_FAN_IN)
         ]

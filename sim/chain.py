@@ -2,26 +2,150 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 
 from eie.capacity import check_fits
+from eie.compress.float_layers import FloatArray, FloatLayer, float_forward
+from eie.compress.format import file
 from eie.compress.forward import check_network, fixed_layer
 from eie.config import ArchConfig
 from eie.conv import from_vectors, to_vectors
-from eie.errors import ConfigError
+from eie.errors import ConfigError, LayerError
 from eie.fixed import IntArray
 from eie.layer import CompressedLayer, as_activations
 from eie.program import Job
 from eie.result import Result, summed
-from eie.sim.simulate import simulate, simulate_many
+from eie.sim.networks.network import PART, Inputs, Network, NetworkRun
+from eie.sim.simulate import simulate_many
+from eie.sim.workloads.inputs import Array, Port, in_fixed_point, is_real, real_inputs
 
 # The waveform format that each engine writes; reference and fast do not step through cycles, so they have none.
 WAVE_SUFFIX = {"golden": ".vcd", "icarus": ".fst", "verilator": ".fst"}
+
+
+class Chain(Network, Sequence[CompressedLayer]):
+    """A network of compressed layers, one after the other; a sequence of these layers, too.
+
+    Two chains are equal when their layers are (`CompressedLayer.equals`). A slice is a chain.
+
+    Parameters
+    ----------
+    layers : any layers; that each takes the outputs of the one before it is checked when they run.
+    place : the file, for messages.
+    """
+
+    def __init__(self, layers: Iterable[CompressedLayer], place: str = "network") -> None:
+        self._layers = tuple(layers)
+        self.place = place
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __iter__(self) -> Iterator[CompressedLayer]:
+        return iter(self._layers)
+
+    @overload
+    def __getitem__(self, place: int) -> CompressedLayer: ...
+    @overload
+    def __getitem__(self, place: slice) -> Chain: ...
+    def __getitem__(self, place: int | slice) -> CompressedLayer | Chain:
+        return Chain(self._layers[place], self.place) if isinstance(place, slice) else self._layers[place]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Chain):
+            return NotImplemented
+        return len(self) == len(other) and all(one.equals(two) for one, two in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]  # layers have none
+
+    def __repr__(self) -> str:
+        return f"Chain({', '.join(f'{layer.name} {layer.rows} x {layer.cols}' for layer in self)})"
+
+    @property
+    def layers(self) -> tuple[CompressedLayer, ...]:
+        """The layers."""
+        return self._layers
+
+    @property
+    def inputs(self) -> tuple[Port, ...]:
+        """The first layer's."""
+        return (Port("input", (None, self[0].inputs)),)
+
+    def run(self, x: Inputs, cfg: ArchConfig | None = None, engine: str = "fast") -> NetworkRun:
+        """Outputs, cycles and counters for inputs [batch, inputs] or [inputs] (images may keep their shape).
+
+        Real numbers are quantised with the first layer's x_frac, uint8 are pixels / 255, other integers are fixed point
+        already. Without `cfg` the machine is as large as the layers need (`machine`).
+
+        Raises
+        ------
+        CapacityError, LayerError, ModelError, ConfigError : layers that `cfg` cannot run or that are no chain, inputs
+            that do not fit.
+        """
+        batch, alone = self._batch(x)
+        cfg = cfg or self.machine()
+        fixed, clipped = in_fixed_point(batch, self[0], cfg.act_bits)
+        results = run_network(self, fixed, cfg, engine)
+        y = results[-1].y
+        real = np.ldexp(y.astype(np.float64), -self[-1].y_frac)
+        named = {"output": real[0] if alone else real}
+        return NetworkRun(named, self.layers, results, clipped, y[0] if alone else y)
+
+    def run_float(self, x: Inputs) -> Mapping[str, FloatArray]:
+        """The outputs with the same weights in floating point, nothing rounded or clipped."""
+        batch, alone = self._batch(x)
+        real = real_inputs(batch) if is_real(batch) else np.ldexp(batch.astype(np.float64), -self[0].x_frac)
+        y = float_forward(as_float(self), real)
+        return {"output": y[0] if alone else y}
+
+    def _batch(self, x: Inputs) -> tuple[Array, bool]:
+        """Inputs as [batch, inputs], and whether it was one without a batch."""
+        if not self._layers:
+            raise LayerError("a network needs at least one layer")
+        check_network(self)
+        cols = self[0].inputs
+        try:
+            given = np.asarray(x["input"] if isinstance(x, Mapping) else x)
+        except (ValueError, KeyError):  # rows of different lengths, another name
+            given = np.zeros(0)
+        if given.size and given.size == cols:
+            return given.reshape(1, cols), given.ndim < 2 or len(given) != 1
+        if given.ndim < 2 or not given.size or given.size != len(given) * cols:
+            raise LayerError(
+                f"{self.place} takes inputs [batch, {cols}] or [{cols}], not an array of shape {list(given.shape)}"
+            )
+        return given.reshape(-1, cols), False
+
+
+def load(path: str | PathLike[str]) -> Chain:
+    """The network in a `.eie` file: a sequence of its layers that runs as a whole.
+
+    Raises
+    ------
+    FormatError : with the place, where the file is no such file, is of another version, or is damaged.
+    """
+    return Chain(file.load(path), str(path))
+
+
+def as_float(layers: Sequence[CompressedLayer]) -> list[FloatLayer]:
+    """A compressed network's weights and biases as real numbers, for arithmetic without rounding."""
+    return [
+        FloatLayer(
+            layer.name,
+            np.ldexp(layer.decode().astype(np.float32), -layer.w_frac),
+            np.ldexp(layer.bias.astype(np.float32), -layer.acc_frac),
+            layer.relu,
+            layer.conv,
+        )
+        for layer in layers
+    ]
 
 
 def check_wave(waveform: Path | None, engine: str) -> None:
@@ -45,12 +169,13 @@ def run_network(
     *,
     waveform: Path | None = None,
 ) -> list[Result]:
-    """Run `layers` one after the other on the input vector `x` (integers, [inputs of the first]); a result for each.
+    """Run layers one after the other on activations (integers, [inputs of the first] or a batch); a result for each.
 
     A convolution runs once for each position of its window; its result holds the pooled image, flattened, and the sums
-    of cycles and counters. Windows and pooling are the host's work. Every layer is checked against `cfg` before the
-    first one runs. With several layers, each one's waveform is written beside `waveform`, with its number and name
-    before the suffix; a convolution's shows the position in the middle.
+    of cycles and counters. Of a batch, [batch, inputs], `y` is [batch, outputs], and the others are sums as well.
+    Windows and pooling are the host's work. Every layer is checked against `cfg` before the first one runs. With
+    several layers, each one's waveform is written beside `waveform`, with its number and name before the suffix; it
+    shows the first input, of a convolution the position in the middle.
 
     Raises
     ------
@@ -63,23 +188,32 @@ def run_network(
         check_fits(cfg, layer)
     results: list[Result] = []
     for number, layer in enumerate(layers):
-        given = results[-1].y if results else np.asarray(x)
-        run_layer = simulate if layer.conv is None else _convolve
-        results.append(run_layer(layer, given, cfg, engine, waveform=wave_path(waveform, layers, number)))
+        given = results[-1].y if results else x
+        results.append(_run_layer(layer, given, cfg, engine, wave_path(waveform, layers, number)))
     return results
 
 
-def _convolve(
-    layer: CompressedLayer, x: npt.ArrayLike, cfg: ArchConfig, engine: str, *, waveform: Path | None = None
+def _run_layer(
+    layer: CompressedLayer, x: npt.ArrayLike, cfg: ArchConfig, engine: str, waveform: Path | None
 ) -> Result:
-    """A convolution on one image: all positions as one result."""
-    image = as_activations(x, layer, cfg.act_bits, layer.inputs)
-    jobs = [Job.create(layer, vector, cfg) for vector in to_vectors(layer.conv, image[None], layer.cols)]
-    results = simulate_many(jobs, engine)
-    if waveform is not None:
-        simulate_many([jobs[middle(layer)]], engine, waveform=waveform)
-    y = from_vectors(layer.conv, np.stack([result.y for result in results]))[0]
-    return replace(summed(results), y=y)
+    """One layer on one input or a batch, all vectors as one result."""
+    batch = isinstance(x, np.ndarray) and x.ndim == 2
+    rows = [
+        as_activations(one, layer, cfg.act_bits, layer.inputs) for one in (np.asarray(x) if batch else [x])
+    ]
+    vectors = to_vectors(layer.conv, np.stack(rows), layer.cols)
+    if waveform is not None and len(vectors) > 1:
+        simulate_many([Job.create(layer, vectors[middle(layer)], cfg)], engine, waveform=waveform)
+        waveform = None
+    done: list[Result] = []
+    ys = []
+    for start in range(0, len(vectors), PART):
+        jobs = [Job.create(layer, vector, cfg) for vector in vectors[start : start + PART]]
+        results = simulate_many(jobs, engine, waveform=waveform)
+        ys += [result.y for result in results]
+        done = [summed([*done, *results])]
+    y = from_vectors(layer.conv, np.stack(ys))
+    return replace(done[0], y=y if batch else y[0])
 
 
 def wave_path(waveform: Path | None, layers: Sequence[CompressedLayer], number: int) -> Path | None:
@@ -117,3 +251,19 @@ def single_vectors(layers: Sequence[CompressedLayer], x: IntArray, acc_bits: int
     """One vector for each layer's matrix, int64[its cols], for the input `x`, int64[inputs of the first] (`middle`)."""
     inputs = layer_inputs(layers, x[None], acc_bits)
     return [vectors[middle(layer)] for layer, vectors in zip(layers, inputs, strict=True)]
+
+
+def choose(layers: Sequence[CompressedLayer], which: str | None) -> list[CompressedLayer]:
+    """All layers, or the one with this name or number (from 0).
+
+    Raises
+    ------
+    LayerError : there is none.
+    """
+    if which is None:
+        return list(layers)
+    for number, layer in enumerate(layers):
+        if which in (layer.name, str(number)):
+            return [layer]
+    names = ", ".join(f"{number} ({layer.name})" for number, layer in enumerate(layers))
+    raise LayerError(f"no layer {which!r}: the file has {names}")

@@ -11,15 +11,15 @@ import numpy as np
 from tqdm import tqdm
 
 from eie.cli.inputs import INPUT_HELP, warn_clipped
+from eie.cli.options import PATH, PRESET
+from eie.compress.float_layers import float_forward
 from eie.compress.format.file import load
 from eie.compress.forward import check_network, fixed_forward
-from eie.compress.network import float_forward
-from eie.compress.readers.files import is_real, read_inputs, read_vectors
-from eie.config import PRESETS, ArchConfig
+from eie.config import ArchConfig
 from eie.errors import ModelError
 from eie.layer import CompressedLayer
-from eie.sim.workloads.example import as_float
-from eie.sim.workloads.files import in_fixed_point
+from eie.sim.chain import as_float
+from eie.sim.workloads.inputs import in_fixed_point, is_real, read_inputs, read_vectors
 
 # Inputs between two steps of the progress bar.
 _PART = 250
@@ -78,23 +78,17 @@ def measure(layers: list[CompressedLayer], path: Path, cfg: ArchConfig, limit: i
 
 
 @click.command(short_help="How often a network is right, in fixed point and in float.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @click.option(
     "--input",
     "input_file",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="X.npz",
     help=f"{INPUT_HELP} A second array holds their labels.",
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N inputs.")
-@click.option(
-    "--preset",
-    type=click.Choice(sorted(PRESETS)),
-    default="paper",
-    show_default=True,
-    help="Widths: accumulators of 16 (paper) or 32 bits (wide).",
-)
+@click.option("--preset", **PRESET)
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 def accuracy(file: Path, input_file: Path, limit: int | None, preset: str, json_out: bool) -> None:
     """Count how many labelled inputs the network of a .eie FILE gets wrong: in the accelerator's arithmetic, bit

@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from eie.cli.inputs import real_numbers, refuse_useless
+from eie.cli.options import PATH, gathered, option, real_numbers, refuse_useless
 from eie.cli.output import check_writable, print_table
-from eie.cli.pages.sizes import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, size_rows
-from eie.compress.network import Layers, Model, Unused, chains, check_chains
+from eie.cli.pages.sizes import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, scale_row, size_rows
+from eie.compress.float_layers import FloatArray, Layers, Model, Unused, chains, check_chains
 from eie.compress.pipeline import CompressionReport, Settings, compress_each_to_file, compress_to_file
 from eie.compress.quantize import Widths
-from eie.compress.readers.files import MODEL_KINDS, read_inputs, read_model
+from eie.compress.readers.files import MODEL_KINDS, read_model
 from eie.compress.settings import Plan, choose
 from eie.errors import ModelError, OutputError
+from eie.sim.workloads.inputs import read_inputs
 
 if TYPE_CHECKING:
     from eie.sim.networks.description import Description
@@ -74,21 +75,6 @@ def lost_lines(report: CompressionReport) -> list[str]:
     ]
 
 
-def scale_rows(report: CompressionReport) -> list[list[str]]:
-    """Rows of `SCALE_HEADINGS`, one a layer."""
-    return [
-        [
-            layer.name,
-            str(1 << layer.weight_bits),
-            *(str(getattr(layer.scales, name)) for name in ("x_frac", "w_frac", "acc_frac", "y_frac")),
-            str(layer.scales.product_shift),
-            str(layer.scales.output_shift),
-            "yes" if layer.relu else "no",
-        ]
-        for layer in report.layers
-    ]
-
-
 def report_json(report: CompressionReport, unused: Sequence[Unused]) -> dict[str, Any]:
     """The report for scripts. unused : the arrays of the model file that no layer uses."""
     layers = [
@@ -105,8 +91,8 @@ def report_json(report: CompressionReport, unused: Sequence[Unused]) -> dict[str
     }
 
 
-def read_graph(path: Path, layers: Layers | None = None) -> Description | None:
-    """The network of a .toml file, or of an .onnx file unless its `layers` can do without the graph.
+def described(path: Path, layers: Layers | None = None) -> Description | None:
+    """The graph of a .toml file, or of an .onnx file unless its `layers` can do without it.
 
     Raises
     ------
@@ -123,64 +109,80 @@ def read_graph(path: Path, layers: Layers | None = None) -> Description | None:
     except ModelError:
         return None
     # One matrix of a recurrent node is a chain by itself, but what it meets is not what the graph takes.
-    return description if any(isinstance(s, Recurrent) for s in description.network.steps) else None
+    return description if any(isinstance(s, Recurrent) for s in description.graph.steps) else None
+
+
+@dataclass(frozen=True)
+class How:
+    """How layers are compressed without a settings file."""
+
+    density: tuple[float, ...] | None = option(
+        "--density", type=real_numbers, metavar="D", help="Share of weights to keep: one, or one a layer."
+    )
+    threshold: tuple[float, ...] | None = option(
+        "--threshold",
+        type=real_numbers,
+        metavar="Q",
+        help="Or keep weights larger than Q standard deviations of their layer: one, or one a layer.",
+    )
+    weight_bits: str = option(
+        "--weight-bits",
+        type=click.Choice(["auto", *"12345678"]),
+        default="4",
+        show_default=True,
+        help="Bits of a shared weight's index; auto: for each layer the fewest at which sharing moves the kept "
+        "weights by at most 5 % of their norm.",
+    )
+    acc_bits: str = option(
+        "--acc-bits",
+        type=click.Choice(["16", "32"]),
+        default="16",
+        show_default=True,
+        help="Accumulators to choose scales for: presets paper (16) and wide (32).",
+    )
+
+    @property
+    def widths(self) -> Widths:
+        """The widths to choose scales for."""
+        return Widths(acc_bits=int(self.acc_bits))
+
+    @property
+    def settings(self) -> Settings:
+        """Of all layers."""
+        bits = None if self.weight_bits == "auto" else int(self.weight_bits)
+        return Settings(self.density or (), self.threshold or (), bits, self.widths)
+
+
+@dataclass(frozen=True)
+class Which:
+    """Which layers are compressed, and the file of their settings."""
+
+    patterns: tuple[str, ...] = option(
+        "--layer",
+        multiple=True,
+        metavar="PATTERN",
+        help="Only layers whose name matches, such as 'encoder.*'; may be repeated.",
+    )
+    settings_file: Path | None = option(
+        "--settings",
+        type=PATH,
+        metavar="S.toml",
+        help="Densities, bits and geometry of each layer, by pattern (docs/models.md).",
+    )
 
 
 @click.command(short_help="A trained network into a .eie file.")
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="OUT.eie",
-    help="The file to write.",
-)
-@click.option(
-    "--density", type=real_numbers, metavar="D", help="Share of weights to keep: one, or one a layer."
-)
-@click.option(
-    "--threshold",
-    type=real_numbers,
-    metavar="Q",
-    help="Or keep weights larger than Q standard deviations of their layer: one, or one a layer.",
-)
-@click.option(
-    "--weight-bits",
-    type=click.Choice(["auto", *"12345678"]),
-    default="4",
-    show_default=True,
-    help="Bits of a shared weight's index; auto: for each layer the fewest at which sharing moves the kept weights by "
-    "at most 5 % of their norm.",
-)
-@click.option(
-    "--acc-bits",
-    type=click.Choice(["16", "32"]),
-    default="16",
-    show_default=True,
-    help="Accumulators to choose scales for: presets paper (16) and wide (32).",
-)
+@click.argument("model", type=PATH)
+@click.option("-o", "--out", required=True, type=PATH, metavar="OUT.eie", help="The file to write.")
+@gathered("how", How)
 @click.option(
     "--calibrate",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="X.npz",
     help="Inputs of the first layer that the fixed-point scales follow from: real numbers, or uint8 pixels / 255. Of a "
     "graph (.onnx, .toml): its inputs, which may be sound or a picture (docs/networks.md).",
 )
-@click.option(
-    "--layer",
-    "patterns",
-    multiple=True,
-    metavar="PATTERN",
-    help="Only layers whose name matches, such as 'encoder.*'; may be repeated.",
-)
-@click.option(
-    "--settings",
-    "settings_file",
-    type=click.Path(path_type=Path),
-    metavar="S.toml",
-    help="Densities, bits and geometry of each layer, by pattern (docs/models.md).",
-)
+@gathered("which", Which)
 @click.option(
     "--processes",
     type=click.IntRange(1),
@@ -194,13 +196,9 @@ def compress(
     context: click.Context,
     model: Path,
     out: Path,
-    density: tuple[float, ...] | None,
-    threshold: tuple[float, ...] | None,
-    weight_bits: str,
-    acc_bits: str,
+    how: How,
     calibrate: Path | None,
-    patterns: tuple[str, ...],
-    settings_file: Path | None,
+    which: Which,
     processes: int,
     json_out: bool,
 ) -> None:
@@ -215,37 +213,22 @@ def compress(
       eie compress model.pth --settings settings.toml --layer 'encoder.*' -o encoder.eie
       eie compress examples/networks/nsnet2.toml --calibrate speech.wav -o nsnet2.eie
     """
-    if settings_file is not None:
+    if which.settings_file is not None:
         refuse_useless(
             context, ("--density", "--threshold", "--weight-bits"), "beside --settings: give it there"
         )
-    _refuse_to_overwrite(out, (model, calibrate, settings_file))
+    _refuse_to_overwrite(out, (model, calibrate, which.settings_file))
     check_writable(out.parent)
-    described = read_graph(model) if model.suffix.lower() == ".toml" else None
-    read = read_model(model) if described is None else Model(Layers(tuple(described.network.layers.values())))
-    if patterns:
-        read = choose(read, patterns)
-    widths = Widths(acc_bits=int(acc_bits))
-    bits = None if weight_bits == "auto" else int(weight_bits)
-    settings: Settings | Sequence[Settings] = Settings(density or (), threshold or (), bits, widths)
-    if settings_file is not None:
-        read, settings = Plan.read(settings_file).apply(read, widths)
-    inputs = None
+    description = described(model) if model.suffix.lower() == ".toml" else None
+    read = read_model(model) if description is None else Model(description.graph.trained)
+    read, settings = _chosen(read, how, which)
     if calibrate is not None and model.suffix.lower() == ".onnx":
-        described = read_graph(model, read.layers)
-    if calibrate is not None and described is not None:
-        from eie.sim.networks.description import met_by_each
-        from eie.sim.networks.given import read_given
-
-        met = met_by_each(described.network, read_given(calibrate, described, None, None).inputs)
-        for source in read.layers.sources:
-            if source.name not in met:
-                raise ModelError(
-                    f"{model}: layer {source.name!r} meets no inputs, as no output needs it: choose others (--layer)"
-                )
-        vectors = [met[source.name] for source in read.layers.sources]
+        description = described(model, read.layers)
+    if calibrate is not None and description is not None:
+        vectors = _met(description, calibrate, read.layers, model)
         report = compress_each_to_file(out, read.layers, vectors, settings)
     else:
+        inputs = None
         if calibrate is not None:
             check_chains(read.layers)
             inputs, _ = read_inputs(calibrate, read.layers.sources[0].inputs)
@@ -253,15 +236,42 @@ def compress(
     if json_out:
         click.echo(json.dumps(report_json(report, read.unused)))
         return
+    _print(report, read.unused, out)
+
+
+def _chosen(read: Model, how: How, which: Which) -> tuple[Model, Settings | Sequence[Settings]]:
+    """The layers to compress, and how."""
+    if which.patterns:
+        read = choose(read, which.patterns)
+    if which.settings_file is not None:
+        return Plan.read(which.settings_file).apply(read, how.widths)
+    return read, how.settings
+
+
+def _met(description: Description, calibrate: Path, layers: Layers, model: Path) -> list[FloatArray]:
+    """What each layer meets when the graph runs on the inputs in `calibrate`."""
+    met = description.graph.met_by_each(description.given(calibrate).inputs)
+    for source in layers.sources:
+        if source.name not in met:
+            raise ModelError(
+                f"{model}: layer {source.name!r} meets no inputs, as no output needs it: choose others (--layer)"
+            )
+    return [met[source.name] for source in layers.sources]
+
+
+def _print(report: CompressionReport, unused: Sequence[Unused], out: Path) -> None:
     print_table(SIZE_HEADINGS, size_rows(report.size))
     click.echo(f"{SIZE_NOTE}\n")
-    print_table(SCALE_HEADINGS, scale_rows(report))
+    print_table(
+        SCALE_HEADINGS,
+        [scale_row(one.name, 1 << one.weight_bits, one.scales, one.relu) for one in report.layers],
+    )
     click.echo(f"Scales from {report.calibration}.\n")
     print_table(ERROR_HEADINGS, error_rows(report))
     if lost := lost_lines(report):
         click.echo("\n" + "\n".join(lost))
-    if read.unused:
-        click.echo("\n" + "\n".join(unused_lines(read.unused)))
+    if unused:
+        click.echo("\n" + "\n".join(unused_lines(unused)))
     click.echo(
         f"\nwrote {out}: {report.size.total_bytes:,} bytes, {report.size.ratio:.1f} x smaller than float32"
     )

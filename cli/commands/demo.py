@@ -30,12 +30,13 @@ from rich.progress import (
 
 from eie.capacity import sized_for
 from eie.cli.commands.export import expectation, linters
+from eie.cli.options import PATH
 from eie.cli.output import console, filling, make_folder
 from eie.cli.pages import demo_report
 from eie.cli.pages.demo_report import Lockstep, Outcome
+from eie.compress.float_layers import FloatLayer, float_forward
 from eie.compress.format.file import describe, load, save
 from eie.compress.forward import fixed_forward, quantize_inputs
-from eie.compress.network import FloatLayer, float_forward
 from eie.compress.pipeline import Settings, compress_network
 from eie.config import ArchConfig
 from eie.errors import MismatchError
@@ -43,7 +44,7 @@ from eie.fixed import IntArray
 from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.rtl.export.export import export
-from eie.sim.chain import layer_inputs, run_network
+from eie.sim.chain import as_float, layer_inputs, run_network
 from eie.sim.cosim import toolchain
 from eie.sim.cosim.build import SIMULATORS
 from eie.sim.cosim.lockstep import lockstep
@@ -57,9 +58,8 @@ from eie.sim.workloads.example import (
     EXAMPLE,
     NETWORK,
     Digits,
-    as_float,
     read_digits,
-    read_network,
+    read_trained,
     require,
 )
 
@@ -87,7 +87,7 @@ def _step(out: Console, text: str) -> Iterator[None]:
 
 
 def _compress(folder: Path, digits: Digits, target: Path) -> tuple[list[FloatLayer], list[CompressedLayer]]:
-    trained = read_network(folder)
+    trained = read_trained(folder)
     layers, _ = compress_network(trained, Settings(density=DENSITIES), digits.pixels[:CALIBRATION_DIGITS])
     save(target, layers)
     return trained, load(target)
@@ -222,13 +222,7 @@ def _tools() -> dict[str, str]:
 
 @click.command(short_help="The main job on a trained network, and a report of it.")
 @click.option(
-    "-o",
-    "--out",
-    "folder",
-    type=click.Path(path_type=Path),
-    default=Path("out"),
-    show_default=True,
-    help="Where everything goes.",
+    "-o", "--out", "folder", type=PATH, default=Path("out"), show_default=True, help="Where everything goes."
 )
 @click.option(
     "--digits",
@@ -240,7 +234,7 @@ def _tools() -> dict[str, str]:
 )
 @click.option(
     "--example",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=EXAMPLE,
     show_default="that of the clone",
     help="The folder with the trained network and the digits.",
@@ -304,27 +298,7 @@ def _main_job(
             for simulator in SIMULATORS
         }
         with stopping(running, workers):
-            with _step(
-                out, f"sweeping PE counts {SWEEP_PES[0]} to {SWEEP_PES[-1]} over {SWEEP_DIGITS} digits"
-            ):
-                rows = _sweep(layers, x, staging / "sweep.sqlite")
-                (staging / "sweep.csv").write_text(to_csv(rows))
-            with _step(
-                out,
-                f"exporting and checking the Verilog of {CFG.n_pe} PEs, with {layers[0].name} in its memories",
-            ):
-                job = Job.create(layers[0], x[0], CFG)
-                export(CFG, staging / "verilog", job, expected=expectation(job), **linters())
-            with _step(out, f"tracing {layers[-1].name} on {TRACED.n_pe} PEs of the golden model"):
-                last = layers[-1]
-                last_input = layer_inputs(layers, x[:1], CFG.acc_bits)[-1][0]
-                run_network(
-                    [last], last_input, sized_for(TRACED, last), waveform=staging / f"{last.name}_golden.vcd"
-                )
-            with _step(out, "drawing the pictures"):
-                pictures = _draw(rows, layers, x)
-                for name, png in pictures.items():
-                    (staging / f"{name}.png").write_bytes(png)
+            rows, pictures = _meanwhile(out, staging, layers, x)
             locksteps = _gather(out, running, finished, len(layers))
     with _step(out, "comparing outputs with the reference engine, cycles with the timing law"):
         _check(locksteps, layers, x[:count], rows)
@@ -345,6 +319,29 @@ def _main_job(
     )
     (staging / "report.html").write_text(demo_report.html(outcome), encoding="utf-8")
     return outcome
+
+
+def _meanwhile(
+    out: Console, staging: Path, layers: list[CompressedLayer], x: IntArray
+) -> tuple[list[Row], dict[str, bytes]]:
+    """What needs no simulator: the sweep, the Verilog, a waveform, the pictures; rows and pictures of the sweep."""
+    with _step(out, f"sweeping PE counts {SWEEP_PES[0]} to {SWEEP_PES[-1]} over {SWEEP_DIGITS} digits"):
+        rows = _sweep(layers, x, staging / "sweep.sqlite")
+        (staging / "sweep.csv").write_text(to_csv(rows))
+    first, last = layers[0], layers[-1]
+    with _step(
+        out, f"exporting and checking the Verilog of {CFG.n_pe} PEs, with {first.name} in its memories"
+    ):
+        job = Job.create(first, x[0], CFG)
+        export(CFG, staging / "verilog", job, expected=expectation(job), **linters())
+    with _step(out, f"tracing {last.name} on {TRACED.n_pe} PEs of the golden model"):
+        last_input = layer_inputs(layers, x[:1], CFG.acc_bits)[-1][0]
+        run_network([last], last_input, sized_for(TRACED, last), waveform=staging / f"{last.name}_golden.vcd")
+    with _step(out, "drawing the pictures"):
+        pictures = _draw(rows, layers, x)
+        for name, png in pictures.items():
+            (staging / f"{name}.png").write_bytes(png)
+    return rows, pictures
 
 
 def _gather(

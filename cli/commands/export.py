@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +11,20 @@ import click
 from click.core import ParameterSource
 
 from eie.cli.commands.plan import chains
-from eie.cli.inputs import (
-    INPUT_HELP,
-    Setting,
-    machine,
-    machine_options,
-    read_vector,
-    refuse_useless,
-    warn_clipped,
-)
+from eie.cli.inputs import Source, warn_clipped
+from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless
 from eie.cli.output import make_folder
 from eie.compress.format.file import load
+from eie.config import ArchConfig
+from eie.layer import CompressedLayer
 from eie.plan import make_plan
 from eie.program import Job
-from eie.rtl.export.export import Expected
+from eie.rtl.export.export import Expected, ExportReport
 from eie.rtl.export.export import export as export_verilog
-from eie.sim.chain import single_vectors
+from eie.sim.chain import choose
 from eie.sim.cosim import toolchain
 from eie.sim.cosim.chip.words import INDEX, chip_words
 from eie.sim.engines import reference
-from eie.sim.workloads.files import choose
 from eie.sim.workloads.random import random_input
 from eie.timing import schedule
 
@@ -51,51 +44,48 @@ def expectation(job: Job) -> Expected:
     return Expected(reference.run(job).y.tolist(), timing.cycles)
 
 
-def _refuse_useless(context: click.Context, file: Path | None, input_file: Path | None) -> None:
-    """Refuse options that have nothing to apply to."""
-    if file is None:
-        refuse_useless(context, ("--layer", "--input", "--index", "--seed", "--sized"), "without a .eie file")
-    if input_file is None:
-        refuse_useless(context, ("--index",), "without --input")
-    else:
-        refuse_useless(context, ("--seed",), "with --input: nothing is random")
+@dataclasses.dataclass(frozen=True)
+class What:
+    """What is written beside the array, and whether it is checked."""
+
+    probe: bool = option("--probe", is_flag=True, help="Add the probe outputs that lockstep compares.")
+    chip: bool = option("--chip", is_flag=True, help="Add the chip: host interface, register map, C header.")
+    check: bool = option(
+        "--check/--no-check", default=True, show_default=True, help="Check what was written."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Bench:
+    """What the testbench runs: a layer on `vector` (in words). clipped : of the real inputs."""
+
+    job: Job
+    expected: Expected
+    vector: str
+    clipped: int
 
 
 @click.command(short_help="Verilog, memory images and a testbench, checked.")
-@click.argument("file", type=click.Path(path_type=Path), required=False)
-@click.option(
-    "-o", "--out", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="Where it goes."
-)
+@click.argument("file", type=PATH, required=False)
+@click.option("-o", "--out", required=True, type=PATH, metavar="FOLDER", help="Where it goes.")
 @machine_options(n_pe=64, sized=False)
-@click.option(
-    "--layer", "which", default="0", show_default=True, metavar="L", help="Layer (name, or number from 0)."
+@gathered(
+    "source", Source, which={"default": "0", "show_default": True, "help": "Layer (name, or number from 0)."}
 )
-@click.option("--input", "input_file", type=click.Path(path_type=Path), metavar="X", help=INPUT_HELP)
-@click.option("--index", type=int, default=0, show_default=True, help="Which of the input vectors, from 0.")
 @click.option(
     "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the activations without --input."
 )
-@click.option("--probe", is_flag=True, help="Add the probe outputs that lockstep compares.")
-@click.option("--chip", is_flag=True, help="Add the chip: host interface, register map, C header.")
-@click.option("--check/--no-check", default=True, show_default=True, help="Check what was written.")
+@gathered("what", What)
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 @click.pass_context
 def export(
     context: click.Context,
     file: Path | None,
     out: Path,
-    n_pe: int,
-    depth: int,
-    preset: str,
-    sized: bool,
-    settings: Sequence[Setting],
-    which: str,
-    input_file: Path | None,
-    index: int,
+    machine: Machine,
+    source: Source,
     seed: int,
-    probe: bool,
-    chip: bool,
-    check: bool,
+    what: What,
     json_out: bool,
 ) -> None:
     """Write the accelerator's Verilog, and for a layer of a .eie FILE its memory images and a testbench.
@@ -110,46 +100,69 @@ def export(
       eie export out/lenet_300_100.eie --layer fc1 --pe 64 -o verilog
       eie export --chip --pe 64 --set codebooks=3 --set counters=0 -o chip
     """
-    _refuse_useless(context, file, input_file)
-    if chip:
-        refuse_useless(context, ("--probe",), "with --chip")
+    _refuse_useless(context, file, source, what.chip)
     held = load(file) if file else []
-    layers = choose(held, which) if file else []
+    layers = choose(held, source.which) if file else []
     # The chip runs all layers one after the other, unless one is asked for.
-    one = not chip or context.get_parameter_source("which") is not ParameterSource.DEFAULT
+    one = not what.chip or context.get_parameter_source("which") is not ParameterSource.DEFAULT
     network = layers if one else held
-    cfg = machine(preset, n_pe, depth, sized, network, settings)
-    job, expected, vector, clipped = None, None, "", 0
-    if layers:
-        layer = layers[0]
-        if input_file:
-            given, clipped = read_vector(input_file, index, layer, cfg.act_bits)
-            (x,) = single_vectors([layer], given, cfg.acc_bits)
-            vector = f"vector {index} of {input_file}"
-        else:
-            x = random_input(layer.cols, _ACT_DENSITY, seed)
-            vector = f"random activations, seed {seed}"
-        job = Job.create(layer, x, cfg)
-        expected = expectation(job)
-    plans = [make_plan([network[i] for i in numbers], cfg) for numbers in chains(network)] if chip else []
+    cfg = machine.config(network)
+    bench = _bench(layers[0], source, seed, cfg) if layers else None
+    chained = chains(network) if what.chip else []
+    plans = [make_plan([network[i] for i in numbers], cfg) for numbers in chained]
     words = chip_words(plans) if plans else None
     make_folder(out.absolute().parent)
     report = export_verilog(
-        cfg, out, job, expected=expected, probe=probe, chip=chip, words=words, check=check, **linters()
+        cfg,
+        out,
+        bench.job if bench else None,
+        expected=bench.expected if bench else None,
+        words=words,
+        **dataclasses.asdict(what),
+        **linters(),
     )
-    if layers:
-        warn_clipped(input_file, clipped, layers[0], cfg.act_bits)
+    if bench is not None:
+        warn_clipped(source.input_file, bench.clipped, bench.job.layer, cfg.act_bits)
     if json_out:
-        done = report.check and dataclasses.asdict(report.check)
-        figures = {"folder": str(out), "files": report.files, "check": done, "clipped_inputs": clipped}
-        click.echo(json.dumps(figures))
+        click.echo(json.dumps(_json(report, bench)))
         return
     click.echo(f"{out}: {len(report.files)} files, {cfg.n_pe} PEs; start with {out / 'README.md'}")
-    if job is not None and expected is not None:
-        click.echo(f"testbench: {job.layer.name} on {vector}; expects {expected.cycles:,} cycles")
+    if bench is not None:
+        cycles = f"{bench.expected.cycles:,} cycles"
+        click.echo(f"testbench: {bench.job.layer.name} on {bench.vector}; expects {cycles}")
     if words is not None:
         click.echo(
             f"chip: the packets that load it and run {file} are in {out / INDEX} (docs/programming.md)"
         )
     for line in report.check.lines() if report.check else ["not checked"]:
         click.echo(line)
+
+
+def _json(report: ExportReport, bench: _Bench | None) -> dict[str, Any]:
+    return {
+        "folder": str(report.folder),
+        "files": report.files,
+        "check": report.check and dataclasses.asdict(report.check),
+        "clipped_inputs": bench.clipped if bench else 0,
+    }
+
+
+def _refuse_useless(context: click.Context, file: Path | None, source: Source, chip: bool) -> None:
+    """Refuse options that have nothing to apply to."""
+    if file is None:
+        refuse_useless(context, ("--layer", "--input", "--index", "--seed", "--sized"), "without a .eie file")
+    source.refuse_useless(context, ("--seed",), "with --input: nothing is random")
+    if chip:
+        refuse_useless(context, ("--probe",), "with --chip")
+
+
+def _bench(layer: CompressedLayer, source: Source, seed: int, cfg: ArchConfig) -> _Bench:
+    """The layer on the input that was asked for, or on random activations."""
+    if source.input_file is None:
+        x, clipped = random_input(layer.cols, _ACT_DENSITY, seed), 0
+        vector = f"random activations, seed {seed}"
+    else:
+        (x,), clipped = source.vectors([layer], cfg)
+        vector = f"vector {source.index} of {source.input_file}"
+    job = Job.create(layer, x, cfg)
+    return _Bench(job, expectation(job), vector, clipped)

@@ -10,27 +10,13 @@ from typing import Any
 
 import click
 
+from eie.cli.options import PATH
 from eie.cli.output import make_folder, print_table, write
-from eie.cli.pages.sizes import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, size_rows
+from eie.cli.pages.sizes import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, scale_row, size_rows
 from eie.compress.format.file import describe, load
 from eie.compress.format.sizes import SizeReport
 from eie.layer import CompressedLayer
 from eie.sim.chain import file_name
-
-
-def scale_rows(layers: Sequence[CompressedLayer]) -> list[list[str]]:
-    """Rows of `SCALE_HEADINGS`, one a layer."""
-    return [
-        [
-            layer.name,
-            str(len(layer.codebook)),
-            *(str(frac) for frac in (layer.x_frac, layer.w_frac, layer.acc_frac, layer.y_frac)),
-            str(layer.product_shift),
-            str(layer.output_shift),
-            "yes" if layer.relu else "no",
-        ]
-        for layer in layers
-    ]
 
 
 def as_json(report: SizeReport, layers: Sequence[CompressedLayer]) -> dict[str, Any]:
@@ -63,10 +49,10 @@ def draw(layers: Sequence[CompressedLayer], folder: Path) -> list[str]:
 
 
 @click.command(short_help="Sizes and scales of a .eie file.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @click.option(
     "--pictures",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FOLDER",
     help="Write histograms of weights, codes and relative indices there, a PNG for each layer.",
 )
@@ -89,6 +75,6 @@ def info(file: Path, pictures: Path | None, json_out: bool) -> None:
     click.echo(f"{file}: format version {report.version}, checksum ok ({report.checksum})\n")
     print_table(SIZE_HEADINGS, size_rows(report))
     click.echo(f"{SIZE_NOTE}\n")
-    print_table(SCALE_HEADINGS, scale_rows(layers))
+    print_table(SCALE_HEADINGS, [scale_row(one.name, len(one.codebook), one, one.relu) for one in layers])
     if files:
         click.echo("\n" + "\n".join(files))

@@ -13,29 +13,18 @@ import click
 import numpy as np
 
 from eie.capacity import sized_for
-from eie.cli.inputs import (
-    INPUT_HELP,
-    Setting,
-    machine,
-    machine_options,
-    matrix_size,
-    read_vector,
-    refuse_useless,
-    warn_clipped,
-)
-from eie.cli.output import check_writable, print_table, write
-from eie.compress.format.file import load
+from eie.cli.inputs import Source, warn_clipped
+from eie.cli.options import PATH, Machine, gathered, machine_options, matrix_size, option, refuse_useless
+from eie.cli.output import check_targets, print_table, write
 from eie.config import ArchConfig
 from eie.fixed import IntArray
 from eie.layer import CompressedLayer
 from eie.plan import Plan, make_plan
 from eie.plan_program import ACTIVATIONS, BIASES, TABLE, WEIGHTS, plan_program, words_of
 from eie.result import ProgramResult
-from eie.sim.chain import single_vectors
 from eie.sim.engines.fast_plan import FastPlan
 from eie.sim.plan_report import Phases, as_json, bounds_of, microseconds, pass_rows, require_equal, run_rows
 from eie.sim.plans import ENGINES, run_plan
-from eie.sim.workloads.files import choose
 from eie.sim.workloads.random import random_input, random_layer
 
 # Rows of a table that are shown; --json has all.
@@ -162,60 +151,53 @@ def _json(planned: Sequence[Planned], cfg: ArchConfig, clipped: int) -> list[dic
 # ---- the command -------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class RandomCase:
+    """The random layer that is planned without a file, and the density of random inputs."""
+
+    size: tuple[int, int] | None = option(
+        "--random", type=matrix_size, metavar="ROWSxCOLS", help="Plan a random layer of this size."
+    )
+    density: float = option(
+        "--density", type=float, default=0.1, show_default=True, help="Of the random layer's weights."
+    )
+    act_density: float = option(
+        "--act-density", type=float, default=0.3, show_default=True, help="Of a random input vector."
+    )
+    seed: int = option(
+        "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything random."
+    )
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is drawn and compared beside the tables."""
+
+    picture: Path | None = option(
+        "--picture", type=PATH, metavar="F.png", help="Draw the phases of each chain of layers."
+    )
+    engine: str | None = option(
+        "--check",
+        type=click.Choice([name for name in ENGINES if name != "fast"]),
+        help="Run the plan on this engine, too, and compare: activations, and each run's cycles and counters.",
+    )
+    json_out: bool = option("--json", is_flag=True, help="Print a JSON array with an object for each chain.")
+
+
 @click.command(short_help="How layers of any size run on a chip: passes, runs, cycles.")
-@click.argument("file", metavar="[NET.eie]", type=click.Path(path_type=Path), required=False)
-@click.option(
-    "--random",
-    "size",
-    type=matrix_size,
-    metavar="ROWSxCOLS",
-    help="Plan a random layer of this size.",
-)
-@click.option(
-    "--density",
-    type=float,
-    default=0.1,
-    show_default=True,
-    help="Of the random layer's weights.",
-)
-@click.option("--act-density", type=float, default=0.3, show_default=True, help="Of a random input vector.")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything random.")
-@click.option("--layer", "which", metavar="L", help="Only this layer of the file (name, or number from 0).")
-@click.option("--input", "input_file", type=click.Path(path_type=Path), metavar="X", help=INPUT_HELP)
-@click.option("--index", type=int, default=0, show_default=True, help="Which of the input vectors, from 0.")
+@click.argument("file", metavar="[NET.eie]", type=PATH, required=False)
+@gathered("random", RandomCase)
+@gathered("source", Source)
 @machine_options(n_pe=64, sized=False)
-@click.option(
-    "--picture",
-    type=click.Path(path_type=Path),
-    metavar="F.png",
-    help="Draw the phases of each chain of layers.",
-)
-@click.option(
-    "--check",
-    "engine",
-    type=click.Choice([name for name in ENGINES if name != "fast"]),
-    help="Run the plan on this engine, too, and compare: activations, and each run's cycles and counters.",
-)
-@click.option("--json", "json_out", is_flag=True, help="Print a JSON array with an object for each chain.")
+@gathered("out", Outputs)
 @click.pass_context
 def plan(
     context: click.Context,
     file: Path | None,
-    size: tuple[int, int] | None,
-    density: float,
-    act_density: float,
-    seed: int,
-    which: str | None,
-    input_file: Path | None,
-    index: int,
-    n_pe: int,
-    depth: int,
-    preset: str,
-    sized: bool,
-    settings: Sequence[Setting],
-    picture: Path | None,
-    engine: str | None,
-    json_out: bool,
+    random: RandomCase,
+    source: Source,
+    machine: Machine,
+    out: Outputs,
 ) -> None:
     """Show how the layers of a .eie file, or a random layer, are cut into passes that fit a chip, and what an input
     takes: cycles of load, refill, compute, write-back and store, and what bounds them (docs/plan.md).
@@ -226,38 +208,22 @@ def plan(
       eie plan --random 4096x25088 --density 0.04 --act-density 0.18
       eie plan --random 60x50 --pe 4 --set acc_depth=4 --check icarus
     """
-    if (file is None) == (size is None):
-        raise click.UsageError("give either a .eie file or --random ROWSxCOLS")
-    if file is None:
-        refuse_useless(context, ("--layer", "--input", "--index"), "with --random")
-    else:
-        refuse_useless(context, ("--density",), "with a .eie file")
-    if input_file is None:
-        refuse_useless(context, ("--index",), "without --input")
-    else:
-        refuse_useless(context, ("--act-density",), "with --input")
-    layers = [random_layer(*size, density, seed)] if size else choose(load(file), which) if file else []
-    cfg = machine(preset, n_pe, depth, sized, layers, settings)
-    if picture is not None:
-        check_writable(picture.parent)
+    layers = _layers(context, file, random, source)
+    cfg = machine.config(layers)
+    check_targets(out.picture)
     clipped = 0
-    if input_file is None:
-        vectors = [random_input(layer.cols, act_density, seed) for layer in layers]
+    if source.input_file is None:
+        vectors = [random_input(layer.cols, random.act_density, random.seed) for layer in layers]
     else:
-        first, clipped = read_vector(input_file, index, layers[0], cfg.act_bits)
-        vectors = single_vectors(layers, first, cfg.acc_bits)
+        vectors, clipped = source.vectors(layers, cfg)
     planned = [
         plan_chain([layers[i] for i in numbers], vectors[numbers[0]], cfg) for numbers in chains(layers)
     ]
-    warn_clipped(input_file, clipped, layers[0], cfg.act_bits)
-    if picture is not None:
-        from eie.sim.plots import plan as plan_chart
-        from eie.sim.plots import style
-
-        drawn = plan_chart.phases({one.title: Phases.of(one.result) for one in planned}, cfg)
-        write(picture, style.save(drawn))
-    compared = sum(check(one, engine) for one in planned) if engine else 0
-    if json_out:
+    warn_clipped(source.input_file, clipped, layers[0], cfg.act_bits)
+    if out.picture is not None:
+        _draw(planned, cfg, out.picture)
+    compared = sum(check(one, out.engine) for one in planned) if out.engine else 0
+    if out.json_out:
         click.echo(json.dumps(_json(planned, cfg, clipped)))
         return
     click.echo(
@@ -270,7 +236,32 @@ def plan(
         if number:
             click.echo("\n" + "-" * 60 + "\n")
         show(one)
-    if engine:
-        click.echo(f"\n{engine} agrees: {compared:,} numbers compared")
-    if picture is not None:
-        click.echo(f"\n{picture}")
+    if out.engine:
+        click.echo(f"\n{out.engine} agrees: {compared:,} numbers compared")
+    if out.picture is not None:
+        click.echo(f"\n{out.picture}")
+
+
+def _layers(
+    context: click.Context, file: Path | None, random: RandomCase, source: Source
+) -> list[CompressedLayer]:
+    """The layers to plan; options that have nothing to apply to are refused."""
+    if (file is None) == (random.size is None):
+        raise click.UsageError("give either a .eie file or --random ROWSxCOLS")
+    if file is None:
+        refuse_useless(context, ("--layer", "--input", "--index"), "with --random")
+    else:
+        refuse_useless(context, ("--density",), "with a .eie file")
+    source.refuse_useless(context, ("--act-density",))
+    if random.size is not None:
+        return [random_layer(*random.size, random.density, random.seed)]
+    assert file is not None
+    return source.layers(file)
+
+
+def _draw(planned: Sequence[Planned], cfg: ArchConfig, picture: Path) -> None:
+    from eie.sim.plots import plan as plan_chart
+    from eie.sim.plots import style
+
+    drawn = plan_chart.phases({one.title: Phases.of(one.result) for one in planned}, cfg)
+    write(picture, style.save(drawn))

@@ -3,50 +3,66 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from eie.cli.options import PATH, gathered, option
 from eie.cli.output import make_folder, print_table, write
 from eie.errors import ConfigError
-from eie.sim.sweep.columns import varied
+from eie.sim.sweep.columns import Row, varied
 from eie.sim.sweep.store import Store
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from eie.sim.plots.columns import Front
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to draw: columns against each other (`by`, `log` : how), the Pareto front, or the standard pictures."""
+
+    x: str | None = option("--x", metavar="COLUMN", help="Draw against this column; needs --y.")
+    y: str | None = option("--y", metavar="COLUMN", help="Draw this column; needs --x.")
+    by: tuple[str, ...] = option(
+        "--by", metavar="COLUMN", multiple=True, help="A line for each of its values; may be repeated."
+    )
+    log: str | None = option(
+        "--log", type=click.Choice(["x", "y", "xy"]), default=None, help="Logarithmic axes."
+    )
+    front: bool = option(
+        "--pareto", is_flag=True, help="Draw and list the machines best in time, energy and area."
+    )
+
+    def check(self) -> None:
+        """Raise `click.UsageError` for options that do not go together."""
+        if (self.x is None) != (self.y is None):
+            raise click.UsageError("--x and --y go together")
+        if self.x is None and (self.by or self.log):
+            raise click.UsageError("--by and --log can do nothing without --x and --y")
+        if self.front and self.x is not None:
+            raise click.UsageError("--pareto has axes of its own: no --x and --y")
 
 
 @click.command(short_help="Pictures of a sweep.")
-@click.argument("store", type=click.Path(path_type=Path))
-@click.option("--x", "x", metavar="COLUMN", help="Draw against this column; needs --y.")
-@click.option("--y", "y", metavar="COLUMN", help="Draw this column; needs --x.")
-@click.option(
-    "--by", "by", metavar="COLUMN", multiple=True, help="A line for each of its values; may be repeated."
-)
-@click.option("--log", type=click.Choice(["x", "y", "xy"]), default=None, help="Logarithmic axes.")
-@click.option(
-    "--pareto", "front", is_flag=True, help="Draw and list the machines best in time, energy and area."
-)
+@click.argument("store", type=PATH)
+@gathered("choice", Choice)
 @click.option("--where", metavar="SQL", default="1", help='Only these points, such as "n_pe >= 16".')
 @click.option(
     "-o",
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path("."),
     show_default="the current folder",
     metavar="FOLDER",
     help="Where the PNG files go.",
 )
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
-def plot(
-    store: Path,
-    x: str | None,
-    y: str | None,
-    by: tuple[str, ...],
-    log: str | None,
-    front: bool,
-    where: str,
-    out: Path,
-    json_out: bool,
-) -> None:
+def plot(store: Path, choice: Choice, where: str, out: Path, json_out: bool) -> None:
     """Draw the sweep in STORE (.sqlite from eie sweep): speed-up, padding, load balance and work of each PE; with --x
     and --y any column against any other; with --pareto time, energy and area.
 
@@ -57,12 +73,7 @@ def plot(
       eie plot sweep.sqlite -o pictures
       eie plot sweep.sqlite --x n_pe --y energy_nj --by index_bits --log xy
     """
-    if (x is None) != (y is None):
-        raise click.UsageError("--x and --y go together")
-    if x is None and (by or log):
-        raise click.UsageError("--by and --log can do nothing without --x and --y")
-    if front and x is not None:
-        raise click.UsageError("--pareto has axes of its own: no --x and --y")
+    choice.check()
     with Store(store, read_only=True) as held:
         met = held.rows(where)
     if not met and where != "1":
@@ -70,22 +81,18 @@ def plot(
     rows = [row for row in met if row["status"] == "ok"]
     from eie.sim.plots import columns as chart  # matplotlib takes its time to load
     from eie.sim.plots import style  # matplotlib takes its time to load
-    from eie.sim.plots import sweep as plots  # matplotlib takes its time to load
 
-    table, missing = None, ""
-    if x is not None and y is not None:
-        figures = {f"{y}_against_{x}": chart.against(rows, x, y, by, log=log or "")}
-    elif front:
-        table = chart.pareto(rows)
+    table, missing = chart.pareto(rows) if choice.front else None, ""
+    if choice.x is not None and choice.y is not None:
+        figures = {
+            f"{choice.y}_against_{choice.x}": chart.against(
+                rows, choice.x, choice.y, choice.by, log=choice.log or ""
+            )
+        }
+    elif table:
         figures = {"pareto": chart.front_picture(table, rows)}
     else:
-        figures = plots.pictures(rows)
-        missing = _reasons(plots.left_out(rows))
-        if not figures:
-            other = next((name for name in varied(rows) if name != "seed"), "layer")
-            raise ConfigError(
-                f"no standard picture can be drawn: {missing}; name columns, such as --x {other} --y energy_nj"
-            )
+        figures, missing = _standard(rows)
     make_folder(out)
     files = []
     for name, figure in figures.items():
@@ -103,21 +110,40 @@ def plot(
         click.echo(json.dumps(answer))
         return
     if table:
-        print_table(
-            [*table.fields, "µs", "nJ", "mm²"],
-            [
-                [
-                    *(str(one.choice[name]) for name in table.fields),
-                    f"{one.microseconds:,.3f}",
-                    f"{one.energy_nj:,.1f}",
-                    f"{one.area_mm2:,.3f}",
-                ]
-                for one in table.front
-            ],
-        )
-        if table.left_out:
-            click.echo(f"{table.left_out:,} machines did not run every layer and input, and are left out")
+        _print_front(table)
     click.echo("\n".join(files))
+
+
+def _standard(rows: Sequence[Row]) -> tuple[dict[str, Figure], str]:
+    """The standard pictures that the points allow, and which they do not and why."""
+    from eie.sim.plots import sweep as plots  # matplotlib takes its time to load
+
+    figures = plots.pictures(rows)
+    missing = _reasons(plots.left_out(rows))
+    if not figures:
+        other = next((name for name in varied(rows) if name != "seed"), "layer")
+        raise ConfigError(
+            f"no standard picture can be drawn: {missing}; name columns, such as --x {other} --y energy_nj"
+        )
+    return figures, missing
+
+
+def _print_front(table: Front) -> None:
+    """The best machines, and how many could not be judged."""
+    print_table(
+        [*table.fields, "µs", "nJ", "mm²"],
+        [
+            [
+                *(str(one.choice[name]) for name in table.fields),
+                f"{one.microseconds:,.3f}",
+                f"{one.energy_nj:,.1f}",
+                f"{one.area_mm2:,.3f}",
+            ]
+            for one in table.front
+        ],
+    )
+    if table.left_out:
+        click.echo(f"{table.left_out:,} machines did not run every layer and input, and are left out")
 
 
 def _reasons(left_out: dict[str, str]) -> str:

@@ -27,6 +27,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from eie.cli.options import PATH
 from eie.cli.output import console, filling, print_table
 from eie.cli.pages import evaluation_page
 from eie.cli.pages.evaluation_page import Made
@@ -70,7 +71,7 @@ def _part_lines() -> str:
     "-o",
     "--out",
     "folder",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path("out/evaluation"),
     show_default=True,
     metavar="FOLDER",
@@ -81,7 +82,7 @@ def _part_lines() -> str:
 )
 @click.option(
     "--example",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=EXAMPLE,
     show_default="that of the clone",
     metavar="FOLDER",
@@ -250,6 +251,6 @@ def _print(made: Sequence[Made], out: Console) -> None:
     for one in made:
         for table in one.section.tables:
             out.print(f"\n[bold]{table.title}[/bold]", soft_wrap=True)
-            print_table(table.headings, table.rows, text_last=evaluation_page.has_text(table), out=out)
+            print_table(table.headings, table.rows, text_last=table.text, out=out)
             if table.note:
                 out.print(table.note, style="dim", soft_wrap=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +12,16 @@ import click
 import numpy as np
 from click.core import ParameterSource
 
-from eie.cli.inputs import (
-    INPUT_HELP,
-    Setting,
-    machine,
-    machine_options,
-    read_picture_vector,
-    read_vector,
-    refuse_useless,
-    warn_clipped,
-)
-from eie.cli.output import check_writable, print_table, write
-from eie.compress.format.file import load
+from eie.cli.inputs import INPUT_HELP, Source, warn_clipped
+from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless
+from eie.cli.output import array_file, check_targets, print_table, write
 from eie.errors import ModelError, OutputError
+from eie.layer import CompressedLayer
 from eie.result import COUNTERS, Result
 from eie.sim.chain import check_wave, run_network, wave_path
 from eie.sim.energy.model import Estimate, estimate
-from eie.sim.networks.given import SOUND
-from eie.sim.networks.pictures import PICTURES
 from eie.sim.simulate import ENGINES
-from eie.sim.workloads.files import choose
+from eie.sim.workloads.inputs import SOUND
 
 # Networks that are a graph; the others are a chain of layers.
 GRAPHS = (".onnx", ".toml")
@@ -137,72 +127,68 @@ def frame_range(text: str) -> slice:
     return slice(int(first), int(last))
 
 
+@dataclass(frozen=True)
+class OfGraph:
+    """What applies to graphs alone."""
+
+    weights: Path | None = option(
+        "--weights", type=PATH, metavar="W.eie", help="Compressed layers of a graph (.onnx, .toml)."
+    )
+    frames: slice | None = option(
+        "--frames", type=frame_range, metavar="A:B", help="Only these frames of a sound."
+    )
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is written and printed."""
+
+    wave: Path | None = option(
+        "--wave",
+        type=PATH,
+        metavar="F",
+        help="Write a waveform: .vcd from golden, .fst from a simulator; several layers get a file each.",
+    )
+    out: Path | None = option(
+        "-o",
+        "--out",
+        type=PATH,
+        metavar="Y.npy",
+        help="Write the outputs: int16, of a graph float64, or sound (.wav).",
+    )
+    json_out: bool = option(
+        "--json", is_flag=True, help="Print JSON: an array with a result for each layer, or a graph's object."
+    )
+
+
 @click.command(short_help="Run a network or one layer on any engine.")
-@click.argument("file", metavar="NETWORK", type=click.Path(path_type=Path))
-@click.option(
-    "--input",
-    "input_file",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="X",
-    help=f"{INPUT_HELP} Or a picture (.png), or sound (.wav), where the network takes it.",
+@click.argument("file", metavar="NETWORK", type=PATH)
+@gathered(
+    "source",
+    Source,
+    *("input_file", "index", "which"),
+    input_file={
+        "required": True,
+        "help": f"{INPUT_HELP} Or a picture (.png), or sound (.wav), where the network takes it.",
+    },
+    index={"help": "Which of the input vectors, from 0 (a graph: all)."},
+    which={"help": "Run only this layer (name, or number from 0)."},
 )
-@click.option(
-    "--index",
-    type=int,
-    default=0,
-    show_default=True,
-    help="Which of the input vectors, from 0 (a graph: all).",
-)
-@click.option("--layer", "which", metavar="L", help="Run only this layer (name, or number from 0).")
-@click.option(
-    "--weights",
-    type=click.Path(path_type=Path),
-    metavar="W.eie",
-    help="Compressed layers of a graph (.onnx, .toml).",
-)
-@click.option("--frames", type=frame_range, metavar="A:B", help="Only these frames of a sound.")
+@gathered("of_graph", OfGraph)
 @click.option(
     "--engine", type=click.Choice(ENGINES), default="golden", show_default=True, help="What runs it."
 )
 @machine_options(n_pe=64, sized=False)
-@click.option(
-    "--wave",
-    type=click.Path(path_type=Path),
-    metavar="F",
-    help="Write a waveform: .vcd from golden, .fst from a simulator; several layers get a file each.",
-)
-@click.option(
-    "-o",
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="Y.npy",
-    help="Write the outputs: int16, of a graph float64, or sound (.wav).",
-)
-@click.option(
-    "--json",
-    "json_out",
-    is_flag=True,
-    help="Print JSON: an array with a result for each layer, or a graph's object.",
-)
+@gathered("outputs", Outputs)
 @click.pass_context
 def run(
     context: click.Context,
     file: Path,
-    input_file: Path,
-    index: int,
-    which: str | None,
-    weights: Path | None,
-    frames: slice | None,
+    source: Source,
+    of_graph: OfGraph,
     engine: str,
-    n_pe: int,
-    depth: int,
-    preset: str,
-    sized: bool,
-    settings: Sequence[Setting],
-    wave: Path | None,
-    out: Path | None,
-    json_out: bool,
+    machine: Machine,
+    outputs: Outputs,
 ) -> None:
     """Run a NETWORK on one input: the layers of a .eie file one after the other, or a graph (.onnx, or a .toml that
     names it, its weights and its sound), whose matrices go to the engine and everything else to the host
@@ -216,59 +202,71 @@ def run(
     """
     if file.suffix.lower() in GRAPHS:
         refuse_useless(context, ("--layer", "--wave"), f"for a graph such as {file}")
-        from eie.cli.commands.run_graph import run_file
-
-        def given(name: str) -> bool:
-            return context.get_parameter_source(name) is not ParameterSource.DEFAULT
-
-        run_file(
-            file,
-            input_file,
-            weights=weights,
-            frames=frames,
-            index=index if given("index") else None,
-            engine=engine,
-            cfg=machine(preset, n_pe, depth, False, (), settings),
-            sized=sized or not given("sized"),
-            settings=settings,
-            out=out,
-            json_out=json_out,
-        )
+        _run_graph(context, file, source, of_graph, engine, machine, outputs)
         return
     refuse_useless(context, ("--weights", "--frames"), f"for layers such as those of {file}")
-    layers = choose(load(file), which)
-    cfg = machine(preset, n_pe, depth, sized, layers, settings)
-    check_wave(wave, engine)
+    layers = source.layers(file)
+    cfg = machine.config(layers)
+    check_wave(outputs.wave, engine)
+    out = outputs.out
     if out is not None and out.suffix.lower() != ".npy":
         raise OutputError(f"{out}: the outputs of layers are an array, .npy")
-    if input_file.suffix.lower() == SOUND:
+    if source.input_file is not None and source.input_file.suffix.lower() == SOUND:
         raise ModelError(
-            f"{input_file}: the layers of {file} take no sound, but a picture or an array [{layers[0].inputs}]"
+            f"{source.input_file}: the layers of {file} take no sound, but a picture or an array [{layers[0].inputs}]"
         )
-    if input_file.suffix.lower() in PICTURES:
-        refuse_useless(context, ("--index",), "for a picture")
-        x, clipped = read_picture_vector(input_file, layers[0], cfg.act_bits)
-    else:
-        x, clipped = read_vector(input_file, index, layers[0], cfg.act_bits)
-    for target in (wave, out):
-        if target is not None:
-            check_writable(target.parent)
-    results = run_network(layers, x, cfg, engine, waveform=wave)
-    warn_clipped(input_file, clipped, layers[0], cfg.act_bits)
-    last = results[-1]
+    source.refuse_useless(context, ())
+    x, clipped = source.read(layers[0], cfg.act_bits)
+    check_targets(outputs.wave, out)
+    results = run_network(layers, x, cfg, engine, waveform=outputs.wave)
+    warn_clipped(source.input_file, clipped, layers[0], cfg.act_bits)
     if out is not None:
-        data = io.BytesIO()
-        np.save(data, last.y)
-        write(out, data.getvalue())
-    if json_out:
+        write(out, array_file(results[-1].y))
+    if outputs.json_out:
         # Only the first layer's inputs are read; the others get what the one before wrote back.
         counts = [clipped, *[0] * (len(layers) - 1)]
         each = zip(layers, results, counts, strict=True)
         click.echo(json.dumps([result_json(layer.name, result, count) for layer, result, count in each]))
         return
+    _print(layers, results, machine.sized, outputs)
+
+
+def _run_graph(
+    context: click.Context,
+    file: Path,
+    source: Source,
+    of_graph: OfGraph,
+    engine: str,
+    machine: Machine,
+    outputs: Outputs,
+) -> None:
+    """A graph takes all of an array, and a machine that is as large as it needs, unless told otherwise."""
+
+    from eie.cli.commands.run_graph import run_file  # ONNX's evaluator takes long to import
+
+    def given(name: str) -> bool:
+        return context.get_parameter_source(name) is not ParameterSource.DEFAULT
+
+    run_file(
+        file,
+        source if given("index") else replace(source, index=None),
+        engine,
+        replace(machine, sized=machine.sized or not given("sized")),
+        weights=of_graph.weights,
+        frames=of_graph.frames,
+        out=outputs.out,
+        json_out=outputs.json_out,
+    )
+
+
+def _print(
+    layers: Sequence[CompressedLayer], results: Sequence[Result], sized: bool, outputs: Outputs
+) -> None:
+    """The table of a chain of layers, and what came out."""
+    last, cfg = results[-1], results[0].cfg
     memories = "as large as the layers need" if sized else "of the published sizes"
     click.echo(
-        f"engine {engine}, {cfg.n_pe} PEs, queue depth {cfg.queue_depth}, {cfg.acc_bits}-bit accumulators, "
+        f"engine {last.engine}, {cfg.n_pe} PEs, queue depth {cfg.queue_depth}, {cfg.acc_bits}-bit accumulators, "
         f"memories {memories}, {cfg.clock_hz / 1e6:g} MHz\n"
     )
     total = ["total"] if len(layers) > 1 else []
@@ -279,8 +277,8 @@ def run(
     )
     if len(last.y) <= 16:
         click.echo("y = " + " ".join(map(str, last.y.tolist())))
-    if wave is not None:
-        paths = [str(wave_path(wave, layers, number)) for number in range(len(layers))]
+    if outputs.wave is not None:
+        paths = [str(wave_path(outputs.wave, layers, number)) for number in range(len(layers))]
         click.echo(f"waveform: {', '.join(paths)}")
-    if out is not None:
-        click.echo(f"outputs: {out}")
+    if outputs.out is not None:
+        click.echo(f"outputs: {outputs.out}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +10,18 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from eie.cli.inputs import Setting
-from eie.cli.output import check_writable, print_table, write
-from eie.compress.network import FloatArray
+from eie.cli.inputs import Source
+from eie.cli.options import Machine
+from eie.cli.output import array_file, check_writable, print_table, write
+from eie.compress.float_layers import FloatArray
 from eie.compress.quantize import Widths
 from eie.config import ArchConfig
 from eie.errors import ConfigError
 from eie.sim.networks.description import Description, read_description
 from eie.sim.networks.from_onnx import MOVING
-from eie.sim.networks.given import SOUND, read_given
-from eie.sim.networks.run import GraphRun, energy_uj, machine_for, run_graph, snr, weights_of
+from eie.sim.networks.network import energy_uj
+from eie.sim.networks.run import GraphNetwork, GraphRun, snr, with_weights
+from eie.sim.workloads.inputs import SOUND, Given
 
 HEADINGS = ("step", "vectors", "active", "cycles", "µs", "µJ", "")
 
@@ -35,17 +35,17 @@ def _figures(cycles: int | None, energy: float | None, cfg: ArchConfig) -> list[
     return [f"{cycles:,}", f"{cycles / cfg.clock_hz * 1e6:,.1f}", "-" if energy is None else f"{energy:,.2f}"]
 
 
-def step_rows(run: GraphRun) -> list[list[str]]:
+def step_rows(network: GraphNetwork, run: GraphRun) -> list[list[str]]:
     """Rows of `HEADINGS`: each matrix, each step that computes on the host, and the total."""
     rows = []
     left = dict(run.records)
-    for step in run.network.steps:
+    for step in network.graph.steps:
         for name in step.layers:
             # A GRU whose reset gate comes first uses parts of R.
             for key in [key for key in left if key == name or key.startswith(f"{name}[")]:
                 record = left.pop(key)
                 active = sum(record.active) / (record.vectors * record.layer.cols)
-                figures = _figures(record.total_cycles, energy_uj(record, run.cfg), run.cfg)
+                figures = _figures(record.result.cycles, energy_uj(record.result), run.cfg)
                 size = f"{record.layer.rows} x {record.layer.cols}"
                 size += f" in {record.passes} passes" if record.passes > 1 else ""
                 rows.append([key, f"{record.vectors:,}", f"{100 * active:.1f} %", *figures, size])
@@ -56,20 +56,19 @@ def step_rows(run: GraphRun) -> list[list[str]]:
     return [*rows, ["total", "", "", *_figures(run.cycles, run.energy_uj, run.cfg), ""]]
 
 
-def lines_per_item(run: GraphRun, hop_us: float | None) -> list[str]:
+def lines_per_item(run: GraphRun, given: Given, hop_us: float | None) -> list[str]:
     """Figures of one frame or image, on the average, and what the totals leave out."""
     if run.cycles is None:
         return []
-    count, unit, clock = run.given.count, run.given.unit, run.cfg.clock_hz
+    count, unit, clock = given.count, given.unit, run.cfg.clock_hz
     each, article = run.cycles / count, "an" if unit[0] in "aeiou" else "a"
     line = f"{article} {unit}: {each:,.0f} cycles, {each / clock * 1e6:,.1f} µs, {(run.energy_uj or 0) / count:,.2f} µJ"
     if hop_us is not None:
         line += f": {100 * each / clock * 1e6 / hop_us:.2f} % of its {hop_us:,.0f} µs"
-        if run.worst is not None:
-            line += f"; the slowest {run.worst / clock * 1e6:,.1f} µs"
+        if (worst := run.worst(count)) is not None:
+            line += f"; the slowest {worst / clock * 1e6:,.1f} µs"
     other = [
-        sum(getattr(record, name) for record in run.records.values())
-        for name in ("load_cycles", "writeback_cycles")
+        sum(getattr(result, name) for result in run.results) for name in ("load_cycles", "writeback_cycles")
     ]
     return [
         line,
@@ -93,8 +92,8 @@ def clipped_lines(run: GraphRun) -> list[str]:
     return lines
 
 
-def run_json(run: GraphRun) -> dict[str, Any]:
-    """The run for scripts."""
+def run_json(run: GraphRun, given: Given, ratios: dict[str, float]) -> dict[str, Any]:
+    """The run for scripts. ratios : `snr`."""
     layers = [
         {
             "layer": name,
@@ -104,12 +103,12 @@ def run_json(run: GraphRun) -> dict[str, Any]:
             "vectors": record.vectors,
             "active": record.active,
             "cycles": record.cycles,
-            "energy_uj": energy_uj(record, run.cfg),
+            "energy_uj": energy_uj(record.result),
             "clipped_inputs": record.clipped,
             "saturations": record.count("saturations"),
             "writeback_saturations": record.count("writeback_saturations"),
-            "load_cycles": record.load_cycles,
-            "writeback_cycles": record.writeback_cycles,
+            "load_cycles": record.result.load_cycles or 0,
+            "writeback_cycles": record.result.writeback_cycles or 0,
         }
         for name, record in run.records.items()
     ]
@@ -117,10 +116,10 @@ def run_json(run: GraphRun) -> dict[str, Any]:
         "engine": run.engine,
         "n_pe": run.cfg.n_pe,
         "clock_hz": run.cfg.clock_hz,
-        run.given.unit + "s": run.given.count,
+        given.unit + "s": given.count,
         "cycles": run.cycles,
         "energy_uj": run.energy_uj,
-        "snr_db": {name: value if np.isfinite(value) else None for name, value in snr(run).items()},
+        "snr_db": {name: value if np.isfinite(value) else None for name, value in ratios.items()},
         "layers": layers,
     }
 
@@ -139,67 +138,70 @@ def check_out(out: Path | None, description: Description, input_file: Path) -> N
     check_writable(out.parent)
 
 
-def output_data(out: Path, description: Description, run: GraphRun) -> bytes:
+def output_data(out: Path, description: Description, given: Given, y: FloatArray) -> bytes:
     """The first output as a file's content: float64, or the sound that its gains make."""
-    if out.suffix.lower() == SOUND and description.sound is not None and run.given.spectra is not None:
-        if run.output.shape[1:] != run.given.spectra.shape:
+    if out.suffix.lower() == SOUND and description.sound is not None and given.spectra is not None:
+        if y.shape[1:] != given.spectra.shape:
             raise ConfigError(
-                f"{out}: the outputs are of shape {list(run.output.shape)}: not a gain for each frequency"
+                f"{out}: the outputs are of shape {list(y.shape)}: not a gain for each frequency"
             )
-        gains: FloatArray = run.output[0]
-        return description.sound.wav(description.sound.resynthesis(run.given.spectra * gains))
-    data = io.BytesIO()
-    np.save(data, run.output)
-    return data.getvalue()
+        return description.sound.wav(description.sound.resynthesis(given.spectra * y[0]))
+    return array_file(y)
 
 
 def run_file(
     file: Path,
-    input_file: Path,
+    source: Source,
+    engine: str,
+    machine: Machine,
     *,
     weights: Path | None,
     frames: slice | None,
-    index: int | None,
-    engine: str,
-    cfg: ArchConfig,
-    sized: bool,
-    settings: Sequence[Setting],
     out: Path | None,
     json_out: bool,
 ) -> None:
     """`eie run` for a graph or a description."""
     description = read_description(file)
-    check_out(out, description, input_file)
-    given = read_given(input_file, description, frames, index)
+    assert source.input_file is not None
+    check_out(out, description, source.input_file)
+    given = description.given(source.input_file, frames, source.index)
+    cfg = machine.as_set
     widths = Widths(act_bits=cfg.act_bits, acc_bits=cfg.acc_bits, code_bits=cfg.code_bits)
-    layers, source = weights_of(description, weights, given, widths)
-    cfg = machine_for(list(layers.values()), cfg, sized).replace(**dict(settings))
+    network, line = with_weights(description, weights, given, widths)
+    if machine.sized:
+        cfg = network.machine(cfg).replace(**dict(machine.settings))
     with tqdm(unit="vector", disable=None, leave=False) as bar:
-        run = run_graph(description.network, layers, given, cfg, engine, bar.update)
+        run = network.run(given.inputs, cfg, engine, bar.update)
+    trained = network.run_float(given.inputs)[network.graph.outputs[0]]
+    ratios = snr(run.outputs, trained, given.spectra)
     if out is not None:
-        write(out, output_data(out, description, run))
+        write(out, output_data(out, description, given, run.outputs))
     if json_out:
-        click.echo(json.dumps(run_json(run)))
+        click.echo(json.dumps(run_json(run, given, ratios)))
         return
-    memories = "as large as the layers need" if sized else "of the published sizes"
+    memories = "as large as the layers need" if machine.sized else "of the published sizes"
     click.echo(
         f"engine {engine}, {cfg.n_pe} PEs, queue depth {cfg.queue_depth}, {cfg.acc_bits}-bit accumulators, "
-        f"{cfg.weight_bits}-bit codes, memories {memories}, {cfg.clock_hz / 1e6:g} MHz\n{source}\n"
+        f"{cfg.weight_bits}-bit codes, memories {memories}, {cfg.clock_hz / 1e6:g} MHz\n{line}\n"
         f"{given.count} {given.unit}{'s' * (given.count > 1)}\n"
     )
-    print_table(HEADINGS, step_rows(run), text_last=True)
+    print_table(HEADINGS, step_rows(network, run), text_last=True)
     sound = description.sound if given.spectra is not None else None
-    lines = [*lines_per_item(run, sound.hop_us if sound else None), *clipped_lines(run)]
-    ratios = ", ".join(
-        f"{name} {'silent' if np.isnan(value) else f'{value:.1f} dB'}" for name, value in snr(run).items()
-    )
-    lines.append(f"signal-to-noise ratio against the float run: {ratios}")
-    y = run.output
-    lines.append(f"{run.network.outputs[0]}: float64{list(y.shape)}")
-    if y.size <= 16:
-        lines.append(
-            f"y = {' '.join(f'{value:.4g}' for value in y.ravel())}; the largest is number {int(y.argmax())}"
-        )
+    lines = [*lines_per_item(run, given, sound.hop_us if sound else None), *clipped_lines(run)]
+    lines += output_lines(run, ratios)
     if out is not None:
         lines.append(f"outputs: {out}")
     click.echo("\n" + "\n".join(lines))
+
+
+def output_lines(run: GraphRun, ratios: dict[str, float]) -> list[str]:
+    """What came out, and how far it is from the float run."""
+    told = ", ".join(
+        f"{name} {'silent' if np.isnan(value) else f'{value:.1f} dB'}" for name, value in ratios.items()
+    )
+    name, y = next(iter(run.named.items()))
+    lines = [f"signal-to-noise ratio against the float run: {told}", f"{name}: float64{list(y.shape)}"]
+    if y.size <= 16:
+        numbers = " ".join(f"{value:.4g}" for value in y.ravel())
+        lines.append(f"y = {numbers}; the largest is number {int(y.argmax())}")
+    return lines

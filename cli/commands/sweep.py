@@ -12,7 +12,8 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from eie.cli.inputs import INPUT_HELP, matrix_size, refuse_useless, warn_clipped, whole_numbers
+from eie.cli.inputs import INPUT_HELP, warn_clipped
+from eie.cli.options import PATH, matrix_size, refuse_useless, whole_numbers
 from eie.cli.output import check_writable, print_table, write
 from eie.cli.pages.summary import distinct, summary
 from eie.config import PRESETS
@@ -66,7 +67,7 @@ def _grid(
 
 
 @click.command(short_help="Layers over configurations, into a store and a table.")
-@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.argument("file", type=PATH, required=False)
 @click.option(
     "--random",
     "size",
@@ -133,7 +134,7 @@ def _grid(
     "-o",
     "--out",
     "outputs",
-    type=click.Path(path_type=Path),
+    type=PATH,
     multiple=True,
     metavar="FILE",
     help="The store, .sqlite, which keeps every finished point (a .toml grid has one in any case, of its own name); "
@@ -207,13 +208,7 @@ def sweep(
     _conclude(context, rows)
 
 
-def _run(
-    grid: Grid,
-    todo: list[Point],
-    store: Store,
-    scheduler: str | None,
-    processes: int,
-) -> None:
+def _run(grid: Grid, todo: list[Point], store: Store, scheduler: str | None, processes: int) -> None:
     """Run what is left to do, with a progress bar."""
     if not todo:
         return

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from eie.cli.inputs import Setting, machine, machine_options
+from eie.cli.options import PATH, Machine, machine_options
 from eie.cli.output import check_writable, print_table, write
 from eie.sim.synth.yosys import LIBRARY_NM, BlockFigures, SynthReport, published_areas, shares, synthesise
 
@@ -43,24 +42,10 @@ def _row(block: BlockFigures, report: SynthReport) -> tuple[str, ...]:
 
 @click.command(short_help="Cells, area and longest path of every block, by Yosys.")
 @machine_options(n_pe=64, sized=False)
-@click.option(
-    "--liberty",
-    type=click.Path(path_type=Path),
-    metavar="F.lib",
-    help="Cells to map to, instead of osu018's.",
-)
-@click.option("--plot", type=click.Path(path_type=Path), metavar="F.png", help="Draw the areas.")
+@click.option("--liberty", type=PATH, metavar="F.lib", help="Cells to map to, instead of osu018's.")
+@click.option("--plot", type=PATH, metavar="F.png", help="Draw the areas.")
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
-def synth(
-    n_pe: int,
-    depth: int,
-    preset: str,
-    sized: bool,
-    settings: Sequence[Setting],
-    liberty: Path | None,
-    plot: Path | None,
-    json_out: bool,
-) -> None:
+def synth(machine: Machine, liberty: Path | None, plot: Path | None, json_out: bool) -> None:
     """Synthesise one PE, a node of the LNZD tree, the CCU and the host interface; the SRAMs, which stand beside them,
     take no part.
 
@@ -72,7 +57,7 @@ def synth(
       eie synth --pe 64 --plot area.png
       eie synth --pe 64 --set counters=0
     """
-    cfg = machine(preset, n_pe, depth, sized, [], settings)
+    cfg = machine.config([])
     if plot is not None:
         check_writable(plot.absolute().parent)
     report = synthesise(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from eie.cli.options import PATH, gathered, option
 from eie.cli.output import console, make_folder, print_table, write
 from eie.cli.pages import train_pictures
 from eie.compress import datasets
@@ -44,31 +46,54 @@ class Unreachable(MismatchError):
     """A budget that no densities keep: exit status 1."""
 
 
+@dataclass(frozen=True)
+class Digits:
+    """Which images, and the folder that they are in."""
+
+    folder: Path | None = option(
+        "--data",
+        type=PATH,
+        show_default="build/DATA-SET",
+        metavar="FOLDER",
+        help="The four IDX files, plain or .gz.",
+    )
+    data_set: str = option(
+        "--data-set",
+        type=click.Choice(list(datasets.DATA_SETS)),
+        default="mnist",
+        show_default=True,
+        help="Which images.",
+    )
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Only the dense network and its sensitivity; budget : points that one-shot pruning may cost."""
+
+    scan: bool = option(
+        "--scan",
+        is_flag=True,
+        help="Only the dense network, and how sensitive each of its layers is to pruning.",
+    )
+    budget: float | None = option(
+        "--budget",
+        type=float,
+        metavar="POINTS",
+        help="With the scan: densities at which one-shot pruning costs at most so many percentage points.",
+    )
+
+
 @click.command(short_help="The paper's networks, trained and compressed.")
 @click.argument("name", type=click.Choice(NAMES))
 @click.option(
     "-o",
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     show_default="out/train/NAME, with another data set out/train/NAME-DATA-SET",
     metavar="FOLDER",
     help="Where the .eie file, the pictures and the checkpoints go.",
 )
-@click.option(
-    "--data",
-    "folder",
-    type=click.Path(path_type=Path),
-    show_default="build/DATA-SET",
-    metavar="FOLDER",
-    help="The four IDX files, plain or .gz.",
-)
-@click.option(
-    "--data-set",
-    type=click.Choice(list(datasets.DATA_SETS)),
-    default="mnist",
-    show_default=True,
-    help="Which images.",
-)
+@gathered("digits", Digits)
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything random.")
 @click.option(
     "--holdout",
@@ -77,26 +102,16 @@ class Unreachable(MismatchError):
     metavar="N",
     help="Measure on the last N training digits, not trained on, instead of the test digits: to try a recipe.",
 )
-@click.option(
-    "--scan", is_flag=True, help="Only the dense network, and how sensitive each of its layers is to pruning."
-)
-@click.option(
-    "--budget",
-    type=float,
-    metavar="POINTS",
-    help="With the scan: densities at which one-shot pruning costs at most so many percentage points.",
-)
+@gathered("scan", Scan)
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 def train(
     name: str,
     out: Path | None,
-    folder: Path | None,
-    data_set: str,
+    digits: Digits,
     seed: int,
     holdout: int,
-    scan: bool,
-    budget: float | None,
+    scan: Scan,
     quiet: bool,
     json_out: bool,
 ) -> None:
@@ -113,15 +128,15 @@ def train(
     """
     recipes = _recipes()
     # Of other images: not beside MNIST's checkpoints.
-    place = (
-        Path("out/train") / (name if data_set == "mnist" else f"{name}-{data_set}") if out is None else out
-    )
-    digits = datasets.load(data_set, folder)
+    mnist = digits.data_set == "mnist"
+    place = Path("out/train") / (name if mnist else f"{name}-{digits.data_set}") if out is None else out
+    images = datasets.load(digits.data_set, digits.folder)
     make_folder(place)
-    bench = recipes.Bench.of(recipes.RECIPES[name], digits, holdout)
+    bench = recipes.Bench.of(recipes.RECIPES[name], images, holdout)
+    budget = scan.budget
     if budget is not None and not 0 <= budget <= 100:
         raise ModelError(f"budget must be from 0 to 100 percentage points, not {budget:g}")
-    if scan or budget is not None:
+    if scan.scan or budget is not None:
         _scan(bench, place, seed, budget, not quiet, json_out)
         return
     result = recipes.run_recipe(bench, place, seed, not quiet)
@@ -131,7 +146,7 @@ def train(
     if json_out:
         click.echo(json.dumps(summary))
         return
-    print_result(result, data_set == "mnist")
+    print_result(result, mnist)
     click.echo(f"\nEverything is in {place}/; run `eie info {result.path}` for where the bytes go.")
 
 
@@ -275,8 +290,6 @@ def _draw(bench: Bench, result: Result, place: Path) -> None:
 
 
 def _scan(bench: Bench, place: Path, seed: int, budget: float | None, progress: bool, json_out: bool) -> None:
-    from dataclasses import replace
-
     from eie.compress.train.recipes import single_thread, train_dense
     from eie.compress.train.sensitivity import choose, scan
 

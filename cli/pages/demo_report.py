@@ -10,13 +10,14 @@ import numpy as np
 from rich.console import Console
 
 from eie.cli.output import print_table
-from eie.cli.pages.report import Picture, Section, TableData, Tile, render, shell_command, typeset
+from eie.cli.pages.report import Picture, Tile, fill, shell_command, typeset
 from eie.cli.pages.sizes import SIZE_HEADINGS, SIZE_NOTE, size_rows
 from eie.cli.pages.summary import summary
 from eie.compress.format.sizes import SizeReport
 from eie.layer import CompressedLayer
 from eie.result import Result
 from eie.sim.cosim.lockstep import LockstepReport
+from eie.sim.evaluation.section import Table
 from eie.sim.sweep.columns import Row
 
 
@@ -69,35 +70,6 @@ class Outcome:
 
 _NETWORK = "lenet_300_100.eie"
 _DIGITS = "examples/lenet_300_100/mnist_test_1000.npz"
-
-_PICTURES = {
-    "speedup": (
-        "Speed-up",
-        "How much faster more PEs are: the large first layer follows the ideal line the longest, the small ones run "
-        "out of rows to share.",
-    ),
-    "padding": (
-        "Padding",
-        "A row index of 4 bits bridges 15 zeros; longer runs cost padding entries. The more PEs, the fewer rows each "
-        "holds, and the less padding.",
-    ),
-    "balance": (
-        "Load balance",
-        "Share of the cycles in which a PE has an entry or an empty column to process; the rest it waits, for others "
-        "or for the pipeline to fill and drain. A column without entries occupies a PE for a cycle and counts as busy, "
-        "so 64 PEs look balanced even on a layer of 10 rows.",
-    ),
-    "queue_depth": (
-        "Queue depth",
-        "A deeper activation queue lets a PE run ahead while another is still busy. It evens out columns, not PEs that "
-        "have more work in all.",
-    ),
-    "work": (
-        "Work of each PE",
-        "Entries each PE processes (left to right) as the digit's columns are broadcast (top to bottom): a bright "
-        "vertical stripe can be a PE that the others wait for.",
-    ),
-}
 
 
 def _first(outcome: Outcome) -> list[list[Result]]:
@@ -287,170 +259,95 @@ def print_summary(outcome: Outcome, out: Console) -> None:
 
 
 def html(outcome: Outcome) -> str:
-    """The report as a page."""
+    """The report as a page; its prose is in templates/demo.html."""
     numbers = figures(outcome)
-    first = outcome.locksteps[0].reports[0].results[0].cfg
+    return fill(
+        "demo.html",
+        title="LeNet-300-100 on EIE",
+        outcome=outcome,
+        numbers=numbers,
+        tiles=_tiles(outcome, numbers),
+        tables=_tables(outcome, numbers),
+        run_note=_run_note(outcome),
+        zeros=zeros(outcome),
+        pictures=[Picture(name, png) for name, png in outcome.pictures.items()],
+        commands=_commands(outcome, numbers["machine"]["n_pe"]),
+        tools=", ".join(f"{name} {version}" for name, version in outcome.tools.items()),
+    )
+
+
+def _tiles(outcome: Outcome, numbers: dict[str, Any]) -> list[Tile]:
+    machine = _first(outcome)[0][0].cfg
     comparisons = sum(one.comparisons for one in outcome.locksteps)
     mismatches = sum(one.mismatches for one in outcome.locksteps)
     as_trained, *_, fixed = outcome.accuracy.values()
     time = sum(one["microseconds"] for one in numbers["layers"])
-    tiles = [
+    sizes = outcome.sizes
+    return [
         Tile(
             str(mismatches),
             f"mismatches in {comparisons:,} comparisons of golden model and RTL",
             mismatches == 0,
         ),
         Tile(
-            f"{time:.2f} µs", f"per digit, compute time of {first.n_pe} PEs at {first.clock_hz / 1e6:g} MHz"
+            f"{time:.2f} µs",
+            f"per digit, compute time of {machine.n_pe} PEs at {machine.clock_hz / 1e6:g} MHz",
         ),
-        Tile(
-            f"{outcome.sizes.ratio:.1f} ×",
-            f"smaller: {outcome.sizes.dense_bytes:,} to {outcome.sizes.total_bytes:,} bytes",
-        ),
+        Tile(f"{sizes.ratio:.1f} ×", f"smaller: {sizes.dense_bytes:,} to {sizes.total_bytes:,} bytes"),
         Tile(
             f"{100 * fixed / outcome.tested:.1f} %",
             f"of {outcome.tested:,} digits read right on the accelerator "
             f"({100 * as_trained / outcome.tested:.1f} % as trained)",
         ),
     ]
-    return render(
-        "LeNet-300-100 on EIE",
-        "A trained network, compressed in one shot and run on real handwritten digits by a cycle-accurate model of the "
-        "accelerator and by its Verilog, side by side.",
-        tiles,
-        _sections(outcome, numbers),
-    )
 
 
-def _run_commands(outcome: Outcome, n_pe: int) -> str:
+def _tables(outcome: Outcome, numbers: dict[str, Any]) -> dict[str, Table]:
+    sizes = [[typeset(cell) for cell in row] for row in size_rows(outcome.sizes)]
+    return {
+        "run": Table("", *_run_table(numbers)),
+        "lockstep": Table("", _LOCKSTEP_HEADINGS, _lockstep_rows(outcome), _LOCKSTEP_NOTE),
+        "accuracy": Table("", _ACCURACY_HEADINGS, _accuracy_rows(outcome)),
+        "sizes": Table("", [typeset(cell) for cell in SIZE_HEADINGS], sizes, typeset(SIZE_NOTE), total=True),
+        "sweep": Table("", *summary(outcome.rows)),
+        "files": Table("", ("file", "what it is"), _files(outcome)),
+    }
+
+
+def _commands(outcome: Outcome, n_pe: int) -> dict[str, str]:
+    """What shows each part again."""
+    network, digits = f"{outcome.folder}/{_NETWORK}", outcome.lockstep_digits
+
+    def numbers(column: str) -> str:
+        return ",".join(map(str, sorted({row[column] for row in outcome.rows})))
+
     def run(index: str) -> str:
-        network = f"{outcome.folder}/{_NETWORK}"
         return shell_command(f"eie run {network}", f"--input {_DIGITS}", f"--index {index}", f"--pe {n_pe}")
 
-    digits = outcome.lockstep_digits
-    if digits > 2:
-        return f"for i in $(seq 0 {digits - 1}); do\n{run('$i')}\ndone"
-    return "\n".join(run(str(index)) for index in range(digits))
-
-
-def _sweep_commands(outcome: Outcome) -> str:
-    def numbers(values: set[int]) -> str:
-        return ",".join(map(str, sorted(values)))
+    def cosim(simulator: str) -> str:
+        return shell_command(
+            f"eie cosim {network} --sim {simulator}",
+            f"--input {_DIGITS}",
+            "--index 0",
+            f"--pe {n_pe}",
+            "--published",
+        )
 
     sweep = shell_command(
-        f"eie sweep {outcome.folder}/{_NETWORK}",
+        f"eie sweep {network}",
         f"--input {_DIGITS}",
         f"--inputs {outcome.sweep_digits}",
-        f"--pe {numbers({row['n_pe'] for row in outcome.rows})}",
-        f"--depth {numbers({row['queue_depth'] for row in outcome.rows})}",
+        f"--pe {numbers('n_pe')}",
+        f"--depth {numbers('queue_depth')}",
         "-o sweep.sqlite",
     )
-    return f"{sweep}\neie plot sweep.sqlite -o pictures"
-
-
-def _sections(outcome: Outcome, numbers: dict[str, Any]) -> list[Section]:
-    cfg = numbers["machine"]
-    digits = outcome.lockstep_digits
-    return [
-        Section(
-            "What was run",
-            [
-                "EIE keeps only the non-zero weights of a layer, each as a 4-bit code for one of 16 shared values, and "
-                f"spreads the rows over {cfg['n_pe']} processing elements (PEs). It broadcasts only the non-zero "
-                "inputs; every PE then works through its part of that column, one weight a cycle."
-            ],
-            TableData(*_run_table(numbers)),
-            [
-                _run_note(outcome),
-                *zeros(outcome),
-                "The same again"
-                + ("" if digits == 1 else ", a digit at a time; the table has the means")
-                + ":",
-            ],
-            command=_run_commands(outcome, cfg["n_pe"]),
-        ),
-        Section(
-            "Golden model against Verilog",
-            [
-                f"The golden model (plain Python) and the Verilog ran {digits} digit{'s' if digits > 1 else ''} "
-                "through all three layers together, each layer on what the Verilog wrote back for the one before. In "
-                "every cycle, every register and hand-shake of every block was compared; at the end, outputs were "
-                "compared with a third, independent computation (the reference engine), and cycle counts with the "
-                "timing law."
-            ],
-            TableData(_LOCKSTEP_HEADINGS, _lockstep_rows(outcome)),
-            [
-                _LOCKSTEP_NOTE,
-                "Similar, with one digit:",
-            ],
-            command="\n".join(
-                shell_command(
-                    f"eie cosim {outcome.folder}/{_NETWORK} --sim {one.simulator}",
-                    f"--input {_DIGITS}",
-                    "--index 0",
-                    f"--pe {cfg['n_pe']}",
-                    "--published",
-                )
-                for one in outcome.locksteps
-            ),
-        ),
-        Section(
-            "Accuracy",
-            [
-                f"The first {outcome.tested:,} digits of MNIST's test set, read by the network as it was trained, by "
-                "the compressed network in floating point, and in the accelerator's 16-bit arithmetic. The scales of "
-                f"that arithmetic were chosen from the first {outcome.calibration_digits} of these digits (their "
-                "pixels, not their labels)."
-            ],
-            TableData(_ACCURACY_HEADINGS, _accuracy_rows(outcome)),
-        ),
-        Section(
-            "Where the bytes go",
-            [
-                "A stored weight costs its code and its position. The file's arithmetic code predicts both from the "
-                "weights before, and can so take less than the entropy of independent ones (the bound)."
-            ],
-            TableData(
-                [typeset(heading) for heading in SIZE_HEADINGS],
-                [[typeset(cell) for cell in row] for row in size_rows(outcome.sizes)],
-                total=True,
-            ),
-            [typeset(SIZE_NOTE), "The same again:"],
-            command=f"eie info {outcome.folder}/{_NETWORK}",
-        ),
-        Section(
-            "More or fewer PEs",
-            [
-                "The same layers and digits on 1 to 64 PEs, and with shallower and deeper queues. Cycles come from the "
-                "timing law, which the tests hold to the golden model and to the Verilog, cycle for cycle."
-            ],
-            figures=[
-                Picture(name, outcome.pictures[key], sentence)
-                for key, (name, sentence) in _PICTURES.items()
-                if key in outcome.pictures
-            ],
-        ),
-        Section(
-            "The figures behind the pictures",
-            table=TableData(*summary(outcome.rows)),
-            notes=[
-                "Means over the digits; memories sized for each layer. Every single run is a row of sweep.sqlite.",
-                "The same again, among every combination of these PE counts and depths; the picture of the work then "
-                "sums over the digits:",
-            ],
-            command=_sweep_commands(outcome),
-            folded=True,
-        ),
-        Section(
-            "In this folder",
-            table=TableData(("file", "what it is"), _files(outcome), text=True),
-            notes=[
-                f"Made in {outcome.seconds:.0f} s with "
-                + ", ".join(f"{name} {version}" for name, version in outcome.tools.items())
-                + "."
-            ],
-        ),
-    ]
+    loop = f"for i in $(seq 0 {digits - 1}); do\n{run('$i')}\ndone"
+    return {
+        "run": loop if digits > 2 else "\n".join(run(str(index)) for index in range(digits)),
+        "cosim": "\n".join(cosim(one.simulator) for one in outcome.locksteps),
+        "info": f"eie info {network}",
+        "sweep": f"{sweep}\neie plot sweep.sqlite -o pictures",
+    }
 
 
 def _files(outcome: Outcome) -> list[list[str]]:

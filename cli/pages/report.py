@@ -1,4 +1,7 @@
-"""A report: one HTML page that needs no other file, from tables, pictures and sentences."""
+"""Pages that need no other file: what they consist of, and the templates that show it.
+
+Tables are those of the evaluation (`eie.sim.evaluation.section.Table`); the prose is in cli/pages/templates.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import jinja2
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+# Inches of a picture that has a row for itself, and the page's rem for an inch.
+_WIDE, _REM = 6.0, 5.8
 
 
 @dataclass(frozen=True)
@@ -21,43 +29,28 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class TableData:
-    """A table: text in the first column, numbers in the others (`text`: text in all); `total`: a sum comes last."""
-
-    headings: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    total: bool = False
-    text: bool = False
-
-
-@dataclass(frozen=True)
 class Picture:
-    """A PNG and the sentence that explains it."""
+    """A PNG. alt : what somebody who cannot see it has to know. inches : its width (0: as wide as there is room)."""
 
     name: str
     png: bytes
-    sentence: str
+    alt: str = ""
+    inches: float = 0.0
+
+    @property
+    def wide(self) -> bool:
+        """Whether it has a row of the page for itself."""
+        return self.inches > _WIDE
+
+    @property
+    def rem(self) -> float:
+        """Its width on the page: in proportion, so that text has one size in all pictures."""
+        return _REM * self.inches
 
     @property
     def source(self) -> str:
         """The picture as a data URI, so that the page stands alone."""
         return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading and, in this order, what is there of: paragraphs, a table, notes, pictures, commands that repeat it.
-
-    A `folded` table opens at a click.
-    """
-
-    title: str
-    paragraphs: Sequence[str] = ()
-    table: TableData | None = None
-    notes: Sequence[str] = ()
-    figures: Sequence[Picture] = ()
-    command: str = ""
-    folded: bool = False
 
 
 def shell_command(head: str, *words: str) -> str:
@@ -78,8 +71,13 @@ def typeset(text: str) -> str:
     return re.sub(r" x(?= |$)", " ×", text.replace("->", "→"))
 
 
+def _markdown(paragraphs: Sequence[str]) -> Markup:
+    """Markdown as HTML; HTML in it is shown as text."""
+    return Markup(MarkdownIt("commonmark", {"html": False}).render("\n\n".join(paragraphs)))
+
+
 def fill(template: str, **values: Any) -> str:
-    """A template of cli/templates with these values; every text is escaped unless it is markup."""
+    """A template of cli/pages/templates with these values; every text is escaped unless it is markup."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("eie.cli.pages"),
         autoescape=True,
@@ -87,9 +85,5 @@ def fill(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"markdown": _markdown, "number": "{:,}".format}
     return environment.get_template(template).render(**values)
-
-
-def render(title: str, lead: str, tiles: Sequence[Tile], sections: Sequence[Section]) -> str:
-    """The page as HTML; every text is escaped."""
-    return fill("report.html", title=title, lead=lead, tiles=tiles, sections=sections)

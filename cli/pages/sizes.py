@@ -1,8 +1,14 @@
-"""The table of a file's sizes, layer by layer."""
+"""The tables of a file's sizes and scales, layer by layer."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from eie.compress.format.sizes import SizeReport
+from eie.layer import CompressedLayer
+
+if TYPE_CHECKING:
+    from eie.compress.quantize import Scales
 
 
 def size_rows(report: SizeReport) -> list[list[str]]:
@@ -50,14 +56,23 @@ SIZE_NOTE = (
 )
 
 
-SCALE_HEADINGS = (
-    "layer",
-    "codes",
-    "x frac",
-    "weight frac",
-    "sum frac",
-    "y frac",
-    "product shift",
-    "output shift",
-    "ReLU",
-)
+# A scale's column, and the attribute that it shows.
+_SCALES = {
+    "x frac": "x_frac",
+    "weight frac": "w_frac",
+    "sum frac": "acc_frac",
+    "y frac": "y_frac",
+    "product shift": "product_shift",
+    "output shift": "output_shift",
+}
+SCALE_HEADINGS = ("layer", "codes", *_SCALES, "ReLU")
+
+
+def scale_row(name: str, codes: int, scales: CompressedLayer | Scales, relu: bool) -> list[str]:
+    """A layer's row of `SCALE_HEADINGS`."""
+    return [
+        name,
+        str(codes),
+        *(str(getattr(scales, each)) for each in _SCALES.values()),
+        "yes" if relu else "no",
+    ]

@@ -1,29 +1,20 @@
 """Compiled loops of the coders: Huffman's, and the adaptive arithmetic code. docs/formats.md is the reference.
 
-numba compiles them at their first call and keeps the machine code on disk. Import this module where it is used, not at
-the top: `import eie` and the command line's help do without numba.
+Import this module where it is used, not at the top: it loads numba.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from eie.jit import compiled, inlined
 
 Array = npt.NDArray[Any]
 State = tuple[int, int, int, int, int]
 Three = tuple[int, int, int]
-
-
-def _compiled(function: Any) -> Any:
-    return numba.njit(cache=True, nogil=True, boundscheck=False)(function)
-
-
-def _inlined(function: Any) -> Any:
-    # A call that hands over several arrays costs more than what these functions do.
-    return numba.njit(inline="always", nogil=True, boundscheck=False)(function)
 
 
 # ---- Huffman -----------------------------------------------------------------------------------------------
@@ -33,7 +24,7 @@ def _inlined(function: Any) -> Any:
 _U = np.uint64
 
 
-@_compiled
+@compiled
 def histogram(symbols: Array) -> Array:
     """How often each symbol occurs, int64[256]."""
     # Four tables: runs of one symbol would wait for their own additions.
@@ -49,7 +40,7 @@ def histogram(symbols: Array) -> Array:
     return counts.sum(axis=0)
 
 
-@_compiled
+@compiled
 def huffman_encode(symbols: Array, words: Array, out: Array) -> None:
     """Code words of `symbols` into `out`, most significant bit first.
 
@@ -79,7 +70,7 @@ def huffman_encode(symbols: Array, words: Array, out: Array) -> None:
         out[place + _U(i)] = (pending << _U(64 - left)) >> _U(56 - 8 * i)
 
 
-@_compiled
+@compiled
 def huffman_table(symbol_at: Array, length_at: Array, shift: int) -> Array:
     """What the next 15 - `shift` bits hold, up to four whole symbols, uint64[2**(15 - shift)].
 
@@ -103,7 +94,7 @@ def huffman_table(symbol_at: Array, length_at: Array, shift: int) -> Array:
     return table
 
 
-@_compiled
+@compiled
 def huffman_decode(
     data: Array, symbol_at: Array, length_at: Array, table: Array, shift: int, symbols: Array
 ) -> np.int64:
@@ -168,7 +159,7 @@ _TO_P16 = P_BITS + _N_BITS - 16
 _I: Any = np.int64
 
 
-@_compiled
+@compiled
 def start(coder: Array, data: Array) -> None:
     """Begin: the whole interval; when decoding, the first four bytes are read."""
     coder[LOW], coder[HIGH] = 0, 0xFFFFFFFF
@@ -179,12 +170,12 @@ def start(coder: Array, data: Array) -> None:
         coder[PLACE] = 4
 
 
-@_inlined
+@inlined
 def _held(coder: Array) -> State:
     return coder[LOW], coder[HIGH], coder[READ], coder[PLACE], coder[DECODES]
 
 
-@_inlined
+@inlined
 def _code(bit: int, p: int, state: State, data: Array) -> tuple[int, State]:
     """Code or decode one bit that is 1 with probability p / 65536."""
     low, high, read, place, decodes = state
@@ -206,13 +197,13 @@ def _code(bit: int, p: int, state: State, data: Array) -> tuple[int, State]:
     return bit, (low, high, read, place, decodes)
 
 
-@_compiled
+@compiled
 def _contexts(size: int, p: int, n: int) -> Array:
     """`size` contexts of probability p that have seen n bits."""
     return np.full(size, np.int32(p << _N_BITS | n), np.int32)
 
 
-@_inlined
+@inlined
 def _learn(bit: int, x: int, contexts: Array, rate: Array) -> None:
     """Move the probability of context x towards `bit`, the less the more it has seen."""
     p, n = _I(contexts[_U(x)]) >> _N_BITS, _I(contexts[_U(x)]) & _LIMIT
@@ -221,7 +212,7 @@ def _learn(bit: int, x: int, contexts: Array, rate: Array) -> None:
     contexts[_U(x)] = p << _N_BITS | min(n + 1, _LIMIT)
 
 
-@_inlined
+@inlined
 def _code_learning(
     bit: int, x: int, contexts: Array, rate: Array, state: State, data: Array
 ) -> tuple[int, State]:
@@ -231,7 +222,7 @@ def _code_learning(
     return bit, state
 
 
-@_compiled
+@compiled
 def numbers(values: Array, coder: Array, data: Array, rate: Array) -> bool:
     """Code or decode `values`, int64, each from 0 to 2**32 - 1; whether all are in that range."""
     contexts = _contexts(64 + 33 * 4, 1 << (P_BITS - 1), 0)
@@ -266,7 +257,7 @@ def numbers(values: Array, coder: Array, data: Array, rate: Array) -> bool:
 # Three contexts at a time are written out, so that all of it stays in registers.
 
 
-@_inlined
+@inlined
 def _logits(three: Three, contexts: Array, stretch: Array) -> Three:
     """What each of three contexts predicts."""
     a, b, c = three
@@ -277,21 +268,21 @@ def _logits(three: Three, contexts: Array, stretch: Array) -> Three:
     )
 
 
-@_inlined
+@inlined
 def _weighed(t: Three, weights: Array, w: int) -> int:
     """The sum of three logits, weighed by weights w, w + 1 and w + 2."""
     a, b, c = t
     return weights[_U(w)] * a + weights[_U(w + 1)] * b + weights[_U(w + 2)] * c
 
 
-@_inlined
+@inlined
 def _mixed(dot: int, squash: Array) -> int:
     """The probability that a weighed sum of logits stands for."""
     most = squash.size // 2
     return _I(squash[_U(min(max(dot >> 16, -most), most) + most)])
 
 
-@_inlined
+@inlined
 def _teach(
     bit: int, error: int, three: Three, t: Three, contexts: Array, weights: Array, w: int, rate: Array
 ) -> None:
@@ -306,7 +297,7 @@ def _teach(
     _learn(bit, c, contexts, rate)
 
 
-@_compiled
+@compiled
 def _levels() -> Array:
     """Levels 0 to 15 of the numbers 0 to 255: n itself up to 4, then two steps for each doubling."""
     levels = np.zeros(256, np.int64)
@@ -318,7 +309,7 @@ def _levels() -> Array:
     return levels
 
 
-@_compiled
+@compiled
 def _beside(dense: Array, at: int, stride: int, pattern: Array) -> None:
     """Which of the five elements beside each one of column `at` are not 0: a bit each."""
     left, left2, up = dense[at - 1], dense[at - 2], dense[at - stride]
@@ -333,7 +324,7 @@ def _beside(dense: Array, at: int, stride: int, pattern: Array) -> None:
         )
 
 
-@_compiled
+@compiled
 def positions(
     dense: Array,
     stride: int,
@@ -399,7 +390,7 @@ def positions(
     return found
 
 
-@_compiled
+@compiled
 def codes(
     dense: Array, stride: int, bits: int, coder: Array, data: Array, tables: tuple[Array, Array, Array]
 ) -> None:

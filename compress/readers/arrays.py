@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eie.compress.network import Layers, LayerSource, Model, Unused
+from eie.compress.float_layers import Layers, LayerSource, Model, Unused
 from eie.conv import MAX_SIZE, Conv
 from eie.errors import ModelError
 from eie.layer import MAX_DIM

@@ -1,4 +1,4 @@
-"""Readers of trained networks (.safetensors, .npz, .onnx, .pt, .pth) and of input batches (.npz, .npy)."""
+"""Readers of trained networks: .safetensors, .npz, .onnx, .pt, .pth."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import safetensors
 
-from eie.compress.network import FloatArray, Layers, LayerSource, Model, array_text, check_finite
+from eie.compress.float_layers import Layers, LayerSource, Model
 from eie.compress.readers.arrays import FileArray, from_arrays, natural_key
 from eie.errors import EieError, ModelError
 
@@ -88,16 +88,6 @@ def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], str]:
     return shape, str(dtype)
 
 
-def _npz_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Arrays of a .npz file in its order (or the one of a .npy file)."""
-    loaded = np.load(path, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-        return {path.stem: loaded}
-    with loaded:
-        # A member that is no array comes as bytes.
-        return {name: np.asarray(loaded[name]) for name in loaded.files}
-
-
 def _read_onnx(path: Path) -> Model:
     from eie.compress.readers.onnx_layers import read
 
@@ -136,7 +126,8 @@ UNREADABLE = (
 )
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """What a library says of a file that it cannot read, in one line."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return text.partition("\n")[0] or type(error).__name__
 
@@ -152,7 +143,7 @@ class _Guarded:
         try:
             return self.read()
         except UNREADABLE as error:
-            raise ModelError(f"cannot be read as {self.kind}: {_reason(error)}") from None
+            raise ModelError(f"cannot be read as {self.kind}: {reason_of(error)}") from None
 
 
 def guarded(source: LayerSource, file: Path) -> LayerSource:
@@ -182,78 +173,9 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     except EieError as error:
         raise ModelError(f"{file}: {error}") from None
     except UNREADABLE as error:
-        raise ModelError(f"{file}: cannot be read as {kind}: {_reason(error)}") from None
+        raise ModelError(f"{file}: cannot be read as {kind}: {reason_of(error)}") from None
     if not model.layers:
         found = ", ".join(map(str, model.unused[:_SHOWN])) or "no arrays"
         more = f" and {len(model.unused) - _SHOWN} more" if len(model.unused) > _SHOWN else ""
         raise ModelError(f"{file}: no layer to compress, only {found}{more}")
     return replace(model, layers=Layers(tuple(guarded(source, file) for source in model.layers.sources)))
-
-
-def read_arrays(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of a .npz file in its order, or the one of a .npy file.
-
-    Raises
-    ------
-    ModelError : an unreadable file.
-    """
-    try:
-        return _npz_arrays(Path(path))
-    except UNREADABLE as error:
-        raise ModelError(f"{path}: cannot be read as .npz or .npy: {_reason(error)}") from None
-
-
-def read_vectors(path: str | os.PathLike[str], cols: int) -> tuple[npt.NDArray[Any], list[npt.NDArray[Any]]]:
-    """The input vectors in a .npz or .npy file, [n, cols] in the file's own type, and the file's other arrays.
-
-    They are the first array whose items hold `cols` numbers each (items of more dimensions are flattened), or else
-    the first that is one such vector.
-
-    Raises
-    ------
-    ModelError : an unreadable file, no such array, or NaN or infinite values.
-    """
-    file = Path(path)
-    arrays = read_arrays(file)
-    numbers = {name: array for name, array in arrays.items() if array.dtype.kind in "iuf" and array.size}
-    batches = (n for n, a in numbers.items() if a.ndim >= 2 and a.size == len(a) * cols)
-    single = (n for n, a in numbers.items() if a.shape == (cols,))
-    found = next(batches, None) or next(single, None)
-    if found is None:
-        content = ", ".join(array_text(name, array) for name, array in arrays.items())
-        raise ModelError(f"{file}: no numbers [n, {cols}] or [{cols}], only {content or 'nothing'}")
-    vectors = numbers[found].reshape(-1, cols)
-    if vectors.dtype.kind == "f":
-        check_finite(vectors, str(file))
-    return vectors, [array for name, array in arrays.items() if name != found]
-
-
-def is_real(vectors: npt.NDArray[Any]) -> bool:
-    """Whether the vectors are real numbers (floats, or uint8 pixels) rather than fixed-point integers."""
-    return vectors.dtype.kind == "f" or vectors.dtype == np.uint8
-
-
-def real_inputs(vectors: npt.NDArray[Any]) -> FloatArray:
-    """Vectors as float64: uint8 are pixels, 255 being 1.0; others keep their value."""
-    wide = vectors.astype(np.float64)
-    return wide / 255 if vectors.dtype == np.uint8 else wide
-
-
-def read_inputs(
-    path: str | os.PathLike[str], cols: int
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64] | None]:
-    """A batch of real inputs, float32[batch, cols], and its labels, int64[batch], if the file holds them.
-
-    See `read_vectors` and `real_inputs`. The labels are an integer vector of the same length.
-
-    Raises
-    ------
-    ModelError : an unreadable file, no such array, or values beyond float32.
-    """
-    vectors, others = read_vectors(path, cols)
-    # What overflows becomes infinite, and is refused with its place.
-    with np.errstate(over="ignore"):
-        x = real_inputs(vectors).astype(np.float32)
-    check_finite(x, str(path))
-    labels = [a for a in others if a.shape == (len(x),) and a.dtype.kind in "iu"]
-    return x, labels[0].astype(np.int64) if labels else None

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eie.compress.network import Layers, LayerSource, Model, Unused, array_text
+from eie.compress.float_layers import Layers, LayerSource, Model, Unused, array_text
 from eie.compress.readers.arrays import names_of
 from eie.compress.readers.onnx_graph import VIEWS, Graph, attributes_of, load, pair
 from eie.compress.readers.onnx_tensors import Constant, Reading

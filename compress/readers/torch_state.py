@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eie.compress.network import Model, Unused
+from eie.compress.float_layers import Model, Unused
 from eie.compress.readers.arrays import FileArray, from_arrays
 from eie.errors import ModelError
 

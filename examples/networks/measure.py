@@ -15,7 +15,7 @@ import argparse
 import importlib.util
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,18 +24,19 @@ import numpy.typing as npt
 
 import eie
 from eie.capacity import sized_for
-from eie.compress.network import FloatArray
+from eie.compress.float_layers import FloatArray
 from eie.compress.pipeline import Settings, compress_each
 from eie.compress.quantize import Widths
 from eie.config import ArchConfig
 from eie.errors import EieError
-from eie.layer import CompressedLayer
 from eie.sim.chain import run_network
 from eie.sim.energy.model import estimate
-from eie.sim.networks.description import Description, met_by_each, read_description, trained_layers
-from eie.sim.networks.given import Given, read_given
-from eie.sim.networks.graph import Record, Trained, check_weights
-from eie.sim.networks.run import GraphRun, decibels, energy_uj, machine_for, run_graph, snr
+from eie.sim.networks.accelerator import Record
+from eie.sim.networks.description import Description, read_description
+from eie.sim.networks.graph import Trained
+from eie.sim.networks.network import energy_uj
+from eie.sim.networks.run import GraphNetwork, GraphRun, decibels, snr
+from eie.sim.workloads.inputs import Given
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -86,35 +87,33 @@ class Denoiser:
 
     def __init__(self) -> None:
         self.description: Description = read_description(HERE / "nsnet2.toml")
-        self.network = self.description.network
+        self.graph = self.description.graph
         assert self.description.sound is not None
         self.sound = self.description.sound
         others = [path for path in sorted(MODELS.glob("*.wav")) if path.name != MEASURED]
-        self.speech = read_given(MODELS / MEASURED, self.description, None, None)
+        self.speech = self.description.given(MODELS / MEASURED)
         frames = np.concatenate([self.features(path) for path in others], axis=1)
-        self.met = met_by_each(self.network, {"input": frames})
+        self.met = self.graph.met_by_each({"input": frames})
         self.frames = frames.shape[1]
+        self.trained = self.graph.evaluate(self.speech.inputs, Trained(self.graph))["output"]
 
     def features(self, path: Path) -> FloatArray:
         """What the network takes of one recording."""
-        return read_given(path, self.description, None, None).inputs["input"]
+        return self.description.given(path).inputs["input"]
 
-    def compressed(self, setting: Setting) -> dict[str, CompressedLayer]:
-        """The network's layers by name, from the file of an earlier run if there is one."""
-        if setting.file.exists():
-            layers: Sequence[CompressedLayer] = eie.load(setting.file)
-        else:
+    def compressed(self, setting: Setting) -> GraphNetwork:
+        """The network, with layers from the file of an earlier run if there is one."""
+        if not setting.file.exists():
             widths = Widths(acc_bits=setting.acc_bits)
             settings = Settings((setting.density,), weight_bits=setting.weight_bits, widths=widths)
-            layers = compress_each(trained_layers(self.network), list(self.met.values()), settings)
-            eie.save(setting.file, layers)
-        return check_weights(self.network, layers, str(setting.file))
+            eie.save(setting.file, compress_each(self.graph.trained, list(self.met.values()), settings))
+        return GraphNetwork(self.graph, eie.load(setting.file), str(setting.file))
 
     def run(self, setting: Setting, given: Given, engine: str = "fast") -> GraphRun:
         """Speech through an engine."""
-        layers = self.compressed(setting)
-        cfg = machine_for(list(layers.values()), ArchConfig(n_pe=N_PE, acc_bits=setting.acc_bits), sized=True)
-        return run_graph(self.network, layers, given, cfg, engine)
+        network = self.compressed(setting)
+        cfg = network.machine(ArchConfig(n_pe=N_PE, acc_bits=setting.acc_bits))
+        return network.run(given.inputs, cfg, engine)
 
     def against_onnxruntime(self) -> str:
         """How far our float run is from onnxruntime's."""
@@ -125,7 +124,7 @@ class Denoiser:
         path = str(MODELS / "nsnet2.onnx")
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         (theirs,) = session.run(None, {"input": self.speech.inputs["input"].astype(np.float32)})
-        ours = self.network.run(self.speech.inputs, Trained(self.network))["output"]
+        ours = self.trained
         return (
             f"The float run is onnxruntime's (float32) within {np.abs(ours - theirs).max():.1e}, gains being from "
             f"0 to 1: {decibels(theirs, ours):.0f} dB."
@@ -135,13 +134,13 @@ class Denoiser:
 def published_uj(run: GraphRun) -> float:
     """Energy of all frames on a machine with the published memory sizes; it has the same cycles."""
     cfg = ArchConfig(n_pe=N_PE, acc_bits=run.cfg.acc_bits, weight_bits=run.cfg.weight_bits)
-    records = run.records.values()
-    return sum(estimate(cfg, record.counters, record.total_cycles).energy_nj for record in records) * 1e-3
+    return sum(estimate(cfg, one.counters, one.cycles).energy_nj for one in run.results) * 1e-3
 
 
-def setting_row(setting: Setting, run: GraphRun, hop_us: float) -> list[str]:
+def setting_row(setting: Setting, run: GraphRun, denoiser: Denoiser) -> list[str]:
     """One way of compressing."""
-    count, found = run.given.count, snr(run)
+    count, hop_us = denoiser.speech.count, denoiser.sound.hop_us
+    found = snr(run.outputs, denoiser.trained, denoiser.speech.spectra)
     us = (run.cycles or 0) / count / run.cfg.clock_hz * 1e6
     return [
         f"{100 * setting.density:g} %",
@@ -152,7 +151,7 @@ def setting_row(setting: Setting, run: GraphRun, hop_us: float) -> list[str]:
         f"{(run.cycles or 0) / count:,.0f}",
         f"{us:.1f}",
         f"{100 * us / hop_us:.2f} %",
-        f"{(run.worst or 0) / run.cfg.clock_hz * 1e6:.1f}",
+        f"{(run.worst(count) or 0) / run.cfg.clock_hz * 1e6:.1f}",
         f"{(run.energy_uj or 0) / count:.1f}",
         f"{published_uj(run) / count:.1f}",
     ]
@@ -179,28 +178,27 @@ def active_share(record: Record) -> str:
     return f"{100 * sum(record.active) / (record.vectors * record.layer.cols):.1f} %"
 
 
-def layer_rows(run: GraphRun) -> Iterator[list[str]]:
-    """One row a matrix, and the sum."""
-    count = run.given.count
+def layer_rows(run: GraphRun, count: int) -> Iterator[list[str]]:
+    """One row a matrix, and the sum; a frame of `count`."""
     for name, record in run.records.items():
-        cycles = (record.total_cycles or 0) / count
+        cycles = (record.result.cycles or 0) / count
         yield [
             name,
             f"{record.layer.rows} x {record.layer.cols}",
             active_share(record),
             f"{cycles:,.0f}",
             f"{cycles / run.cfg.clock_hz * 1e6:.2f}",
-            f"{(energy_uj(record, run.cfg) or 0) / count:.2f}",
+            f"{(energy_uj(record.result) or 0) / count:.2f}",
         ]
     cycles = (run.cycles or 0) / count
     us = cycles / run.cfg.clock_hz * 1e6
     yield ["all", "", "", f"{cycles:,.0f}", f"{us:.2f}", f"{(run.energy_uj or 0) / count:.2f}"]
 
 
-def on_chip(layers: Mapping[str, CompressedLayer]) -> str:
+def on_chip(run: GraphRun) -> str:
     """Whether all matrices fit the published machine at once."""
     cfg = ArchConfig(n_pe=N_PE)
-    sizes = [sized_for(cfg, layer) for layer in layers.values()]
+    sizes = [sized_for(cfg, layer) for layer in run.layers]
     entries, pointers = sum(one.entries for one in sizes), sum(one.pointers for one in sizes)
     fits = entries <= cfg.entries and pointers <= cfg.pointers
     return (
@@ -210,11 +208,10 @@ def on_chip(layers: Mapping[str, CompressedLayer]) -> str:
     )
 
 
-def io_line(run: GraphRun) -> str:
-    """What the cycles leave out."""
-    count, records = run.given.count, run.records.values()
+def io_line(run: GraphRun, count: int) -> str:
+    """What the cycles leave out, a frame of `count`."""
     load, back = (
-        sum(getattr(r, name) for r in records) / count for name in ("load_cycles", "writeback_cycles")
+        sum(getattr(r, name) for r in run.results) / count for name in ("load_cycles", "writeback_cycles")
     )
     return (
         f"Not in these figures, and a frame each: {load:,.0f} cycles of writes through the I/O port (activations, "
@@ -239,7 +236,7 @@ def nsnet2() -> str:
     rows, shown = [], None
     for setting in SETTINGS:
         run = denoiser.run(setting, denoiser.speech)
-        rows.append(setting_row(setting, run, denoiser.sound.hop_us))
+        rows.append(setting_row(setting, run, denoiser))
         shown = run if setting == SHOWN else shown
         print(f"nsnet2: {' / '.join(rows[-1][:5])} done", file=sys.stderr)
     assert shown is not None
@@ -252,10 +249,10 @@ def nsnet2() -> str:
             f"recordings. {denoiser.against_onnxruntime()}",
             table(SETTING, rows),
             f"Matrix by matrix, all weights kept, {SHOWN.weight_bits}-bit codes, {SHOWN.acc_bits}-bit sums:",
-            table(LAYER, list(layer_rows(shown))),
+            table(LAYER, list(layer_rows(shown, denoiser.speech.count))),
             f"Behind a ReLU few inputs are left ({active_share(sparse)} of GRU_15.W's), but a GRU's state is dense "
             f"({active_share(dense)} of GRU_22.R's): skipping zeros gains nothing there. Clipped: {clipped(shown)}.",
-            f"{io_line(shown)} {on_chip({name: record.layer for name, record in shown.records.items()})}",
+            f"{io_line(shown, denoiser.speech.count)} {on_chip(shown)}",
         ]
     )
 
@@ -263,12 +260,12 @@ def nsnet2() -> str:
 def rtl(engine: str, frames: slice) -> str:
     """Some frames on the RTL, against the fast engine."""
     denoiser = Denoiser()
-    given = read_given(MODELS / MEASURED, denoiser.description, frames, None)
+    given = denoiser.description.given(MODELS / MEASURED, frames)
     fast = denoiser.run(SHOWN, given)
     start = time.perf_counter()
     run = denoiser.run(SHOWN, given, engine)
     seconds = time.perf_counter() - start
-    same = np.array_equal(run.output, fast.output)
+    same = np.array_equal(run.outputs, fast.outputs)
     cycles = all(run.records[name].cycles == record.cycles for name, record in fast.records.items())
     vectors = sum(record.vectors for record in run.records.values())
     if not (same and cycles):
@@ -277,7 +274,7 @@ def rtl(engine: str, frames: slice) -> str:
         )
     return (
         f"{engine}: frames {frames.start}:{frames.stop} of {MEASURED}, {N_PE} PEs: {vectors} products of a matrix with "
-        f"a vector, {run.cycles:,} cycles in compute mode, in {seconds:,.0f} s. All {run.output.size:,} outputs and "
+        f"a vector, {run.cycles:,} cycles in compute mode, in {seconds:,.0f} s. All {run.outputs.size:,} outputs and "
         "the cycles of each product are those of engine fast."
     )
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eie import schema
+from eie.axi import chip_fields, host_if_fields
 from eie.config import ArchConfig
 from eie.rtl.array import SRAM, image_name, srams
 from eie.rtl.block import module_name, probe_layout
 from eie.rtl.export.netlist import Module, Placed, Port, analyse
-from eie.schema import Kind
+from eie.schema import Field, Kind
 
-TOP = module_name("array")
+TOP, CHIP = module_name("array"), module_name("chip")
 
 # Everything but style: registers have initial values on purpose, sums and buses bits that nobody needs, and the PE's
 # file holds its blocks, too.
@@ -67,28 +68,31 @@ def check_verilog(
     *,
     probe: bool = False,
     images: bool = True,
+    chip: bool = False,
     iverilog: Path | None = None,
     verilator: Path | None = None,
 ) -> CheckReport:
-    """Check the Verilog that `eie.rtl.verilog.array_verilog` made of `cfg`.
+    """Check the Verilog that `array_verilog` or `chip_verilog` of `eie.rtl.verilog` made of `cfg`.
 
     Parameters
     ----------
     files : Verilog texts by file name.
     cfg, probe, images : what they were made of.
+    chip : they are the chip's.
     iverilog, verilator : executables of the simulators to lint with, as far as they are there.
     """
     modules = analyse("\n".join(files.values()))
     problems = [problem for module in modules.values() for problem in module.problems]
-    for name, ports in _expected_ports(cfg, probe).items():
+    top = CHIP if chip else TOP
+    for name, ports in _expected_ports(cfg, probe, chip).items():
         problems += _compare(name, "port", modules[name].ports if name in modules else {}, ports)
-    for name, instances in _expected_instances(cfg, images).items():
+    for name, instances in _expected_instances(cfg, images, chip).items():
         problems += _compare(name, "instance", modules[name].instances if name in modules else {}, instances)
     tools = {"iverilog": iverilog, "verilator": verilator}
-    problems += lint(files, TOP, iverilog=iverilog, verilator=verilator)
+    problems += lint(files, top, iverilog=iverilog, verilator=verilator)
     return CheckReport(
         modules=len(modules),
-        instances=sum(_count(modules, TOP).values()),
+        instances=sum(_count(modules, top).values()),
         ports=sum(len(module.ports) for module in modules.values()),
         nets=sum(len(module.nets) for module in modules.values()),
         simulators=tuple(tool for tool, path in tools.items() if path is not None),
@@ -103,9 +107,9 @@ def lint(files: Mapping[str, str], top: str, *, iverilog: Path | None, verilator
 
 
 def declared_ports(block: str, cfg: ArchConfig, *, probe: bool = False) -> dict[str, Port]:
-    """Every port of a block's Verilog module ("array" is the top), as the schema declares it."""
+    """Every port of a block's Verilog module ("array" and "chip" are the tops), as schema or `eie.axi` declares it."""
     ports = {"clk": Port("input", 1), "rst": Port("input", 1)}
-    for field in schema.fields(block, cfg):
+    for field in _fields(block, cfg):
         if field.kind.is_port:
             ports[field.name] = Port("input" if field.kind is Kind.IN else "output", field.width)
     if probe and block == "array":
@@ -117,11 +121,21 @@ def declared_ports(block: str, cfg: ArchConfig, *, probe: bool = False) -> dict[
     return ports
 
 
-def _expected_ports(cfg: ArchConfig, probe: bool) -> dict[str, dict[str, Port]]:
-    return {module_name(block): declared_ports(block, cfg, probe=probe) for block in schema.BLOCK_NAMES}
+def _fields(block: str, cfg: ArchConfig) -> tuple[Field, ...]:
+    """What the chip adds is declared in `eie.axi`, all else in the schema."""
+    if block == "chip":
+        return chip_fields(cfg)
+    return host_if_fields(cfg) if block == "host_if" else schema.fields(block, cfg)
 
 
-def _expected_instances(cfg: ArchConfig, images: bool) -> dict[str, dict[str, Placed]]:
+def _expected_ports(cfg: ArchConfig, probe: bool, chip: bool) -> dict[str, dict[str, Port]]:
+    ports = {block: declared_ports(block, cfg, probe=probe) for block in schema.BLOCK_NAMES}
+    if chip:
+        ports |= {block: declared_ports(block, cfg) for block in ("host_if", "chip")}
+    return {module_name(block): found for block, found in ports.items()}
+
+
+def _expected_instances(cfg: ArchConfig, images: bool, chip: bool) -> dict[str, dict[str, Placed]]:
     array = {"ccu": Placed(module_name("ccu"), {})}
     for level, nodes in enumerate(schema.lnzd_nodes(cfg)):
         array |= {f"lnzd_{level}_{i}": Placed(module_name("lnzd"), {}) for i in range(nodes)}
@@ -137,7 +151,11 @@ def _expected_instances(cfg: ArchConfig, images: bool) -> dict[str, dict[str, Pl
             }
             array[f"pe{k:03d}_{sram}"] = Placed(SRAM, sizes)
     blocks = {block: Placed(module_name(block), {}) for block in schema.PE_BLOCKS}
-    return {TOP: array, module_name("pe"): blocks}
+    whole = {TOP: array, module_name("pe"): blocks}
+    if chip:
+        parts = ("host_if", "array")
+        whole[CHIP] = {part: Placed(module_name(part), {}) for part in parts}
+    return whole
 
 
 def _compare(

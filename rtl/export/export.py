@@ -18,21 +18,12 @@ from eie.memory import hex_image
 from eie.program import Job
 from eie.rtl.array import image_name, srams
 from eie.rtl.block import module_name
-from eie.rtl.export.check import TOP, CheckReport, check_verilog, declared_ports
+from eie.rtl.export.check import CHIP, TOP, CheckReport, check_verilog, declared_ports
 from eie.rtl.export.chip_export import TESTBENCH as CHIP_TESTBENCH
-from eie.rtl.export.chip_export import TOP as CHIP
-from eie.rtl.export.chip_export import check_chip, chip_files, chip_ports
+from eie.rtl.export.chip_export import chip_files
 from eie.rtl.export.meanings import meaning
-from eie.rtl.export.package import (
-    LEFT_BEHIND,
-    constraints,
-    core_file,
-    core_name,
-    filled,
-    makefile,
-    smoke_test,
-    template,
-)
+from eie.rtl.export.package import LEFT_BEHIND, core_name, files_of_top, filled, makefile
+from eie.rtl.export.package import testbench as filled_testbench
 from eie.rtl.verilog import array_verilog
 
 MANIFEST = "ports.json"
@@ -92,20 +83,19 @@ def export(
     MismatchError : a check failed (nothing is written).
     """
     _refuse_foreign(folder)
-    files = array_verilog(cfg, probe=probe, images=job is not None)
+    images = job is not None
+    files = array_verilog(cfg, probe=probe, images=images)
+    around = chip_files(cfg, files, list(image_files(job)) if job else ()) if chip else {}
     report = None
     if check:
+        verilog = {name: text for name, text in (files | around).items() if _is_source(name)}
         report = check_verilog(
-            files, cfg, probe=probe, images=job is not None, iverilog=iverilog, verilator=verilator
+            verilog, cfg, probe=probe, images=images, chip=chip, iverilog=iverilog, verilator=verilator
         )
         if report.problems:
             raise MismatchError(
                 f"the exported Verilog failed {len(report.problems)} checks, first: {report.problems[0]}"
             )
-    around = chip_files(cfg, files, list(image_files(job)) if job else ()) if chip else {}
-    if chip and check:
-        verilog = {name: text for name, text in (files | around).items() if _is_source(name)}
-        check_chip(verilog, cfg, iverilog=iverilog, verilator=verilator)
     files |= _for_others(cfg, list(files), job, expected)
     files["ports.md"] = _port_tables(cfg, probe)
     files["README.md"] = _readme(cfg, files, job, expected, chip)
@@ -141,13 +131,7 @@ def _for_others(
             data["expected.hex"] = expected_image(job, expected)
         bench = {TESTBENCH: testbench(job, expected)}
     name = TESTBENCH if bench else None
-    return {
-        f"{TOP}.core": core_file(cfg, TOP, sources, name, list(data)),
-        f"{TOP}.sdc": constraints(cfg, TOP),
-        f"test_{TOP}.py": smoke_test(TOP),
-        **(bench or {}),
-        **data,
-    }
+    return {**files_of_top(cfg, TOP, sources, name, list(data)), **(bench or {}), **data}
 
 
 def image_files(job: Job) -> dict[str, str]:
@@ -196,8 +180,7 @@ def testbench(job: Job, expected: Expected | None) -> str:
         "COMPARE": int(expected is not None),
         "EXPECTED_CYCLES": expected.cycles if expected else 0,
     }
-    lines = (f"    parameter {name} = {value};" for name, value in parameters.items())
-    return template(TESTBENCH).replace("@PARAMETERS@", "\n".join(lines))
+    return filled_testbench(TESTBENCH, parameters)
 
 
 # ---- tables --------------------------------------------------------------------------------------------------
@@ -219,14 +202,13 @@ def _port_tables(cfg: ArchConfig, probe: bool) -> str:
 
 
 def _manifest(cfg: ArchConfig, files: list[str], probe: bool, chip: bool) -> str:
-    ports = {
-        module_name(block): {
-            name: dataclasses.asdict(port) for name, port in declared_ports(block, cfg, probe=probe).items()
-        }
-        for block in _TABLED
-    }
+    modules = {block: declared_ports(block, cfg, probe=probe) for block in _TABLED}
     if chip:
-        ports[CHIP] = {name: dataclasses.asdict(port) for name, port in chip_ports(cfg).items()}
+        modules["chip"] = declared_ports("chip", cfg)
+    ports = {
+        module_name(block): {name: dataclasses.asdict(port) for name, port in found.items()}
+        for block, found in modules.items()
+    }
     manifest = {
         "top": TOP,
         "tops": [TOP, CHIP] if chip else [TOP],

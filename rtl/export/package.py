@@ -5,7 +5,7 @@ Everything here takes the top module's name and the folder's files; which module
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 
 from eie.config import ArchConfig
@@ -113,9 +113,22 @@ def makefile(tops: Sequence[str], sources: Sequence[str], compiled: str, testben
     )
 
 
-def smoke_test(top: str) -> str:
-    """The cocotb smoke test of a top module."""
-    return template(f"test_{top}.py")
+def files_of_top(
+    cfg: ArchConfig, top: str, sources: Sequence[str], testbench: str | None = None, data: Sequence[str] = ()
+) -> dict[str, str]:
+    """What a top module has in the folder, by file name: core (see `core_file`), constraints, cocotb smoke test."""
+    test = f"test_{top}.py"
+    return {
+        f"{top}.core": core_file(cfg, top, sources, testbench, data),
+        f"{top}.sdc": constraints(cfg, top),
+        test: template(test),
+    }
+
+
+def testbench(name: str, parameters: Mapping[str, int | str]) -> str:
+    """A testbench of templates/ with its parameters; a name may have a range before it."""
+    lines = (f"    parameter {parameter} = {value};" for parameter, value in parameters.items())
+    return filled(name, PARAMETERS="\n".join(lines))
 
 
 def template(name: str) -> str:

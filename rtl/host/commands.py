@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+from typing import Any
 
-from amaranth import Const, Module, Mux, Signal
+from amaranth import Const, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
 
-from eie.axi import CCU_SPACES, HEADER_BITS, SIGNED_SPACES, Command, ErrorCode, space_words
+from eie.axi import CCU_SPACES, LITE_DATA_BITS, SIGNED_SPACES, Command, ErrorCode, space_words
+from eie.config import ArchConfig
 from eie.rtl.block import add, any_of, is_number, resize
-from eie.rtl.host.parts import signals
+from eie.rtl.host.interfaces import (
+    ERROR_CODE_BITS,
+    HEADER,
+    PASS_NUMBER_BITS,
+    PortRequest,
+    PortRequestSignature,
+    packet_words,
+)
 from eie.schema import ControlReg, IoSpace
 
 COUNT_BITS = 24
-
-if TYPE_CHECKING:
-    from eie.rtl.host.host_if import HostIf
 
 
 class State(enum.IntEnum):
@@ -31,159 +38,327 @@ class State(enum.IntEnum):
     SWALLOW = 7
 
 
-def check(m: Module, h: HostIf) -> None:
-    """What is wrong with the header, if anything; the first in this order."""
-    cfg, f = h.cfg, h.fields
-    is_write = is_number(f["COMMAND"], Command.WRITE)
-    is_run = is_number(f["COMMAND"], Command.RUN)
-    known, inside = Signal(name="space_known"), Signal(name="address_inside")
-    # Signals, not expressions: Verilator wants both operands of a sum to have its width.
-    width = COUNT_BITS + 1
-    n_words, last_word, first_pe, words = signals(width, "n_words", "last_word", "first_pe", "words")
-    first_addr, steps, furthest = signals(width, "first_addr", "steps", "furthest")
-    m.d.comb += [
-        n_words.eq(f["COUNT"]),
-        last_word.eq(add(n_words, Const(-1, width), width)),
-        first_pe.eq(f["PE"]),
-        first_addr.eq(f["ADDR"]),
-        words.eq(add(last_word, first_pe, width)),
-        # How far the last word's address is from the first one's.
-        steps.eq(Mux(f["SPREAD"], words >> (cfg.n_pe - 1).bit_length(), last_word)),
-        furthest.eq(add(first_addr, steps, width)),
-    ]
-    for space in IoSpace:
-        with m.If(is_number(f["SPACE"], space)):
-            depth = space_words(space, cfg)
-            m.d.comb += inside.eq(Const(1) if depth >> width else furthest < Const(depth, width))
-            if space in CCU_SPACES:
-                m.d.comb += known.eq(~f["SPREAD"])
-            elif space is IoSpace.CODEBOOK:
-                m.d.comb += known.eq(~(f["SPREAD"] & is_write))
-            elif space is IoSpace.COUNTER:
-                m.d.comb += known.eq(~is_write)
-            else:
-                m.d.comb += known.eq(1)
-    first, last = f["ADDR"][:8], f["ADDR"][8:16]
-    too_far = Const(0) if cfg.passes == 256 else last >= Const(cfg.passes, 8)
-    no_pe = Const(0) if cfg.n_pe == 256 else f["PE"] >= Const(cfg.n_pe, 8)
-    checks = [
-        (is_number(f["COMMAND"], 3) | h.header[7], ErrorCode.COMMAND),
-        (is_run & ((first > last) | too_far), ErrorCode.PASS),
-        (~is_run & ~known, ErrorCode.SPACE),
-        (~is_run & no_pe, ErrorCode.PE),
-        (~is_run & ~f["COUNT"].any(), ErrorCode.COUNT),
-        (~is_run & ~inside, ErrorCode.ADDRESS),
-        (is_write & h.header_last, ErrorCode.TLAST_EARLY),
-        (~is_write & ~h.header_last, ErrorCode.TLAST_LATE),
-    ]
-    for number, (wrong, code) in enumerate(checks):
-        with m.If(wrong) if number == 0 else m.Elif(wrong):
-            m.d.comb += [h.header_error.eq(1), h.header_code.eq(code)]
+class HeaderCheck(wiring.Component):
+    """What is wrong with a packet's header, if anything.
 
+    Latency: none, the outputs follow the header in the same cycle.
 
-def decode(m: Module, h: HostIf) -> None:
-    """What happens in each state."""
-    _take_header(m, h)
-    _judge(m, h)
-    _transfer(m, h)
-    _run(m, h)
-    with m.If(is_number(h.state, State.SWALLOW)):
-        m.d.comb += h.take.eq(h.word_valid)
-        with m.If(h.take & h.word_last):
-            m.d.comb += h.packet_ends.eq(1)
-            m.d.sync += h.state.eq(State.HEADER)
-    # A READ goes on: without its TLAST the next result packet would become part of this one.
-    with m.If(h.soft_reset & ~is_number(h.state, State.READ)):
-        m.d.sync += h.state.eq(State.HEADER)
+    Parameters
+    ----------
+    cfg : sizes of the accelerator.
 
+    Members
+    -------
+    header : In(HEADER)
+        The packet's first word. The outputs belong to what it is in this cycle.
+    last : In(1)
+        That word has TLAST.
+    fault : Out(1)
+        Something is wrong.
+    fault_code : Out(ERROR_CODE_BITS)
+        The first fault in the order of docs/chip.md, as `eie.axi.ErrorCode`; 0 without one.
+    """
 
-def _take_header(m: Module, h: HostIf) -> None:
-    with m.If(is_number(h.state, State.HEADER)):
-        m.d.comb += h.take.eq(h.word_valid & ~h.running)
-        with m.If(h.take):
-            m.d.sync += [
-                h.header.eq(h.word[:HEADER_BITS]),
-                h.header_last.eq(h.word_last),
-                h.state.eq(State.CHECK),
-            ]
+    header: Any
+    last: Signal
+    fault: Signal
+    fault_code: Signal
 
+    def __init__(self, cfg: ArchConfig) -> None:
+        self.cfg = cfg
+        super().__init__(
+            {
+                "header": In(HEADER),
+                "last": In(1),
+                "fault": Out(1),
+                "fault_code": Out(ERROR_CODE_BITS),
+            }
+        )
 
-def _judge(m: Module, h: HostIf) -> None:
-    f, stands = h.fields, h.error_code.any()
-    with m.If(is_number(h.state, State.CHECK)):
-        m.d.sync += [
-            h.pe.eq(resize(f["PE"], h.cfg.pe_bits)),
-            h.addr.eq(resize(f["ADDR"], h.cfg.io_addr_bits)),
-            h.remaining.eq(f["COUNT"]),
+    def elaborate(self, platform: object) -> Module:
+        m, cfg, header = Module(), self.cfg, self.header
+        is_write = is_number(header.command, Command.WRITE)
+        is_run = is_number(header.command, Command.RUN)
+        known, inside = self._place(m, is_write)
+        first, last = header.addr[:PASS_NUMBER_BITS], header.addr[PASS_NUMBER_BITS : 2 * PASS_NUMBER_BITS]
+        too_far = Const(0) if cfg.passes == 256 else last >= Const(cfg.passes, 8)
+        no_pe = Const(0) if cfg.n_pe == 256 else header.pe >= Const(cfg.n_pe, 8)
+        checks = [
+            (is_number(header.command, 3) | header.as_value()[7], ErrorCode.COMMAND),
+            (is_run & ((first > last) | too_far), ErrorCode.PASS),
+            (~is_run & ~known, ErrorCode.SPACE),
+            (~is_run & no_pe, ErrorCode.PE),
+            (~is_run & ~header.count.any(), ErrorCode.COUNT),
+            (~is_run & ~inside, ErrorCode.ADDRESS),
+            (is_write & self.last, ErrorCode.TLAST_EARLY),
+            (~is_write & ~self.last, ErrorCode.TLAST_LATE),
         ]
-        m.d.comb += h.packet_ends.eq(h.header_last)
-        with m.If(stands | h.header_error):
-            m.d.comb += [h.decoder_error.eq(~stands), h.decoder_code.eq(h.header_code)]
-            m.d.sync += h.state.eq(Mux(h.header_last, State.HEADER, State.SWALLOW))
-        with m.Elif(is_number(f["COMMAND"], Command.WRITE)):
-            m.d.sync += h.state.eq(State.WRITE)
-        with m.Elif(is_number(f["COMMAND"], Command.READ)):
-            m.d.sync += h.state.eq(State.READ)
-        with m.Else():
-            m.d.sync += h.state.eq(State.FIRST)
+        for number, (wrong, code) in enumerate(checks):
+            with m.If(wrong) if number == 0 else m.Elif(wrong):
+                m.d.comb += [self.fault.eq(1), self.fault_code.eq(code)]
+        return m
+
+    def _place(self, m: Module, is_write: Value) -> tuple[Signal, Signal]:
+        """Whether the space is one that this packet may name, and whether all of its words are inside."""
+        cfg, header = self.cfg, self.header
+        known, inside = Signal(name="space_known"), Signal(name="address_inside")
+        # Signals, not expressions: Verilator wants both operands of a sum to have its width.
+        width = COUNT_BITS + 1
+        n_words = Signal(width)
+        last_word = Signal(width)
+        first_pe = Signal(width)
+        words = Signal(width)
+        first_addr = Signal(width)
+        steps = Signal(width)
+        furthest = Signal(width)
+        m.d.comb += [
+            n_words.eq(header.count),
+            last_word.eq(add(n_words, Const(-1, width), width)),
+            first_pe.eq(header.pe),
+            first_addr.eq(header.addr),
+            words.eq(add(last_word, first_pe, width)),
+            # How far the last word's address is from the first one's.
+            steps.eq(Mux(header.spread, words >> (cfg.n_pe - 1).bit_length(), last_word)),
+            furthest.eq(add(first_addr, steps, width)),
+        ]
+        for space in IoSpace:
+            with m.If(is_number(header.space, space)):
+                depth = space_words(space, cfg)
+                m.d.comb += inside.eq(Const(1) if depth >> width else furthest < Const(depth, width))
+                if space in CCU_SPACES:
+                    m.d.comb += known.eq(~header.spread)
+                elif space is IoSpace.CODEBOOK:
+                    m.d.comb += known.eq(~(header.spread & is_write))
+                elif space is IoSpace.COUNTER:
+                    m.d.comb += known.eq(~is_write)
+                else:
+                    m.d.comb += known.eq(1)
+        return known, inside
 
 
-def _transfer(m: Module, h: HostIf) -> None:
-    """Words of WRITE and READ, one after the other."""
-    cfg, f = h.cfg, h.fields
-    (step_pe,) = signals(1, "step_pe")  # the next word goes to another PE of the same address
-    m.d.comb += step_pe.eq(f["SPREAD"] & ~is_number(h.pe, cfg.n_pe - 1))
-    one_left = is_number(h.remaining, 1)
-    next_word = [
-        h.io_space.eq(f["SPACE"]),
-        h.io_pe.eq(h.pe),
-        h.io_addr.eq(h.addr),
-        h.remaining.eq(add(h.remaining, Const(-1, COUNT_BITS), COUNT_BITS)),
-        h.pe.eq(Mux(f["SPREAD"], Mux(step_pe, h.pe + 1, 0)[: cfg.pe_bits], h.pe)),
-        h.addr.eq(Mux(step_pe, h.addr, (h.addr + 1)[: cfg.io_addr_bits])),
-    ]
-    with m.If(is_number(h.state, State.WRITE)):
-        m.d.comb += h.take.eq(h.word_valid & h.port_free)
-        with m.If(h.take):
-            m.d.sync += [*next_word, h.io_write.eq(1), h.io_data.eq(h.word[: cfg.io_data_bits])]
-            with m.If(h.word_last):
-                m.d.comb += [
-                    h.packet_ends.eq(1),
-                    h.decoder_error.eq(~one_left),
-                    h.decoder_code.eq(ErrorCode.TLAST_EARLY),
+class CommandDecoder(wiring.Component):
+    """Works off packets: accesses of the array's I/O port for WRITE and READ, a start for RUN.
+
+    Latency: a header takes two cycles; a data word is asked for on the port in the cycle in which it is taken.
+
+    Parameters
+    ----------
+    cfg : sizes of the accelerator.
+
+    Members
+    -------
+    words : In(packet_words(cfg))
+        The command stream behind the input queue. `ready` does not depend on `valid`.
+    soft_reset : In(1)
+        Forget the packet: the next word is a header. A READ goes on to its last word.
+    error_stands : In(1)
+        There is an error that has not been cleared: packets are swallowed. Valid in every cycle.
+    running : In(1)
+        A run is under way: no header is taken. Valid in every cycle.
+    port : Out(PortRequestSignature(cfg))
+        The access of a WRITE's or a READ's next word.
+    room : In(1)
+        The result queue has room for the word of one more read. Valid in every cycle.
+    read_issue : Out(1)
+        The port takes a read in this cycle.
+    read_last : Out(1)
+        It is the packet's last. With `read_issue`.
+    read_signed : Out(1)
+        Its word is signed. With `read_issue`.
+    pass_write : Out(1)
+        A RUN writes a register of the space CONTROL. Only with `port.ready`.
+    pass_register : Out(1)
+        Which one, as `eie.schema.ControlReg`. With `pass_write`.
+    pass_number : Out(PASS_NUMBER_BITS)
+        What it becomes. With `pass_write`.
+    starting : Out(1)
+        A RUN's header was good, its start is to come. Valid in every cycle.
+    run_start : Out(1)
+        The run's start is on its way to the array. In the last cycle of `starting`.
+    run_quiet : Out(1)
+        That run raises no interrupt. 0 without `run_start`.
+    packet : Out(1)
+        A packet is under way, or a word of one waits. Valid in every cycle.
+    packet_ends : Out(1)
+        The word with TLAST has been taken: in the cycle after it for a header, else in its cycle.
+    word_loaded : Out(1)
+        A word of a WRITE is taken in this cycle.
+    error : Out(1)
+        An error was found in this cycle.
+    error_code : Out(ERROR_CODE_BITS)
+        Which one, as `eie.axi.ErrorCode`. With `error`.
+    error_info : Out(LITE_DATA_BITS)
+        Low bits of the packet's header. From the cycle after the header was taken.
+    """
+
+    words: stream.Interface
+    soft_reset: Signal
+    error_stands: Signal
+    running: Signal
+    port: PortRequest
+    room: Signal
+    read_issue: Signal
+    read_last: Signal
+    read_signed: Signal
+    pass_write: Signal
+    pass_register: Signal
+    pass_number: Signal
+    starting: Signal
+    run_start: Signal
+    run_quiet: Signal
+    packet: Signal
+    packet_ends: Signal
+    word_loaded: Signal
+    error: Signal
+    error_code: Signal
+    error_info: Signal
+
+    def __init__(self, cfg: ArchConfig) -> None:
+        self.cfg = cfg
+        super().__init__(
+            {
+                "words": In(packet_words(cfg)),
+                "soft_reset": In(1),
+                "error_stands": In(1),
+                "running": In(1),
+                "port": Out(PortRequestSignature(cfg)),
+                "room": In(1),
+                "read_issue": Out(1),
+                "read_last": Out(1),
+                "read_signed": Out(1),
+                "pass_write": Out(1),
+                "pass_register": Out(1),
+                "pass_number": Out(PASS_NUMBER_BITS),
+                "starting": Out(1),
+                "run_start": Out(1),
+                "run_quiet": Out(1),
+                "packet": Out(1),
+                "packet_ends": Out(1),
+                "word_loaded": Out(1),
+                "error": Out(1),
+                "error_code": Out(ERROR_CODE_BITS),
+                "error_info": Out(LITE_DATA_BITS),
+            }
+        )
+        self._state = Signal(State, name="state")
+        # The header of the packet under way, and whether its word had TLAST.
+        self._header = data.View(HEADER, Signal(HEADER.size, name="header"))
+        self._header_last = Signal(name="header_last")
+        # Where the next word goes or comes from, and how many are left.
+        self._pe = Signal(cfg.pe_bits, name="pe")
+        self._addr = Signal(cfg.io_addr_bits, name="addr")
+        self._remaining = Signal(COUNT_BITS, name="remaining")
+
+    def _in(self, state: State) -> Value:
+        return is_number(self._state, state)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.check = check = HeaderCheck(self.cfg)
+        m.d.comb += [
+            check.header.eq(self._header),
+            check.last.eq(self._header_last),
+            self.packet.eq(self._state.any() | self.words.valid),
+            self.starting.eq(any_of(self._in(s) for s in (State.FIRST, State.LAST, State.START))),
+            self.error_info.eq(self._header.as_value()),
+        ]
+        self._take_header(m)
+        self._judge(m, check)
+        self._transfer(m)
+        self._run(m)
+        with m.If(self._in(State.SWALLOW)):
+            m.d.comb += self.words.ready.eq(1)
+            with m.If(self.words.valid & self.words.payload.last):
+                m.d.comb += self.packet_ends.eq(1)
+                m.d.sync += self._state.eq(State.HEADER)
+        # A READ goes on: without its TLAST the next result packet would become part of this one.
+        with m.If(self.soft_reset & ~self._in(State.READ)):
+            m.d.sync += self._state.eq(State.HEADER)
+        return m
+
+    def _take_header(self, m: Module) -> None:
+        with m.If(self._in(State.HEADER)):
+            m.d.comb += self.words.ready.eq(~self.running)
+            with m.If(self.words.valid & ~self.running):
+                m.d.sync += [
+                    self._header.eq(self.words.payload.data[: HEADER.size]),
+                    self._header_last.eq(self.words.payload.last),
+                    self._state.eq(State.CHECK),
                 ]
-                m.d.sync += h.state.eq(State.HEADER)
-            with m.Elif(one_left):
-                m.d.comb += [h.decoder_error.eq(1), h.decoder_code.eq(ErrorCode.TLAST_LATE)]
-                m.d.sync += h.state.eq(State.SWALLOW)
-    m.d.comb += h.read_issue.eq(is_number(h.state, State.READ) & h.port_free & h.room.any())
-    with m.If(h.read_issue):
-        m.d.sync += [
-            *next_word,
-            h.io_read.eq(1),
-            h.read_first.eq(1),
-            h.read_lite.eq(0),
-            h.read_last.eq(one_left),
-            h.read_signed.eq(any_of(is_number(f["SPACE"], space) for space in SIGNED_SPACES)),
-        ]
-        with m.If(one_left):
-            m.d.sync += h.state.eq(State.HEADER)
 
-
-def _run(m: Module, h: HostIf) -> None:
-    """First pass, last pass, start."""
-    passes = h.fields["ADDR"]
-    for state, register, following in (
-        (State.FIRST, ControlReg.FIRST_PASS, State.LAST),
-        (State.LAST, ControlReg.LAST_PASS, State.START),
-    ):
-        with m.If(is_number(h.state, state) & h.port_free):
+    def _judge(self, m: Module, check: HeaderCheck) -> None:
+        """What becomes of the packet."""
+        header = self._header
+        with m.If(self._in(State.CHECK)):
             m.d.sync += [
-                h.io_write.eq(1),
-                h.io_space.eq(IoSpace.CONTROL),
-                h.io_addr.eq(register),
-                h.io_data.eq(passes.word_select(int(register), 8)),
-                h.state.eq(following),
+                self._pe.eq(resize(header.pe, self.cfg.pe_bits)),
+                self._addr.eq(resize(header.addr, self.cfg.io_addr_bits)),
+                self._remaining.eq(header.count),
             ]
-    with m.If(is_number(h.state, State.START) & h.port_free):
-        m.d.sync += [h.start.eq(1), h.quiet.eq(h.fields["SPREAD"]), h.state.eq(State.HEADER)]
+            m.d.comb += self.packet_ends.eq(self._header_last)
+            with m.If(self.error_stands | check.fault):
+                m.d.comb += [self.error.eq(~self.error_stands), self.error_code.eq(check.fault_code)]
+                m.d.sync += self._state.eq(Mux(self._header_last, State.HEADER, State.SWALLOW))
+            with m.Elif(is_number(header.command, Command.WRITE)):
+                m.d.sync += self._state.eq(State.WRITE)
+            with m.Elif(is_number(header.command, Command.READ)):
+                m.d.sync += self._state.eq(State.READ)
+            with m.Else():
+                m.d.sync += self._state.eq(State.FIRST)
+
+    def _transfer(self, m: Module) -> None:
+        """Words of WRITE and READ, one after the other."""
+        cfg, header, port = self.cfg, self._header, self.port
+        step_pe = Signal()  # the next word goes to another PE of the same address
+        one_left = is_number(self._remaining, 1)
+        writing, reading = self._in(State.WRITE), self._in(State.READ)
+        m.d.comb += [
+            port.valid.eq((writing & self.words.valid) | (reading & self.room)),
+            port.write.eq(writing),
+            port.space.eq(header.space),
+            port.pe.eq(self._pe),
+            port.addr.eq(self._addr),
+            port.data.eq(self.words.payload.data),
+            self.word_loaded.eq(writing & self.words.valid & port.ready),
+            self.read_issue.eq(reading & self.room & port.ready),
+            self.read_last.eq(one_left),
+            self.read_signed.eq(any_of(is_number(header.space, space) for space in SIGNED_SPACES)),
+            step_pe.eq(header.spread & ~is_number(self._pe, cfg.n_pe - 1)),
+        ]
+        with m.If(self.word_loaded | self.read_issue):
+            m.d.sync += [
+                self._remaining.eq(add(self._remaining, Const(-1, COUNT_BITS), COUNT_BITS)),
+                self._pe.eq(Mux(header.spread, Mux(step_pe, self._pe + 1, 0)[: cfg.pe_bits], self._pe)),
+                self._addr.eq(Mux(step_pe, self._addr, (self._addr + 1)[: cfg.io_addr_bits])),
+            ]
+        with m.If(writing):
+            m.d.comb += self.words.ready.eq(port.ready)
+        with m.If(self.word_loaded):
+            with m.If(self.words.payload.last):
+                m.d.comb += [
+                    self.packet_ends.eq(1),
+                    self.error.eq(~one_left),
+                    self.error_code.eq(ErrorCode.TLAST_EARLY),
+                ]
+                m.d.sync += self._state.eq(State.HEADER)
+            with m.Elif(one_left):
+                m.d.comb += [self.error.eq(1), self.error_code.eq(ErrorCode.TLAST_LATE)]
+                m.d.sync += self._state.eq(State.SWALLOW)
+        with m.If(self.read_issue & one_left):
+            m.d.sync += self._state.eq(State.HEADER)
+
+    def _run(self, m: Module) -> None:
+        """First pass, last pass, start."""
+        first, last = (self._in(state) for state in (State.FIRST, State.LAST))
+        passes = self._header.addr
+        m.d.comb += [
+            self.pass_write.eq((first | last) & self.port.ready),
+            self.pass_register.eq(Mux(last, ControlReg.LAST_PASS, ControlReg.FIRST_PASS)),
+            self.pass_number.eq(Mux(last, passes[PASS_NUMBER_BITS:], passes[:PASS_NUMBER_BITS])),
+            self.run_start.eq(self._in(State.START) & self.port.ready),
+            self.run_quiet.eq(self.run_start & self._header.spread),
+        ]
+        with m.If(self.pass_write):
+            m.d.sync += self._state.eq(Mux(last, State.START, State.LAST))
+        with m.If(self.run_start):
+            m.d.sync += self._state.eq(State.HEADER)

@@ -1,8 +1,7 @@
 """Compiling Verilog for a simulator, once per content, and running it: under one cocotb test, or alone.
 
-Builds are cached under the user's cache folder (`EIE_CACHE`, else `XDG_CACHE_HOME/eie`, else `~/.cache/eie`), in a
-folder named by a hash of everything that goes into them, so an old build can never serve new sources. One that was
-not used for a month is removed.
+Builds are cached under the user's cache folder (`eie.cache`), in a folder named by a hash of everything that goes into
+them, so an old build can never serve new sources. One that was not used for a month is removed.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -26,6 +26,7 @@ import cocotb_tools.config
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import Icarus, Runner, Verilator, get_runner
 
+from eie.cache import cache_folder
 from eie.errors import OutputError, SimulationError
 from eie.sim.cosim import toolchain
 
@@ -33,6 +34,7 @@ SIMULATORS = ("icarus", "verilator")
 KEPT_DAYS = 30
 # What Icarus makes of a design; cocotb's runner calls it so.
 ICARUS_PROGRAM = "sim.vvp"
+_WAVES = "waves.fst"
 # Most of what a small model costs is the same headers read again for every file of it: up to this size (Verilator's
 # own is 20,000) it is one file. A large one is cut, so that all cores compile it.
 _ONE_FILE = ("--output-split", "60000")
@@ -67,13 +69,6 @@ class Build:
     top: str
     folder: Path
     waves: bool
-
-
-def cache_folder() -> Path:
-    """Where builds are kept."""
-    if "EIE_CACHE" in os.environ:
-        return Path(os.environ["EIE_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eie"
 
 
 @contextlib.contextmanager
@@ -204,29 +199,47 @@ def _cached(
         os.utime(folder)  # used again: see _forget_old_builds
         return built
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(exist_ok=True)
         _forget_old_builds(folder.parent)
+        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=_plain(folder.parent)) as temporary:
+            work, log = Path(temporary) / "build", Path(temporary) / "build.log"
+            work.mkdir()
+            files = [work / name for name in sources]
+            for file, text in zip(files, sources.values(), strict=True):
+                file.write_text(text)
+            try:
+                compile_(built, work, files, log)
+            except RuntimeError:
+                kept = folder.parent / f"{folder.name}.log"
+                shutil.copy(log, kept)
+                raise SimulationError(f"{built.simulator} cannot compile {built.top}: see {kept}") from None
+            _keep_only(work, {ICARUS_PROGRAM, "cmds.f", built.top})
+            _publish(work, folder)
     except OSError as error:
         raise OutputError(
             f"the build cache {folder.parent} cannot be written ({error.strerror}): set EIE_CACHE to a folder that can"
         ) from None
-    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder.parent) as temporary:
-        work, log = Path(temporary) / "build", Path(temporary) / "build.log"
-        work.mkdir()
-        files = [work / name for name in sources]
-        for file, text in zip(files, sources.values(), strict=True):
-            file.write_text(text)
-        try:
-            compile_(built, work, files, log)
-        except RuntimeError:
-            kept = folder.parent / f"{folder.name}.log"
-            shutil.copy(log, kept)
-            raise SimulationError(f"{built.simulator} cannot compile {built.top}: see {kept}") from None
-        _keep_only(work, {ICARUS_PROGRAM, "cmds.f", built.top})
+    return built
+
+
+def _plain(folder: Path) -> Path:
+    """`folder`, or one of the temporary ones: makefiles take no space, and Icarus no letter beyond ASCII."""
+    places = [folder, Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")]
+    for place in places:
+        if re.fullmatch(r"[\w./+@=-]+", str(place), re.ASCII) and os.access(place, os.W_OK):
+            return place
+    raise OutputError(
+        f"{folder}: simulators are built in a path of plain letters: set EIE_CACHE or TMPDIR to one"
+    )
+
+
+def _publish(work: Path, folder: Path) -> None:
+    """Let `folder` appear whole, with the contents of `work`, which may be on another disk."""
+    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder.parent) as staging:
+        moved = Path(shutil.move(work, Path(staging) / "build"))
         # Somebody else may have finished the same build: theirs is as good.
         with contextlib.suppress(OSError):
-            work.rename(folder)
-    return built
+            moved.rename(folder)
 
 
 def _forget_old_builds(folder: Path) -> None:
@@ -352,10 +365,11 @@ def run_test(
     if waves is not None:
         arguments["waves"] = True
     plus = list(plusargs or [])
+    # By a plain name in the run's folder: Icarus writes to no path with letters beyond ASCII.
     if waves is not None and built.simulator == "icarus":
-        plus.append(f"+dumpfile_path={waves}")
+        plus.append(f"+dumpfile_path={_WAVES}")
     elif waves is not None:
-        arguments["test_args"] = ["--trace-file", str(waves)]
+        arguments["test_args"] = ["--trace-file", _WAVES]
     # `make coverage` measures the Python inside of a simulator, too; of the rest of our environment it needs nothing.
     measured = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
     try:
@@ -377,6 +391,11 @@ def run_test(
             )
     except RuntimeError:
         raise SimulationError(f"{built.simulator} ended abnormally: {_last_words(log)}") from None
+    finally:
+        if waves is not None and (run_folder / _WAVES).is_file():
+            _deliver(run_folder / _WAVES, waves)
+    if waves is not None and not waves.is_file():
+        raise SimulationError(f"{built.simulator} wrote no waveform: {_last_words(log)}")
     try:
         executed, failed = get_results(results)
     except RuntimeError:
@@ -389,6 +408,13 @@ def run_test(
         raise SimulationError(
             f"{executed} cocotb tests were executed in {built.simulator}, not {expected_tests}"
         )
+
+
+def _deliver(made: Path, wanted: Path) -> None:
+    try:
+        shutil.move(made, wanted)
+    except OSError as error:
+        raise OutputError(f"cannot write {wanted}: {error.strerror}") from None
 
 
 def _last_words(log: Path, lines: int = 12) -> str:

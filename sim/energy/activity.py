@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from eie.config import ArchConfig
 from eie.golden.array import Array
-from eie.golden.base import Reg
 from eie.golden.run import run
 from eie.program import Job
-from eie.schema import PE_BLOCKS
+from eie.schema import PE_BLOCKS, Reg
 from eie.sim.energy import inventory
 from eie.sim.energy.model import activity_of, register_changes
 
@@ -70,5 +69,5 @@ def _registers(array: Array, cfg: ArchConfig, blocks: list[str]) -> list[tuple[s
                 signal = block.signal(register)
                 if not isinstance(signal, Reg):
                     raise TypeError(f"{name}.{register} is no register")
-                found.append((name, signal, block.mask(register)))
+                found.append((name, signal, signal.mask))
     return found

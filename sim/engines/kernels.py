@@ -1,16 +1,16 @@
 """Compiled loops of the fast engine: the timing law with its counters, and the arithmetic of one layer.
 
-numba compiles them at their first call and keeps the machine code on disk. They release the GIL, so that threads run
-them side by side. docs/fast.md explains what each loop does, and why its cost follows the active entries.
+docs/fast.md explains what each loop does, and why its cost follows the active entries.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from eie.jit import compiled
 
 Array = npt.NDArray[Any]
 
@@ -26,11 +26,7 @@ ENTRIES, FILLED, EMPTY, READS, BYPASSES, SATURATED, WRITEBACK_SATURATED = range(
 COUNTED = 7
 
 
-def _compiled(function: Any) -> Any:
-    return numba.njit(cache=True, nogil=True, boundscheck=False)(function)
-
-
-@_compiled
+@compiled
 def column_table(v: Array, z: Array, pointers: Array, per_word: int) -> Array:
     """The column table of interleaved entries (`eie.csc.Interleaved`); `per_word` entries fill an SRAM word."""
     n_pe, cols = pointers.shape[0], pointers.shape[1] - 1
@@ -67,7 +63,7 @@ def column_table(v: Array, z: Array, pointers: Array, per_word: int) -> Array:
 # Each of these loops over the PEs has few arrays: only then does LLVM prove them apart and use vector instructions.
 
 
-@_compiled
+@compiled
 def _start(lengths: Array, arrival: np.int32, free: Array, gap: Array) -> np.int32:
     """Start a column on each PE that is `free`, `gap` cycles after it became so; the latest start."""
     latest = np.int32(0)
@@ -79,14 +75,14 @@ def _start(lengths: Array, arrival: np.int32, free: Array, gap: Array) -> np.int
     return latest
 
 
-@_compiled
+@compiled
 def _broadcast(m: int, when: np.int32, latest: Array, depth: int, T0: int, B: int) -> np.int32:
     """Cycle of broadcast m, from that of the one before it and the latest start of each column before it."""
     after = np.int32(T0) if m == 0 else when + np.int32(1)
     return max(after, latest[m - depth] + np.int32(B)) if m >= depth else after
 
 
-@_compiled
+@compiled
 def law(lengths: Array, depth: int, T0: int, A: int, B: int, C: int) -> tuple[int, int]:
     """(cycles, broadcast_stalls) of active columns with int32[M, n_pe] entries: docs/timing.md, "The law"."""
     columns, n_pe = lengths.shape
@@ -101,7 +97,7 @@ def law(lengths: Array, depth: int, T0: int, A: int, B: int, C: int) -> tuple[in
     return int(free.max()) + C, int(when) - T0 + 1 - columns
 
 
-@_compiled
+@compiled
 def _count_bypasses(column: Array, gap: Array, row1: Array, row2: Array, bypasses: Array) -> None:
     """Add the bypasses of a column: row1 and row2 were issued one and two cycles before the PE was free.
 
@@ -116,7 +112,7 @@ def _count_bypasses(column: Array, gap: Array, row1: Array, row2: Array, bypasse
         bypasses[k] += np.int32((first[k] == one) | (first[k] == two)) + np.int32(second[k] == one)
 
 
-@_compiled
+@compiled
 def _remember_rows(column: Array, gap: Array, row1: Array, row2: Array) -> None:
     """Rows issued in the last cycle of a column and in the one before, in the place of the column's before it."""
     lengths, before_last, last = column[LENGTH], column[BEFORE_LAST], column[LAST]
@@ -127,7 +123,7 @@ def _remember_rows(column: Array, gap: Array, row1: Array, row2: Array) -> None:
         row1[k] = last[k]
 
 
-@_compiled
+@compiled
 def _count_reads(column: Array, held: Array, reads: Array) -> None:
     """Add the SRAM words of a column that are not the held one, and hold its last."""
     lengths, first, last = column[LENGTH], column[FIRST_WORD], column[LAST_WORD]
@@ -139,7 +135,7 @@ def _count_reads(column: Array, held: Array, reads: Array) -> None:
         held[k] = after if lengths[k] > 0 else before
 
 
-@_compiled
+@compiled
 def _count_entries(column: Array, entries: Array, fillers: Array, empty: Array) -> None:
     lengths, filled = column[LENGTH], column[FILLERS]
     for k in range(entries.size):
@@ -150,7 +146,7 @@ def _count_entries(column: Array, entries: Array, fillers: Array, empty: Array) 
         empty[k] += np.int32(lengths[k] == 0)
 
 
-@_compiled
+@compiled
 def counters(
     table: Array, active: Array, depth: int, T0: int, A: int, B: int, C: int, counted: Array
 ) -> tuple[int, int]:
@@ -179,7 +175,7 @@ def counters(
 # ---- values ------------------------------------------------------------------------------------------------
 
 
-@_compiled
+@compiled
 def accumulate(
     indptr: Array,
     rows: Array,
@@ -217,7 +213,7 @@ def accumulate(
             acc[row] = total
 
 
-@_compiled
+@compiled
 def write_back(acc: Array, relu: bool, shift: int, low: int, high: int, y: Array, saturated: Array) -> None:
     """ReLU, rounding shift and saturation of every accumulator into `y`; saturated : int64[n_pe], rows clipped."""
     n_pe = saturated.size
@@ -232,7 +228,7 @@ def write_back(acc: Array, relu: bool, shift: int, low: int, high: int, y: Array
 # ---- batches -----------------------------------------------------------------------------------------------
 
 
-@_compiled
+@compiled
 def time_many(
     table: Array, inputs: Array, depth: int, T0: int, A: int, B: int, C: int, counted: Array, totals: Array
 ) -> None:
@@ -246,7 +242,7 @@ def time_many(
         )
 
 
-@_compiled
+@compiled
 def compute_many(
     indptr: Array,
     rows: Array,

@@ -22,7 +22,7 @@ from eie.sim.energy.constants import constants, names_of, tagged
 from eie.sim.energy.model import CLOCK, Estimate, estimate
 from eie.sim.evaluation.section import Table
 from eie.sim.published import published
-from eie.sim.workloads.example import CALIBRATION_DIGITS, DENSITIES, read_digits, read_network
+from eie.sim.workloads.example import CALIBRATION_DIGITS, DENSITIES, read_digits, read_trained
 from eie.sim.workloads.random import random_input, random_layer
 
 NAMES = {
@@ -74,7 +74,7 @@ def counted(name: str, seed: int, example: Path) -> Counted:
 def _trained(example: Path) -> list[Job]:
     digits = read_digits(example).pixels
     calibration, shown = digits[:CALIBRATION_DIGITS], digits[CALIBRATION_DIGITS:][:_DIGITS]
-    layers = compress_network(read_network(example), Settings(density=DENSITIES), calibration)[0]
+    layers = compress_network(read_trained(example), Settings(density=DENSITIES), calibration)[0]
     cfg = ArchConfig(n_pe=_PES)
     inputs = layer_inputs(layers, quantize_inputs(layers[0], shown, cfg.act_bits), cfg.acc_bits)
     return [_job(layer, x) for layer, given in zip(layers, inputs, strict=True) for x in given]

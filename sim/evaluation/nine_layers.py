@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import gmean
 
-from eie.compress.network import FloatLayer
+from eie.compress.float_layers import FloatLayer
 from eie.compress.pipeline import Settings
 from eie.config import ArchConfig
 from eie.sim.engines.fast import prepare, timing
@@ -22,7 +22,7 @@ from eie.sim.evaluation.lines import RANDOM_LAYERS, percent
 from eie.sim.evaluation.section import Picture, Progress, Section, Table
 from eie.sim.plots.style import COLOURS, PUBLISHED_STAR, figure
 from eie.sim.published import PublishedLayer, published
-from eie.sim.workloads.example import DENSITIES, EXAMPLE, read_digits, read_network, require
+from eie.sim.workloads.example import DENSITIES, EXAMPLE, read_digits, read_trained, require
 from eie.sim.workloads.random import Unevenness, random_input, random_layer
 from eie.timing import constants
 
@@ -113,7 +113,7 @@ def trained_layers(example: Path) -> list[TrainedLayer]:
     ModelError : the example's files are missing or are something else.
     """
     require(example, "layers")
-    network = read_network(example)
+    network = read_trained(example)
     x: npt.NDArray[np.floating] = read_digits(example).pixels
     found = []
     for layer, kept in zip(network, Settings(density=DENSITIES).per_layer(network), strict=True):

@@ -13,12 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, PercentFormatter
 from scipy.stats import binomtest
 
+from eie.compress.float_layers import FloatLayer, float_forward
 from eie.compress.format.file import load
 from eie.compress.forward import fixed_forward, quantize_inputs
-from eie.compress.network import FloatLayer, float_forward
 from eie.compress.pipeline import Settings, compress_network
 from eie.compress.quantize import Widths
 from eie.layer import CompressedLayer
+from eie.sim.chain import as_float
 from eie.sim.energy.constants import constants
 from eie.sim.evaluation.lines import percent
 from eie.sim.evaluation.section import Picture, Progress, Section, Table
@@ -29,10 +30,9 @@ from eie.sim.workloads.example import (
     DENSITIES,
     EXAMPLE,
     Digits,
-    as_float,
     lenet_5,
     read_digits,
-    read_network,
+    read_trained,
     require,
 )
 
@@ -120,7 +120,7 @@ def read_networks(example: Path) -> dict[str, list[FloatLayer]]:
     ------
     ModelError : a file is missing or is something else.
     """
-    network = read_network(example)
+    network = read_trained(example)
     return {name: as_float(load(lenet_5(example))) if name == "LeNet-5" else network for name in NETWORKS}
 
 

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Called with what a part is doing, once per finished step of its work.
 Progress = Callable[[str], None]
+# Characters of a cell that is text.
+_LONG = 40
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text cells; `note` stands below it. Columns are aligned right but for the first."""
+    """A table of text cells; `note` stands below it, `total` : its last row is a sum.
+
+    Columns are aligned right but for the first, and for the last where that is `text`.
+    """
 
     title: str
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
     note: str = ""
+    total: bool = False
+
+    @property
+    def text(self) -> bool:
+        """Whether the last column is text that has to be read, and wrapped, rather than compared."""
+        return any(len(row[-1]) > _LONG for row in self.rows)
 
 
 @dataclass(frozen=True)

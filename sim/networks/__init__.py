@@ -1,1 +1,1 @@
-"""Networks with steps on the host: ONNX graphs, recurrent cells, pictures and sound."""
+"""Networks that run as a whole: what they have in common, ONNX graphs with steps on the host, recurrent cells."""

@@ -8,26 +8,26 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy.typing as npt
-
-from eie.compress.network import FloatArray, Layers
 from eie.errors import ModelError
-from eie.sim.networks.from_onnx import read_network
-from eie.sim.networks.graph import Network, Trained
-from eie.sim.networks.sound import Sound
+from eie.sim.networks.from_onnx import read_graph
+from eie.sim.networks.graph import StepGraph
+from eie.sim.workloads.inputs import Given, read_given
+from eie.sim.workloads.sound import Sound
 
-# Vectors that a layer's scales follow from: each costs a run of the layer in plain numpy.
-CALIBRATION_VECTORS = 128
 _EXAMPLE = 'graph = "network.onnx"'
 
 
 @dataclass(frozen=True, eq=False)
 class Description:
-    """A network, the file of its compressed weights if there is one, and the sound that it takes if it takes any."""
+    """A graph, the file of its compressed weights if there is one, and the sound that it takes if it takes any."""
 
-    network: Network
+    graph: StepGraph
     weights: Path | None = None
     sound: Sound | None = None
+
+    def given(self, path: Path, frames: slice | None = None, index: int | None = None) -> Given:
+        """The inputs in a file (`eie.sim.workloads.inputs.read_given`)."""
+        return read_given(path, self.graph.inputs, self.sound, self.graph.place, frames, index)
 
 
 def read_description(path: Path) -> Description:
@@ -38,7 +38,7 @@ def read_description(path: Path) -> Description:
     ModelError : a file that cannot be read, a key that there is not, or a graph that cannot run.
     """
     if path.suffix.lower() == ".onnx":
-        return Description(read_network(path))
+        return Description(read_graph(path))
     try:
         given = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
@@ -52,15 +52,15 @@ def read_description(path: Path) -> Description:
             raise ModelError(f"{path}: {key} must be the name of a file, not {given[key]!r}")
     if "graph" not in given:
         raise ModelError(f"{path}: a description needs a graph, such as {_EXAMPLE}")
-    graph = path.parent / given["graph"]
-    if graph.suffix.lower() != ".onnx":
+    file = path.parent / given["graph"]
+    if file.suffix.lower() != ".onnx":
         raise ModelError(f"{path}: graph must be an .onnx file, not {given['graph']!r}")
     weights = path.parent / given["weights"] if "weights" in given else None
     sound = _sound(given["sound"], path) if "sound" in given else None
-    network = read_network(graph)
+    graph = read_graph(file)
     if sound is not None:
-        _check_sound(network, sound, path)
-    return Description(network, weights, sound)
+        _check_sound(graph, sound, path)
+    return Description(graph, weights, sound)
 
 
 def _check_keys(given: Mapping[str, Any], known: Sequence[str], where: str) -> None:
@@ -83,29 +83,12 @@ def _sound(given: Any, path: Path) -> Sound:
         raise ModelError(f"{path}: sound: {error}") from None
 
 
-def _check_sound(network: Network, sound: Sound, path: Path) -> None:
+def _check_sound(graph: StepGraph, sound: Sound, path: Path) -> None:
     """One input of [1, frames, frequencies]."""
-    port = network.inputs[0]
-    if len(network.inputs) != 1 or len(port.shape) != 3 or port.shape[2] not in (None, sound.frequencies):
-        inputs = ", ".join(map(str, network.inputs))
+    port = graph.inputs[0]
+    if len(graph.inputs) != 1 or len(port.shape) != 3 or port.shape[2] not in (None, sound.frequencies):
+        inputs = ", ".join(map(str, graph.inputs))
         raise ModelError(
             f"{path}: sound gives frames [1, any, {sound.frequencies}] (fft / 2 + 1 frequencies), "
             f"but the graph takes {inputs}"
         )
-
-
-def met_by_each(network: Network, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, FloatArray]:
-    """What each of the network's matrices meets in a float run on `inputs`: vectors [n, columns], evenly chosen.
-
-    Raises
-    ------
-    ModelError : inputs that do not fit.
-    """
-    trained = Trained(network, record=True)
-    network.run(inputs, trained)
-    return {name: trained.met(name, CALIBRATION_VECTORS) for name in network.layers}
-
-
-def trained_layers(network: Network) -> Layers:
-    """The network's matrices as they were trained, each read when it is asked for."""
-    return Layers(tuple(network.layers.values()))

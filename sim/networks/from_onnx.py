@@ -11,53 +11,30 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
-from eie.compress.network import LayerSource, Unused
-from eie.compress.readers.files import UNREADABLE, guarded
+from eie.compress.float_layers import LayerSource, Unused
+from eie.compress.readers.files import UNREADABLE, guarded, reason_of
 from eie.compress.readers.onnx_graph import Graph, attributes_of, load
 from eie.compress.readers.onnx_layers import RECURRENT, Placed, placed_layers, pooling_of
 from eie.errors import EieError, ModelError
-from eie.sim.networks.graph import Network, Port
+from eie.sim.networks.graph import StepGraph
 from eie.sim.networks.recurrent import ACTIVATIONS, DEFAULT_ACTIVATIONS, Recurrent
 from eie.sim.networks.steps import Array, Convolution, Host, Matrix, Step, max_pool, widened
+from eie.sim.workloads.inputs import Port
 
 MATRIX = ("MatMul", "Gemm", "Conv")
 # Evaluated as ONNX defines them, by its reference evaluator, on float64.
-ELEMENT_WISE = (
-    *(
-        "Add",
-        "Sub",
-        "Mul",
-        "Div",
-        "Relu",
-        "LeakyRelu",
-        "Sigmoid",
-        "Tanh",
-        "Softmax",
-        "Clip",
-        "BatchNormalization",
-    ),
-    "GlobalAveragePool",
+_COMPUTING = "Add Sub Mul Div Relu LeakyRelu Sigmoid Tanh Softmax Clip BatchNormalization GlobalAveragePool"
+ELEMENT_WISE = tuple(_COMPUTING.split())
+_MOVING = (
+    "Shape Reshape Transpose Concat Slice Gather Squeeze Unsqueeze Flatten Split Expand Cast Identity Dropout "
+    "Constant ConstantOfShape"
 )
-MOVING = (
-    *(
-        "Shape",
-        "Reshape",
-        "Transpose",
-        "Concat",
-        "Slice",
-        "Gather",
-        "Squeeze",
-        "Unsqueeze",
-        "Flatten",
-        "Split",
-    ),
-    *("Expand", "Cast", "Identity", "Dropout", "Constant", "ConstantOfShape"),
-)
+MOVING = tuple(_MOVING.split())
 SUPPORTED = (*MATRIX, *RECURRENT, *ELEMENT_WISE, "MaxPool", *MOVING)
 
 
-def read_network(path: Path) -> Network:
-    """The network of an ONNX file.
+def read_graph(path: Path) -> StepGraph:
+    """The graph of an ONNX file.
 
     Raises
     ------
@@ -67,14 +44,13 @@ def read_network(path: Path) -> Network:
         graph = load(path)
         onnx.checker.check_model(str(path))  # the file: the graph lacks its large arrays
         placed = placed_layers(graph)
-        return _Builder(graph, placed, path).network()
+        return _Builder(graph, placed, path).made()
     except onnx.checker.ValidationError as error:
         raise ModelError(f"{path}: not a valid ONNX graph: {str(error).partition(chr(10))[0]}") from None
     except EieError as error:
         raise ModelError(f"{path}: {error}") from None
     except (*UNREADABLE, AttributeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ModelError(f"{path}: cannot be read: {reason.partition(chr(10))[0]}") from None
+        raise ModelError(f"{path}: cannot be read: {reason_of(error)}") from None
 
 
 class _Builder:
@@ -88,7 +64,7 @@ class _Builder:
             self.placed.setdefault(id(one.node), []).append(one)
         self.layers: dict[str, LayerSource] = {}
 
-    def network(self) -> Network:
+    def made(self) -> StepGraph:
         """All steps that the outputs need."""
         steps: list[Step] = []
         behind: set[str] = set()  # values that a layer makes inside: of nodes that are no steps of their own
@@ -117,7 +93,7 @@ class _Builder:
             raise ModelError(
                 f"no matrix for the accelerator: it needs one of {', '.join((*MATRIX, *RECURRENT))}"
             )
-        return Network(tuple(steps), constants, inputs, tuple(self.graph.outputs), layers, str(self.path))
+        return StepGraph(tuple(steps), constants, inputs, tuple(self.graph.outputs), layers, str(self.path))
 
     def _needed(self, steps: Sequence[Step]) -> list[Step]:
         wanted, kept = set(self.graph.outputs), []

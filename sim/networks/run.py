@@ -1,73 +1,118 @@
-"""A network's two runs, on an engine and in floating point, and the figures that follow from them."""
+"""A graph with compressed weights as a network, its runs, and the figures that follow from them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from eie.capacity import sized_for
+from eie.compress.float_layers import FloatArray
 from eie.compress.format.file import load
 from eie.compress.pipeline import Settings, compress_each
 from eie.compress.quantize import Widths
 from eie.config import ArchConfig
+from eie.errors import ModelError
 from eie.layer import CompressedLayer
-from eie.sim.energy.model import estimate
-from eie.sim.networks.description import Description, met_by_each, trained_layers
-from eie.sim.networks.given import Given
-from eie.sim.networks.graph import Accelerator, Network, Record, Trained, check_weights
-from eie.sim.networks.steps import Array
+from eie.sim.networks.accelerator import Accelerator, Record, check_weights
+from eie.sim.networks.description import Description
+from eie.sim.networks.graph import StepGraph, Trained
+from eie.sim.networks.network import Inputs, Network, NetworkRun
+from eie.sim.workloads.inputs import Array, Given, Port, fitted, real_inputs
+from eie.sim.workloads.sound import Spectra
 
 BITS = 4  # of a code where weights are compressed for one run
 
 
 @dataclass(frozen=True, eq=False)
-class GraphRun:
-    """What came out: outputs of the accelerator's run and of the float run, and what each layer did."""
+class GraphRun(NetworkRun):
+    """What a graph gave. records : what the engine did for each layer, by name."""
 
-    network: Network
-    given: Given
-    cfg: ArchConfig
-    engine: str
-    records: Mapping[str, Record]
-    outputs: Mapping[str, Array]
-    trained: Mapping[str, Array]
+    records: Mapping[str, Record] = field(default_factory=dict)
 
-    @property
-    def output(self) -> Array:
-        """The first output."""
-        return self.outputs[self.network.outputs[0]]
-
-    @property
-    def cycles(self) -> int | None:
-        """Of all layers and vectors."""
-        each = [record.total_cycles for record in self.records.values()]
-        known = [cycles for cycles in each if cycles is not None]
-        return sum(known) if len(known) == len(each) else None
-
-    @property
-    def energy_uj(self) -> float | None:
-        """Of all layers and vectors."""
-        each = [energy_uj(record, self.cfg) for record in self.records.values()]
-        known = [energy for energy in each if energy is not None]
-        return sum(known) if len(known) == len(each) else None
-
-    @property
-    def worst(self) -> int | None:
-        """Cycles of the frame that takes most; None where layers do not meet one vector a frame."""
+    def worst(self, count: int) -> int | None:
+        """Cycles of the frame, of `count`, that takes most; None where layers do not meet one vector a frame."""
         each = [record.cycles for record in self.records.values()]
-        if self.cycles is None or any(len(cycles) != self.given.count for cycles in each):
+        if self.cycles is None or any(len(cycles) != count for cycles in each):
             return None
         return int(np.sum(np.array(each), axis=0).max())
 
 
-def energy_uj(record: Record, cfg: ArchConfig) -> float | None:
-    """Energy of one layer's vectors in µJ, for an engine that has cycles."""
-    cycles = record.total_cycles
-    return None if cycles is None else estimate(cfg, record.counters, cycles).energy_nj * 1e-3
+class GraphNetwork(Network):
+    """A graph whose matrices are compressed layers: these run on an engine, everything else on the host.
+
+    Parameters
+    ----------
+    graph : the steps, and the trained weights of the float run.
+    compressed : layers with the names of the graph's matrices, among others; `place` is their file.
+
+    Raises
+    ------
+    LayerError : a layer is missing, or is another network's.
+    """
+
+    def __init__(self, graph: StepGraph, compressed: Sequence[CompressedLayer], place: str) -> None:
+        self.graph, self.place = graph, graph.place
+        self.by_name = check_weights(graph, compressed, place)
+
+    @property
+    def inputs(self) -> tuple[Port, ...]:
+        """The graph's."""
+        return self.graph.inputs
+
+    @property
+    def layers(self) -> tuple[CompressedLayer, ...]:
+        """In the graph's order."""
+        return tuple(self.by_name.values())
+
+    def run(
+        self,
+        x: Inputs,
+        cfg: ArchConfig | None = None,
+        engine: str = "fast",
+        done: Callable[[int], object] = lambda _: None,
+    ) -> GraphRun:
+        """Outputs, cycles and counters; a layer that does not fit `cfg` runs as a plan of several passes.
+
+        done : called with the number of vectors that the engine has run since the last call.
+
+        Raises
+        ------
+        CapacityError, LayerError, ModelError : layers that `cfg` cannot run, inputs that the network does not take.
+        """
+        accelerator = Accelerator(self.by_name, cfg or self.machine(), engine, done)
+        named = self.graph.evaluate(self._named(x), accelerator)
+        records = list(accelerator.records.values())
+        return GraphRun(
+            named,
+            [record.layer for record in records],
+            [record.result for record in records],
+            sum(record.clipped for record in records),
+            records=accelerator.records,
+        )
+
+    def run_float(self, x: Inputs) -> Mapping[str, FloatArray]:
+        """The outputs with the trained weights in float64."""
+        return self.graph.evaluate(self._named(x), Trained(self.graph))
+
+    def _named(self, x: Inputs) -> dict[str, Array]:
+        """Inputs by name; one that lacks the batch gets a batch of one."""
+        if not isinstance(x, Mapping) and len(self.inputs) > 1:
+            raise ModelError(f"{self.place} takes inputs by name: {', '.join(map(str, self.inputs))}")
+        named = x if isinstance(x, Mapping) else {self.inputs[0].name: x}
+        try:
+            arrays: dict[str, Array] = {name: real_inputs(np.asarray(value)) for name, value in named.items()}
+        except (ValueError, TypeError):
+            raise ModelError(f"{self.place} takes numbers [batch, ...]") from None
+        for port in self.inputs:
+            if port.name in arrays and (better := fitted(arrays[port.name], port)) is not None:
+                arrays[port.name] = better
+        return arrays
+
+
+# ---- figures -----------------------------------------------------------------------------------------------
 
 
 def decibels(reference: Array, found: Array) -> float:
@@ -79,63 +124,33 @@ def decibels(reference: Array, found: Array) -> float:
     return 10 * math.log10(signal / noise) if noise else math.inf
 
 
-def snr(run: GraphRun) -> dict[str, float]:
-    """dB of the outputs, and of the sound that they make, against the float run."""
-    trained = run.trained[run.network.outputs[0]]
-    found = {"output": decibels(trained, run.output)}
-    spectra = run.given.spectra
-    if spectra is not None and run.output.shape[1:] == spectra.shape:
-        found["sound"] = decibels(trained[0] * spectra, run.output[0] * spectra)
-    return found
+def snr(found: Array, reference: Array, spectra: Spectra | None = None) -> dict[str, float]:
+    """dB of an output against the float run's, and of the sound that they make of `spectra` as gains."""
+    ratios = {"output": decibels(reference, found)}
+    if spectra is not None and found.shape[1:] == spectra.shape:
+        ratios["sound"] = decibels(reference[0] * spectra, found[0] * spectra)
+    return ratios
 
 
 # ---- making them -------------------------------------------------------------------------------------------
 
 
-def weights_of(
+def with_weights(
     description: Description, file: Path | None, given: Given, widths: Widths
-) -> tuple[dict[str, CompressedLayer], str]:
-    """The compressed layers by name, and a line that says where they are from.
+) -> tuple[GraphNetwork, str]:
+    """The network with its compressed layers, and a line that says where they are from.
 
     Raises
     ------
     EieError : a file that cannot be read, or that is another network's.
     """
-    network, path = description.network, file or description.weights
+    graph, path = description.graph, file or description.weights
     if path is not None:
-        return check_weights(network, load(path), str(path)), f"weights from {path}"
-    met = list(met_by_each(network, given.inputs).values())
-    compressed = compress_each(trained_layers(network), met, Settings(weight_bits=BITS, widths=widths))
+        return GraphNetwork(graph, load(path), str(path)), f"weights from {path}"
+    met = list(graph.met_by_each(given.inputs).values())
+    compressed = compress_each(graph.trained, met, Settings(weight_bits=BITS, widths=widths))
     line = (
         f"weights compressed for this run: all kept, {BITS}-bit codes, scales from this input "
         "(--weights W.eie takes others)"
     )
-    return check_weights(network, compressed, "the compressed network"), line
-
-
-def machine_for(layers: Sequence[CompressedLayer], cfg: ArchConfig, sized: bool) -> ArchConfig:
-    """The configuration for these layers; a sized one has the widths of their codes, too."""
-    if not sized:
-        return cfg
-    bits = max(cfg.weight_bits, *(layer.weight_bits for layer in layers))
-    return sized_for(cfg.replace(weight_bits=bits), *layers)
-
-
-def run_graph(
-    network: Network,
-    layers: Mapping[str, CompressedLayer],
-    given: Given,
-    cfg: ArchConfig,
-    engine: str,
-    done: Callable[[int], object] = lambda _: None,
-) -> GraphRun:
-    """Both runs. done : called with the number of vectors that the engine has run since the last call.
-
-    Raises
-    ------
-    CapacityError, LayerError, ModelError : layers that `cfg` cannot run, inputs that the network does not take.
-    """
-    accelerator = Accelerator(layers, cfg, engine, done)
-    outputs = network.run(given.inputs, accelerator)
-    trained = network.run(given.inputs, Trained(network))
-    return GraphRun(network, given, cfg, engine, accelerator.records, outputs, trained)
+    return GraphNetwork(graph, compressed, "the compressed network"), line

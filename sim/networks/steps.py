@@ -141,6 +141,3 @@ def max_pool(x: Array, window: Pair, stride: Pair) -> Array:
     windows = np.lib.stride_tricks.sliding_window_view(images, window, (2, 3))
     y = windows[:, :, :: stride[0], :: stride[1]].max(axis=(4, 5))
     return y if x.ndim == 4 else y[:, :, 0]
-
-
-# ---- recurrent cells ---------------------------------------------------------------------------------------

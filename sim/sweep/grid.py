@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from eie.compress.format.file import load
-from eie.compress.readers import files as readers
 from eie.config import PRESETS, ArchConfig
 from eie.errors import ConfigError, LayerError
 from eie.fixed import IntArray
 from eie.layer import MAX_DIM, CompressedLayer
-from eie.sim.chain import layer_inputs
+from eie.sim.chain import choose, layer_inputs
 from eie.sim.sweep.columns import MACHINE
 from eie.sim.sweep.point import (
     MEMORIES,
@@ -34,7 +33,7 @@ from eie.sim.sweep.point import (
     RandomInput,
     RandomLayer,
 )
-from eie.sim.workloads.files import choose, in_fixed_point
+from eie.sim.workloads.inputs import in_fixed_point, read_vectors
 
 # Points of one file: they are all listed before the first one runs.
 MAX_POINTS = 1_000_000
@@ -291,7 +290,7 @@ class _Files:
         return self._vectors[key]
 
     def _first(self, path: Path, layer: CompressedLayer, count: int, act_bits: int) -> IntArray:
-        held = readers.read_vectors(path, layer.inputs)[0][:count]
+        held = read_vectors(path, layer.inputs)[0][:count]
         if len(held) < count:
             raise LayerError(f"{self.place}: {path} holds {len(held)} input vectors, not {count} (inputs)")
         vectors, clipped = in_fixed_point(held, layer, act_bits)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eie.cache import tool_environment
 from eie.config import ArchConfig
 from eie.errors import FormatError, MismatchError, SimulatorMissing
 from eie.sim.cosim import toolchain
@@ -156,6 +157,7 @@ def _run_yosys(files: Mapping[str, str], top: str, library: Path) -> tuple[dict[
         done = subprocess.run(
             [sys.executable, "-c", _RUN, "-q", "-l", "yosys.log", "synth.ys"],
             cwd=folder,
+            env=tool_environment(),
             capture_output=True,
             text=True,
             check=False,

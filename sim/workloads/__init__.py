@@ -1,1 +1,1 @@
-"""Layers and inputs: random, from files, the example network."""
+"""Layers and inputs: random, from files (arrays, pictures, sound), the example network."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from eie.compress.network import FloatLayer
-from eie.compress.readers.files import read_inputs, read_model
+from eie.compress.float_layers import FloatLayer
+from eie.compress.readers.files import read_model
 from eie.errors import ModelError
-from eie.layer import CompressedLayer
+from eie.sim.workloads.inputs import read_inputs
 
 NETWORK = "lenet_300_100"
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / NETWORK
@@ -38,7 +37,7 @@ def require(folder: Path, who: str) -> None:
         )
 
 
-def read_network(folder: Path) -> list[FloatLayer]:
+def read_trained(folder: Path) -> list[FloatLayer]:
     """The trained layers.
 
     Raises
@@ -60,17 +59,3 @@ def read_digits(folder: Path) -> Digits:
     if labels is None:
         raise ModelError(f"{path} holds no labels")
     return Digits(pixels, labels)
-
-
-def as_float(layers: Sequence[CompressedLayer]) -> list[FloatLayer]:
-    """A compressed network's weights and biases as real numbers, for arithmetic without rounding."""
-    return [
-        FloatLayer(
-            layer.name,
-            np.ldexp(layer.decode().astype(np.float32), -layer.w_frac),
-            np.ldexp(layer.bias.astype(np.float32), -layer.acc_frac),
-            layer.relu,
-            layer.conv,
-        )
-        for layer in layers
-    ]

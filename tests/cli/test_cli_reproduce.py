@@ -23,6 +23,7 @@ from eie.cli.main import main
 from eie.cli.output import filling
 from eie.cli.pages import evaluation_page
 from eie.cli.pages.evaluation_page import Made
+from eie.cli.pages.report import Picture
 from eie.errors import SimulationError
 from eie.sim.evaluation.parts import PARTS, Part
 from eie.sim.evaluation.section import Section, Table
@@ -163,7 +164,7 @@ def test_text_is_shown_as_it_is() -> None:
 
 
 def test_wide_pictures_have_a_row_and_text_of_the_same_size() -> None:
-    pictures = [evaluation_page.Drawn(f"p{inches}", b"", "alt", inches) for inches in (5.4, 7.6)]
+    pictures = [Picture(f"p{inches}", b"", "alt", inches) for inches in (5.4, 7.6)]
     page = evaluation_page.html([Made(Section("fig8", "T", []), tuple(pictures), 0.0)], "", [""], "")
     assert re.findall(r"<figure(.*?)>", page) == [
         ' style="max-width: 31.3rem"',
@@ -173,7 +174,7 @@ def test_wide_pictures_have_a_row_and_text_of_the_same_size() -> None:
 
 def test_long_text_in_a_table_wraps() -> None:
     table = Table("t", ["x", "why"], [["1", "because " * 6]])
-    assert evaluation_page.has_text(table)
+    assert table.text
     made = [Made(Section("fig8", "T", [], [table]), (), 0.0)]
     assert '<table class="text">' in evaluation_page.html(made, "", [""], "")
     assert "|---|---|\n" in evaluation_page.markdown_table(table)
@@ -342,7 +343,7 @@ def test_what_differs_from_run_to_run_is_not_generated() -> None:
 
 def test_generated_parts_of_a_page() -> None:
     table = Table("Title", ["a", "b"], [["1", "2"]])
-    picture = evaluation_page.Drawn("fig8_name", b"", "what it shows", 7.0)
+    picture = Picture("fig8_name", b"", "what it shows", 7.0)
     made = {"fig8": Made(Section("fig8", "T", ["One.", "Two."], [table, table]), (picture,), 0.0)}
     body = gen_docs().evaluation_body
     assert body("fig8 text", made) == "\nOne.\n\nTwo.\n"

@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from eie.compress import share as share_module
-from eie.compress.network import FloatLayer
+from eie.compress.float_layers import FloatLayer
 from eie.compress.share import SharedLayer, SharingError, best_centroids, k_means, share, squared_error
 from eie.errors import ModelError
 

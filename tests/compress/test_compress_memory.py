@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
 from eie.cli.main import main
+from eie.compress.float_layers import FloatLayer
 from eie.compress.format.file import EncodedLayer, describe, load, save_encoded, to_bytes
-from eie.compress.network import FloatLayer
 from eie.compress.pipeline import Settings, compress_network, compress_to_file
 from eie.compress.quantize import Widths
 from eie.compress.readers.files import read_model

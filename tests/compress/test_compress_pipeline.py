@@ -5,13 +5,14 @@ import itertools
 import numpy as np
 import pytest
 
+from eie.compress.float_layers import FloatLayer, float_forward
 from eie.compress.format.file import describe, load, save
 from eie.compress.forward import fixed_forward, quantize_inputs
-from eie.compress.network import FloatLayer, float_forward
 from eie.compress.pipeline import Settings, compress_network
 from eie.compress.quantize import Widths
-from eie.compress.readers.files import read_inputs, read_model
+from eie.compress.readers.files import read_model
 from eie.errors import ModelError
+from eie.sim.workloads.inputs import read_inputs
 from tests.support import ROOT
 
 EXAMPLE = ROOT / "examples" / "lenet_300_100"

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from eie.compress.network import FloatLayer
+from eie.compress.float_layers import FloatLayer
 from eie.compress.prune import keep_above, keep_density
 from eie.compress.share import k_means, share
 from eie.errors import ModelError

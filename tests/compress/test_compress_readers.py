@@ -12,12 +12,13 @@ import safetensors.numpy
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from eie.compress.float_layers import FloatLayer, chains, check_chains, check_inputs, float_forward
 from eie.compress.format.file import load
-from eie.compress.network import FloatLayer, chains, check_chains, check_inputs, float_forward
 from eie.compress.pipeline import compress_to_file
-from eie.compress.readers.files import read_inputs, read_model, read_vectors
+from eie.compress.readers.files import read_model
 from eie.conv import Conv
 from eie.errors import ModelError
+from eie.sim.workloads.inputs import read_inputs, read_vectors
 
 rng = np.random.default_rng(3)
 

@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from eie.cli.main import main
+from eie.compress.float_layers import Model
 from eie.compress.format.file import load
-from eie.compress.network import Model
 from eie.compress.pipeline import Settings
 from eie.compress.quantize import Widths
 from eie.compress.readers.files import read_model

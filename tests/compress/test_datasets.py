@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from eie.cli.main import main
 from eie.compress import datasets
-from eie.compress.readers.files import read_inputs
 from eie.errors import ModelError, OutputError
+from eie.sim.workloads.inputs import read_inputs
 from tests.support.small_mnist import TEST, TRAIN
 
 

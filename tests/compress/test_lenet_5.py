@@ -11,12 +11,12 @@ from click.testing import CliRunner
 import eie
 from eie.cli.commands.accuracy import measure
 from eie.cli.main import main
+from eie.compress.float_layers import FloatLayer, float_forward
 from eie.compress.forward import fixed_forward, quantize_inputs
-from eie.compress.network import FloatLayer, float_forward
 from eie.compress.pipeline import Settings, compress_network
 from eie.conv import Conv
-from eie.sim.chain import run_network
-from eie.sim.workloads.example import EXAMPLE, as_float, read_digits
+from eie.sim.chain import as_float, run_network
+from eie.sim.workloads.example import EXAMPLE, read_digits
 
 TRAINED = EXAMPLE.parent / "trained" / "lenet-5.eie"
 POOLING = {"pool": (2, 2), "pool_stride": (2, 2)}

@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import eie
 from eie.compress import train
+from eie.compress.float_layers import float_forward
 from eie.compress.forward import check_network, fixed_forward, quantize_inputs
-from eie.compress.network import float_forward
 from eie.compress.train.loop import Teacher, Training
 from eie.compress.train.pruning import Schedule, Surgery, densities_above, largest
 from eie.compress.train.sharing import Sharing, cluster, first_centroids

@@ -431,7 +431,7 @@ def test_random_scripts(simulator, seed):
     ("name", "net", "wrong", "told"),
     [
         ("eie_host_if.v", "s_axis_tready", "1'h1", "golden"),  # words get lost
-        ("eie_host_if.v", "packet_ends", "1'h0", "golden"),
+        ("eie_host_if.v", "decoder_packet_ends", "1'h0", "golden"),
         ("eie_ccu.v", "wb_en", "1'h0", "act_rw.acc_rdata"),
     ],
 )

@@ -8,10 +8,9 @@ from click.testing import CliRunner
 
 from eie.cli.main import main
 from eie.golden.array import Array
-from eie.golden.base import Reg
 from eie.golden.run import run as run_golden
 from eie.program import Job
-from eie.schema import PE_BLOCKS
+from eie.schema import PE_BLOCKS, Reg
 from eie.sim.cosim.saif import Activity, Count, Instance, read_saif, read_vcd, record
 from eie.sim.workloads.random import random_input, random_layer
 from tests.support.machines import FOUR as CFG
@@ -117,7 +116,7 @@ def test_golden_registers_toggle_as_often(job: Job, icarus: Activity) -> None:
                 names = {field.name for field in block.fields}
                 signal = block.signal(name) if name in names else None
                 if isinstance(signal, Reg) and (*path, name) not in {place for place, _, _ in found}:
-                    found.append(((*path, name), signal, block.mask(name)))
+                    found.append(((*path, name), signal, signal.mask))
         return found
 
     known: list[tuple[tuple[str, ...], Reg, int]] = []

@@ -335,7 +335,7 @@ def test_a_build_cache_that_cannot_be_written(monkeypatch, tmp_path):
     monkeypatch.setenv("EIE_CACHE", str(tmp_path / "file"))
     job = suite("four")[0].job
     with pytest.raises(
-        OutputError, match=r"file/builds cannot be written \(Not a directory\): set EIE_CACHE to a"
+        OutputError, match=r"/file cannot be written \(File exists\): set EIE_CACHE to a folder that can"
     ):
         run_rtl([job], "icarus")
 

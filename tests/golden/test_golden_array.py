@@ -44,13 +44,8 @@ def start(job: Job) -> Array:
 def names(array: Array, k: int = 0) -> dict[str, object]:
     """The signals of PE k and of the CCU by their own names (the CCU's busy is `ccu_busy`)."""
     pe, ccu = array.pes[k], array.ccu
-    signals = {f.name: block.signal(f.name) for block in (ccu, *pe.blocks.values()) for f in block.fields}
-    return signals | {
-        "busy": pe.busy,
-        "credit": pe.credit,
-        "ccu_busy": ccu.busy,
-        "value": pe.spmat_read.value,
-    }
+    own = {"busy": pe.busy, "credit": pe.credit, "ccu_busy": ccu.busy, "value": pe.spmat_read.value}
+    return ccu.signals() | pe.block_signals() | own
 
 
 def test_pe_by_itself() -> None:

@@ -1,16 +1,33 @@
 """Wires, registers and blocks of the golden model."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from eie.config import ArchConfig
 from eie.errors import LayerError
 from eie.golden.array import Array
-from eie.golden.base import Block, Reg, Wire
+from eie.golden.base import Block
 from eie.golden.blocks import BLOCKS
 from eie.golden.run import Host, feed, run_job
 from eie.golden.sram import Sram
-from eie.schema import BLOCK_NAMES, block_probe, fields, probe_width, unpack_probe
+from eie.golden.waveform import scopes
+from eie.schema import (
+    BLOCK_NAMES,
+    Field,
+    Kind,
+    Reg,
+    SramPort,
+    Wire,
+    block_probe,
+    fields,
+    probe_width,
+    unpack_probe,
+)
+from tests.support import ROOT
 from tests.support.cases import seeded_case
 from tests.support.chip_programs import chip_program, random_inputs
 
@@ -25,27 +42,66 @@ def test_a_signal_is_not_a_condition(signal: Wire) -> None:
 
 
 def test_every_block_of_the_schema() -> None:
-    """One class for each name, with the schema's fields as attributes, registers where it says so."""
+    """One class for each name, and its signals are the declared ones: no block puts another in the place of its own."""
     assert set(BLOCKS) == set(BLOCK_NAMES)
     for name, kind in BLOCKS.items():
-        block = kind(CFG)
-        for field in fields(name, CFG):
-            assert isinstance(getattr(block, field.name), Wire), field
-            if name not in ("pe", "array"):
-                assert isinstance(getattr(block, field.name), Reg) == field.kind.is_register, field
+        for field, signal in zip(fields(name, CFG), kind(CFG).signals().values(), strict=True):
+            # The outputs of a PE and of the array are those of the blocks inside.
+            inside = name in ("pe", "array") and field.kind is Kind.OUT
+            declared = Field(field.name, signal.width, signal.kind, signal.signed, signal.probed)
+            assert (declared.width, declared.signed) == (field.width, field.signed), field
+            assert inside or declared == field
+            assert isinstance(signal, Reg) == signal.kind.is_register
 
 
-@pytest.mark.parametrize("name", BLOCK_NAMES)
-def test_declared_attributes_are_the_schema(name: str) -> None:
-    """What a class lists for its readers is what the schema declares (numbered fields apart)."""
-    numbered = ("child0_", "child1_", "child2_", "child3_", "bus0_")
-    listed = set(BLOCKS[name].__annotations__)
-    assert listed == {f.name for f in fields(name, CFG) if not f.name.startswith(numbered)}
+@pytest.mark.parametrize("bus_registers", [0, 2])
+def test_inside_an_array_every_input_is_as_wide_as_what_drives_it(bus_registers: int) -> None:
+    """Connections go by name, and no width tells the simulator what does not fit."""
+    cfg = ArchConfig(n_pe=16, bus_registers=bus_registers, acc_bits=32, src_depth=9, acc_depth=5, codebooks=3)
+    for scope, block in scopes(Array(cfg)):
+        for field in block.fields:
+            signal = block.signal(field.name)
+            assert (signal.width, signal.signed) == (field.width, field.signed), f"{scope}.{field.name}"
 
 
-def test_connect_refuses_what_is_no_input() -> None:
-    with pytest.raises(AttributeError, match="block act_queue has no input 'credit'"):
-        BLOCKS["act_queue"](CFG).connect(credit=Wire())
+def test_connect_wants_a_signal_for_every_input() -> None:
+    queue = BLOCKS["act_queue"](CFG)
+    signals = queue.signals(Kind.IN)
+    queue.connect(signals | {"credit": Wire()})
+    with pytest.raises(KeyError, match="push_col"):
+        queue.connect({name: signal for name, signal in signals.items() if name != "push_col"})
+
+
+# Module, what it says, what it must not say, and mypy's complaint.
+MISTAKES = [
+    ("act_queue", "self.push.value", "self.psuh.value", '"ActQueue" has no attribute "psuh"'),
+    ("act_queue", "self.credit.value", "self.credit.next", '"Wire" has no attribute "next"'),
+    ("ptr_read", "even.wdata.value", "even.wdta.value", '"SramPort" has no attribute "wdta"'),
+    ("sram", "port.addr", "port.adr", '"SramPort" has no attribute "adr"'),
+]
+
+
+def test_mypy_refuses_a_signal_that_is_not_declared(tmp_path: Path) -> None:
+    """A misspelt one, read, written or connected, and the next value of what is no register."""
+    texts = {module: (ROOT / "golden" / f"{module}.py").read_text() for module, *_ in MISTAKES}
+    expected = set()
+    for module, right, wrong, complaint in MISTAKES:
+        before, _, after = texts[module].partition(right)
+        assert after, f"golden/{module}.py has no {right}"
+        texts[module] = before + wrong + after
+        line = before.count("\n") + 1
+        expected.add(f"eie/golden/{module}.py:{line}: error: {complaint}")
+    # Silent about other modules, and without numpy: neither matters here, and it takes a tenth of the time.
+    options = ["--no-site-packages", "--follow-imports=silent", "--cache-dir", str(tmp_path)]
+    options += ["--no-error-summary", "--hide-error-codes"]
+    for module, text in texts.items():
+        (tmp_path / f"{module}.py").write_text(text)
+        options += ["-m", f"eie.golden.{module}"]
+        options += ["--shadow-file", f"eie/golden/{module}.py", str(tmp_path / f"{module}.py")]
+    command = [sys.executable, "-m", "mypy", *options]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    found = {line.partition("; maybe")[0] for line in run.stdout.splitlines()}
+    assert found == expected, run.stderr
 
 
 @pytest.mark.parametrize("name", [name for name in BLOCK_NAMES if name not in ("pe", "array")])
@@ -104,12 +160,11 @@ def test_state_changes_in_update_alone() -> None:
 
 def test_sram() -> None:
     """A read takes a cycle and stays; a write leaves the output; an address past the depth reads 0."""
-    sram = Sram(3)
-    en, we, addr, wdata = (Wire() for _ in range(4))
-    sram.connect(en=en, we=we, addr=addr, wdata=wdata)
+    sram, port = Sram(3, 8), SramPort("act", 2, 8)
+    sram.connect(port)
     sram.load([10, 11])
     found = []
-    for en.value, we.value, addr.value, wdata.value in [
+    for port.en.value, port.we.value, port.addr.value, port.wdata.value in [
         (1, 0, 1, 0),
         (0, 0, 0, 0),
         (1, 1, 0, 77),

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from eie.golden.array import Array
-from eie.golden.base import Reg
 from eie.golden.run import Host, feed, run_job, run_program
 from eie.golden.waveform import scopes
-from eie.schema import Kind
+from eie.schema import Kind, Reg
 from tests.support.cases import KINDS, seeded_case
 from tests.support.chip_programs import chip_program, random_inputs
 
@@ -19,7 +18,7 @@ class Settling(Host):
         super().__init__(array)
         self.rng = rng
         self.cycles = self.most_rounds = 0
-        signals = [b.signal(f.name) for _, b in scopes(array) for f in b.fields if f.kind is Kind.OUT]
+        signals = [signal for _, block in scopes(array) for signal in block.signals(Kind.OUT).values()]
         self.outputs = [signal for signal in signals if not isinstance(signal, Reg)]
 
     def cycle(self) -> None:

@@ -14,7 +14,7 @@ from eie.golden.waveform import scopes
 from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.result import COUNTERS, Result
-from eie.schema import fields
+from eie.schema import Wire, fields
 from tests.support.cases import Case, seeded_case
 
 
@@ -95,10 +95,13 @@ def test_waveform(tmp_path: Path) -> None:
     """Every signal of every block under the schema's name and width, with the value of every cycle."""
     case = seeded_case(4, kind="bypass")
     path = tmp_path / "run.vcd"
-    signals: list[list[int]] = []
+    signals: list[Wire] = []
+    rows: list[list[int]] = []
 
     def record(array: Array) -> None:
-        signals.append([int(block.signal(f.name).value) for _, block in scopes(array) for f in block.fields])
+        if not signals:
+            signals.extend(signal for _, block in scopes(array) for signal in block.signals().values())
+        rows.append([int(signal.value) for signal in signals])
 
     same(run(case.job, waveform=path, observe=record), run(case.job))
     widths, samples = read_vcd(path, round(1e12 / case.cfg.clock_hz))
@@ -111,7 +114,7 @@ def test_waveform(tmp_path: Path) -> None:
     wanted = [
         {"array.clk": 1}
         | {name: value & ((1 << expected[name]) - 1) for name, value in zip(expected, row, strict=True)}
-        for row in signals
+        for row in rows
     ]
     assert samples == wanted
     assert list(tmp_path.iterdir()) == [path]

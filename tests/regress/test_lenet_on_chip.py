@@ -17,7 +17,7 @@ from eie.plan_program import plan_program
 from eie.sim.cosim.programs import run_program
 from eie.sim.plans import run_plan
 from eie.sim.simulate import simulate
-from eie.sim.workloads.files import in_fixed_point
+from eie.sim.workloads.inputs import in_fixed_point
 from eie.timing import busy_cycles
 from tests.support import ROOT
 

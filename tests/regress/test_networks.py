@@ -8,11 +8,8 @@ import onnxruntime
 import pytest
 
 from eie.compress.pipeline import Settings, compress_each
-from eie.config import ArchConfig
-from eie.sim.networks.description import met_by_each, read_description, trained_layers
-from eie.sim.networks.given import read_given
-from eie.sim.networks.graph import Trained, check_weights
-from eie.sim.networks.run import decibels, machine_for, run_graph, snr
+from eie.sim.networks.description import read_description
+from eie.sim.networks.run import GraphNetwork, decibels, snr
 from tests.support import ROOT
 
 MODELS = ROOT / "build" / "models"
@@ -31,41 +28,40 @@ def denoiser():
 
 
 @pytest.fixture(scope="module")
-def layers(denoiser):
-    given = read_given(MODELS / "Side_Left.wav", denoiser, None, None)
-    met = met_by_each(denoiser.network, given.inputs)
-    compressed = compress_each(trained_layers(denoiser.network), list(met.values()), Settings())
-    return check_weights(denoiser.network, compressed, "nsnet2")
+def network(denoiser):
+    given = denoiser.given(MODELS / "Side_Left.wav")
+    met = denoiser.graph.met_by_each(given.inputs)
+    compressed = compress_each(denoiser.graph.trained, list(met.values()), Settings())
+    return GraphNetwork(denoiser.graph, compressed, "nsnet2")
 
 
-def test_the_float_run_is_onnxruntimes(denoiser):
-    given = read_given(SPEECH, denoiser, None, None)
+def test_the_float_run_is_onnxruntimes(denoiser, network):
+    given = denoiser.given(SPEECH)
     session = onnxruntime.InferenceSession(str(MODELS / "nsnet2.onnx"), providers=["CPUExecutionProvider"])
     (theirs,) = session.run(None, {"input": given.inputs["input"].astype(np.float32)})
-    ours = denoiser.network.run(given.inputs, Trained(denoiser.network))["output"]
+    ours = network.run_float(given.inputs)["output"]
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
     assert decibels(theirs, ours) > 90
 
 
-def test_speech_within_its_hop(denoiser, layers):
-    given = read_given(SPEECH, denoiser, None, None)
-    cfg = machine_for(list(layers.values()), ArchConfig(), sized=True)
-    run = run_graph(denoiser.network, layers, given, cfg, "fast")
+def test_speech_within_its_hop(denoiser, network):
+    given = denoiser.given(SPEECH)
+    run = network.run(given.inputs)
     assert given.count == 133
-    assert run.worst is not None
-    assert run.worst / cfg.clock_hz * 1e6 < 0.02 * denoiser.sound.hop_us
-    found = snr(run)
+    worst = run.worst(given.count)
+    assert worst is not None
+    assert worst / run.cfg.clock_hz * 1e6 < 0.02 * denoiser.sound.hop_us
+    found = snr(run.outputs, network.run_float(given.inputs)["output"], given.spectra)
     assert found["sound"] > 25
-    print(f"\n133 frames: {found}, slowest frame {run.worst:,} cycles")
+    print(f"\n133 frames: {found}, slowest frame {worst:,} cycles")
 
 
 @pytest.mark.parametrize("engine", ["golden", "verilator"])
-def test_engines_agree_on_a_frame(denoiser, layers, engine):
-    given = read_given(SPEECH, denoiser, slice(15, 16), None)
-    cfg = machine_for(list(layers.values()), ArchConfig(), sized=True)
-    fast = run_graph(denoiser.network, layers, given, cfg, "fast")
-    run = run_graph(denoiser.network, layers, given, cfg, engine)
-    assert np.array_equal(run.output, fast.output)
+def test_engines_agree_on_a_frame(denoiser, network, engine):
+    given = denoiser.given(SPEECH, slice(15, 16))
+    fast = network.run(given.inputs)
+    run = network.run(given.inputs, engine=engine)
+    assert np.array_equal(run.outputs, fast.outputs)
     assert {name: record.cycles for name, record in run.records.items()} == {
         name: record.cycles for name, record in fast.records.items()
     }

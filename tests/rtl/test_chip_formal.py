@@ -12,7 +12,7 @@ import pytest
 from eie.axi import host_if_fields
 from eie.config import ArchConfig
 from eie.rtl.host.commands import State
-from eie.rtl.host.host_if import RESULT_DEPTH
+from eie.rtl.host.queues import RESULT_DEPTH
 from eie.rtl.verilog import host_if_verilog
 
 CFG = ArchConfig(
@@ -26,6 +26,21 @@ CFG = ArchConfig(
     passes=5,
     codebooks=2,
 )
+# Registers of the components that the statements name, and what they are called inside eie_host_if.
+REGISTERS = {
+    "state": "decoder_state",
+    "read_first": "arbiter_read_first",
+    "read_second": "arbiter_read_second",
+    "read_third": "arbiter_read_third",
+    "read_lite": "arbiter_read_lite",
+    "word_lite": "arbiter_word_lite",
+    "op_wait": "registers_op_wait",
+    "op_write": "registers_op_write",
+    "op_reading": "registers_op_reading",
+    "room": "results_free",
+    "input_valid0": "input_r_rdy",
+    **{f"result_valid{i}": f"results_queue_valid{i}" for i in range(1, RESULT_DEPTH)},
+}
 CHANNELS = {"m_axis_t": ("data", "last"), "s_axil_b": ("resp",), "s_axil_r": ("data", "resp")}
 
 
@@ -50,7 +65,8 @@ def statements():
     widths = {f.name: f.width for f in host_if_fields(CFG)} | {"rst": 1}
     for channel, data in CHANNELS.items():
         names += [f"{channel}{name}" for name in ("valid", "ready", *data)]
-    lines = ["reg begun = 0;", "always @(posedge clk) begun <= 1;", "always @* if (!begun) assume(rst);"]
+    lines = [f"wire [$bits({net}) - 1:0] {name} = {net};" for name, net in REGISTERS.items()]
+    lines += ["reg begun = 0;", "always @(posedge clk) begun <= 1;", "always @* if (!begun) assume(rst);"]
     lines += [f"reg [{widths[n] - 1}:0] past_{n}; always @(posedge clk) past_{n} <= {n};" for n in names]
     # How long an access of the pass table has waited for the port, and for its word.
     lines += [
@@ -68,8 +84,8 @@ def statements():
     # What follows holds in every state, after reset as well: the induction needs it.
     lines += ["end", "always @* if (begun) begin"]
     results = " + ".join(["m_axis_tvalid", *(f"result_valid{i}" for i in range(1, RESULT_DEPTH))])
-    lite = ["read_first && read_lite", "read_second && read_lite", "read_third && captured_lite"]
-    stream = ["read_first && !read_lite", "read_second && !read_lite", "read_third && !captured_lite"]
+    lite = ["read_first && read_lite", "read_second && read_lite", "read_third && word_lite"]
+    stream = ["read_first && !read_lite", "read_second && !read_lite", "read_third && !word_lite"]
     together = " + ".join(f"({what})" for what in stream)
     lines += [
         # Nothing drives the array's port while it runs: what it would ignore is never sent.
@@ -131,7 +147,9 @@ def test_hand_shakes_queues_and_port(tmp_path, verilog):
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
-@pytest.mark.parametrize(("net", "wrong"), [("result_push", "read_third"), ("op_grant", "op_wait")])
+@pytest.mark.parametrize(
+    ("net", "wrong"), [("arbiter_stream_word", "arbiter_read_third"), ("arbiter_lite__ready", "1'h1")]
+)
 def test_the_proof_fails_for_a_faulty_interface(tmp_path, verilog, net, wrong):
     faulty, places = re.subn(rf"(assign {net}) = .*;", rf"\1 = {wrong};", verilog)
     assert places == 1

@@ -15,9 +15,10 @@ from eie.capacity import sized_for
 from eie.cli.main import main
 from eie.config import ArchConfig
 from eie.errors import ModelError
-from eie.sim.networks.from_onnx import read_network
-from eie.sim.networks.graph import Accelerator, Trained, check_weights
-from eie.sim.networks.sound import Sound
+from eie.sim.networks.accelerator import Accelerator, check_weights
+from eie.sim.networks.from_onnx import read_graph
+from eie.sim.networks.graph import Trained
+from eie.sim.workloads.sound import Sound
 from tests.support import ROOT
 from tests.support import onnx_networks as nets
 
@@ -62,14 +63,14 @@ def here(tmp_path, monkeypatch):
 
 def expected(frames, engine="fast", n_pe=4):
     """Outputs by the API, and cycles of each layer."""
-    network = read_network(Path("net.onnx"))
+    network = read_graph(Path("net.onnx"))
     layers = check_weights(network, eie.load("net.eie"), "net.eie")
     cfg = sized_for(ArchConfig(n_pe=n_pe, weight_bits=6), *layers.values())
     accelerator = Accelerator(layers, cfg, engine)
     x = SOUND.features(SOUND.spectra(SOUND.read(Path("sound.wav"))))[None, frames]
     return (
-        network.run({"x": x}, accelerator)["y"],
-        network.run({"x": x}, Trained(network))["y"],
+        network.evaluate({"x": x}, accelerator)["y"],
+        network.evaluate({"x": x}, Trained(network))["y"],
         {name: record.cycles for name, record in accelerator.records.items()},
     )
 

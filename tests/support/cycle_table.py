@@ -10,9 +10,9 @@ registers before the clock edge that ends it. Numbers are Python's (`0x1f`, `-3`
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import reduce
 
-from eie.golden.base import Block, Wire
+from eie.golden.base import Block
+from eie.schema import Wire
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,10 @@ def _cells(line: str) -> list[list[str]]:
 def drive(block: Block, text: str, names: Mapping[str, Wire] | None = None) -> None:
     """Drive `block` through a table and check every cycle.
 
-    A heading is a name in `names`, or an attribute of the block (with dots for what is inside).
+    A heading is a name in `names`, or one of the block's signals.
     """
-    signals = dict(names or {})
+    signals = {**block.signals(), **(names or {})}
     rows = parse(text)
-    for name in (*rows[0].inputs, *(name for row in rows for name in row.expected)):
-        if name not in signals:
-            signals[name] = reduce(getattr, name.split("."), block)  # type: ignore[arg-type]
     for row in rows:
         for name, value in row.inputs.items():
             signals[name].value = value

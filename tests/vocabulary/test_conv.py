@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eie.compress.float_layers import FloatLayer, batches, check_chains, float_forward
 from eie.compress.forward import check_network, fixed_forward, quantize_inputs
-from eie.compress.network import FloatLayer, batches, check_chains, float_forward
 from eie.compress.pipeline import Settings, compress_network
 from eie.config import ArchConfig
 from eie.conv import Conv
@@ -83,7 +83,7 @@ def test_parts_of_a_batch_give_what_the_whole_does(monkeypatch):
     layer = FloatLayer("c", np.random.default_rng(1).normal(size=(2, 18)).astype(np.float32), conv=conv)
     x = np.random.default_rng(2).normal(size=(5, 72))
     whole = layer.forward(x)
-    monkeypatch.setattr("eie.compress.network._PART", 2 * 16 * 18)  # two images of 16 positions
+    monkeypatch.setattr("eie.compress.float_layers._PART", 2 * 16 * 18)  # two images of 16 positions
     assert [len(part) for part in batches(conv, x, 18)] == [2, 2, 1]
     assert np.allclose(layer.forward(x), whole, rtol=1e-12, atol=1e-12)
 

@@ -23,7 +23,7 @@ from eie.schema import ConfigReg, IoSpace, Mode
 from eie.sim.cosim.programs import lockstep_program, run_program
 from eie.sim.simulate import simulate
 from eie.sim.workloads.example import EXAMPLE, read_digits
-from eie.sim.workloads.files import in_fixed_point
+from eie.sim.workloads.inputs import in_fixed_point
 from eie.timing import busy_cycles, refill_cycles
 from tests.support import ROOT
 from tests.support.chip_programs import CHIPS, chip_program, random_inputs, random_layers

@@ -23,9 +23,9 @@ from cocotb.triggers import FallingEdge, ReadOnly
 
 from eie.config import ArchConfig
 from eie.errors import MismatchError
-from eie.golden.base import Block, Wire
+from eie.golden.base import Block
 from eie.golden.blocks import BLOCKS
-from eie.schema import Field, Kind, ProbeField, block_probe, fields, pe_probe, unpack_probe
+from eie.schema import Field, Kind, ProbeField, Wire, block_probe, fields, pe_probe, unpack_probe
 
 if TYPE_CHECKING:
     from eie.program import Job

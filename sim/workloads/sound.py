@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.io import wavfile
 
-from eie.compress.network import FloatArray
+from eie.compress.float_layers import FloatArray
 from eie.errors import ModelError
 
 Spectra = npt.NDArray[np.complex128]

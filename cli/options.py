@@ -1,0 +1,159 @@
+"""Options of commands: several as one object, lists of numbers, sizes, and the machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, cast
+
+import click
+from click.core import ParameterSource
+
+from eie.capacity import sized_for
+from eie.config import PRESETS, ArchConfig
+from eie.layer import CompressedLayer
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+PATH = click.Path(path_type=Path)
+
+
+def option(*flags: str, **settings: Any) -> Any:
+    """A field of a dataclass that is an option of a command (`gathered`), and is called like the field."""
+    return dataclasses.field(metadata={"flags": flags, "settings": settings})
+
+
+def gathered(
+    parameter: str, kind: type, *order: str, **changes: Mapping[str, Any]
+) -> Callable[[Command], Command]:
+    """The options that are fields of the dataclass `kind`, as one `parameter` of the command.
+
+    order : of the fields in the help. changes : settings of some of the options, by field.
+    """
+    fields = {field.name: field.metadata for field in dataclasses.fields(kind)}
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def call(*args: Any, **given: Any) -> Any:
+            made = kind(**{name: given.pop(name) for name in fields})
+            return command(*args, **{parameter: made}, **given)
+
+        for name in reversed(order or tuple(fields)):
+            settings = fields[name]["settings"] | changes.get(name, {})
+            click.option(*fields[name]["flags"], name, **settings)(call)
+        return cast(Command, call)
+
+    return decorate
+
+
+# Types of options: functions that click calls with the text.
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Numbers with commas between, such as 1,2,4."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a list of whole numbers such as 1,2,4") from None
+
+
+def real_numbers(text: str) -> tuple[float, ...]:
+    """Numbers with commas between, such as 0.1,0.2."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a list of numbers such as 0.1,0.2") from None
+
+
+def matrix_size(text: str) -> tuple[int, int]:
+    """(rows, cols) of a size such as 300x784."""
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise click.BadParameter(f"{text!r} is not a size such as 300x784")
+    return int(parts[0]), int(parts[1])
+
+
+# ---- the machine -------------------------------------------------------------------------------------------
+
+
+# Settings of the option --preset.
+PRESET: dict[str, Any] = {
+    "type": click.Choice(sorted(PRESETS)),
+    "default": "paper",
+    "show_default": True,
+    "help": "Widths: accumulators of 16 (paper) or 32 bits (wide).",
+}
+
+
+class Setting(NamedTuple):
+    """A field of the configuration and its value, such as pointers=4096."""
+
+    name: str
+    value: int
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.value}"
+
+
+def setting(text: str) -> Setting:
+    """The setting that a text such as pointers=4096 says."""
+    name, mark, value = text.partition("=")
+    if not mark or not value.strip().isdecimal():
+        raise click.BadParameter(f"{text!r} is no setting such as pointers=4096")
+    return Setting(name.strip(), int(value))
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine that its options ask for."""
+
+    n_pe: int = option("--pe", type=int, show_default=True, help="Processing elements.")
+    depth: int = option("--depth", type=int, default=8, show_default=True, help="Activation queue depth.")
+    preset: str = option("--preset", **PRESET)
+    sized: bool = option(
+        "--sized/--published",
+        show_default=True,
+        help="Memories as large as the layers need, or of the published sizes.",
+    )
+    settings: tuple[Setting, ...] = option(
+        "--set",
+        type=setting,
+        multiple=True,
+        metavar="FIELD=N",
+        help="Another size of the machine, such as pointers=4096; may be given several times.",
+    )
+
+    @property
+    def as_set(self) -> ArchConfig:
+        """The configuration without regard to any layers."""
+        cfg = ArchConfig.preset(self.preset, n_pe=self.n_pe, queue_depth=self.depth)
+        return cfg.replace(**dict(self.settings))
+
+    def config(self, layers: Sequence[CompressedLayer]) -> ArchConfig:
+        """The configuration for these layers; what is set by hand counts more than what they need."""
+        cfg = self.as_set
+        return sized_for(cfg, *layers).replace(**dict(self.settings)) if self.sized else cfg
+
+
+def machine_options(*, n_pe: int, sized: bool) -> Callable[[Command], Command]:
+    """Options --pe, --depth, --preset, --sized/--published and --set, with these defaults, as a `Machine`."""
+    return gathered("machine", Machine, n_pe={"default": n_pe}, sized={"default": sized})
+
+
+def refuse_useless(context: click.Context, options: Sequence[str], why: str) -> None:
+    """Refuse those of `options` that were given although they can do nothing: they would mislead.
+
+    Raises
+    ------
+    click.UsageError : names them and says `why`.
+    """
+    given = {
+        param.opts[0]
+        for param in context.command.params
+        if context.get_parameter_source(str(param.name)) is not ParameterSource.DEFAULT
+    }
+    useless = [option for option in options if option in given]
+    if useless:
+        raise click.UsageError(f"{' and '.join(useless)} can do nothing {why}")
