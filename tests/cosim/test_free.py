@@ -11,7 +11,6 @@ import pytest
 from click.testing import CliRunner
 
 from eie.cli.main import main
-from eie.config import ArchConfig
 from eie.errors import ConfigError, MismatchError, SimulationError
 from eie.plan import make_plan
 from eie.plan_program import plan_program
@@ -24,9 +23,9 @@ from eie.sim.cosim.launch import run_rtl
 from eie.sim.plans import run_program
 from eie.sim.simulate import simulate
 from eie.sim.workloads.random import random_input, random_layer
+from tests.support.machines import FOUR as CFG
 
 SIMULATORS = ("icarus", "verilator")
-CFG = ArchConfig(n_pe=4, src_depth=16, acc_depth=24, pointers=60, entries=500)
 # A top module that is not ours: counts up to the input's value, 70 bits wide so that words are crossed.
 COUNTER = """
 module slow (input clk, input rst, input go, input [69:0] upto, output reg finished, output reg [69:0] count);

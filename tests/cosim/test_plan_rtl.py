@@ -15,7 +15,7 @@ from eie.sim.cosim.launch import run_program
 from eie.sim.cosim.lockstep import lockstep_program
 from eie.sim.plans import run_plan
 from tests.support.plan_cases import PlanCase, plan_case
-from tests.vocabulary.test_plan import assert_equal
+from tests.support.results import assert_equal
 
 
 @dataclass(frozen=True)

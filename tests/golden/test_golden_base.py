@@ -29,7 +29,7 @@ from eie.schema import (
 )
 from tests.support import ROOT
 from tests.support.cases import seeded_case
-from tests.vocabulary.test_program import chip_program, random_inputs
+from tests.support.chip_programs import chip_program, random_inputs
 
 CFG = ArchConfig(n_pe=4, bus_registers=1)
 

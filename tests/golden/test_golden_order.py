@@ -8,7 +8,7 @@ from eie.golden.run import Host, feed, run_program
 from eie.golden.waveform import scopes
 from eie.schema import Kind, Reg
 from tests.support.cases import KINDS, seeded_case
-from tests.vocabulary.test_program import chip_program, random_inputs
+from tests.support.chip_programs import chip_program, random_inputs
 
 
 class Settling(Host):

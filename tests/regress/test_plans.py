@@ -12,8 +12,8 @@ from eie.sim.cosim.lockstep import lockstep_program
 from eie.sim.evaluation.layers import BENCHMARKS, benchmark
 from eie.sim.evaluation.plans import machine
 from eie.sim.plans import run_plan
-from tests.support.plan_cases import plan_case, random_machine
-from tests.vocabulary.test_plan import assert_equal, planned
+from tests.support.plan_cases import plan_case, planned, random_machine
+from tests.support.results import assert_equal
 
 PLANS = 6
 # Passes of a plan that takes part in lockstep.

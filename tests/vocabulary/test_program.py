@@ -1,6 +1,5 @@
 """Programs of many passes: golden against hand-worked figures and single layers; then the RTL against golden."""
 
-import itertools
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -29,6 +28,7 @@ from eie.sim.workloads.example import EXAMPLE, read_digits
 from eie.sim.workloads.inputs import in_fixed_point
 from eie.timing import busy_cycles, refill_cycles
 from tests.support import ROOT
+from tests.support.chip_programs import CHIPS, chip_program, random_inputs, random_layers
 
 SIMULATORS = ("icarus", "verilator")
 SCALARS = ("cycles", "broadcast_stalls", "refill_cycles", "writeback_cycles")
@@ -38,29 +38,6 @@ def same(found: Count, expected: Count) -> None:
     for name in (*SCALARS, "busy_cycles"):
         assert getattr(found, name) == getattr(expected, name), name
     np.testing.assert_array_equal(found.per_pe, expected.per_pe)
-
-
-def random_layers(seed: int, shape: tuple[int, ...], density: float = 0.3) -> list[CompressedLayer]:
-    rng = np.random.default_rng(seed)
-    return [
-        CompressedLayer.from_codes(
-            (rng.integers(1, 16, (rows, cols)) * (rng.random((rows, cols)) < density)).astype(np.uint8),
-            np.concatenate([[0], rng.integers(-60, 60, 15)]),
-            bias=rng.integers(-50, 50, rows),
-            relu=bool(rng.random() < 0.7),
-            product_shift=3,
-            output_shift=2,
-            name=f"layer {rows} x {cols}",
-        )
-        for cols, rows in itertools.pairwise(shape)
-    ]
-
-
-def random_inputs(seed: int, cols: int, count: int) -> list[np.ndarray]:
-    """Vectors of which the last is all zero."""
-    rng = np.random.default_rng(seed)
-    some = [rng.integers(-50, 50, cols) * (rng.random(cols) < 0.4) for _ in range(count - 1)]
-    return [*some, np.zeros(cols, np.int64)]
 
 
 # ---- worked by hand ----------------------------------------------------------------------------------------
@@ -139,19 +116,6 @@ def test_partial_sums_stay_in_the_accumulators_by_hand() -> None:
 
 # ---- golden against single layers ----------------------------------------------------------------------------
 
-CHIPS = {
-    "on the chip": ArchConfig(n_pe=4, act_words=32, codebooks=3, passes=4, entries=1024, pointers=128),
-    "one codebook": ArchConfig(n_pe=2, act_words=64, passes=4, entries=2048, pointers=128),
-    "row tiles and column batches": ArchConfig(
-        n_pe=2, act_words=64, codebooks=3, passes=40, entries=2048, pointers=512, src_depth=4, acc_depth=3
-    ),
-    "weights loaded again": ArchConfig(
-        n_pe=4, act_words=24, passes=2, entries=64, pointers=40, src_depth=8, acc_depth=4, bus_registers=1
-    ),
-    "one PE": ArchConfig(
-        n_pe=1, queue_depth=1, act_words=200, codebooks=3, passes=9, entries=2048, pointers=256
-    ),
-}
 # Passes of each run.
 PASSES = {
     "on the chip": [3],
@@ -160,11 +124,6 @@ PASSES = {
     "weights loaded again": [1] * 5,
     "one PE": [3],
 }
-
-
-def chip_program(name: str) -> Program:
-    chip = CHIPS[name].replace(acc_bits=24)
-    return plan_program(make_plan(random_layers(7, (30, 20, 17, 10)), chip))
 
 
 @pytest.mark.parametrize("name", CHIPS)

@@ -287,6 +287,9 @@ def _host(dut: Any, cfg: ArchConfig) -> LockstepHost:
 async def run_layers(dut: Any, jobs: list[Job]) -> list[Result]:
     """Run layers one after the other on the whole array, loaded through the I/O port, in lockstep with golden.
 
+    After the last of several layers every word of every memory is read back on both sides, which takes far longer
+    than the layers.
+
     Raises
     ------
     MismatchError : RTL and golden disagree; the text holds cycle, PE, signal, both values, and the replay command.
@@ -299,8 +302,10 @@ async def run_layers(dut: Any, jobs: list[Job]) -> list[Result]:
         await host.reset()
     results: list[Result] = []
     try:
-        for feed in feeds_of(jobs):
-            await host.follow(converse([feed], results, engine="rtl", read_back=True), results)
+        feeds = feeds_of(jobs)
+        for number, feed in enumerate(feeds):
+            last = len(jobs) > 1 and number == len(feeds) - 1
+            await host.follow(converse([feed], results, engine="rtl", read_back=last), results)
         return results
     except Diverged as stop:
         d = stop.divergence
