@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -10,6 +11,9 @@ from pathlib import Path
 
 import pytest
 from tqdm import tqdm
+
+# The simulator's process finds `mutant_host` and what it imports by name; pytest's import mode puts nothing there.
+sys.path.insert(0, str(Path(__file__).parent))
 
 DEFAULTS = {
     "SEED": 1,
