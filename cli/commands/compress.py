@@ -29,6 +29,7 @@ from eie.compress.quantize import Widths
 from eie.compress.readers.files import MODEL_KINDS, kind_of, read_model
 from eie.compress.settings import Plan, choose
 from eie.errors import ModelError, OutputError
+from eie.sim.networks.recurrent import Recurrent
 from eie.sim.workloads.inputs import read_inputs
 
 if TYPE_CHECKING:
@@ -114,7 +115,6 @@ def described(path: Path, layers: Layers | None = None) -> Description | None:
     """
     # ONNX's evaluator takes long to import, and few models need it.
     from eie.sim.networks.description import read_description
-    from eie.sim.networks.recurrent import Recurrent
 
     if layers is None or not chains(layers):
         return read_description(path)

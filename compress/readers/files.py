@@ -20,6 +20,7 @@ import numpy.typing as npt
 import safetensors
 
 from eie.compress.float_layers import Layers, LayerSource, Model
+from eie.compress.readers import torch_state
 from eie.compress.readers.arrays import FileArray, natural_key
 from eie.compress.readers.beside import external_file
 from eie.compress.readers.named import Choice, from_arrays
@@ -98,9 +99,7 @@ def _read_shards(path: Path, choice: Choice) -> Model:
         if name.endswith(".safetensors"):
             found = _safetensors_headers(file)
         else:
-            from eie.compress.readers.torch_state import arrays_of
-
-            found = arrays_of(file)
+            found = torch_state.arrays_of(file)
         arrays |= {array: held for array, held in found.items() if shards.get(array) == name}
     missing = [name for name in shards if name not in arrays]
     if missing:
@@ -161,9 +160,7 @@ def _read_onnx(path: Path, choice: Choice) -> Model:
 
 
 def _read_torch(path: Path, choice: Choice) -> Model:
-    from eie.compress.readers.torch_state import read
-
-    return read(path, choice)
+    return torch_state.read(path, choice)
 
 
 _READERS: dict[str, Callable[[Path, Choice], Model]] = {
