@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto
 from onnx.reference import ReferenceEvaluator
 
 from eie.compress.float_layers import LayerSource, Unused
@@ -30,6 +31,7 @@ _MOVING = (
     "Constant ConstantOfShape"
 )
 MOVING = tuple(_MOVING.split())
+_FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 SUPPORTED = (*MATRIX, *RECURRENT, *ELEMENT_WISE, "MaxPool", *MOVING)
 
 
@@ -100,7 +102,21 @@ class _Builder:
         for value in self.graph.model.graph.input:
             if value.name in taken and value.name not in self.graph.initializers:
                 dims = value.type.tensor_type.shape.dim
-                yield Port(value.name, tuple(dim.dim_value or None for dim in dims))
+                shape = tuple(dim.dim_value or None for dim in dims)
+                yield Port(value.name, shape, self._takes_as_is(value))
+
+    def _takes_as_is(self, value: Any) -> bool:
+        """Whether an input is of whole numbers, or scaled at once as pixels from 0 to 255 are."""
+        kind = value.type.tensor_type.elem_type
+        if kind not in _FLOATS:
+            return True
+        for node in self.graph.consumers.get(value.name, []):
+            other = self.graph.constant(node.input[1]) if node.op_type in ("Div", "Mul", "Sub") else None
+            if other is not None and other.form.size:
+                factor = float(np.abs(other.read().astype(np.float64)).max())
+                if 0 < factor <= 0.01 if node.op_type == "Mul" else factor >= 100:
+                    return True
+        return False
 
     def _inside(self, node: Any, gives: str) -> set[str]:
         """Values from the node's own output to what its layer gives, of the nodes whose work the layer does."""

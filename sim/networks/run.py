@@ -20,7 +20,7 @@ from eie.sim.networks.accelerator import Accelerator, Record, check_weights
 from eie.sim.networks.description import Description
 from eie.sim.networks.graph import StepGraph, Trained
 from eie.sim.networks.network import Inputs, Network, NetworkRun
-from eie.sim.workloads.inputs import Array, Given, Port, fitted, real_inputs
+from eie.sim.workloads.inputs import Array, Given, Port, fitted
 from eie.sim.workloads.sound import Spectra
 
 BITS = 4  # of a code where weights are compressed for one run
@@ -102,8 +102,11 @@ class GraphNetwork(Network):
         if not isinstance(x, Mapping) and len(self.inputs) > 1:
             raise ModelError(f"{self.place} takes inputs by name: {', '.join(map(str, self.inputs))}")
         named = x if isinstance(x, Mapping) else {self.inputs[0].name: x}
+        ports = {port.name: port for port in self.inputs}
         try:
-            arrays: dict[str, Array] = {name: real_inputs(np.asarray(value)) for name, value in named.items()}
+            arrays: dict[str, Array] = {
+                name: ports[name].numbers(np.asarray(value)) for name, value in named.items() if name in ports
+            }
         except (ValueError, TypeError):
             raise ModelError(f"{self.place} takes numbers [batch, ...]") from None
         for port in self.inputs:

@@ -215,13 +215,21 @@ def read_activations(path: Path, index: int, layer: CompressedLayer, act_bits: i
 
 @dataclass(frozen=True)
 class Port:
-    """An input of a network. shape : None where any size will do."""
+    """An input of a network.
+
+    shape : None where any size will do. as_is : the network takes whole numbers, or scales its pixels itself.
+    """
 
     name: str
     shape: tuple[int | None, ...]
+    as_is: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} [{', '.join('any' if size is None else str(size) for size in self.shape)}]"
+
+    def numbers(self, array: Array) -> FloatArray:
+        """What goes in for an array: `real_inputs`, or its numbers as they are."""
+        return array.astype(np.float64) if self.as_is else real_inputs(array)
 
     def takes(self, shape: Sequence[int]) -> bool:
         """Whether an array of this shape can be the input."""
@@ -302,7 +310,7 @@ def _picture(path: Path, ports: Sequence[Port]) -> Given:
         pixels = read_picture(path, 1, None, shape[1]).reshape(-1)
     else:
         raise ModelError(f"{path}: the network takes no picture, but {', '.join(map(str, ports))}")
-    return Given({port.name: real_inputs(pixels[None])}, 1, "image")
+    return Given({port.name: port.numbers(pixels[None])}, 1, "image")
 
 
 def fitted(array: Array, port: Port) -> Array | None:
@@ -333,12 +341,12 @@ def _arrays(path: Path, ports: Sequence[Port], index: int | None) -> Given:
         chosen = next((array for array in fitting if array is not None), None)
         if chosen is None:
             raise ModelError(f"{path}: no array for input {port}, only {_content(arrays)}")
-        if not is_real(chosen):
+        if not is_real(chosen) and not port.as_is:
             raise ModelError(
                 f"{path}: input {port.name} must be real numbers, or uint8 pixels (0..255 becomes 0..1), "
                 f"not {chosen.dtype}"
             )
-        inputs[port.name] = real_inputs(chosen)
+        inputs[port.name] = port.numbers(chosen)
         check_finite(inputs[port.name], str(path))
     return Given(inputs, len(inputs[ports[0].name]), "item")
 

@@ -736,3 +736,25 @@ def test_bad_inputs(x):
         check_inputs(x, 2, "fc")
     with pytest.raises(ModelError, match=r"^inputs\[0, 1\] is nan"):
         check_inputs([[0, np.nan]], 2, "fc")
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_onnx_external_data_behind_links(tmp_path, outside):
+    weight = floats(40, 60)
+    node = helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "1"
+    blobs.mkdir()
+    snapshot.mkdir(parents=True)
+    model = onnx.load(graph_file(tmp_path / "net.onnx", [node], {"w": weight}, ("x", [None, 60])))
+    onnx.save_model(model, blobs / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+    if outside:
+        (blobs / "m.data").rename(tmp_path / "secret")
+    (snapshot / "m.onnx").symlink_to(blobs / "m.onnx")
+    (snapshot / "m.data").symlink_to(tmp_path / "secret" if outside else blobs / "m.data")
+    if outside:
+        with pytest.raises(
+            ModelError, match=r"w is in the file m.data, a link that leads outside the model's folder$"
+        ):
+            list(read_model(snapshot / "m.onnx").layers)
+    else:
+        assert np.array_equal(read_model(snapshot / "m.onnx").layers[0].weight, weight)

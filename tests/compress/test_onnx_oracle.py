@@ -15,7 +15,7 @@ from eie.compress.readers.files import read_model
 from eie.compress.readers.onnx_graph import load
 from eie.compress.readers.onnx_layers import RECURRENT, placed_layers
 from eie.errors import ModelError
-from eie.sim.networks.from_onnx import read_network
+from eie.sim.networks.from_onnx import read_graph
 from eie.sim.networks.graph import Trained
 from tests.support.onnx_draws import graphs
 
@@ -122,8 +122,8 @@ def test_whole_graphs_are_what_onnxruntime_computes(path, drawn):
     x = inputs_of(model)
     want = answers(model, [output], x)
     try:
-        network = read_network(path)
-        found = network.run({"x": x}, Trained(network))[output]
+        graph = read_graph(path)
+        found = graph.evaluate({"x": x}, Trained(graph))[output]
     except ModelError as error:
         event(f"refused: {str(error).partition(': ')[2][:40]}" if want else "refused by both")
         return

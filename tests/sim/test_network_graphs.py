@@ -19,6 +19,7 @@ from eie.sim.engines.reference import rounded
 from eie.sim.networks.accelerator import Accelerator, check_weights
 from eie.sim.networks.from_onnx import read_graph
 from eie.sim.networks.graph import Trained
+from eie.sim.workloads.inputs import read_given
 from tests.support import onnx_networks as nets
 
 RECURRENT = [
@@ -401,3 +402,34 @@ def test_broken_files_end_in_one_line(tmp_path, make, shape):
             lines.append(str(error))
     assert len(lines) > 5
     assert not any("\n" in line for line in lines)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float scaled by Div", "float scaled by Mul", "float"])
+def test_pixels_as_the_graph_takes_them(tmp_path, kind):
+    """What the graph scales itself, or takes as whole numbers, is not divided by 255 once more."""
+    weight = np.random.default_rng(2).normal(size=(6, 4)).astype(np.float32)
+    nodes, value = [], "x"
+    if kind == "uint8":
+        nodes.append(helper.make_node("Cast", ["x"], ["c"], to=1))
+        value = "c"
+    if kind != "float":
+        nodes.append(helper.make_node("Mul" if "Mul" in kind else "Div", [value, "s"], ["d"]))
+        value = "d"
+    nodes.append(helper.make_node("MatMul", [value, "w"], ["y"]))
+    scale = np.float32(1 / 255 if "Mul" in kind else 255)
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", 2 if kind == "uint8" else 1, [None, 6])],
+        [helper.make_tensor_value_info("y", 1, [None, 4])],
+        [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(scale, "s")],
+    )
+    path = tmp_path / "net.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    pixels = np.random.default_rng(3).integers(0, 256, (5, 6)).astype(np.uint8)
+    np.save(tmp_path / "x.npy", pixels)
+    given = {"uint8": pixels, "float": (pixels / 255).astype(np.float32)}.get(kind, pixels.astype(np.float32))
+    (right,) = onnxruntime.InferenceSession(str(path)).run(None, {"x": given})
+    found = read_graph(path)
+    inputs = read_given(tmp_path / "x.npy", found.inputs, None, "net.onnx")
+    assert np.allclose(found.evaluate(inputs.inputs, Trained(found))["y"], right, atol=1e-4)
