@@ -33,6 +33,7 @@ class ErrorCode(enum.IntEnum):
     meaning: str
 
     def __new__(cls, value: int, meaning: str) -> Self:
+        """The number, with its meaning beside it."""
         code = int.__new__(cls, value)
         code._value_ = value
         code.meaning = meaning

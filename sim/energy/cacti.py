@@ -1,7 +1,7 @@
 """Run CACTI 7: energy and area of one SRAM at 45 nm, as it comes with the PyPI package `hwcomponents-cacti`.
 
 Nobody needs CACTI to use this project: sim/energy/data/sram.toml holds its figures. It serves to make that table again
-(scripts/gen_sram_table.py), and to ask for a size between the table's points. sim/energy/data/cacti.cfg has the settings.
+(scripts/gen_sram_table.py), and to ask for a size between the table's points. Settings: sim/energy/data/cacti.cfg.
 """
 
 from __future__ import annotations

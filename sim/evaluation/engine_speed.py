@@ -15,7 +15,7 @@ from eie.csc import interleave
 from eie.layer import CompressedLayer
 from eie.sim.engines import kernels
 from eie.sim.engines.fast import Prepared, prepare, timing
-from eie.sim.evaluation.section import Picture, Progress, Section, Table
+from eie.sim.evaluation.section import Picture, Progress, Section, Table, each
 from eie.sim.evaluation.stopwatch import best_of, best_product
 from eie.sim.plots import style
 from eie.sim.workloads.random import random_input, random_layer
@@ -133,12 +133,7 @@ def scaling(seed: int, progress: Progress | None = None) -> dict[str, list[Cost]
         "16 full rows, on 16 PEs": lambda: full_rows(8192, 16, 1, seed),
         "16 full rows, all on one PE": lambda: full_rows(8192, 16, 64, seed),
     }
-    costs = {}
-    for name, make in layers.items():
-        costs[name] = _costs(make(), seed)
-        if progress:
-            progress(f"engine speed: {name}")
-    return costs
+    return {name: _costs(layers[name](), seed) for name in each(layers, progress, "engine speed: ")}
 
 
 def figure(costs: dict[str, list[Cost]]) -> Picture:

@@ -22,6 +22,7 @@ from eie.layer import CompressedLayer
 from eie.sim.chain import as_float
 from eie.sim.energy.constants import constants
 from eie.sim.evaluation.lines import percent
+from eie.sim.evaluation.prose import prose
 from eie.sim.evaluation.section import Picture, Progress, Section, Table
 from eie.sim.plots import style
 from eie.sim.published import published
@@ -173,31 +174,17 @@ def _one(measured: list[Accuracy], network: str, bits: int | None, wide: bool = 
 
 
 def _text(measured: list[Accuracy]) -> list[str]:
-    said = published().statements.accuracy
-    trained = measured[0]
-    low, high = trained.interval
-    narrow, wide, narrow_5, wide_5 = (
-        _one(measured, network, 8, wide) for network in ("pruned", "LeNet-5") for wide in (False, True)
+    return prose(
+        "fig10",
+        trained=measured[0],
+        wide_bits=WIDE,
+        calibration=CALIBRATION_DIGITS,
+        confidence=CONFIDENCE,
+        pruned=_one(measured, "pruned", 8),
+        pruned_wide=_one(measured, "pruned", 8, wide=True),
+        lenet_5=_one(measured, "LeNet-5", 8),
+        lenet_5_wide=_one(measured, "LeNet-5", 8, wide=True),
     )
-    return [
-        f"The paper measures AlexNet: {100 * said['float32']:g} % in 32-bit float, {100 * said['fixed16']:g} % in "
-        f"16-bit fixed point, {100 * said['fixed8']:g} % in 8-bit. Ours are two networks on {trained.tested:,} digits "
-        "of MNIST's test set, the example's LeNet-300-100, pruned in one shot and unpruned, and the convolutional "
-        "LeNet-5 that was trained with pruned and shared weights (examples/trained): an easier task, on which less is "
-        "lost, so the shape can be compared and the figures cannot. Each is one training; nothing here says how much "
-        "another would differ.",
-        "Everything narrows together: b bits of inputs and outputs of every layer (act_bits), of the 16 shared "
-        "weights of each layer (code_bits) and of the accumulators (acc_bits). A second variant keeps accumulators of "
-        f"{WIDE} bits. Scales are powers of two, chosen for each width from the pixels of "
-        f"{CALIBRATION_DIGITS} other digits so that no sum saturates on them, with one bit to spare; nothing is "
-        "retrained. The row 'float' computes without rounding, with weights as shared: LeNet-5 as it was trained.",
-        f"{trained.tested:,} digits resolve little: {trained.right:,} right is {percent(trained.share)}, and on "
-        f"other such digits {percent(low)} to {percent(high)} ({percent(CONFIDENCE, 0)} interval). The same digits "
-        "are read each time, so the numbers of digits gained and lost tell more: those that only this arithmetic, or "
-        "only the network as trained, reads right.",
-        f"With weights and activations of 8 bits the pruned network loses {narrow.lost} digits if the sums have 8, "
-        f"too, and {wide.lost} if they have {WIDE}; LeNet-5 loses {narrow_5.lost} and {wide_5.lost}.",
-    ]
 
 
 def _accuracy_table(measured: list[Accuracy], bits: Sequence[int]) -> Table:
