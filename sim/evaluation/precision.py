@@ -325,9 +325,11 @@ def _accuracy_panel(axes: Axes, measured: list[Accuracy], bits: Sequence[int]) -
     axes.set_ylim(0, 1.03)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.xaxis.set_major_locator(FixedLocator(list(bits)))
-    axes.set_xlabel("bits b of weights and activations")
-    axes.set_ylabel("accuracy (% of test inputs)")
-    axes.set_title("Accuracy against width")
+    axes.set(
+        title="Accuracy against width",
+        xlabel="bits b of weights and activations",
+        ylabel="accuracy (% of test inputs)",
+    )
     axes.legend(fontsize=8.5, loc="lower right")
 
 
@@ -344,5 +346,4 @@ def _energy_panel(axes: Axes) -> None:
     axes.bar_label(bars, [f"{value:g}" for value in values])
     bars[1].set(facecolor="white", linestyle="--")  # assumed
     axes.grid(visible=False, axis="x")
-    axes.set_ylabel("energy of one multiplication (pJ)")
-    axes.set_title("Energy of a multiplication, 45 nm")
+    axes.set(title="Energy of a multiplication, 45 nm", ylabel="energy of one multiplication (pJ)")

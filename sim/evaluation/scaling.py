@@ -54,8 +54,7 @@ def _shares(runs: Runs, value: Value) -> dict[str, list[str]]:
 def _panel(axes: Axes, runs: Runs, title: str, ylabel: str, series: dict[str, list[float]]) -> None:
     draw_layers(axes, _counts(runs), series)
     style.powers_of_two(axes, _counts(runs), style.PES)
-    axes.set_title(title)
-    axes.set_ylabel(ylabel)
+    axes.set(title=title, ylabel=ylabel)
 
 
 def _share_panel(axes: Axes, runs: Runs, title: str, ylabel: str, value: Value, bottom: float = 0) -> None:

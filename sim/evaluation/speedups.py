@@ -169,8 +169,7 @@ def _bars(
         size=(9.5, 4.6),
     ) as (drawn, (axes,)):
         _draw(axes, bars, markers)
-        axes.set_ylabel(label)
-        axes.set_title(title)
+        axes.set(title=title, ylabel=label)
     values = ", ".join(
         f"{layer} {_number(mine)} (published {_number(other)})"
         for layer, mine, other in zip((*BENCHMARKS, "mean"), bars[:, -1], markers, strict=True)

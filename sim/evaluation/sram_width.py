@@ -146,8 +146,7 @@ def _draw(alexnet: Mapping[str, Sequence[WidthPoint]]) -> Figure:
             style.powers_of_two(axes, widths, "SRAM width (bits)")
             axes.axvline(best, color=style.GREY, linewidth=1.0, linestyle="--", zorder=1)
             axes.set_ylim(bottom=0)
-            axes.set_ylabel(label)
-            axes.set_title(title)
+            axes.set(title=title, ylabel=label)
         total.legend(fontsize=8.5, loc="upper left")
         total.set_ylim(top=1.25 * total.get_ylim()[1])
     return figure
