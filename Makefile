@@ -17,9 +17,12 @@ SEED ?= 1
 CYCLES ?= 1000000
 MUTANTS ?= 300
 CASES ?= 10000
-FUZZ ?= 100000
+FUZZ ?= 1000000
+# Drawn graphs and checkpoints of each kind.
+READERS ?= 10000
 # Processes of the tests; a file's tests stay in one, which shares what is slow to make.
 WORKERS ?= 2
+TESTS ?= tests eie
 
 .PHONY: help setup demo reproduce reproduce-compression test lint regress bench coverage docs clean
 
@@ -40,21 +43,27 @@ reproduce-compression: $(READY_TO_COMPARE) $(NNCODEC) ## every table of compress
 	$(BIN)/python benchmarks/reproduce_compression.py --nncodec $(NNCODEC) --out $(OUT)/compression $(PARTS)
 
 test: $(READY_TO_TEST) lint ## lint, then every test and doctest (WORKERS=2)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --timeout=600 --durations=15 tests eie
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --timeout=600 --durations=15 $(TESTS)
 
 lint: $(READY) ## style, types, import arrows
 	scripts/lint
 
-regress: $(READY_TO_REGRESS) ## long lockstep campaigns and mutants (SEED=1 CYCLES=1000000 MUTANTS=300 CASES=10000 FUZZ=100000)
+regress: $(READY_TO_REGRESS) ## long lockstep campaigns and mutants (SEED=1 CYCLES=1000000 MUTANTS=300 CASES=10000 FUZZ=1000000 READERS=10000)
 	EIE_REGRESS_SEED=$(SEED) EIE_REGRESS_CYCLES=$(CYCLES) EIE_REGRESS_MUTANTS=$(MUTANTS) \
-	    EIE_REGRESS_CASES=$(CASES) EIE_REGRESS_FUZZ=$(FUZZ) $(BIN)/python -m pytest -s --hypothesis-seed=$(SEED) tests/regress
+	    EIE_REGRESS_CASES=$(CASES) EIE_REGRESS_FUZZ=$(FUZZ) EIE_REGRESS_READERS=$(READERS) \
+	    $(BIN)/python -m pytest -s --hypothesis-seed=$(SEED) --hypothesis-show-statistics tests/regress tests/cosim/test_chip.py \
+	    tests/compress/test_onnx_oracle.py tests/compress/test_torch_oracle.py
 
 bench: $(READY) ## speed of every engine, against what is promised
 	$(BIN)/python benchmarks/run.py
 
-coverage: $(READY_TO_TEST) ## the tests once more, with the lines that none of them reaches
-	$(BIN)/coverage run -m pytest tests eie
-	$(BIN)/coverage report --skip-covered --show-missing
+coverage: export EIE_ROOT := $(CURDIR)
+coverage: $(READY_TO_TEST) ## every test and doctest, with the lines and branches that none reaches; fails below the floor
+	rm -rf build/coverage
+	mkdir -p build/coverage
+	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile --timeout=900 $(TESTS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 docs: $(READY) ## write the generated parts of docs/ again
 	$(BIN)/python scripts/gen_docs.py

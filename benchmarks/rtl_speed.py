@@ -18,10 +18,11 @@ from rich.table import Table
 
 from eie.capacity import sized_for
 from eie.config import ArchConfig
+from eie.host import feeds_of
 from eie.program import Job
 from eie.rtl.verilog import array_verilog
 from eie.sim.cosim.build import build
-from eie.sim.cosim.free.script import compare_jobs
+from eie.sim.cosim.free.compare import compare_jobs
 from eie.sim.cosim.images import ARRAY_PORTS
 from eie.sim.cosim.launch import in_simulator
 from eie.sim.workloads.random import random_input, random_layer
@@ -45,7 +46,7 @@ def cocotb_rate(work: list[Job], simulator: str, cycles: int) -> float:
     """Cycles a second of the host program that drives the port from Python, for the same work."""
     built = build(simulator, array_verilog(work[0].cfg), "eie_array", public=ARRAY_PORTS)
     before = os.times()
-    in_simulator(built, "free_run", work)
+    in_simulator(built, "host", "alone", feeds_of(work))
     after = os.times()
     used = after.children_user + after.children_system - before.children_user - before.children_system
     return cycles / used

@@ -135,7 +135,8 @@ class LayerSource(Sized):
     """A layer that is read when it is asked for; all but weights and bias is known before.
 
     size : (rows, cols) of its matrix. read : gives weights and bias, as `FloatLayer` wants them. name, relu, conv : as
-    in `FloatLayer`. place : the file, for messages. follows : false when something else stands before it.
+    in `FloatLayer`. place : the file, for messages. follows : false when something else stands before it. refused :
+    why it cannot be read, if the file's head tells already.
     """
 
     name: str
@@ -145,6 +146,7 @@ class LayerSource(Sized):
     conv: Conv | None = None
     place: str = ""
     follows: bool = True
+    refused: str = ""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -192,10 +194,14 @@ def left_over(sources: Sequence[LayerSource], places: Sequence[int]) -> tuple[La
 
 @dataclass(frozen=True)
 class Unused:
-    """An array of a model file that no layer uses: `name dtype[shape]`, and why."""
+    """An array of a model file that no layer uses: `name dtype[shape]`, and why.
+
+    nbytes : of what the network needs beside its layers; 0 for what it does not need.
+    """
 
     array: str
     reason: str
+    nbytes: int = 0
 
     def __str__(self) -> str:
         return f"{self.array} ({self.reason})"
@@ -203,10 +209,33 @@ class Unused:
 
 @dataclass(frozen=True)
 class Model:
-    """What a model file holds: its layers in order, and what no layer uses."""
+    """What a model file holds: its layers in order, what no layer uses, and how what was found was understood."""
 
     layers: Layers
     unused: tuple[Unused, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def left_bytes(self) -> int:
+        """Bytes of the network that are in no layer."""
+        return sum(one.nbytes for one in self.unused)
+
+
+def left_text(unused: Sequence[Unused], dense_bytes: int, total_bytes: int) -> str:
+    """One line: what of a network is not compressed, and how many times smaller the whole is; empty if nothing is."""
+    left = [one for one in unused if one.nbytes]
+    if not left:
+        return ""
+    size = sum(one.nbytes for one in left)
+    return (
+        f"not compressed: {len(left)} arrays of the network, {size:,} bytes; with these, the whole model is "
+        f"{whole_ratio(dense_bytes, total_bytes, size):.1f} x smaller"
+    )
+
+
+def whole_ratio(dense_bytes: int, total_bytes: int, left_bytes: int) -> float:
+    """How many times smaller a whole model is, of which `left_bytes` stay as they are."""
+    return (dense_bytes + left_bytes) / max(total_bytes + left_bytes, 1)
 
 
 def array_text(name: str, array: npt.NDArray[Any]) -> str:

@@ -24,9 +24,11 @@ from eie.compress.float_layers import (
     FloatLayer,
     Layers,
     LayerSource,
+    Unused,
     chains,
     check_chains,
     check_inputs,
+    whole_ratio,
 )
 from eie.compress.format.file import EncodedLayer, measure, save_encoded
 from eie.compress.format.sizes import LayerSize, SizeReport
@@ -124,11 +126,21 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class CompressionReport:
-    """What became of a network. calibration : one line that says which inputs the scales follow from."""
+    """What became of a network. calibration : one line that says which inputs the scales follow from.
+
+    unused : what of the network is in no layer, where that is known (`eie.compress.train.save`).
+    """
 
     layers: tuple[LayerReport, ...]
     size: SizeReport
     calibration: str
+    unused: tuple[Unused, ...] = ()
+
+    @property
+    def whole_ratio(self) -> float:
+        """How many times smaller the network is with what is in no layer."""
+        left = sum(one.nbytes for one in self.unused)
+        return whole_ratio(self.size.dense_bytes, self.size.total_bytes, left)
 
 
 # ---- one layer ---------------------------------------------------------------------------------------------
@@ -274,6 +286,10 @@ class _Network:
         given: Sequence[Given] = layers.sources if isinstance(layers, Layers) else layers
         if not given:
             raise ModelError("a network needs at least one layer")
+        for one in given:
+            if isinstance(one, LayerSource) and one.refused:
+                where = f"{one.place}: " if one.place else ""
+                raise ModelError(f"{where}layer {one.name!r}: {one.refused} (--layer chooses others)")
         if processes < 1:
             raise ModelError(f"processes must be at least 1, not {processes}")
         if settings is None or isinstance(settings, Settings):

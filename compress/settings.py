@@ -119,6 +119,8 @@ class Plan:
             raise ModelError(f"{path}: cannot be read: {reason}") from None
         except tomllib.TOMLDecodeError as error:
             raise ModelError(f"{path}: no TOML: {error}") from None
+        except RecursionError:
+            raise ModelError(f"{path}: no TOML: nested too deeply") from None
         _check(given, _KEYS | _TOP, str(path))
         rules = given.pop("layers", {})
         image = given.pop("input", None)
@@ -152,7 +154,7 @@ class Plan:
         kept = [self._shaped(source, keys[place]) for source, place in zip(remaining, places, strict=True)]
         if self.image is not None:
             kept = list(self._sized(kept, self.image))
-        return Model(Layers(tuple(kept)), (*model.unused, *skipped)), settings
+        return Model(Layers(tuple(kept)), (*model.unused, *skipped), model.notes), settings
 
     def _keys(self, sources: Sequence[LayerSource]) -> list[dict[str, Any]]:
         """What holds for each layer."""
@@ -259,4 +261,4 @@ def choose(model: Model, patterns: Sequence[str]) -> Model:
     left_out = [
         Unused(source.name, "not chosen") for place, source in enumerate(sources) if place not in chosen
     ]
-    return Model(Layers(left_over(sources, sorted(chosen))), (*model.unused, *left_out))
+    return Model(Layers(left_over(sources, sorted(chosen))), (*model.unused, *left_out), model.notes)

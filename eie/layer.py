@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -152,6 +153,46 @@ class CompressedLayer:
         layer.check(full=True)
         return layer
 
+    @classmethod
+    def from_dense(cls, weight: Any, **options: Any) -> CompressedLayer:
+        """Layer from a matrix of real numbers [outputs, inputs]: pruned, weight-shared, in fixed point.
+
+        weight : an array of any type, a list of lists, or a torch tensor. Options, all by name:
+
+        weight_bits : of a code index, 1 to 8 (4), or None for the fewest that move the weights by at most 5 %.
+        density : share of the weights to keep, the largest (default: all that are not 0).
+        bias : a number for each output. relu : whether negative outputs become 0 (True).
+        inputs : vectors [n, inputs] that the scales follow from (default: random ones from 0 to 1).
+        name : for messages. acc_bits : 16 or 32, the accumulators to choose scales for.
+
+        >>> layer = CompressedLayer.from_dense([[0.5, 0, -1], [0, 0.25, 0]], density=0.5, relu=False)
+        >>> layer.nnz, (layer.decode() / 2.0**layer.w_frac).tolist()
+        (3, [[0.5, 0.0, -1.0], [0.0, 0.25, 0.0]])
+
+        Raises
+        ------
+        ModelError : no matrix of finite real numbers, or an option out of its range.
+        """
+        return _compressor().from_dense(weight, **options)
+
+    @classmethod
+    def from_sparse(cls, matrix: Any, **options: Any) -> CompressedLayer:
+        """Layer from a sparse matrix of scipy's [outputs, inputs], of any format; its zeros are not stored.
+
+        Options as in `from_dense`, without density. A matrix of more than 2**26 elements is never made dense; its
+        scales then follow from the largest input alone, so that no sum saturates.
+
+        >>> import scipy.sparse
+        >>> layer = CompressedLayer.from_sparse(scipy.sparse.csr_array([[0, 2.0], [0, 0], [-1.0, 0]]))
+        >>> layer.shape, layer.nnz
+        ((3, 2), 2)
+
+        Raises
+        ------
+        ModelError : no such matrix, or an option out of its range.
+        """
+        return _compressor().from_sparse(matrix, **options)
+
     # ---- sizes ---------------------------------------------------------------------------------------------
 
     @property
@@ -265,10 +306,12 @@ class CompressedLayer:
         }
         for name, (dtype, shape) in expected.items():
             array = getattr(self, name)
-            self._require(
-                array.dtype == dtype and array.shape == shape,
-                f"{name} must be {np.dtype(dtype).name}{list(shape)}, not {array.dtype.name}{list(array.shape)}",
-            )
+            if array.dtype != dtype or array.shape != shape:  # the text takes longer than the check
+                self._require(
+                    False,
+                    f"{name} must be {np.dtype(dtype).name}{list(shape)}, "
+                    f"not {array.dtype.name}{list(array.shape)}",
+                )
         self._require(
             len(self.codebook) in {1 << b for b in range(1, 9)},
             f"the codebook must hold 2, 4, 8, ... 256 codes, not {len(self.codebook)}",
@@ -325,6 +368,11 @@ class CompressedLayer:
                     False,
                     f"{what} {int(array[place])} at index {place} does not fit {bits} bits ({low}..{high})",
                 )
+
+
+def _compressor() -> Any:
+    """The compressor, which imports this module, and takes its time to load: handed out on first use, as `eie.load`."""
+    return importlib.import_module("eie.compress.matrix")
 
 
 def as_activations(

@@ -201,24 +201,18 @@ def weight_blocks(inter: Interleaved, cfg: ArchConfig, *, word: int = 0, column:
     return [block for block in blocks if len(block)]
 
 
-def memory_images(inter: Interleaved, cfg: ArchConfig) -> list[PeImage]:
-    """Memory contents of each PE for an interleaved layer."""
-    images = []
-    for k in range(inter.n_pe):
-        v, z, pointers = inter.pe(k)
-        packed = pack_pointers(pointers, cfg)
-        images.append(PeImage(pack_words(v, z, cfg), packed[0::2].tolist(), packed[1::2].tolist(), []))
-    return images
-
-
 def images_of(blocks: Iterable[Block], cfg: ArchConfig) -> list[PeImage]:
     """What blocks for SRAMs (`IMAGE_SPACES`) put into each PE's, as images; words in between are 0."""
     memories: dict[tuple[int, IoSpace], list[int]] = {}
     for block in blocks:
-        for space, pe, addr, word in block.writes(cfg):
-            words = memories.setdefault((pe, space), [])
-            words.extend([0] * (addr + 1 - len(words)))
-            words[addr] = word
+        given = list(block.words)
+        for k in range(cfg.n_pe) if block.spread else (block.pe,):
+            part = given[(k - block.pe) % cfg.n_pe :: cfg.n_pe] if block.spread else given
+            words = memories.setdefault((k, block.space), [])
+            # A spread block that begins with another PE than 0 reaches the PEs before it one address later.
+            first = block.addr + (block.spread and k < block.pe)
+            words.extend([0] * (first - len(words)))
+            words[first : first + len(part)] = part
     images = []
     for k in range(cfg.n_pe):
         spmat, pointers, act = (memories.get((k, space), []) for space in IMAGE_SPACES)

@@ -1,7 +1,8 @@
-"""What runs on the chip: a `Job` is one layer on one input, a `Program` is passes, loaded once and fed with inputs.
+"""What runs on the chip: a `Program` is passes, loaded once and fed with inputs; a `Job` is one layer on one input.
 
-Golden and RTL run the same: writes and reads through the I/O port (docs/architecture.md) of what `eie.memory` makes.
-`eie.plan_program` makes the program of a network.
+A job is a program of one run. Golden and RTL run the same: writes and reads through the I/O port
+(docs/architecture.md) of what `eie.memory` makes, in the order of `eie.host`. `eie.plan_program` makes the program of
+a network.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from eie.capacity import check_fits
 from eie.config import ArchConfig
 from eie.csc import Interleaved, interleave
-from eie.errors import CapacityError, LayerError
+from eie.errors import CapacityError, LayerError, MismatchError
 from eie.fixed import limits
 from eie.layer import CompressedLayer, as_activations
 from eie.memory import (
@@ -27,10 +28,10 @@ from eie.memory import (
     Write,
     codebook_block,
     images_of,
-    memory_images,
     vector_block,
     weight_blocks,
 )
+from eie.result import Count
 from eie.schema import IoSpace
 from eie.timing import busy_cycles, constants, refill_cycles, rows_per_pe
 
@@ -42,66 +43,8 @@ def check_layer(layer: CompressedLayer, cfg: ArchConfig) -> None:
     check_fits(cfg, layer)
 
 
-@dataclass(frozen=True, eq=False)
-class Job:
-    """One layer and one input vector on one configuration, checked against it.
-
-    Raises
-    ------
-    CapacityError, LayerError : the layer or the input does not fit.
-    """
-
-    layer: CompressedLayer
-    x: npt.NDArray[np.int64]
-    cfg: ArchConfig
-
-    @classmethod
-    def create(cls, layer: CompressedLayer, x: npt.ArrayLike, cfg: ArchConfig) -> Job:
-        """Check and pair a layer, its input vector (int[cols]) and a configuration."""
-        check_layer(layer, cfg)
-        return cls(layer, as_activations(x, layer, cfg.act_bits), cfg)
-
-    @cached_property
-    def interleaved(self) -> Interleaved:
-        """The layer distributed over the PEs."""
-        return interleave(self.layer, self.cfg.n_pe, self.cfg.index_bits)
-
-    @cached_property
-    def images(self) -> list[PeImage]:
-        """Memory contents of each PE."""
-        return memory_images(self.interleaved, self.cfg)
-
-    @property
-    def active(self) -> npt.NDArray[np.int64]:
-        """Columns with a non-zero activation, ascending."""
-        return np.flatnonzero(self.x)
-
-    @property
-    def rows_per_pe(self) -> int:
-        """Accumulators in use on each PE."""
-        return rows_per_pe(self.layer, self.cfg)
-
-    def load_writes(self) -> list[Write]:
-        """Configuration, codebook, biases and activations: what every run of a layer loads."""
-        layer, cfg = self.layer, self.cfg
-        blocks = (
-            PassEntry.of_layer(layer, wb_rows=self.rows_per_pe).block(0),
-            codebook_block(layer, 0, cfg),
-            vector_block(IoSpace.ACC, 0, layer.bias, cfg),
-            vector_block(IoSpace.ACT, 0, self.x, cfg),
-        )
-        return [write for block in blocks for write in block.writes(cfg)]
-
-    def weight_writes(self) -> list[Write]:
-        """Pointers and entries: what has to be loaded once per layer, unless the images initialise the SRAMs."""
-        return [
-            write for block in weight_blocks(self.interleaved, self.cfg) for write in block.writes(self.cfg)
-        ]
-
-    def y_from_acc(self, acc: list[list[int]]) -> npt.NDArray[np.int16]:
-        """Output vector int16[rows] from the accumulators read back, acc[PE][local row] (sign-extended words)."""
-        low = np.array([[word & 0xFFFF for word in pe] for pe in acc], dtype=np.uint16)
-        return low.T.ravel()[: self.layer.rows].view(np.int16)
+# Space, PE and address of a word.
+Place = tuple[IoSpace, int, int]
 
 
 @dataclass(frozen=True)
@@ -122,8 +65,8 @@ class Transfer:
         """The writes that bring the stretch of `vector` to the chip."""
         return vector_block(self.space, self.addr, vector[self.start : self.start + self.count], cfg)
 
-    def places(self, cfg: ArchConfig) -> list[tuple[IoSpace, int, int]]:
-        """(space, PE, address) of each element, to read them."""
+    def places(self, cfg: ArchConfig) -> list[Place]:
+        """Where each element is, to read them."""
         n = cfg.n_pe
         return [(self.space, i % n, self.addr + i // n) for i in range(self.count)]
 
@@ -171,6 +114,26 @@ class Run:
     def writeback_cycles(self) -> int:
         """Cycles in write-back mode."""
         return sum(each.entry.wb_rows + 1 for each in self.passes)
+
+    def check(self, count: Count, cfg: ArchConfig) -> None:
+        """Hold what a machine counted against what is known of the run whatever its input, and against each other.
+
+        Raises
+        ------
+        MismatchError : counts that cannot be.
+        """
+        passes, counted = len(self.passes), count.per_pe is not None
+        for name in ("refill_cycles", "writeback_cycles") if counted else ():
+            if getattr(count, name) != getattr(self, name):
+                raise MismatchError(f"{name} are {getattr(count, name)}, not {getattr(self, name)}")
+        # Compute mode takes a pass one cycle more than it counts, and one that counts none as many more as the tree.
+        t0 = constants(cfg).T0
+        rest = count.busy_cycles - self.refill_cycles - self.writeback_cycles - passes - count.cycles
+        possible = rest in range(0, t0 * passes + 1, t0) if counted else rest >= t0 * passes
+        if not possible:
+            raise MismatchError(
+                f"{count.busy_cycles} busy cycles do not go with {count.cycles} in compute mode"
+            )
 
     def busy_cycles(self, cycles: Sequence[int], cfg: ArchConfig) -> int:
         """Cycles from start to done, for the compute cycles of each pass by the timing law."""
@@ -223,10 +186,19 @@ class Program:
         """What `setup` puts into each PE's SRAMs."""
         return images_of((block for block in self.setup if block.space in IMAGE_SPACES), self.cfg)
 
-    def setup_writes(self, *, images: bool) -> list[Write]:
-        """Writes that load the chip once; with `images` without what initialises the SRAMs."""
-        blocks = [block for block in self.setup if not (images and block.space in IMAGE_SPACES)]
-        return [write for block in blocks for write in block.writes(self.cfg)]
+    @property
+    def known_beforehand(self) -> bool:
+        """Whether all that the host writes is known before the first cycle: no run takes what another gave the host."""
+        given = {result.vector for run in self.runs for result in run.results}
+        return not any(source.vector in given for run in self.runs for source in run.sources)
+
+    def setup_blocks(self, *, images: bool) -> list[Block]:
+        """What loads the chip once; with `images` without what initialises the SRAMs."""
+        return [block for block in self.setup if not (images and block.space in IMAGE_SPACES)]
+
+    def blocks(self, run: Run, vectors: Sequence[npt.NDArray[np.int64]]) -> list[Block]:
+        """What the host writes before a run, when its vectors are these."""
+        return [*run.loads, *(source.block(vectors[source.vector], self.cfg) for source in run.sources)]
 
     def host_vectors(self, x: npt.ArrayLike) -> list[npt.NDArray[np.int64]]:
         """The host's vectors before the first run, of which the first is the input.
@@ -244,3 +216,68 @@ class Program:
         if vector.size and not (low <= vector.min() and vector.max() <= high):
             raise LayerError(f"{self.name}: activations must be from {low} to {high}")
         return [vector.astype(np.int64), *(np.zeros(length, np.int64) for length in self.vectors[1:])]
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One layer and one input vector on one configuration, checked against it: a program of one run, and its input.
+
+    Raises
+    ------
+    CapacityError, LayerError : the layer or the input does not fit.
+    """
+
+    layer: CompressedLayer
+    x: npt.NDArray[np.int64]
+    cfg: ArchConfig
+
+    @classmethod
+    def create(cls, layer: CompressedLayer, x: npt.ArrayLike, cfg: ArchConfig) -> Job:
+        """Check and pair a layer, its input vector (int[cols]) and a configuration."""
+        check_layer(layer, cfg)
+        return cls(layer, as_activations(x, layer, cfg.act_bits), cfg)
+
+    @cached_property
+    def interleaved(self) -> Interleaved:
+        """The layer distributed over the PEs."""
+        return interleave(self.layer, self.cfg.n_pe, self.cfg.index_bits)
+
+    @cached_property
+    def program(self) -> Program:
+        """Pointers and entries are loaded once; configuration, codebook, biases and activations for every input."""
+        layer, cfg = self.layer, self.cfg
+        entry = PassEntry.of_layer(layer, wb_rows=self.rows_per_pe)
+        loads = (entry.block(0), codebook_block(layer, 0, cfg), vector_block(IoSpace.ACC, 0, layer.bias, cfg))
+        run = Run(
+            0,
+            (Pass(entry, self.interleaved),),
+            loads,
+            (Transfer(0, 0, layer.cols, IoSpace.ACT),),
+            (Transfer(1, 0, layer.rows, IoSpace.ACC),),
+        )
+        setup = tuple(weight_blocks(self.interleaved, cfg))
+        return Program(cfg, setup, (run,), (layer.cols, layer.rows), layer.name)
+
+    @property
+    def images(self) -> list[PeImage]:
+        """Memory contents of each PE."""
+        return self.program.images
+
+    @property
+    def active(self) -> npt.NDArray[np.int64]:
+        """Columns with a non-zero activation, ascending."""
+        return np.flatnonzero(self.x)
+
+    @property
+    def rows_per_pe(self) -> int:
+        """Accumulators in use on each PE."""
+        return rows_per_pe(self.layer, self.cfg)
+
+    def load_writes(self) -> list[Write]:
+        """Configuration, codebook, biases and activations: what every run of a layer loads."""
+        blocks = self.program.blocks(self.program.runs[0], [self.x])
+        return [write for block in blocks for write in block.writes(self.cfg)]
+
+    def weight_writes(self) -> list[Write]:
+        """Pointers and entries: what has to be loaded once per layer, unless the images initialise the SRAMs."""
+        return [write for block in self.program.setup for write in block.writes(self.cfg)]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from eie.config import ArchConfig
 from eie.errors import ConfigError
-from eie.schema import PeCounter
+from eie.schema import CCU_COUNTERS, PeCounter
 
 # Names of the counters that every engine fills in the same way: int64[n_pe] each, but for broadcast_stalls (int).
 COUNTERS = (
@@ -31,14 +31,64 @@ COUNTERS = (
 Counter = npt.NDArray[np.int64] | int | None
 
 
+@dataclass(frozen=True, eq=False)
+class Count:
+    """The hardware's counters of a pass or a run; per_pe : int64[PeCounter, n_pe] (None: hardware without them).
+
+    busy_cycles : from start to done. Hardware without counters gives 0 for all but these.
+    """
+
+    cycles: int
+    broadcast_stalls: int
+    refill_cycles: int
+    writeback_cycles: int
+    busy_cycles: int
+    per_pe: npt.NDArray[np.int64] | None
+
+    @property
+    def counters(self) -> dict[str, Counter]:
+        """As in a `Result`: adds macs and starved, in the order of `COUNTERS`; empty for hardware without counters."""
+        if self.per_pe is None:
+            return {}
+        counters: dict[str, Counter] = {counter.name.lower(): self.per_pe[counter] for counter in PeCounter}
+        entries = self.per_pe[PeCounter.ENTRIES]
+        counters["macs"] = entries - self.per_pe[PeCounter.FILLERS]
+        counters["starved"] = self.cycles - entries - self.per_pe[PeCounter.EMPTY_COLUMNS]
+        counters["broadcast_stalls"] = self.broadcast_stalls
+        return {name: counters[name] for name in COUNTERS}
+
+
+def total(counts: Sequence[Count]) -> Count:
+    """The sum of passes or runs."""
+    if len(counts) == 1:
+        return counts[0]
+
+    def of(name: str) -> int:
+        return sum(getattr(one, name) for one in counts)
+
+    per_pe = [one.per_pe for one in counts if one.per_pe is not None]
+    return Count(
+        of("cycles"),
+        of("broadcast_stalls"),
+        of("refill_cycles"),
+        of("writeback_cycles"),
+        of("busy_cycles"),
+        np.sum(per_pe, axis=0) if len(per_pe) == len(counts) else None,
+    )
+
+
 @dataclass(frozen=True)
 class Result:
-    """Outcome of one layer on one engine.
+    """What an engine gave for one input of a layer, or of a program of many passes.
 
-    y : int16[rows]. cycles : compute mode, by the timing law (None for the reference, which has no clock).
-    counters : the names in `COUNTERS`; None where an engine has no such counter.
-    load_cycles : writes through the I/O port for biases, codebook, activations and configuration;
-    weight_load_cycles : the writes that would load pointers and entries; writeback_cycles : ReLU write-back.
+    y : int16[rows]. cycles : compute mode, by the timing law (None for the reference, which has no clock, and for many
+    passes on hardware without counters). counters : the names in `COUNTERS`; None where an engine has no such counter.
+    load_cycles : words that the host writes through the I/O port for this input (of a layer: biases, codebook,
+    activations and configuration); weight_load_cycles : those that are loaded once, where they went through the port
+    (of a layer: pointers and entries); writeback_cycles : ReLU write-back; store_cycles : in which the host reads
+    results (None: not measured).
+    runs : a `Count` for each start (none from the reference). passes : for each pass, from the fast engine on a plan
+    only, because hardware counts runs.
     """
 
     y: npt.NDArray[np.int16]
@@ -49,6 +99,14 @@ class Result:
     load_cycles: int | None = None
     weight_load_cycles: int | None = None
     writeback_cycles: int | None = None
+    store_cycles: int | None = None
+    runs: tuple[Count, ...] = ()
+    passes: tuple[Count, ...] = ()
+
+    @property
+    def count(self) -> Count:
+        """The sum of the runs."""
+        return total(self.runs)
 
     @property
     def microseconds(self) -> float | None:
@@ -77,94 +135,58 @@ class Result:
         return int(np.sum(value))
 
 
-def derive_counters(
-    hardware: Mapping[str, npt.NDArray[np.int64]], cycles: int, broadcast_stalls: int
-) -> dict[str, Counter]:
-    """All counters from the ones that the hardware counts: adds macs and starved, in the order of `COUNTERS`."""
-    counters: dict[str, Counter] = dict(hardware)
-    counters["macs"] = hardware["entries"] - hardware["fillers"]
-    counters["starved"] = cycles - hardware["entries"] - hardware["empty_columns"]
-    counters["broadcast_stalls"] = broadcast_stalls
-    return {name: counters[name] for name in COUNTERS}
-
-
 def summed(results: Sequence[Result]) -> Result:
     """Runs of one layer as one: sums of cycles and counters; the weights are loaded once."""
 
-    def total(values: Sequence[Any]) -> Any:
+    def added(values: Sequence[Any]) -> Any:
         return None if values[0] is None else sum(values[1:], start=values[0])
 
     def of(name: str) -> int | None:
-        return total([getattr(result, name) for result in results])
+        return added([getattr(result, name) for result in results])
 
-    first = results[0]
-    sums = {name: total([result.counters[name] for result in results]) for name in first.counters}
+    first, counts = results[0], [run for result in results for run in result.runs]
+    sums = {name: added([result.counters[name] for result in results]) for name in first.counters}
     return replace(
         first,
         counters=sums,
         cycles=of("cycles"),
         load_cycles=of("load_cycles"),
         writeback_cycles=of("writeback_cycles"),
+        store_cycles=of("store_cycles"),
+        runs=(total(counts),) if counts else (),
+        passes=(),
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Count:
-    """The hardware's counters of a pass or a run; per_pe : int64[PeCounter, n_pe] (None: hardware without them).
+def differences(expected: Result, found: Result) -> tuple[int, list[str]]:
+    """Compare two engines' results of one input: the numbers compared, and a line for each that differs.
 
-    busy_cycles : from start to done. Hardware without counters gives 0 for all but these.
+    Activations, and each run's cycles and counters. An engine without a clock, or hardware without counters, is
+    compared in what it has.
     """
+    compared, lines = 0, []
 
-    cycles: int
-    broadcast_stalls: int
-    refill_cycles: int
-    writeback_cycles: int
-    busy_cycles: int
-    per_pe: npt.NDArray[np.int64] | None
+    def compare(what: str, one: Any, other: Any) -> None:
+        """`what` has a place {0} for the position in a vector."""
+        nonlocal compared
+        want, have = np.atleast_1d(one), np.atleast_1d(other)
+        compared += have.size
+        for place in np.flatnonzero(want != have):
+            lines.append(
+                f"{what.format(place)}: {expected.engine} {want[place]}, {found.engine} {have[place]}"
+            )
 
-    @property
-    def counters(self) -> dict[str, Counter]:
-        """As in a `Result`; empty for hardware without counters."""
-        if self.per_pe is None:
-            return {}
-        hardware = {counter.name.lower(): self.per_pe[counter] for counter in PeCounter}
-        return derive_counters(hardware, self.cycles, self.broadcast_stalls)
-
-
-def total(counts: Sequence[Count]) -> Count:
-    """The sum of passes or runs."""
-
-    def of(name: str) -> int:
-        return sum(getattr(one, name) for one in counts)
-
-    per_pe = [one.per_pe for one in counts if one.per_pe is not None]
-    return Count(
-        of("cycles"),
-        of("broadcast_stalls"),
-        of("refill_cycles"),
-        of("writeback_cycles"),
-        of("busy_cycles"),
-        np.sum(per_pe, axis=0) if len(per_pe) == len(counts) else None,
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class ProgramResult:
-    """What a program gave for one input.
-
-    y : int16[outputs]. runs : a `Count` for each run (none from the reference). passes : for each pass, from the fast
-    engine only, because hardware counts runs. load_cycles : words that the host wrote for this input;
-    store_cycles : cycles in which it read results (None: not measured).
-    """
-
-    y: npt.NDArray[np.int16]
-    engine: str
-    runs: tuple[Count, ...]
-    passes: tuple[Count, ...] = ()
-    load_cycles: int | None = None
-    store_cycles: int | None = None
-
-    @property
-    def total(self) -> Count:
-        """The sum of the runs."""
-        return total(self.runs)
+    compare("activation {0}", expected.y, found.y)
+    if not found.runs:
+        return compared, lines
+    for number, (want, have) in enumerate(zip(expected.runs, found.runs, strict=True)):
+        names = ("busy_cycles", *CCU_COUNTERS)
+        for name in names if have.per_pe is not None else names[:1]:
+            compare(f"run {number}, {name}", getattr(want, name), getattr(have, name))
+        if want.per_pe is not None and have.per_pe is not None:
+            for counter in PeCounter:
+                what = f"run {number}, {counter.name.lower()} of PE {{0}}"
+                compare(what, want.per_pe[counter], have.per_pe[counter])
+    for name in ("load_cycles", "store_cycles"):
+        compare(name, getattr(expected, name), getattr(found, name))
+    return compared, lines

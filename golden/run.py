@@ -1,4 +1,4 @@
-"""Run a layer or a program on the golden model: the host program of docs/architecture.md, "I/O port"."""
+"""Run a layer or a program on the golden model: the host of docs/architecture.md, "I/O port"."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import numpy.typing as npt
 from eie.golden.array import Array
 from eie.golden.base import sign_extend
 from eie.golden.waveform import Waveform
+from eie.host import Command, Conversation, Feed, Load, converse, drive
 from eie.memory import Write
-from eie.program import Job, Program
-from eie.result import Count, ProgramResult, Result, derive_counters
+from eie.program import Job, Program, Run
+from eie.result import Count, Result
 from eie.schema import CCU_COUNTERS, IoSpace, PeCounter
 
 Observer = Callable[[Array], None]
@@ -72,6 +73,35 @@ class Host:
             busy += 1
         return busy
 
+    def follow(self, conversation: Conversation, *, port: bool = True) -> None:
+        """Do what a conversation asks for, through the I/O port; without `port` the same writes and reads at once."""
+        array = self.array
+        read = self.read if port else self._peek
+
+        def do(command: Command) -> object:
+            if isinstance(command, Load):
+                if port:
+                    self.write(command.writes(array.cfg))
+                else:
+                    for write in command.writes(array.cfg):
+                        array.load(write)
+                return None
+            if isinstance(command, Run):
+                busy = self.run_passes()
+                counts = {name: int(array.signal(name).value) for name in CCU_COUNTERS}
+                per_pe = [[pe.counters[counter].value for pe in array.pes] for counter in PeCounter]
+                return Count(**counts, busy_cycles=busy, per_pe=np.array(per_pe, np.int64))
+            return [read(*place) for place in command.places(array.cfg)]
+
+        drive(conversation, do)
+
+    def _peek(self, space: IoSpace, pe: int, addr: int) -> int:
+        """What `read` gives, between two cycles."""
+        tile = self.array.pes[pe]
+        if space == IoSpace.ACT_SRAM:
+            return sign_extend(tile.act_sram.memory[addr], self.array.cfg.acc_bits)
+        return tile.act_rw.acc[addr]
+
 
 def run(
     job: Job,
@@ -81,65 +111,14 @@ def run(
     progress: Callable[[int], None] | None = None,
     observe: Observer | None = None,
 ) -> Result:
-    """Run one layer on one input vector on the golden model.
+    """Run one layer on one input vector on the golden model; see `run_program`.
 
-    Parameters
-    ----------
     load_weights : load pointers and entries through the I/O port as well, instead of from images.
-    waveform : write a VCD of the whole run there; loading and reading then go through the port, cycle by cycle.
-        Otherwise the same writes are done at once (unless load_weights), which a test proves to be equal.
     progress : called with the cycle number, every few hundred cycles of compute mode.
-    observe : called with the array in every simulated cycle, between propagate and update.
-
-    Raises
-    ------
-    OutputError : the waveform cannot be written.
     """
-    array = Array(job.cfg)
-    host = Host(array)
-    if not load_weights:
-        array.load_images(job.images)
-    if observe is not None:
-        host.observers.append(observe)
-    if progress is not None:
-        host.observers.append(_reporter(progress))
-    with ExitStack() as stack:
-        if waveform is not None:
-            host.observers.append(stack.enter_context(Waveform(waveform, array)).record)
-        return run_job(host, job, weights=load_weights, port=load_weights or waveform is not None)
-
-
-def run_job(host: Host, job: Job, *, weights: bool = False, port: bool = True) -> Result:
-    """Run one job on an array whose SRAMs hold the layer, or with `weights` load them first.
-
-    Through the I/O port, or without `port` by the same writes done at once. An array may run any number of jobs.
-    """
-    array = host.array
-    load = job.load_writes()
-    weight_load = job.weight_writes() if weights else []
-    if port:
-        host.write([*weight_load, *load])
-    else:
-        for write in [*weight_load, *load]:
-            array.load(write)
-    host.run_passes()
-    cycles, broadcast_stalls = array.cycles.value, array.broadcast_stalls.value
-    read = host.read if port else _peek(array)
-    pes = range(job.cfg.n_pe)
-    acc = [[read(IoSpace.ACC, k, row) for row in range(job.rows_per_pe)] for k in pes]
-    counted = np.array([[read(IoSpace.COUNTER, k, c) for c in PeCounter] for k in pes], np.int64)
-    return Result(
-        y=job.y_from_acc(acc),
-        cycles=cycles,
-        counters=derive_counters(
-            {counter.name.lower(): counted[:, counter] for counter in PeCounter}, cycles, broadcast_stalls
-        ),
-        engine="golden",
-        cfg=job.cfg,
-        load_cycles=len(load),
-        weight_load_cycles=len(weight_load) or None,
-        writeback_cycles=array.writeback_cycles.value,
-    )
+    observers = [_reporter(progress)] if progress is not None else []
+    observers += [observe] if observe is not None else []
+    return _run(Feed(job.program, [job.x]), port=load_weights, waveform=waveform, observers=observers)[0]
 
 
 def run_program(
@@ -149,13 +128,13 @@ def run_program(
     port: bool = False,
     waveform: Path | None = None,
     observe: Observer | None = None,
-) -> list[ProgramResult]:
+) -> list[Result]:
     """Run a program on input vectors: loaded once, then fed with one after the other.
 
     Parameters
     ----------
     port : load and read through the I/O port, cycle by cycle; otherwise the same writes and reads are done at once,
-        and nothing tells the difference in the cycles in between.
+        and nothing tells the difference in the cycles in between (a test proves it).
     waveform : write a VCD of the whole run there; loading (but for the SRAMs) and reading then go through the port.
     observe : called with the array in every simulated cycle, between propagate and update.
 
@@ -163,14 +142,8 @@ def run_program(
     ------
     LayerError : an input that does not fit. OutputError : the waveform cannot be written.
     """
-    array = Array(program.cfg)
-    host = Host(array, [] if observe is None else [observe])
-    with ExitStack() as stack:
-        if waveform is not None:
-            host.observers.append(stack.enter_context(Waveform(waveform, array)).record)
-        if not port:
-            array.load_images(program.images)
-        return feed(host, program, inputs, images=not port, port=port or waveform is not None)
+    observers = [observe] if observe is not None else []
+    return _run(Feed(program, list(inputs)), port=port, waveform=waveform, observers=observers)
 
 
 def feed(
@@ -180,60 +153,26 @@ def feed(
     *,
     images: bool = False,
     port: bool = True,
-) -> list[ProgramResult]:
+) -> list[Result]:
     """Load a program on an array (with `images`, but for what its SRAMs hold already), and run it on input vectors.
 
-    Through the I/O port, or without `port` by the same writes and reads done at once.
+    Through the I/O port, or without `port` by the same writes and reads done at once. An array may be fed any number
+    of times.
     """
-    _load(host, program.setup_writes(images=images), port=port)
-    return [_run_input(host, program, x, port=port) for x in inputs]
+    results: list[Result] = []
+    host.follow(converse([Feed(program, list(inputs))], results, engine="golden", images=images), port=port)
+    return results
 
 
-def _load(host: Host, writes: Iterable[Write], *, port: bool) -> None:
-    if port:
-        host.write(writes)
-        return
-    for write in writes:
-        host.array.load(write)
-
-
-def _run_input(host: Host, program: Program, x: npt.ArrayLike, *, port: bool) -> ProgramResult:
-    cfg = program.cfg
-    read = host.read if port else _peek(host.array)
-    vectors = program.host_vectors(x)
-    counts = []
-    loaded = stored = 0
-    for run in program.runs:
-        blocks = [*run.loads, *(source.block(vectors[source.vector], cfg) for source in run.sources)]
-        _load(host, (write for block in blocks for write in block.writes(cfg)), port=port)
-        counts.append(_run_passes(host))
-        for result in run.results:
-            words = [read(*place) for place in result.places(cfg)]
-            result.store(vectors[result.vector], words, cfg)
-            stored += len(words)
-        loaded += sum(len(block) for block in blocks)
-    y = vectors[-1].astype(np.int16)
-    return ProgramResult(y, "golden", tuple(counts), load_cycles=loaded, store_cycles=2 * stored)
-
-
-def _run_passes(host: Host) -> Count:
-    array = host.array
-    busy = host.run_passes()
-    per_pe = [[pe.counters[counter].value for pe in array.pes] for counter in PeCounter]
-    counts = {name: int(array.signal(name).value) for name in CCU_COUNTERS}
-    return Count(**counts, busy_cycles=busy, per_pe=np.array(per_pe, np.int64))
-
-
-def _peek(array: Array) -> Callable[[IoSpace, int, int], int]:
-    """Reads what `Host.read` would, between two cycles."""
-
-    def read(space: IoSpace, pe: int, addr: int) -> int:
-        tile = array.pes[pe]
-        if space == IoSpace.ACT_SRAM:
-            return sign_extend(tile.act_sram.memory[addr], array.cfg.acc_bits)
-        return tile.act_rw.acc[addr] if space == IoSpace.ACC else tile.counters[addr].value
-
-    return read
+def _run(what: Feed, *, port: bool, waveform: Path | None, observers: list[Observer]) -> list[Result]:
+    array = Array(what.program.cfg)
+    if not port:
+        array.load_images(what.program.images)
+    with ExitStack() as stack:
+        if waveform is not None:
+            observers.append(stack.enter_context(Waveform(waveform, array)).record)
+        through_port = port or waveform is not None
+        return feed(Host(array, observers), *what, images=not port, port=through_port)
 
 
 def _reporter(progress: Callable[[int], None]) -> Observer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import subprocess
 import sys
@@ -61,6 +62,12 @@ def array_verilog(cfg: ArchConfig, *, probe: bool = False, images: bool = True) 
     images : the SRAMs are initialised from the files that `eie.rtl.array.image_name` names, in the simulator's
         working directory.
     """
+    return dict(_array_verilog(cfg, probe, images))
+
+
+# A session runs many jobs on few machines, and conversion takes longer than a small job.
+@functools.lru_cache(maxsize=16)
+def _array_verilog(cfg: ArchConfig, probe: bool, images: bool) -> dict[str, str]:
     array = EIEArray(cfg, probe=probe, images=images)
     blocks = {name: block(cfg, probe=probe) for name, block in BLOCKS.items()}
     modules = _convert({"array": array, **blocks})
@@ -81,6 +88,11 @@ def chip_verilog(cfg: ArchConfig, *, probe: bool = False, images: bool = False) 
 
 def around_array_verilog(cfg: ArchConfig, *, probe: bool = False) -> dict[str, str]:
     """What `chip_verilog` has more than `array_verilog`, by file name."""
+    return dict(_around_array(cfg, probe))
+
+
+@functools.lru_cache(maxsize=16)
+def _around_array(cfg: ArchConfig, probe: bool) -> dict[str, str]:
     modules = _convert({"host_if": HostIf(cfg), "chip": EIEChip(cfg, probe=probe)})
     return {_file(name): text for name, text in modules.items()}
 

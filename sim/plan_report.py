@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from eie.cuts import ACCUMULATORS, MATRIX, POINTERS, SOURCE
 from eie.errors import MismatchError
 from eie.plan import BIASES, CODEBOOKS, TABLE, Plan, Source, Step, Target
 from eie.plan_program import loaded_words, plan_program, stored_words, words_of
-from eie.result import Count, ProgramResult
-from eie.schema import PeCounter
+from eie.result import Count, Result, differences
 
 _FROM = {Source.CHAIN: "pass before", Source.FILE: "host", Source.SRAM: "SRAM"}
 _TO = {Target.CHAIN: "next pass", Target.ACC: "host", Target.SRAM: "SRAM"}
@@ -64,7 +61,7 @@ def bounds_of(plan: Plan, phases: Phases) -> list[str]:
     return lines
 
 
-def pass_rows(plan: Plan, result: ProgramResult) -> list[dict[str, Any]]:
+def pass_rows(plan: Plan, result: Result) -> list[dict[str, Any]]:
     """A row for each pass; result : of the fast engine."""
     runs = [number for number, run in enumerate(plan.runs) for _ in run.steps]
     return [
@@ -92,7 +89,7 @@ def _pass_row(plan: Plan, run: int, step: Step, count: Count) -> dict[str, Any]:
     }
 
 
-def run_rows(plan: Plan, result: ProgramResult) -> list[dict[str, Any]]:
+def run_rows(plan: Plan, result: Result) -> list[dict[str, Any]]:
     """A row for each run: why it begins, what the host loads before it and stores after it, its cycles."""
     program = plan_program(plan)
     rows = []
@@ -125,7 +122,7 @@ def microseconds(cycles: int, plan: Plan) -> float:
     return cycles / plan.cfg.clock_hz * 1e6
 
 
-def as_json(plan: Plan, result: ProgramResult, untiled: Sequence[int]) -> dict[str, Any]:
+def as_json(plan: Plan, result: Result, untiled: Sequence[int]) -> dict[str, Any]:
     """A plan and an input's cycles for scripts. untiled : compute cycles of each layer on a chip that holds it."""
     phases = Phases.of(result)
     return {
@@ -159,9 +156,9 @@ class Phases:
     store: int
 
     @classmethod
-    def of(cls, result: ProgramResult) -> Phases:
+    def of(cls, result: Result) -> Phases:
         """Where a result's cycles went."""
-        count = result.total
+        count = result.count
         modes = count.refill_cycles + count.cycles + count.writeback_cycles
         return cls(
             result.load_cycles or 0,
@@ -195,42 +192,14 @@ class Phases:
         return max(self.by_name, key=lambda name: self.by_name[name])
 
 
-def require_equal(expected: ProgramResult, found: ProgramResult) -> int:
-    """Compare two engines' results of one input: activations, and each run's cycles and counters; the numbers compared.
-
-    An engine without a clock, or hardware without counters, is compared in what it has.
+def require_equal(expected: Result, found: Result) -> int:
+    """Compare two engines' results of one input (`eie.result.differences`): the numbers compared.
 
     Raises
     ------
     MismatchError : names the first difference.
     """
-
-    def differ(what: str, one: object, other: object) -> MismatchError:
-        return MismatchError(f"{what}: {expected.engine} {one}, {found.engine} {other}")
-
-    rows = np.flatnonzero(expected.y != found.y)
-    if len(rows):
-        row = int(rows[0])
-        raise differ(f"activation {row}", expected.y[row], found.y[row])
-    compared = len(found.y)
-    if not found.runs:
-        return compared
-    for number, (one, other) in enumerate(zip(expected.runs, found.runs, strict=True)):
-        names = ("busy_cycles", "cycles", "broadcast_stalls", "refill_cycles", "writeback_cycles")
-        for name in names if other.per_pe is not None else names[:1]:
-            if getattr(one, name) != getattr(other, name):
-                raise differ(f"run {number}, {name}", getattr(one, name), getattr(other, name))
-            compared += 1
-        if one.per_pe is None or other.per_pe is None:
-            continue
-        places = np.argwhere(one.per_pe != other.per_pe)
-        if len(places):
-            counter, pe = places[0]
-            what = f"run {number}, {PeCounter(counter).name.lower()} of PE {pe}"
-            raise differ(what, one.per_pe[counter, pe], other.per_pe[counter, pe])
-        compared += one.per_pe.size
-    for name in ("load_cycles", "store_cycles"):
-        if getattr(expected, name) != getattr(found, name):
-            raise differ(name, getattr(expected, name), getattr(found, name))
-        compared += 1
+    compared, lines = differences(expected, found)
+    if lines:
+        raise MismatchError(lines[0])
     return compared

@@ -1,28 +1,29 @@
-"""Plans on every engine: the same results, cycles and counters for each run of a plan.
+"""Plans and programs on every engine: the same results, cycles and counters for each run.
 
 plan = make_plan(layers, cfg)
 (result,) = run_plan(plan, [x], "fast")
-result.y, result.total.cycles, Phases.of(result)
+result.y, result.cycles, eie.sim.plan_report.Phases.of(result)
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from eie.capacity import sized_for
-from eie.errors import ConfigError
 from eie.fixed import IntArray
 from eie.plan import Plan
 from eie.plan_program import plan_program
-from eie.program import Job
-from eie.result import ProgramResult
+from eie.program import Job, Program
+from eie.result import COUNTERS, Result
 from eie.sim.engines.fast_plan import FastPlan, checked_inputs
+from eie.sim.simulate import STEPPING, engine_module, simulate_many
 
-ENGINES = ("reference", "golden", "fast", "icarus", "verilator")
 
-
-def run_plan(plan: Plan, inputs: npt.ArrayLike, engine: str = "fast") -> list[ProgramResult]:
+def run_plan(plan: Plan, inputs: npt.ArrayLike, engine: str = "fast") -> list[Result]:
     """Run a plan on input vectors, int[batch, cols of the first layer].
 
     The reference has no clock, and knows no plan: it computes the layers whole, and gives results alone.
@@ -32,22 +33,44 @@ def run_plan(plan: Plan, inputs: npt.ArrayLike, engine: str = "fast") -> list[Pr
     LayerError : inputs that do not fit. ConfigError : no such engine.
     SimulatorMissing, SimulationError, MismatchError : from the RTL.
     """
-    if engine not in ENGINES:
-        raise ConfigError(f"no engine named {engine!r}: use one of {', '.join(ENGINES)}")
+    engine_module(engine)
     vectors = checked_inputs(plan, inputs)
     if engine == "reference":
         return [_reference(plan, x) for x in vectors]
     if engine == "fast":
         fast = FastPlan(plan)
         return [fast.run(x) for x in vectors]
-    from eie.sim.cosim.programs import run_program
-
     return run_program(plan_program(plan), vectors, engine)
 
 
-def _reference(plan: Plan, x: IntArray) -> ProgramResult:
-    from eie.sim.engines.reference import run
+def run_program(
+    program: Program,
+    inputs: Sequence[npt.ArrayLike],
+    engine: str,
+    *,
+    port: bool = False,
+    waveform: Path | None = None,
+) -> list[Result]:
+    """Run a program on input vectors (integers, [inputs]), on golden or on the RTL in one simulator process.
 
+    Parameters
+    ----------
+    port : load the SRAMs through the I/O port as well, instead of from images.
+    waveform : write the run's waveform there: VCD from golden, FST from the simulators.
+
+    Raises
+    ------
+    LayerError : an input that does not fit. ConfigError : another engine.
+    MismatchError : what the RTL gave cannot be. SimulatorMissing, SimulationError, OutputError
+    """
+    module = engine_module(engine, STEPPING)
+    simulator = () if engine == "golden" else (engine,)
+    results: list[Result] = module.run_program(program, inputs, *simulator, port=port, waveform=waveform)
+    return results
+
+
+def _reference(plan: Plan, x: IntArray) -> Result:
     for layer in plan.layers:
-        x = run(Job.create(layer, x, sized_for(plan.cfg, layer))).y.astype(np.int64)
-    return ProgramResult(x.astype(np.int16), "reference", ())
+        (result,) = simulate_many([Job.create(layer, x, sized_for(plan.cfg, layer))], "reference")
+        x = result.y.astype(np.int64)
+    return Result(result.y, None, dict.fromkeys(COUNTERS), "reference", plan.cfg)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy.typing as npt
 
@@ -13,7 +15,30 @@ from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.result import Result
 
-ENGINES = ("reference", "golden", "fast", "icarus", "verilator")
+# The one place that loads by name: an engine is loaded when it is asked for, so that none needs what another is made of
+# (numba, simulators, golden). See docs/decisions.md, "Engines are loaded by name".
+_MODULES = {
+    "reference": "eie.sim.engines.reference",
+    "golden": "eie.golden.run",
+    "fast": "eie.sim.engines.fast",
+    "icarus": "eie.sim.cosim.launch",
+    "verilator": "eie.sim.cosim.launch",
+}
+ENGINES = tuple(_MODULES)
+# They step through cycles, and run what a `Program` says.
+STEPPING = ("golden", "icarus", "verilator")
+
+
+def engine_module(engine: str, among: Sequence[str] = ENGINES) -> Any:
+    """The module of an engine.
+
+    Raises
+    ------
+    ConfigError : no such engine.
+    """
+    if engine not in among:
+        raise ConfigError(f"no engine named {engine!r}: use one of {', '.join(among)}")
+    return importlib.import_module(_MODULES[engine])
 
 
 def simulate(
@@ -34,7 +59,7 @@ def simulate(
 
     Raises
     ------
-    CapacityError, LayerError, ConfigError, SimulatorMissing, SimulationError
+    CapacityError, LayerError, ConfigError, SimulatorMissing, SimulationError, MismatchError
     """
     if not isinstance(cfg, ArchConfig | None):
         raise ConfigError(f"cfg must be an ArchConfig, not {cfg!r}")
@@ -46,22 +71,18 @@ def simulate_many(jobs: Sequence[Job], engine: str, *, waveform: Path | None = N
 
     The engines fast, icarus and verilator take several jobs of one layer in less time than one by one.
     """
-    if waveform is not None and engine in ("reference", "fast"):
-        raise ConfigError(f"engine {engine} writes no waveform: use golden, icarus or verilator")
-    if engine == "reference":
-        from eie.sim.engines.reference import run as run_reference
-
-        return [run_reference(job) for job in jobs]
-    if engine == "golden":
-        from eie.golden.run import run as run_golden
-
-        return [run_golden(job, waveform=waveform) for job in jobs]
+    module = engine_module(engine)
+    if waveform is not None and engine not in STEPPING:
+        raise ConfigError(
+            f"engine {engine} writes no waveform: use {', '.join(STEPPING[:-1])} or {STEPPING[-1]}"
+        )
+    results: list[Result]
     if engine == "fast":
-        from eie.sim.engines.fast import run as run_fast
-
-        return run_fast(jobs)
-    if engine in ("icarus", "verilator"):
-        from eie.sim.cosim.launch import run_rtl
-
-        return run_rtl(jobs, engine, waveform=waveform)
-    raise ConfigError(f"no engine named {engine!r}: use one of {', '.join(ENGINES)}")
+        results = module.run(jobs)
+    elif engine == "reference":
+        results = [module.run(job) for job in jobs]
+    elif engine == "golden":
+        results = [module.run(job, waveform=waveform) for job in jobs]
+    else:
+        results = module.run_rtl(jobs, engine, waveform=waveform)
+    return results

@@ -14,12 +14,22 @@ import click
 from eie.cli.options import PATH, gathered, option, real_numbers, refuse_useless
 from eie.cli.output import check_writable, print_table
 from eie.cli.pages.sizes import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, scale_row, size_rows
-from eie.compress.float_layers import FloatArray, Layers, Model, Unused, chains, check_chains
+from eie.compress.float_layers import (
+    FloatArray,
+    Layers,
+    Model,
+    Unused,
+    chains,
+    check_chains,
+    left_text,
+    whole_ratio,
+)
 from eie.compress.pipeline import CompressionReport, Settings, compress_each_to_file, compress_to_file
 from eie.compress.quantize import Widths
-from eie.compress.readers.files import MODEL_KINDS, read_model
+from eie.compress.readers.files import MODEL_KINDS, kind_of, read_model
 from eie.compress.settings import Plan, choose
 from eie.errors import ModelError, OutputError
+from eie.sim.networks.recurrent import Recurrent
 from eie.sim.workloads.inputs import read_inputs
 
 if TYPE_CHECKING:
@@ -62,8 +72,10 @@ def _refuse_to_overwrite(out: Path, inputs: Sequence[Path | None]) -> None:
     for given in inputs:
         if given is not None and given.exists() and out.exists() and out.samefile(given):
             raise OutputError(f"{out} is read and would be lost: choose another name for the .eie file")
-    if out.suffix.lower() in MODEL_KINDS:
-        raise OutputError(f"{out}: {out.suffix} is a model's ending, but a .eie file would be written")
+    if not out.name or str(out) in ("", "."):
+        raise OutputError("-o needs the name of a file, such as net.eie")
+    if kind_of(out) in MODEL_KINDS:
+        raise OutputError(f"{out}: {kind_of(out)} is a model's ending, but a .eie file would be written")
 
 
 def lost_lines(report: CompressionReport) -> list[str]:
@@ -75,8 +87,8 @@ def lost_lines(report: CompressionReport) -> list[str]:
     ]
 
 
-def report_json(report: CompressionReport, unused: Sequence[Unused]) -> dict[str, Any]:
-    """The report for scripts. unused : the arrays of the model file that no layer uses."""
+def report_json(report: CompressionReport, model: Model) -> dict[str, Any]:
+    """The report for scripts."""
     layers = [
         asdict(layer) | {"bits_per_weight": layer.bits_per_weight, "bytes": layer.size.nbytes}
         for layer in report.layers
@@ -87,7 +99,10 @@ def report_json(report: CompressionReport, unused: Sequence[Unused]) -> dict[str
         "total_bytes": report.size.total_bytes,
         "ratio": report.size.ratio,
         "calibration": report.calibration,
-        "unused": [asdict(one) for one in unused],
+        "unused": [asdict(one) for one in model.unused],
+        "notes": list(model.notes),
+        "not_compressed_bytes": model.left_bytes,
+        "whole_ratio": whole_ratio(report.size.dense_bytes, report.size.total_bytes, model.left_bytes),
     }
 
 
@@ -100,7 +115,6 @@ def described(path: Path, layers: Layers | None = None) -> Description | None:
     """
     # ONNX's evaluator takes long to import, and few models need it.
     from eie.sim.networks.description import read_description
-    from eie.sim.networks.recurrent import Recurrent
 
     if layers is None or not chains(layers):
         return read_description(path)
@@ -169,6 +183,19 @@ class Which:
         metavar="S.toml",
         help="Densities, bits and geometry of each layer, by pattern (docs/models.md).",
     )
+    key: str = option(
+        "--key",
+        default="",
+        metavar="KEY",
+        help="Which dictionary of a checkpoint is the network (a.b: b inside a), or how its arrays' names begin.",
+    )
+    transpose: tuple[str, ...] = option(
+        "--transpose",
+        multiple=True,
+        metavar="PATTERN",
+        help="Arrays or layers kept as [inputs, outputs], whatever their names say; '!PATTERN': as [outputs, inputs]. "
+        "May be repeated.",
+    )
 
 
 @click.command(short_help="A trained network into a .eie file.")
@@ -202,15 +229,16 @@ def compress(
     processes: int,
     json_out: bool,
 ) -> None:
-    """Compress a trained MODEL (.safetensors, .npz, .onnx, .pt or .pth; .toml that describes a graph) in one shot:
-    prune, share weights, choose fixed-point scales, code the result.
+    """Compress a trained MODEL (.safetensors, .npz, .onnx, .pt, .pth, .pth.tar, .ckpt, .bin, an index of shards; .toml
+    that describes a graph) in one shot: prune, share weights, choose fixed-point scales, code the result.
 
-    What of the file is no layer is listed with the reason.
+    What of the file is no layer is listed with the reason, and which of its conventions were a guess.
 
     \b
     Example:
       eie compress examples/lenet_300_100/lenet_300_100.safetensors --density 0.08,0.09,0.26 -o lenet.eie
       eie compress model.pth --settings settings.toml --layer 'encoder.*' -o encoder.eie
+      eie compress checkpoint.ckpt --key model_ema --transpose 'head.*' -o net.eie
       eie compress examples/networks/nsnet2.toml --calibrate speech.wav -o nsnet2.eie
     """
     if which.settings_file is not None:
@@ -220,7 +248,11 @@ def compress(
     _refuse_to_overwrite(out, (model, calibrate, which.settings_file))
     check_writable(out.parent)
     description = described(model) if model.suffix.lower() == ".toml" else None
-    read = read_model(model) if description is None else Model(description.graph.trained)
+    read = (
+        read_model(model, key=which.key, transpose=which.transpose)
+        if description is None
+        else Model(description.graph.trained)
+    )
     read, settings = _chosen(read, how, which)
     if calibrate is not None and model.suffix.lower() == ".onnx":
         description = described(model, read.layers)
@@ -234,9 +266,9 @@ def compress(
             inputs, _ = read_inputs(calibrate, read.layers.sources[0].inputs)
         report = compress_to_file(out, read.layers, settings, inputs, processes)
     if json_out:
-        click.echo(json.dumps(report_json(report, read.unused)))
+        click.echo(json.dumps(report_json(report, read)))
         return
-    _print(report, read.unused, out)
+    _print(report, read, out)
 
 
 def _chosen(read: Model, how: How, which: Which) -> tuple[Model, Settings | Sequence[Settings]]:
@@ -259,7 +291,7 @@ def _met(description: Description, calibrate: Path, layers: Layers, model: Path)
     return [met[source.name] for source in layers.sources]
 
 
-def _print(report: CompressionReport, unused: Sequence[Unused], out: Path) -> None:
+def _print(report: CompressionReport, read: Model, out: Path) -> None:
     print_table(SIZE_HEADINGS, size_rows(report.size))
     click.echo(f"{SIZE_NOTE}\n")
     print_table(
@@ -270,8 +302,11 @@ def _print(report: CompressionReport, unused: Sequence[Unused], out: Path) -> No
     print_table(ERROR_HEADINGS, error_rows(report))
     if lost := lost_lines(report):
         click.echo("\n" + "\n".join(lost))
-    if unused:
-        click.echo("\n" + "\n".join(unused_lines(unused)))
+    lines = [f"note: {note}" for note in read.notes] + unused_lines(read.unused)
+    if lines:
+        click.echo("\n" + "\n".join(lines))
     click.echo(
         f"\nwrote {out}: {report.size.total_bytes:,} bytes, {report.size.ratio:.1f} x smaller than float32"
     )
+    if left := left_text(read.unused, report.size.dense_bytes, report.size.total_bytes):
+        click.echo(left)

@@ -23,6 +23,7 @@ from eie.program import Job
 from eie.sim.chain import check_wave
 from eie.sim.cosim.build import SIMULATORS
 from eie.sim.cosim.lockstep import LockstepReport, expected_cycles, lockstep_by_layer, read_back_cycles
+from eie.sim.cosim.saif import record
 from eie.sim.workloads.random import random_input, random_layer
 
 # Written only when the two sides diverge.
@@ -163,8 +164,7 @@ def _run_lockstep(case: _Case, out: Outputs) -> int:
 
 def _run_free(case: _Case, out: Outputs) -> int:
     """Free-running RTL, its comparison, and its switching activity if asked for; the exit status."""
-    from eie.sim.cosim.free.script import compare_jobs
-    from eie.sim.cosim.saif import record
+    from eie.sim.cosim.free.compare import compare_jobs
 
     report = compare_jobs(case.jobs, case.simulator)
     activity = None

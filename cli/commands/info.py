@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,10 +14,27 @@ import click
 from eie.cli.options import PATH
 from eie.cli.output import make_folder, print_table, write
 from eie.cli.pages.sizes import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, scale_row, size_rows
+from eie.compress.float_layers import Unused, left_text, whole_ratio
 from eie.compress.format.file import describe, load
 from eie.compress.format.sizes import SizeReport
+from eie.compress.readers.files import read_model
 from eie.layer import CompressedLayer
 from eie.sim.chain import file_name
+
+
+def _left(model: Path, key: str, layers: Sequence[CompressedLayer]) -> list[Unused]:
+    """What of a model is not in the compressed layers: arrays of no layer, and layers that were not chosen."""
+    read, names = read_model(model, key=key), {layer.name for layer in layers}
+    others = [
+        Unused(
+            f"{one.name} [{one.shape[0]}, {one.shape[1]}]",
+            "a layer that is not in the file",
+            4 * math.prod(one.shape),
+        )
+        for one in read.layers.sources
+        if one.name not in names
+    ]
+    return [*read.unused, *others]
 
 
 def as_json(report: SizeReport, layers: Sequence[CompressedLayer]) -> dict[str, Any]:
@@ -56,8 +74,15 @@ def draw(layers: Sequence[CompressedLayer], folder: Path) -> list[str]:
     metavar="FOLDER",
     help="Write histograms of weights, codes and relative indices there, a PNG for each layer.",
 )
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    metavar="MODEL",
+    help="The file that was compressed: say what of it is not in FILE, and the whole model's ratio.",
+)
+@click.option("--key", default="", metavar="KEY", help="As of `eie compress`, for --model.")
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
-def info(file: Path, pictures: Path | None, json_out: bool) -> None:
+def info(file: Path, pictures: Path | None, model: Path | None, key: str, json_out: bool) -> None:
     """Show the layers of a .eie FILE: shapes, densities, bits before and after coding, sizes, scales.
 
     The whole file is verified first, checksum included.
@@ -65,16 +90,28 @@ def info(file: Path, pictures: Path | None, json_out: bool) -> None:
     \b
     Example:
       eie info out/lenet_300_100.eie --pictures pictures
+      eie info net.eie --model net.safetensors
     """
     report, layers = describe(file), load(file)
+    left = [] if model is None else _left(model, key, layers)
     files = [] if pictures is None else draw(layers, pictures)
     if json_out:
         figures = as_json(report, layers)
+        if model is not None:
+            size = sum(one.nbytes for one in left)
+            figures |= {
+                "not_compressed": [asdict(one) for one in left],
+                "whole_ratio": whole_ratio(report.dense_bytes, report.total_bytes, size),
+            }
         click.echo(json.dumps(figures | {"pictures": files} if files else figures, indent=1))
         return
     click.echo(f"{file}: format version {report.version}, checksum ok ({report.checksum})\n")
     print_table(SIZE_HEADINGS, size_rows(report))
     click.echo(f"{SIZE_NOTE}\n")
     print_table(SCALE_HEADINGS, [scale_row(one.name, len(one.codebook), one, one.relu) for one in layers])
+    if text := left_text(left, report.dense_bytes, report.total_bytes):
+        click.echo(
+            "\n" + "\n".join([text, *(f"  {one}, {one.nbytes:,} bytes" for one in left if one.nbytes)])
+        )
     if files:
         click.echo("\n" + "\n".join(files))

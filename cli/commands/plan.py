@@ -21,10 +21,11 @@ from eie.fixed import IntArray
 from eie.layer import CompressedLayer
 from eie.plan import Plan, make_plan
 from eie.plan_program import ACTIVATIONS, BIASES, TABLE, WEIGHTS, plan_program, words_of
-from eie.result import ProgramResult
+from eie.result import Result
 from eie.sim.engines.fast_plan import FastPlan
 from eie.sim.plan_report import Phases, as_json, bounds_of, microseconds, pass_rows, require_equal, run_rows
-from eie.sim.plans import ENGINES, run_plan
+from eie.sim.plans import run_plan
+from eie.sim.simulate import ENGINES
 from eie.sim.workloads.random import random_input, random_layer
 
 # Rows of a table that are shown; --json has all.
@@ -42,7 +43,7 @@ class Planned:
 
     plan: Plan
     x: IntArray
-    result: ProgramResult
+    result: Result
     untiled: list[int]
 
     @property
@@ -68,7 +69,7 @@ def plan_chain(layers: Sequence[CompressedLayer], x: IntArray, cfg: ArchConfig) 
     untiled = []
     for layer in layers:
         alone = FastPlan(make_plan([layer], _large(layer, cfg))).run(x)
-        untiled.append(alone.total.cycles)
+        untiled.append(alone.count.cycles)
         x = alone.y.astype(np.int64)
     return Planned(plan, first, result, untiled)
 

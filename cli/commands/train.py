@@ -14,6 +14,7 @@ from eie.cli.options import PATH, gathered, option
 from eie.cli.output import console, make_folder, print_table, write
 from eie.cli.pages import train_pictures
 from eie.compress import datasets
+from eie.compress.datasets import SIDE
 from eie.errors import MismatchError, ModelError
 
 if TYPE_CHECKING:
@@ -263,7 +264,6 @@ def _draw(bench: Bench, result: Result, place: Path) -> None:
 
     import torch
 
-    from eie.compress.datasets import SIDE
     from eie.compress.train.sharing import cluster
     from eie.compress.train.weights import find_weights
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Iterator
+import re
+import socket
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from eie.compress.format import adaptive
 from eie.compress.format.adaptive import Ints
@@ -25,6 +28,10 @@ MAGIC = b"EIE"
 _CHECKSUM_BYTES = 8
 _HEADER_BYTES = len(MAGIC) + 1 + _CHECKSUM_BYTES
 
+# A layer takes its time, however few bytes it has.
+MAX_LAYERS = 4096
+
+Read = TypeVar("Read")
 Coded = tuple[str, bytes, dict[str, float]]  # the coding, the body, and the bits of its parts
 
 
@@ -74,8 +81,8 @@ def _finished(layer: CompressedLayer, coded: Coded) -> tuple[bytes, LayerSize]:
     return data, layer_size(layer, coding, bits, len(data))
 
 
-def _decode(reader: Reader, previous: Ints | None) -> tuple[CompressedLayer, LayerSize]:
-    start = reader.place
+def _decode(reader: Reader, previous: Ints | None) -> tuple[CompressedLayer, str, dict[str, float]]:
+    """The next layer, how it was coded, and the bits of its parts."""
     head = Head.parse(reader)
     try:
         body = reader.take(reader.varint("a layer's size"), "the layer")
@@ -91,7 +98,7 @@ def _decode(reader: Reader, previous: Ints | None) -> tuple[CompressedLayer, Lay
         raise FormatError(f"layer {head.name!r}: {error}") from None
     except LayerError as error:
         raise FormatError(str(error)) from None
-    return layer, layer_size(layer, head.coding, bits, reader.place - start)
+    return layer, head.coding, bits
 
 
 def _digest(start: bytes) -> hashlib.blake2b:
@@ -106,8 +113,11 @@ def _write(file: IO[bytes], layers: Iterable[EncodedLayer]) -> SizeReport:
     """
     start = MAGIC + bytes([VERSION])
     file.write(start.ljust(_HEADER_BYTES, b"\0"))
-    digest, sizes, previous = _digest(start), [], None
+    digest, previous = _digest(start), None
+    sizes: list[LayerSize] = []
     for layer in layers:
+        if len(sizes) == MAX_LAYERS:
+            raise LayerError(f"a .eie file has at most {MAX_LAYERS} layers")
         data, size = layer.behind(previous)
         file.write(data)
         digest.update(data)
@@ -169,25 +179,30 @@ def _open(data: bytes) -> Reader:
     return Reader(data, _HEADER_BYTES)
 
 
-def _parse(data: bytes) -> tuple[list[CompressedLayer], SizeReport]:
-    reader = _open(data)
-    layers: list[CompressedLayer] = []
-    sizes = []
-    while reader.left or not layers:
-        previous = adaptive.entries_of_rows(layers[-1]) if layers else None
-        layer, size = _decode(reader, previous)
-        layers.append(layer)
-        sizes.append(size)
-    return layers, SizeReport(len(data), _HEADER_BYTES, VERSION, _stored(data).hex(), tuple(sizes))
+def _parse(data: bytes) -> Iterator[tuple[CompressedLayer, Callable[[], LayerSize]]]:
+    """The layers, and what computes the sizes of each."""
+    reader, previous, count = _open(data), None, 0
+    while reader.left or not count:
+        if count == MAX_LAYERS:
+            raise FormatError(f"more than {MAX_LAYERS} layers")
+        start = reader.place
+        layer, coding, bits = _decode(reader, previous)
+        previous, count = adaptive.entries_of_rows(layer), count + 1
+        yield layer, partial(layer_size, layer, coding, bits, reader.place - start)
 
 
-def _read(path: str | os.PathLike[str]) -> tuple[list[CompressedLayer], SizeReport]:
+def _sizes(data: bytes) -> SizeReport:
+    sizes = tuple(size() for _, size in _parse(data))
+    return SizeReport(len(data), _HEADER_BYTES, VERSION, _stored(data).hex(), sizes)
+
+
+def _read(path: str | os.PathLike[str], parse: Callable[[bytes], Read]) -> Read:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise FormatError(f"{os.fspath(path)}: cannot be read: {error.strerror}") from None
     try:
-        return _parse(data)
+        return parse(data)
     except FormatError as error:
         raise FormatError(f"{os.fspath(path)}: {error}") from None
 
@@ -199,7 +214,7 @@ def from_bytes(data: bytes) -> list[CompressedLayer]:
     ------
     FormatError : they are truncated, corrupt or hostile, or of another version.
     """
-    return _parse(data)[0]
+    return [layer for layer, _ in _parse(data)]
 
 
 def load(path: str | os.PathLike[str]) -> list[CompressedLayer]:
@@ -212,21 +227,38 @@ def load(path: str | os.PathLike[str]) -> list[CompressedLayer]:
     ------
     FormatError : a file that cannot be read, is truncated, corrupt or hostile, or newer than this version.
     """
-    return _read(path)[0]
+    return _read(path, from_bytes)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what processes of this machine that are gone have left instead of `target`."""
+    mine = re.compile(rf"\.{re.escape(target.name)}\.{re.escape(socket.gethostname())}\.(\d+)\.tmp")
+    try:
+        found = [(path, match) for path in target.parent.iterdir() if (match := mine.fullmatch(path.name))]
+        for path, match in found:
+            try:
+                os.kill(int(match[1]), 0)
+            except ProcessLookupError:
+                path.unlink(missing_ok=True)
+            except (PermissionError, OverflowError):
+                pass  # another user's, who still runs, or no process at all
+    except OSError:
+        pass  # a folder that cannot be listed: writing will say what is wrong
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A file to write that becomes `path` when the block ends well: never half a file.
 
-    It has another name in the same folder meanwhile.
+    It has another name in the same folder meanwhile. What a killed process has left so for the same file goes first.
 
     Raises
     ------
     OutputError : the folder or the file cannot be written.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = target.with_name(f".{target.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    _sweep(target)
     try:
         try:
             with temporary.open("wb") as file:
@@ -274,4 +306,4 @@ def measure(layers: Iterable[CompressedLayer]) -> SizeReport:
 
 def describe(path: str | os.PathLike[str]) -> SizeReport:
     """Sizes of a `.eie` file, which is verified as by `load`."""
-    return _read(path)[1]
+    return _read(path, _sizes)

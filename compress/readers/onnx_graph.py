@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,8 @@ import onnx
 from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 
 from eie.compress.readers import onnx_tensors
+from eie.compress.readers.onnx_check import check
+from eie.compress.readers.onnx_fold import FOLDED, folded
 from eie.compress.readers.onnx_tensors import Constant, Place
 from eie.conv import Pair
 
@@ -29,6 +30,8 @@ class Graph:
         self.nodes = list(graph.node)
         self.outputs = [value.name for value in graph.output]
         self.initializers = {tensor.name: tensor for tensor in graph.initializer}
+        self.initializers |= {tensor.values.name: tensor for tensor in graph.sparse_initializer}
+        self._constants: dict[str, Constant] | None = None  # those that have been asked for
         self.used: set[str] = set()  # initializers that a layer holds
         self.reasons: dict[str, str] = {}  # why other weights are in none
         self.held: set[int] = set()  # the nodes that layers hold, by id
@@ -47,37 +50,77 @@ class Graph:
 
     def initializer(self, name: str) -> Constant:
         """The initializer of that name."""
-        return onnx_tensors.constant(self.initializers[name], self._path, self._places)
+        tensor = self.initializers[name]
+        if isinstance(tensor, onnx.SparseTensorProto):
+            return onnx_tensors.sparse_constant(tensor, self._path)
+        return onnx_tensors.constant(tensor, self._path, self._places)
 
     def constant(self, name: str) -> Constant | None:
-        """The value called `name` if it is an initializer or a Constant, or one transposed or renamed."""
-        if name in self.initializers:
-            return self.initializer(name)
-        node = self.producers.get(name)
-        if node is None:
+        """The value called `name` if it is an initializer or a Constant, or follows from such alone (`onnx_fold`)."""
+        if self._constants is None:
+            self._constants = {}
+            for node in self.nodes:  # each stands behind those that it takes from
+                found = self._made(node)
+                if found is not None:
+                    self._constants[node.output[0]] = found
+        if name in self.initializers and name not in self._constants:
+            self._constants[name] = self.initializer(name)
+        return self._constants.get(name)
+
+    def _made(self, node: Any) -> Constant | None:
+        """The constant that a node makes, if it makes one."""
+        if node.domain not in ("", "ai.onnx"):
             return None
-        attributes = attributes_of(node)
         if node.op_type == "Constant":
-            if "value" in attributes:
-                return onnx_tensors.constant(attributes["value"], self._path, {})
-            plain = [attributes[key] for key in ("value_float", "value_floats") if key in attributes]
-            tensor = onnx.numpy_helper.from_array(np.array(plain[0], np.float32)) if plain else None
-            return None if tensor is None else onnx_tensors.constant(tensor, self._path, {})
-        if node.op_type in ("Identity", "Transpose"):
-            inner = self.constant(node.input[0])
-            if inner is None or node.op_type == "Identity":
-                return inner
-            return inner.then(partial(np.transpose, axes=attributes.get("perm")))
+            return self._plain(attributes_of(node))
+        if node.op_type not in (*FOLDED, "Identity") or not node.input:
+            return None
+        known = self._constants or {}
+        if not all(not name or name in self.initializers or name in known for name in node.input):
+            return None
+        given = [self.constant(name) if name else None for name in node.input]
+        return folded(node, given, self.model.opset_import, self.shape(node.output[0]))
+
+    def _plain(self, attributes: dict[str, Any]) -> Constant | None:
+        """What a Constant node holds."""
+        if "value" in attributes:
+            return onnx_tensors.constant(attributes["value"], self._path, {})
+        if "sparse_value" in attributes:
+            return onnx_tensors.sparse_constant(attributes["sparse_value"], self._path)
+        for key, dtype in (("value_float", np.float32), ("value_int", np.int64)):
+            for name in (key, key + "s"):
+                if name in attributes:
+                    tensor = onnx.numpy_helper.from_array(np.array(attributes[name], dtype))
+                    return onnx_tensors.constant(tensor, self._path, {})
         return None
 
-    def root(self, name: str) -> str:
-        """The initializer that `constant` takes the value from."""
-        for _ in self.nodes:  # a hostile graph goes in circles
+    def roots(self, name: str) -> list[str]:
+        """The initializers that the constant called `name` is made from, the first input's first."""
+        found: dict[str, None] = {}
+        left, seen = [name], set()
+        while left:
+            name = left.pop()
+            if name in seen:
+                continue
+            seen.add(name)
             node = self.producers.get(name)
-            if name in self.initializers or node is None or not node.input:
-                break
-            name = node.input[0]
-        return name
+            if name in self.initializers or node is None or not any(node.input):
+                found[name] = None
+            else:
+                left += [given for given in reversed(node.input) if given]
+        return list(found)
+
+    def root(self, name: str) -> str:
+        """The initializer that gives a constant its name."""
+        return self.roots(name)[0]
+
+    def use(self, *names: str) -> None:
+        """These constants are part of a layer, with everything that they are made from."""
+        self.used |= {root for name in names if name for root in self.roots(name)}
+
+    def is_constant(self, node: Any) -> bool:
+        """Whether what the node makes is constant."""
+        return self.constant(node.output[0]) is not None if node.output else False
 
     def next_node(self, name: str, *kinds: str) -> Any | None:
         """The node that takes the value, when exactly one does, and nobody else, and it is of one of these kinds."""
@@ -112,14 +155,21 @@ class Graph:
         """Sizes of the value called `name`, 0 where the file leaves one open; none if it says nothing."""
         if self._shapes is None:
             try:
-                graph = onnx.shape_inference.infer_shapes(self.model).graph
+                graph = onnx.shape_inference.infer_shapes(self.model, data_prop=True).graph
             except (onnx.shape_inference.InferenceError, ValueError, EncodeError):
                 graph = self.model.graph  # larger than shape inference takes, or inconsistent
-            self._shapes = {
-                value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
+            types = {
+                value.name: value.type.tensor_type.shape
                 for value in (*graph.input, *graph.value_info, *graph.output)
+                if value.type.tensor_type.HasField("shape")
             }
+            self._shapes = {name: [d.dim_value for d in shape.dim] for name, shape in types.items()}
         return self._shapes.get(name, [])
+
+    def rank(self, name: str) -> int | None:
+        """Dimensions of the value called `name`, None if the file says nothing about them."""
+        known = self.shape(name)
+        return len(known) if self._shapes is not None and name in self._shapes else None
 
     def image_size(self, name: str) -> Pair:
         """Height and width of the images called `name`, (0, 0) if the file leaves them open."""
@@ -138,9 +188,10 @@ def load(path: Path) -> Graph:
 
     Raises
     ------
-    ModelError : not an ONNX file. OSError : it cannot be read.
+    ModelError : not a valid ONNX graph. OSError : it cannot be read.
     """
     model, places = onnx_tensors.load(path)
+    check(model, set(places))
     return Graph(model, path, places)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -21,7 +21,8 @@ from eie.conv import Conv, Pair
 from eie.errors import LayerError, ModelError
 
 RECURRENT = ("GRU", "LSTM", "RNN")
-# A convolution of groups becomes a matrix that is mostly zeros: of so many numbers at most.
+# A convolution of groups, with dilations or uneven paddings becomes a matrix that is mostly zeros: of so many numbers
+# at most, unless its weights are as many.
 _MAX_GROUPED = 1 << 26
 # Of these an operation's sizes are made.
 _SIZES = (*VIEWS, "Constant", "ConstantOfShape", "Shape", "Gather", "Slice", "Concat", "Cast")
@@ -62,6 +63,15 @@ class _Norm:
     shift: Array
 
 
+def _check_norm(graph: Graph, node: Any) -> None:
+    """Raise `ModelError` if a batch normalisation has not a number for each channel."""
+    channels = [size for size in graph.shape(node.input[0])[1:2] if size]
+    for name in node.input[1:5] if attributes_of(node).get("spatial", 1) else ():
+        one = graph.constant(name)
+        if one is not None and channels and one.form.shape != tuple(channels):
+            raise _invalid(node, f"{name} of shape {list(one.form.shape)} for {channels[0]} channels")
+
+
 def _batch_norm(graph: Graph, output: str, rows: int) -> tuple[str, _Norm | None]:
     """The value behind a batch normalisation that alone takes `output`, and what it does; or `output` itself."""
     node = graph.next_node(output, "BatchNormalization")
@@ -75,7 +85,7 @@ def _batch_norm(graph: Graph, output: str, rows: int) -> tuple[str, _Norm | None
     if len(vectors) != 4 or about.get("training_mode", 0):
         return output, None
     gain, offset, mean, variance = vectors
-    graph.used |= {graph.root(name) for name in node.input[1:5]}
+    graph.use(*node.input[1:5])
     graph.hold(node)
     scale = gain / np.sqrt(variance + about.get("epsilon", 1e-5))
     return node.output[0], _Norm(scale, offset - mean * scale)
@@ -146,21 +156,57 @@ def _is_weight(array: Constant | None, dims: int) -> bool:
     return array is not None and array.form.ndim == dims and array.is_float
 
 
-def _fits(bias: Constant | None, rows: int) -> bool:
-    """Whether a constant added to a batch of outputs adds one number to each of `rows` outputs."""
-    return bias is not None and bias.form.size in (1, rows) and bias.form.shape[-1:] in ((), (1,), (rows,))
+def _is_bias(added: Constant | None, rows: int, rank: int | None, axis: int = -1) -> bool:
+    """Whether a constant, added to values of `rank` dimensions (None: not known), adds one number to each of the `rows`
+    outputs along `axis` and nothing else: by ONNX's rules of broadcasting, aligned at the last axis.
+    """
+    if added is None:
+        return False
+    shape = added.form.shape
+    if not shape:
+        return True
+    if rank is None:  # what is multiplied has one axis at least
+        rank = 1 if axis == -1 else 0
+    if len(shape) > rank or -axis > rank:
+        return False
+    along = [1] * (rank - len(shape)) + list(shape)
+    outputs = along.pop(axis)
+    return outputs in (1, rows) and all(size == 1 for size in along)
 
 
 def _bias(graph: Graph, node: Any, rows: int) -> tuple[str, Constant | None, list[tuple[str, str]]]:
     """A node's third input as a bias: its name, its numbers, and what is wrong with it.
 
     What is added then is no layer's, so neither is anything behind it.
+
+    Raises
+    ------
+    ModelError : a constant that the node cannot take.
     """
     name = node.input[2] if len(node.input) > 2 else ""
     bias = graph.constant(name) if name else None
-    if name and not _fits(bias, rows):
+    shape = None if bias is None else bias.form.shape
+    if shape is not None and node.op_type == "Conv" and shape != (rows,):
+        raise _invalid(node, f"a bias of shape {list(shape)} for {rows} outputs")
+    if shape is not None and (len(shape) > 2 or shape[-1:] not in ((), (1,), (rows,))):
+        raise _invalid(node, f"C of shape {list(shape)} for {rows} outputs")
+    if name and not _is_bias(bias, rows, 2):
         return "", None, [("bias", "no constant per output")]
     return name, bias, []
+
+
+def _invalid(node: Any, why: str) -> ModelError:
+    return ModelError(f"not a valid ONNX graph: node {node.name!r} ({node.op_type}): {why}")
+
+
+def _matrix(graph: Graph, constant: Constant, other: str) -> Constant | None:
+    """A constant as the matrix that MatMul multiplies the value `other` with; ones in front of its shape change nothing
+    if that value has as many dimensions.
+    """
+    shape = constant.form.shape
+    if len(shape) > 2 and set(shape[:-2]) == {1} and (graph.rank(other) or 0) >= len(shape):
+        constant = constant.then(partial(np.reshape, shape=shape[-2:]))
+    return constant if _is_weight(constant, 2) else None
 
 
 def _mat_mul(graph: Graph, node: Any) -> Iterator[Placed]:
@@ -168,28 +214,36 @@ def _mat_mul(graph: Graph, node: Any) -> Iterator[Placed]:
     if (left is None) == (right is None):
         return
     place = 1 if left is None else 0
-    constant = right if left is None else left
-    if constant is None or not _is_weight(constant, 2):
-        graph.reasons[graph.root(node.input[place])] = "no float matrix, in MatMul"
+    other = node.input[1 - place]
+    constant = _matrix(graph, right if left is None else left, other)  # type: ignore[arg-type]
+    if constant is None:
+        held = (right if left is None else left).form  # type: ignore[union-attr]
+        more = held.dtype.kind == "f" and held.ndim > 2
+        graph.reasons[graph.root(node.input[place])] = (
+            f"{held.ndim} dimensions, and no batch of as many to multiply; a matrix works"
+            if more
+            else "no float matrix, in MatMul"
+        )
         return
-    # x @ B is the batch form, whose outputs run along the last axis; A @ x has column vectors.
-    weight = constant.then(np.transpose) if left is None else constant
-    rows = weight.form.shape[0]
+    # x @ B is the batch form, whose outputs run along the last axis; A @ x has column vectors, unless x is one vector.
+    weight = constant.then(np.transpose) if place else constant
+    rows, rank = weight.form.shape[0], graph.rank(other)
+    axis = -1 if place or rank == 1 else -2
     output, bias, bias_name = node.output[0], None, ""
     after = graph.next_node(output, "Add")
     if after is not None:
-        other = after.input[1] if after.input[0] == output else after.input[0]
-        added = graph.constant(other)
-        if added is not None and (_fits(added, rows) or (place == 0 and added.form.size == rows)):
-            output, bias, bias_name = after.output[0], added, other
+        name = after.input[1] if after.input[0] == output else after.input[0]
+        added = graph.constant(name)
+        if _is_bias(added, rows, rank, axis):
+            output, bias, bias_name = after.output[0], added, name
             graph.hold(after)
     norm = None
-    if place == 1 and len(graph.shape(output)) == 2:  # the second dimension is what is normalised
+    if place == 1 and rank == 2:  # the second dimension is what is normalised
         output, norm = _batch_norm(graph, output, rows)
-    name = _layer_name(graph, node, node.input[place], bias_name)
-    graph.used |= {graph.root(node.input[place]), graph.root(bias_name)}
+    layer = _layer_name(graph, node, node.input[place], bias_name)
+    graph.use(node.input[place], bias_name)
     output, relu, _ = _behind(graph, output)
-    yield _placed(graph, node, name, weight, bias, (node.input[1 - place], output), relu=relu, norm=norm)
+    yield _placed(graph, node, layer, weight, bias, (other, output), relu=relu, norm=norm)
 
 
 def _gemm(graph: Graph, node: Any) -> Iterator[Placed]:
@@ -201,10 +255,12 @@ def _gemm(graph: Graph, node: Any) -> Iterator[Placed]:
         graph.reasons[graph.root(node.input[1])] = "no float matrix, or inputs transposed, in Gemm"
         return
     weight = right if attributes.get("transB", 0) else right.then(np.transpose)
-    rows = weight.form.shape[0]
+    rows, cols = weight.form.shape
+    if graph.shape(node.input[0])[1:] not in ([], [0], [cols]):
+        raise _invalid(node, f"weights for {cols} inputs, and {graph.shape(node.input[0])[1]} of them")
     bias_name, bias, problems = _bias(graph, node, rows)
     name = _layer_name(graph, node, node.input[1], bias_name)
-    graph.used |= {graph.root(node.input[1]), graph.root(bias_name)}
+    graph.use(node.input[1], bias_name)
     scales = attributes.get("alpha", 1.0), attributes.get("beta", 1.0)
     output, relu, norm = "", False, None
     if not problems:
@@ -280,20 +336,46 @@ def _reach(kernel: tuple[int, ...], dilations: Pair) -> Pair:
     return dilations[0] * (kernel[0] - 1) + 1, dilations[1] * (kernel[1] - 1) + 1
 
 
-def _window(graph: Graph, node: Any, weight: Constant) -> tuple[Constant, Pair, Pair | None]:
-    """Weights [outputs, channels, height, width] of a plain convolution, its stride and padding (None: not known)."""
+def _window(graph: Graph, node: Any, weight: Constant) -> tuple[Constant, Pair, Pair | None] | None:
+    """Weights [outputs, channels, height, width] of a plain convolution, its stride and padding (None: not known).
+
+    None for weights that would be too large, mostly zeros.
+    """
     about = attributes_of(node)
     strides, dilations = (pair(about.get(key, [1, 1])) for key in ("strides", "dilations"))
     if weight.form.ndim == 3:
         weight = weight.then(partial(np.expand_dims, axis=2))
+    most = max(_MAX_GROUPED, weight.form.size)
     if max(dilations) > 1:
         kernel = _reach(weight.form.shape[2:], dilations)
+        if np.prod([*weight.form.shape[:2], *kernel], dtype=np.float64) > most:
+            return None
         weight = weight.then(partial(_dilated, dilations), (*weight.form.shape[:2], *kernel))
     paddings = _paddings(graph, node, weight.form.shape[2:], strides)
     if paddings is None:
         return weight, strides, None
+    evened = [k + abs(one - two) for k, one, two in zip(weight.form.shape[2:], *paddings, strict=True)]
+    if np.prod([*weight.form.shape[:2], *evened], dtype=np.float64) > most:
+        return None
     weight, padding = _evened(weight, *paddings)
     return weight, strides, padding
+
+
+def _check_conv(graph: Graph, node: Any, weight: Constant, groups: int) -> None:
+    """Raise `ModelError` if the node cannot have these weights."""
+    about, (rows, channels, *kernel) = attributes_of(node), weight.form.shape
+    if about.get("kernel_shape", kernel) != kernel:
+        raise _invalid(
+            node, f"kernel_shape {about['kernel_shape']}, and weights of shape {list(weight.form.shape)}"
+        )
+    for name, each in (("strides", 1), ("dilations", 1), ("pads", 2)):
+        if about.get(name) and len(about[name]) != each * len(kernel):
+            raise _invalid(node, f"{name} must be {each * len(kernel)} numbers, not {about[name]}")
+    if rows % groups:
+        raise _invalid(node, f"{rows} outputs in {groups} groups")
+    given = graph.shape(node.input[0])
+    if given and (len(given) != len(kernel) + 2 or given[1] not in (0, channels * groups)):
+        raise _invalid(node, f"weights for {channels * groups} channels, and values of shape {given}")
 
 
 def _conv(graph: Graph, node: Any) -> Iterator[Placed]:
@@ -304,32 +386,61 @@ def _conv(graph: Graph, node: Any) -> Iterator[Placed]:
     if not (_is_weight(weight, 4) or _is_weight(weight, 3)):
         graph.reasons[root] = "no float weights of a convolution along one or two dimensions"
         return
-    rows, channels, *kernel = weight.form.shape
-    if groups < 1 or rows % groups or (groups > 1 and weight.form.size * groups > _MAX_GROUPED):
+    _check_conv(graph, node, weight, groups)
+    rows, channels, *window = weight.form.shape
+    if weight.form.size * groups > max(_MAX_GROUPED, weight.form.size):
         graph.reasons[root] = f"a convolution of {groups} groups, too large as one matrix"
         return
     if groups > 1:
-        weight = weight.then(partial(_whole, groups), (rows, channels * groups, *kernel))
+        weight = weight.then(partial(_whole, groups), (rows, channels * groups, *window))
     bias_name, bias, problems = _bias(graph, node, rows)
     alone = bool(problems)
     name = _layer_name(graph, node, node.input[1], bias_name)
-    weight, strides, padding = _window(graph, node, weight)
+    plain = _window(graph, node, weight)
+    if plain is None:
+        graph.reasons[root] = "a convolution with dilations or paddings, too large as one matrix"
+        return
+    weight, strides, padding = plain
     if padding is None:
         problems.append(("padding", "of a size that the file does not tell"))
     output, relu, pool, norm = "", False, None, None
     if not alone:
         output, norm = _batch_norm(graph, node.output[0], rows)
         output, relu, pool = _behind(graph, output, "MaxPool")
-    window = weight.form.shape[2:]
+    kernel, size = pair(weight.form.shape[2:]), graph.image_size(node.input[0])
     try:
-        size = graph.image_size(node.input[0])
-        conv = Conv(window, strides, padding or (0, 0), *(pool or ((1, 1), (1, 1))), size)
+        conv = Conv(kernel, strides, padding or (0, 0), *(pool or ((1, 1), (1, 1))))
+        try:
+            conv = replace(conv, size=size)
+        except LayerError as error:
+            raise _invalid(node, str(error)) from None
     except LayerError as error:
-        conv = Conv(window)  # its sizes are left open
+        conv = Conv(kernel)  # its sizes are left open
         problems.append(("geometry", f"impossible ({error})"))
-    graph.used |= {root, graph.root(bias_name)}
+    graph.use(node.input[1], bias_name)
     ends = (node.input[0], output)
     yield _placed(graph, node, name, weight, bias, ends, relu=relu, conv=conv, norm=norm, problems=problems)
+
+
+def _check_cell(node: Any, inputs: Sequence[Constant | None], given: Sequence[int]) -> None:
+    """Raise `ModelError` unless the constant W, R and B of a recurrent node are of shapes that go together.
+
+    given : the shape of what the node takes, as far as it is known.
+    """
+    about, gates = attributes_of(node), {"GRU": 3, "LSTM": 4, "RNN": 1}[node.op_type]
+    directions = 2 if about.get("direction") == b"bidirectional" else 1
+    shapes = [None if one is None else one.form.shape for one in inputs]
+    hidden = about.get("hidden_size", next((shape[1] // gates for shape in shapes[:2] if shape), 0))
+    cols = given[2] or None if len(given) == 3 else None
+    for name, shape, last in zip("WRB", shapes, (cols, hidden, 2 * gates * hidden), strict=True):
+        want = (directions, last) if name == "B" else (directions, gates * hidden, last)
+        if shape and (
+            len(shape) != len(want) or any(w not in (None, s) for w, s in zip(want, shape, strict=True))
+        ):
+            text = ", ".join("any" if size is None else str(size) for size in want)
+            raise _invalid(
+                node, f"{name} must be of shape [{text}] with {hidden} hidden numbers, not {list(shape)}"
+            )
 
 
 def _recurrent(graph: Graph, node: Any) -> Iterator[Placed]:
@@ -337,7 +448,7 @@ def _recurrent(graph: Graph, node: Any) -> Iterator[Placed]:
     name = _layer_name(graph, node, node.input[1])
     names = [*node.input[1:4], "", ""][:3]
     inputs = [graph.constant(given) if given else None for given in names]
-    problems, bias = [], inputs[2] if _is_weight(inputs[2], 2) else None
+    problems, bias = [], inputs[2]
     if names[2] and bias is None:
         names[2] = ""
         problems.append(("bias", "no constant"))
@@ -345,7 +456,8 @@ def _recurrent(graph: Graph, node: Any) -> Iterator[Placed]:
         if weights is None or not _is_weight(weights, 3):
             graph.reasons[graph.root(names[kind])] = f"no float weights of {node.op_type}"
             continue
-        graph.used |= {graph.root(names[kind]), graph.root(names[2])}
+        graph.use(names[kind], names[2])
+        _check_cell(node, inputs, graph.shape(node.input[0]))
         directions, rows, _ = weights.form.shape
         for direction in range(directions):
             part = None
@@ -362,14 +474,19 @@ def _reason(graph: Graph, name: str) -> str:
     return graph.reasons.get(name) or (f"for {', '.join(kinds)}" if kinds else "no node takes it")
 
 
+def _left(graph: Graph, name: str, form: Array) -> Unused:
+    """An initializer that is in no layer."""
+    return Unused(array_text(name, form), _reason(graph, name), form.size * form.dtype.itemsize)
+
+
 def placed_layers(graph: Graph) -> list[Placed]:
     """Layers in the graph's order, weights as [outputs, inputs], each with its place.
 
     MatMul with one constant matrix, with the constant that an Add puts after it as bias; Gemm (transB, alpha, beta);
     Conv along one or two dimensions, with the MaxPool after it; a BatchNormalization behind one of these, as part of
     it; GRU, LSTM and RNN (name.W and name.R). A layer has a ReLU where a Relu node alone follows. Constants are
-    initializers, those in external files included, and Constant nodes, also behind Identity and Transpose. Large
-    initializers are read when a layer is asked for.
+    initializers, those in external files included, Constant nodes, and what follows from these alone (`onnx_fold`).
+    Large ones are read when a layer is asked for.
 
     Raises
     ------
@@ -378,6 +495,8 @@ def placed_layers(graph: Graph) -> list[Placed]:
     kinds = {"MatMul": _mat_mul, "Gemm": _gemm, "Conv": _conv, **dict.fromkeys(RECURRENT, _recurrent)}
     placed: list[Placed] = []
     for node in graph.nodes:
+        if node.op_type == "BatchNormalization":
+            _check_norm(graph, node)
         try:
             placed += kinds[node.op_type](graph, node) if node.op_type in kinds else ()
         except IndexError:
@@ -396,11 +515,15 @@ def read(path: Path) -> Model:
     placed = placed_layers(graph)
     sources = tuple(one.source for one in placed)
     unused = (
-        Unused(array_text(name, graph.initializer(name).form), _reason(graph, name))
+        _left(graph, name, graph.initializer(name).form)
         for name in graph.initializers
         if name not in graph.used
     )
-    others = Counter(n.op_type for n in graph.nodes if id(n) not in graph.held and n.op_type not in _SIZES)
+    others = Counter(
+        node.op_type
+        for node in graph.nodes
+        if id(node) not in graph.held and node.op_type not in _SIZES and not graph.is_constant(node)
+    )
     operations = (Unused(f"{kind} ({count})", "an operation of no layer") for kind, count in others.items())
     problems = (problem for one in placed for problem in one.problems)
     return Model(Layers(sources), (*unused, *problems, *operations))

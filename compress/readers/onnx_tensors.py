@@ -19,6 +19,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 
+from eie.compress.readers.beside import external_file
 from eie.errors import ModelError
 
 Array = npt.NDArray[Any]
@@ -30,6 +31,21 @@ _GRAPH, _INITIALIZER, _NAME, _RAW_DATA = 7, 5, 8, 9
 _VARINT, _EIGHT, _SIZED, _FOUR = 0, 1, 2, 5
 # Arrays below so many bytes stay in the message.
 _LEAST = 1 << 12
+# What a graph computes from its constants may have so many numbers, or so many times those that it is made from:
+# a small file never takes much memory.
+MOST_NUMBERS, MOST_TIMES = 1 << 24, 16
+# Floating-point types that numpy lacks, and their bytes. Older versions of the library do not know all of them.
+_SMALL_FLOATS = {
+    getattr(onnx.TensorProto, name): size
+    for name, size in {
+        "BFLOAT16": 2,
+        "FLOAT8E4M3FN": 1,
+        "FLOAT8E4M3FNUZ": 1,
+        "FLOAT8E5M2": 1,
+        "FLOAT8E5M2FNUZ": 1,
+    }.items()
+    if hasattr(onnx.TensorProto, name)
+}
 
 
 # ---- the message -------------------------------------------------------------------------------------------
@@ -160,11 +176,12 @@ class Constant:
 
     def then(self, step: Step, shape: tuple[int, ...] | None = None) -> Constant:
         """What `step` makes of it; shape : of the result, unless the step only looks at the array in another way."""
-        form = step(self.form) if shape is None else _form(shape, self.form.dtype)
+        form = step(self.form) if shape is None else form_of(shape, self.form.dtype)
         return Constant(form, Reading(self.read.source, (*self.read.steps, step)))
 
 
-def _form(shape: tuple[int, ...], dtype: Any) -> Array:
+def form_of(shape: tuple[int, ...], dtype: Any) -> Array:
+    """An array of this shape and type that takes no memory."""
     return np.broadcast_to(np.zeros((), dtype), shape)
 
 
@@ -181,14 +198,44 @@ def _from_bfloat16(path: Path, shape: tuple[int, ...], place: Place) -> Array:
     return (halves.astype(np.uint32) << 16).view(np.float32)
 
 
-def _outside(tensor: Any, folder: str, dtype: Any) -> Array:
-    """An array in a file of its own, or in the message."""
+def _inside(tensor: Any, dtype: Any) -> Array:
+    """An array in the message."""
     copy = type(tensor)()
     copy.CopyFrom(tensor)  # older versions of the library keep the bytes in it
+    return np.asarray(numpy_helper.to_array(copy)).astype(dtype, copy=False)
+
+
+def _converted(path: Path, kind: int, shape: tuple[int, ...], place: Place) -> Array:
+    """Numbers of a type that numpy lacks, by the library."""
+    at, size = place
+    with path.open("rb") as file:
+        file.seek(at)
+        content = file.read(size)
+    tensor = onnx.TensorProto(data_type=kind, dims=shape, raw_data=content)
+    return np.asarray(numpy_helper.to_array(tensor)).astype(np.float32)
+
+
+def _scattered(values: Constant, places: Constant, shape: tuple[int, ...]) -> Array:
+    """A sparse tensor as a dense one."""
+    whole = np.zeros(shape, values.form.dtype)
+    at = places.read()
+    if at.size and (at.min() < 0 or (at.ndim == 1 and at.max() >= whole.size)):
+        raise ModelError("not an ONNX file (a sparse tensor has an index outside its shape)")
+    whole[np.unravel_index(at, shape) if at.ndim == 1 else tuple(at.T)] = values.read()
+    return whole
+
+
+def _external(tensor: Any, path: Path, size: int) -> tuple[Path, Place]:
+    """File and place of a tensor of `size` bytes that is kept outside the message."""
+    about = {entry.key: entry.value for entry in tensor.external_data}
+    file = external_file(about.get("location", ""), tensor.name, path)
     try:
-        return np.asarray(numpy_helper.to_array(copy, folder)).astype(dtype, copy=False)
-    except onnx.checker.ValidationError as error:
-        raise ModelError(str(error).partition("\n")[0]) from None
+        at, length = int(about.get("offset", 0)), int(about.get("length", size))
+    except ValueError:
+        raise ModelError(f"not an ONNX file ({tensor.name} is at no place of {file.name})") from None
+    if at < 0 or length < 0 or at + length > file.stat().st_size:
+        raise ModelError(f"{tensor.name} is in the file {file.name}, which is too short")
+    return file, (at, length)
 
 
 def constant(tensor: Any, path: Path, places: dict[str, Place]) -> Constant:
@@ -196,19 +243,43 @@ def constant(tensor: Any, path: Path, places: dict[str, Place]) -> Constant:
 
     Raises
     ------
-    ModelError : its external file is missing.
+    ModelError : its external file is missing, or may not be read.
     """
-    is_bfloat16 = tensor.data_type == onnx.TensorProto.BFLOAT16
-    dtype = np.dtype(np.float32) if is_bfloat16 else onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    shape = tuple(tensor.dims)
+    kind, shape = tensor.data_type, tuple(tensor.dims)
+    if any(size < 0 for size in shape):
+        raise ModelError(f"not an ONNX file ({tensor.name} has the shape {list(shape)})")
+    given = onnx.helper.tensor_dtype_to_np_dtype(kind)
+    small = kind in _SMALL_FLOATS  # types that numpy lacks
+    dtype = np.dtype(np.float32) if small else given
+    file, place = path, places.get(tensor.name)
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        size = _SMALL_FLOATS.get(kind, given.itemsize) * int(np.prod(shape, dtype=np.float64))
+        file, place = _external(tensor, path, size)
     source: Callable[[], Array]
-    if tensor.name in places and is_bfloat16:
-        source = partial(_from_bfloat16, path, shape, places[tensor.name])
-    elif tensor.name in places:
-        source = partial(_from_file, path, dtype, shape, places[tensor.name])
+    if place is None:
+        source = partial(_inside, tensor, dtype)
+    elif kind == onnx.TensorProto.BFLOAT16:
+        source = partial(_from_bfloat16, file, shape, place)
+    elif small or dtype.kind not in "biufc":
+        source = partial(_converted, file, kind, shape, place)
     else:
-        for entry in tensor.external_data:
-            if entry.key == "location" and not (path.parent / entry.value).is_file():
-                raise ModelError(f"{tensor.name} is in the file {entry.value}, which is missing")
-        source = partial(_outside, tensor, str(path.parent), dtype)
-    return Constant(_form(shape, dtype), Reading(source))
+        source = partial(_from_file, file, dtype, shape, place)
+    return Constant(form_of(shape, dtype), Reading(source))
+
+
+def sparse_constant(tensor: Any, path: Path) -> Constant:
+    """A sparse tensor of the model in `path`, as a dense array.
+
+    Raises
+    ------
+    ModelError : an impossible shape, or one of much more than the entries that are there.
+    """
+    values, places = constant(tensor.values, path, {}), constant(tensor.indices, path, {})
+    shape = tuple(tensor.dims)
+    if any(size < 0 for size in shape):
+        raise ModelError(f"not an ONNX file ({tensor.values.name} has the shape {list(shape)})")
+    if np.prod(shape, dtype=np.float64) > max(MOST_NUMBERS, MOST_TIMES * values.form.size):
+        raise ModelError(
+            f"{tensor.values.name} of shape {list(shape)} is far larger than its {values.form.size} entries"
+        )
+    return Constant(form_of(shape, values.form.dtype), Reading(partial(_scattered, values, places, shape)))

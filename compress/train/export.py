@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
+from tqdm import tqdm
 
+from eie.compress.float_layers import Unused, left_text
 from eie.compress.format import file
 from eie.compress.pipeline import CompressionReport, Settings, compress_network
 from eie.compress.quantize import Widths
@@ -24,6 +27,8 @@ from eie.errors import ModelError
 # What leaves the numbers that pass through as they are (dropout: once the network is trained).
 _PASSIVE = (nn.Dropout, nn.Dropout2d, nn.Flatten, nn.Unflatten, nn.Identity)
 _PASSIVE_CALLS = ("flatten", "reshape", "view", "squeeze", "unsqueeze", "contiguous", "dropout")
+# So many arrays that are not compressed are named.
+_SHOWN = 8
 _RELU = {torch.relu, torch.relu_, functional.relu, functional.relu_}
 
 
@@ -210,6 +215,22 @@ def _check_chain(weights: list[Weight], layers: list[SharedLayer], run: _Run) ->
         )
 
 
+# ---- what is left ------------------------------------------------------------------------------------------
+
+
+def not_compressed(model: nn.Module) -> tuple[Unused, ...]:
+    """Parameters and buffers of a model that no layer holds, with the module that has each."""
+    held = {id(one) for weight in find_weights(model) for one in (weight.parameter, weight.bias)}
+    modules = dict(model.named_modules())
+    left: list[Unused] = []
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if id(tensor) not in held:
+            kind = type(modules[name.rpartition(".")[0]]).__name__
+            text = f"{name} {str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
+            left.append(Unused(text, f"of a {kind}", tensor.numel() * tensor.element_size()))
+    return tuple(left)
+
+
 # ---- into layers -------------------------------------------------------------------------------------------
 
 
@@ -288,6 +309,8 @@ def save(
     layer by layer, and the fixed-point scales follow from it, and the sizes of a convolution's images. Without it the
     matrices are stored by themselves: in the order of the model's modules, with scales from random inputs.
 
+    What the file does not hold is in the report (`unused`, `whole_ratio`), and a line on stderr says so.
+
     Raises
     ------
     ModelError : the model is more than the file can hold (see `calibration`); weights that are not those that `share`
@@ -307,4 +330,7 @@ def save(
         layers = [replace(layer, follows=place == 0) for place, layer in enumerate(layers)]
     compressed, report = compress_network(layers, Settings(widths=widths or Widths()), inputs)
     file.save(path, compressed)
+    report = replace(report, unused=not_compressed(model))
+    if left := left_text(report.unused, report.size.dense_bytes, report.size.total_bytes):
+        tqdm.write(f"{left}: {', '.join(one.array for one in report.unused[:_SHOWN])}", file=sys.stderr)
     return report

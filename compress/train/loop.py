@@ -277,6 +277,23 @@ def _density(model: nn.Module) -> float:
     return sum(weight.kept for weight in weights) / sum(weight.size for weight in weights)
 
 
+def _check_weights(model: nn.Module) -> None:
+    """Raise `ModelError` for weights that cannot be trained, before the training would be blamed."""
+    for weight in find_weights(model):
+        if weight.parameter.dtype == torch.float16:
+            raise ModelError(
+                f"layer {weight.name!r} has float16 weights, in which small changes are lost and large sums "
+                "overflow: train model.float()"
+            )
+        good = torch.isfinite(weight.parameter.detach())
+        if not good.all():
+            place = [int(i) for i in torch.nonzero(~good)[0]]
+            value = float(weight.parameter.detach()[tuple(place)])
+            raise ModelError(
+                f"layer {weight.name!r}: weight{place} is {value:g} before training, not a finite number"
+            )
+
+
 def _first_losses(model: nn.Module, batch: Any, loss: Loss, device: torch.device) -> tuple[float, float]:
     """Loss of a batch as the model is, and when all weights are zero: what one that has learnt nothing reaches."""
     weights = [weight.parameter for weight in find_weights(model)]
@@ -359,11 +376,13 @@ def run(model: nn.Module, loader: Any, loss: Loss, phase: Phase, training: Train
 
     Raises
     ------
-    ModelError : training diverges; a checkpoint of other settings; a loader without a length or without batches.
+    ModelError : training diverges; a checkpoint of other settings; a loader without a length or without batches;
+        weights that are float16, or not finite.
     OutputError : the checkpoint cannot be written.
     """
     if not hasattr(loader, "__len__") or not len(loader):
         raise ModelError("the loader must have a length (its number of batches), and it must not be 0")
+    _check_weights(model)
     path = Path(training.folder) / f"{phase.name}.pt" if training.folder is not None else None
     device = next(model.parameters()).device
     if training.teacher:

@@ -35,11 +35,18 @@ KEPT_DAYS = 30
 # What Icarus makes of a design; cocotb's runner calls it so.
 ICARUS_PROGRAM = "sim.vvp"
 _WAVES = "waves.fst"
-# Optimised, as the simulator is all that runs; most of the time that a build takes goes into reading the model's C++.
+# Most of what a small model costs is the same headers read again for every file of it: up to this size (Verilator's
+# own is 20,000) it is one file. A large one is cut, so that all cores compile it.
+_ONE_FILE = ("--output-split", "60000")
+# Optimised, as the simulator is all that runs.
 _FREE_VERILATOR = (
-    *("--binary", "--timing", "-Wno-fatal", "-O3", "--x-assign", "fast", "--x-initial", "fast"),
-    *("-MAKEFLAGS", "OPT_FAST=-O1", "-j", "0"),
+    *("-cc", "--exe", "--main", "--timing", "-Wno-fatal", "-O3", "--x-assign", "fast", "--x-initial", "fast"),
+    *_ONE_FILE,
 )
+_FREE_FLAGS = ("OPT_FAST=-O1",)
+
+# What the files of a model are called; cocotb's runner calls them so, too.
+_PREFIX = "Vtop"
 
 # Only the top's ports are read from Python. cocotb's runner makes every signal public, which costs most of
 # Verilator's speed (see docs/decisions.md), so that flag is taken out and a control file names the ports instead.
@@ -47,10 +54,11 @@ _PUBLIC = 'public_flat_rw -module "{top}" -var "{name}"'
 
 
 class _PortsOnlyVerilator(Verilator):
+    """Writes the C++ of a model, with no more signals in it than asked for; `_make_model` compiles it."""
+
     def _build_command(self) -> list[list[str]]:
-        return [
-            [part for part in command if part != "--public-flat-rw"] for command in super()._build_command()
-        ]
+        verilate, _ = super()._build_command()
+        return [[part for part in verilate if part != "--public-flat-rw"]]
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,7 @@ def _build_args(simulator: str, waves: bool) -> list[str]:
     if simulator == "icarus":
         return ["-g2012"]
     # Compiling costs more than it ever gives back: Python in every cycle is what bounds a run.
-    args = ["--timing", "-Wno-fatal", "-CFLAGS", "-O0"]
+    args = ["--timing", "-Wno-fatal", *_ONE_FILE, "-CFLAGS", "-O0"]
     return [*args, "--trace-fst"] if waves else args
 
 
@@ -140,20 +148,12 @@ def build_alone(simulator: str, sources: Mapping[str, str], top: str, *, activit
     else:
         saif = ["--trace-saif", "--no-trace-params", "--trace-max-array", "1"] if activity else []
         command = [str(tool.path), *_FREE_VERILATOR, *saif, "--top-module", top, "-o", top, "--Mdir", "."]
+        command += ["--prefix", _PREFIX]
 
     def compile_alone(built: Build, work: Path, files: list[Path], log: Path) -> None:
-        with log.open("w") as said:
-            done = subprocess.run(
-                [*command, *(file.name for file in files)],
-                cwd=work,
-                env=toolchain.environment(tool),
-                stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
-                check=False,
-            )
-        if done.returncode:
-            raise RuntimeError
+        _say([*command, *(file.name for file in files)], tool, work, log)
+        if simulator == "verilator":
+            _make_model(tool, work, log, *_FREE_FLAGS)
 
     return _cached(tool, command[1:], Build(simulator, top, Path(), activity), sources, compile_alone)
 
@@ -265,6 +265,67 @@ def _compile_for_cocotb(
             log_file=log,
             always=True,
         )
+    if built.simulator == "verilator":
+        _make_model(tool, work, log, f"VM_TRACE={int(built.waves)}")
+
+
+def _say(command: list[str], tool: toolchain.Tool, folder: Path, log: Path) -> None:
+    """Run a step of a build in `folder`; what it says is added to the log.
+
+    Raises
+    ------
+    RuntimeError : it failed.
+    """
+    with log.open("a") as said:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=toolchain.environment(tool),
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            check=False,
+        )
+    if done.returncode:
+        raise RuntimeError
+
+
+def _make_model(tool: toolchain.Tool, work: Path, log: Path, *variables: str) -> None:
+    """Compile and link what Verilator wrote; its own runtime is compiled once for all models.
+
+    The runtime takes longer than a small model. Its objects are kept by the commands that make them, so that other
+    options, another Verilator or another place of it never meet an old object.
+    """
+    make = ["make", "-f", f"{_PREFIX}.mk", *variables]
+    kept = cache_folder() / "runtime" / _runtime_key(make, tool, work)
+    objects = [
+        shutil.copy(path, work) for path in kept.glob("*.o")
+    ]  # newer than the makefile: make is content
+    _say([*make, "-j", str(os.cpu_count() or 1)], tool, work, log)
+    if not objects:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=kept.parent) as temporary:
+            new = Path(temporary) / "new"
+            new.mkdir()
+            for path in work.glob("verilated*.o"):
+                shutil.copy(path, new)
+            with contextlib.suppress(OSError):  # somebody else was faster
+                new.rename(kept)
+
+
+def _runtime_key(make: list[str], tool: toolchain.Tool, work: Path) -> str:
+    """A hash of the commands that compile Verilator's runtime."""
+    asked = subprocess.run(
+        [*make, "--dry-run", "--always-make"],
+        cwd=work,
+        env=toolchain.environment(tool),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    compiles = sorted(line for line in asked.stdout.splitlines() if " -o verilated" in line)
+    return hashlib.sha256("\n".join([tool.version_text, *compiles]).encode()).hexdigest()[:32]
 
 
 def _keep_only(folder: Path, names: set[str]) -> None:
@@ -309,6 +370,8 @@ def run_test(
         plus.append(f"+dumpfile_path={_WAVES}")
     elif waves is not None:
         arguments["test_args"] = ["--trace-file", _WAVES]
+    # `make coverage` measures the Python inside of a simulator, too; of the rest of our environment it needs nothing.
+    measured = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
     try:
         with _tool_environment(tool):
             _runner(built.simulator).test(
@@ -320,7 +383,7 @@ def run_test(
                 results_xml=str(results),
                 test_filter=rf"\.{test}$",
                 seed=seed,
-                extra_env={"COCOTB_LOG_LEVEL": "INFO", **_cocotb_libraries(), **(env or {})},
+                extra_env={"COCOTB_LOG_LEVEL": "INFO", **_cocotb_libraries(), **measured, **(env or {})},
                 plusargs=plus,
                 log_file=log,
                 timescale=("1ns", "1ps"),

@@ -1,31 +1,60 @@
-"""SRAM images for the RTL in a simulator."""
+"""What a simulator gets of the array: its Verilog, and a folder with the SRAMs' images to run in."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from eie.config import ArchConfig
-from eie.memory import PeImage, hex_image
-from eie.program import Job
+from eie.memory import hex_image
+from eie.program import Program
 from eie.schema import fields
 
-# What the host program reads and writes of `eie_array`.
+# What the host reads and writes of `eie_array`.
 ARRAY_PORTS = ("clk", "rst", *(field.name for field in fields("array", ArchConfig())), "probe_*")
 
-
-def write_images(job: Job, folder: Path) -> None:
-    """Write a job's SRAM images for $readmemh, under the names that the RTL array reads."""
-    write_pe_images(job.images, job.cfg, folder)
+# Changes the Verilog before it is built, to test that faults are found.
+Transform = Callable[[Mapping[str, str]], Mapping[str, str]]
 
 
-def write_pe_images(images: Sequence[PeImage], cfg: ArchConfig, folder: Path) -> None:
-    """Write the SRAM images of all PEs for $readmemh, under the names that the RTL array reads."""
-    for k, image in enumerate(images):
-        for name, words, bits, depth in (
-            ("spmat", image.spmat, cfg.word_bits, cfg.spmat_words),
-            ("even", image.even, cfg.pointer_bits, cfg.ptr_bank_depth),
-            ("odd", image.odd, cfg.pointer_bits, cfg.ptr_bank_depth),
-            ("act", image.act, cfg.acc_bits, cfg.act_words),
-        ):
-            (folder / f"pe{k:03d}_{name}.hex").write_text(hex_image(words, bits, depth))
+def array_sources(
+    cfg: ArchConfig, transform: Transform | None = None, *, probe: bool = False
+) -> Mapping[str, str]:
+    """Verilog of `eie_array` by file name."""
+    from eie.rtl.verilog import array_verilog  # Amaranth
+
+    return (transform or dict)(array_verilog(cfg, probe=probe))
+
+
+def chip_sources(
+    cfg: ArchConfig, transform: Transform | None = None, *, probe: bool = False
+) -> Mapping[str, str]:
+    """Verilog of `eie_chip` by file name."""
+    from eie.rtl.verilog import chip_verilog  # Amaranth
+
+    return (transform or dict)(chip_verilog(cfg, probe=probe))
+
+
+@contextlib.contextmanager
+def run_folder(program: Program | None = None) -> Iterator[tuple[Path, list[str]]]:
+    """A folder for one run with the images of what `program` puts into the SRAMs, and the simulator's plusargs.
+
+    Without a program the SRAMs begin with zeros.
+    """
+    with tempfile.TemporaryDirectory(prefix="eie-run-") as temporary:
+        folder = Path(temporary)
+        if program is None:
+            yield folder, ["+eie_no_images"]
+            return
+        cfg = program.cfg
+        for k, image in enumerate(program.images):
+            for name, words, bits, depth in (
+                ("spmat", image.spmat, cfg.word_bits, cfg.spmat_words),
+                ("even", image.even, cfg.pointer_bits, cfg.ptr_bank_depth),
+                ("odd", image.odd, cfg.pointer_bits, cfg.ptr_bank_depth),
+                ("act", image.act, cfg.acc_bits, cfg.act_words),
+            ):
+                (folder / f"pe{k:03d}_{name}.hex").write_text(hex_image(words, bits, depth))
+        yield folder, []

@@ -1,20 +1,24 @@
-"""One place that starts a simulator and brings back what its test answered."""
+"""One place that starts a simulator and brings back what its test answered; layers and programs on the RTL."""
 
 from __future__ import annotations
 
 import contextlib
 import pickle
-import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from eie.errors import ConfigError, MismatchError
-from eie.program import Job
+import numpy.typing as npt
+
+from eie.errors import MismatchError
+from eie.host import Feed, config_of, feeds_of, has_images
+from eie.program import Job, Program
 from eie.result import Result
-from eie.sim.cosim.images import ARRAY_PORTS, write_images
-from eie.sim.cosim.outcome import result_of
+from eie.sim.cosim.build import Build, build, run_test
+from eie.sim.cosim.free import run as free
+from eie.sim.cosim.images import ARRAY_PORTS, Transform, array_sources, run_folder
+from eie.sim.cosim.outcome import OUTCOME, PROGRESS, REQUEST, Answer, Request
 
 
 def run_rtl(
@@ -23,72 +27,120 @@ def run_rtl(
     *,
     read_back: bool = False,
     waveform: Path | None = None,
-    transform: Callable[[Mapping[str, str]], Mapping[str, str]] | None = None,
+    transform: Transform | None = None,
 ) -> list[Result]:
-    """Run jobs on the RTL without golden and without probes: free-running, but for what only cocotb does.
+    """Run layers on the RTL without golden and without probes: free-running, but for what only cocotb does.
+
+    Jobs that share a layer find its weights in the SRAMs (initialised from images); others load through the port.
 
     read_back : after the last job, read back the memories, and check those that computing must not change.
     transform : changes the Verilog before it is built (to test that faults are found).
 
     Raises
     ------
-    MismatchError : the RTL did not end a layer in time, or a memory does not hold what was loaded.
+    ConfigError : jobs of several configurations. SimulatorMissing, SimulationError
+    MismatchError : the RTL did not end a layer in time, its status lines or counts cannot be, or a memory does not
+        hold what was loaded.
     """
-    from eie.rtl.verilog import array_verilog
-    from eie.sim.cosim.build import build
-    from eie.sim.cosim.free import script as free
+    return _run(feeds_of(jobs), simulator, read_back=read_back, waveform=waveform, transform=transform)
 
-    if waveform is None and not read_back:
-        outcomes = free.run_jobs(jobs, simulator, transform=transform).outcomes
-        return [result_of(job, outcome, simulator) for job, outcome in zip(jobs, outcomes, strict=True)]
-    sources: Mapping[str, str] = array_verilog(jobs[0].cfg)
-    if transform is not None:
-        sources = transform(sources)
+
+def run_program(
+    program: Program,
+    inputs: Sequence[npt.ArrayLike],
+    simulator: str,
+    *,
+    port: bool = False,
+    waveform: Path | None = None,
+    transform: Transform | None = None,
+) -> list[Result]:
+    """Run a program on input vectors (integers, [inputs]) on the RTL, like `run_rtl`.
+
+    port : load the SRAMs through the I/O port as well, instead of from images.
+
+    Raises
+    ------
+    LayerError : an input that does not fit. MismatchError, SimulatorMissing, SimulationError
+    """
+    return _run([Feed(program, inputs)], simulator, port=port, waveform=waveform, transform=transform)
+
+
+def _run(
+    feeds: Sequence[Feed],
+    simulator: str,
+    *,
+    transform: Transform | None,
+    waveform: Path | None,
+    port: bool = False,
+    read_back: bool = False,
+) -> list[Result]:
+    if waveform is None and not read_back and all(feed.program.known_beforehand for feed in feeds):
+        return free.run_feeds(feeds, simulator, port=port, transform=transform).results
+    sources = array_sources(config_of(feeds), transform)
     built = build(simulator, sources, "eie_array", public=ARRAY_PORTS, waves=waveform is not None)
-    outcomes = in_simulator(built, "free_run", jobs, read_back=read_back, waveform=waveform)
-    if isinstance(outcomes, str):
-        raise MismatchError(f"{simulator}: {outcomes}")
-    return [result_of(job, outcome, simulator) for job, outcome in zip(jobs, outcomes, strict=True)]
+    answer = in_simulator(built, "host", "alone", feeds, port=port, read_back=read_back, waveform=waveform)
+    if answer.wrong:
+        raise MismatchError(f"{simulator}: {answer.wrong}")
+    return answer.results
 
 
 def in_simulator(
-    built: Any,
+    built: Build,
+    module: str,
     test: str,
-    jobs: Sequence[Job],
+    feeds: Sequence[Feed],
     *,
+    port: bool = False,
     read_back: bool = False,
     seed: int = 0,
     waveform: Path | None = None,
     progress: Callable[[int], None] | None = None,
-) -> Any:
-    """Run a cocotb test of `eie.sim.cosim.host` on jobs of one configuration, and return what it answered.
+) -> Answer:
+    """Run programs of one configuration in a cocotb test of `eie.sim.cosim.<module>`.
 
-    Jobs that share a layer find its weights in the SRAMs (initialised from images); others load through the port.
     progress : called now and then with the number of clock cycles so far (lockstep only).
-    """
-    from eie.sim.cosim.build import run_test
-    from eie.sim.cosim.host import OUTCOME, REQUEST, Request
 
-    cfg = jobs[0].cfg
-    if any(job.cfg != cfg for job in jobs):
-        raise ConfigError("jobs of one simulator run must share one configuration")
-    images = all(job.layer is jobs[0].layer for job in jobs)
-    with tempfile.TemporaryDirectory(prefix="eie-run-") as temporary:
-        folder = Path(temporary)
-        if images:
-            write_images(jobs[0], folder)
-        request = Request(list(jobs), images, read_back)
+    Raises
+    ------
+    LayerError : an input that does not fit. SimulatorMissing, SimulationError
+    """
+    for program, inputs in feeds:
+        for x in inputs:
+            program.host_vectors(x)  # refused here, where a caller sees why
+    images = has_images(feeds) and not port
+    request = Request(feeds, built.simulator, images, read_back)
+    found: Answer = ask(
+        built,
+        f"eie.sim.cosim.{module}",
+        test,
+        request,
+        images=feeds[0].program if images else None,
+        seed=seed,
+        waveform=waveform,
+        progress=progress,
+    )
+    return found
+
+
+def ask(
+    built: Build,
+    module: str,
+    test: str,
+    request: object,
+    *,
+    images: Program | None = None,
+    seed: int = 0,
+    waveform: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Any:
+    """Hand a request to a cocotb test in a simulator's process; what it answers.
+
+    images : the program that fills the SRAMs before the first cycle.
+    """
+    with run_folder(images) as (folder, plusargs), _watched(folder, progress):
         (folder / REQUEST).write_bytes(pickle.dumps(request))
-        with _watched(folder, progress):
-            run_test(
-                built,
-                "eie.sim.cosim.host",
-                test,
-                folder,
-                plusargs=[] if images else ["+eie_no_images"],
-                seed=seed,
-                waves=waveform and waveform.absolute(),
-            )
+        waves = waveform and waveform.absolute()
+        run_test(built, module, test, folder, plusargs=plusargs, seed=seed, waves=waves)
         return pickle.loads((folder / OUTCOME).read_bytes())
 
 
@@ -98,8 +150,6 @@ def _watched(folder: Path, progress: Callable[[int], None] | None) -> Iterator[N
     if progress is None:
         yield
         return
-    from eie.sim.cosim.host import PROGRESS
-
     ended = threading.Event()
 
     def watch() -> None:

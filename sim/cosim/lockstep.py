@@ -5,22 +5,25 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
+
 from eie.config import ArchConfig
 from eie.errors import MismatchError
-from eie.program import Job
-from eie.result import ProgramResult, Result
+from eie.host import Feed, config_of, feeds_of
+from eie.program import Job, Program
+from eie.result import Result
 from eie.schema import ccu_probe, pe_probe
 from eie.sim.cosim.build import build
-from eie.sim.cosim.images import ARRAY_PORTS
+from eie.sim.cosim.images import ARRAY_PORTS, Transform, array_sources
 from eie.sim.cosim.launch import in_simulator
-from eie.sim.cosim.outcome import Divergence, result_of
+from eie.sim.cosim.outcome import Divergence
 from eie.sim.cosim.waves import write_history
-from eie.timing import constants, schedule
+from eie.timing import load_cycles, schedule
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,8 @@ class LockstepReport:
     """Outcome of a lockstep run.
 
     cycles : clock cycles compared; signals : probed signals of the whole array; seconds : in the simulator's process,
-    its start included. divergence is None when both sides agreed throughout; results are the jobs' that ended, programs
-    those of the inputs of a program (`eie.sim.cosim.programs.lockstep_program`).
+    its start included. divergence is None when both sides agreed throughout; results are of the
+    inputs that ended.
     """
 
     simulator: str
@@ -40,7 +43,6 @@ class LockstepReport:
     seconds: float
     replay: str = ""
     waveform: Path | None = None
-    programs: list[ProgramResult] = field(default_factory=list)
 
     @property
     def comparisons(self) -> int:
@@ -91,42 +93,84 @@ def lockstep(
     replay: str = "",
     divergence_wave: Path | None = None,
     waveform: Path | None = None,
-    transform: Callable[[Mapping[str, str]], Mapping[str, str]] | None = None,
+    transform: Transform | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> LockstepReport:
     """Run jobs of one configuration on golden and on the RTL in `simulator`, in lockstep.
 
     Parameters
     ----------
-    jobs : one configuration; when all share one layer object its weights come from SRAM images, else each job loads
-        them through the I/O port (compared, too).
+    jobs : one configuration; when all share one layer object its weights come from SRAM images, else they are loaded
+        through the I/O port (compared, too).
     read_back : after the last job, read every word of every memory behind the I/O port on both sides, too.
     replay : the command that repeats this run, shown with a divergence.
     divergence_wave : where to write a VCD of both sides around a divergence.
     waveform : FST of the whole RTL run.
     transform : changes the Verilog before it is built (to test that faults are found).
     progress : called now and then with the number of clock cycles compared; `expected_cycles` says of how many.
-    """
-    from eie.rtl.verilog import array_verilog
 
-    cfg = jobs[0].cfg
-    sources: Mapping[str, str] = array_verilog(cfg, probe=True)
-    if transform is not None:
-        sources = transform(sources)
-    built = build(simulator, sources, "eie_array", public=ARRAY_PORTS, waves=waveform is not None)
-    began = time.perf_counter()
-    outcomes, cycles, divergence = in_simulator(
-        built, "lockstep", jobs, read_back=read_back, seed=seed, waveform=waveform, progress=progress
+    Raises
+    ------
+    ConfigError : jobs of several configurations. SimulatorMissing, SimulationError
+    """
+    return _lockstep(
+        feeds_of(jobs),
+        simulator,
+        transform,
+        replay,
+        waves=waveform is not None,
+        divergence_wave=divergence_wave,
+        seed=seed,
+        read_back=read_back,
+        waveform=waveform,
+        progress=progress,
     )
+
+
+def lockstep_program(
+    program: Program,
+    inputs: Sequence[npt.ArrayLike],
+    simulator: str,
+    *,
+    port: bool = False,
+    seed: int = 0,
+    replay: str = "",
+    transform: Transform | None = None,
+) -> LockstepReport:
+    """Run a program on golden and on the RTL in lockstep: loading, every pass, reading; every probed signal compared.
+
+    `divergence.job` is the number of an input. port : load the SRAMs through the I/O port as well. Others as above.
+    """
+    return _lockstep([Feed(program, inputs)], simulator, transform, replay, port=port, seed=seed)
+
+
+def _lockstep(
+    feeds: Sequence[Feed],
+    simulator: str,
+    transform: Transform | None,
+    replay: str,
+    *,
+    waves: bool = False,
+    divergence_wave: Path | None = None,
+    **options: Any,
+) -> LockstepReport:
+    cfg = config_of(feeds)
+    sources = array_sources(cfg, transform, probe=True)
+    built = build(simulator, sources, "eie_array", public=ARRAY_PORTS, waves=waves)
+    began = time.perf_counter()
+    answer = in_simulator(built, "lockstep_host", "lockstep", feeds, **options)
     seconds = time.perf_counter() - began
+    divergence = answer.divergence
+    if answer.wrong:
+        raise MismatchError(f"golden and {simulator}: {answer.wrong}")
     if divergence is not None and divergence_wave is not None:
         write_history(divergence_wave, divergence.history, cfg, divergence.pe)
     return LockstepReport(
         simulator=simulator,
-        cycles=cycles,
+        cycles=answer.cycles,
         signals=probed_signals(cfg),
         divergence=divergence,
-        results=[result_of(job, outcome, simulator) for job, outcome in zip(jobs, outcomes, strict=False)],
+        results=answer.results,
         seconds=seconds,
         replay=replay,
         waveform=divergence_wave if divergence is not None else None,
@@ -168,9 +212,9 @@ def expected_cycles(jobs: Sequence[Job], *, read_back: bool = False) -> int:
     total = 0
     for job in jobs:
         law = schedule(job.interleaved.lengths[job.active], job.cfg).cycles
-        compute = max(law, constants(job.cfg).T0) + 1
-        total += len(job.load_writes()) + 1 + compute + (job.rows_per_pe + 1) + 1
+        run = job.program.runs[0]
+        total += load_cycles(job.layer, job.cfg) + 1 + run.busy_cycles([law], job.cfg) + 1
         # Each accumulator is read back in two cycles; the last word comes one cycle later.
-        total += 2 * job.cfg.n_pe * job.rows_per_pe + 1
+        total += 2 * job.layer.rows + 1
     layers = len(list(itertools.groupby(jobs, key=lambda job: id(job.layer))))
     return total + (layers * read_back_cycles(jobs[0].cfg) if read_back else 0)

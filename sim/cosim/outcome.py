@@ -1,39 +1,46 @@
-"""What came out of a simulator."""
+"""What goes into a simulator's process and what comes out, and what the array's status lines have to be meanwhile."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
+from eie.config import ArchConfig
+from eie.errors import MismatchError
+from eie.host import Feed
+from eie.program import Run
+from eie.result import Result
 
-from eie.program import Job
-from eie.result import COUNTERS, Counter, Result, derive_counters
-from eie.schema import PeCounter
-from eie.timing import compute_mode_cycles, constants, writeback_cycles
+# Files in the folder of a run: pickles of a request and of its answer.
+REQUEST = "request.pickle"
+OUTCOME = "outcome.pickle"
+# Clock cycles so far, for whoever watches.
+PROGRESS = "progress"
 
 
 @dataclass
-class Outcome:
-    """One job's results, read from RTL ports. y_acc : accumulators read back, [PE][local row].
+class Request:
+    """What a simulator's process is to do: feed programs of one configuration, one after the other.
 
-    counters : of each PE; empty, and cycles and broadcast_stalls are 0, where the hardware has none.
+    images : the SRAMs were initialised from files. engine, read_back : see `eie.host.converse`.
     """
 
-    y_acc: list[list[int]]
-    cycles: int
-    broadcast_stalls: int
-    counters: list[list[int]]
-    load_cycles: int
-    weight_load_cycles: int | None
-    busy_cycles: int
+    feeds: Sequence[Feed]
+    engine: str
+    images: bool
+    read_back: bool = False
+
+    @property
+    def cfg(self) -> ArchConfig:
+        """Of all programs."""
+        return self.feeds[0].program.cfg
 
 
 @dataclass
 class Divergence:
     """The first cycle in which a probed signal differs, with the words around it.
 
-    job : number of the job; cycle : clock cycles since reset; compute_cycle : the CCU's cycle number (golden).
+    job : number of the input; cycle : clock cycles since reset; compute_cycle : the CCU's cycle number (golden).
     history : probe words by cycle, {"golden"|"rtl": [(cycle, [word of each PE..., CCU word])]}.
     """
 
@@ -48,28 +55,53 @@ class Divergence:
     history: dict[str, list[tuple[int, list[int]]]] = field(default_factory=dict)
 
 
-def result_of(job: Job, outcome: Any, engine: str) -> Result:
-    """A `Result` from what the host program read out of the RTL; hardware without counters has only cycles."""
-    cfg = job.cfg
-    cycles = outcome.cycles
-    counters: dict[str, Counter] = dict.fromkeys(COUNTERS)
-    if cfg.counters:
-        columns = np.array(outcome.counters, dtype=np.int64).T
-        hardware = {counter.name.lower(): columns[counter] for counter in PeCounter}
-        counters = derive_counters(hardware, cycles, outcome.broadcast_stalls)
-        writeback = outcome.busy_cycles - compute_mode_cycles(cycles, cfg)
-    else:
-        # Busy are compute mode and write-back; an input without activations is the one with the shortest compute mode.
-        writeback = writeback_cycles(job.layer, cfg)
-        cycles = outcome.busy_cycles - writeback - 1
-        cycles = 0 if cycles == constants(cfg).T0 else cycles
-    return Result(
-        y=job.y_from_acc(outcome.y_acc),
-        cycles=cycles,
-        counters=counters,
-        engine=engine,
-        cfg=cfg,
-        load_cycles=outcome.load_cycles,
-        weight_load_cycles=outcome.weight_load_cycles,
-        writeback_cycles=writeback,
-    )
+@dataclass
+class Answer:
+    """What a simulator's process answers: results of the inputs that ended, clock cycles, and what was wrong.
+
+    wrong : what cannot be. divergence : in lockstep, from golden.
+    """
+
+    results: list[Result]
+    cycles: int
+    wrong: str = ""
+    divergence: Divergence | None = None
+
+
+class Diverged(Exception):
+    """Raised where lockstep stops; carries the divergence."""
+
+    def __init__(self, divergence: Divergence) -> None:
+        super().__init__(divergence.signal)
+        self.divergence = divergence
+
+
+class Unfinished(MismatchError):
+    """The RTL did not end a run in time."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the RTL was not done {limit} cycles after start")
+
+
+# ---- status lines ------------------------------------------------------------------------------------------------
+
+# When they are looked at, and busy, done and current_pass in this cycle; done keeps what the run before has left.
+BEFORE, BEGUN, LAST, ENDED = "at start", "in the cycle after start", "in the cycle before done", "when done"
+
+
+def check_status(when: str, run: Run, read: Callable[[str], int], *, again: bool = False) -> None:
+    """Hold busy, done and current_pass against what they have to be in a run. again : there was a run before.
+
+    Raises
+    ------
+    MismatchError : one of them is something else.
+    """
+    under_way = when in (BEGUN, LAST)
+    wanted = {
+        "busy": int(under_way),
+        "done": int(when == ENDED or (when == BEFORE and again)),
+        "current_pass": run.last if when == LAST else run.first,
+    }
+    for name, value in wanted.items():
+        if (found := read(name)) != value:
+            raise MismatchError(f"{name} is {found} {when}, not {value}")

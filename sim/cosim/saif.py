@@ -9,7 +9,6 @@ begins later counts wrongly.) Icarus dumps a VCD from the layer's start on, whic
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -18,9 +17,13 @@ from pathlib import Path
 from vcd.reader import TokenKind, tokenize
 
 from eie.errors import MismatchError, SimulationError
+from eie.host import Load, feeds_of
 from eie.program import Job
 from eie.sim.cosim.free import script as free
-from eie.sim.cosim.free.script import ACTIVITY, Script
+from eie.sim.cosim.free.run import Recording
+from eie.sim.cosim.free.script import ACTIVITY
+from eie.sim.cosim.images import array_sources, run_folder
+from eie.sim.cosim.outcome import Unfinished
 
 TIMESCALE_PS = 1
 
@@ -98,43 +101,39 @@ def record(job: Job, simulator: str) -> Activity:
     ------
     MismatchError : the RTL did not end the layer in time.
     """
-    from eie.rtl.verilog import array_verilog
-    from eie.sim.cosim.images import write_images
+    sources, (feed,) = array_sources(job.cfg), feeds_of([job])
+    run = feed.program.runs[0]
+    load, limit = Load(feed.program.blocks(run, [job.x])), run.deadline(job.cfg)
+    with run_folder(feed.program) as (folder, _):
 
-    ports = free.array_ports(job.cfg)
-    sources = array_verilog(job.cfg)
-    with tempfile.TemporaryDirectory(prefix="eie-saif-") as temporary:
-        folder = Path(temporary)
-        write_images(job, folder)
-
-        def run(*, whole: bool) -> tuple[Iterable[str], int]:
+        def dumped(*, whole: bool) -> tuple[Iterable[str], int]:
             """What was dumped, and the clock cycles between start and done."""
-            script = Script(ports)
+            recording = Recording(job.cfg)
+            script = recording.script
             if simulator == "verilator":
                 script.dump()
-            free.load_job(script, job, weights=False)
+            recording.load(load)
+            script.step(start=1)
             begun = script.sample()
             if simulator == "icarus":
                 script.dump()
             if whole:
-                script.until(free.deadline(job))
+                script.until(limit)
             else:
                 script.step(0)  # the inputs of the layer's first cycle are part of what came before
             ended = script.sample()
             samples = free.run(simulator, sources, script, folder, activity=True).samples
             if ended >= len(samples):
-                raise MismatchError(
-                    f"{simulator}: the RTL was not done {free.deadline(job)} cycles after start"
-                )
-            with (folder / ACTIVITY).open() as dumped:
-                return dumped.readlines(), samples[ended].cycle - samples[begun].cycle
+                raise MismatchError(f"{simulator}: {Unfinished(limit)}")
+            with (folder / ACTIVITY).open() as file:
+                return file.readlines(), samples[ended].cycle - samples[begun].cycle
 
-        lines, cycles = run(whole=True)
+        lines, cycles = dumped(whole=True)
         if simulator == "icarus":
             root = read_vcd(folder / ACTIVITY, free.DRIVER)
         else:
             root = read_saif(lines)
-            before = read_saif(run(whole=False)[0])
+            before = read_saif(dumped(whole=False)[0])
             for path, instance in root.walk():
                 other = before.at(path).nets
                 instance.nets = {name: count - other[name] for name, count in instance.nets.items()}
@@ -145,7 +144,7 @@ def record(job: Job, simulator: str) -> Activity:
         instance.nets = {
             name: count.scaled(step) for name, count in sorted(instance.nets.items(), key=_natural)
         }
-    return Activity(ports.top, 2 * cycles * step, design)
+    return Activity(free.array_ports(job.cfg).top, 2 * cycles * step, design)
 
 
 # ---- readers -----------------------------------------------------------------------------------------------------

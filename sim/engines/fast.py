@@ -24,22 +24,12 @@ from eie.errors import CapacityError, ConfigError, LayerError
 from eie.fixed import IntArray, limits
 from eie.layer import CompressedLayer, as_activations
 from eie.program import Job, check_layer
-from eie.result import Counter, Result, derive_counters
+from eie.result import Count, Result
 from eie.sim.engines import kernels
-from eie.timing import constants, load_cycles, writeback_cycles
+from eie.timing import Constants, constants, load_cycles, writeback_cycles
 
 # Cycles are counted in signed 32-bit numbers, of which vector units hold twice as many.
 MAX_CYCLES = 2**31 - 1
-
-_COUNTED = {
-    "entries": kernels.ENTRIES,
-    "fillers": kernels.FILLED,
-    "empty_columns": kernels.EMPTY,
-    "spmat_reads": kernels.READS,
-    "bypasses": kernels.BYPASSES,
-    "saturations": kernels.SATURATED,
-    "writeback_saturations": kernels.WRITEBACK_SATURATED,
-}
 
 # The last column table of each layer: configurations that differ in other fields share it.
 _latest: WeakKeyDictionary[CompressedLayer, tuple[tuple[int, int, int], npt.NDArray[np.int32]]] = (
@@ -129,6 +119,18 @@ class Prepared:
         return self.table[:, kernels.LENGTH]
 
     @cached_property
+    def _law(self) -> Constants:
+        return constants(self.cfg)
+
+    @cached_property
+    def _load(self) -> int:
+        return load_cycles(self.layer, self.cfg)
+
+    @cached_property
+    def _writeback(self) -> int:
+        return writeback_cycles(self.layer, self.cfg)
+
+    @cached_property
     def _codebook(self) -> IntArray:
         return self.layer.codebook.astype(np.int64)
 
@@ -179,10 +181,10 @@ class Prepared:
         totals = np.zeros((batch, 2), np.int64)
         self._time(inputs, counted, totals)
         self._compute(inputs, y, counted)
-        return [self._result(*parts) for parts in zip(inputs, y, counted, totals, strict=True)]
+        return [self._result(*parts) for parts in zip(y, counted, totals, strict=True)]
 
     def _time(self, inputs: IntArray, counted: IntArray, totals: IntArray) -> None:
-        k = constants(self.cfg)
+        k = self._law
         kernels.time_many(self.table, inputs, self.cfg.queue_depth, k.T0, k.A, k.B, k.C, counted, totals)
 
     def _compute(self, inputs: IntArray, y: npt.NDArray[np.int16], counted: IntArray) -> None:
@@ -204,20 +206,21 @@ class Prepared:
             counted,
         )
 
-    def _result(self, x: IntArray, y: npt.NDArray[np.int16], counted: IntArray, totals: IntArray) -> Result:
-        cfg, layer = self.cfg, self.layer
+    def _result(self, y: npt.NDArray[np.int16], counted: IntArray, totals: IntArray) -> Result:
         cycles, stalls = totals.tolist()
-        hardware: dict[str, Any] = {name: counted[row] for name, row in _COUNTED.items()}
-        hardware["ptr_reads"] = np.full(cfg.n_pe, np.count_nonzero(x), np.int64)
-        counters: dict[str, Counter] = derive_counters(hardware, cycles, stalls)
+        writeback = self._writeback
+        busy = max(cycles, self._law.T0) + 1 + writeback
+        count = Count(cycles, stalls, 0, writeback, busy, counted)
         return Result(
             y=y,
             cycles=cycles,
-            counters=counters,
+            counters=count.counters,
             engine="fast",
-            cfg=cfg,
-            load_cycles=load_cycles(layer, cfg),
-            writeback_cycles=writeback_cycles(layer, cfg),
+            cfg=self.cfg,
+            load_cycles=self._load,
+            writeback_cycles=writeback,
+            store_cycles=2 * self.layer.rows,
+            runs=(count,),
         )
 
 

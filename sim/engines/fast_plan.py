@@ -13,8 +13,7 @@ from eie.layer import as_activations
 from eie.plan import Plan, Step
 from eie.plan_program import loaded_words, plan_program, stored_words
 from eie.program import Program
-from eie.result import Count, ProgramResult, total
-from eie.schema import PeCounter
+from eie.result import Count, Result, total
 from eie.timing import busy_cycles, constants, refill_cycles
 
 
@@ -61,7 +60,7 @@ class FastPlan:
         """What the host does for the plan, whatever the input."""
         return plan_program(self.plan)
 
-    def run(self, x: npt.ArrayLike) -> ProgramResult:
+    def run(self, x: npt.ArrayLike) -> Result:
         """One input vector, int[cols of the first layer]; the result has a `Count` for each pass, too.
 
         Raises
@@ -70,13 +69,18 @@ class FastPlan:
         """
         plan = self.plan
         vectors, of_runs, of_passes = self.follow(as_activations(x, plan.layers[0], plan.cfg.act_bits))
-        return ProgramResult(
+        count = total(of_runs)
+        return Result(
             vectors[-1].astype(np.int16),
+            count.cycles,
+            count.counters,
             "fast",
-            tuple(of_runs),
-            tuple(of_passes),
+            plan.cfg,
             load_cycles=sum(sum(loaded_words(run, plan.cfg).values()) for run in self.program.runs),
+            writeback_cycles=count.writeback_cycles,
             store_cycles=2 * sum(stored_words(run) for run in self.program.runs),
+            runs=tuple(of_runs),
+            passes=tuple(of_passes),
         )
 
     def follow(self, x: IntArray) -> tuple[list[IntArray], list[Count], list[Count]]:
@@ -130,19 +134,8 @@ class FastPlan:
             clipped = counted[kernels.WRITEBACK_SATURATED]
             kernels.write_back(acc, part.relu, part.output_shift, *limits(cfg.act_bits), y, clipped)
             vectors[cut.layer + 1][cut.row : cut.row + part.rows] = y
-        hardware = {
-            PeCounter.ENTRIES: counted[kernels.ENTRIES],
-            PeCounter.FILLERS: counted[kernels.FILLED],
-            PeCounter.EMPTY_COLUMNS: counted[kernels.EMPTY],
-            PeCounter.PTR_READS: np.full(cfg.n_pe, len(active), np.int64),
-            PeCounter.SPMAT_READS: counted[kernels.READS],
-            PeCounter.BYPASSES: counted[kernels.BYPASSES],
-            PeCounter.SATURATIONS: counted[kernels.SATURATED],
-            PeCounter.WRITEBACK_SATURATIONS: counted[kernels.WRITEBACK_SATURATED],
-        }
         entry = step.entry
         refill = refill_cycles(entry.acc_rows, entry.src_rows, first=first)
         write_back = entry.wb_rows + 1
         busy = busy_cycles([cycles], refill, write_back, cfg)
-        per_pe = np.stack([hardware[counter] for counter in PeCounter])
-        return Count(cycles, stalls, refill, write_back, busy, per_pe)
+        return Count(cycles, stalls, refill, write_back, busy, counted)

@@ -21,9 +21,9 @@ FIELDS = 8
 # and of an entry that a column does not have.
 _IDLE, _ABSENT = -1, -2
 
-# Rows of int64[COUNTED, n_pe]: the counters, in hardware's order but for ptr_reads, which is the same on every PE.
-ENTRIES, FILLED, EMPTY, READS, BYPASSES, SATURATED, WRITEBACK_SATURATED = range(7)
-COUNTED = 7
+# Rows of int64[COUNTED, n_pe]: the counters, in the order of `eie.schema.PeCounter`.
+ENTRIES, FILLED, EMPTY, POINTERS, READS, BYPASSES, SATURATED, WRITEBACK_SATURATED = range(8)
+COUNTED = 8
 
 
 @compiled
@@ -166,6 +166,7 @@ def counters(
         _remember_rows(column, gap, row1, row2)
         _count_reads(column, held, counts[READS])
         _count_entries(column, counts[ENTRIES], counts[FILLED], counts[EMPTY])
+    counts[POINTERS] = columns
     counted[: BYPASSES + 1] = counts
     if columns == 0:
         return 0, 0

@@ -8,7 +8,7 @@ from eie.config import ArchConfig
 from eie.layer import CompressedLayer
 from eie.plan import Plan, make_plan
 from eie.plan_program import words_of
-from eie.result import ProgramResult
+from eie.result import Result
 from eie.sim.engines.fast_plan import FastPlan
 from eie.sim.evaluation.layers import BENCHMARKS, benchmark, simulated
 from eie.sim.evaluation.lines import RANDOM_LAYERS, percent
@@ -23,7 +23,7 @@ class Planned:
     """A layer's plan, what it gave, and the compute cycles of the layer untiled."""
 
     plan: Plan
-    result: ProgramResult
+    result: Result
     setup: int
     untiled: int
 

@@ -14,7 +14,7 @@ from eie.fixed import IntArray, quantize
 from eie.layer import CompressedLayer
 from eie.plan import make_plan
 from eie.program import Job
-from eie.result import COUNTERS, ProgramResult, Result, summed
+from eie.result import Result, summed
 from eie.sim.engines.fast_plan import FastPlan
 from eie.sim.networks.graph import StepGraph, check_columns
 from eie.sim.networks.network import PART
@@ -121,7 +121,7 @@ class Accelerator:
             if self.engine == "fast"
             else run_plan(plan.plan, x, self.engine)
         )
-        return [_as_result(one, self.cfg) for one in many]
+        return [_as_result(one) for one in many]
 
     def _part(self, name: str, rows: slice) -> CompressedLayer:
         """Some rows of a layer, as a layer."""
@@ -143,20 +143,11 @@ class Accelerator:
         return self._parts[key]
 
 
-def _as_result(planned: ProgramResult, cfg: ArchConfig) -> Result:
-    """All passes of a layer as one result; the reference has no runs, and so neither cycles nor counters."""
+def _as_result(planned: Result) -> Result:
+    """All passes of a layer as one result: what they refill is loaded, too (the reference has no runs)."""
     if not planned.runs:
-        return Result(planned.y, None, dict.fromkeys(COUNTERS), planned.engine, cfg)
-    total = planned.total
-    return Result(
-        planned.y,
-        total.cycles,
-        total.counters,
-        planned.engine,
-        cfg,
-        load_cycles=(planned.load_cycles or 0) + total.refill_cycles,
-        writeback_cycles=total.writeback_cycles,
-    )
+        return planned
+    return replace(planned, load_cycles=(planned.load_cycles or 0) + planned.count.refill_cycles)
 
 
 def check_weights(

@@ -46,6 +46,8 @@ def read_description(path: Path) -> Description:
         raise ModelError(f"{path}: cannot be read: {reason}") from None
     except tomllib.TOMLDecodeError as error:
         raise ModelError(f"{path}: no TOML: {error}") from None
+    except RecursionError:
+        raise ModelError(f"{path}: no TOML: nested too deeply") from None
     _check_keys(given, ("graph", "weights", "sound"), str(path))
     for key in ("graph", "weights"):
         if key in given and not isinstance(given[key], str):

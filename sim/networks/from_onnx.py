@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from onnx.reference import ReferenceEvaluator
 
 from eie.compress.float_layers import LayerSource, Unused
 from eie.compress.readers.files import UNREADABLE, guarded, reason_of
+from eie.compress.readers.onnx_fold import one_node
 from eie.compress.readers.onnx_graph import Graph, attributes_of, load
 from eie.compress.readers.onnx_layers import RECURRENT, Placed, placed_layers, pooling_of
 from eie.errors import EieError, ModelError
@@ -42,11 +42,8 @@ def read_graph(path: Path) -> StepGraph:
     """
     try:
         graph = load(path)
-        onnx.checker.check_model(str(path))  # the file: the graph lacks its large arrays
         placed = placed_layers(graph)
         return _Builder(graph, placed, path).made()
-    except onnx.checker.ValidationError as error:
-        raise ModelError(f"{path}: not a valid ONNX graph: {str(error).partition(chr(10))[0]}") from None
     except EieError as error:
         raise ModelError(f"{path}: {error}") from None
     except (*UNREADABLE, AttributeError) as error:
@@ -58,7 +55,6 @@ class _Builder:
 
     def __init__(self, graph: Graph, placed: Sequence[Placed], path: Path) -> None:
         self.graph, self.path = graph, path
-        self.opsets = {one.domain.removeprefix("ai.onnx"): one.version for one in graph.model.opset_import}
         self.placed: dict[int, list[Placed]] = {}
         for one in placed:
             self.placed.setdefault(id(one.node), []).append(one)
@@ -70,7 +66,7 @@ class _Builder:
         behind: set[str] = set()  # values that a layer makes inside: of nodes that are no steps of their own
         for number, node in enumerate(self.graph.nodes):
             name = node.name or f"number {number}"
-            if any(value in behind for value in node.output):
+            if any(value in behind for value in node.output) or self.graph.is_constant(node):
                 continue
             step = self._step(node, name)
             if id(node) in self.placed:
@@ -80,11 +76,8 @@ class _Builder:
         layers = {name: self.layers[name] for step in steps for name in step.layers}
         made = {name for step in steps for name in step.gives}
         taken = {name for step in steps for name in step.takes if name} | set(self.graph.outputs)
-        constants = {
-            name: widened(self.graph.initializer(name).read())
-            for name in sorted(taken - made)
-            if name in self.graph.initializers
-        }
+        held = {name: self.graph.constant(name) for name in sorted(taken - made)}
+        constants = {name: widened(one.read()) for name, one in held.items() if one is not None}
         inputs = tuple(self._ports(taken))
         missing = taken - made - constants.keys() - {port.name for port in inputs}
         if missing:
@@ -136,7 +129,11 @@ class _Builder:
             if pool is None:
                 raise self._refused(name, kind, "it has padding, dilation or indices; without them it works")
             return Host(name, kind, takes, gives[:1], (), partial(_pooled, *pool))
-        return Host(name, kind, takes, gives, (), _evaluator(node, self.opsets))
+        if kind == "BatchNormalization" and _trains(node):
+            raise self._refused(
+                name, kind, "it is in training mode, or normalises each position; without it works"
+            )
+        return Host(name, kind, takes, gives, (), _evaluator(node, self.graph.model.opset_import))
 
     @staticmethod
     def _refused(name: str, kind: str, why: str) -> ModelError:
@@ -206,6 +203,14 @@ class _Builder:
         )
 
 
+def _trains(node: Any) -> bool:
+    """Whether a batch normalisation is not the plain one of inference."""
+    about = attributes_of(node)
+    return (
+        bool(about.get("training_mode", 0)) or not about.get("spatial", 1) or sum(map(bool, node.output)) != 1
+    )
+
+
 def _lacking(problem: Unused) -> str:
     """What a layer lacks of its node, as the end of a message."""
     return f"the {problem.array} is {problem.reason}; what works is in docs/networks.md"
@@ -215,12 +220,34 @@ def _pooled(window: Any, stride: Any, x: Array) -> Sequence[Array]:
     return [max_pool(x, window, stride)]
 
 
-def _evaluator(node: Any, opsets: dict[str, int]) -> Callable[..., Sequence[Array]]:
-    """ONNX's own definition of a node."""
-    evaluator = ReferenceEvaluator(node, opsets=opsets)
+def _evaluator(node: Any, opsets: Sequence[Any]) -> Callable[..., Sequence[Array]]:
+    """ONNX's own definition of a node, at the graph's opset."""
+    opset = next((one.version for one in opsets if one.domain in ("", "ai.onnx")), 1)
+    about = attributes_of(node)
+    # These two are not what onnx's evaluator makes of old opsets.
+    if node.op_type == "Softmax" and opset < 13:
+        return partial(_softmax_of_rows, about.get("axis", 1))
+    if node.op_type == "BatchNormalization":
+        return partial(_normalised, about.get("epsilon", 1e-5))
+    evaluator = ReferenceEvaluator(one_node(node, opsets))
 
     def evaluate(*given: Array | None) -> Sequence[Array]:
         fed = {name: value for name, value in zip(node.input, given, strict=True) if name}
         return list(evaluator.run(None, fed))
 
     return evaluate
+
+
+def _softmax_of_rows(axis: int, x: Array) -> Sequence[Array]:
+    """Softmax below opset 13: over all axes from `axis` on at once."""
+    rows = x.reshape(int(np.prod(x.shape[: axis if axis >= 0 else axis + x.ndim])), -1)
+    y = np.exp(rows - rows.max(axis=1, keepdims=True))
+    return [(y / y.sum(axis=1, keepdims=True)).reshape(x.shape)]
+
+
+def _normalised(epsilon: float, x: Array, *given: Array) -> Sequence[Array]:
+    """A batch normalisation with given means and variances."""
+    if any(one.shape != x.shape[1:2] for one in given):
+        raise ValueError("it needs a number for each channel")
+    gain, offset, mean, variance = (one.reshape(-1, *[1] * (x.ndim - 2)) for one in given)
+    return [(x - mean) / np.sqrt(variance + epsilon) * gain + offset]

@@ -61,18 +61,19 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Matrix(Step):
-    """A matrix on vectors along the last axis, or, with `by_column`, along the last but one."""
+    """A matrix on vectors along the last axis, or, with `by_column`, along the last but one if there are two."""
 
     by_column: bool = False
 
     def run(self, given: Sequence[Array | None], multiply: Multiply) -> Sequence[Array]:
         """[..., cols] -> [..., rows]."""
         x = self.first(given)
-        if self.by_column:
-            x = np.swapaxes(np.atleast_2d(x), -1, -2)
+        by_column = self.by_column and x.ndim > 1
+        if by_column:
+            x = np.swapaxes(x, -1, -2)
         y = multiply(self.layers[0], x.reshape(-1, x.shape[-1]))
         y = y.reshape(*x.shape[:-1], y.shape[-1])
-        return [np.swapaxes(y, -1, -2) if self.by_column else y]
+        return [np.swapaxes(y, -1, -2) if by_column else y]
 
 
 @dataclass(frozen=True, eq=False)

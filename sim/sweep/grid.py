@@ -123,6 +123,8 @@ def read(path: Path) -> Grid:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is not TOML: nested too deeply") from None
     blocks = content.pop("grid", [{}])
     blocks = [blocks] if isinstance(blocks, dict) else blocks
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,9 @@ from eie.compress.readers.files import UNREADABLE, reason_of
 from eie.errors import ConfigError, LayerError, ModelError
 from eie.fixed import IntArray
 from eie.layer import CompressedLayer, as_activations
-from eie.sim.workloads.sound import Sound, Spectra
+
+if TYPE_CHECKING:  # it takes scipy's time to load
+    from eie.sim.workloads.sound import Sound, Spectra
 
 Array = npt.NDArray[Any]
 

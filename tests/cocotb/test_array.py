@@ -6,7 +6,6 @@ from common import SMALL
 
 from eie.layer import CompressedLayer
 from eie.program import Job
-from eie.schema import PeCounter
 from eie.sim.cosim.benches.block import Setup, run_layers
 from eie.sim.workloads.random import random_input, random_layer
 from eie.timing import schedule
@@ -22,11 +21,8 @@ def job(layer, x):
 
 
 async def run(dut, *jobs):
-    """Run layers one after the other; the output vector and the outcome of each."""
-    outcomes = await run_layers(dut, list(jobs))
-    return [
-        (job.y_from_acc(outcome.y_acc).tolist(), outcome) for job, outcome in zip(jobs, outcomes, strict=True)
-    ]
+    """Run layers one after the other; the output vector and the result of each."""
+    return [(result.y.tolist(), result) for result in await run_layers(dut, list(jobs))]
 
 
 @cocotb.test()
@@ -35,10 +31,10 @@ async def hand_made_layer(dut):
     codes = [[1, 0, 0, 2], [0, 3, 0, 1], [2, 0, 1, 0]]
     layer = CompressedLayer.from_codes(codes, [0, 10, -4, 7], bias=[1, 2, -100])
     #   10*3 - 4*5 + 1 = 11      10*5 + 2 = 52      -4*3 - 100 < 0, which ReLU makes 0
-    ((y, outcome),) = await run(dut, job(layer, [3, 0, 0, 5]))
+    ((y, result),) = await run(dut, job(layer, [3, 0, 0, 5]))
     assert y == [11, 52, 0]
     # Columns 0 and 3 have four entries between them, wherever those lie.
-    assert sum(counted[PeCounter.ENTRIES] for counted in outcome.counters) == 4
+    assert result.total("entries") == 4
 
 
 @cocotb.test()
@@ -46,18 +42,18 @@ async def one_entry(dut):
     """One active column with one entry: the latency of the machine from end to end (docs/timing.md)."""
     cfg = Setup.from_environment().cfg
     layer = CompressedLayer.from_codes([[1]], [0, 2], relu=False)
-    ((y, outcome),) = await run(dut, job(layer, [-3]))
+    ((y, result),) = await run(dut, job(layer, [-3]))
     assert y == [-6]
     # Tree, bus, queue and pointers, the entry, matrix SRAM and three stages.
-    assert outcome.cycles == cfg.tree_levels + cfg.bus_registers + 2 + 1 + 4
+    assert result.cycles == cfg.tree_levels + cfg.bus_registers + 2 + 1 + 4
 
 
 @cocotb.test()
 async def nothing_to_do(dut):
     """With no active column the biases are written back, and no compute cycle is counted."""
     layer = CompressedLayer.from_codes([[1, 1], [1, 1]], [0, 9], bias=[5, -5], relu=False)
-    ((y, outcome),) = await run(dut, job(layer, [0, 0]))
-    assert (y, outcome.cycles, outcome.broadcast_stalls) == ([5, -5], 0, 0)
+    ((y, result),) = await run(dut, job(layer, [0, 0]))
+    assert (y, result.cycles, result.count.broadcast_stalls) == ([5, -5], 0, 0)
 
 
 @cocotb.test()
@@ -79,11 +75,10 @@ async def random_layers(dut):
         seed = int(rng.integers(1 << 32))
         layer = random_layer(int(rng.integers(1, 20)), int(rng.integers(1, 24)), density, seed)
         jobs.append(job(layer, random_input(layer.cols, act_density, seed)))
-    for (y, outcome), one in zip(await run(dut, *jobs), jobs, strict=True):
+    for (y, result), one in zip(await run(dut, *jobs), jobs, strict=True):
         law = schedule(one.interleaved.lengths[one.active], cfg)
-        assert (outcome.cycles, outcome.broadcast_stalls) == (law.cycles, law.broadcast_stalls)
-        counted = np.array(outcome.counters)
-        if not counted[:, [PeCounter.SATURATIONS, PeCounter.WRITEBACK_SATURATIONS]].any():
+        assert (result.cycles, result.count.broadcast_stalls) == (law.cycles, law.broadcast_stalls)
+        if not result.total("saturations") and not result.total("writeback_saturations"):
             assert y == product(one)
 
 

@@ -68,10 +68,11 @@ def test_a_checkpoint_with_more_than_the_network(tmp_path, network):
     # The optimizer's moments have the weights' shapes, and are not taken for them.
     assert len(model.layers) == 6
     assert np.array_equal(model.layers[5].weight, network.fc.weight.detach().numpy())
-    assert [str(one) for one in model.unused if one.reason == "no tensor"] == [
-        "optimizer (no tensor)",
-        "epoch (no tensor)",
-    ]
+    assert [str(one) for one in model.unused if one.reason == "no tensor"] == ["epoch (no tensor)"]
+    others = [one.array for one in model.unused if "another dictionary" in one.reason]
+    assert len(others) == 2
+    assert all(one.startswith("optimizer.state.") for one in others)
+    assert model.notes == (f"the network is model_state_dict ({len(network.state_dict())} tensors)",)
 
 
 def test_types_of_tensors(tmp_path):
@@ -83,12 +84,17 @@ def test_types_of_tensors(tmp_path):
     }
     torch.save(tensors, tmp_path / "a.pt")
     model = read_model(tmp_path / "a.pt")
-    assert [layer.weight.tolist() for layer in model.layers] == [[[1.0, -2.0]], [[0.5]]]
-    assert all(layer.weight.dtype == np.float32 for layer in model.layers)
-    assert [str(one) for one in model.unused] == [
-        "c.weight sparse_coo float32[3, 3] (not floating point)",
-        "d.weight int8[2, 2] (not floating point)",
+    tensors["e.weight"] = torch.tensor([[0.5, -448.0]]).to(torch.float8_e4m3fn)
+    torch.save(tensors, tmp_path / "a.pt")
+    model = read_model(tmp_path / "a.pt")
+    assert [layer.weight.tolist() for layer in model.layers] == [
+        [[1.0, -2.0]],
+        [[0.5]],
+        np.eye(3).tolist(),
+        [[0.5, -448.0]],
     ]
+    assert all(layer.weight.dtype == np.float32 for layer in model.layers)
+    assert [str(one) for one in model.unused] == ["d.weight int8[2, 2] (not floating point)"]
 
 
 def test_what_no_reader_should_run_or_can_use(tmp_path, network):

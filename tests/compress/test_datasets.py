@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import os
-import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,38 +14,7 @@ from eie.cli.main import main
 from eie.compress import datasets
 from eie.errors import ModelError, OutputError
 from eie.sim.workloads.inputs import read_inputs
-
-TRAIN, TEST = 192, 64
-
-
-def idx_files(seed: int = 1) -> dict[str, bytes]:
-    """Four small IDX files: "digits" that are told apart by where their bright spot is."""
-    rng = np.random.default_rng(seed)
-    files = {}
-    for part, count in (("train", TRAIN), ("t10k", TEST)):
-        labels = rng.integers(0, 10, count, dtype=np.uint8)
-        images = rng.integers(0, 40, (count, 28, 28), dtype=np.uint8)
-        images[np.arange(count), 4 + 2 * labels, 5:20] = 255
-        files[f"{part}-images-idx3-ubyte"] = struct.pack(">IIII", 2051, count, 28, 28) + images.tobytes()
-        files[f"{part}-labels-idx1-ubyte"] = struct.pack(">II", 2049, count) + labels.tobytes()
-    return files
-
-
-@pytest.fixture
-def small(monkeypatch, tmp_path):
-    """`mnist` stands for the small files; returns them."""
-    files = idx_files()
-
-    def extract(folder: Path) -> Path:
-        for name, data in files.items():
-            (folder / name).write_bytes(data)
-        return folder
-
-    sums = {name: hashlib.sha256(files[name]).hexdigest() for name in datasets.DATA_SETS["mnist"].sha256}
-    monkeypatch.setitem(
-        datasets.DATA_SETS, "mnist", replace(datasets.DATA_SETS["mnist"], sha256=sums, extract=extract)
-    )
-    return files
+from tests.support.small_mnist import TEST, TRAIN
 
 
 def test_fetch_then_load(small, tmp_path):

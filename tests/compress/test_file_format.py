@@ -3,6 +3,9 @@
 import dataclasses
 import os
 import resource
+import socket
+import subprocess
+import sys
 import tracemalloc
 from unittest import mock
 
@@ -536,3 +539,27 @@ def test_independent_weights_take_little_more_than_their_entropy(density):
         (huffman,) = measure([layer]).layers
     assert huffman.codes.entropy < huffman.codes.coded < 1.05 * huffman.codes.entropy + 100
     assert bound < huffman.codes.coded + huffman.positions.coded < 1.15 * bound
+
+
+def test_what_killed_processes_left_is_swept(tmp_path):
+    host = socket.gethostname()
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    own = f"{host}.{gone.pid}.tmp"
+    kept = [f".net.eie.{host}.{os.getppid()}.tmp", f".net.eie.elsewhere.{gone.pid}.tmp", f".other.eie.{own}"]
+    for name in (*kept, f".net.eie.{own}"):
+        (tmp_path / name).write_bytes(b"half a file")
+    save(tmp_path / "net.eie", [CompressedLayer.from_codes([[1]], [0, 5])])
+    assert {path.name for path in tmp_path.iterdir()} == {"net.eie", *kept}
+
+
+def test_a_process_that_is_killed_while_it_writes(tmp_path):
+    script = (
+        "import os, signal; from eie.compress.format.file import replacing\n"
+        "with replacing('net.eie') as file:\n"
+        "    file.write(b'half'); file.flush(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=False)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".tmp"]
+    save(tmp_path / "net.eie", [CompressedLayer.from_codes([[1]], [0, 5])])
+    assert [path.name for path in tmp_path.iterdir()] == ["net.eie"]

@@ -1,8 +1,18 @@
-"""Some thousand files that no writer writes; `make regress` reads a hundred thousand."""
+"""Some thousand files that no writer writes; `make regress` reads a million."""
 
-from tests.support import eie_fuzz
+import random
+
+import numpy as np
+import pytest
+
+from eie.compress.format.file import from_bytes, to_bytes
+from eie.errors import FormatError, LayerError
+from eie.layer import CompressedLayer
+from tests.support import eie_decoder, eie_files, eie_fuzz
 
 SEED, FILES = 1, 3000
+# The second decoder takes its time.
+DECODED = 400
 
 
 def test_no_file_does_more_than_be_refused():
@@ -10,3 +20,63 @@ def test_no_file_does_more_than_be_refused():
     # Both ways are gone often enough to mean something.
     assert refused > FILES / 4
     assert accepted > FILES / 15
+
+
+def test_both_decoders_refuse_the_same_files_and_read_the_same_numbers():
+    valid = [eie_files.file(eie_files.layer()), eie_fuzz.references()[1]]
+    accepted = 0
+    for i in range(DECODED):
+        data = eie_fuzz.candidate(random.Random(f"{SEED} {i}"), valid)
+        try:
+            layers = from_bytes(data)
+        except FormatError as error:
+            print(f"file {i} {data.hex()}: {error}")
+            with pytest.raises(eie_decoder.Refused):
+                eie_decoder.decode(data)
+            continue
+        accepted += 1
+        for layer, other in zip(layers, eie_decoder.decode(data), strict=True):
+            assert np.array_equal(layer.dense_codes(), other["codes"])
+            assert (layer.x_frac, layer.w_frac) == (other["x_frac"], other["w_frac"])
+            assert (layer.conv.to_numbers() if layer.conv else None) == (
+                [size for pair in other["geometry"] for size in pair] if other["geometry"] else None
+            )
+    assert accepted > DECODED / 20
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"fracs": (1001, 0)},
+        {"fracs": (0, -1001)},
+        {"shifts": (32, 0)},
+        *(
+            {"flags": 0b001111, "geometry": [*pairs]}
+            for pairs in (
+                [(0, 1), (1, 1), (0, 0), (1, 1), (1, 1), (0, 0)],
+                [(1, 1), (0, 1), (0, 0), (1, 1), (1, 1), (0, 0)],
+                [(1, 1), (1, 1), (0, 0), (1, 1), (0, 1), (0, 0)],
+                [(2, 1), (1, 1), (0, 0), (1, 1), (1, 1), (0, 0)],
+                [(1, 1), (1, 1), (0, 0), (3, 1), (1, 1), (2, 2)],
+                [(1, 1), (1, 1), (65537, 0), (1, 1), (1, 1), (0, 0)],
+            )
+        ),
+    ],
+)
+def test_both_decoders_refuse_scales_and_geometry_out_of_range(changes):
+    data = eie_files.file(eie_files.layer(**changes))
+    with pytest.raises(FormatError):
+        from_bytes(data)
+    with pytest.raises(eie_decoder.Refused):
+        eie_decoder.decode(data)
+
+
+def test_so_many_layers_and_no_more(monkeypatch):
+    monkeypatch.setattr("eie.compress.format.file.MAX_LAYERS", 16)
+    layer = CompressedLayer.from_codes([[1]], [0, 5], name="")
+    assert len(from_bytes(to_bytes([layer] * 16))) == 16
+    with pytest.raises(LayerError, match="at most 16 layers"):
+        to_bytes([layer] * 17)
+    one = to_bytes([layer])[12:]
+    with pytest.raises(FormatError, match="more than 16 layers"):
+        from_bytes(eie_files.file(*[one] * 17))

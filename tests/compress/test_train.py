@@ -724,3 +724,56 @@ def test_the_page_runs_as_it_is_written(trained, tmp_path, monkeypatch):
     assert names["results"][-1].y.argmax() == names["compressed"](x[:1]).argmax()
     assert (tmp_path / "net.eie").exists()
     assert names["choice"].reached
+
+
+# ---- what is left out, and what cannot be trained ----------------------------------------------------------
+
+
+class Mixed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(7, 4)
+        self.conv = nn.Conv1d(4, 4, 1)
+        self.attention = nn.MultiheadAttention(4, 2)
+        self.norm = nn.BatchNorm1d(4)
+        self.up = nn.ConvTranspose2d(1, 1, 2)
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.fc(x)
+
+
+def test_what_is_not_compressed_is_in_the_report(tmp_path, capsys):
+    model = Mixed()
+    loader = [(torch.rand(8, 4), torch.randint(3, (8,)))]
+    shared = train.share(
+        model, loader, functional.cross_entropy, training=train.Training(epochs=1, progress=False)
+    )
+    report = train.save(tmp_path / "net.eie", model, shared)
+    held = {"fc.weight", "fc.bias", "attention.out_proj.weight", "attention.out_proj.bias"}
+    state = model.state_dict()
+    assert {one.array.split()[0] for one in report.unused} == set(state) - held
+    right = sum(tensor.numel() * tensor.element_size() for name, tensor in state.items() if name not in held)
+    assert sum(one.nbytes for one in report.unused) == right
+    dense = 4 * sum(state[name].numel() for name in held)
+    assert report.whole_ratio == pytest.approx((dense + right) / (report.size.total_bytes + right))
+    assert (
+        f"not compressed: {len(state) - len(held)} arrays of the network, {right:,} bytes"
+        in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "text"),
+    [
+        (lambda model: model.half(), "has float16 weights"),
+        (lambda model: model.weight.data.fill_(float("nan")), r"weight\[0, 0\] is nan before training"),
+    ],
+)
+def test_weights_that_no_training_is_to_blame_for(spoil, text):
+    model = nn.Linear(4, 3)
+    spoil(model)
+    with pytest.raises(ModelError, match=f"layer 'layer'.* ?{text}"):
+        train.prune(
+            model, [(torch.rand(8, 4), torch.randint(3, (8,)))], functional.cross_entropy, density=0.5
+        )

@@ -18,11 +18,11 @@ from eie.cli.pages import train_pictures
 from eie.compress import datasets, recipes, sensitivity
 from eie.compress.train.loop import Training
 from eie.compress.train.weights import find_weights
-from tests.compress.test_datasets import idx_files, small  # noqa: F401  (a fixture)
+from tests.support.small_mnist import idx_files
 
 
 @pytest.fixture
-def folder(small, tmp_path, monkeypatch):  # noqa: F811
+def folder(small, tmp_path, monkeypatch):
     """A folder with the small data set; the recipes are cut down to it."""
     datasets.fetch("mnist", tmp_path / "data")
     for name, recipe in recipes.RECIPES.items():

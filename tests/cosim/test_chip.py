@@ -12,24 +12,20 @@ import pytest
 from eie.axi import (
     OKAY,
     SLVERR,
-    Command,
     ErrorCode,
-    Header,
     packets_of,
     read_packet,
     run_packet,
-    space_words,
     write_packet,
 )
 from eie.config import ArchConfig
 from eie.csc import interleave
 from eie.errors import MismatchError
 from eie.layer import CompressedLayer
-from eie.memory import memory_images
+from eie.memory import images_of, weight_blocks
 from eie.program import Job
 from eie.registers import MAGIC, VERSION, Reg, pass_table_offset
 from eie.schema import ConfigReg, IoSpace, PeCounter, WbTarget
-from eie.sim.cosim.build import SIMULATORS
 from eie.sim.cosim.chip.script import (
     Pauses,
     Read,
@@ -44,10 +40,9 @@ from eie.sim.cosim.chip.script import (
 )
 from eie.sim.simulate import simulate_many
 from tests.support.cases import random_case, seeded_case
+from tests.support.chip_scripts import CFG, DEPTH, GOOD, MALFORMED, control, header, random_script
+from tests.support.simulators import on_both, on_icarus
 
-CFG = ArchConfig(
-    n_pe=4, entries=512, pointers=128, src_depth=8, acc_depth=8, act_words=40, passes=5, codebooks=3
-)
 # Wide words, one PE, no counters: the other ends of what changes the interface.
 OTHER = ArchConfig(
     n_pe=1,
@@ -60,10 +55,10 @@ OTHER = ArchConfig(
     counters=0,
     passes=4,
 )
+
 NO_PAUSES = Pauses()
 PAUSES = Pauses(seed=3, idle=0.3, back_pressure=0.4)
 
-both_simulators = pytest.mark.parametrize("simulator", SIMULATORS)
 pauses_or_none = pytest.mark.parametrize("pauses", [NO_PAUSES, PAUSES], ids=["no pauses", "pauses"])
 
 
@@ -74,10 +69,6 @@ def run(script, simulator, pauses=NO_PAUSES, cfg=CFG, **options):
     assert len(report.replies) == len(script)
     assert report.cycles > len(script)
     return report
-
-
-def control(*bits):
-    return Write(Reg.CONTROL.offset, sum(Reg.CONTROL.mask(bit) for bit in bits))
 
 
 def load(job):
@@ -104,7 +95,7 @@ def busy_job():
 # ---- running -----------------------------------------------------------------------------------------------
 
 
-@both_simulators
+@on_both
 @pauses_or_none
 def test_layers_loaded_run_and_read_back_over_the_streams(simulator, pauses):
     jobs = [seeded_case(seed, [CFG]).job for seed in (1, 2, 3, 4)]
@@ -131,7 +122,7 @@ def test_layers_loaded_run_and_read_back_over_the_streams(simulator, pauses):
         assert entries == fast[number].counters["entries"].tolist()
 
 
-@both_simulators
+@on_icarus
 def test_other_sizes(simulator):
     jobs = [random_case(np.random.default_rng(seed), [OTHER]).job for seed in (1, 2)]
     script = []
@@ -185,7 +176,7 @@ def load_network(layers):
         codes = [int(code) & 0xFFFF for code in layer.codebook]
         packets.append(write_packet(IoSpace.CODEBOOK, codes, addr=16 * number))
         packets.append(vector(IoSpace.ACT_SRAM, layer.bias, CFG.acc_bits, biases))
-        images = memory_images(interleave(layer, CFG.n_pe, CFG.index_bits), CFG)
+        images = images_of(weight_blocks(interleave(layer, CFG.n_pe, CFG.index_bits), CFG), CFG)
         for k, image in enumerate(images):
             both = [image.even[i // 2] if i % 2 == 0 else image.odd[i // 2] for i in range(layer.cols + 1)]
             packets.append(write_packet(IoSpace.SPMAT, image.spmat, pe=k, addr=words))
@@ -196,7 +187,7 @@ def load_network(layers):
     return packets
 
 
-@both_simulators
+@on_both
 @pauses_or_none
 def test_a_network_loaded_once_and_fed_with_inputs(simulator, pauses):
     layers, inputs = network(7)
@@ -218,7 +209,7 @@ def test_a_network_loaded_once_and_fed_with_inputs(simulator, pauses):
     assert not Reg.STATUS.field("ERROR", status)
 
 
-@both_simulators
+@on_icarus
 def test_started_by_register_with_interrupt(simulator):
     job = busy_job()
     table = {write.addr: write.data for write in job.load_writes() if write.space is IoSpace.CONFIG}
@@ -247,7 +238,7 @@ def test_started_by_register_with_interrupt(simulator):
     assert activations(settled[2][0][0], job.layer.rows).tolist() == want.tolist()
 
 
-@both_simulators
+@on_icarus
 def test_one_word_a_cycle_in_and_one_in_two_cycles_out(simulator):
     words = list(range(32))
     script = [Send(write_packet(IoSpace.ACT, words, spread=True)), Settle()]
@@ -263,56 +254,7 @@ def test_one_word_a_cycle_in_and_one_in_two_cycles_out(simulator):
 # ---- doing it wrong ----------------------------------------------------------------------------------------
 
 
-def header(command, space=0, **fields):
-    return Header(command, space, **fields).pack()
-
-
-DEPTH = {space: space_words(space, CFG) for space in IoSpace}
-GOOD = write_packet(IoSpace.ACC, [11, 22, 33], pe=1, addr=2)
-MALFORMED = {
-    "reserved command": ([header(3, IoSpace.ACC, count=2), 1, 2], ErrorCode.COMMAND),
-    "reserved bit": ([header(Command.WRITE, IoSpace.ACC, count=1, reserved=1), 1], ErrorCode.COMMAND),
-    "no such space": ([header(Command.WRITE, 9, count=1), 1], ErrorCode.SPACE),
-    "no such space to read": ([header(Command.READ, 15, count=1)], ErrorCode.SPACE),
-    "counters are read only": (write_packet(IoSpace.COUNTER, [1]), ErrorCode.SPACE),
-    "spread over the pass table": (write_packet(IoSpace.CONFIG, [1], spread=True), ErrorCode.SPACE),
-    "spread over codebooks": (write_packet(IoSpace.CODEBOOK, [1, 2], spread=True), ErrorCode.SPACE),
-    "no such PE": (write_packet(IoSpace.ACC, [1, 2], pe=CFG.n_pe), ErrorCode.PE),
-    "no such PE to read": (read_packet(IoSpace.ACC, 1, pe=255), ErrorCode.PE),
-    "count 0": ([header(Command.WRITE, IoSpace.ACC)], ErrorCode.COUNT),
-    "count 0 with data": ([header(Command.WRITE, IoSpace.ACC), 1, 2], ErrorCode.COUNT),
-    "count 0 to read": ([header(Command.READ, IoSpace.ACC)], ErrorCode.COUNT),
-    "a pass too far": ([header(Command.RUN, addr=CFG.passes << 8)], ErrorCode.PASS),
-    "passes in the wrong order": (run_packet(2, 1), ErrorCode.PASS),
-    "early TLAST": (write_packet(IoSpace.ACC, [1, 2, 3])[:-1], ErrorCode.TLAST_EARLY),
-    "early TLAST, no data": (write_packet(IoSpace.ACC, [1])[:1], ErrorCode.TLAST_EARLY),
-    "late TLAST": ([*write_packet(IoSpace.ACC, [1, 2]), 3], ErrorCode.TLAST_LATE),
-    "very late TLAST": ([*write_packet(IoSpace.ACC, [1, 2]), *[9] * 40], ErrorCode.TLAST_LATE),
-    "READ with data": ([*read_packet(IoSpace.ACC, 1), 5], ErrorCode.TLAST_LATE),
-    "RUN with data": ([*run_packet(0), 5], ErrorCode.TLAST_LATE),
-}
-for _space, _depth in DEPTH.items():
-    MALFORMED |= {
-        f"{_space.name} beyond": (read_packet(_space, 1, addr=_depth), ErrorCode.ADDRESS),
-        f"{_space.name} over the end": (read_packet(_space, 3, addr=_depth - 2), ErrorCode.ADDRESS),
-        f"{_space.name} far beyond": (
-            read_packet(_space, (1 << 24) - 1, addr=(1 << 24) - 1),
-            ErrorCode.ADDRESS,
-        ),
-    }
-MALFORMED |= {
-    "vector over the end": (
-        read_packet(IoSpace.ACC, CFG.n_pe * 8, pe=1, spread=True),
-        ErrorCode.ADDRESS,
-    ),
-    "write over the end": (
-        write_packet(IoSpace.ACC, [1, 2, 3], addr=DEPTH[IoSpace.ACC] - 2),
-        ErrorCode.ADDRESS,
-    ),
-}
-
-
-@both_simulators
+@on_both
 def test_every_malformed_packet_is_reported_and_recovered_from(simulator):
     script = []
     for packet, _ in MALFORMED.values():
@@ -340,7 +282,7 @@ def test_every_malformed_packet_is_reported_and_recovered_from(simulator):
         assert results == [[0, 0, 0], [11, 22, 33]], name
 
 
-@both_simulators
+@on_icarus
 def test_the_limits_themselves_are_good(simulator):
     script = [Send(write_packet(IoSpace.SPMAT, [5, 6], pe=3, addr=DEPTH[IoSpace.SPMAT] - 2))]
     for space, depth in DEPTH.items():
@@ -357,7 +299,7 @@ def test_the_limits_themselves_are_good(simulator):
     assert replies[-1] == (ErrorCode.NONE, OKAY)
 
 
-@both_simulators
+@on_icarus
 def test_register_accesses_that_are_refused(simulator):
     beyond = pass_table_offset(CFG.passes, ConfigReg.PRODUCT_SHIFT)
     unmapped = (
@@ -407,7 +349,7 @@ def test_register_accesses_that_are_refused(simulator):
     assert replies[-1] == ([[11, 22, 33]], False)
 
 
-@both_simulators
+@on_icarus
 def test_what_a_busy_chip_refuses(simulator):
     job = busy_job()
     script = [*load(job), Settle(), control("START")]
@@ -442,7 +384,7 @@ def test_what_a_busy_chip_refuses(simulator):
     assert activations(settled[-1][0], job.layer.rows).tolist() == want
 
 
-@both_simulators
+@on_icarus
 def test_soft_reset_ends_a_packet_that_never_ends(simulator):
     begun = write_packet(IoSpace.ACC, [7, 8, 9, 10], pe=2)[:3]
     read = read_packet(IoSpace.ACC, 4, pe=2)
@@ -458,7 +400,7 @@ def test_soft_reset_ends_a_packet_that_never_ends(simulator):
     assert replies[-1][0] == [[7, 8, 0, 0]]
 
 
-@both_simulators
+@on_icarus
 def test_soft_reset_in_the_midst_of_a_read_lets_it_end(simulator):
     job = seeded_case(1, [CFG]).job
     many, few = read_packet(IoSpace.ACC, 32, spread=True), read_packet(IoSpace.ACC, 2, pe=1)
@@ -475,60 +417,7 @@ def test_soft_reset_in_the_midst_of_a_read_lets_it_end(simulator):
     assert results == report.expected[-1][0]
 
 
-def random_script(seed):
-    """Good and malformed packets and accesses in any order, with what settles in between."""
-    rng = np.random.default_rng(seed)
-    malformed = [packet for packet, _ in MALFORMED.values() if len(packet) < 60]
-
-    def number(high):
-        return int(rng.integers(high))
-
-    def packet():
-        kind = number(8)
-        space = IoSpace([*IoSpace][number(9)])
-        spread = bool(number(2)) and space not in (IoSpace.CONFIG, IoSpace.CONTROL, IoSpace.CODEBOOK)
-        count = 1 + number(DEPTH[space])
-        if kind == 0:
-            return malformed[number(len(malformed))]
-        if kind < 4 and space not in (IoSpace.COUNTER, IoSpace.CONTROL, IoSpace.PTR, IoSpace.CONFIG):
-            words = [int.from_bytes(rng.bytes(8), "little") for _ in range(min(count, 20))]
-            return write_packet(space, words, pe=number(4), addr=number(2), spread=spread)
-        if kind == 4:
-            return run_packet(number(2), number(5), quiet=bool(number(2)))
-        return read_packet(space, min(count, 9), pe=number(4), addr=number(3), spread=spread)
-
-    script = []
-    for _ in range(40):
-        kind = number(6)
-        if kind < 3:
-            script += [Send(packet()) for _ in range(1 + number(3))]
-        elif kind == 3:
-            script += [Settle(), Read([*Reg][number(len(Reg))].offset), Read(4 * number(1 << 13))]
-        elif kind == 4:
-            script += [
-                Settle(),
-                Write(4 * number(64), number(4)),
-                Settle(),  # it may have been START
-                Write(pass_table_offset(number(7), ConfigReg.RELU), 1),
-            ]
-        else:
-            script += [
-                Settle(),
-                control(*(["CLEAR_ERROR"] if number(3) else ["CLEAR_ERROR", "START"])),
-                Settle(),
-            ]
-    return [
-        *script,
-        Settle(),
-        control("CLEAR_ERROR"),
-        Settle(),
-        Send(GOOD),
-        Send(read_packet(IoSpace.ACC, 3, pe=1, addr=2)),
-        Settle(),
-    ]
-
-
-@both_simulators
+@on_both
 @pytest.mark.parametrize("seed", range(2))
 def test_random_scripts(simulator, seed):
     replies = run(random_script(seed), simulator, Pauses(seed, 0.2, 0.2)).replies

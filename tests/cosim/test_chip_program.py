@@ -1,38 +1,14 @@
 """Planned networks over the chip's buses: row tiles, column batches, refills, weights loaded in between."""
 
-import numpy as np
 import pytest
 
-from eie.capacity import sized_for
-from eie.config import ArchConfig
 from eie.plan import make_plan
 from eie.plan_program import plan_program
-from eie.program import Job
 from eie.sim.cosim.build import SIMULATORS
 from eie.sim.cosim.chip.program import program_outputs, program_script
 from eie.sim.cosim.chip.script import Pauses, run_script
-from eie.sim.simulate import simulate_many
+from tests.support.chip_programs import SMALL, reference
 from tests.support.plan_cases import plan_case
-
-# Small enough that layers are cut, and a network takes several runs.
-SMALL = ArchConfig(
-    n_pe=2,
-    word_bits=16,
-    pointers=30,
-    entries=30,
-    src_depth=3,
-    acc_depth=4,
-    act_words=30,
-    codebooks=2,
-    passes=6,
-)
-
-
-def reference(layers, x, cfg):
-    """The network's output, layer by layer, on memories as large as each of them needs."""
-    for layer in layers:
-        x = simulate_many([Job.create(layer, x, sized_for(cfg, layer))], "reference")[0].y.astype(np.int64)
-    return x
 
 
 @pytest.mark.parametrize("simulator", SIMULATORS)

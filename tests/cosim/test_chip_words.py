@@ -15,7 +15,7 @@ from eie.registers import Reg
 from eie.sim.cosim.chip.script import Pauses, Send, Settle, run_script
 from eie.sim.cosim.chip.words import INDEX, chip_words
 from eie.sim.workloads.random import random_layer
-from tests.cosim.test_chip_program import SMALL, reference
+from tests.support.chip_programs import SMALL, reference
 from tests.support.plan_cases import plan_case
 
 

@@ -11,20 +11,21 @@ import pytest
 from click.testing import CliRunner
 
 from eie.cli.main import main
-from eie.config import ArchConfig
 from eie.errors import ConfigError, MismatchError, SimulationError
 from eie.plan import make_plan
 from eie.plan_program import plan_program
 from eie.program import Job
-from eie.sim.cosim.free import free_program
 from eie.sim.cosim.free import script as free
-from eie.sim.cosim.free.script import Ports, Script, compare_jobs
-from eie.sim.cosim.programs import run_program
+from eie.sim.cosim.free.compare import compare_jobs
+from eie.sim.cosim.free.script import Ports, Script
+from eie.sim.cosim.launch import run_program as run_on_rtl
+from eie.sim.cosim.launch import run_rtl
+from eie.sim.plans import run_program
 from eie.sim.simulate import simulate
 from eie.sim.workloads.random import random_input, random_layer
+from tests.support.machines import FOUR as CFG
 
 SIMULATORS = ("icarus", "verilator")
-CFG = ArchConfig(n_pe=4, src_depth=16, acc_depth=24, pointers=60, entries=500)
 # A top module that is not ours: counts up to the input's value, 70 bits wide so that words are crossed.
 COUNTER = """
 module slow (input clk, input rst, input go, input [69:0] upto, output reg finished, output reg [69:0] count);
@@ -87,8 +88,8 @@ def test_jobs_agree_with_the_fast_engine(simulator: str) -> None:
     jobs.append(Job.create(jobs[1].layer, random_input(30, 0.9, 3), CFG))
     report = compare_jobs(jobs, simulator)
     report.require_agreement()
-    # Per job the activations, cycles, broadcast stalls, and ten counters of four PEs.
-    assert report.compared == 3 * (40 + 1 + 1 + 10 * 4)
+    # Per job the activations, five counts of the run, eight counters of four PEs, and cycles of loading and storing.
+    assert report.compared == 3 * (40 + 5 + 8 * 4 + 2)
     assert report.cycles > sum(result.cycles + result.load_cycles for result in report.results)
     assert simulate(jobs[0].layer, jobs[0].x, CFG, engine=simulator).cycles == report.results[0].cycles
 
@@ -103,10 +104,12 @@ def test_a_difference_is_told() -> None:
 
     report = compare_jobs([job(1)], "icarus", transform=fault)
     assert report.differences
-    assert {int(found[1]) % 4 for d in report.differences if (found := re.search(r"y\[(\d+)\]", d))} == {2}
+    assert {
+        int(found[1]) % 4 for d in report.differences if (found := re.search(r"activation (\d+)", d))
+    } == {2}
     with pytest.raises(
         MismatchError,
-        match=r"^icarus: \d+ of 82 numbers differ, first: job 0, y\[\d+\]: RTL -?\d+, fast engine ",
+        match=r"^icarus: \d+ of 79 numbers differ, first: job 0, activation \d+: fast -?\d+, icarus ",
     ):
         report.require_agreement()
 
@@ -114,7 +117,7 @@ def test_a_difference_is_told() -> None:
 def test_programs_agree_with_golden_and_report_late_runs() -> None:
     layers = [random_layer(40, 30, 0.3, 1), random_layer(20, 40, 0.3, 2)]
     program = plan_program(make_plan(layers, CFG.replace(act_words=64)))
-    assert free_program.can_run(program)
+    assert program.known_beforehand
     inputs = [random_input(30, 0.5, seed) for seed in (1, 2)]
     for port in (False, True):
         found = run_program(program, inputs, "icarus", port=port)
@@ -132,20 +135,20 @@ def test_programs_agree_with_golden_and_report_late_runs() -> None:
     with pytest.raises(
         MismatchError, match=r"^icarus: input 0: the RTL was not done \d+ cycles after start$"
     ):
-        run_program(program, inputs, "icarus", transform=never_done)
+        run_on_rtl(program, inputs, "icarus", transform=never_done)
 
 
 def test_a_program_that_needs_the_host_in_between_is_no_script() -> None:
     # The activation SRAM holds nothing: each layer's results go through the host.
     layers = [random_layer(40, 30, 0.3, 1), random_layer(120, 40, 0.3, 2), random_layer(20, 120, 0.2, 3)]
     program = plan_program(make_plan(layers, CFG.replace(act_words=2)))
-    assert not free_program.can_run(program)
+    assert not program.known_beforehand
 
 
 def test_one_configuration_only() -> None:
     other = Job.create(job(1).layer, job(1).x, CFG.replace(queue_depth=4))
     with pytest.raises(ConfigError, match=r"^jobs of one simulator run must share one configuration$"):
-        free.run_jobs([job(1), other], "icarus")
+        run_rtl([job(1), other], "icarus")
 
 
 def test_command(tmp_path: Path) -> None:
@@ -153,7 +156,7 @@ def test_command(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     figures = json.loads(done.stdout)
     assert figures["differences"] == []
-    assert figures["compared"] == 20 + 2 + 10 * 4
+    assert figures["compared"] == 20 + 5 + 8 * 4 + 2
     assert "--free" in figures["replay"]
 
 

@@ -10,11 +10,12 @@ from eie.config import ArchConfig
 from eie.cuts import MATRIX, POINTERS, REACH, SOURCE, WHOLE
 from eie.plan import ACTIVATIONS, BIASES, CODEBOOKS, TABLE, Plan, Source, Target, make_plan
 from eie.plan_program import plan_program
-from eie.sim.cosim.free.plan_free import run_free
-from eie.sim.cosim.programs import lockstep_program, run_program
+from eie.sim.cosim.free.run import run_free
+from eie.sim.cosim.launch import run_program
+from eie.sim.cosim.lockstep import lockstep_program
 from eie.sim.plans import run_plan
 from tests.support.plan_cases import PlanCase, plan_case
-from tests.vocabulary.test_plan import assert_equal
+from tests.support.results import assert_equal
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def test_plans_in_lockstep(simulator: str, machine: str) -> None:
         # One of them loads everything through the port, also what images could hold.
         report = lockstep_program(plan_program(plan), list(case.inputs), simulator, port=number > 0)
         report.require_agreement()
-        assert_equal(report.programs, run_plan(plan, case.inputs, "fast"))
+        assert_equal(report.results, run_plan(plan, case.inputs, "fast"))
 
 
 def test_rtl_alone_gives_the_same() -> None:

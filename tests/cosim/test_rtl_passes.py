@@ -1,15 +1,10 @@
 """Random programs of many passes on both simulators, golden in lockstep; results and cycles as worked out here."""
 
-import pickle
-
 import numpy as np
 import pytest
 
-from eie.rtl.verilog import array_verilog
-from eie.sim.cosim.build import build, run_test
-from eie.sim.cosim.images import ARRAY_PORTS
-from tests.support.pass_host import ANSWER, REQUEST
 from tests.support.pass_programs import random_config, random_programs
+from tests.support.pass_run import run
 
 # Simulator, PEs, seed of the machine and of its programs. Verilator compiles for longer than Icarus runs.
 CASES = [
@@ -26,15 +21,6 @@ PROGRAMS = 3
 def programs_of(n_pe, seed):
     cfg = random_config(n_pe, np.random.default_rng(seed))
     return random_programs(cfg, range(PROGRAMS * seed, PROGRAMS * (seed + 1)))
-
-
-def run(programs, simulator, seed, folder):
-    """Problems, and the cycles that were compared."""
-    sources = array_verilog(programs[0].cfg, probe=True, images=False)
-    built = build(simulator, sources, "eie_array", public=ARRAY_PORTS)
-    (folder / REQUEST).write_bytes(pickle.dumps((programs, seed)))
-    run_test(built, "pass_host", "programs", folder, seed=seed)
-    return pickle.loads((folder / ANSWER).read_bytes())
 
 
 @pytest.mark.parametrize(("simulator", "n_pe", "seed"), CASES)

@@ -7,15 +7,14 @@ import pytest
 from click.testing import CliRunner
 
 from eie.cli.main import main
-from eie.config import ArchConfig
 from eie.golden.array import Array
 from eie.golden.run import run as run_golden
 from eie.program import Job
 from eie.schema import PE_BLOCKS, Reg
 from eie.sim.cosim.saif import Activity, Count, Instance, read_saif, read_vcd, record
 from eie.sim.workloads.random import random_input, random_layer
+from tests.support.machines import FOUR as CFG
 
-CFG = ArchConfig(n_pe=4, src_depth=16, acc_depth=24, pointers=60, entries=500)
 VCD = """$timescale 1ns $end
 $scope module free_run $end
 $scope module dut $end

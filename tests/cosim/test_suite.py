@@ -26,17 +26,19 @@ from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.result import COUNTERS
 from eie.schema import ccu_probe, pe_probe
+from eie.sim.cosim.build import cache_folder
 from eie.sim.cosim.launch import run_rtl
 from eie.sim.cosim.lockstep import expected_cycles, lockstep, lockstep_by_layer
 from eie.sim.simulate import ENGINES, simulate, simulate_many
 from eie.timing import constants, schedule
-from tests.golden.test_golden_random import Witness
 from tests.support.cases import KINDS, Case, cases, seeded_case
-from tests.vocabulary.test_csc import published_layer
+from tests.support.machines import FOUR, MEMORIES
+from tests.support.published_example import published_layer
+from tests.support.simulators import on_icarus
+from tests.support.witness import Witness
 
-SMALL = {"src_depth": 16, "acc_depth": 24, "pointers": 60, "entries": 500, "act_words": 6}
 CONFIGS = {
-    "four": ArchConfig(n_pe=4, **SMALL),
+    "four": FOUR,
     "single": ArchConfig(
         n_pe=1,
         queue_depth=1,
@@ -54,11 +56,23 @@ CONFIGS = {
         weight_bits=4,
         index_bits=5,
         acc_bits=32,
-        **{**SMALL, "acc_depth": 70},
+        **{**MEMORIES, "acc_depth": 70},
     ),
-    "sixteen": ArchConfig(n_pe=16, queue_depth=4, bus_registers=2, index_bits=2, word_bits=32, **SMALL),
+    # Small memories: loading them and reading them back on 16 PEs takes longest of all.
+    "sixteen": ArchConfig(
+        n_pe=16,
+        queue_depth=4,
+        bus_registers=2,
+        index_bits=2,
+        word_bits=32,
+        src_depth=4,
+        acc_depth=8,
+        pointers=34,
+        entries=160,
+        act_words=6,
+    ),
     "narrow": ArchConfig(
-        n_pe=4, queue_depth=32, weight_bits=2, act_bits=8, code_bits=8, acc_bits=10, **SMALL
+        n_pe=4, queue_depth=32, weight_bits=2, act_bits=8, code_bits=8, acc_bits=10, **MEMORIES
     ),
 }
 SIMULATORS = ("icarus", "verilator")
@@ -135,7 +149,8 @@ def test_a_declared_delay_moves_law_golden_fast_and_rtl_together(bus_registers):
     assert (2 + bus_registers, 1, 4) == (k.A, k.B, k.C)
     expected = k.T0 + 6 * (k.A + k.B) - k.B + 1 + k.C  # each column waits for the credit of the one before
     assert schedule(job.interleaved.lengths, cfg).cycles == expected
-    for engine in ("golden", "fast", "icarus", "verilator"):
+    # The suite above holds Verilator to the law on buses of 0, 1 and 2 registers.
+    for engine in ("golden", "fast", "icarus"):
         assert simulate_many([job], engine)[0].cycles == expected, engine
 
 
@@ -171,7 +186,7 @@ def test_images_and_port_loads_give_the_same(simulator):
     report.require_agreement()
 
 
-@pytest.mark.parametrize("simulator", SIMULATORS)
+@on_icarus
 @settings(max_examples=3, deadline=None)
 @given(data=st.data())
 def test_lockstep_of_random_layers(simulator, data):
@@ -278,14 +293,16 @@ def test_reading_back_finds_a_memory_that_changed_by_itself(fault_job):
     report = lockstep([fault_job], "icarus", transform=fault, read_back=True)
     assert report.divergence is not None
     with pytest.raises(
-        MismatchError, match=r"^icarus: job 0: (SPMAT|PTR) of PE 0 at 0 holds 0x0, loaded was 0x"
+        MismatchError, match=r"^icarus: input 0: (SPMAT|PTR) of PE 0 at 0 holds 0x0, loaded was 0x"
     ):
         run_rtl([fault_job], "icarus", transform=fault, read_back=True)
 
 
 def test_an_rtl_that_never_ends_is_given_up(fault_job):
     fault = _edit("eie_ccu.v", r"done <= 1'h1", "done <= 1'h0")
-    with pytest.raises(MismatchError, match=r"^icarus: job 0: the RTL was not done \d+ cycles after start$"):
+    with pytest.raises(
+        MismatchError, match=r"^icarus: input 0: the RTL was not done \d+ cycles after start$"
+    ):
         run_rtl([fault_job], "icarus", transform=fault)
 
 
@@ -303,7 +320,7 @@ def test_the_rtl_engines_never_import_golden(simulator, tmp_path):
     program = (
         "import numpy as np, eie\n"
         "layer = eie.CompressedLayer.from_codes([[1, 2], [3, 0]], range(16))\n"
-        "cfg = eie.ArchConfig(n_pe=4, src_depth=16, acc_depth=24, pointers=60, entries=500)\n"
+        f"cfg = eie.ArchConfig(n_pe=4, **{MEMORIES})\n"
         "try:\n    eie.simulate(layer, [5, 6], cfg, engine='golden')\n"
         "except ImportError:\n    print('blocked')\n"
         f"print(eie.simulate(layer, [5, 6], cfg, engine='{simulator}').y.tolist())\n"
@@ -328,6 +345,8 @@ def test_a_build_cache_that_cannot_be_written(monkeypatch, tmp_path):
 @pytest.mark.parametrize("simulator", ["icarus", "verilator"])
 def test_a_cached_build_outlives_the_installation_that_made_it(monkeypatch, tmp_path, simulator):
     # Clones share the cache, and the one that compiled a design may have been removed.
+    if (runtime := cache_folder() / "runtime").is_dir():  # Verilator's own, which takes longest
+        shutil.copytree(runtime, tmp_path / "cache" / "runtime")
     monkeypatch.setenv("EIE_CACHE", str(tmp_path / "cache"))
     job = suite("four")[0].job
     other = tmp_path / "libs"

@@ -12,7 +12,7 @@ from eie.errors import LayerError
 from eie.golden.array import Array
 from eie.golden.base import Block
 from eie.golden.blocks import BLOCKS
-from eie.golden.run import Host, feed, run_job
+from eie.golden.run import Host, feed
 from eie.golden.sram import Sram
 from eie.golden.waveform import scopes
 from eie.schema import (
@@ -29,7 +29,7 @@ from eie.schema import (
 )
 from tests.support import ROOT
 from tests.support.cases import seeded_case
-from tests.vocabulary.test_program import chip_program, random_inputs
+from tests.support.chip_programs import chip_program, random_inputs
 
 CFG = ArchConfig(n_pe=4, bus_registers=1)
 
@@ -149,7 +149,7 @@ def test_state_changes_in_update_alone() -> None:
             changes += (now := everything(self.array)) != state
             state = now
 
-    run_job(Checked(array), case.job, weights=True)
+    feed(Checked(array), case.job.program, [case.job.x])
     assert changes > 50
     program = chip_program("on the chip")
     array = Array(program.cfg)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from eie.golden.array import Array
-from eie.golden.run import Host, feed, run_job, run_program
+from eie.golden.run import Host, feed, run_program
 from eie.golden.waveform import scopes
 from eie.schema import Kind, Reg
 from tests.support.cases import KINDS, seeded_case
-from tests.vocabulary.test_program import chip_program, random_inputs
+from tests.support.chip_programs import chip_program, random_inputs
 
 
 class Settling(Host):
@@ -42,7 +42,9 @@ def test_visiting_order(kind: str, n_pe: int) -> None:
     """Shuffled anew in every cycle; with few PEs weights, activations and results go through the I/O port, too."""
     case = next(c for seed in range(100) if (c := seeded_case(seed, kind=kind)).cfg.n_pe == n_pe)
     host = Settling(Array(case.cfg), np.random.default_rng(n_pe))
-    run_job(host, case.job, weights=n_pe < 16, port=n_pe < 16)
+    if n_pe >= 16:
+        host.array.load_images(case.job.images)
+    feed(host, case.job.program, [case.job.x], images=n_pe >= 16, port=n_pe < 16)
     assert host.cycles > 4
     # A shuffled order needs repetition, else this test would show nothing.
     assert host.most_rounds > 2
@@ -52,7 +54,8 @@ def test_fixed_order_settles_at_once() -> None:
     """In the fixed order a second round changes nothing."""
     case = seeded_case(5, kind="dense")
     host = Settling(Array(case.cfg), None)
-    run_job(host, case.job)
+    host.array.load_images(case.job.images)
+    feed(host, case.job.program, [case.job.x], images=True)
     assert host.most_rounds == 2
 
 

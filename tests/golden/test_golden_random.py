@@ -7,11 +7,11 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 
-from eie.golden.array import Array
 from eie.golden.run import run
 from eie.sim.engines.reference import run as run_reference
 from eie.timing import schedule
 from tests.support.cases import KINDS, Case, cases
+from tests.support.witness import Witness
 
 CASES = 600
 
@@ -27,25 +27,6 @@ EVENTS = (
     "runs over 15",
     "runs over 31",
 )
-
-
-class Witness:
-    """Watches a run for what shows in the signals only."""
-
-    def __init__(self) -> None:
-        self.seen: set[str] = set()
-
-    def __call__(self, array: Array) -> None:
-        if not array.ccu.compute.value:
-            return
-        for pe in array.pes:
-            unit = pe.arithm_unit
-            if unit.forward1.value:
-                self.seen.add("bypass at distance 1")
-            elif unit.s3_write.value and unit.s3_forwarded.value:
-                self.seen.add("bypass at distance 2")
-            if pe.act_queue.occupancy.value == array.cfg.queue_depth:
-                self.seen.add("a full queue")
 
 
 def longest_run(case: Case) -> int:

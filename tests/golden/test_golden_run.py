@@ -9,7 +9,7 @@ from vcd.reader import TokenKind, tokenize
 from eie.config import ArchConfig
 from eie.errors import OutputError
 from eie.golden.array import Array
-from eie.golden.run import Host, run, run_job
+from eie.golden.run import Host, feed, run
 from eie.golden.waveform import scopes
 from eie.layer import CompressedLayer
 from eie.program import Job
@@ -39,7 +39,7 @@ def traced(case: Case, *, weights: bool, port: bool) -> tuple[Result, list[list[
         trace.append([*(array.probe_pe(k) for k in range(case.cfg.n_pe)), array.probe_ccu()])
 
     host = Host(array, [record])
-    result = run_job(host, case.job, weights=weights, port=port)
+    (result,) = feed(host, case.job.program, [case.job.x], images=not weights, port=port)
     memories = [
         list(memory)
         for pe in array.pes
@@ -77,7 +77,8 @@ def test_layers_one_after_the_other() -> None:
     host = Host(Array(cfg))
     for seed in range(8):
         job = seeded_case(seed, [cfg]).job
-        same(run_job(host, job, weights=True, port=seed % 2 == 0), run(job))
+        (result,) = feed(host, job.program, [job.x], port=seed % 2 == 0)
+        same(result, run(job))
 
 
 def test_progress() -> None:

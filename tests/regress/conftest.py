@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 from tqdm import tqdm
 
-DEFAULTS = {"SEED": 1, "CYCLES": 1_000_000, "MUTANTS": 300, "CASES": 10_000, "FUZZ": 100_000}
+DEFAULTS = {
+    "SEED": 1,
+    "CYCLES": 1_000_000,
+    "MUTANTS": 300,
+    "CASES": 10_000,
+    "FUZZ": 1_000_000,
+    "READERS": 10_000,
+}
 
 
 def _setting(name: str) -> int:

@@ -23,11 +23,16 @@ from cocotb.triggers import ReadOnly
 from mutant_jobs import RandomRun, narrow_counters
 
 from eie.config import ArchConfig
+from eie.errors import MismatchError
 from eie.golden.array import Array
-from eie.program import Job, Write
+from eie.host import converse, feeds_of
+from eie.memory import Write
+from eie.program import Job, Run
+from eie.result import Result
 from eie.schema import CCU_COUNTERS, Mode, ccu_probe, fields, pe_probe, probe_width, unpack_probe
-from eie.sim.cosim.host import OUTCOME, REQUEST, FreeHost, LockstepHost, Unfinished, read_words, run_job
-from eie.sim.cosim.outcome import Outcome
+from eie.sim.cosim.host import FreeHost
+from eie.sim.cosim.lockstep_host import LockstepHost
+from eie.sim.cosim.outcome import OUTCOME, REQUEST, Unfinished
 
 PROGRESS = "mutants-done"
 # Of real time, after which something is wrong with more than the mutant.
@@ -65,10 +70,10 @@ class Trial:
 class MutantAnswer:
     """What the unchanged design gave, length of the tape in cycles, and the trials; trial 0 is the design itself.
 
-    baseline : outcomes of the jobs; words : of each run.
+    baseline : results of the jobs; words : of each run.
     """
 
-    baseline: list[Outcome]
+    baseline: list[Result]
     words: list[list[int]]
     tape_cycles: int
     trials: list[Trial] = field(default_factory=list)
@@ -100,7 +105,7 @@ class RecordingHost(LockstepHost):
         ]
         self.tape.append(Step(inputs, texts))
 
-    async def until_done(self, limit: int = 0) -> int:
+    async def until_done(self, limit: int = 0, run: Run | None = None) -> int:
         """As in lockstep, but with traffic on all inputs."""
         busy = 0
         while self.golden.ccu.mode.value != Mode.IO:
@@ -133,7 +138,7 @@ async def record(dut: Any, request: MutantRequest) -> list[Step]:
     await _begin(host, 0)
     for host.job, job in enumerate(request.jobs):
         read_back = host.job >= len(request.jobs) - READ_BACK_LAST
-        await run_job(host, job, images=False, read_back=read_back)
+        await run_job(host, job, read_back=read_back)
         for _ in range(IDLE_CYCLES):
             await host.cycle(**{**host.traffic(), "start": 0})
         await host.reset_again()
@@ -145,6 +150,13 @@ async def record(dut: Any, request: MutantRequest) -> list[Step]:
     for run in request.runs:
         await random_passes(host, run)
     return host.tape
+
+
+async def run_job(host: FreeHost, job: Job, *, read_back: bool = False) -> Result:
+    """One job, its weights loaded through the port."""
+    results: list[Result] = []
+    await host.follow(converse(feeds_of([job]), results, engine="rtl", read_back=read_back))
+    return results[0]
 
 
 async def _begin(host: FreeHost, number: int) -> None:
@@ -170,7 +182,7 @@ async def random_passes(host: FreeHost, run: RandomRun) -> list[int]:
     await host.cycle(start=1)
     await host.until_done(RUN_LIMIT)
     counts = [host.output(name) for name in CCU_COUNTERS]
-    return counts + await read_words(host, run.places)
+    return counts + await host.read(run.places)
 
 
 async def against_tape(dut: Any, cfg: ArchConfig, tape: list[Step], number: int) -> str:
@@ -197,16 +209,16 @@ async def against_tape(dut: Any, cfg: ArchConfig, tape: list[Step], number: int)
     return ""
 
 
-async def run_alone(dut: Any, request: MutantRequest) -> tuple[list[Outcome], list[list[int]]]:
-    """Outcomes of the jobs, and words of the runs, on the design itself, without lockstep."""
+async def run_alone(dut: Any, request: MutantRequest) -> tuple[list[Result], list[list[int]]]:
+    """Results of the jobs, and words of the runs, on the design itself, without lockstep."""
     host = FreeHost(dut, request.jobs[0].cfg)
     await _begin(host, 0)
-    outcomes = [await run_job(host, job, images=False) for job in request.jobs]
-    return outcomes, [await random_passes(host, run) for run in request.runs]
+    results = [await run_job(host, job) for job in request.jobs]
+    return results, [await random_passes(host, run) for run in request.runs]
 
 
 async def against_results(
-    dut: Any, request: MutantRequest, baseline: list[Outcome], words: list[list[int]], number: int
+    dut: Any, request: MutantRequest, baseline: list[Result], words: list[list[int]], number: int
 ) -> str:
     """Do everything on mutant `number`; what ails the first job or run whose results are wrong, "" if none is."""
     host = FreeHost(dut, request.jobs[0].cfg)
@@ -214,23 +226,22 @@ async def against_results(
     place = 0
     try:
         for place, (job, expected) in enumerate(zip(request.jobs, baseline, strict=True)):
-            if _final(job, await run_job(host, job, images=False)) != _final(job, expected):
+            if _final(await run_job(host, job)) != _final(expected):
                 return f"{place} wrong results"
         for place, (run, found) in enumerate(zip(request.runs, words, strict=True), len(request.jobs)):
             if await random_passes(host, run) != found:
                 return f"{place} wrong results"
     except Unfinished:
         return f"{place} never ends"
-    except RuntimeError as error:
-        if "not busy" not in str(error):
-            raise
-        return f"{place} never begins"
+    except MismatchError:
+        return f"{place} impossible counts or status lines"
     return ""
 
 
-def _final(job: Job, outcome: Outcome) -> tuple[object, ...]:
-    y = job.y_from_acc(outcome.y_acc).tolist()
-    return y, outcome.cycles, outcome.broadcast_stalls, outcome.counters
+def _final(result: Result) -> tuple[object, ...]:
+    count = result.count
+    assert count.per_pe is not None
+    return result.y.tolist(), count.cycles, count.broadcast_stalls, count.per_pe.tolist()
 
 
 T = TypeVar("T")

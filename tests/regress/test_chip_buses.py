@@ -14,7 +14,7 @@ from eie.sim.cosim.chip.program import program_outputs, program_script
 from eie.sim.cosim.chip.script import Pauses, Send, run_script
 from eie.sim.simulate import simulate_many
 from eie.sim.workloads.example import EXAMPLE, read_digits
-from tests.cosim.test_chip import CFG, random_script
+from tests.support.chip_scripts import CFG, random_script
 
 SCRIPTS = 20
 DIGITS = 20

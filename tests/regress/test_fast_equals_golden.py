@@ -10,8 +10,8 @@ from eie.golden.run import run as run_golden
 from eie.program import Job
 from eie.sim.simulate import simulate_many
 from eie.sim.workloads.random import random_input, random_layer
-from tests.sim.test_fast import require_equal
 from tests.support.cases import extreme_case, seeded_case
+from tests.support.results import require_equal
 
 
 def test_random_cases(seed: int, fast_cases: int) -> None:

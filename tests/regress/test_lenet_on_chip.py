@@ -14,8 +14,7 @@ from eie.config import ArchConfig
 from eie.golden.run import run_program as run_golden
 from eie.plan import make_plan
 from eie.plan_program import plan_program
-from eie.sim.cosim.programs import run_program
-from eie.sim.plans import run_plan
+from eie.sim.plans import run_plan, run_program
 from eie.sim.simulate import simulate
 from eie.sim.workloads.inputs import in_fixed_point
 from eie.timing import busy_cycles
@@ -81,7 +80,7 @@ def test_predictions_on_10_000_digits(digits: datasets.Digits) -> None:
     y = np.stack([result.y for result in results])
     np.testing.assert_array_equal(y, fixed_forward(LAYERS, inputs, CFG.acc_bits, CFG.act_bits).y)
     wrong = int((y.argmax(axis=1) != digits.test_labels).sum())
-    busy = [result.total.busy_cycles for result in results]
+    busy = [result.count.busy_cycles for result in results]
     print(
         f"\n{len(y):,} digits, {wrong} wrong; busy cycles {min(busy)} to {max(busy)}, mean {np.mean(busy):.1f}"
     )

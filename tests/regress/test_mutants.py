@@ -22,8 +22,7 @@ from rich.table import Table
 from eie.program import Job
 from eie.rtl.verilog import array_verilog
 from eie.sim.cosim.build import build, run_test
-from eie.sim.cosim.host import OUTCOME, REQUEST
-from eie.sim.cosim.outcome import result_of
+from eie.sim.cosim.outcome import OUTCOME, REQUEST
 from eie.sim.simulate import simulate_many
 from eie.timing import schedule
 
@@ -99,8 +98,7 @@ def test_mutants_are_killed(
     design, *trials = answer.trials
     told = [design.lockstep, design.results]
     assert told == ["", ""], "the design with no mutant chosen is told from itself"
-    for job, outcome, expected in zip(jobs, answer.baseline, simulate_many(jobs, "reference"), strict=True):
-        result = result_of(job, outcome, "verilator")
+    for job, result, expected in zip(jobs, answer.baseline, simulate_many(jobs, "reference"), strict=True):
         law = schedule(job.interleaved.lengths[job.active], CFG)
         assert np.array_equal(result.y, expected.y), f"seed {seed}: the design differs from the reference"
         assert result.cycles == law.cycles, f"seed {seed}: the design differs from the timing law"

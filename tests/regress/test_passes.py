@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from eie.sim.cosim.build import SIMULATORS
-from tests.cosim.test_rtl_passes import run
 from tests.support.pass_programs import random_config, random_programs
+from tests.support.pass_run import run
 
 PROGRAMS = 20
 

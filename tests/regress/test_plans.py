@@ -7,13 +7,13 @@ from eie.errors import CapacityError
 from eie.plan import make_plan
 from eie.plan_program import plan_program
 from eie.sim.cosim.build import SIMULATORS
-from eie.sim.cosim.free.plan_free import run_free
-from eie.sim.cosim.programs import lockstep_program
+from eie.sim.cosim.free.run import run_free
+from eie.sim.cosim.lockstep import lockstep_program
 from eie.sim.evaluation.layers import BENCHMARKS, benchmark
 from eie.sim.evaluation.plans import machine
 from eie.sim.plans import run_plan
-from tests.support.plan_cases import plan_case, random_machine
-from tests.vocabulary.test_plan import assert_equal, planned
+from tests.support.plan_cases import plan_case, planned, random_machine
+from tests.support.results import assert_equal
 
 PLANS = 6
 # Passes of a plan that takes part in lockstep.
@@ -49,7 +49,7 @@ def test_random_plans_in_lockstep(simulator: str, n_pe: int, seed: int) -> None:
             continue
         report = lockstep_program(plan_program(plan), list(case.inputs), simulator, port=ran % 2 == 0)
         assert report.divergence is None, f"{case}: {report.describe()}"
-        assert_equal(report.programs, run_plan(plan, case.inputs, "fast"))
+        assert_equal(report.results, run_plan(plan, case.inputs, "fast"))
         ran, cycles = ran + 1, cycles + report.cycles
         if ran == PLANS:
             break

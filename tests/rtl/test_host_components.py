@@ -70,7 +70,7 @@ def test_every_component_is_looked_at():
         for path in Path(eie.rtl.host.__file__).parent.glob("*.py")
         for node in ast.parse(path.read_text()).body
         if isinstance(node, ast.ClassDef)
-        and any(ast.unparse(base) in ("wiring.Component", "Bundle") for base in node.bases)
+        and any(ast.unparse(base) in ("wiring.Component", "Declared", "Bundle") for base in node.bases)
     }
     assert found == {name_of(described) for described in [*COMPONENTS, *SIGNATURES]} | {"HostIf"}
 

@@ -22,7 +22,7 @@ from eie.sim.energy import inventory, sram
 from eie.sim.energy.model import COMPONENTS, area, estimate
 from eie.sim.published import published
 from eie.sim.workloads.random import random_input, random_layer
-from tests.rtl.test_rtl_check import CONFIGS
+from tests.support.machines import CONFIGS
 
 # A busy run on the published machine: of 1,000 cycles 900 entries, in 150 columns, from 200 words.
 CFG = ArchConfig()

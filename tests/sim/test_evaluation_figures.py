@@ -231,7 +231,7 @@ def test_the_matrix_reads_least_energy_at_the_published_width() -> None:
 
 @pytest.fixture(scope="module")
 def fig10() -> Section:
-    return precision.section(1, None, bits=(16, 8, 4), tested=200)
+    return precision.section(1, None, bits=(16, 8, 4), tested=100)
 
 
 def found(section: Section, network: str, bits: int | None, acc_bits: int | None) -> dict:

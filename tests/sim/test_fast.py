@@ -16,24 +16,14 @@ from eie.csc import interleave
 from eie.errors import CapacityError, ConfigError, LayerError
 from eie.golden.run import run as run_golden
 from eie.layer import CompressedLayer
-from eie.result import COUNTERS, Result
 from eie.sim.engines import fast
 from eie.sim.simulate import simulate_many
 from eie.sim.workloads.random import random_input, random_layer
 from eie.timing import schedule
 from tests.support.cases import KINDS, Case, cases, extreme_case, seeded_case
+from tests.support.results import require_equal
 
 CASES = 300
-
-
-def require_equal(found: Result, expected: Result, why: object) -> None:
-    """Every figure of two results but the engine's name."""
-    assert np.array_equal(found.y, expected.y), why
-    assert tuple(found.counters) == COUNTERS
-    for name in COUNTERS:
-        assert np.array_equal(found.counters[name], expected.counters[name]), (why, name)
-    for name in ("cycles", "load_cycles", "weight_load_cycles", "writeback_cycles", "cfg"):
-        assert getattr(found, name) == getattr(expected, name), (why, name)
 
 
 @settings(max_examples=CASES)

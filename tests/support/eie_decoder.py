@@ -294,19 +294,39 @@ def from_streams(reader, layer):
 # ---- layers ------------------------------------------------------------------------------------------------
 
 
+def geometry(cols, kernel, stride, padding, pool, pool_stride, image):
+    for pair, least in zip(
+        (kernel, stride, padding, pool, pool_stride, image), (1, 1, 0, 1, 1, 0), strict=True
+    ):
+        require(all(least <= size <= 2**16 for size in pair), "a size of a convolution")
+    require(cols % (kernel[0] * kernel[1]) == 0, "channels")
+    if min(image) > 0:
+        for axis in (0, 1):
+            positions = (image[axis] + 2 * padding[axis] - kernel[axis]) // stride[axis] + 1
+            require(positions >= 1, "the window does not fit")
+            require((positions - pool[axis]) // pool_stride[axis] + 1 >= 1, "the pooling window does not fit")
+
+
 def head(reader):
     """The head of a layer, and its body."""
     flags = reader.byte()
     require(flags < 128, "flags")
     layer = {"relu": flags & 1, "huffman": flags & 4, "weight_bits": (flags >> 3 & 7) + 1}
     layer["follows"] = not flags & 64
-    layer["name"] = reader.take(reader.varint()).decode()
+    try:
+        layer["name"] = reader.take(reader.varint()).decode()
+    except UnicodeDecodeError:
+        raise Refused("name") from None
     layer |= {field: reader.varint() for field in ("rows", "cols", "entries")}
     layer |= {field: reader.byte() for field in ("product_shift", "output_shift")}
     layer |= {field: reader.signed() for field in ("x_frac", "w_frac")}
     layer["geometry"] = [reader.pair() for _ in range(6)] if flags & 2 else None
     require(1 <= layer["rows"] <= 2**24 and 1 <= layer["cols"] <= 2**24, "size")
+    require(layer["entries"] <= layer["rows"] * layer["cols"], "entries")
     require(max(layer["product_shift"], layer["output_shift"]) <= 31, "shift")
+    require(max(abs(layer["x_frac"]), abs(layer["w_frac"])) <= 1000, "fraction bits")
+    if flags & 2:
+        geometry(layer["cols"], *layer["geometry"])
     body = reader.take(reader.varint())
     require(layer["rows"] + layer["cols"] + layer["entries"] <= 8 * len(body), "a body too small")
     return layer, body
@@ -337,4 +357,5 @@ def decode(data):
             layer["codes"] = code_indices(bits, full, first, layer["weight_bits"])
         rows_before = np.count_nonzero(layer["codes"], axis=1)
         layers.append(layer)
+        require(len(layers) <= 4096, "layers")
     return layers

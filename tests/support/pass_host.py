@@ -9,7 +9,8 @@ from cocotb.triggers import FallingEdge
 
 from eie.golden.array import Array
 from eie.schema import CCU_COUNTERS, IoSpace, Mode, fields
-from eie.sim.cosim.host import Diverged, LockstepHost
+from eie.sim.cosim.lockstep_host import LockstepHost
+from eie.sim.cosim.outcome import Diverged
 from tests.support.pass_programs import Program, Run
 
 REQUEST, ANSWER = "passes-request", "passes-answer"
@@ -29,7 +30,7 @@ class Host(LockstepHost):
         for w in writes:
             await self.cycle(io_write=1, io_space=int(w.space), io_pe=w.pe, io_addr=w.addr, io_data=w.data)
 
-    async def read(self, space, pe, addr):
+    async def word(self, space, pe, addr):
         """A word as a signed number: it is there in the third cycle."""
         for _ in range(2):
             await self.cycle(io_read=1, io_space=int(space), io_pe=pe, io_addr=addr)
@@ -74,7 +75,7 @@ async def differences(host, run: Run, number):
     """Words that are not the expected ones."""
     wrong = []
     for word in run.expected:
-        value = await host.read(word.space, word.pe, word.addr)
+        value = await host.word(word.space, word.pe, word.addr)
         if value != word.value:
             wrong.append(
                 f"run {number}: {word.space.name} of PE {word.pe} at {word.addr}: {value}, not {word.value}"
@@ -90,7 +91,7 @@ async def table(host, program: Program):
     return [
         f"{space.name} at {addr} holds {value}, not {data}"
         for (space, addr), data in written.items()
-        if (value := await host.read(space, 0, addr)) != data
+        if (value := await host.word(space, 0, addr)) != data
     ]
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from eie.config import CONFIG_BITS, ArchConfig
 from eie.csc import Interleaved, interleave
 from eie.layer import CompressedLayer
-from eie.memory import Write, memory_images
+from eie.memory import Write, images_of, weight_blocks
 from eie.schema import ConfigReg, ControlReg, IoSpace, WbTarget
 from eie.timing import constants, schedule
 
@@ -245,7 +245,7 @@ class _Maker:
                         self.books[layer.book],
                     )
                     inter = interleave(part, n, cfg.index_bits)
-                    words = max(1, *(len(image.spmat) for image in memory_images(inter, cfg)))
+                    words = max(1, *(len(image.spmat) for image in images_of(weight_blocks(inter, cfg), cfg)))
                     begins, ends = col == 0, columns.stop == layer.cols
                     local = -(-len(rows) // n)
                     refilled = begins and not layer.residual and not layer.host_bias
@@ -283,7 +283,7 @@ class _Maker:
     def _weights(self, passes: list[_Pass]) -> Iterator[Write]:
         for one in passes:
             matrix, column = one.entry["spmat_base"], one.entry["ptr_base"]
-            for k, image in enumerate(memory_images(one.inter, self.cfg)):
+            for k, image in enumerate(images_of(weight_blocks(one.inter, self.cfg), self.cfg)):
                 for i, word in enumerate(image.spmat):
                     yield Write(IoSpace.SPMAT, k, matrix + i, word)
                 for half, bank in enumerate((image.even, image.odd)):

@@ -9,8 +9,11 @@ import numpy.typing as npt
 from hypothesis import strategies as st
 
 from eie.config import ArchConfig
+from eie.csc import interleave
+from eie.errors import CapacityError
 from eie.fixed import limits
 from eie.layer import CompressedLayer
+from eie.plan import Plan, make_plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,3 +107,30 @@ def _layer(
         output_shift=int(_pick(rng, 0, rng.integers(0, 8))),
         name=f"{rows}x{cols}",
     )
+
+
+def planned(case: PlanCase) -> Plan | None:
+    """The case's plan; None if there is none, which has to be so."""
+    try:
+        return make_plan(case.layers, case.cfg)
+    except CapacityError:
+        if impossible(case):
+            return None
+        raise
+
+
+def impossible(case: PlanCase) -> bool:
+    """Whether N columns of a row tile exceed a memory by themselves, found by trying all of them."""
+    cfg, n = case.cfg, case.cfg.n_pe
+    most = min(cfg.spmat_words * cfg.entries_per_word, cfg.unpack_pointer((1 << cfg.pointer_bits) - 1))
+    for layer in case.layers:
+        dense = layer.dense_codes()
+        for row in range(0, layer.rows, n * cfg.acc_depth):
+            for col in range(0, layer.cols, n):
+                part = CompressedLayer.from_codes(
+                    dense[row : row + n * cfg.acc_depth, col : col + n], layer.codebook
+                )
+                entries = interleave(part, n, cfg.index_bits).pointers[:, -1].max()
+                if entries > most or part.cols + 1 > 2 * cfg.ptr_bank_depth:
+                    return True
+    return False

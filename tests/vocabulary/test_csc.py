@@ -10,21 +10,12 @@ from eie.config import ArchConfig
 from eie.csc import Interleaved, deinterleave, interleave
 from eie.errors import LayerError
 from eie.layer import CompressedLayer
-from eie.memory import hex_image, memory_images, pack_words
+from eie.memory import hex_image, images_of, pack_words, weight_blocks
 from eie.program import Job
+from tests.support.published_example import published_layer
 
-# The published example: 4 PEs, a 16 x 8 matrix; PE 0 holds rows 0, 4, 8, 12 (local rows 0..3).
-PE0_WEIGHTS = "W00 W80 W120 W41 W02 W122 W04 W44 W05 W125 W06 W87 W127"
 PE0_Z = [0, 1, 0, 1, 0, 2, 0, 0, 0, 2, 0, 2, 0]
 PE0_POINTERS = [0, 3, 4, 6, 6, 8, 10, 11, 13]
-
-
-def published_layer() -> CompressedLayer:
-    codes = np.zeros((16, 8), np.uint8)
-    for number, weight in enumerate(PE0_WEIGHTS.split()):
-        row, col = int(weight[1:-1]), int(weight[-1])
-        codes[row, col] = number + 1
-    return CompressedLayer.from_codes(codes, range(16))
 
 
 def test_the_published_16_by_8_example():
@@ -101,7 +92,8 @@ def test_words_of_other_widths(weight_bits, index_bits, word_bits):
 
 
 def test_pointer_banks_and_hex_images():
-    image = memory_images(interleave(published_layer(), 4), ArchConfig(n_pe=4))[0]
+    cfg = ArchConfig(n_pe=4)
+    image = images_of(weight_blocks(interleave(published_layer(), 4), cfg), cfg)[0]
     assert image.even == PE0_POINTERS[0::2]
     assert image.odd == PE0_POINTERS[1::2]
     assert hex_image([0xAB, 5], bits=12, depth=3) == "0ab\n005\n000\n"

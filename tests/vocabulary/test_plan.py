@@ -5,7 +5,7 @@ Plans on the RTL are in test_plan_rtl.py.
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -22,42 +22,14 @@ from eie.layer import CompressedLayer
 from eie.plan import ACTIVATIONS, BIASES, CODEBOOKS, TABLE, Plan, Source, Step, Target, make_plan
 from eie.plan_program import plan_program, words_of
 from eie.program import Job
-from eie.result import ProgramResult
 from eie.schema import WbTarget
 from eie.sim.engines.reference import run as run_reference
 from eie.sim.plan_report import Phases
 from eie.sim.plans import run_plan
 from eie.sim.simulate import simulate
 from eie.sim.workloads.random import random_input, random_layer
-from tests.support.plan_cases import PlanCase, plan_case, plan_cases
-
-
-def planned(case: PlanCase) -> Plan | None:
-    """The case's plan; None if there is none, which has to be so."""
-    try:
-        return make_plan(case.layers, case.cfg)
-    except CapacityError:
-        if impossible(case):
-            return None
-        raise
-
-
-def impossible(case: PlanCase) -> bool:
-    """Whether N columns of a row tile exceed a memory by themselves, found by trying all of them."""
-    cfg, n = case.cfg, case.cfg.n_pe
-    most = min(cfg.spmat_words * cfg.entries_per_word, cfg.unpack_pointer((1 << cfg.pointer_bits) - 1))
-    for layer in case.layers:
-        dense = layer.dense_codes()
-        for row in range(0, layer.rows, n * cfg.acc_depth):
-            for col in range(0, layer.cols, n):
-                part = CompressedLayer.from_codes(
-                    dense[row : row + n * cfg.acc_depth, col : col + n], layer.codebook
-                )
-                entries = interleave(part, n, cfg.index_bits).pointers[:, -1].max()
-                if entries > most or part.cols + 1 > 2 * cfg.ptr_bank_depth:
-                    return True
-    return False
-
+from tests.support.plan_cases import PlanCase, plan_case, plan_cases, planned
+from tests.support.results import assert_equal
 
 # ---- what a plan has to hold -------------------------------------------------------------------------------
 
@@ -345,20 +317,7 @@ def test_fast_and_untiled_reference_agree(case: PlanCase) -> None:
             sums = {name: value + result.counters[name] for name, value in sums.items()}
         assert np.array_equal(planned_result.y, x)
         for name, value in sums.items():
-            assert np.array_equal(planned_result.total.counters[name], value), name
-
-
-def assert_equal(one: Sequence[ProgramResult], other: Sequence[ProgramResult]) -> None:
-    """Two engines' results are the same, run by run."""
-    assert len(one) == len(other)
-    for a, b in zip(one, other, strict=True):
-        assert np.array_equal(a.y, b.y)
-        assert (a.load_cycles, a.store_cycles) == (b.load_cycles, b.store_cycles)
-        assert len(a.runs) == len(b.runs)
-        for number, (mine, theirs) in enumerate(zip(a.runs, b.runs, strict=True)):
-            for name in ("cycles", "broadcast_stalls", "refill_cycles", "writeback_cycles", "busy_cycles"):
-                assert getattr(mine, name) == getattr(theirs, name), f"run {number}: {name}"
-            assert np.array_equal(mine.per_pe, theirs.per_pe), f"run {number}"
+            assert np.array_equal(planned_result.counters[name], value), name
 
 
 @settings(max_examples=40)
@@ -395,9 +354,9 @@ def test_a_layer_that_fits_is_one_run_with_its_cycles_of_compute() -> None:
     assert len(plan.steps) == 1
     assert plan.resident
     assert plan.keeps_table
-    assert result.total.cycles == alone.cycles
+    assert result.cycles == alone.cycles
     for name, value in alone.counters.items():
-        assert np.array_equal(result.total.counters[name], value), name
+        assert np.array_equal(result.counters[name], value), name
 
 
 # ---- bad input ---------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """Programs of many passes: golden against hand-worked figures and single layers; then the RTL against golden."""
 
-import itertools
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -21,12 +20,15 @@ from eie.plan_program import plan_program
 from eie.program import Program, Run, Transfer
 from eie.result import Count
 from eie.schema import ConfigReg, IoSpace, Mode
-from eie.sim.cosim.programs import lockstep_program, run_program
+from eie.sim.cosim.launch import run_program as run_on_rtl
+from eie.sim.cosim.lockstep import lockstep_program
+from eie.sim.plans import run_program
 from eie.sim.simulate import simulate
 from eie.sim.workloads.example import EXAMPLE, read_digits
 from eie.sim.workloads.inputs import in_fixed_point
 from eie.timing import busy_cycles, refill_cycles
 from tests.support import ROOT
+from tests.support.chip_programs import CHIPS, chip_program, random_inputs, random_layers
 
 SIMULATORS = ("icarus", "verilator")
 SCALARS = ("cycles", "broadcast_stalls", "refill_cycles", "writeback_cycles")
@@ -36,29 +38,6 @@ def same(found: Count, expected: Count) -> None:
     for name in (*SCALARS, "busy_cycles"):
         assert getattr(found, name) == getattr(expected, name), name
     np.testing.assert_array_equal(found.per_pe, expected.per_pe)
-
-
-def random_layers(seed: int, shape: tuple[int, ...], density: float = 0.3) -> list[CompressedLayer]:
-    rng = np.random.default_rng(seed)
-    return [
-        CompressedLayer.from_codes(
-            (rng.integers(1, 16, (rows, cols)) * (rng.random((rows, cols)) < density)).astype(np.uint8),
-            np.concatenate([[0], rng.integers(-60, 60, 15)]),
-            bias=rng.integers(-50, 50, rows),
-            relu=bool(rng.random() < 0.7),
-            product_shift=3,
-            output_shift=2,
-            name=f"layer {rows} x {cols}",
-        )
-        for cols, rows in itertools.pairwise(shape)
-    ]
-
-
-def random_inputs(seed: int, cols: int, count: int) -> list[np.ndarray]:
-    """Vectors of which the last is all zero."""
-    rng = np.random.default_rng(seed)
-    some = [rng.integers(-50, 50, cols) * (rng.random(cols) < 0.4) for _ in range(count - 1)]
-    return [*some, np.zeros(cols, np.int64)]
 
 
 # ---- worked by hand ----------------------------------------------------------------------------------------
@@ -137,19 +116,6 @@ def test_partial_sums_stay_in_the_accumulators_by_hand() -> None:
 
 # ---- golden against single layers ----------------------------------------------------------------------------
 
-CHIPS = {
-    "on the chip": ArchConfig(n_pe=4, act_words=32, codebooks=3, passes=4, entries=1024, pointers=128),
-    "one codebook": ArchConfig(n_pe=2, act_words=64, passes=4, entries=2048, pointers=128),
-    "row tiles and column batches": ArchConfig(
-        n_pe=2, act_words=64, codebooks=3, passes=40, entries=2048, pointers=512, src_depth=4, acc_depth=3
-    ),
-    "weights loaded again": ArchConfig(
-        n_pe=4, act_words=24, passes=2, entries=64, pointers=40, src_depth=8, acc_depth=4, bus_registers=1
-    ),
-    "one PE": ArchConfig(
-        n_pe=1, queue_depth=1, act_words=200, codebooks=3, passes=9, entries=2048, pointers=256
-    ),
-}
 # Passes of each run.
 PASSES = {
     "on the chip": [3],
@@ -158,11 +124,6 @@ PASSES = {
     "weights loaded again": [1] * 5,
     "one PE": [3],
 }
-
-
-def chip_program(name: str) -> Program:
-    chip = CHIPS[name].replace(acc_bits=24)
-    return plan_program(make_plan(random_layers(7, (30, 20, 17, 10)), chip))
 
 
 @pytest.mark.parametrize("name", CHIPS)
@@ -251,7 +212,7 @@ def test_what_does_not_fit() -> None:
         run_program(program, [np.zeros(29, np.int64)], "golden")
     with pytest.raises(LayerError, match=r"activations must be from -32768 to 32767$"):
         run_program(program, [np.full(30, 40_000)], "golden")
-    with pytest.raises(ConfigError, match=r"^no engine named 'fast' for programs: use one of golden"):
+    with pytest.raises(ConfigError, match=r"^no engine named 'fast': use one of golden, icarus, verilator"):
         run_program(program, [], "fast")
 
 
@@ -275,7 +236,7 @@ def test_rtl_alone_and_in_lockstep(name: str, simulator: str) -> None:
     found = run_program(program, inputs, simulator)
     report = lockstep_program(program, inputs, simulator, port=True)
     report.require_agreement()
-    for expected, alone, beside in zip(golden, found, report.programs, strict=True):
+    for expected, alone, beside in zip(golden, found, report.results, strict=True):
         assert alone.engine == beside.engine == simulator
         for result in (alone, beside):
             np.testing.assert_array_equal(result.y, expected.y)
@@ -327,7 +288,7 @@ def test_faults_of_the_rtl_are_found() -> None:
     with pytest.raises(
         MismatchError, match=r"^icarus: input 0: the RTL was not done \d+ cycles after start$"
     ):
-        run_program(program, inputs, "icarus", transform=fault)
+        run_on_rtl(program, inputs, "icarus", transform=fault)
 
 
 def test_hardware_without_counters() -> None:

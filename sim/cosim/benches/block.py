@@ -14,7 +14,7 @@ import functools
 import json
 import os
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import cocotb
 import numpy as np
@@ -23,16 +23,17 @@ from cocotb.triggers import FallingEdge, ReadOnly
 
 from eie.config import ArchConfig
 from eie.errors import MismatchError
+from eie.golden.array import Array
 from eie.golden.base import Block
 from eie.golden.blocks import BLOCKS
+from eie.host import converse, feeds_of
+from eie.program import Job
+from eie.result import Result
 from eie.schema import Field, Kind, ProbeField, Wire, block_probe, fields, pe_probe, unpack_probe
+from eie.sim.cosim.host import CLOCK_NS
+from eie.sim.cosim.lockstep_host import LockstepHost
+from eie.sim.cosim.outcome import Diverged
 
-if TYPE_CHECKING:
-    from eie.program import Job
-    from eie.sim.cosim.host import LockstepHost
-    from eie.sim.cosim.outcome import Outcome
-
-CLOCK_NS = 2
 _SETUP = "EIE_BENCH"
 
 
@@ -280,29 +281,32 @@ def _number(bits: str, signed: bool) -> int | str:
 @functools.cache
 def _host(dut: Any, cfg: ArchConfig) -> LockstepHost:
     """The array of this process with its golden twin: they go on from one test to the next, without a reset."""
-    from eie.golden.array import Array
-    from eie.sim.cosim.host import LockstepHost
-
     return LockstepHost(dut, cfg, Array(cfg))
 
 
-async def run_layers(dut: Any, jobs: list[Job]) -> list[Outcome]:
+async def run_layers(dut: Any, jobs: list[Job]) -> list[Result]:
     """Run layers one after the other on the whole array, loaded through the I/O port, in lockstep with golden.
+
+    After the last of several layers every word of every memory is read back on both sides, which takes far longer
+    than the layers.
 
     Raises
     ------
     MismatchError : RTL and golden disagree; the text holds cycle, PE, signal, both values, and the replay command.
     """
-    from eie.sim.cosim.host import Diverged, run_job
-
     setup = Setup.from_environment()
     host = _host(dut, setup.cfg)
     if host.cycle_count:
         Clock(dut.clk, CLOCK_NS, unit="ns").start(start_high=False)
     else:
         await host.reset()
+    results: list[Result] = []
     try:
-        return [await run_job(host, job, images=False, read_back=True) for job in jobs]
+        feeds = feeds_of(jobs)
+        for number, feed in enumerate(feeds):
+            last = len(jobs) > 1 and number == len(feeds) - 1
+            await host.follow(converse([feed], results, engine="rtl", read_back=last), results)
+        return results
     except Diverged as stop:
         d = stop.divergence
         place = "CCU or LNZD tree" if d.pe is None else f"PE {d.pe}"

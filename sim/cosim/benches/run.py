@@ -7,7 +7,7 @@ import functools
 import importlib
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -19,10 +19,10 @@ from rich.table import Table
 from eie.config import ArchConfig
 from eie.errors import ConfigError, EieError, SimulationError
 from eie.schema import BLOCK_NAMES
-from eie.sim.cosim.benches.block import CLOCK_NS, Setup
+from eie.sim.cosim.benches.block import Setup
 from eie.sim.cosim.build import SIMULATORS, build, run_test
-
-Transform = Callable[[Mapping[str, str]], Mapping[str, str]]
+from eie.sim.cosim.host import CLOCK_NS
+from eie.sim.cosim.images import Transform
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cocotb
 import numpy as np
@@ -22,11 +22,10 @@ from cocotbext.axi import (
 
 from eie.axi import stream_bits
 from eie.config import ArchConfig
+from eie.golden.array import Array
 from eie.registers import Reg
-from eie.schema import Field, Kind, ccu_probe, fields, pe_probe
+from eie.schema import Field, Kind, Wire, fields
 from eie.sim.cosim.chip.script import (
-    OUTCOME,
-    REQUEST,
     Outcome,
     Pauses,
     Read,
@@ -39,11 +38,9 @@ from eie.sim.cosim.chip.script import (
     UntilBusy,
     Write,
 )
-from eie.sim.cosim.host import CLOCK_NS, Diverged, FreeHost, LockstepHost
-
-if TYPE_CHECKING:
-    from eie.golden.array import Array
-    from eie.sim.cosim.outcome import Divergence
+from eie.sim.cosim.host import CLOCK_NS
+from eie.sim.cosim.lockstep_host import LockstepHost
+from eie.sim.cosim.outcome import OUTCOME, REQUEST, Diverged, Divergence
 
 
 class Hung(Exception):
@@ -54,15 +51,12 @@ class ChipMonitor(LockstepHost):
     """Drives nothing: the golden array gets what the RTL's host interface drives, and every probe is compared."""
 
     def __init__(self, dut: Any, cfg: ArchConfig, golden: Array) -> None:
-        FreeHost.__init__(self, dut, cfg)
-        self.golden = golden
-        self.probes = [pe_probe(cfg)] * cfg.n_pe + [ccu_probe(cfg)]
-        self.handles = [getattr(dut, f"probe_pe{k}") for k in range(cfg.n_pe)] + [dut.probe_ccu]
-        self.packers = [(golden.probe_pe, (k,)) for k in range(cfg.n_pe)] + [(golden.probe_ccu, ())]
-        self.diverged = None
-        self.history = {"golden": [], "rtl": []}
-        self.after = 0
+        super().__init__(dut, cfg, golden)
         self.ports = _places(fields("array", cfg))
+
+    def _outputs(self) -> list[tuple[Any, Wire, str]]:
+        """None: the ports of the array inside come in one word, see `_compare_outputs`."""
+        return []
 
     def step(self) -> None:
         """Compare this cycle (call it in the middle of the cycle), then the golden clock edge."""
@@ -142,8 +136,6 @@ class ChipBench:
     async def _watch(self) -> None:
         monitor = None
         if self.request.lockstep:
-            from eie.golden.array import Array
-
             monitor = ChipMonitor(self.dut, self.request.cfg, Array(self.request.cfg))
         edge = FallingEdge(self.dut.clk)
         while True:

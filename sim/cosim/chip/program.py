@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from eie.axi import block_packet, read_packet, run_packet
-from eie.program import Program, Run
+from eie.golden.chip import Chip
+from eie.host import Command, Feed, Load, converse, drive
+from eie.program import Program, Run, Transfer
+from eie.result import Result
 from eie.sim.cosim.chip.script import Send, Settle, Step
 
 
@@ -22,59 +25,40 @@ def program_script(program: Program, inputs: Sequence[npt.ArrayLike]) -> list[St
     ------
     LayerError : an input that does not fit.
     """
-    oracle = _oracle(program) if len(program.runs) > 1 else None
+    oracle = None if program.known_beforehand else Chip(program.cfg)
     script: list[Step] = []
 
-    def send(packets: Iterator[list[int]] | list[list[int]]) -> None:
-        for packet in packets:
-            script.append(Send(packet))
-            if oracle is not None:
-                oracle.send(packet)
+    def send(packet: list[int]) -> None:
+        script.append(Send(packet))
+        if oracle is not None:
+            oracle.send(packet)
 
-    send([block_packet(block) for block in program.setup])
-    for x in inputs:
-        vectors = program.host_vectors(x)
-        for run in program.runs:
-            send(_run_packets(program, run, vectors))
-            if oracle is not None:
-                oracle.wait()
-                _store(program, run, vectors, oracle.results)
-                oracle.results.clear()
+    def do(command: Command) -> Any:
+        if isinstance(command, Load):
+            for block in command.blocks:
+                send(block_packet(block))
+        elif isinstance(command, Run):
+            send(run_packet(command.first, command.last))
+        elif isinstance(command, Transfer):
+            send(read_packet(command.space, command.count, addr=command.addr, spread=True))
+            if oracle is None:
+                return [0] * command.count
+            oracle.wait()
+            return oracle.results.pop()
+        return None
+
+    drive(converse([Feed(program, inputs)], [], engine="chip"), do)
     return [*script, Settle()]
 
 
-def program_outputs(program: Program, results: Sequence[Sequence[int]]) -> list[npt.NDArray[np.int64]]:
+def program_outputs(program: Program, results: Sequence[Sequence[int]]) -> list[npt.NDArray[np.int16]]:
     """The output vector of each input, from the result packets of a `program_script`."""
-    outputs = []
-    per_input = sum(len(run.results) for run in program.runs)
-    for first in range(0, len(results), per_input):
-        vectors = [np.zeros(length, np.int64) for length in program.vectors]
-        packets = list(results[first : first + per_input])
-        for run in program.runs:
-            _store(program, run, vectors, packets[: len(run.results)])
-            del packets[: len(run.results)]
-        outputs.append(vectors[-1])
-    return outputs
-
-
-def _run_packets(program: Program, run: Run, vectors: Sequence[npt.NDArray[np.int64]]) -> Iterator[list[int]]:
-    for block in run.loads:
-        yield block_packet(block)
-    for source in run.sources:
-        yield block_packet(source.block(vectors[source.vector], program.cfg))
-    yield run_packet(run.first, run.last)
-    for result in run.results:
-        yield read_packet(result.space, result.count, addr=result.addr, spread=True)
-
-
-def _store(
-    program: Program, run: Run, vectors: Sequence[npt.NDArray[np.int64]], packets: Sequence[Sequence[int]]
-) -> None:
-    for transfer, words in zip(run.results, packets, strict=True):
-        transfer.store(vectors[transfer.vector], words, program.cfg)
-
-
-def _oracle(program: Program) -> Any:
-    from eie.golden.chip import Chip
-
-    return Chip(program.cfg)
+    packets, outputs = iter(results), list[Result]()
+    inputs = len(results) // sum(len(run.results) for run in program.runs)
+    # What is loaded does not matter here.
+    feed = Feed(program, [np.zeros(program.vectors[0], np.int64)] * inputs)
+    drive(
+        converse([feed], outputs, engine="chip"),
+        lambda command: next(packets) if isinstance(command, Transfer) else None,
+    )
+    return [output.y for output in outputs]

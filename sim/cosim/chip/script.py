@@ -9,26 +9,23 @@ golden array is driven as the RTL's host interface drives its array, and every p
 
 from __future__ import annotations
 
-import pickle
-import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eie.axi import OKAY, chip_fields
 from eie.config import ArchConfig
 from eie.errors import MismatchError
+from eie.golden.chip import Chip
 from eie.registers import Reg
 from eie.schema import ccu_probe, fields, pe_probe
-from eie.sim.cosim.build import build, run_test
+from eie.sim.cosim.build import build
+from eie.sim.cosim.images import Transform, chip_sources
+from eie.sim.cosim.launch import ask
+from eie.sim.cosim.outcome import Divergence
 
-if TYPE_CHECKING:
-    from eie.sim.cosim.outcome import Divergence
-
-REQUEST = "request.pickle"
-OUTCOME = "outcome.pickle"
 CHIP_PORTS = ("clk", "rst", *(f.name for f in chip_fields(ArchConfig())), "probe_*")
 # Clock cycles after which a step counts as hung: so many, and so many more for each word that was sent.
 PATIENCE = 50_000
@@ -184,7 +181,7 @@ def run_script(
     golden: bool = True,
     trace: Sequence[str] = (),
     waveform: Path | None = None,
-    transform: Callable[[Mapping[str, str]], Mapping[str, str]] | None = None,
+    transform: Transform | None = None,
 ) -> ChipReport:
     """Run a script on the chip in `simulator` ("icarus" or "verilator") and on the golden chip.
 
@@ -201,26 +198,13 @@ def run_script(
     ------
     SimulatorMissing, SimulationError : the simulator is absent, does not build or does not run.
     """
-    from eie.rtl.verilog import chip_verilog
-
-    sources: Mapping[str, str] = chip_verilog(cfg, probe=lockstep)
-    if transform is not None:
-        sources = transform(sources)
+    sources = chip_sources(cfg, transform, probe=lockstep)
     built = build(simulator, sources, "eie_chip", public=CHIP_PORTS, waves=waveform is not None)
     request = Request(cfg, list(script), pauses or Pauses(), lockstep, tuple(trace))
     began = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="eie-chip-") as temporary:
-        folder = Path(temporary)
-        (folder / REQUEST).write_bytes(pickle.dumps(request))
-        run_test(
-            built,
-            "eie.sim.cosim.chip.bench",
-            "script",
-            folder,
-            seed=request.pauses.seed,
-            waves=waveform and waveform.absolute(),
-        )
-        outcome: Outcome = pickle.loads((folder / OUTCOME).read_bytes())
+    outcome: Outcome = ask(
+        built, "eie.sim.cosim.chip.bench", "script", request, seed=request.pauses.seed, waveform=waveform
+    )
     seconds = time.perf_counter() - began
     signals = cfg.n_pe * len(pe_probe(cfg)) + len(ccu_probe(cfg)) + len(fields("array", cfg))
     return ChipReport(
@@ -240,13 +224,11 @@ def run_script(
 
 def golden_replies(cfg: ArchConfig, script: Sequence[Step]) -> list[Any]:
     """The golden chip's reply to each step; to what it does not model (time) the RTL's right answer is any."""
-    from eie.golden.chip import Chip
-
     chip = Chip(cfg)
     return [_golden_reply(chip, step) for step in script]
 
 
-def _golden_reply(chip: Any, step: Step) -> Any:
+def _golden_reply(chip: Chip, step: Step) -> Any:
     if isinstance(step, Send):
         return chip.send(step.words)
     if isinstance(step, SendPart):

@@ -3,7 +3,8 @@
 // program.txt has a line for each step: code, number, inputs (hexadecimal; the inputs side by side, first in the high bits).
 //   0  drive the inputs for `number` cycles
 //   1  drive the inputs until `@UNTIL@`, at least one cycle; after `number` cycles give up
-//   2  write the outputs as they are now to results.txt: cycles since the start, and all of them side by side
+//   2  write the outputs as they are now to results.txt: cycles since the start, and all of them side by side;
+//      number 1: as they were in the last cycle of the latest wait, before `@UNTIL@`
 //   3  begin to dump every signal below this module into the file `activity.dump`
 // A cycle goes from one falling edge to the next. The last line of results.txt is "end", or "late" after giving up,
 // and the cycles of the whole run.
@@ -14,6 +15,7 @@ module free_run;
     reg clk = 0, rst = 1;
     reg [INPUTS-1:0] inputs = 0, next = 0;
     wire [OUTPUTS-1:0] outputs;
+    reg [OUTPUTS-1:0] waiting;
 @WIRES@
     assign {@INPUT_NAMES@} = inputs;
     assign outputs = {@OUTPUT_NAMES@};
@@ -38,7 +40,7 @@ module free_run;
         code = 2;
         got = $fscanf(steps, "%h %h %h", code, number, next);
         while (got == 3) begin
-            if (code == 2) $fwrite(results, "%h %h\n", cycle, outputs);
+            if (code == 2) $fwrite(results, "%h %h\n", cycle, number == 1 ? waiting : outputs);
             else if (code == 3) begin
                 $dumpfile("activity.dump");
                 $dumpvars(0, free_run);
@@ -46,9 +48,11 @@ module free_run;
                 inputs = next;
                 if (code == 0) repeat (number) @(negedge clk);
                 else begin
+                    waiting = outputs;
                     @(negedge clk);
                     waited = 1;
                     while (@UNTIL@ !== 1'b1 && waited < number) begin
+                        waiting = outputs;
                         @(negedge clk);
                         waited = waited + 1;
                     end

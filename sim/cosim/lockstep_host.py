@@ -1,0 +1,179 @@
+"""The host in lockstep: drives the RTL and the golden array together and compares them in every cycle.
+
+Runs as a cocotb test (`lockstep`) in the simulator's process; `eie.sim.cosim.lockstep` is the caller.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cocotb
+from cocotb.triggers import ReadOnly
+
+from eie.config import ArchConfig
+from eie.golden.array import Array
+from eie.program import Run
+from eie.schema import (
+    CCU_COUNTERS,
+    Kind,
+    PeCounter,
+    ProbeField,
+    Wire,
+    ccu_probe,
+    fields,
+    pe_probe,
+    unpack_probe,
+)
+from eie.sim.cosim.host import FreeHost, requested, serve
+from eie.sim.cosim.outcome import PROGRESS, Diverged, Divergence
+
+# The clock cycles so far are written every so many of them.
+PROGRESS_EVERY = 256
+# Cycles of both sides kept before a mismatch, and recorded after it, for the waveform around it.
+HISTORY_BEFORE = 32
+HISTORY_AFTER = 8
+
+
+class LockstepHost(FreeHost):
+    """Drives the RTL and the golden array together and compares every probe in every cycle."""
+
+    def __init__(self, dut: Any, cfg: ArchConfig, golden: Array) -> None:
+        super().__init__(dut, cfg)
+        self.golden = golden
+        self.golden_inputs = [(name, getattr(golden, name)) for name in self.inputs]
+        self.probes: list[tuple[ProbeField, ...]] = [pe_probe(cfg)] * cfg.n_pe + [ccu_probe(cfg)]
+        self.handles = [getattr(dut, f"probe_pe{k}") for k in range(cfg.n_pe)] + [dut.probe_ccu]
+        self.packers = [(golden.probe_pe, (k,)) for k in range(cfg.n_pe)] + [(golden.probe_ccu, ())]
+        self.outputs = self._outputs()
+        self.diverged: Divergence | None = None
+        self.history: dict[str, list[tuple[int, list[int]]]] = {"golden": [], "rtl": []}
+        self.after = 0
+
+    def _outputs(self) -> list[tuple[Any, Wire, str]]:
+        """Output ports of the array, which no probe holds: on both sides, and how the value is written in bits."""
+        skipped = () if self.cfg.counters else CCU_COUNTERS
+        return [
+            (getattr(self.dut, field.name), self.golden.signal(field.name), f"0{field.width}b")
+            for field in fields("array", self.cfg)
+            if field.kind is not Kind.IN and field.name not in skipped
+        ]
+
+    async def cycle(self, **inputs: int) -> None:
+        """One clock cycle on both sides, compared before the edge that ends it."""
+        await self.edge
+        if self._drive(inputs):
+            for name, wire in self.golden_inputs:
+                wire.value = self.inputs[name]
+            await ReadOnly()
+        self.golden.propagate()
+        self._compare()
+        self.golden.update()
+        self.cycle_count += 1
+        if self.cycle_count % PROGRESS_EVERY == 0:
+            Path(PROGRESS).write_text(str(self.cycle_count))
+
+    def check(self, when: str, run: Run) -> None:
+        """Nothing to do: golden's status lines are compared in every cycle."""
+
+    async def until_done(self, limit: int, run: Run | None = None) -> int:
+        """Run until golden is no longer busy (it always ends); the number of cycles it was."""
+        busy = 0
+        while True:
+            await self.cycle()
+            if not self.golden.busy.value:
+                return busy
+            busy += 1
+
+    async def counters(self) -> list[list[int]]:
+        """The counters of each PE, from the RTL's last probe words."""
+        # The probes hold them: no need for thousands of read cycles.
+        wanted = {counter.name.lower(): counter for counter in PeCounter}
+        _, words = self.history["rtl"][-1]
+        counters = []
+        for word in words[: self.cfg.n_pe]:
+            values = {
+                wanted[place.field.name]: value
+                for place, value in unpack_probe(self.probes[0], word)
+                if place.field.name in wanted
+            }
+            counters.append([values[counter] for counter in PeCounter])
+        return counters
+
+    def _compare(self) -> None:
+        wanted = [pack(*args) for pack, args in self.packers]
+        texts = [str(handle.value) for handle in self.handles]
+        try:
+            found = [int(text, 2) for text in texts]
+        except ValueError:  # an X or Z somewhere: shown as text, and as x in the waveform
+            found = [int(t, 2) if set(t) <= {"0", "1"} else -1 for t in texts]
+        if self.diverged is None and found != wanted:
+            self._diverge(wanted, found, texts)
+        self._record(wanted, found)
+        if self.diverged is None:
+            self._compare_outputs()
+        if self.diverged is not None:
+            self.after += 1
+            if self.after > HISTORY_AFTER:
+                self.diverged.history = self.history
+                raise Diverged(self.diverged)
+
+    def _compare_outputs(self) -> None:
+        for rtl, golden, bits in self.outputs:
+            text = str(rtl.value)
+            if text != format(golden.value, bits):
+                value = int(golden.value)
+                found = int(text, 2) if set(text) <= {"0", "1"} else text
+                self._report([(None, f"array.{rtl._name}", value, found)])
+                return
+
+    def _record(self, wanted: list[int], found: list[int]) -> None:
+        for side, words in (("golden", wanted), ("rtl", found)):
+            self.history[side].append((self.cycle_count, words))
+            if len(self.history[side]) > HISTORY_BEFORE + HISTORY_AFTER:
+                del self.history[side][0]
+
+    def _diverge(self, wanted: list[int], found: list[int], texts: list[str]) -> None:
+        differences: list[tuple[int | None, str, int | str, int | str]] = []
+        for k, (probe, want, have) in enumerate(zip(self.probes, wanted, found, strict=True)):
+            if want == have:
+                continue
+            pe = k if k < self.cfg.n_pe else None
+            if have < 0:
+                differences += _unknown_bits(probe, want, texts[k], pe)
+                continue
+            pairs = zip(unpack_probe(probe, want), unpack_probe(probe, have), strict=True)
+            differences += [(pe, place.name, a, b) for (place, a), (_, b) in pairs if a != b]
+        self._report(differences)
+
+    def _report(self, differences: list[tuple[int | None, str, int | str, int | str]]) -> None:
+        pe, signal, golden, rtl = differences[0]
+        also = [
+            f"{'' if p is None else f'PE {p} '}{s}: golden {a}, RTL {b}" for p, s, a, b in differences[1:20]
+        ]
+        self.diverged = Divergence(
+            self.job, self.cycle_count, int(self.golden.ccu.cycle.value), pe, signal, golden, rtl, also
+        )
+
+
+def _unknown_bits(
+    probe: tuple[ProbeField, ...], want: int, text: str, pe: int | None
+) -> list[tuple[int | None, str, int | str, int | str]]:
+    """Fields of a probe that hold X or Z bits or differ, as text."""
+    differences: list[tuple[int | None, str, int | str, int | str]] = []
+    for place, value in unpack_probe(probe, want):
+        end = len(text) - place.low
+        bits = text[end - place.field.width : end]
+        if bits != format(value & ((1 << place.field.width) - 1), f"0{place.field.width}b"):
+            differences.append((pe, place.name, value, bits))
+    return differences
+
+
+@cocotb.test()
+async def lockstep(dut: Any) -> None:
+    """RTL and golden side by side; stops at the first divergence."""
+    request = requested()
+    golden = Array(request.cfg)
+    if request.images:
+        golden.load_images(request.feeds[0].program.images)
+    await serve(LockstepHost(dut, request.cfg, golden), request, try_port=False)
