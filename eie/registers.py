@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import jinja2
-
 from eie.axi import HEADER_FIELDS, LITE_ADDR_BITS, Bits, Command, ErrorCode, stream_bits
 from eie.config import CONFIG_BITS, ArchConfig
+from eie.filling import templates
 from eie.schema import ConfigReg, IoSpace, PeCounter, WbTarget, config_fields
 
 MAGIC = int.from_bytes(b"EIE1", "big")
@@ -214,21 +213,18 @@ def c_header(cfg: ArchConfig | None = None) -> str:
 
 def _filled(template: str, **values: Any) -> str:
     """A template of eie/templates with this map, the packets' names, and these values."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("eie"),
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(template).render(
-        **values,
-        **{kind.__name__: kind for kind in (Reg, ErrorCode, Command, IoSpace, PeCounter, WbTarget)},
-        HEADER_FIELDS=HEADER_FIELDS,
-        LITE_ADDR_BITS=LITE_ADDR_BITS,
-        MAGIC=MAGIC,
-        PASS_LINE=PASS_LINE,
-        PASS_MEANINGS=PASS_MEANINGS,
-        PASS_TABLE=PASS_TABLE,
-        VERSION=VERSION,
+    return (
+        templates("eie")
+        .get_template(template)
+        .render(
+            **values,
+            **{kind.__name__: kind for kind in (Reg, ErrorCode, Command, IoSpace, PeCounter, WbTarget)},
+            HEADER_FIELDS=HEADER_FIELDS,
+            LITE_ADDR_BITS=LITE_ADDR_BITS,
+            MAGIC=MAGIC,
+            PASS_LINE=PASS_LINE,
+            PASS_MEANINGS=PASS_MEANINGS,
+            PASS_TABLE=PASS_TABLE,
+            VERSION=VERSION,
+        )
     )

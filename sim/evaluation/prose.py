@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import jinja2
-
+from eie.filling import templates
 from eie.sim.evaluation.lines import percent
 from eie.sim.published import published
 
 
 def prose(template: str, **values: Any) -> list[str]:
     """The paragraphs of `template`.md, Markdown. Templates may call `percent` and `published`, too."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("eie.sim.evaluation"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("eie.sim.evaluation")
     environment.globals |= {"percent": percent, "published": published}
     environment.filters["form"] = format
     filled = environment.get_template(f"{template}.md").render(**values)

@@ -81,21 +81,13 @@ def _text(runs: Runs) -> list[str]:
         knee=knee,
         none=UNBOUNDED,
         idle=idle,
-        mean_idle=1 - _mean(runs, first, _busy),
+        mean_idle=1 - _mean(runs, first, lambda run: run.busy),
         least=min(idle, key=idle.__getitem__),
         most=max(idle, key=idle.__getitem__),
         lost=lost,
         worst=max(lost, key=lost.__getitem__),
-        balance=lambda depth: _mean(runs, depth, _balance),
+        balance=lambda depth: _mean(runs, depth, lambda run: run.balance),
     )
-
-
-def _balance(run: Run) -> float:
-    return run.balance
-
-
-def _busy(run: Run) -> float:
-    return run.busy
 
 
 def _share_table(title: str, runs: Runs, depths: Sequence[int], value: Value, note: str) -> Table:
@@ -111,7 +103,7 @@ def _busy_table(runs: Runs, depths: Sequence[int]) -> Table:
         "Multipliers at work against queue depth",
         runs,
         depths,
-        _busy,
+        lambda run: run.busy,
         "Share of the PEs' cycles in which a multiplier has an entry. The paper says it in words.",
     )
     paper = ["paper", *(f"about {said}" if d == 1 else "" for d in (*depths, UNBOUNDED))]
@@ -123,7 +115,7 @@ def _balance_table(runs: Runs, depths: Sequence[int]) -> Table:
         "Load balance against queue depth",
         runs,
         depths,
-        _balance,
+        lambda run: run.balance,
         "Share of the PEs' cycles with an entry or an empty column. The paper prints a curve without numbers.",
     )
 
@@ -154,8 +146,8 @@ def _draw(runs: Runs, depths: Sequence[int]) -> Figure:
     )
     with style.figure(caption, columns=3, size=(10.8, 4.8)) as (figure, (left, middle, right)):
         for axes, value, title, label in (
-            (left, _busy, "Multipliers at work", "cycles with an entry (%)"),
-            (middle, _balance, "Load balance", "cycles with an entry or an empty column (%)"),
+            (left, lambda run: run.busy, "Multipliers at work", "cycles with an entry (%)"),
+            (middle, lambda run: run.balance, "Load balance", "cycles with an entry or an empty column (%)"),
         ):
             draw_layers(axes, depths, {n: [value(by[d]) for d in depths] for n, by in runs.items()})
             axes.set_ylim(0, 1.03)

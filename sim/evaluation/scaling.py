@@ -166,10 +166,6 @@ def _ideal_and_published(axes: Axes, runs: Runs, speedups: dict[str, list[float]
 # ---- Fig. 12 -----------------------------------------------------------------------------------------------
 
 
-def _padding(run: Run) -> float:
-    return run.padding
-
-
 def padding(
     seed: int,
     progress: Progress | None,
@@ -182,7 +178,7 @@ def padding(
     text = prose("fig12", worst=worst, line=runs[worst])
     table = _table(
         "Padding, share of the entries processed",
-        _shares(runs, _padding),
+        _shares(runs, lambda run: run.padding),
         runs,
         "Entries of the active columns. The paper prints curves without numbers.",
     )
@@ -190,7 +186,11 @@ def padding(
         _caption("Published as curves without numbers: more PEs, less padding."), size=(7.2, 5.0)
     ) as (figure, (axes,)):
         _share_panel(
-            axes, runs, "Padding against the number of PEs", "padding (% of the entries processed)", _padding
+            axes,
+            runs,
+            "Padding against the number of PEs",
+            "padding (% of the entries processed)",
+            lambda run: run.padding,
         )
         axes.legend(ncols=2, fontsize=8.5)
     alt = (
@@ -210,14 +210,6 @@ def padding(
 # ---- Fig. 13 -----------------------------------------------------------------------------------------------
 
 
-def _balance(run: Run) -> float:
-    return run.balance
-
-
-def _busy(run: Run) -> float:
-    return run.busy
-
-
 def _steps(runs: Runs, value: Value) -> tuple[list[str], list[str]]:
     """The layers whose value rises, and those whose value falls, from the last but one PE count to the last."""
     changes = {name: value(line[-1]) - value(line[-2]) for name, line in runs.items()}
@@ -228,8 +220,8 @@ def _steps(runs: Runs, value: Value) -> tuple[list[str], list[str]]:
 
 def _balance_text(runs: Runs) -> list[str]:
     before, last = _counts(runs)[-2:]
-    rising, falling = _steps(runs, _balance)
-    _, idler = _steps(runs, _busy)
+    rising, falling = _steps(runs, lambda run: run.balance)
+    _, idler = _steps(runs, lambda run: run.busy)
     worst = min(runs, key=lambda name: runs[name][-1].busy)
     return prose(
         "fig13",
@@ -247,7 +239,7 @@ def _balance_alt(runs: Runs) -> str:
     before, last = _counts(runs)[-2:]
     shares = [run.balance for line in runs.values() for run in line]
     busy = [line[-1].busy for line in runs.values()]
-    rising, falling = _steps(runs, _balance)
+    rising, falling = _steps(runs, lambda run: run.balance)
     return (
         f"Two panels against PE count. Load balance begins at {percent(max(shares))}, is never below "
         f"{percent(min(shares))}, and from {before} to {last} PEs rises in {len(rising)} layers and falls in "
@@ -274,10 +266,10 @@ def balance(
             runs,
             "Load balance against the number of PEs",
             f"load balance (% of cycles with an entry\nor an empty column; the axis begins at {percent(bottom, 0)})",
-            _balance,
+            lambda run: run.balance,
             bottom,
         )
-        _share_panel(right, runs, "Multipliers at work", "cycles with an entry (%)", _busy)
+        _share_panel(right, runs, "Multipliers at work", "cycles with an entry (%)", lambda run: run.busy)
         for axes in (left, right):
             axes.set_ylim(top=1 + 0.03 * (1 - axes.get_ylim()[0]))
         right.legend(ncols=2, fontsize=8.5, loc="lower left")
@@ -286,10 +278,10 @@ def balance(
         "More PEs: load balance (Fig. 13)",
         _balance_text(runs),
         [
-            _table("Load balance", _shares(runs, _balance), runs, ""),
+            _table("Load balance", _shares(runs, lambda run: run.balance), runs, ""),
             _table(
                 "Cycles with an entry",
-                _shares(runs, _busy),
+                _shares(runs, lambda run: run.busy),
                 runs,
                 "Share of all PEs' cycles in which a multiplier has an entry, padding included.",
             ),

@@ -57,9 +57,11 @@ class Workers(Protocol):
 
     def check(self) -> None:
         """Called now and then. Raises `ClusterError` when nobody works any more."""
+        return
 
     def end(self) -> None:
         """End what still runs."""
+        return
 
     def __enter__(self) -> Self:
         return self
