@@ -54,8 +54,10 @@ def _packed(offset: int, meaning: str, *names: str) -> Register:
     return Register(offset, Access.RO, meaning, fields, value)
 
 
-_DONE = "a run has ended that was not a quiet RUN"
-_ERROR = "ERROR_CODE has been set"
+_EVENTS = (
+    Bits("DONE", 0, 1, "a run has ended that was not a quiet RUN"),
+    Bits("ERROR", 1, 1, "ERROR_CODE has been set"),
+)
 
 
 class Reg(enum.Enum):
@@ -96,13 +98,13 @@ class Reg(enum.Enum):
         0x010,
         Access.RW,
         "which bits of IRQ_STATUS raise `irq`",
-        (Bits("DONE", 0, 1, _DONE), Bits("ERROR", 1, 1, _ERROR)),
+        _EVENTS,
     )
     IRQ_STATUS = Register(
         0x014,
         Access.W1C,
         "what happened since it was cleared",
-        (Bits("DONE", 0, 1, _DONE), Bits("ERROR", 1, 1, _ERROR)),
+        _EVENTS,
     )
     FIRST_PASS = Register(
         0x018,

@@ -78,7 +78,7 @@ def _markdown(paragraphs: Sequence[str]) -> Markup:
 
 
 def fill(template: str, **values: Any) -> str:
-    """A template of cli/pages/templates with these values; every text is escaped unless it is markup."""
-    environment = templates("eie.cli.pages", html=True)
+    """A template of cli/pages/templates with these values; in .html every text is escaped unless it is markup."""
+    environment = templates("eie.cli.pages", html=template.endswith(".html"))
     environment.filters |= {"markdown": _markdown, "number": "{:,}".format}
     return environment.get_template(template).render(**values)

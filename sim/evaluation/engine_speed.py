@@ -15,6 +15,7 @@ from eie.csc import interleave
 from eie.layer import CompressedLayer
 from eie.sim.engines import kernels
 from eie.sim.engines.fast import Prepared, prepare, timing
+from eie.sim.evaluation.baselines import matrices
 from eie.sim.evaluation.section import Picture, Progress, Section, Table, each
 from eie.sim.evaluation.stopwatch import best_of, best_product
 from eie.sim.plots import style
@@ -70,15 +71,12 @@ def fast_times(seed: int) -> Times:
 
 def product_times(seed: int) -> dict[str, float]:
     """Seconds of the same layer as a plain float32 product on this machine: numpy dense, scipy sparse."""
-    from scipy.sparse import csr_matrix
-
     prepared, inputs = large(seed)
-    weights = prepared.layer.decode().astype(np.float32)
     x = inputs[0].astype(np.float32)
-    sparse = csr_matrix(weights)
+    found = matrices(prepared.layer)
     return {
-        "numpy, dense float32": best_product(weights, x),
-        "scipy.sparse, CSR float32": best_product(sparse, x),
+        "numpy, dense float32": best_product(found["numpy dense"], x),
+        "scipy.sparse, CSR float32": best_product(found["scipy CSR"], x),
     }
 
 

@@ -10,12 +10,11 @@ from eie.plan import Plan, make_plan
 from eie.plan_program import words_of
 from eie.result import Result
 from eie.sim.engines.fast_plan import FastPlan
-from eie.sim.evaluation.layers import BENCHMARKS, benchmark, simulated
+from eie.sim.evaluation.layers import BENCHMARKS, benchmark, published_machine, simulated
 from eie.sim.evaluation.lines import RANDOM_LAYERS, percent
 from eie.sim.evaluation.section import Picture, Progress, Section, Table, each
 from eie.sim.plan_report import Phases, as_json, limits_of, microseconds
 from eie.sim.plots import plan as plan_chart
-from eie.sim.published import published
 
 
 @dataclass(frozen=True)
@@ -43,16 +42,10 @@ class Planned:
         return self.phases.compute / self.untiled - 1
 
 
-def machine() -> ArchConfig:
-    """The published machine, with no memory enlarged."""
-    facts = published().machine
-    return ArchConfig(n_pe=facts.n_pe, queue_depth=facts.queue_depth, clock_hz=facts.clock_mhz * 1_000_000)
-
-
 def planned(name: str, seed: int) -> Planned:
     """Plan a benchmark and run the plan on its input."""
     layer, x = benchmark(name, seed)
-    fast = FastPlan(make_plan([layer], machine()))
+    fast = FastPlan(make_plan([layer], published_machine()))
     untiled = simulated(name, seed).cycles
     if untiled is None:
         raise AssertionError("the fast engine counts cycles")
@@ -62,7 +55,7 @@ def planned(name: str, seed: int) -> Planned:
 def section(seed: int, progress: Progress | None = None) -> Section:
     """Plan and run all nine layers."""
     plans = {name: planned(name, seed) for name in each(BENCHMARKS, progress, "")}
-    cfg = machine()
+    cfg = published_machine()
     return Section(
         key="plans",
         title="Plans of the nine layers",

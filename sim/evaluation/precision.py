@@ -237,24 +237,26 @@ def _published_table(measured: list[Accuracy]) -> Table:
 
 
 def _multiply_pj() -> dict[str, float]:
-    return {**published().operation_pj, "int16_multiply": constants().int16_multiply_pj}
+    """Energy of a multiplication by its operands, the wider the later."""
+    pj = published().operation_pj
+    return {
+        "8-bit fixed": pj["int8_multiply"],
+        "16-bit fixed": constants().int16_multiply_pj,
+        "32-bit fixed": pj["int32_multiply"],
+        "32-bit float": pj["float32_multiply"],
+    }
 
 
 def _energy_table() -> Table:
     pj = _multiply_pj()
-    names = {
-        "float32_multiply": "32-bit float",
-        "int32_multiply": "32-bit fixed",
-        "int16_multiply": "16-bit fixed (assumed)",
-        "int8_multiply": "8-bit fixed",
-    }
-    rows = [
-        [text, f"{pj[key]:g}", f"{pj['float32_multiply'] / pj[key]:.1f} x"] for key, text in names.items()
-    ]
-    return Table(
+    return Table.of(
         "Energy of a multiplication, 45 nm (published)",
-        ["operands", "pJ", "less than float"],
-        rows,
+        (
+            ("operands", lambda name: name + (" (assumed)" if name == "16-bit fixed" else "")),
+            ("pJ", lambda name: f"{pj[name]:g}"),
+            ("less than float", lambda name: f"{pj['32-bit float'] / pj[name]:.1f} x"),
+        ),
+        reversed(pj),
         "The 16-bit figure is the energy model's assumption, not published.",
     )
 
@@ -335,14 +337,9 @@ def _accuracy_panel(axes: Axes, measured: list[Accuracy], bits: Sequence[int]) -
 
 def _energy_panel(axes: Axes) -> None:
     pj = _multiply_pj()
-    names = {
-        "8-bit\nfixed": "int8_multiply",
-        "16-bit\nfixed": "int16_multiply",
-        "32-bit\nfixed": "int32_multiply",
-        "32-bit\nfloat": "float32_multiply",
-    }
-    values = [pj[key] for key in names.values()]
-    bars = axes.bar(list(names), values, color=style.PUBLISHED, edgecolor="black", width=0.6)
+    names = [name.replace(" ", "\n") for name in pj]
+    values = list(pj.values())
+    bars = axes.bar(names, values, color=style.PUBLISHED, edgecolor="black", width=0.6)
     axes.bar_label(bars, [f"{value:g}" for value in values])
     bars[1].set(facecolor="white", linestyle="--")  # assumed
     axes.grid(visible=False, axis="x")

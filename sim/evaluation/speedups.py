@@ -120,32 +120,25 @@ def _table(title: str, baseline: FloatArray, ours: FloatArray, theirs: FloatArra
 
 
 def _means(ours_us: FloatArray, theirs_us: FloatArray, ours_uj: FloatArray, theirs_uj: FloatArray) -> Table:
-    rows = []
-    for key in PLATFORMS:
-        platform, column = published().platform(key), COLUMNS.index((key, "dense"))
-        us, uj = times(1)[:, column], energies(1)[:, column]
-        rows.append(
-            [
-                platform.name,
-                f"{platform.mean_speedup:,.0f}",
-                *(_number(float(gmean(us / own))) for own in (theirs_us, ours_us)),
-                f"{platform.mean_energy_efficiency:,.0f}",
-                *(_number(float(gmean(uj / own))) for own in (theirs_uj, ours_uj)),
-            ]
-        )
-    return Table(
-        title="Means over the nine layers, dense, batch 1",
-        headings=(
-            "over",
-            "speed-up, published",
-            "by the published times",
-            "ours",
-            "energy efficiency, published",
-            "by the published times and powers",
-            "ours",
+    def mean(baseline: FloatArray, key: PlatformKey, own: FloatArray) -> str:
+        return _number(float(gmean(baseline[:, COLUMNS.index((key, "dense"))] / own)))
+
+    return Table.of(
+        "Means over the nine layers, dense, batch 1",
+        (
+            ("over", lambda platform: platform.name),
+            ("speed-up, published", lambda platform: f"{platform.mean_speedup:,.0f}"),
+            ("by the published times", lambda platform: mean(times(1), platform.key, theirs_us)),
+            ("ours", lambda platform: mean(times(1), platform.key, ours_us)),
+            ("energy efficiency, published", lambda platform: f"{platform.mean_energy_efficiency:,.0f}"),
+            (
+                "by the published times and powers",
+                lambda platform: mean(energies(1), platform.key, theirs_uj),
+            ),
+            ("ours", lambda platform: mean(energies(1), platform.key, ours_uj)),
         ),
-        rows=rows,
-        note="Geometric means.",
+        [published().platform(key) for key in PLATFORMS],
+        "Geometric means.",
     )
 
 
