@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Self
 
 from eie.config import CONFIG_BITS, ArchConfig
 from eie.memory import Block, Write
@@ -30,30 +30,26 @@ class Command(enum.IntEnum):
 class ErrorCode(enum.IntEnum):
     """Register ERROR_CODE: what was wrong first since the last CLEAR_ERROR."""
 
-    NONE = 0
-    COMMAND = 1
-    SPACE = 2
-    PE = 3
-    COUNT = 4
-    ADDRESS = 5
-    PASS = 6
-    TLAST_EARLY = 7
-    TLAST_LATE = 8
-    START_BUSY = 9
+    meaning: str
 
+    def __new__(cls, value: int, meaning: str) -> Self:
+        """The number, with its meaning beside it."""
+        code = int.__new__(cls, value)
+        code._value_ = value
+        code.meaning = meaning
+        return code
 
-ERROR_MEANINGS = {
-    ErrorCode.NONE: "no error",
-    ErrorCode.COMMAND: "header: reserved command, or reserved bit 7 set",
-    ErrorCode.SPACE: "header: no such space, WRITE to COUNTER, or `spread` in a space that is not one PE's",
-    ErrorCode.PE: "header: no such PE",
-    ErrorCode.COUNT: "header: WRITE or READ of 0 words",
-    ErrorCode.ADDRESS: "header: address, or address and count, beyond the memory",
-    ErrorCode.PASS: "RUN or START: first pass after the last, or beyond the pass table",
-    ErrorCode.TLAST_EARLY: "packet: TLAST before the last word; the words before it are written",
-    ErrorCode.TLAST_LATE: "packet: no TLAST on the last word; a WRITE is done, READ and RUN are not",
-    ErrorCode.START_BUSY: "START while a run or a packet is under way",
-}
+    NONE = 0, "no error"
+    COMMAND = 1, "header: reserved command, or reserved bit 7 set"
+    SPACE = 2, "header: no such space, WRITE to COUNTER, or `spread` in a space that is not one PE's"
+    PE = 3, "header: no such PE"
+    COUNT = 4, "header: WRITE or READ of 0 words"
+    ADDRESS = 5, "header: address, or address and count, beyond the memory"
+    PASS = 6, "RUN or START: first pass after the last, or beyond the pass table"
+    TLAST_EARLY = 7, "packet: TLAST before the last word; the words before it are written"
+    TLAST_LATE = 8, "packet: no TLAST on the last word; a WRITE is done, READ and RUN are not"
+    START_BUSY = 9, "START while a run or a packet is under way"
+
 
 # Spaces whose words are signed: a word on the result stream is extended by its sign, others by zeros.
 SIGNED_SPACES = (IoSpace.CODEBOOK, IoSpace.ACC, IoSpace.ACT, IoSpace.ACT_SRAM)
@@ -81,28 +77,39 @@ def space_words(space: IoSpace, cfg: ArchConfig) -> int:
     }[space]
 
 
-class HeaderField(NamedTuple):
-    """A field of the header word."""
+@dataclass(frozen=True)
+class Bits:
+    """A field of a register or of the header word."""
 
     name: str
     low: int
     width: int
     meaning: str
 
+    @property
+    def mask(self) -> int:
+        """The field's bits in the word."""
+        return ((1 << self.width) - 1) << self.low
+
+    @property
+    def range(self) -> str:
+        """As in tables: "3" or "7:0"."""
+        return str(self.low) if self.width == 1 else f"{self.low + self.width - 1}:{self.low}"
+
 
 HEADER_FIELDS = (
-    HeaderField("SPACE", 0, 4, ", ".join(f"{space:d} {space.name}" for space in IoSpace)),
-    HeaderField("COMMAND", 4, 2, "0 WRITE, 1 READ, 2 RUN, 3 reserved"),
-    HeaderField(
+    Bits("SPACE", 0, 4, ", ".join(f"{space:d} {space.name}" for space in IoSpace)),
+    Bits("COMMAND", 4, 2, "0 WRITE, 1 READ, 2 RUN, 3 reserved"),
+    Bits(
         "SPREAD",
         6,
         1,
         "words go to (come from) PE after PE, then the next address: a vector in its natural order. Else one PE, "
         "ascending addresses. In a RUN: do not raise the interrupt `DONE`",
     ),
-    HeaderField("PE", 8, 8, "first PE"),
-    HeaderField("ADDR", 16, 24, "first address; in a RUN bits 7:0 are the first pass, bits 15:8 the last"),
-    HeaderField("COUNT", 40, 24, "words; not looked at in a RUN"),
+    Bits("PE", 8, 8, "first PE"),
+    Bits("ADDR", 16, 24, "first address; in a RUN bits 7:0 are the first pass, bits 15:8 the last"),
+    Bits("COUNT", 40, 24, "words; not looked at in a RUN"),
 )
 
 

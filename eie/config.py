@@ -22,28 +22,13 @@ def bits_for(largest: int) -> int:
 # Bits of a register's number in an entry of the pass table.
 CONFIG_BITS = 4
 
-# Legal closed range of each field; n_pe and word_bits have to be powers of two as well.
-_RANGES: dict[str, tuple[int, int]] = {
-    "n_pe": (1, 256),
-    "queue_depth": (1, 4096),
-    "bus_registers": (0, 8),
-    "weight_bits": (1, 8),
-    "index_bits": (1, 8),
-    "code_bits": (4, 16),
-    "act_bits": (4, 16),
-    "acc_bits": (8, 32),
-    "word_bits": (16, 512),
-    "pointer_bits": (4, 32),
-    "pointers": (2, 1 << 24),
-    "entries": (1, 1 << 31),
-    "src_depth": (1, 1 << 20),
-    "acc_depth": (1, 1 << 20),
-    "act_words": (2, 1 << 20),
-    "codebooks": (1, 256),
-    "passes": (1, 256),
-    "counters": (0, 1),
-    "clock_hz": (1, 10**12),
-}
+
+def _size(
+    default: int, low: int, high: int, meaning: str, unit: str = "", *, power_of_two: bool = False
+) -> Any:
+    """A field: its legal closed range, and its meaning and unit as tables and axes give them."""
+    metadata = {"low": low, "high": high, "meaning": meaning, "unit": unit, "power_of_two": power_of_two}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -78,39 +63,37 @@ class ArchConfig:
     ConfigError : a value outside its range, or sizes that cannot be built together.
     """
 
-    n_pe: int = 64
-    queue_depth: int = 8
-    bus_registers: int = 0
-    weight_bits: int = 4
-    index_bits: int = 4
-    code_bits: int = 16
-    act_bits: int = 16
-    acc_bits: int = 16
-    word_bits: int = 64
-    pointer_bits: int = 16
-    pointers: int = 16384
-    entries: int = 131072
-    src_depth: int = 64
-    acc_depth: int = 64
-    act_words: int = 1024
-    codebooks: int = 1
-    passes: int = 16
-    counters: int = 1
-    clock_hz: int = 800_000_000
+    n_pe: int = _size(64, 1, 256, "processing elements", "PEs", power_of_two=True)
+    queue_depth: int = _size(8, 1, 4096, "activation queue depth", "columns")
+    bus_registers: int = _size(0, 0, 8, "registers on the broadcast bus")
+    weight_bits: int = _size(4, 1, 8, "width of a code index", "bits")
+    index_bits: int = _size(4, 1, 8, "width of a zero run", "bits")
+    code_bits: int = _size(16, 4, 16, "width of a shared weight", "bits")
+    act_bits: int = _size(16, 4, 16, "width of an activation", "bits")
+    acc_bits: int = _size(16, 8, 32, "width of an accumulator", "bits")
+    word_bits: int = _size(64, 16, 512, "width of the matrix memory", "bits", power_of_two=True)
+    pointer_bits: int = _size(16, 4, 32, "width of a pointer", "bits")
+    pointers: int = _size(16384, 2, 1 << 24, "pointers that fit", "per PE")
+    entries: int = _size(131072, 1, 1 << 31, "entries that fit the matrix memory", "per PE")
+    src_depth: int = _size(64, 1, 1 << 20, "source activations that fit", "per PE")
+    acc_depth: int = _size(64, 1, 1 << 20, "accumulators", "per PE")
+    act_words: int = _size(1024, 2, 1 << 20, "words of the activation memory", "per PE")
+    codebooks: int = _size(1, 1, 256, "codebooks in a PE")
+    passes: int = _size(16, 1, 256, "entries of the pass table")
+    counters: int = _size(1, 0, 1, "1: counters in hardware, 0: none")
+    clock_hz: int = _size(800_000_000, 1, 10**12, "clock frequency", "Hz")
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
+        for field in dataclasses.fields(self):
+            name, value = field.name, getattr(self, field.name)
             if isinstance(value, bool) or not hasattr(value, "__index__"):
                 raise ConfigError(f"{name} must be an integer, not {value!r}")
             value = operator.index(value)  # a numpy integer, say
             object.__setattr__(self, name, value)
-            if name == "n_pe" and not (low <= value <= high and value.bit_count() == 1):
-                raise ConfigError(f"n_pe must be a power of two from 1 to 256, not {value}")
-            if name == "word_bits" and not (low <= value <= high and value.bit_count() == 1):
-                raise ConfigError(f"word_bits must be a power of two from 16 to 512, not {value}")
-            if not low <= value <= high:
-                raise ConfigError(f"{name} must be from {low} to {high}, not {value}")
+            low, high, power = (field.metadata[key] for key in ("low", "high", "power_of_two"))
+            if not low <= value <= high or (power and value.bit_count() != 1):
+                kind = "a power of two " if power else ""
+                raise ConfigError(f"{name} must be {kind}from {low} to {high}, not {value}")
         if self.acc_bits < self.act_bits:
             raise ConfigError(
                 f"acc_bits ({self.acc_bits}) must be at least act_bits ({self.act_bits}): "
@@ -287,8 +270,6 @@ class ArchConfig:
         return (pointer >> self.sel_bits) * self.entries_per_word + min(
             pointer & ((1 << self.sel_bits) - 1), self.entries_per_word - 1
         )
-
-    # ---- layers --------------------------------------------------------------------------------------------
 
 
 PRESETS: dict[str, ArchConfig] = {

@@ -14,7 +14,6 @@ from eie.errors import LayerError
 from eie.fixed import MAX_SHIFT, limits
 
 MAX_DIM = 1 << 24
-BIAS_BITS = 32
 
 
 def _as(array: npt.ArrayLike, dtype: npt.DTypeLike, what: str) -> npt.NDArray[Any]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from eie.axi import ERROR_MEANINGS, HEADER_FIELDS, LITE_ADDR_BITS, Command, ErrorCode, stream_bits
+from eie.axi import HEADER_FIELDS, LITE_ADDR_BITS, Bits, Command, ErrorCode, stream_bits
 from eie.config import CONFIG_BITS, ArchConfig
+from eie.filling import templates
 from eie.schema import ConfigReg, IoSpace, PeCounter, WbTarget, config_fields
 
 MAGIC = int.from_bytes(b"EIE1", "big")
@@ -21,26 +23,6 @@ class Access(enum.Enum):
     RW = "read, write"
     WO = "write; reads 0"
     W1C = "read; write 1 to clear"
-
-
-@dataclass(frozen=True)
-class Bits:
-    """A field of a register."""
-
-    name: str
-    low: int
-    width: int
-    meaning: str
-
-    @property
-    def mask(self) -> int:
-        """The field's bits in the register."""
-        return ((1 << self.width) - 1) << self.low
-
-    @property
-    def range(self) -> str:
-        """As in tables: "3" or "7:0"."""
-        return str(self.low) if self.width == 1 else f"{self.low + self.width - 1}:{self.low}"
 
 
 @dataclass(frozen=True)
@@ -72,8 +54,10 @@ def _packed(offset: int, meaning: str, *names: str) -> Register:
     return Register(offset, Access.RO, meaning, fields, value)
 
 
-_DONE = "a run has ended that was not a quiet RUN"
-_ERROR = "ERROR_CODE has been set"
+_EVENTS = (
+    Bits("DONE", 0, 1, "a run has ended that was not a quiet RUN"),
+    Bits("ERROR", 1, 1, "ERROR_CODE has been set"),
+)
 
 
 class Reg(enum.Enum):
@@ -114,13 +98,13 @@ class Reg(enum.Enum):
         0x010,
         Access.RW,
         "which bits of IRQ_STATUS raise `irq`",
-        (Bits("DONE", 0, 1, _DONE), Bits("ERROR", 1, 1, _ERROR)),
+        _EVENTS,
     )
     IRQ_STATUS = Register(
         0x014,
         Access.W1C,
         "what happened since it was cleared",
-        (Bits("DONE", 0, 1, _DONE), Bits("ERROR", 1, 1, _ERROR)),
+        _EVENTS,
     )
     FIRST_PASS = Register(
         0x018,
@@ -202,7 +186,7 @@ def pass_table_offset(number: int, register: ConfigReg) -> int:
     return PASS_TABLE + PASS_LINE * number + 4 * register
 
 
-_TABLE_MEANINGS = {
+PASS_MEANINGS = {
     ConfigReg.PRODUCT_SHIFT: "right shift of each product, rounded",
     ConfigReg.OUTPUT_SHIFT: "right shift of each accumulator at write-back, rounded",
     ConfigReg.RELU: "1: negative sums become 0",
@@ -221,96 +205,28 @@ _TABLE_MEANINGS = {
 
 def markdown() -> str:
     """The tables of docs/programming.md: registers, their fields, pass table, header, error codes."""
-    lines = ["| offset | register | access | reset | meaning |", "|---|---|---|---|---|"]
-    for reg in Reg:
-        reset = reg.value.reset
-        shown = "of this instance" if callable(reset) else f"0x{reset:08x}" if reset else "0"
-        lines.append(
-            f"| 0x{reg.offset:03x} | {reg.name} | {reg.access.value} | {shown} | {reg.value.meaning} |"
-        )
-    lines += [
-        f"| 0x{PASS_TABLE:04x} + {PASS_LINE} p + 4 r | pass table | read, write; not while busy | | register r of "
-        "pass p, below |",
-        "",
-        "| register | bits | field | meaning |",
-        "|---|---|---|---|",
-    ]
-    for reg in Reg:
-        for bits in reg.value.fields:
-            lines.append(f"| {reg.name} | {bits.range} | {bits.name} | {bits.meaning} |")
-    lines += ["", "| r | register of a pass | meaning |", "|---|---|---|"]
-    lines += [f"| {register:d} | {register.name} | {text} |" for register, text in _TABLE_MEANINGS.items()]
-    lines += ["", "| bits of the header | field | meaning |", "|---|---|---|"]
-    lines += [f"| {Bits(f.name, f.low, f.width, '').range} | {f.name} | {f.meaning} |" for f in HEADER_FIELDS]
-    lines += ["", "| ERROR_CODE | name | meaning |", "|---|---|---|"]
-    lines += [f"| {code:d} | {code.name} | {ERROR_MEANINGS[code]} |" for code in ErrorCode]
-    return "\n".join(lines)
-
-
-def _comment(text: str) -> str:
-    return text.replace("`", "").replace("*/", "")
+    return _filled("registers.md").rstrip("\n")
 
 
 def c_header(cfg: ArchConfig | None = None) -> str:
     """`eie_regs.h`: offsets, fields, header, spaces and error codes; with `cfg` that instance's constants as well."""
-    lines = [
-        "/* Registers and packets of eie_chip; generated, do not edit. */",
-        "#ifndef EIE_REGS_H",
-        "#define EIE_REGS_H",
-        "",
-        "#include <stdint.h>",
-        "",
-        f"#define EIE_ADDR_BITS {LITE_ADDR_BITS}",
-    ]
+    return _filled("eie_regs.h", cfg=cfg, config_fields=config_fields(cfg) if cfg else ())
 
-    def define(name: str, value: str, comment: str = "") -> None:
-        lines.append(f"#define EIE_{name} {value}" + (f" /* {_comment(comment)} */" if comment else ""))
 
-    def fields(prefix: str, found: tuple[Bits, ...], suffix: str) -> None:
-        for bits in found:
-            define(f"{prefix}_{bits.name}_SHIFT", str(bits.low), bits.meaning)
-            define(f"{prefix}_{bits.name}_MASK", f"0x{bits.mask:x}{suffix}")
-
-    lines += ["", "/* Registers: byte offsets and fields */"]
-    for reg in Reg:
-        define(reg.name, f"0x{reg.offset:03x}u", f"{reg.access.value}: {reg.value.meaning}")
-        fields(reg.name, reg.value.fields, "u")
-    define("ID_VALUE", f"0x{MAGIC:08x}u")
-    define("VERSION_VALUE", f"0x{VERSION:08x}u")
-    lines += ["", "/* Pass table: register r of pass p */"]
-    define("PASS_TABLE(p, r)", f"(0x{PASS_TABLE:04x}u + {PASS_LINE}u * (p) + 4u * (r))")
-    for register, text in _TABLE_MEANINGS.items():
-        define(f"PASS_{register.name}", f"{register:d}u", text)
-    for target in WbTarget:
-        define(f"WB_TARGET_{target.name}", f"{target:d}u")
-    lines += ["", "/* Packets: header word */"]
-    fields("HEADER", tuple(Bits(f.name, f.low, f.width, f.meaning) for f in HEADER_FIELDS), "ull")
-    for command in Command:
-        define(f"COMMAND_{command.name}", f"{command:d}u")
-    for space in IoSpace:
-        define(f"SPACE_{space.name}", f"{space:d}u")
-    for counter in PeCounter:
-        define(f"COUNTER_{counter.name}", f"{counter:d}u")
-    lines += ["", "/* ERROR_CODE */"]
-    for code in ErrorCode:
-        define(f"ERROR_{code.name}", f"{code:d}u", ERROR_MEANINGS[code])
-    if cfg is not None:
-        lines += ["", "/* This instance */"]
-        for reg in Reg:
-            if callable(reg.value.reset):
-                define(f"{reg.name}_VALUE", f"0x{reg.reset_value(cfg):08x}u", reg.value.meaning)
-        for field in config_fields(cfg):
-            define(f"PASS_{field.name.upper()}_BITS", str(field.width))
-    lines += [
-        "",
-        "static inline uint64_t eie_header(unsigned command, unsigned space, unsigned spread, unsigned pe, "
-        "uint32_t addr, uint32_t count)",
-        "{",
-        "    return (uint64_t)space << EIE_HEADER_SPACE_SHIFT | (uint64_t)command << EIE_HEADER_COMMAND_SHIFT |",
-        "           (uint64_t)spread << EIE_HEADER_SPREAD_SHIFT | (uint64_t)pe << EIE_HEADER_PE_SHIFT |",
-        "           (uint64_t)addr << EIE_HEADER_ADDR_SHIFT | (uint64_t)count << EIE_HEADER_COUNT_SHIFT;",
-        "}",
-        "",
-        "#endif",
-    ]
-    return "\n".join(lines) + "\n"
+def _filled(template: str, **values: Any) -> str:
+    """A template of eie/templates with this map, the packets' names, and these values."""
+    return (
+        templates("eie")
+        .get_template(template)
+        .render(
+            **values,
+            **{kind.__name__: kind for kind in (Reg, ErrorCode, Command, IoSpace, PeCounter, WbTarget)},
+            HEADER_FIELDS=HEADER_FIELDS,
+            LITE_ADDR_BITS=LITE_ADDR_BITS,
+            MAGIC=MAGIC,
+            PASS_LINE=PASS_LINE,
+            PASS_MEANINGS=PASS_MEANINGS,
+            PASS_TABLE=PASS_TABLE,
+            VERSION=VERSION,
+        )
+    )

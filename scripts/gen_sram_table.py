@@ -41,7 +41,7 @@ HELD_OUT_WIDTHS = (16, 24, 48, 64, 96, 192, 256)
 
 HEADER = """\
 # Energy, leakage and area of single-ported SRAMs at 45 nm, by size and width. Written by scripts/gen_sram_table.py.
-# Every figure in this file has the tag cacti. Settings: sim/energy/cacti.py; the device is ITRS low standby power,
+# Every figure here has the tag cacti; settings are in sim/energy/data/cacti.cfg. The device is ITRS low standby power,
 # whose supply in CACTI's tech_params/45nm.dat is supply_v.
 source = "CACTI 7 from PyPI {package}, 45 nm, ITRS LSTP, 300 K, one read-write port, one bank, least dynamic power"
 tag = "cacti"

@@ -18,6 +18,7 @@ from importlib.resources import files
 from typing import Any, Literal, TypeVar, get_type_hints
 
 from eie.errors import FormatError
+from eie.schema import PE_BLOCKS
 
 PlatformKey = Literal["cpu", "gpu", "mgpu"]
 Matrix = Literal["dense", "sparse"]
@@ -25,7 +26,6 @@ PLATFORMS: tuple[PlatformKey, ...] = ("cpu", "gpu", "mgpu")
 MATRICES: tuple[Matrix, ...] = ("dense", "sparse")
 BATCHES = (1, 64)
 COMPONENTS = ("memory", "clock network", "register", "combinational", "filler cell")
-BLOCKS = ("act_queue", "ptr_read", "spmat_read", "arithm_unit", "act_rw")
 ARITHMETICS = ("float32", "fixed16", "fixed8")
 OPERATIONS = (
     *("int8_add", "int16_add", "int32_add", "float32_add"),
@@ -254,7 +254,7 @@ def _pe(table: Mapping[str, Any]) -> PublishedPE:
     shares = {
         kind: tuple(_made(Share, f"pe, {kind}", s) for s in table[kind]) for kind in ("component", "block")
     }
-    for kind, wanted in (("component", COMPONENTS), ("block", BLOCKS)):
+    for kind, wanted in (("component", COMPONENTS), ("block", PE_BLOCKS)):
         _keys(f"pe, {kind}", [share.name for share in shares[kind]], wanted)
     rest = {name: value for name, value in table.items() if name not in shares}
     return _made(PublishedPE, "pe", rest, components=shares["component"], blocks=shares["block"])

@@ -44,13 +44,8 @@ def html(parts: Sequence[Made], lead: str, commands: Sequence[str], made: str) -
 
 def markdown(parts: Sequence[Made], lead: str, commands: Sequence[str], made: str) -> str:
     """The same page as Markdown, with the pictures as files beside it."""
-    blocks = [f"# {TITLE}", lead]
-    for part, command in zip(parts, commands, strict=True):
-        blocks += [f"## {part.section.title}", *part.section.text]
-        blocks += [f"![{picture.alt}]({picture.name}.png)" for picture in part.pictures]
-        blocks += [markdown_table(table) for table in part.section.tables]
-        blocks += ["This part alone:", f"    {command}"]
-    return "\n\n".join([*blocks, made]) + "\n"
+    shown = list(zip(parts, commands, strict=True))
+    return fill("evaluation.md", title=TITLE, lead=lead, parts=shown, made=made, table=markdown_table)
 
 
 def markdown_table(table: Table) -> str:

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jinja2
 from markdown_it import MarkdownIt
 from markupsafe import Markup
+
+from eie.filling import templates
 
 # Inches of a picture that has a row for itself, and the page's rem for an inch.
 _WIDE, _REM = 6.0, 5.8
@@ -77,13 +78,7 @@ def _markdown(paragraphs: Sequence[str]) -> Markup:
 
 
 def fill(template: str, **values: Any) -> str:
-    """A template of cli/pages/templates with these values; every text is escaped unless it is markup."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("eie.cli.pages"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    """A template of cli/pages/templates with these values; in .html every text is escaped unless it is markup."""
+    environment = templates("eie.cli.pages", html=template.endswith(".html"))
     environment.filters |= {"markdown": _markdown, "number": "{:,}".format}
     return environment.get_template(template).render(**values)

@@ -57,7 +57,7 @@ COUNTS_UP = frozenset({"current", "wr_ptr", "rd_ptr", "count", "occupancy"})
 
 @dataclass(frozen=True)
 class Array:
-    """A small memory of latches: `words` x `bits`."""
+    """A memory, `words` x `bits`: a small one of latches, or an SRAM."""
 
     name: str
     words: int
@@ -71,15 +71,6 @@ class Gates:
     mux2: int = 0
     adder: int = 0
     and2: int = 0
-
-
-@dataclass(frozen=True)
-class Macro:
-    """An SRAM: `words` x `bits`."""
-
-    name: str
-    words: int
-    bits: int
 
 
 def flip_flops(block: str, cfg: ArchConfig, *, counters: bool = False) -> dict[str, int]:
@@ -107,13 +98,13 @@ def arrays(block: str, cfg: ArchConfig) -> tuple[Array, ...]:
     }.get(block, ())
 
 
-def macros(block: str, cfg: ArchConfig) -> tuple[Macro, ...]:
+def macros(block: str, cfg: ArchConfig) -> tuple[Array, ...]:
     """The SRAMs of a block."""
     bank = cfg.ptr_bank_depth
     return {
-        "ptr_read": (Macro("even", bank, cfg.pointer_bits), Macro("odd", bank, cfg.pointer_bits)),
-        "spmat_read": (Macro("spmat", cfg.spmat_words, cfg.word_bits),),
-        "act_rw": (Macro("act", cfg.act_words, cfg.acc_bits),),
+        "ptr_read": (Array("even", bank, cfg.pointer_bits), Array("odd", bank, cfg.pointer_bits)),
+        "spmat_read": (Array("spmat", cfg.spmat_words, cfg.word_bits),),
+        "act_rw": (Array("act", cfg.act_words, cfg.acc_bits),),
     }.get(block, ())
 
 

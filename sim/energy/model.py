@@ -20,16 +20,9 @@ from eie.sim.energy import inventory
 from eie.sim.energy.constants import Constants
 from eie.sim.energy.constants import constants as default_constants
 from eie.sim.energy.sram import sram, table
-from eie.sim.published import published
+from eie.sim.published import COMPONENTS, published
 
-MEMORY, CLOCK, REGISTER, COMBINATIONAL, FILLER = (
-    "memory",
-    "clock network",
-    "register",
-    "combinational",
-    "filler cell",
-)
-COMPONENTS = (MEMORY, CLOCK, REGISTER, COMBINATIONAL, FILLER)
+MEMORY, CLOCK, REGISTER, COMBINATIONAL, FILLER = COMPONENTS
 # One multiply-accumulate counts as two operations, as in the published 102 GOP/s.
 OPERATIONS_PER_MAC = 2
 
@@ -80,11 +73,6 @@ class BlockFigures:
     def chip_area_mm2(self) -> float:
         """Area of all instances."""
         return self.count * self.area_um2 * 1e-6
-
-    @property
-    def chip_energy_nj(self) -> float:
-        """Energy of all instances."""
-        return self.count * self.energy_nj
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from scipy.stats import gmean
 
 from eie.layer import CompressedLayer
 from eie.sim.evaluation.layers import BENCHMARKS, benchmark, simulated
-from eie.sim.evaluation.section import Progress, Section, Table
+from eie.sim.evaluation.section import Progress, Section, Table, each
 from eie.sim.evaluation.stopwatch import best_product
 from eie.sim.published import BATCHES, published
 
@@ -68,11 +68,7 @@ def environment() -> str:
 
 def section(seed: int, progress: Progress | None) -> Section:
     """Measure numpy and scipy on the nine layers."""
-    timed = []
-    for name in BENCHMARKS:
-        timed.append(measure(*benchmark(name, seed)))
-        if progress:
-            progress(f"numpy and scipy: {name}")
+    timed = [measure(*benchmark(name, seed)) for name in each(BENCHMARKS, progress, "numpy and scipy: ")]
     ours = [simulated(name, seed).cycles / published().machine.clock_mhz for name in BENCHMARKS]  # type: ignore[operator]
     return Section(
         key="measured",

@@ -5,8 +5,9 @@ docs/energy.md explains the model; sim/energy/model.py is it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,7 @@ from eie.config import ArchConfig
 from eie.result import Result
 from eie.sim.energy.constants import names_of, tagged
 from eie.sim.energy.model import (
-    CLOCK,
-    COMBINATIONAL,
     FILLER,
-    REGISTER,
     BlockFigures,
     Estimate,
     estimate,
@@ -31,7 +29,8 @@ from eie.sim.evaluation import energy_assumptions as assumptions
 from eie.sim.evaluation.energy_assumptions import NAMES, off
 from eie.sim.evaluation.layers import BENCHMARKS, benchmark, simulated
 from eie.sim.evaluation.lines import RANDOM_LAYERS
-from eie.sim.evaluation.section import Picture, Progress, Section, Table
+from eie.sim.evaluation.prose import prose
+from eie.sim.evaluation.section import Picture, Progress, Section, Table, each
 from eie.sim.plots import style
 from eie.sim.published import Share, published
 from eie.sim.workloads.example import EXAMPLE, require
@@ -118,15 +117,13 @@ def section(seed: int, progress: Progress | None, example: Path = EXAMPLE) -> Se
     table = lines(run.ours)
     counted = assumptions.counted(ACTIVITY, seed, example)
     layers = {}
-    for name in BENCHMARKS:
-        if progress is not None:
-            progress(f"energy: {name}")
+    for name in each(BENCHMARKS, progress, "energy: "):
         result = simulated(name, seed)
-        layers[name] = estimate(result.cfg, result.counters, result.cycles)
+        layers[name] = _layer_data(name, estimate(result.cfg, result.counters, result.cycles))
     return Section(
         key="energy",
         title="Energy and area",
-        text=[*_text(run, table), *assumptions.text(run.result, counted)],
+        text=_text(run, table) + assumptions.text(run.result, counted),
         tables=[
             _pe_table(table),
             _chip_table(run),
@@ -141,7 +138,7 @@ def section(seed: int, progress: Progress | None, example: Path = EXAMPLE) -> Se
             "chip": {"power_w": run.ours.power_mw / 1e3, "area_mm2": run.ours.area_mm2},
             "spmat_read_unheld_mw": _block(run.unheld, "spmat_read").power_mw,
             "activity_counted": {what: assumptions.share(changes) for what, changes in counted.items()},
-            "layers": {name: _layer_data(name, figures) for name, figures in layers.items()},
+            "layers": layers,
             "fitted": names_of("fitted"),
             "assumed": names_of("assumed"),
             "assumed_in_power": assumptions.moving(run.result),
@@ -163,29 +160,21 @@ def _off(share: float | None) -> str:
 
 
 def _text(run: PublishedRun, table: Sequence[Line]) -> list[str]:
-    by_name = {line.name: line for line in table}
-    total = by_name["one PE"]
-    return [
-        f"Energy is what the run's counters count, times the energy of each event. {ACTIVITY} runs on the machine "
-        "with the published memories; one PE is compared with the published table, line by line.",
-        f"**Total**: power {_off(total.power_off)}, area {_off(total.area_off)} (without the filler cells: the same). "
-        f"Target: totals within {100 * LIMIT_TOTAL:.0f} %, blocks within {100 * LIMIT_BLOCK:.0f} % or the reason. "
-        f"{_cancelling(table)} Blocks that miss it: {_missed(table, 'block')}. Kinds of cell that miss it: "
-        f"{_missed(table, 'component')}. The reasons, as far as they are known:",
-        *_block_reasons(run, by_name),
-        *_component_reasons(run, by_name),
-        "64 PEs are 64 times the table: the chip's figures are no second check.",
-    ]
-
-
-def _cancelling(table: Sequence[Line]) -> str:
-    """How much of the power total's nearness is errors of opposite sign."""
+    # The power total is near partly because errors of opposite sign cancel.
     parts = [line for line in table if line.kind == "component" and line.published.power_mw]
-    errors = {line.name: line.power_mw - line.published.power_mw for line in parts}
-    each = ", ".join(f"{name} {error:+.2f}" for name, error in errors.items())
-    return (
-        f"The power total is partly errors that cancel: {each} mW are {sum(errors.values()):+.2f} mW in all, and "
-        f"{sum(map(abs, errors.values())):.2f} mW without their signs."
+    return prose(
+        "energy",
+        activity=ACTIVITY,
+        limit_total=LIMIT_TOTAL,
+        limit_block=LIMIT_BLOCK,
+        run=run,
+        line={line.name: line for line in table},
+        errors={line.name: line.power_mw - line.published.power_mw for line in parts},
+        missed=partial(_missed, table),
+        unheld=_block(run.unheld, "spmat_read"),
+        part=partial(_part_mw, run.ours),
+        off=off,
+        share=_off,
     )
 
 
@@ -200,66 +189,23 @@ def _missed(table: Sequence[Line], kind: str) -> str:
     return ", ".join(missed) or "none"
 
 
-def _block_reasons(run: PublishedRun, by_name: dict[str, Line]) -> list[str]:
-    ours, facts = run.ours, published().pe
-    unheld = _block(run.unheld, "spmat_read").power_mw
-    arithm = by_name["arithm_unit"]
-    clock, register, gates = (
-        _part_mw(ours, "arithm_unit", kind) for kind in (CLOCK, REGISTER, COMBINATIONAL)
-    )
-    queue = by_name["act_queue"]
-    more_um2 = queue.area_um2 - queue.published.area_um2
-    files, pins = (_part_mw(ours, "act_rw", kind) for kind in (REGISTER, CLOCK))
-    return [
-        "**SpmatRead**: our machine keeps the word that it read last, also from one column to the next. If each "
-        f"column began with a read, the same run would take {unheld:.2f} mW there "
-        f"({off(unheld, facts.block('spmat_read').power_mw)}) and {run.unheld.pe_power_mw:.2f} mW in all "
-        f"({off(run.unheld.pe_power_mw, facts.power_mw)}); the paper does not say what its machine does.",
-        f"**ArithmUnit**: {clock:.2f} mW of the {arithm.power_mw:.2f} are clock pins, {register:.2f} registers, "
-        f"{gates:.2f} multiplier, adders and paths. Its area is {_off(arithm.area_off)}. How wide the published "
-        "pipeline registers are is not known (ours keeps the whole product), nor its multiplier's energy (assumed "
-        "here). The excess is not explained.",
-        f"**ActQueue**: {more_um2:.0f} µm² more, because our reading of an array is a tree of two-input "
-        f"multiplexers; that is {100 * more_um2 / facts.area_um2:.2f} % of the PE.",
-        f"**ActRW**: {files:.2f} mW of the {by_name['act_rw'].power_mw:.2f} are its register files (see Register), and "
-        f"{pins:.2f} clock pins, also of the registers of refill and write-back, which rest in compute mode.",
-    ]
-
-
-def _component_reasons(run: PublishedRun, by_name: dict[str, Line]) -> list[str]:
-    clock, register = by_name[CLOCK], by_name[REGISTER]
-    file_mw = _part_mw(run.ours, "act_rw", REGISTER)
-    return [
-        f"**Register**: {file_mw:.2f} mW of the {register.power_mw:.2f} are ActRW's register files at the energy that "
-        "the paper gives for an access. That is for all of it, clocking and read path included, which the published "
-        "table presumably has under clock network and combinational; it does not say.",
-        "**Clock network**: the clock pins of the flip-flops and nothing else. The buffers and wires of the tree that "
-        f"drives them are not modelled, neither their power nor their {clock.published.area_um2:,.0f} µm²; those of "
-        "the register files are in the line register.",
-    ]
-
-
 def _pe_table(table: Sequence[Line]) -> Table:
-    rows = []
-    for line in table:
-        name = NAMES.get(line.name, line.name)
-        published_power = f"{line.published.power_mw:.3f}" if line.published.power_mw else "-"
-        rows.append(
-            [
-                f"{name} (fitted)" if line.fitted else name,
-                f"{line.power_mw:.3f}" if line.power_mw else "-",
-                published_power,
-                _off(line.power_off),
-                f"{line.area_um2:,.0f}" if line.area_um2 else "not modelled",
-                f"{line.published.area_um2:,.0f}",
-                _off(line.area_off) if line.area_um2 else "-",
-            ]
-        )
-    return Table(
-        title="One PE, line by line",
-        headings=["", "mW", "published", "", "µm²", "published", ""],
-        rows=rows,
-        note=f"Activity of {ACTIVITY}, 64 PEs, 800 MHz, 128 KB and 32 KB of SRAM a PE. The five kinds of cell add "
+    def name(line: Line) -> str:
+        return NAMES.get(line.name, line.name) + (" (fitted)" if line.fitted else "")
+
+    return Table.of(
+        "One PE, line by line",
+        (
+            ("", name),
+            ("mW", lambda line: f"{line.power_mw:.3f}" if line.power_mw else "-"),
+            ("published", lambda line: f"{line.published.power_mw:.3f}" if line.published.power_mw else "-"),
+            ("", lambda line: _off(line.power_off)),
+            ("µm²", lambda line: f"{line.area_um2:,.0f}" if line.area_um2 else "not modelled"),
+            ("published", lambda line: f"{line.published.area_um2:,.0f}"),
+            ("", lambda line: _off(line.area_off) if line.area_um2 else "-"),
+        ),
+        table,
+        f"Activity of {ACTIVITY}, 64 PEs, 800 MHz, 128 KB and 32 KB of SRAM a PE. The five kinds of cell add "
         "up to the PE; the five blocks add up to it without the filler cells.",
     )
 
@@ -314,40 +260,23 @@ def _chip_table(run: PublishedRun) -> Table:
     )
 
 
-def _layer_table(layers: dict[str, Estimate]) -> Table:
-    rows = []
-    for name, figures in layers.items():
-        facts = published().layer(name)
-        rows.append(
-            [
-                name,
-                f"{figures.seconds * 1e6:.2f}",
-                f"{figures.energy_nj / 1e3:.2f}",
-                f"{figures.power_mw:.0f}",
-                f"{figures.pj_per_mac:.1f}",
-                f"{figures.gops:.1f}",
-                f"{figures.gops_per_watt:.0f}",
-                f"{figures.dense_gops(facts.rows, facts.cols):,.0f}",
-                f"{figures.dense_gops_per_watt(facts.rows, facts.cols):,.0f}",
-                f"{figures.area_mm2:.1f}",
-            ]
-        )
-    return Table(
-        title="The nine layers",
-        headings=[
-            "layer",
-            "µs",
-            "µJ",
-            "mW",
-            "pJ/MAC",
-            "GOP/s",
-            "GOP/s/W",
-            "dense GOP/s",
-            "dense GOP/s/W",
-            "mm²",
-        ],
-        rows=rows,
-        note=f"{RANDOM_LAYERS} 64 PEs with memories of the published sizes, larger only where a layer "
+def _layer_table(layers: Mapping[str, Mapping[str, float]]) -> Table:
+    return Table.of(
+        "The nine layers",
+        (
+            ("layer", lambda item: item[0]),
+            ("µs", lambda item: f"{item[1]['us']:.2f}"),
+            ("µJ", lambda item: f"{item[1]['energy_nj'] / 1e3:.2f}"),
+            ("mW", lambda item: f"{item[1]['power_mw']:.0f}"),
+            ("pJ/MAC", lambda item: f"{item[1]['pj_per_mac']:.1f}"),
+            ("GOP/s", lambda item: f"{item[1]['gops']:.1f}"),
+            ("GOP/s/W", lambda item: f"{item[1]['gops_per_watt']:.0f}"),
+            ("dense GOP/s", lambda item: f"{item[1]['dense_gops']:,.0f}"),
+            ("dense GOP/s/W", lambda item: f"{item[1]['dense_gops_per_watt']:,.0f}"),
+            ("mm²", lambda item: f"{item[1]['area_mm2']:.1f}"),
+        ),
+        layers.items(),
+        f"{RANDOM_LAYERS} 64 PEs with memories of the published sizes, larger only where a layer "
         "does not fit, hence the different areas. Two "
         "operations a multiply-accumulate; dense: operations of the whole matrix, zeros included.",
     )
@@ -430,8 +359,7 @@ def _bars(axes: Axes, places: np.ndarray, shown: Sequence[Line]) -> None:
     ours, theirs = [line.power_mw for line in shown], [line.published.power_mw for line in shown]
     axes.barh(places - 0.2, ours, 0.38, label="ours", color=style.COLOURS[0])
     axes.barh(places + 0.2, theirs, 0.38, label="published", color=style.PUBLISHED, edgecolor="black")
-    axes.set_xlabel("power (mW)")
-    axes.set_title("Power of one PE")
+    axes.set(title="Power of one PE", xlabel="power (mW)")
     axes.legend(loc="lower right")
 
 
@@ -450,9 +378,7 @@ def _deviations(axes: Axes, places: np.ndarray, shown: Sequence[Line]) -> None:
             label=label,
         )
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.set_xlim(-0.6, 0.6)
-    axes.set_xlabel("ours against published (%)")
-    axes.set_title("Difference, power and area")
+    axes.set(title="Difference, power and area", xlabel="ours against published (%)", xlim=(-0.6, 0.6))
     axes.legend(loc="upper right")
 
 

@@ -20,6 +20,7 @@ from eie.sim.chain import layer_inputs
 from eie.sim.energy.activity import Changes, count_changes
 from eie.sim.energy.constants import constants, names_of, tagged
 from eie.sim.energy.model import CLOCK, Estimate, estimate
+from eie.sim.evaluation.prose import prose
 from eie.sim.evaluation.section import Table
 from eie.sim.published import published
 from eie.sim.workloads.example import CALIBRATION_DIGITS, DENSITIES, read_digits, read_trained
@@ -101,29 +102,20 @@ def moving(run: Result) -> list[str]:
 
 def text(run: Result, found: Counted) -> list[str]:
     """Paragraphs: how many constants are chosen, the supply, the activity."""
-    facts = published().pe
-    fitted, assumed = names_of("fitted"), names_of("assumed")
-    supply = tagged()["operating_v"]
-    totals = ", ".join(
-        f"{off(varied(run, operating_v=volts).pe_power_mw, facts.power_mw)} at {volts:g} V"
-        for volts in (supply.value, *supply.other)
+    theirs, supply = published().pe.power_mw, tagged()["operating_v"]
+    return prose(
+        "energy_assumptions",
+        fitted=names_of("fitted"),
+        assumed=names_of("assumed"),
+        moving=moving(run),
+        at_supplies=[
+            f"{off(varied(run, operating_v=volts).pe_power_mw, theirs)} at {volts:g} V"
+            for volts in (supply.value, *supply.other)
+        ],
+        random=share(found[RANDOM]),
+        trained=share(found[TRAINED]),
+        needed=_activity_needed(run),
     )
-    needed = _activity_needed(run)
-    return [
-        f"**Constants.** Fitted: {len(fitted)}, {', '.join(fitted)}, in the area alone; its line is not counted as "
-        f"reproduced. Assumed: {len(assumed)}. The power total follows {', '.join(moving(run))}, and "
-        "cell_slew_ps through the cell energies, which were read at it. None of them is computed from a figure "
-        "of the published accelerator, but nothing published settles them, and who chose them knew those figures. The "
-        "project allows itself three fitted constants; whoever counts assumed ones as fitted counts "
-        f"{len(fitted) + len(assumed)}, and then the rule is broken. The rest is published or CACTI's.",
-        "**Supply.** It is an assumption, and the total hangs on it: 0.9 V is published for the operations of table "
-        f"I, not for the chip, its SRAMs or its cells. Against the published {facts.power_mw} mW one PE is "
-        f"at {totals}. Of these only the first is within the target.",
-        f"**Activity.** Half of the bits of a loaded register are assumed to change. Counted on the golden model it "
-        f"is {100 * share(found[RANDOM]):.0f} % in ArithmUnit for random data and {100 * share(found[TRAINED]):.0f} % "
-        f"for the trained example network. The block would take its published power at {100 * needed:.0f} %, if its "
-        "multiplier and adders followed the data as its registers do: activity does not explain the excess.",
-    ]
 
 
 def _activity_needed(run: Result) -> float:

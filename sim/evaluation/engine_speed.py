@@ -15,7 +15,8 @@ from eie.csc import interleave
 from eie.layer import CompressedLayer
 from eie.sim.engines import kernels
 from eie.sim.engines.fast import Prepared, prepare, timing
-from eie.sim.evaluation.section import Picture, Progress, Section, Table
+from eie.sim.evaluation.baselines import matrices
+from eie.sim.evaluation.section import Picture, Progress, Section, Table, each
 from eie.sim.evaluation.stopwatch import best_of, best_product
 from eie.sim.plots import style
 from eie.sim.workloads.random import random_input, random_layer
@@ -70,15 +71,12 @@ def fast_times(seed: int) -> Times:
 
 def product_times(seed: int) -> dict[str, float]:
     """Seconds of the same layer as a plain float32 product on this machine: numpy dense, scipy sparse."""
-    from scipy.sparse import csr_matrix
-
     prepared, inputs = large(seed)
-    weights = prepared.layer.decode().astype(np.float32)
     x = inputs[0].astype(np.float32)
-    sparse = csr_matrix(weights)
+    found = matrices(prepared.layer)
     return {
-        "numpy, dense float32": best_product(weights, x),
-        "scipy.sparse, CSR float32": best_product(sparse, x),
+        "numpy, dense float32": best_product(found["numpy dense"], x),
+        "scipy.sparse, CSR float32": best_product(found["scipy CSR"], x),
     }
 
 
@@ -133,12 +131,7 @@ def scaling(seed: int, progress: Progress | None = None) -> dict[str, list[Cost]
         "16 full rows, on 16 PEs": lambda: full_rows(8192, 16, 1, seed),
         "16 full rows, all on one PE": lambda: full_rows(8192, 16, 64, seed),
     }
-    costs = {}
-    for name, make in layers.items():
-        costs[name] = _costs(make(), seed)
-        if progress:
-            progress(f"engine speed: {name}")
-    return costs
+    return {name: _costs(layers[name](), seed) for name in each(layers, progress, "engine speed: ")}
 
 
 def figure(costs: dict[str, list[Cost]]) -> Picture:
@@ -159,9 +152,11 @@ def figure(costs: dict[str, list[Cost]]) -> Picture:
             )
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.set_xlabel("active entries, fillers included")
-        axes.set_ylabel("time of a run (ms)")
-        axes.set_title("What a run of the fast engine costs")
+        axes.set(
+            title="What a run of the fast engine costs",
+            xlabel="active entries, fillers included",
+            ylabel="time of a run (ms)",
+        )
         axes.legend()
     return Picture("engine_speed", drawn, "Time of a run of the fast engine against the entries it processes")
 

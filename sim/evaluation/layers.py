@@ -47,14 +47,18 @@ def _even(name: str, seed: int) -> Benchmark:
     return _draw(name, seed, None)
 
 
-def machine(layer: CompressedLayer) -> ArchConfig:
-    """The published machine: 64 PEs, queue depth 8, 800 MHz, memories of the published sizes.
-
-    What the layer needs more of (`eie.sized_for`) is enlarged, so that it fits untiled; no size changes the
-    time.
-    """
+def published_machine() -> ArchConfig:
+    """The published machine: 64 PEs, queue depth 8, 800 MHz, memories of the published sizes."""
     facts = published().machine
-    cfg = ArchConfig(n_pe=facts.n_pe, queue_depth=facts.queue_depth, clock_hz=facts.clock_mhz * 1_000_000)
+    return ArchConfig(n_pe=facts.n_pe, queue_depth=facts.queue_depth, clock_hz=facts.clock_mhz * 1_000_000)
+
+
+def machine(layer: CompressedLayer) -> ArchConfig:
+    """The published machine; what the layer needs more of (`eie.sized_for`) is enlarged.
+
+    So it fits untiled; no size changes the time.
+    """
+    cfg = published_machine()
     needed = sized_for(cfg, layer)
     return cfg.replace(**{name: max(getattr(cfg, name), getattr(needed, name)) for name in _CAPACITIES})
 

@@ -6,11 +6,12 @@ Nothing is fitted. The unevenness of the uneven variants is measured on the exam
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 from scipy.stats import gmean
 
 from eie.compress.float_layers import FloatLayer
@@ -19,7 +20,8 @@ from eie.config import ArchConfig
 from eie.sim.engines.fast import prepare, timing
 from eie.sim.evaluation.layers import BENCHMARKS, benchmark, machine
 from eie.sim.evaluation.lines import RANDOM_LAYERS, percent
-from eie.sim.evaluation.section import Picture, Progress, Section, Table
+from eie.sim.evaluation.prose import prose
+from eie.sim.evaluation.section import Picture, Progress, Section, Table, each
 from eie.sim.plots.style import COLOURS, PUBLISHED_STAR, figure
 from eie.sim.published import PublishedLayer, published
 from eie.sim.workloads.example import DENSITIES, EXAMPLE, read_digits, read_trained, require
@@ -63,7 +65,6 @@ class Attribution:
 _ROUNDING = 0.005
 # The nine layers in the published order, for each variant.
 Runs = dict[str, list[Attribution]]
-_OVERHEADS = tuple(field.name for field in fields(Attribution) if field.name != "work")
 
 
 def attribute(lengths: npt.NDArray[np.integer], cfg: ArchConfig) -> Attribution:
@@ -137,19 +138,28 @@ def attributed(name: str, seed: int, uneven: Unevenness | None = None) -> Attrib
     return attribute(prepare(layer, cfg).lengths[np.flatnonzero(x)], cfg)
 
 
-def _furthest(facts: Sequence[PublishedLayer], runs: Sequence[Attribution], seed: int) -> str:
-    """What the rounding of the published density explains of the theoretical time that is furthest from ours."""
-    i = min(range(len(facts)), key=lambda i: -abs(np.log(_us(runs[i].work) / facts[i].theoretical_us)))
-    layer, ours = facts[i], _us(runs[i].work)
+def _text(facts: Sequence[PublishedLayer], runs: Runs, like: TrainedLayer, seed: int) -> list[str]:
+    even = runs["even"]
+    we = BENCHMARKS.index("NT-We")
+    # The theoretical time that is furthest from ours, and what the rounding of the published density explains of it.
+    i = min(range(len(facts)), key=lambda i: -abs(np.log(_us(even[i].work) / facts[i].theoretical_us)))
+    layer, ours = facts[i], _us(even[i].work)
     end = layer.weight_density + (_ROUNDING if ours < layer.theoretical_us else -_ROUNDING)
     drawn = random_layer(layer.rows, layer.cols, end, seed)
     x = random_input(layer.cols, layer.activation_density, seed)
     work = prepare(drawn, machine(drawn)).lengths[np.flatnonzero(x)].sum(dtype=np.int64)
-    return (
-        f"{layer.name}'s theoretical time is furthest from the published one: {ours:.1f} of {layer.theoretical_us:.1f} "
-        f"µs, and {_us(work / published().machine.n_pe):.1f} µs with {percent(end)} of the weights, the end of what is "
-        f"published as {percent(layer.weight_density, 0)}. Rounding is not all of it: the work is in the columns of "
-        "active inputs, which in a trained network are not like the others (see the last table)."
+    return prose(
+        "layers",
+        ours=1 + even[we].overhead,
+        theirs=1 + facts[we].overhead,
+        like=like,
+        between=sum(
+            even[i].overhead <= layer.overhead <= runs["both"][i].overhead for i, layer in enumerate(facts)
+        ),
+        furthest=layer,
+        furthest_us=ours,
+        end=end,
+        end_us=_us(work / published().machine.n_pe),
     )
 
 
@@ -164,16 +174,14 @@ def section(seed: int, progress: Progress | None, example: Path = EXAMPLE) -> Se
         "both": like.uneven,
     }
     runs: Runs = {variant: [] for variant in variants}
-    for name in BENCHMARKS:
+    for name in each(BENCHMARKS, progress, "nine layers: "):
         for variant, uneven in variants.items():
             runs[variant].append(attributed(name, seed, uneven))
-        if progress:
-            progress(f"nine layers: {name}")
     facts = published().layers
     return Section(
         key="layers",
         title="The nine layers",
-        text=[*_text(facts, runs, like), _furthest(facts, runs["even"], seed)],
+        text=_text(facts, runs, like, seed),
         tables=(
             _times(facts, runs["even"]),
             _terms(facts, runs["even"]),
@@ -195,82 +203,58 @@ def _us(cycles: float) -> float:
     return cycles / published().machine.clock_mhz
 
 
+def _ratios(layer: PublishedLayer, run: Attribution) -> tuple[float, float, float]:
+    """Ours over the published theoretical time, actual time, and quotient of the two."""
+    return (
+        _us(run.work) / layer.theoretical_us,
+        _us(run.cycles) / layer.actual_us,
+        (1 + run.overhead) / (1 + layer.overhead),
+    )
+
+
 def _times(facts: Sequence[PublishedLayer], runs: Sequence[Attribution]) -> Table:
-    rows, ratios = [], []
-    for layer, run in zip(facts, runs, strict=True):
-        theoretical, actual = _us(run.work), _us(run.cycles)
-        ratio = (
-            theoretical / layer.theoretical_us,
-            actual / layer.actual_us,
-            (1 + run.overhead) / (1 + layer.overhead),
-        )
-        ratios.append(ratio)
-        rows.append(
-            [
-                layer.name,
-                f"{layer.theoretical_us:.1f}",
-                f"{theoretical:.1f}",
-                f"{ratio[0]:.2f}",
-                f"{layer.actual_us:.1f}",
-                f"{actual:.1f}",
-                f"{ratio[1]:.2f}",
-                percent(layer.overhead),
-                percent(run.overhead),
-                f"{ratio[2]:.3f}",
-            ]
-        )
-    means = gmean(np.array(ratios))
-    rows.append(
-        ["geometric mean", "", "", f"{means[0]:.2f}", "", "", f"{means[1]:.2f}", "", "", f"{means[2]:.3f}"]
-    )
-    return Table(
-        title="Times of the nine layers in µs: 64 PEs, queue depth 8, 800 MHz",
-        headings=(
-            "layer",
-            "theoretical, published",
-            "ours",
-            "ours / published",
-            "actual, published",
-            "ours",
-            "ours / published",
-            "overhead, published",
-            "ours",
-            "actual / theoretical: ours / published",
+    pairs = list(zip(facts, runs, strict=True))
+    table = Table.of(
+        "Times of the nine layers in µs: 64 PEs, queue depth 8, 800 MHz",
+        (
+            ("layer", lambda pair: pair[0].name),
+            ("theoretical, published", lambda pair: f"{pair[0].theoretical_us:.1f}"),
+            ("ours", lambda pair: f"{_us(pair[1].work):.1f}"),
+            ("ours / published", lambda pair: f"{_ratios(*pair)[0]:.2f}"),
+            ("actual, published", lambda pair: f"{pair[0].actual_us:.1f}"),
+            ("ours", lambda pair: f"{_us(pair[1].cycles):.1f}"),
+            ("ours / published", lambda pair: f"{_ratios(*pair)[1]:.2f}"),
+            ("overhead, published", lambda pair: percent(pair[0].overhead)),
+            ("ours", lambda pair: percent(pair[1].overhead)),
+            ("actual / theoretical: ours / published", lambda pair: f"{_ratios(*pair)[2]:.3f}"),
         ),
-        rows=rows,
-        note="Theoretical: entries, padding included, over 64 PEs x 800 MHz. Overhead: actual / theoretical - 1.",
+        pairs,
+        "Theoretical: entries, padding included, over 64 PEs x 800 MHz. Overhead: actual / theoretical - 1.",
     )
+    work, time, both = gmean([_ratios(*pair) for pair in pairs])
+    means = ["geometric mean", "", "", f"{work:.2f}", "", "", f"{time:.2f}", "", "", f"{both:.3f}"]
+    return replace(table, rows=[*table.rows, means])
 
 
 def _terms(facts: Sequence[PublishedLayer], runs: Sequence[Attribution]) -> Table:
-    rows = [
-        [
-            layer.name,
-            f"{run.work:,.1f}",
-            *(f"{getattr(run, name):,.1f}" for name in ("empty", "balance")),
-            f"{run.queue:,}",
-            f"{run.fill}",
-            f"{run.cycles:,.0f}",
-            f"{run.cycles - run.queue:,.0f}",
-            *(percent(getattr(run, name) / run.work) for name in _OVERHEADS),
-        ]
-        for layer, run in zip(facts, runs, strict=True)
-    ]
-    return Table(
-        title="Where the cycles go: work + empty columns + balance + queue + fill = cycles",
-        headings=(
-            "layer",
-            "work",
-            "empty columns",
-            "balance",
-            "queue",
-            "fill",
-            "cycles",
-            "cycles, unlimited queue",
-            *(f"{name} / work" for name in _OVERHEADS),
+    return Table.of(
+        "Where the cycles go: work + empty columns + balance + queue + fill = cycles",
+        (
+            ("layer", lambda pair: pair[0].name),
+            ("work", lambda pair: f"{pair[1].work:,.1f}"),
+            ("empty columns", lambda pair: f"{pair[1].empty:,.1f}"),
+            ("balance", lambda pair: f"{pair[1].balance:,.1f}"),
+            ("queue", lambda pair: f"{pair[1].queue:,}"),
+            ("fill", lambda pair: f"{pair[1].fill}"),
+            ("cycles", lambda pair: f"{pair[1].cycles:,.0f}"),
+            ("cycles, unlimited queue", lambda pair: f"{pair[1].cycles - pair[1].queue:,.0f}"),
+            ("empty / work", lambda pair: percent(pair[1].empty / pair[1].work)),
+            ("balance / work", lambda pair: percent(pair[1].balance / pair[1].work)),
+            ("queue / work", lambda pair: percent(pair[1].queue / pair[1].work)),
+            ("fill / work", lambda pair: percent(pair[1].fill / pair[1].work)),
         ),
-        rows=rows,
-        note="Cycles; work, empty columns and balance are means over the 64 PEs, hence the fractions.",
+        zip(facts, runs, strict=True),
+        "Cycles; work, empty columns and balance are means over the 64 PEs, hence the fractions.",
     )
 
 
@@ -288,50 +272,19 @@ def _variants(facts: Sequence[PublishedLayer], runs: Runs, like: TrainedLayer) -
 
 
 def _trained(trained: Sequence[TrainedLayer]) -> Table:
-    return Table(
-        title="Unevenness of a trained network: the example, LeNet-300-100, pruned",
-        headings=(
-            "layer",
-            "outputs x inputs",
-            "density",
-            "density at active inputs",
-            "variation of rows",
-            "variation of columns",
+    return Table.of(
+        "Unevenness of a trained network: the example, LeNet-300-100, pruned",
+        (
+            ("layer", lambda layer: layer.name),
+            ("outputs x inputs", lambda layer: f"{layer.rows} x {layer.cols}"),
+            ("density", lambda layer: percent(layer.density)),
+            ("density at active inputs", lambda layer: percent(layer.active_density)),
+            ("variation of rows", lambda layer: f"{layer.uneven.rows:.2f}"),
+            ("variation of columns", lambda layer: f"{layer.uneven.cols:.2f}"),
         ),
-        rows=[
-            [
-                layer.name,
-                f"{layer.rows} x {layer.cols}",
-                percent(layer.density),
-                percent(layer.active_density),
-                f"{layer.uneven.rows:.2f}",
-                f"{layer.uneven.cols:.2f}",
-            ]
-            for layer in trained
-        ],
-        note="Variation: standard deviation over mean of the rows' (columns') densities, less what chance makes.",
+        trained,
+        "Variation: standard deviation over mean of the rows' (columns') densities, less what chance makes.",
     )
-
-
-def _text(facts: Sequence[PublishedLayer], runs: Runs, like: TrainedLayer) -> list[str]:
-    we = BENCHMARKS.index("NT-We")
-    ours, theirs = 1 + runs["even"][we].overhead, 1 + facts[we].overhead
-    between = sum(
-        runs["even"][i].overhead <= layer.overhead <= runs["both"][i].overhead
-        for i, layer in enumerate(facts)
-    )
-    return [
-        "Random matrices of the published sizes and densities, on the published machine. The published densities are "
-        "rounded and the real matrices are uneven, so that absolute times differ; actual over theoretical is the "
-        f"fairer comparison. NT-We, the layer with the most overhead: {ours:.2f} ours, {theirs:.2f} published "
-        f"({percent(ours / theirs - 1)} more).",
-        "With stalls off, the busiest PE's work and the fill are left. That is the time with an unlimited queue, to "
-        "the cycle: activations arrive one per cycle and occupy each PE for at least one, so that no PE waits once it "
-        "has begun.",
-        "The uneven variants vary the probability of a weight by row and by column (standard deviation over mean "
-        f"{like.uneven.rows:.2f} and {like.uneven.cols:.2f}) as much as the example's {like.name} does. The published "
-        f"overhead lies between the even and the uneven variant in {between} of {len(facts)} layers.",
-    ]
 
 
 _LABELS = {
@@ -340,6 +293,16 @@ _LABELS = {
     "queue": "queue: depth 8 - unlimited",
     "fill": "start-up and pipeline",
 }
+
+
+def _finish(axes: Axes, facts: Sequence[PublishedLayer], title: str, label: str, shift: float = 0.0) -> None:
+    """The published overheads, and axes of times beyond the theoretical ones."""
+    x = np.arange(len(facts))
+    axes.plot(x + shift, [100 * layer.overhead for layer in facts], label=label, **PUBLISHED_STAR)
+    axes.set_xticks(x, [layer.name for layer in facts])
+    axes.set(title=title, ylabel="time beyond theoretical, %")
+    axes.grid(axis="x", visible=False)
+    axes.legend(loc="upper left")
 
 
 def _draw_terms(facts: Sequence[PublishedLayer], runs: Sequence[Attribution]) -> Picture:
@@ -354,17 +317,7 @@ def _draw_terms(facts: Sequence[PublishedLayer], runs: Sequence[Attribution]) ->
             height = np.array([100 * getattr(run, name) / run.work for run in runs])
             axes.bar(x, height, 0.6, bottom=below, color=colour, label=label)
             below += height
-        axes.plot(
-            x,
-            [100 * layer.overhead for layer in facts],
-            label="published overhead",
-            **PUBLISHED_STAR,
-        )
-        axes.set_xticks(x, [layer.name for layer in facts])
-        axes.set_ylabel("time beyond theoretical, %")
-        axes.set_title("Where the time beyond the theoretical goes")
-        axes.grid(axis="x", visible=False)
-        axes.legend(loc="upper left")
+        _finish(axes, facts, "Where the time beyond the theoretical goes", "published overhead")
     return Picture(
         "nine_layers_overhead",
         drawn,
@@ -391,18 +344,8 @@ def _draw_variants(facts: Sequence[PublishedLayer], runs: Runs, like: TrainedLay
             labels, offsets, runs.values(), COLOURS, "osv^", strict=False
         ):
             axes.plot(x + offset, [100 * run.overhead for run in found], marker, color=colour, label=label)
-        axes.plot(
-            x + 0.24,
-            [100 * layer.overhead for layer in facts],
-            label="published",
-            **PUBLISHED_STAR,
-        )
-        axes.set_xticks(x, [layer.name for layer in facts])
-        axes.set_ylabel("time beyond theoretical, %")
+        _finish(axes, facts, "Overhead of even and of uneven matrices", "published", 0.24)
         axes.set_ylim(bottom=0)
-        axes.set_title("Overhead of even and of uneven matrices")
-        axes.grid(axis="x", visible=False)
-        axes.legend(loc="upper left")
     return Picture(
         "nine_layers_uneven",
         drawn,

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from eie.config import ArchConfig
+from eie.layer import CompressedLayer
 from eie.plan import Plan, make_plan
 from eie.plan_program import words_of
 from eie.result import Result
 from eie.sim.engines.fast_plan import FastPlan
-from eie.sim.evaluation.layers import BENCHMARKS, benchmark, simulated
+from eie.sim.evaluation.layers import BENCHMARKS, benchmark, published_machine, simulated
 from eie.sim.evaluation.lines import RANDOM_LAYERS, percent
-from eie.sim.evaluation.section import Picture, Progress, Section, Table
+from eie.sim.evaluation.section import Picture, Progress, Section, Table, each
 from eie.sim.plan_report import Phases, as_json, limits_of, microseconds
 from eie.sim.plots import plan as plan_chart
-from eie.sim.published import published
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,21 @@ class Planned:
         """Where the input's cycles went."""
         return Phases.of(self.result)
 
+    @property
+    def layer(self) -> CompressedLayer:
+        """The layer itself."""
+        return self.plan.layers[0]
 
-def machine() -> ArchConfig:
-    """The published machine, with no memory enlarged."""
-    facts = published().machine
-    return ArchConfig(n_pe=facts.n_pe, queue_depth=facts.queue_depth, clock_hz=facts.clock_mhz * 1_000_000)
+    @property
+    def more(self) -> float:
+        """Compute cycles beyond those of the layer untiled, as a fraction of them."""
+        return self.phases.compute / self.untiled - 1
 
 
 def planned(name: str, seed: int) -> Planned:
     """Plan a benchmark and run the plan on its input."""
     layer, x = benchmark(name, seed)
-    fast = FastPlan(make_plan([layer], machine()))
+    fast = FastPlan(make_plan([layer], published_machine()))
     untiled = simulated(name, seed).cycles
     if untiled is None:
         raise AssertionError("the fast engine counts cycles")
@@ -50,12 +54,8 @@ def planned(name: str, seed: int) -> Planned:
 
 def section(seed: int, progress: Progress | None = None) -> Section:
     """Plan and run all nine layers."""
-    plans = {}
-    for name in BENCHMARKS:
-        plans[name] = planned(name, seed)
-        if progress is not None:
-            progress(name)
-    cfg = machine()
+    plans = {name: planned(name, seed) for name in each(BENCHMARKS, progress, "")}
+    cfg = published_machine()
     return Section(
         key="plans",
         title="Plans of the nine layers",
@@ -69,64 +69,45 @@ def section(seed: int, progress: Progress | None = None) -> Section:
 def _text(plans: dict[str, Planned]) -> str:
     cut = [name for name, one in plans.items() if len(one.plan.steps) > 1]
     reloaded = [name for name, one in plans.items() if not one.plan.resident]
-    most = max(plans.values(), key=lambda one: one.phases.compute / one.untiled)
+    most = max(plans.values(), key=lambda one: one.more)
     return (
         f"{', '.join(cut)} take several passes; the others fit. Tiles and batches cost at most "
-        f"{percent(most.phases.compute / most.untiled - 1)} of compute cycles ({most.plan.layers[0].name}). "
+        f"{percent(most.more)} of compute cycles ({most.layer.name}). "
         f"The weights of {', '.join(reloaded) or 'no layer'} do not stay on the chip."
     )
 
 
 def _cut_table(plans: dict[str, Planned]) -> Table:
-    rows = []
-    for name, one in plans.items():
-        plan, phases = one.plan, one.phases
-        tiles = len({step.cut.row for step in plan.steps})
-        batches = len({step.cut.col for step in plan.steps})
-        rows.append(
-            [
-                name,
-                f"{plan.layers[0].rows} x {plan.layers[0].cols}",
-                str(tiles),
-                str(batches),
-                str(len(plan.runs)),
-                ", ".join(limits_of(plan)) or "-",
-                "once" if plan.resident else "each input",
-                f"{one.untiled:,}",
-                f"{phases.compute:,}",
-                percent(phases.compute / one.untiled - 1),
-            ]
-        )
-    headings = (
-        "layer",
-        "rows x columns",
-        "row tiles",
-        "column batches",
-        "runs",
-        "cut by",
-        "weights loaded",
-        "compute, untiled",
-        "planned",
-        "more",
+    return Table.of(
+        "Passes of the nine layers at 64 PEs with the published memory sizes",
+        (
+            ("layer", lambda one: one.layer.name),
+            ("rows x columns", lambda one: f"{one.layer.rows} x {one.layer.cols}"),
+            ("row tiles", lambda one: str(len({step.cut.row for step in one.plan.steps}))),
+            ("column batches", lambda one: str(len({step.cut.col for step in one.plan.steps}))),
+            ("runs", lambda one: str(len(one.plan.runs))),
+            ("cut by", lambda one: ", ".join(limits_of(one.plan)) or "-"),
+            ("weights loaded", lambda one: "once" if one.plan.resident else "each input"),
+            ("compute, untiled", lambda one: f"{one.untiled:,}"),
+            ("planned", lambda one: f"{one.phases.compute:,}"),
+            ("more", lambda one: percent(one.more)),
+        ),
+        plans.values(),
+        f"{RANDOM_LAYERS} Untiled: memories as large as the layer needs.",
     )
-    note = f"{RANDOM_LAYERS} Untiled: memories as large as the layer needs."
-    return Table("Passes of the nine layers at 64 PEs with the published memory sizes", headings, rows, note)
 
 
 def _phase_table(plans: dict[str, Planned]) -> Table:
-    rows = []
-    for name, one in plans.items():
-        phases = one.phases
-        rows.append(
-            [
-                name,
-                f"{one.setup:,}",
-                *(f"{cycles:,}" for cycles in phases.by_name.values()),
-                f"{phases.total:,}",
-                f"{microseconds(phases.total, one.plan):,.1f}",
-                f"{microseconds(phases.compute, one.plan):,.1f}",
-            ]
-        )
+    rows = [
+        [
+            name,
+            f"{one.setup:,}",
+            *(f"{cycles:,}" for cycles in one.phases.by_name.values()),
+            f"{one.phases.total:,}",
+            *(f"{microseconds(c, one.plan):,.1f}" for c in (one.phases.total, one.phases.compute)),
+        ]
+        for name, one in plans.items()
+    ]
     names = list(next(iter(plans.values())).phases.by_name)
     headings = ("layer", "once", *names, "total", "µs", "µs of compute")
     note = "Once: words that stay on the chip, a cycle each. Control: starts, and the end of each pass."

@@ -22,6 +22,7 @@ from eie.layer import CompressedLayer
 from eie.sim.chain import as_float
 from eie.sim.energy.constants import constants
 from eie.sim.evaluation.lines import percent
+from eie.sim.evaluation.prose import prose
 from eie.sim.evaluation.section import Picture, Progress, Section, Table
 from eie.sim.plots import style
 from eie.sim.published import published
@@ -173,31 +174,17 @@ def _one(measured: list[Accuracy], network: str, bits: int | None, wide: bool = 
 
 
 def _text(measured: list[Accuracy]) -> list[str]:
-    said = published().statements.accuracy
-    trained = measured[0]
-    low, high = trained.interval
-    narrow, wide, narrow_5, wide_5 = (
-        _one(measured, network, 8, wide) for network in ("pruned", "LeNet-5") for wide in (False, True)
+    return prose(
+        "fig10",
+        trained=measured[0],
+        wide_bits=WIDE,
+        calibration=CALIBRATION_DIGITS,
+        confidence=CONFIDENCE,
+        pruned=_one(measured, "pruned", 8),
+        pruned_wide=_one(measured, "pruned", 8, wide=True),
+        lenet_5=_one(measured, "LeNet-5", 8),
+        lenet_5_wide=_one(measured, "LeNet-5", 8, wide=True),
     )
-    return [
-        f"The paper measures AlexNet: {100 * said['float32']:g} % in 32-bit float, {100 * said['fixed16']:g} % in "
-        f"16-bit fixed point, {100 * said['fixed8']:g} % in 8-bit. Ours are two networks on {trained.tested:,} digits "
-        "of MNIST's test set, the example's LeNet-300-100, pruned in one shot and unpruned, and the convolutional "
-        "LeNet-5 that was trained with pruned and shared weights (examples/trained): an easier task, on which less is "
-        "lost, so the shape can be compared and the figures cannot. Each is one training; nothing here says how much "
-        "another would differ.",
-        "Everything narrows together: b bits of inputs and outputs of every layer (act_bits), of the 16 shared "
-        "weights of each layer (code_bits) and of the accumulators (acc_bits). A second variant keeps accumulators of "
-        f"{WIDE} bits. Scales are powers of two, chosen for each width from the pixels of "
-        f"{CALIBRATION_DIGITS} other digits so that no sum saturates on them, with one bit to spare; nothing is "
-        "retrained. The row 'float' computes without rounding, with weights as shared: LeNet-5 as it was trained.",
-        f"{trained.tested:,} digits resolve little: {trained.right:,} right is {percent(trained.share)}, and on "
-        f"other such digits {percent(low)} to {percent(high)} ({percent(CONFIDENCE, 0)} interval). The same digits "
-        "are read each time, so the numbers of digits gained and lost tell more: those that only this arithmetic, or "
-        "only the network as trained, reads right.",
-        f"With weights and activations of 8 bits the pruned network loses {narrow.lost} digits if the sums have 8, "
-        f"too, and {wide.lost} if they have {WIDE}; LeNet-5 loses {narrow_5.lost} and {wide_5.lost}.",
-    ]
 
 
 def _accuracy_table(measured: list[Accuracy], bits: Sequence[int]) -> Table:
@@ -250,24 +237,26 @@ def _published_table(measured: list[Accuracy]) -> Table:
 
 
 def _multiply_pj() -> dict[str, float]:
-    return {**published().operation_pj, "int16_multiply": constants().int16_multiply_pj}
+    """Energy of a multiplication by its operands, the wider the later."""
+    pj = published().operation_pj
+    return {
+        "8-bit fixed": pj["int8_multiply"],
+        "16-bit fixed": constants().int16_multiply_pj,
+        "32-bit fixed": pj["int32_multiply"],
+        "32-bit float": pj["float32_multiply"],
+    }
 
 
 def _energy_table() -> Table:
     pj = _multiply_pj()
-    names = {
-        "float32_multiply": "32-bit float",
-        "int32_multiply": "32-bit fixed",
-        "int16_multiply": "16-bit fixed (assumed)",
-        "int8_multiply": "8-bit fixed",
-    }
-    rows = [
-        [text, f"{pj[key]:g}", f"{pj['float32_multiply'] / pj[key]:.1f} x"] for key, text in names.items()
-    ]
-    return Table(
+    return Table.of(
         "Energy of a multiplication, 45 nm (published)",
-        ["operands", "pJ", "less than float"],
-        rows,
+        (
+            ("operands", lambda name: name + (" (assumed)" if name == "16-bit fixed" else "")),
+            ("pJ", lambda name: f"{pj[name]:g}"),
+            ("less than float", lambda name: f"{pj['32-bit float'] / pj[name]:.1f} x"),
+        ),
+        reversed(pj),
         "The 16-bit figure is the energy model's assumption, not published.",
     )
 
@@ -338,24 +327,20 @@ def _accuracy_panel(axes: Axes, measured: list[Accuracy], bits: Sequence[int]) -
     axes.set_ylim(0, 1.03)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.xaxis.set_major_locator(FixedLocator(list(bits)))
-    axes.set_xlabel("bits b of weights and activations")
-    axes.set_ylabel("accuracy (% of test inputs)")
-    axes.set_title("Accuracy against width")
+    axes.set(
+        title="Accuracy against width",
+        xlabel="bits b of weights and activations",
+        ylabel="accuracy (% of test inputs)",
+    )
     axes.legend(fontsize=8.5, loc="lower right")
 
 
 def _energy_panel(axes: Axes) -> None:
     pj = _multiply_pj()
-    names = {
-        "8-bit\nfixed": "int8_multiply",
-        "16-bit\nfixed": "int16_multiply",
-        "32-bit\nfixed": "int32_multiply",
-        "32-bit\nfloat": "float32_multiply",
-    }
-    values = [pj[key] for key in names.values()]
-    bars = axes.bar(list(names), values, color=style.PUBLISHED, edgecolor="black", width=0.6)
+    names = [name.replace(" ", "\n") for name in pj]
+    values = list(pj.values())
+    bars = axes.bar(names, values, color=style.PUBLISHED, edgecolor="black", width=0.6)
     axes.bar_label(bars, [f"{value:g}" for value in values])
     bars[1].set(facecolor="white", linestyle="--")  # assumed
     axes.grid(visible=False, axis="x")
-    axes.set_ylabel("energy of one multiplication (pJ)")
-    axes.set_title("Energy of a multiplication, 45 nm")
+    axes.set(title="Energy of a multiplication, 45 nm", ylabel="energy of one multiplication (pJ)")

@@ -11,7 +11,8 @@ from matplotlib.ticker import PercentFormatter
 from eie.sim.evaluation.layers import BENCHMARKS
 from eie.sim.evaluation.lines import RANDOM_LAYERS, draw_layers, percent
 from eie.sim.evaluation.measure import Run, encoded
-from eie.sim.evaluation.section import Picture, Progress, Section, Table
+from eie.sim.evaluation.prose import prose
+from eie.sim.evaluation.section import Picture, Progress, Section, Table, each
 from eie.sim.plots import style
 from eie.sim.published import published
 
@@ -32,11 +33,9 @@ def section(
 ) -> Section:
     """Load balance, the multipliers' share of the time, and time of every layer against the queue depth, at 64 PEs."""
     runs: Runs = {}
-    for name in names:
+    for name in each(names, progress, "queue depth, "):
         layer = encoded(name, seed, N_PE)
         runs[name] = {depth: layer.run(depth) for depth in (*depths, UNBOUNDED)}
-        if progress:
-            progress(f"queue depth, {name}")
     return Section(
         key="fig8",
         title="Queue depth (Fig. 8)",
@@ -76,29 +75,19 @@ def _text(runs: Runs) -> list[str]:
     first, knee = min(d for d in next(iter(runs.values())) if d), said.queue_depth_knee
     idle = {name: 1 - by_depth[first].busy for name, by_depth in runs.items()}
     lost = {name: _beyond(by_depth, knee) for name, by_depth in runs.items()}
-    mean = 1 - _mean(runs, first, _busy)
-    least, most = min(idle, key=idle.__getitem__), max(idle, key=idle.__getitem__)
-    worst = max(lost, key=lost.__getitem__)
-    return [
-        "A PE whose queue is full holds the broadcast for all of them; a deeper queue lets the others run ahead. The "
-        "paper draws load balance against depth for its layers, finds the multipliers about half idle at depth 1 "
-        f"and little to gain beyond {knee}, and builds {knee}.",
-        f"Ours, at depth {first}: the multipliers are idle {100 * idle[least]:.0f} % of the time ({least}) to "
-        f"{100 * idle[most]:.0f} % ({most}), {100 * mean:.0f} % in the mean of the layers, and less than half of it in "
-        f"{sum(share < 0.5 for share in idle.values())} of {len(idle)} layers. "
-        f"At depth {knee} a layer takes at most {100 * lost[worst]:.1f} % longer "
-        f"than with queues that never fill ({worst}); mean load balance, which counts empty columns as work, rises "
-        f"from {percent(_mean(runs, first, _balance))} at depth {first} to {percent(_mean(runs, knee, _balance))} at "
-        f"{knee}, and to {percent(_mean(runs, UNBOUNDED, _balance))} without a limit.",
-    ]
-
-
-def _balance(run: Run) -> float:
-    return run.balance
-
-
-def _busy(run: Run) -> float:
-    return run.busy
+    return prose(
+        "fig8",
+        first=first,
+        knee=knee,
+        none=UNBOUNDED,
+        idle=idle,
+        mean_idle=1 - _mean(runs, first, lambda run: run.busy),
+        least=min(idle, key=idle.__getitem__),
+        most=max(idle, key=idle.__getitem__),
+        lost=lost,
+        worst=max(lost, key=lost.__getitem__),
+        balance=lambda depth: _mean(runs, depth, lambda run: run.balance),
+    )
 
 
 def _share_table(title: str, runs: Runs, depths: Sequence[int], value: Value, note: str) -> Table:
@@ -114,7 +103,7 @@ def _busy_table(runs: Runs, depths: Sequence[int]) -> Table:
         "Multipliers at work against queue depth",
         runs,
         depths,
-        _busy,
+        lambda run: run.busy,
         "Share of the PEs' cycles in which a multiplier has an entry. The paper says it in words.",
     )
     paper = ["paper", *(f"about {said}" if d == 1 else "" for d in (*depths, UNBOUNDED))]
@@ -126,7 +115,7 @@ def _balance_table(runs: Runs, depths: Sequence[int]) -> Table:
         "Load balance against queue depth",
         runs,
         depths,
-        _balance,
+        lambda run: run.balance,
         "Share of the PEs' cycles with an entry or an empty column. The paper prints a curve without numbers.",
     )
 
@@ -157,19 +146,17 @@ def _draw(runs: Runs, depths: Sequence[int]) -> Figure:
     )
     with style.figure(caption, columns=3, size=(10.8, 4.8)) as (figure, (left, middle, right)):
         for axes, value, title, label in (
-            (left, _busy, "Multipliers at work", "cycles with an entry (%)"),
-            (middle, _balance, "Load balance", "cycles with an entry or an empty column (%)"),
+            (left, lambda run: run.busy, "Multipliers at work", "cycles with an entry (%)"),
+            (middle, lambda run: run.balance, "Load balance", "cycles with an entry or an empty column (%)"),
         ):
             draw_layers(axes, depths, {n: [value(by[d]) for d in depths] for n, by in runs.items()})
             axes.set_ylim(0, 1.03)
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-            axes.set_ylabel(label)
-            axes.set_title(title)
+            axes.set(title=title, ylabel=label)
         left.plot([1], [said.queue_depth_1_efficiency], label="published", **style.PUBLISHED_STAR)
         draw_layers(right, depths, {n: [1 + _beyond(by, d) for d in depths] for n, by in runs.items()})
         right.set_ylim(bottom=0.95)
-        right.set_ylabel("time (times that with queues that never fill)")
-        right.set_title("Time")
+        right.set(title="Time", ylabel="time (times that with queues that never fill)")
         for axes in (left, middle, right):
             style.powers_of_two(axes, depths, "activation queue depth (columns)")
             axes.tick_params(axis="x", labelsize=8.5)

@@ -13,7 +13,8 @@ from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 from eie.sim.evaluation.layers import BENCHMARKS
 from eie.sim.evaluation.lines import RANDOM_LAYERS, draw_layers, percent
 from eie.sim.evaluation.measure import Run, encoded
-from eie.sim.evaluation.section import Picture, Progress, Section, Table
+from eie.sim.evaluation.prose import prose
+from eie.sim.evaluation.section import Picture, Progress, Section, Table, each
 from eie.sim.plots import style
 from eie.sim.published import published
 
@@ -34,12 +35,7 @@ def _line(name: str, seed: int, pe_counts: tuple[int, ...]) -> list[Run]:
 
 def _measured(seed: int, progress: Progress | None, names: Sequence[str], pe_counts: Sequence[int]) -> Runs:
     """Every layer at every PE count; the three figures share them."""
-    runs: Runs = {}
-    for name in names:
-        runs[name] = _line(name, seed, tuple(pe_counts))
-        if progress:
-            progress(f"PE counts, {name}")
-    return runs
+    return {name: _line(name, seed, tuple(pe_counts)) for name in each(names, progress, "PE counts, ")}
 
 
 def _counts(runs: Runs) -> list[int]:
@@ -58,8 +54,7 @@ def _shares(runs: Runs, value: Value) -> dict[str, list[str]]:
 def _panel(axes: Axes, runs: Runs, title: str, ylabel: str, series: dict[str, list[float]]) -> None:
     draw_layers(axes, _counts(runs), series)
     style.powers_of_two(axes, _counts(runs), style.PES)
-    axes.set_title(title)
-    axes.set_ylabel(ylabel)
+    axes.set(title=title, ylabel=ylabel)
 
 
 def _share_panel(axes: Axes, runs: Runs, title: str, ylabel: str, value: Value, bottom: float = 0) -> None:
@@ -105,11 +100,9 @@ def speedup(
     ratios = many_over_few(runs)
     speedups = {name: [line[0].cycles / run.cycles for run in line] for name, line in runs.items()}
     said = published().statements.throughput_256_over_64
-    text = [
-        "Doubling the PEs halves the work of each, as long as there is enough of it in every column: a column that a "
-        "PE has no entry of still takes it a cycle, and the unevenness of short columns does not average out. "
-        "Speed-ups beyond the ideal are padding that shorter runs save (Fig. 12).",
-    ]
+    low, high = (pick(ratios, key=ratios.__getitem__, default="") for pick in (min, max))
+    mean = sum(ratios.values()) / max(1, len(ratios))
+    text = prose("fig11", few=FEW, many=MANY, said=said, ratios=ratios, low=low, high=high, mean=mean)
     tables = [
         _table(
             f"Speed-up over {pe_counts[0]} PE",
@@ -119,12 +112,6 @@ def speedup(
         )
     ]
     if ratios:
-        low, high = min(ratios, key=ratios.__getitem__), max(ratios, key=ratios.__getitem__)
-        mean = sum(ratios.values()) / len(ratios)
-        text.append(
-            f"The paper puts {MANY} PEs at {said:g} times the throughput of {FEW}. Ours are {ratios[low]:.2f} "
-            f"({low}) to {ratios[high]:.2f} times ({high}) as fast, {mean:.2f} in the mean of the layers."
-        )
         cells = [f"{ratio:.2f}" for ratio in (*ratios.values(), mean)]
         tables.append(
             Table(
@@ -179,10 +166,6 @@ def _ideal_and_published(axes: Axes, runs: Runs, speedups: dict[str, list[float]
 # ---- Fig. 12 -----------------------------------------------------------------------------------------------
 
 
-def _padding(run: Run) -> float:
-    return run.padding
-
-
 def padding(
     seed: int,
     progress: Progress | None,
@@ -192,17 +175,10 @@ def padding(
     """Fig. 12: the share of entries that only bridge a run of zeros."""
     runs = _measured(seed, progress, names, pe_counts)
     worst = max(runs, key=lambda name: runs[name][0].padding)
-    text = [
-        "An entry bridges up to 15 zeros of its column on its PE; a longer run costs padding entries, which take a "
-        "cycle each and do no work. The more PEs, the fewer rows each of them has, and the shorter its runs.",
-        f"The paper draws the share of real work (1 - padding), which grows with the PE count. Ours, {worst}: "
-        f"{percent(runs[worst][0].padding)} padding on {pe_counts[0]} PE, {percent(runs[worst][-1].padding)} on "
-        f"{pe_counts[-1]}. In a random matrix the runs of zeros follow from the density alone, so the layers "
-        "of one density lie on one line until their columns get short.",
-    ]
+    text = prose("fig12", worst=worst, line=runs[worst])
     table = _table(
         "Padding, share of the entries processed",
-        _shares(runs, _padding),
+        _shares(runs, lambda run: run.padding),
         runs,
         "Entries of the active columns. The paper prints curves without numbers.",
     )
@@ -210,7 +186,11 @@ def padding(
         _caption("Published as curves without numbers: more PEs, less padding."), size=(7.2, 5.0)
     ) as (figure, (axes,)):
         _share_panel(
-            axes, runs, "Padding against the number of PEs", "padding (% of the entries processed)", _padding
+            axes,
+            runs,
+            "Padding against the number of PEs",
+            "padding (% of the entries processed)",
+            lambda run: run.padding,
         )
         axes.legend(ncols=2, fontsize=8.5)
     alt = (
@@ -230,14 +210,6 @@ def padding(
 # ---- Fig. 13 -----------------------------------------------------------------------------------------------
 
 
-def _balance(run: Run) -> float:
-    return run.balance
-
-
-def _busy(run: Run) -> float:
-    return run.busy
-
-
 def _steps(runs: Runs, value: Value) -> tuple[list[str], list[str]]:
     """The layers whose value rises, and those whose value falls, from the last but one PE count to the last."""
     changes = {name: value(line[-1]) - value(line[-2]) for name, line in runs.items()}
@@ -248,38 +220,26 @@ def _steps(runs: Runs, value: Value) -> tuple[list[str], list[str]]:
 
 def _balance_text(runs: Runs) -> list[str]:
     before, last = _counts(runs)[-2:]
-    rising, falling = _steps(runs, _balance)
-    _, idler = _steps(runs, _busy)
+    rising, falling = _steps(runs, lambda run: run.balance)
+    _, idler = _steps(runs, lambda run: run.busy)
     worst = min(runs, key=lambda name: runs[name][-1].busy)
-    said = "The paper says: more PEs, worse balance."
-    if rising:
-        empty = [percent(run.balance - run.busy) for run in runs[worst][-2:]]
-        said += (
-            f" By this definition ours does not always agree: from {before} to {last} PEs load balance rises in "
-            f"{len(rising)} of {len(runs)} layers ({', '.join(rising)}) and falls in {len(falling)}. Empty columns "
-            f"count as work, and the more PEs, the more there are: in {worst} they take {empty[0]} of all cycles on "
-            f"{before} PEs and {empty[1]} on {last}."
-        )
-    else:
-        said += (
-            f" So does ours: from {before} to {last} PEs it falls in {len(falling)} of {len(runs)} layers."
-        )
-    return [
-        "Load balance is the share of the PEs' cycles that are not starved: 1 - starved / cycles, in the mean of the "
-        "PEs. (The caption of the paper's Fig. 13 calls the share of stalled cycles load efficiency, the other way "
-        "round.) A column of which a PE has no entry occupies it for a cycle and is not starved, so the second table "
-        "counts the cycles in which a multiplier has an entry.",
-        said,
-        f"The share of cycles in which a multiplier has an entry falls in {len(idler)} of {len(runs)} layers in that "
-        f"step: on {last} PEs it is least in {worst}, {percent(runs[worst][-1].busy)}.",
-    ]
+    return prose(
+        "fig13",
+        before=before,
+        last=last,
+        rising=rising,
+        falling=falling,
+        idler=idler,
+        worst=worst,
+        runs=runs,
+    )
 
 
 def _balance_alt(runs: Runs) -> str:
     before, last = _counts(runs)[-2:]
     shares = [run.balance for line in runs.values() for run in line]
     busy = [line[-1].busy for line in runs.values()]
-    rising, falling = _steps(runs, _balance)
+    rising, falling = _steps(runs, lambda run: run.balance)
     return (
         f"Two panels against PE count. Load balance begins at {percent(max(shares))}, is never below "
         f"{percent(min(shares))}, and from {before} to {last} PEs rises in {len(rising)} layers and falls in "
@@ -306,10 +266,10 @@ def balance(
             runs,
             "Load balance against the number of PEs",
             f"load balance (% of cycles with an entry\nor an empty column; the axis begins at {percent(bottom, 0)})",
-            _balance,
+            lambda run: run.balance,
             bottom,
         )
-        _share_panel(right, runs, "Multipliers at work", "cycles with an entry (%)", _busy)
+        _share_panel(right, runs, "Multipliers at work", "cycles with an entry (%)", lambda run: run.busy)
         for axes in (left, right):
             axes.set_ylim(top=1 + 0.03 * (1 - axes.get_ylim()[0]))
         right.legend(ncols=2, fontsize=8.5, loc="lower left")
@@ -318,10 +278,10 @@ def balance(
         "More PEs: load balance (Fig. 13)",
         _balance_text(runs),
         [
-            _table("Load balance", _shares(runs, _balance), runs, ""),
+            _table("Load balance", _shares(runs, lambda run: run.balance), runs, ""),
             _table(
                 "Cycles with an entry",
-                _shares(runs, _busy),
+                _shares(runs, lambda run: run.busy),
                 runs,
                 "Share of all PEs' cycles in which a multiplier has an entry, padding included.",
             ),

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Called with what a part is doing, once per finished step of its work.
 Progress = Callable[[str], None]
+Item = TypeVar("Item")
 # Characters of a cell that is text.
 _LONG = 40
+
+
+def each(names: Iterable[str], progress: Progress | None, what: str) -> Iterator[str]:
+    """The names one after another; when one is done, `progress` is told `what` and the name."""
+    for name in names:
+        yield name
+        if progress:
+            progress(what + name)
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,18 @@ class Table:
     rows: Sequence[Sequence[str]]
     note: str = ""
     total: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        title: str,
+        columns: Sequence[tuple[str, Callable[[Item], str]]],
+        items: Iterable[Item],
+        note: str = "",
+    ) -> Self:
+        """A row for each item. columns : each one's heading, and its cell of an item."""
+        rows = [[cell(item) for _, cell in columns] for item in items]
+        return cls(title, [heading for heading, _ in columns], rows, note)
 
     @property
     def text(self) -> bool:

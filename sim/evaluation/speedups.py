@@ -14,7 +14,8 @@ from eie.result import Result
 from eie.sim.energy.model import estimate
 from eie.sim.evaluation.layers import BENCHMARKS, simulated
 from eie.sim.evaluation.lines import RANDOM_LAYERS
-from eie.sim.evaluation.section import Picture, Progress, Section, Table
+from eie.sim.evaluation.prose import prose
+from eie.sim.evaluation.section import Picture, Progress, Section, Table, each
 from eie.sim.plots.style import COLOURS, PUBLISHED_STAR, figure
 from eie.sim.published import BATCHES, MATRICES, PLATFORMS, Matrix, PlatformKey, published
 
@@ -39,19 +40,17 @@ def energies(batch: int) -> FloatArray:
 def section(seed: int, progress: Progress | None) -> Section:
     """Compare the nine layers' simulated times and energies."""
     us, uj = [], []
-    for name in BENCHMARKS:
+    for name in each(BENCHMARKS, progress, "speed-up and energy: "):
         result = simulated(name, seed)
         us.append(_us(result))
         uj.append(_uj(result))
-        if progress:
-            progress(f"speed-up and energy: {name}")
     ours_us, ours_uj = np.array(us), np.array(uj)
     theirs_us = np.array([layer.actual_us for layer in published().layers])
     theirs_uj = theirs_us * published().chip.power_w
     return Section(
         key="speedups",
         title="Speed-up and energy (Figs. 6 and 7)",
-        text=_text(ours_us, ours_uj),
+        text=_text(ours_us),
         tables=(
             *(
                 _table(f"Speed-up, batch {batch}: ours (published)", times(batch), ours_us, theirs_us)
@@ -121,50 +120,33 @@ def _table(title: str, baseline: FloatArray, ours: FloatArray, theirs: FloatArra
 
 
 def _means(ours_us: FloatArray, theirs_us: FloatArray, ours_uj: FloatArray, theirs_uj: FloatArray) -> Table:
-    rows = []
-    for key in PLATFORMS:
-        platform, column = published().platform(key), COLUMNS.index((key, "dense"))
-        us, uj = times(1)[:, column], energies(1)[:, column]
-        rows.append(
-            [
-                platform.name,
-                f"{platform.mean_speedup:,.0f}",
-                *(_number(float(gmean(us / own))) for own in (theirs_us, ours_us)),
-                f"{platform.mean_energy_efficiency:,.0f}",
-                *(_number(float(gmean(uj / own))) for own in (theirs_uj, ours_uj)),
-            ]
-        )
-    return Table(
-        title="Means over the nine layers, dense, batch 1",
-        headings=(
-            "over",
-            "speed-up, published",
-            "by the published times",
-            "ours",
-            "energy efficiency, published",
-            "by the published times and powers",
-            "ours",
+    def mean(baseline: FloatArray, key: PlatformKey, own: FloatArray) -> str:
+        return _number(float(gmean(baseline[:, COLUMNS.index((key, "dense"))] / own)))
+
+    return Table.of(
+        "Means over the nine layers, dense, batch 1",
+        (
+            ("over", lambda platform: platform.name),
+            ("speed-up, published", lambda platform: f"{platform.mean_speedup:,.0f}"),
+            ("by the published times", lambda platform: mean(times(1), platform.key, theirs_us)),
+            ("ours", lambda platform: mean(times(1), platform.key, ours_us)),
+            ("energy efficiency, published", lambda platform: f"{platform.mean_energy_efficiency:,.0f}"),
+            (
+                "by the published times and powers",
+                lambda platform: mean(energies(1), platform.key, theirs_uj),
+            ),
+            ("ours", lambda platform: mean(energies(1), platform.key, ours_uj)),
         ),
-        rows=rows,
-        note="Geometric means.",
+        [published().platform(key) for key in PLATFORMS],
+        "Geometric means.",
     )
 
 
-def _text(us: FloatArray, uj: FloatArray) -> list[str]:
-    dense_1, dense_64 = (gmean(times(batch)[:, COLUMNS.index(("gpu", "dense"))] / us) for batch in BATCHES)
-    lost = [
-        name
-        for name, mine, gpu in zip(BENCHMARKS, us, times(64)[:, COLUMNS.index(("gpu", "dense"))], strict=True)
-        if gpu < mine
-    ]
-    return [
-        "The other platforms' times and powers are the published ones (tables IV and V), the accelerator's times are "
-        "simulated, and its energy is estimated from the counters of the same runs.",
-        "The accelerator takes one vector at a time, so that its time per vector is the same in a batch. That costs it "
-        "its edge over a GPU that shares the dense matrix among 64 vectors: "
-        f"{_number(float(dense_1))} times as fast at batch 1, {_number(float(dense_64))} times at batch 64, where the "
-        f"GPU is faster in {len(lost)} of {len(BENCHMARKS)} layers.",
-    ]
+def _text(us: FloatArray) -> list[str]:
+    gpu = COLUMNS.index(("gpu", "dense"))
+    at_1, at_64 = (float(gmean(times(batch)[:, gpu] / us)) for batch in BATCHES)
+    lost = int((times(64)[:, gpu] < us).sum())
+    return prose("speedups", number=_number, at_1=at_1, at_64=at_64, lost=lost)
 
 
 def _bars(
@@ -180,8 +162,7 @@ def _bars(
         size=(9.5, 4.6),
     ) as (drawn, (axes,)):
         _draw(axes, bars, markers)
-        axes.set_ylabel(label)
-        axes.set_title(title)
+        axes.set(title=title, ylabel=label)
     values = ", ".join(
         f"{layer} {_number(mine)} (published {_number(other)})"
         for layer, mine, other in zip((*BENCHMARKS, "mean"), bars[:, -1], markers, strict=True)

@@ -11,7 +11,8 @@ from eie.config import ArchConfig
 from eie.sim.energy.width import MATRIX_BYTES, WidthPoint, sram_width_energy
 from eie.sim.evaluation.layers import BENCHMARKS, benchmark
 from eie.sim.evaluation.lines import RANDOM_LAYERS
-from eie.sim.evaluation.section import Picture, Progress, Section, Table
+from eie.sim.evaluation.prose import prose
+from eie.sim.evaluation.section import Picture, Progress, Section, Table, each
 from eie.sim.plots import style
 from eie.sim.published import published
 
@@ -28,12 +29,10 @@ def section(seed: int, progress: Progress | None, names: Sequence[str] = BENCHMA
     """Reads and their energy against the width of the matrix SRAM, for every layer and for AlexNet."""
     widths = published().statements.sram_widths
     points: Points = {FRESH: {}, HELD: {}}
-    for name in names:
+    for name in each(names, progress, "SRAM width, "):
         layer, x = benchmark(name, seed)
         for rule, by_layer in points.items():
             by_layer[name] = sram_width_energy(layer, x, ArchConfig(), widths, held=rule == HELD)
-        if progress:
-            progress(f"SRAM width, {name}")
     alexnet = {rule: _summed(by_layer) for rule, by_layer in points.items()}
     return Section(
         key="fig9",
@@ -73,31 +72,18 @@ def cheapest(line: Sequence[WidthPoint]) -> int:
 
 
 def _text(points: Points, alexnet: Mapping[str, Sequence[WidthPoint]]) -> list[str]:
-    said = published().statements
-    fresh = [cheapest(line) for line in points[FRESH].values()]
-    return [
-        "A wider word brings more entries at a time, but a column seldom fills it, and a read of it costs more. The "
-        f"paper multiplies reads by energy per read for AlexNet and finds the least at {said.sram_best_width} bits.",
-        f"Ours, with a read at the start of every column, has the least at {cheapest(alexnet[FRESH])} bits for AlexNet "
-        f"and at {said.sram_best_width} for {fresh.count(said.sram_best_width)} of {len(fresh)} layers by themselves. "
-        "Energies per read are CACTI's; the supply, which is assumed, scales all widths alike.",
-        "This project's machine does not read a word again that it still holds from the column before "
-        "(`spmat_reads`). Columns are stored one after another, so wide words then serve several short columns, and "
-        f"the least energy for AlexNet is at {cheapest(alexnet[HELD])} bits. So the published minimum is "
-        f"{_met(alexnet[FRESH])} for AlexNet with a read at each column's begin, and {_met(alexnet[HELD])} for our "
-        f"machine. At {said.sram_best_width} bits it needs "
-        f"{_at(alexnet[HELD], said.sram_best_width).total_nj / _at(alexnet[FRESH], said.sram_best_width).total_nj:.2f} "
-        "of the energy that a read at every column's start needs. (The register that holds a wide word is not "
-        "counted here.)",
-    ]
-
-
-def _met(line: Sequence[WidthPoint]) -> str:
-    return "met" if cheapest(line) == published().statements.sram_best_width else "missed"
-
-
-def _at(line: Sequence[WidthPoint], width: int) -> WidthPoint:
-    return next(point for point in line if point.width_bits == width)
+    best = published().statements.sram_best_width
+    held, fresh = (
+        next(point for point in alexnet[rule] if point.width_bits == best) for rule in (HELD, FRESH)
+    )
+    return prose(
+        "fig9",
+        fresh=alexnet[FRESH],
+        held=alexnet[HELD],
+        by_layer=[cheapest(line) for line in points[FRESH].values()],
+        cheapest=cheapest,
+        ratio=held.total_nj / fresh.total_nj,
+    )
 
 
 def _alexnet_table(alexnet: Mapping[str, Sequence[WidthPoint]]) -> Table:
@@ -160,8 +146,7 @@ def _draw(alexnet: Mapping[str, Sequence[WidthPoint]]) -> Figure:
             style.powers_of_two(axes, widths, "SRAM width (bits)")
             axes.axvline(best, color=style.GREY, linewidth=1.0, linestyle="--", zorder=1)
             axes.set_ylim(bottom=0)
-            axes.set_ylabel(label)
-            axes.set_title(title)
+            axes.set(title=title, ylabel=label)
         total.legend(fontsize=8.5, loc="upper left")
         total.set_ylim(top=1.25 * total.get_ylim()[1])
     return figure

@@ -118,8 +118,7 @@ def _axes(axes: Axes, rows: Sequence[Row], x: str, y: str, log: str) -> None:
     elif "x" in log:
         axes.set_xscale("log")
         _plain(axes.xaxis)
-    axes.set_xlabel(BY_NAME[x].label)
-    axes.set_ylabel(BY_NAME[y].label)
+    axes.set(xlabel=BY_NAME[x].label, ylabel=BY_NAME[y].label)
     if "y" in log:
         axes.set_yscale("log")
         _plain(axes.yaxis)
@@ -281,9 +280,11 @@ def front_picture(found: Front, rows: Sequence[Row]) -> Figure:
         axes.margins(0.1)
         _plain(axes.xaxis)
         _plain(axes.yaxis)
-        axes.set_xlabel(BY_NAME["microseconds"].label)
-        axes.set_ylabel("energy a layer, whole chip (nJ)")
-        axes.set_title("Time, energy and area")
+        axes.set(
+            title="Time, energy and area",
+            xlabel=BY_NAME["microseconds"].label,
+            ylabel="energy a layer, whole chip (nJ)",
+        )
         axes.legend(loc="upper right")
         if found.fields:
             _label(figure, axes, found)

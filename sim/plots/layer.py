@@ -67,11 +67,9 @@ def picture(layer: CompressedLayer) -> Figure:
         used = np.flatnonzero(codes)
         span = float(np.ptp(values[used])) if used.size > 1 else 1.0
         _bars(weights, values[used], codes[used], 0, span / 60)
-        weights.set_title("weights")
-        weights.set_xlabel("value")
+        weights.set(title="weights", xlabel="value")
         _bars(indices, np.arange(1, len(codes)), codes[1:], 1, 0.8)
-        indices.set_title("codes")
-        indices.set_xlabel("code index (0 is a pruned weight)")
+        indices.set(title="codes", xlabel="code index (0 is a pruned weight)")
         if len(codes) <= _FEW_CODES:
             indices.set_xticks(np.arange(1, len(codes), 2))
         _bars(index, np.arange(_LONGEST + 1), zeros, 2, 0.8)

@@ -154,8 +154,7 @@ def speedup(rows: Sequence[Row]) -> Figure:
         axes.set_yscale("log", base=2)
         axes.yaxis.set_major_formatter("{x:g}")
         base = f"{counts[0]} PE{'s' if counts[0] > 1 else ''}"
-        axes.set_ylabel(f"speed-up (times {base})")
-        axes.set_title("Speed-up against the number of PEs")
+        axes.set(title="Speed-up against the number of PEs", ylabel=f"speed-up (times {base})")
         legend(axes, figure)
     return figure
 
@@ -173,8 +172,7 @@ def padding(rows: Sequence[Row]) -> Figure:
         style.powers_of_two(axes, _pe_counts(rows), style.PES)
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axes.set_ylabel("padding (% of the entries processed)")
-        axes.set_title("Padding against the number of PEs")
+        axes.set(title="Padding against the number of PEs", ylabel="padding (% of the entries processed)")
         legend(axes, figure)
     return figure
 

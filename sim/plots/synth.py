@@ -21,8 +21,7 @@ def area_chart(report: SynthReport) -> Figure:
         logic = [report.block(name).area_um2 / 1e3 - r for name, r in zip(names, registers, strict=True)]
         areas.barh(names, registers, color=style.COLOURS[0], label="flip-flops")
         areas.barh(names, logic, left=registers, color=style.COLOURS[1], label="logic")
-        areas.set_xlabel("area of one (1,000 μm²)")
-        areas.set_title("Area by block")
+        areas.set(title="Area by block", xlabel="area of one (1,000 μm²)")
         areas.legend(loc="center right")
         rows = shares(report)[::-1]
         places = range(len(rows))
@@ -43,8 +42,7 @@ def area_chart(report: SynthReport) -> Figure:
             label="published",
         )
         compared.set_yticks(list(places), [row.name for row in rows])
-        compared.set_xlabel("share of the three (%)")
-        compared.set_title("Blocks without SRAM")
+        compared.set(title="Blocks without SRAM", xlabel="share of the three (%)")
         compared.legend(loc="lower right")
         for axes in (areas, compared):
             axes.grid(visible=False, axis="y")

@@ -35,8 +35,6 @@ class Column:
         return f"{self.meaning} ({self.unit})" if self.unit else self.meaning
 
 
-STATUSES = ("ok", "impossible", "failed")
-
 _RUN = (
     Column("key", "TEXT PRIMARY KEY", "", "hash of configuration, layer, input, engine and its version"),
     Column("status", "TEXT", "", "ok, impossible (no machine can have the sizes) or failed"),
@@ -59,27 +57,6 @@ _WORKLOAD = (
     Column("nnz", "INTEGER", "", "weights that are not zero"),
     Column("active", "INTEGER", "", "activations that are not zero"),
 )
-_FIELDS = {
-    "n_pe": ("PEs", "processing elements"),
-    "queue_depth": ("columns", "activation queue depth"),
-    "bus_registers": ("", "registers on the broadcast bus"),
-    "weight_bits": ("bits", "width of a code index"),
-    "index_bits": ("bits", "width of a zero run"),
-    "code_bits": ("bits", "width of a shared weight"),
-    "act_bits": ("bits", "width of an activation"),
-    "acc_bits": ("bits", "width of an accumulator"),
-    "word_bits": ("bits", "width of the matrix memory"),
-    "pointer_bits": ("bits", "width of a pointer"),
-    "pointers": ("per PE", "pointers that fit"),
-    "entries": ("per PE", "entries that fit the matrix memory"),
-    "src_depth": ("per PE", "source activations that fit"),
-    "acc_depth": ("per PE", "accumulators"),
-    "act_words": ("per PE", "words of the activation memory"),
-    "codebooks": ("", "codebooks in a PE"),
-    "passes": ("", "entries of the pass table"),
-    "counters": ("", "1: counters in hardware, 0: none"),
-    "clock_hz": ("Hz", "clock frequency"),
-}
 # `entries` is a counter, too: the capacity has another name in the table.
 _RENAMED = {"entries": "entry_slots"}
 _COUNTED = {
@@ -112,7 +89,10 @@ COLUMNS = (
     *_RUN,
     *_WORKLOAD,
     Column("memories", "TEXT", "", "sized: as large as the layer needs; own: the configuration's"),
-    *(Column(_RENAMED.get(name, name), "INTEGER", *_FIELDS[name]) for name in MACHINE),
+    *(
+        Column(_RENAMED.get(f.name, f.name), "INTEGER", f.metadata["unit"], f.metadata["meaning"])
+        for f in dataclasses.fields(ArchConfig)
+    ),
     *_RESULT,
 )
 BY_NAME = {column.name: column for column in COLUMNS}

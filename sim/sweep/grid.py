@@ -38,54 +38,45 @@ from eie.sim.workloads.inputs import in_fixed_point, read_vectors
 # Points of one file: they are all listed before the first one runs.
 MAX_POINTS = 1_000_000
 
-# What each key holds. Keys of random layers, of layers of files, and of both; the fields of ArchConfig are numbers.
-_RANDOM: dict[str, type] = {
-    "rows": int,
-    "cols": int,
-    "density": float,
-    "uneven_rows": float,
-    "uneven_cols": float,
+
+@dataclass(frozen=True)
+class Key:
+    """A key of a grid: its type, its default (None: it has none), and what a value may be alone.
+
+    Whether a machine can have them together is for its points to find out.
+    """
+
+    kind: type
+    default: Any = None
+    low: float = -math.inf
+    high: float = math.inf
+    choices: Sequence[str] = ()
+
+
+# The standard deviation of so many numbers over their mean is no larger.
+_UNEVEN = Key(float, 0.0, 0, math.isqrt(MAX_DIM))
+# Keys of random layers, of layers of files, and of both. A seed has the number of an input added to it, and must still
+# be an integer of SQLite. `ArchConfig` knows what its fields may be.
+_RANDOM = {
+    "rows": Key(int, low=1, high=MAX_DIM),
+    "cols": Key(int, low=1, high=MAX_DIM),
+    "density": Key(float, 0.1, 0, 1),
+    "uneven_rows": _UNEVEN,
+    "uneven_cols": _UNEVEN,
 }
-_FILE: dict[str, type] = {"file": str, "layer": str, "input": str}
-_HOW: dict[str, type] = {"engine": str, "memories": str, "preset": str}
-KEYS: dict[str, type] = {
+_FILE = dict.fromkeys(("file", "layer", "input"), Key(str))
+KEYS = {
     **_RANDOM,
     **_FILE,
-    "act_density": float,
-    "seed": int,
-    "inputs": int,
-    **_HOW,
-    **dict.fromkeys(MACHINE, int),
+    "act_density": Key(float, 0.35, 0, 1),
+    "seed": Key(int, 1, 0, 1 << 62),
+    "inputs": Key(int, 1, 1),
+    "engine": Key(str, "fast", choices=SWEEP_ENGINES),
+    "memories": Key(str, SIZED, choices=MEMORIES),
+    "preset": Key(str, "paper", choices=tuple(PRESETS)),
+    **dict.fromkeys(MACHINE, Key(int)),
 }
-DEFAULTS: dict[str, Any] = {
-    "density": 0.1,
-    "uneven_rows": 0.0,
-    "uneven_cols": 0.0,
-    "act_density": 0.35,
-    "seed": 1,
-    "inputs": 1,
-    "engine": "fast",
-    "memories": SIZED,
-    "preset": "paper",
-}
-_CHOICES: dict[str, Sequence[str]] = {
-    "engine": SWEEP_ENGINES,
-    "memories": MEMORIES,
-    "preset": tuple(PRESETS),
-}
-# What each number may be alone; whether a machine can have them together is for its points to find out. A seed has the
-# number of an input added to it, and must still be an integer of SQLite.
-_RANGES: dict[str, tuple[int, float]] = {
-    "rows": (1, MAX_DIM),
-    "cols": (1, MAX_DIM),
-    "density": (0, 1),
-    "act_density": (0, 1),
-    # The standard deviation of so many numbers over their mean is no larger.
-    "uneven_rows": (0, math.isqrt(MAX_DIM)),
-    "uneven_cols": (0, math.isqrt(MAX_DIM)),
-    "seed": (0, 1 << 62),
-    "inputs": (1, math.inf),
-}
+DEFAULTS = {name: key.default for name, key in KEYS.items() if key.default is not None}
 # A machine in which each field may have any of its values while the others keep these.
 _ROOMY = ArchConfig(weight_bits=8, index_bits=8, word_bits=16, act_bits=4, acc_bits=32, pointer_bits=32)
 _WORDS: dict[type, str] = {int: "a whole number", float: "a number", str: "text"}
@@ -159,7 +150,7 @@ def _values(place: str, name: str, given: Any) -> list[Any]:
     values = given if isinstance(given, list) else [given]
     if not values:
         raise ConfigError(f"{place}: {name} is empty: a grid needs at least one value of each field")
-    kind = KEYS[name]
+    kind, choices = KEYS[name].kind, KEYS[name].choices
     # 1 is a real number as well, and a layer may be given by its number.
     accepted = {float: (int, float), str: (str, int) if name == "layer" else (str,)}.get(kind, (kind,))
     for value in values:
@@ -167,8 +158,8 @@ def _values(place: str, name: str, given: Any) -> list[Any]:
         if not isinstance(value, accepted) or isinstance(value, bool):
             words = "a name or a whole number" if name == "layer" else _WORDS[kind]
             raise ConfigError(f"{place}: {name} must be {words}, not {value!r}")
-        if name in _CHOICES and value not in _CHOICES[name]:
-            raise ConfigError(f"{place}: {name} must be one of {', '.join(_CHOICES[name])}, not {value!r}")
+        if choices and value not in choices:
+            raise ConfigError(f"{place}: {name} must be one of {', '.join(choices)}, not {value!r}")
         _check_range(place, name, value)
     return [kind(value) for value in values]
 
@@ -180,8 +171,8 @@ def _check_range(place: str, name: str, value: Any) -> None:
             _ROOMY.replace(**{name: value})
         except ConfigError as error:
             raise ConfigError(f"{place}: {error}") from None
-    elif name in _RANGES:
-        low, high = _RANGES[name]
+    elif KEYS[name].kind is not str:
+        low, high = KEYS[name].low, KEYS[name].high
         if not low <= value <= high:  # nan is in no range
             words = f"at least {low}" if high == math.inf else f"from {low} to {high}"
             raise ConfigError(f"{place}: {name} must be {words}, not {value}")

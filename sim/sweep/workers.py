@@ -53,20 +53,26 @@ class Workers(Protocol):
         ------
         ClusterError : it says that there is no cluster any more.
         """
-        ...
+        return False
 
     def check(self) -> None:
         """Called now and then. Raises `ClusterError` when nobody works any more."""
-        ...
+        return
 
-    def __enter__(self) -> Self: ...
+    def end(self) -> None:
+        """End what still runs."""
+        return
+
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        self.end()
 
 
-class ThisProcess:
+class ThisProcess(Workers):
     """Runs points at once, here: nothing to start, nothing to protect from."""
 
     slots = 1
@@ -76,20 +82,6 @@ class ThisProcess:
         future: Future[list[Row]] = Future()
         future.set_result(run_points(points, ANSWER_S / 5))
         return future
-
-    def died(self, error: BaseException) -> bool:
-        """Never."""
-        return False
-
-    def check(self) -> None:
-        """Nothing to check."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
 
 # ---- processes ---------------------------------------------------------------------------------------------
@@ -158,7 +150,7 @@ class OneProcess(Generic[Answer]):
                 os.kill(self.pid.result(), signal.SIGKILL)
 
 
-class Processes:
+class Processes(Workers):
     """So many processes of this machine. They are spawned: threads of this one must not be forked."""
 
     def __init__(self, slots: int) -> None:
@@ -187,15 +179,8 @@ class Processes:
         """Whether the process is gone."""
         return isinstance(error, BrokenProcessPool)
 
-    def check(self) -> None:
-        """Nothing to check: a process that died is replaced."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def end(self) -> None:
+        """End them all."""
         for slot in self._slots:
             slot.end()
 
@@ -203,7 +188,7 @@ class Processes:
 # ---- a cluster ---------------------------------------------------------------------------------------------
 
 
-class Cluster:
+class Cluster(Workers):
     """The workers of a Dask scheduler, such as tcp://10.0.0.1:8786.
 
     Raises
@@ -296,12 +281,8 @@ class Cluster:
                 "(what was finished before is kept)"
             )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def end(self) -> None:
+        """Leave the cluster."""
         with contextlib.suppress(Exception):  # a scheduler that is gone
             self._client.close(timeout=CONNECT_S)
 

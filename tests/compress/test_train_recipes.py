@@ -15,7 +15,8 @@ from click.testing import CliRunner
 import eie
 from eie.cli.main import main
 from eie.cli.pages import train_pictures
-from eie.compress import datasets, recipes, sensitivity
+from eie.compress import datasets
+from eie.compress.train import recipes, sensitivity
 from eie.compress.train.loop import Training
 from eie.compress.train.weights import find_weights
 from tests.support.small_mnist import idx_files

@@ -19,8 +19,8 @@ from eie.rtl.verilog import array_verilog
 from eie.schema import PE_BLOCKS, fields
 from eie.sim.energy import constants as energy_constants
 from eie.sim.energy import inventory, sram
-from eie.sim.energy.model import COMPONENTS, area, estimate
-from eie.sim.published import published
+from eie.sim.energy.model import area, estimate
+from eie.sim.published import COMPONENTS, published
 from eie.sim.workloads.random import random_input, random_layer
 from tests.support.machines import CONFIGS
 
@@ -165,7 +165,7 @@ def test_components_and_blocks_add_up_to_the_pe_and_the_chip():
     assert [component.name for component in run.components] == list(COMPONENTS)
     assert sum(b.area_um2 for b in pe) + filler.area_um2 == pytest.approx(run.pe_area_um2)
     assert sum(b.power_mw for b in pe) == pytest.approx(run.pe_power_mw)
-    assert sum(b.chip_energy_nj for b in run.blocks) == pytest.approx(run.energy_nj)
+    assert sum(b.count * b.energy_nj for b in run.blocks) == pytest.approx(run.energy_nj)
     assert sum(b.chip_power_mw for b in run.blocks) == pytest.approx(run.power_mw)
     area_mm2 = sum(b.chip_area_mm2 for b in run.blocks) + filler.chip_area_mm2
     assert area_mm2 == pytest.approx(run.area_mm2)

@@ -100,7 +100,7 @@ def test_impossible_memories_are_refused(words, width):
     ],
 )
 def test_a_damaged_table_is_refused(old, new, message):
-    text = (ROOT / "sim" / "data" / "sram.toml").read_text()
+    text = (ROOT / "sim" / "energy" / "data" / "sram.toml").read_text()
     assert old in text
     with pytest.raises(FormatError, match=message):
         parse(text.replace(old, new, 1))
