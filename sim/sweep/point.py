@@ -227,8 +227,8 @@ _ROOMS = ("eie", "eie.sim", "eie.sim.energy", "eie.sim.sweep", "eie.sim.workload
 _OF_ENGINE = {
     "fast": ("eie.sim.engines",),
     "golden": ("eie.golden",),
-    "icarus": ("eie.rtl", "eie.sim.cosim"),
-    "verilator": ("eie.rtl", "eie.sim.cosim"),
+    "icarus": ("eie.rtl", "eie.sim.cosim", "eie.sim.engines"),
+    "verilator": ("eie.rtl", "eie.sim.cosim", "eie.sim.engines"),
 }
 _KINDS = (".py", ".toml", ".v")
 
