@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eie.errors import OutputError
+from eie.files import beside
 
 _WIDE = 130
 
@@ -30,7 +31,7 @@ def writing(path: Path) -> Iterator[Path]:
     ------
     OutputError : the folder does not exist or cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
+    temporary = beside(path, path.suffix)
     try:
         check_writable(path.parent)
         yield temporary

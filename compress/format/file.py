@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import re
-import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from eie.compress.format.head import ADAPTIVE, HUFFMAN, MAX_FRAC, Head, head_byt
 from eie.compress.format.sizes import LayerSize, SizeReport, layer_size
 from eie.compress.format.wire import Reader, varint
 from eie.errors import FormatError, LayerError, OutputError
+from eie.files import beside
 from eie.layer import CompressedLayer
 
 VERSION = 2
@@ -230,22 +229,6 @@ def load(path: str | os.PathLike[str]) -> list[CompressedLayer]:
     return _read(path, from_bytes)
 
 
-def _sweep(target: Path) -> None:
-    """Remove what processes of this machine that are gone have left instead of `target`."""
-    mine = re.compile(rf"\.{re.escape(target.name)}\.{re.escape(socket.gethostname())}\.(\d+)\.tmp")
-    try:
-        found = [(path, match) for path in target.parent.iterdir() if (match := mine.fullmatch(path.name))]
-        for path, match in found:
-            try:
-                os.kill(int(match[1]), 0)
-            except ProcessLookupError:
-                path.unlink(missing_ok=True)
-            except (PermissionError, OverflowError):
-                pass  # another user's, who still runs, or no process at all
-    except OSError:
-        pass  # a folder that cannot be listed: writing will say what is wrong
-
-
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A file to write that becomes `path` when the block ends well: never half a file.
@@ -257,8 +240,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     OutputError : the folder or the file cannot be written.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{socket.gethostname()}.{os.getpid()}.tmp")
-    _sweep(target)
+    temporary = beside(target)
     try:
         try:
             with temporary.open("wb") as file:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 from eie import schema
 from eie.config import ArchConfig
 from eie.errors import MismatchError, OutputError
+from eie.files import beside
 from eie.memory import hex_image
 from eie.program import Job
 from eie.rtl.array import image_name, srams
@@ -313,7 +313,7 @@ def _refuse_foreign(folder: Path) -> None:
 @contextmanager
 def _replacing(folder: Path) -> Iterator[Path]:
     """A folder beside `folder` that takes its place when the block ends well."""
-    staging, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{what}") for what in ("new", "old"))
+    staging, old = beside(folder, ".new"), beside(folder, ".old")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging.mkdir()

@@ -1,0 +1,35 @@
+"""Names of files that are being written, beside those that they will replace."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+
+def beside(target: Path, ending: str = ".tmp") -> Path:
+    """A hidden name in the folder of `target`, of this process alone, for what takes its place when it is whole.
+
+    What processes of this machine that are gone have left under such names goes first.
+    """
+    name = f".{target.name}.{socket.gethostname()}."
+    of_process = re.compile(rf"{re.escape(name)}(\d+){re.escape(ending)}")
+    with suppress(OSError):  # a folder that cannot be listed: writing will say what is wrong
+        for path in list(target.parent.iterdir()):
+            match = of_process.fullmatch(path.name)
+            if match and not _runs(int(match[1])):
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    return target.with_name(f"{name}{os.getpid()}{ending}")
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass  # another user's, who still runs, or no process at all
+    return True
