@@ -9,7 +9,11 @@ from __future__ import annotations
 import errno
 import importlib
 import importlib.metadata
+import io
+import os
 import signal
+import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Iterator
@@ -88,6 +92,16 @@ def _ending_at_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _make_do() -> None:
+    """Settle for what the machine has: letters that its locale lacks become "?", and tools find temporary files."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    if "TMPDIR" in os.environ:
+        # Where Python writes them; the simulators would insist on a folder that may be missing.
+        os.environ["TMPDIR"] = tempfile.gettempdir()
+
+
 class _Group(click.Group):
     """Loads a command's module only when it is asked for, and turns errors into exit statuses."""
 
@@ -101,6 +115,7 @@ class _Group(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
+        _make_do()
         try:
             with _ending_at_sigterm():
                 return super().invoke(ctx)

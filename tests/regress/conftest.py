@@ -22,6 +22,7 @@ DEFAULTS = {
     "CASES": 10_000,
     "FUZZ": 1_000_000,
     "READERS": 10_000,
+    "KILLS": 25,
 }
 
 
@@ -52,6 +53,12 @@ def fast_cases() -> int:
 @pytest.fixture(scope="session")
 def fuzz_files() -> int:
     return _setting("FUZZ")
+
+
+@pytest.fixture(scope="session")
+def kills() -> int:
+    """How often each command is killed by each signal."""
+    return _setting("KILLS")
 
 
 @pytest.fixture(scope="session")
