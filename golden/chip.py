@@ -24,7 +24,7 @@ from eie.golden.array import Array
 from eie.golden.run import Host
 from eie.memory import Block, Write
 from eie.registers import PASS_TABLE, Access, Reg
-from eie.schema import ConfigReg, ControlReg, IoSpace
+from eie.schema import CCU_COUNTERS, ConfigReg, ControlReg, IoSpace
 
 _WORD = 0xFFFF_FFFF
 _BY_OFFSET = {reg.offset: reg for reg in Reg}
@@ -50,12 +50,7 @@ class Chip:
         self.cfg = cfg
         self.array = array = Array(cfg)
         self.host = Host(array)
-        self.counters = {
-            Reg.CYCLES: array.cycles,
-            Reg.BROADCAST_STALLS: array.broadcast_stalls,
-            Reg.REFILL_CYCLES: array.refill_cycles,
-            Reg.WRITEBACK_CYCLES: array.writeback_cycles,
-        }
+        self.counters = {Reg[name.upper()]: array.signal(name) for name in CCU_COUNTERS}
         self.results: list[list[int]] = []
         self.waiting: list[list[int]] = []  # packets behind a run
         self.open = False  # a packet has begun and not ended
