@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
 from eie.config import CONFIG_BITS, ArchConfig
-from eie.memory import Block, Write
+from eie.memory import Block
 from eie.schema import ControlReg, Field, IoSpace, Kind, PeCounter, fields
 
 LITE_ADDR_BITS = 15
 LITE_DATA_BITS = 32
 HEADER_BITS = 64
-MAX_COUNT = (1 << 24) - 1
 # AXI's answers: okay, and an error that the slave found.
 OKAY, SLVERR = 0b00, 0b10
 
@@ -168,46 +166,6 @@ def run_packet(first: int = 0, last: int | None = None, *, quiet: bool = False) 
     """A packet that runs the passes `first` to `last` (default: `first` alone)."""
     last = first if last is None else last
     return [Header(Command.RUN, addr=first | last << 8, spread=quiet).pack()]
-
-
-def packets_of(writes: Iterable[Write], cfg: ArchConfig) -> Iterator[list[int]]:
-    """Writes of the I/O port as few packets, in the same order: runs of addresses in one PE, or over all PEs in turn.
-
-    >>> cfg = ArchConfig(n_pe=2)
-    >>> writes = [Write(IoSpace.ACT, k % 2, k // 2, k) for k in range(4)] + [Write(IoSpace.PTR, 1, 7, 9)]
-    >>> [len(packet) for packet in packets_of(writes, cfg)]
-    [5, 2]
-    """
-    held: list[Write] = []
-    spread = False
-    for write in writes:
-        if held and len(held) < MAX_COUNT:
-            follows = {kind: write[:3] == _next(held[-1], kind, cfg) for kind in (False, True)}
-            if len(held) == 1:
-                spread = follows[True]
-            if follows[spread]:
-                held.append(write)
-                continue
-        if held:
-            yield _packet(held, spread)
-        held, spread = [write], False
-    if held:
-        yield _packet(held, spread)
-
-
-def _next(write: Write, spread: bool, cfg: ArchConfig) -> tuple[IoSpace, int, int]:
-    """Where the word after `write` goes."""
-    space, pe, addr, _ = write
-    if not spread:
-        return space, pe, addr + 1
-    if space in (*CCU_SPACES, IoSpace.CODEBOOK):
-        return space, -1, -1  # nothing follows: such a packet is malformed
-    return (space, pe + 1, addr) if pe + 1 < cfg.n_pe else (space, 0, addr + 1)
-
-
-def _packet(writes: list[Write], spread: bool) -> list[int]:
-    space, pe, addr, _ = writes[0]
-    return write_packet(space, [w.data for w in writes], pe=pe, addr=addr, spread=spread)
 
 
 # ---- ports -------------------------------------------------------------------------------------------------

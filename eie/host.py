@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from eie.axi import CCU_SPACES, space_words
 from eie.config import ArchConfig
 from eie.errors import ConfigError, MismatchError
 from eie.memory import Block, Write
@@ -26,6 +27,9 @@ from eie.program import Job, Place, Program, Run, Transfer
 from eie.result import COUNTERS, Count, Result, total
 from eie.schema import IoSpace
 from eie.timing import constants
+
+# Memories behind the I/O port: each PE has its own.
+MEMORIES = tuple(space for space in IoSpace if space not in (*CCU_SPACES, IoSpace.COUNTER))
 
 
 class Feed(NamedTuple):
@@ -215,19 +219,11 @@ def _read_memories(program: Program, loaded: Sequence[Block]) -> Conversation:
     In lockstep golden reads its own memories at the same time, so there every word is compared, used or not.
     """
     cfg = program.cfg
-    depths = {
-        IoSpace.SPMAT: cfg.spmat_words,
-        IoSpace.PTR: 2 * cfg.ptr_bank_depth,
-        IoSpace.CODEBOOK: cfg.codebooks * cfg.n_codes,
-        IoSpace.ACC: cfg.acc_depth,
-        IoSpace.ACT: cfg.src_depth,
-        IoSpace.ACT_SRAM: cfg.act_words,
-    }
     words: dict[Place, int | None] = {
         (space, pe, addr): None
-        for space, depth in depths.items()
+        for space in MEMORIES
         for pe in range(cfg.n_pe)
-        for addr in range(depth)
+        for addr in range(space_words(space, cfg))
     }
     # Words that no pass writes, with the bits of those that the port gives back with their sign.
     kept = {IoSpace.SPMAT: 0, IoSpace.PTR: 0, IoSpace.CODEBOOK: cfg.code_bits}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -258,21 +258,8 @@ class CompressedLayer:
 
     def equals(self, other: CompressedLayer) -> bool:
         """Whether every field but `meta` is the same."""
-        scalars = (
-            "shape",
-            "relu",
-            "product_shift",
-            "output_shift",
-            "name",
-            "x_frac",
-            "w_frac",
-            "conv",
-            "follows",
-        )
-        arrays = ("indptr", "indices", "codes", "codebook", "bias")
-        return all(getattr(self, s) == getattr(other, s) for s in scalars) and all(
-            np.array_equal(getattr(self, a), getattr(other, a)) for a in arrays
-        )
+        names = [each.name for each in fields(self) if each.init and each.name != "meta"]
+        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in names)
 
     # ---- checks --------------------------------------------------------------------------------------------
 

@@ -273,10 +273,14 @@ class Job:
         """Accumulators in use on each PE."""
         return rows_per_pe(self.layer, self.cfg)
 
-    def load_writes(self) -> list[Write]:
+    @property
+    def blocks(self) -> list[Block]:
         """Configuration, codebook, biases and activations: what every run of a layer loads."""
-        blocks = self.program.blocks(self.program.runs[0], [self.x])
-        return [write for block in blocks for write in block.writes(self.cfg)]
+        return self.program.blocks(self.program.runs[0], [self.x])
+
+    def load_writes(self) -> list[Write]:
+        """`blocks`, write after write."""
+        return [write for block in self.blocks for write in block.writes(self.cfg)]
 
     def weight_writes(self) -> list[Write]:
         """Pointers and entries: what has to be loaded once per layer, unless the images initialise the SRAMs."""

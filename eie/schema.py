@@ -627,11 +627,13 @@ class ProbeField:
         return f"{self.instance}.{self.field.name}"
 
 
-def _lay_out(cfg: ArchConfig, instances: Iterable[tuple[str, str]]) -> tuple[ProbeField, ...]:
+def _lay_out(
+    cfg: ArchConfig, instances: Iterable[tuple[str, str]], *, everything: bool = False
+) -> tuple[ProbeField, ...]:
     placed, low = [], 0
     for instance, block in instances:
         for field in fields(block, cfg):
-            if field.probed:
+            if field.probed or everything:
                 placed.append(ProbeField(instance, field, low))
                 low += field.width
     return tuple(placed)
@@ -654,6 +656,12 @@ def ccu_probe(cfg: ArchConfig) -> tuple[ProbeField, ...]:
     """The probed fields of the CCU and of every LNZD node (`lnzd_<level>_<index>`), lowest bit first."""
     nodes = [(f"lnzd_{level}_{i}", "lnzd") for level, n in enumerate(lnzd_nodes(cfg)) for i in range(n)]
     return _lay_out(cfg, [("ccu", "ccu"), *nodes])
+
+
+@lru_cache(maxsize=256)
+def array_ports(cfg: ArchConfig) -> tuple[ProbeField, ...]:
+    """The array's ports side by side, lowest bit first, as the chip's `probe_port` has them."""
+    return _lay_out(cfg, [("array", "array")], everything=True)
 
 
 def probe_width(probe: tuple[ProbeField, ...]) -> int:

@@ -22,9 +22,9 @@ from eie.axi import (
 from eie.config import CONFIG_BITS, ArchConfig
 from eie.golden.array import Array
 from eie.golden.run import Host
-from eie.memory import Write
+from eie.memory import Block, Write
 from eie.registers import PASS_TABLE, Access, Reg
-from eie.schema import ConfigReg, ControlReg, IoSpace
+from eie.schema import CCU_COUNTERS, ConfigReg, ControlReg, IoSpace
 
 _WORD = 0xFFFF_FFFF
 _BY_OFFSET = {reg.offset: reg for reg in Reg}
@@ -50,12 +50,7 @@ class Chip:
         self.cfg = cfg
         self.array = array = Array(cfg)
         self.host = Host(array)
-        self.counters = {
-            Reg.CYCLES: array.cycles,
-            Reg.BROADCAST_STALLS: array.broadcast_stalls,
-            Reg.REFILL_CYCLES: array.refill_cycles,
-            Reg.WRITEBACK_CYCLES: array.writeback_cycles,
-        }
+        self.counters = {Reg[name.upper()]: array.signal(name) for name in CCU_COUNTERS}
         self.results: list[list[int]] = []
         self.waiting: list[list[int]] = []  # packets behind a run
         self.open = False  # a packet has begun and not ended
@@ -247,20 +242,17 @@ class Chip:
             return ErrorCode.PE
         if not header.count:
             return ErrorCode.COUNT
-        *_, (_, furthest) = self._places(header, only_last=True)
-        if furthest >= space_words(space, cfg):
+        rows = (header.pe + header.count - 1) // cfg.n_pe if header.spread else header.count - 1
+        if header.addr + rows >= space_words(space, cfg):
             return ErrorCode.ADDRESS
         if writes:
             return ErrorCode.TLAST_EARLY if last else ErrorCode.NONE
         return ErrorCode.NONE if last else ErrorCode.TLAST_LATE
 
-    def _places(self, header: Header, *, only_last: bool = False) -> list[tuple[int, int]]:
-        """PE and address of each word of a packet, or of the last one alone."""
-        n = self.cfg.n_pe
-        numbers = range(header.count - 1 if only_last else 0, header.count)
-        if not header.spread:
-            return [(header.pe, header.addr + i) for i in numbers]
-        return [((header.pe + i) % n, header.addr + (header.pe + i) // n) for i in numbers]
+    def _places(self, header: Header) -> list[tuple[int, int]]:
+        """PE and address of each word of a packet."""
+        words = Block(IoSpace(header.space), header.pe, header.addr, range(header.count), bool(header.spread))
+        return [(write.pe, write.addr) for write in words.writes(self.cfg)]
 
     def _write_words(self, header: Header, data: Sequence[int]) -> int:
         """Write the words that the header announces and that are there; how many."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eie.axi import packets_of, read_packet, run_packet
+from eie.axi import block_packet, read_packet, run_packet
 from eie.program import Job
 from eie.schema import IoSpace
 from eie.sim.cosim.chip.script import Pauses, Send, Settle, run_script
@@ -28,7 +28,7 @@ LINES = (
 
 def sample_run(job: Job) -> dict[str, list[int]]:
     """Each of LINES by cycle, from the input's header word on; the packets are back to back, the result sink pauses."""
-    packets = list(packets_of([*job.weight_writes(), *job.load_writes()], job.cfg))
+    packets = [block_packet(block) for block in [*job.program.setup, *job.blocks]]
     rows = job.rows_per_pe * job.cfg.n_pe
     last = [packets[-1], run_packet(0), read_packet(IoSpace.ACC, rows, spread=True), packets[-1]]
     script = [*map(Send, packets[:-1]), Settle(), *map(Send, last), Settle()]

@@ -169,18 +169,10 @@ def run_alone(built: Build, run_folder: Path, *plusargs: str) -> None:
     program = built.folder / (ICARUS_PROGRAM if built.simulator == "icarus" else built.top)
     interpreter = [str(tool.path.with_name("vvp")), "-n"] if built.simulator == "icarus" else []
     log = run_folder / "sim.log"
-    with log.open("w") as said:
-        done = subprocess.run(
-            [*interpreter, str(program), *plusargs],
-            cwd=run_folder,
-            env=toolchain.environment(tool),
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            check=False,
-        )
-    if done.returncode:
-        raise SimulationError(f"{built.simulator} ended abnormally: {_last_words(log)}")
+    try:
+        _say([*interpreter, str(program), *plusargs], tool, run_folder, log)
+    except RuntimeError:
+        raise SimulationError(f"{built.simulator} ended abnormally: {_last_words(log)}") from None
 
 
 def _cached(
@@ -270,7 +262,7 @@ def _compile_for_cocotb(
 
 
 def _say(command: list[str], tool: toolchain.Tool, folder: Path, log: Path) -> None:
-    """Run a step of a build in `folder`; what it says is added to the log.
+    """Run a command in `folder`; what it says is added to the log.
 
     Raises
     ------

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy.typing as npt
 
+from eie.axi import space_words
 from eie.config import ArchConfig
 from eie.errors import MismatchError
-from eie.host import Feed, config_of, feeds_of
+from eie.host import MEMORIES, Feed, config_of, feeds_of
 from eie.program import Job, Program
 from eie.result import Result
 from eie.schema import ccu_probe, pe_probe
@@ -202,9 +203,7 @@ def lockstep_by_layer(
 
 def read_back_cycles(cfg: ArchConfig) -> int:
     """Clock cycles that reading every word of every memory behind the I/O port takes."""
-    codes = cfg.codebooks * cfg.n_codes
-    words = cfg.spmat_words + 2 * cfg.ptr_bank_depth + codes + cfg.acc_depth + cfg.src_depth + cfg.act_words
-    return 2 * cfg.n_pe * words + 1
+    return 2 * cfg.n_pe * sum(space_words(space, cfg) for space in MEMORIES) + 1
 
 
 def expected_cycles(jobs: Sequence[Job], *, read_back: bool = False) -> int:

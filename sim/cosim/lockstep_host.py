@@ -5,6 +5,7 @@ Runs as a cocotb test (`lockstep`) in the simulator's process; `eie.sim.cosim.lo
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,9 @@ from cocotb.triggers import ReadOnly
 from eie.config import ArchConfig
 from eie.golden.array import Array
 from eie.program import Run
-from eie.schema import (
-    CCU_COUNTERS,
-    Kind,
-    PeCounter,
-    ProbeField,
-    Wire,
-    ccu_probe,
-    fields,
-    pe_probe,
-    unpack_probe,
-)
+from eie.schema import Field, PeCounter, ProbeField, Wire, ccu_probe, fields, pe_probe, unpack_probe
 from eie.sim.cosim.host import FreeHost, requested, serve
-from eie.sim.cosim.outcome import PROGRESS, Diverged, Divergence
+from eie.sim.cosim.outcome import PROGRESS, Difference, Diverged, Divergence, differences, value_of
 
 # The clock cycles so far are written every so many of them.
 PROGRESS_EVERY = 256
@@ -50,13 +41,12 @@ class LockstepHost(FreeHost):
         self.history: dict[str, list[tuple[int, list[int]]]] = {"golden": [], "rtl": []}
         self.after = 0
 
-    def _outputs(self) -> list[tuple[Any, Wire, str]]:
-        """Output ports of the array, which no probe holds: on both sides, and how the value is written in bits."""
-        skipped = () if self.cfg.counters else CCU_COUNTERS
+    def _outputs(self) -> list[tuple[Any, Wire, Field]]:
+        """Output ports of the array, which no probe holds: on both sides, and as they are declared."""
         return [
-            (getattr(self.dut, field.name), self.golden.signal(field.name), f"0{field.width}b")
+            (getattr(self.dut, field.name), self.golden.signal(field.name), field)
             for field in fields("array", self.cfg)
-            if field.kind is not Kind.IN and field.name not in skipped
+            if field.probed
         ]
 
     async def cycle(self, **inputs: int) -> None:
@@ -108,7 +98,7 @@ class LockstepHost(FreeHost):
         except ValueError:  # an X or Z somewhere: shown as text, and as x in the waveform
             found = [int(t, 2) if set(t) <= {"0", "1"} else -1 for t in texts]
         if self.diverged is None and found != wanted:
-            self._diverge(wanted, found, texts)
+            self._diverge(wanted, texts)
         self._record(wanted, found)
         if self.diverged is None:
             self._compare_outputs()
@@ -119,12 +109,10 @@ class LockstepHost(FreeHost):
                 raise Diverged(self.diverged)
 
     def _compare_outputs(self) -> None:
-        for rtl, golden, bits in self.outputs:
-            text = str(rtl.value)
-            if text != format(golden.value, bits):
-                value = int(golden.value)
-                found = int(text, 2) if set(text) <= {"0", "1"} else text
-                self._report([(None, f"array.{rtl._name}", value, found)])
+        for rtl, golden, field in self.outputs:
+            wanted, found = int(golden.value), value_of(str(rtl.value), field)
+            if found != wanted:
+                self._report(Difference(f"array.{field.name}", wanted, found))
                 return
 
     def _record(self, wanted: list[int], found: list[int]) -> None:
@@ -133,40 +121,16 @@ class LockstepHost(FreeHost):
             if len(self.history[side]) > HISTORY_BEFORE + HISTORY_AFTER:
                 del self.history[side][0]
 
-    def _diverge(self, wanted: list[int], found: list[int], texts: list[str]) -> None:
-        differences: list[tuple[int | None, str, int | str, int | str]] = []
-        for k, (probe, want, have) in enumerate(zip(self.probes, wanted, found, strict=True)):
-            if want == have:
-                continue
-            pe = k if k < self.cfg.n_pe else None
-            if have < 0:
-                differences += _unknown_bits(probe, want, texts[k], pe)
-                continue
-            pairs = zip(unpack_probe(probe, want), unpack_probe(probe, have), strict=True)
-            differences += [(pe, place.name, a, b) for (place, a), (_, b) in pairs if a != b]
-        self._report(differences)
+    def _diverge(self, wanted: list[int], texts: list[str]) -> None:
+        words = zip(self.probes, wanted, texts, [*range(self.cfg.n_pe), None], strict=True)
+        self._report(*itertools.chain.from_iterable(itertools.starmap(differences, words)))
 
-    def _report(self, differences: list[tuple[int | None, str, int | str, int | str]]) -> None:
-        pe, signal, golden, rtl = differences[0]
-        also = [
-            f"{'' if p is None else f'PE {p} '}{s}: golden {a}, RTL {b}" for p, s, a, b in differences[1:20]
-        ]
+    def _report(self, first: Difference, *others: Difference) -> None:
+        also = [str(other) for other in others[:19]]
+        compute_cycle = int(self.golden.ccu.cycle.value)
         self.diverged = Divergence(
-            self.job, self.cycle_count, int(self.golden.ccu.cycle.value), pe, signal, golden, rtl, also
+            self.job, self.cycle_count, compute_cycle, first.pe, first.signal, first.golden, first.rtl, also
         )
-
-
-def _unknown_bits(
-    probe: tuple[ProbeField, ...], want: int, text: str, pe: int | None
-) -> list[tuple[int | None, str, int | str, int | str]]:
-    """Fields of a probe that hold X or Z bits or differ, as text."""
-    differences: list[tuple[int | None, str, int | str, int | str]] = []
-    for place, value in unpack_probe(probe, want):
-        end = len(text) - place.low
-        bits = text[end - place.field.width : end]
-        if bits != format(value & ((1 << place.field.width) - 1), f"0{place.field.width}b"):
-            differences.append((pe, place.name, value, bits))
-    return differences
 
 
 @cocotb.test()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from eie.config import ArchConfig
 from eie.errors import MismatchError
 from eie.host import Feed
 from eie.program import Run
 from eie.result import Result
+from eie.schema import Field, ProbeField, unpack_probe
 
 # Files in the folder of a run: pickles of a request and of its answer.
 REQUEST = "request.pickle"
@@ -66,6 +68,39 @@ class Answer:
     cycles: int
     wrong: str = ""
     divergence: Divergence | None = None
+
+
+class Difference(NamedTuple):
+    """A signal on which the two sides disagree; the RTL's value is text if it has unknown bits."""
+
+    signal: str
+    golden: int
+    rtl: int | str
+    pe: int | None = None
+
+    def __str__(self) -> str:
+        return f"{'' if self.pe is None else f'PE {self.pe} '}{self.signal}: golden {self.golden}, RTL {self.rtl}"
+
+
+def value_of(bits: str, field: Field) -> int | str:
+    """The value of a field whose bits the RTL has; the bits themselves where not all are known."""
+    try:
+        return int(bits, 2) - (field.signed and bits[0] == "1") * (1 << field.width)
+    except ValueError:  # X or Z
+        return bits
+
+
+def differences(
+    probe: tuple[ProbeField, ...], golden: int, text: str, pe: int | None = None
+) -> list[Difference]:
+    """Fields of a probe that differ between golden's word and the bits of the RTL's."""
+    found = []
+    for place, value in unpack_probe(probe, golden):
+        end = len(text) - place.low
+        have = value_of(text[end - place.field.width : end], place.field)
+        if have != value:
+            found.append(Difference(place.name, value, have, pe))
+    return found
 
 
 class Diverged(Exception):

@@ -6,9 +6,10 @@ inputs arrive at time 0. It is what logic alone takes: a floor plan, wires and a
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from eie.errors import MismatchError
@@ -73,34 +74,19 @@ class _Netlist:
         ------
         MismatchError : there is a loop.
         """
-        comb = {name for name, (cell, _) in self.cells.items() if not _is_register(cell)}
-        driver = {
-            pins[out]: name
-            for name in comb
-            for cell, pins in [self.cells[name]]
-            for out in cell.arcs
-            if out in pins
-        }
-        waits = {
-            name: sum(pins.get(pin) in driver for pin in cell.capacitances)
-            for name in comb
-            for cell, pins in [self.cells[name]]
-        }
-        ready = deque(name for name, count in waits.items() if not count)
-        found = []
-        while ready:
-            name = ready.popleft()
-            found.append(name)
-            cell, pins = self.cells[name]
-            for out in cell.arcs:
-                for reader in self.readers.get(pins.get(out, -1), ()):
+        comb = {name: cell for name, (cell, _) in self.cells.items() if not _is_register(cell)}
+        behind = TopologicalSorter[str](dict.fromkeys(comb, ()))
+        for name, cell in comb.items():
+            pins = self.cells[name][1]
+            for net in (pins[out] for out in cell.arcs if out in pins):
+                for reader in self.readers.get(net, ()):
                     if reader in comb:
-                        waits[reader] -= 1
-                        if not waits[reader]:
-                            ready.append(reader)
-        if len(found) < len(comb):
-            raise MismatchError(f"the netlist has a loop of {len(comb) - len(found)} cells or fewer")
-        return found
+                        behind.add(reader, name)
+        try:
+            return list(behind.static_order())
+        except CycleError as error:
+            loop = error.args[1]
+            raise MismatchError(f"the netlist has a loop of {len(loop) - 1} cells or fewer") from None
 
 
 def longest_path(module: Mapping[str, Any], library: Mapping[str, Cell]) -> Path | None:

@@ -13,7 +13,7 @@ from eie.axi import (
     OKAY,
     SLVERR,
     ErrorCode,
-    packets_of,
+    block_packet,
     read_packet,
     run_packet,
     write_packet,
@@ -72,7 +72,7 @@ def run(script, simulator, pauses=NO_PAUSES, cfg=CFG, **options):
 
 
 def load(job):
-    return [Send(packet) for packet in packets_of([*job.weight_writes(), *job.load_writes()], job.cfg)]
+    return [Send(block_packet(block)) for block in [*job.program.setup, *job.blocks]]
 
 
 def read_accumulators(job):
@@ -213,9 +213,9 @@ def test_a_network_loaded_once_and_fed_with_inputs(simulator, pauses):
 def test_started_by_register_with_interrupt(simulator):
     job = busy_job()
     table = {write.addr: write.data for write in job.load_writes() if write.space is IoSpace.CONFIG}
-    others = [w for w in [*job.weight_writes(), *job.load_writes()] if w.space is not IoSpace.CONFIG]
+    others = [block for block in [*job.program.setup, *job.blocks] if block.space is not IoSpace.CONFIG]
     script = [Write(Reg.IRQ_ENABLE.offset, Reg.IRQ_ENABLE.mask("DONE"))]
-    packets = list(packets_of(others, CFG))
+    packets = [block_packet(block) for block in others]
     script += [Send(packet) for packet in packets]
     # Pass 2, by registers, while the packets are on their way.
     script += [Together([Write(pass_table_offset(2, ConfigReg(r)), value) for r, value in table.items()])]

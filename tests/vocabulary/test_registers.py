@@ -7,9 +7,9 @@ import subprocess
 
 import pytest
 
-from eie.axi import HEADER_FIELDS, LITE_ADDR_BITS, Command, ErrorCode, Header, packets_of
+from eie.axi import HEADER_FIELDS, LITE_ADDR_BITS, Command, ErrorCode, Header, block_packet
 from eie.config import ArchConfig
-from eie.memory import Write
+from eie.memory import Block, Write
 from eie.registers import PASS_LINE, PASS_TABLE, Access, Reg, c_header, markdown, pass_table_offset
 from eie.schema import ConfigReg, IoSpace
 from tests.support import ROOT
@@ -105,19 +105,18 @@ def test_the_pages_python_prints_what_the_page_says():
     assert f"prints `{printed.getvalue().strip()}`" in text
 
 
-def test_writes_become_packets_and_back():
-    writes = [Write(IoSpace.CONFIG, 0, addr, addr) for addr in range(13)]
-    writes += [Write(IoSpace.CODEBOOK, 0, addr, 2 * addr) for addr in range(16)]
-    writes += [Write(IoSpace.ACT, i % 8, i // 8, i) for i in range(24)]
-    writes += [Write(IoSpace.SPMAT, 3, addr, 7) for addr in range(5, 9)]
-    writes += [Write(IoSpace.SPMAT, 4, 0, 1), Write(IoSpace.PTR, 0, 3, 9)]
-    packets = list(packets_of(writes, CFG))
-    assert [len(packet) - 1 for packet in packets] == [13, 16, 24, 4, 1, 1]
+def test_blocks_become_packets_and_back():
+    blocks = [Block(IoSpace.CONFIG, 0, 0, range(13)), Block(IoSpace.CODEBOOK, 0, 0, range(0, 32, 2))]
+    blocks += [
+        Block(IoSpace.ACT, 0, 0, range(24), spread=True),
+        Block(IoSpace.ACT, 5, 1, range(7), spread=True),
+    ]
+    blocks += [Block(IoSpace.SPMAT, 3, 5, [7] * 4), Block(IoSpace.PTR, 0, 3, [9])]
     again = []
-    for packet in packets:
-        h = Header.unpack(packet[0])
-        assert h.count == len(packet) - 1
-        for i, word in enumerate(packet[1:]):
+    for header, *words in map(block_packet, blocks):
+        h = Header.unpack(header)
+        assert h.count == len(words)
+        for i, word in enumerate(words):
             pe, addr = (h.pe, h.addr + i) if not h.spread else ((h.pe + i) % 8, h.addr + (h.pe + i) // 8)
             again.append(Write(IoSpace(h.space), pe, addr, word))
-    assert again == writes
+    assert again == [write for block in blocks for write in block.writes(CFG)]

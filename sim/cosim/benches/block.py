@@ -26,13 +26,14 @@ from eie.errors import MismatchError
 from eie.golden.array import Array
 from eie.golden.base import Block
 from eie.golden.blocks import BLOCKS
+from eie.golden.sram import Sram
 from eie.host import converse, feeds_of
 from eie.program import Job
 from eie.result import Result
-from eie.schema import Field, Kind, ProbeField, Wire, block_probe, fields, pe_probe, unpack_probe
+from eie.schema import Field, Kind, SramPort, Wire, block_probe, fields, pe_probe
 from eie.sim.cosim.host import CLOCK_NS
 from eie.sim.cosim.lockstep_host import LockstepHost
-from eie.sim.cosim.outcome import Diverged
+from eie.sim.cosim.outcome import Difference, Diverged, differences, value_of
 
 _SETUP = "EIE_BENCH"
 
@@ -71,44 +72,17 @@ class Sample(SimpleNamespace):
         return f"cycle {self.cycle_number}"
 
 
-class Difference(NamedTuple):
-    """A signal on which the two sides disagree; the RTL's value is text if it has unknown bits."""
-
-    signal: str
-    golden: int
-    rtl: int | str
-
-    def __str__(self) -> str:
-        return f"{self.signal}: golden {self.golden}, RTL {self.rtl}"
-
-
-class _Sram(NamedTuple):
-    """A single-ported synchronous memory behind a block's ports `<prefix>_en`, `_we`, `_addr`, `_wdata`, `_rdata`."""
-
-    prefix: str
-    words: list[int]
-
-    def rdata(self, now: Sample, before: int) -> int:
-        """Do this cycle's access; what rdata is after the clock edge."""
-        enable, write, addr, data = (
-            getattr(now, f"{self.prefix}_{port}") for port in ("en", "we", "addr", "wdata")
-        )
-        inside = addr < len(self.words)
-        if enable and write and inside:
-            self.words[addr] = data
-        if enable and not write:
-            return self.words[addr] if inside else 0
-        return before
-
-
 class _Port(NamedTuple):
-    """An output of the RTL, the golden signal beside it, and how its bits are written."""
+    """An output of the RTL, as it is declared, and the golden signal beside it."""
 
-    name: str
+    field: Field
     handle: Any
     signal: Wire
-    mask: int
-    bits: str
+
+    @property
+    def found(self) -> int | str:
+        """What the RTL has."""
+        return value_of(str(self.handle.value), self.field)
 
 
 class BlockBench:
@@ -132,14 +106,16 @@ class BlockBench:
         self.cycle_count = 0
         self._driven: dict[str, int] = {}
         outputs = (field for field in declared if field.kind in (Kind.OUT, Kind.OUT_REG) and field.probed)
-        self._ports = [self._port(field) for field in outputs]
-        self._probe = self._layout()
+        self._ports = [
+            _Port(field, getattr(dut, field.name), self.golden.signal(field.name)) for field in outputs
+        ]
+        self._probe = pe_probe(self.cfg) if setup.block == "pe" else block_probe(setup.block, self.cfg)
         blocks = {setup.block: self.golden} | getattr(self.golden, "blocks", {})
         # Ports last: in a PE they win over a register of the same name.
         self._named = {
             place.field.name: blocks[place.instance].signal(place.field.name) for place in self._probe
-        } | {port.name: port.signal for port in self._ports}
-        self._srams: list[_Sram] = []
+        } | {port.field.name: port.signal for port in self._ports}
+        self._srams: dict[str, Sram] = {}
         self._edge = FallingEdge(dut.clk)
 
     @classmethod
@@ -158,8 +134,10 @@ class BlockBench:
 
     def sram(self, prefix: str, depth: int) -> list[int]:
         """Put a memory of `depth` words at the ports `<prefix>_*`; its words, to read and to change."""
-        self._srams.append(_Sram(prefix, [0] * depth))
-        return self._srams[-1].words
+        port: SramPort = getattr(self.golden, f"{prefix}_port")
+        sram = self._srams[prefix] = Sram(depth, port.rdata.width)
+        sram.connect(port)
+        return sram.memory
 
     def register(self, name: str) -> int:
         """What a register, or an output that is one, holds in the coming cycle."""
@@ -180,10 +158,11 @@ class BlockBench:
         self._compare(inputs)
         values = {name: int(signal.value) for name, signal in self._named.items()}
         now = Sample(cycle_number=self.cycle_count, **values)
+        for prefix, sram in self._srams.items():
+            sram.next_state()
+            sram.write_memory()
+            sram.rdata.value = self.idle[f"{prefix}_rdata"] = sram.rdata.next
         self.golden.update()
-        for sram in self._srams:
-            rdata = f"{sram.prefix}_rdata"
-            self.idle[rdata] = sram.rdata(now, self.idle[rdata])
         self.cycle_count += 1
         await self._edge
         return now
@@ -210,19 +189,6 @@ class BlockBench:
                     f"cycle {self.cycle_count - 1}, row {number} of the table: {name} is {found}, not {value}"
                 )
 
-    def _port(self, field: Field) -> _Port:
-        return _Port(
-            field.name,
-            getattr(self.dut, field.name),
-            self.golden.signal(field.name),
-            (1 << field.width) - 1,
-            f"0{field.width}b",
-        )
-
-    def _layout(self) -> tuple[ProbeField, ...]:
-        block = self.setup.block
-        return pe_probe(self.cfg) if block == "pe" else block_probe(block, self.cfg)
-
     def _drive(self, inputs: dict[str, int]) -> None:
         for name in inputs:
             if name not in self.inputs:
@@ -239,12 +205,16 @@ class BlockBench:
     def _compare(self, inputs: dict[str, int]) -> None:
         probe = self.golden.probe()
         text = str(self.dut.probe.value)
-        agree = text == format(probe, f"0{len(text)}b") and all(
-            str(port.handle.value) == format(port.signal.value & port.mask, port.bits) for port in self._ports
-        )
-        if agree:
+        ports = [port for port in self._ports if port.found != port.signal.value]
+        if not ports and text == format(probe, f"0{len(text)}b"):
             return
-        first, *others = self._differences(probe, text)
+        found = differences(self._probe, probe, text)
+        of_ports = [
+            Difference(f"{self.setup.block}.{port.field.name}", int(port.signal.value), port.found)
+            for port in ports
+        ]
+        known = {one.signal for one in found}
+        first, *others = found + [one for one in of_ports if one.signal not in known]
         lines = [f"{self.setup.block}: first divergence in cycle {self.cycle_count}: {first}"]
         lines += [f"  also {other}" for other in others[:5]]
         if len(others) > 5:
@@ -254,28 +224,6 @@ class BlockBench:
         if self.setup.replay:
             lines.append(f"  replay: {self.setup.replay}")
         raise MismatchError("\n".join(lines))
-
-    def _differences(self, probe: int, text: str) -> list[Difference]:
-        differences = []
-        for place, golden in unpack_probe(self._probe, probe):
-            end = len(text) - place.low
-            bits = text[end - place.field.width : end]
-            if bits != format(golden & ((1 << place.field.width) - 1), f"0{place.field.width}b"):
-                differences.append(Difference(place.name, golden, _number(bits, place.field.signed)))
-        known = {difference.signal for difference in differences}
-        for port in self._ports:
-            name, bits = f"{self.setup.block}.{port.name}", str(port.handle.value)
-            golden = int(port.signal.value)
-            if name not in known and bits != format(golden & port.mask, port.bits):
-                signed = next(f.signed for f in fields(self.setup.block, self.cfg) if f.name == port.name)
-                differences.append(Difference(name, golden, _number(bits, signed)))
-        return differences
-
-
-def _number(bits: str, signed: bool) -> int | str:
-    if not set(bits) <= {"0", "1"}:
-        return bits
-    return int(bits, 2) - (signed and bits[0] == "1") * (1 << len(bits))
 
 
 @functools.cache

@@ -24,7 +24,7 @@ from eie.axi import stream_bits
 from eie.config import ArchConfig
 from eie.golden.array import Array
 from eie.registers import Reg
-from eie.schema import Field, Kind, Wire, fields
+from eie.schema import Field, Kind, Wire, array_ports, unpack_probe
 from eie.sim.cosim.chip.script import (
     Outcome,
     Pauses,
@@ -40,7 +40,7 @@ from eie.sim.cosim.chip.script import (
 )
 from eie.sim.cosim.host import CLOCK_NS
 from eie.sim.cosim.lockstep_host import LockstepHost
-from eie.sim.cosim.outcome import OUTCOME, REQUEST, Diverged, Divergence
+from eie.sim.cosim.outcome import OUTCOME, REQUEST, Difference, Diverged, Divergence
 
 
 class Hung(Exception):
@@ -52,40 +52,28 @@ class ChipMonitor(LockstepHost):
 
     def __init__(self, dut: Any, cfg: ArchConfig, golden: Array) -> None:
         super().__init__(dut, cfg, golden)
-        self.ports = _places(fields("array", cfg))
+        self.ports = array_ports(cfg)
 
-    def _outputs(self) -> list[tuple[Any, Wire, str]]:
+    def _outputs(self) -> list[tuple[Any, Wire, Field]]:
         """None: the ports of the array inside come in one word, see `_compare_outputs`."""
         return []
 
     def step(self) -> None:
         """Compare this cycle (call it in the middle of the cycle), then the golden clock edge."""
-        word = int(self.dut.probe_port.value)
-        for name, field, low in self.ports:
-            if field.kind is Kind.IN:
-                getattr(self.golden, name).value = word >> low & ((1 << field.width) - 1)
+        for place, value in unpack_probe(self.ports, int(self.dut.probe_port.value)):
+            if place.field.kind is Kind.IN:
+                self.golden.signal(place.field.name).value = value
         self.golden.propagate()
         self._compare()
         self.golden.update()
         self.cycle_count += 1
 
     def _compare_outputs(self) -> None:
-        word = int(self.dut.probe_port.value)
-        for name, field, low in self.ports:
-            if field.kind is Kind.IN or (name.endswith(("cycles", "stalls")) and not self.cfg.counters):
-                continue
-            found, wanted = word >> low & ((1 << field.width) - 1), int(getattr(self.golden, name).value)
-            if found != wanted:
-                self._report([(None, f"array.{name}", wanted, found)])
+        for place, found in unpack_probe(self.ports, int(self.dut.probe_port.value)):
+            wanted = int(self.golden.signal(place.field.name).value)
+            if place.field.probed and found != wanted:
+                self._report(Difference(place.name, wanted, found))
                 return
-
-
-def _places(declared: Sequence[Field]) -> list[tuple[str, Field, int]]:
-    low, placed = 0, []
-    for field in declared:
-        placed.append((field.name, field, low))
-        low += field.width
-    return placed
 
 
 class ChipBench:
@@ -102,7 +90,7 @@ class ChipBench:
         self.cycles = 0
         self.divergence: Divergence | None = None
         self.trace: dict[str, list[int]] = {name: [] for name in request.trace}
-        self.array_ports = {name: (field, low) for name, field, low in _places(fields("array", request.cfg))}
+        self.array_ports = array_ports(request.cfg)
 
     async def start(self) -> None:
         """Reset, masters, clock."""
@@ -151,10 +139,10 @@ class ChipBench:
 
     def _now(self, name: str) -> int:
         """A port of the chip, or with lockstep of the array, in this cycle."""
-        if name not in self.array_ports:
+        if name not in (place.field.name for place in self.array_ports):
             return int(getattr(self.dut, name).value)
-        field, low = self.array_ports[name]
-        return int(self.dut.probe_port.value) >> low & ((1 << field.width) - 1)
+        values = unpack_probe(self.array_ports, int(self.dut.probe_port.value))
+        return next(value for place, value in values if place.field.name == name)
 
     # ---- steps ---------------------------------------------------------------------------------------------
 
