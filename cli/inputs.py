@@ -33,9 +33,7 @@ class Source:
     input_file: Path | None = option(
         "--input", type=PATH, metavar="X", help=f"{INPUT_HELP} Or a picture (.png)."
     )
-    index: int | None = option(
-        "--index", type=int, default=0, show_default=True, help="Which of the input vectors, from 0."
-    )
+    index: int | None = option("--index", default=0, help="Which of the input vectors, from 0.")
 
     def layers(self, file: Path) -> list[CompressedLayer]:
         """The layers of the file, or the chosen one."""

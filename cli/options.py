@@ -82,7 +82,6 @@ def matrix_size(text: str) -> tuple[int, int]:
 PRESET: dict[str, Any] = {
     "type": click.Choice(sorted(PRESETS)),
     "default": "paper",
-    "show_default": True,
     "help": "Widths: accumulators of 16 (paper) or 32 bits (wide).",
 }
 
@@ -109,13 +108,11 @@ def setting(text: str) -> Setting:
 class Machine:
     """The machine that its options ask for."""
 
-    n_pe: int = option("--pe", type=int, show_default=True, help="Processing elements.")
-    depth: int = option("--depth", type=int, default=8, show_default=True, help="Activation queue depth.")
+    n_pe: int = option("--pe", type=int, help="Processing elements.")
+    depth: int = option("--depth", default=8, help="Activation queue depth.")
     preset: str = option("--preset", **PRESET)
     sized: bool = option(
-        "--sized/--published",
-        show_default=True,
-        help="Memories as large as the layers need, or of the published sizes.",
+        "--sized/--published", help="Memories as large as the layers need, or of the published sizes."
     )
     settings: tuple[Setting, ...] = option(
         "--set",

@@ -89,14 +89,10 @@ def report_json(report: LockstepReport, clipped: int) -> dict[str, Any]:
 class RandomCase:
     """The random layer that runs without a file, and the density of random inputs."""
 
-    rows: int = option("--rows", type=int, default=64, show_default=True, help="Outputs of the random layer.")
-    cols: int = option("--cols", type=int, default=64, show_default=True, help="Inputs of the random layer.")
-    density: float = option(
-        "--density", type=float, default=0.2, show_default=True, help="Of the random layer's weights."
-    )
-    act_density: float = option(
-        "--act-density", type=float, default=0.5, show_default=True, help="Of random input vectors."
-    )
+    rows: int = option("--rows", default=64, help="Outputs of the random layer.")
+    cols: int = option("--cols", default=64, help="Inputs of the random layer.")
+    density: float = option("--density", default=0.2, help="Of the random layer's weights.")
+    act_density: float = option("--act-density", default=0.5, help="Of random input vectors.")
 
 
 @dataclass(frozen=True)
@@ -199,8 +195,8 @@ def _run_free(case: _Case, out: Outputs) -> int:
 
 @click.command(short_help="Golden model and RTL in lockstep, every signal compared.")
 @click.argument("file", type=PATH, required=False)
-@click.option("--sim", "simulator", type=click.Choice(SIMULATORS), default="icarus", show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything random.")
+@click.option("--sim", "simulator", type=click.Choice(SIMULATORS), default="icarus")
+@click.option("--seed", type=click.IntRange(0), default=1, help="Of everything random.")
 @machine_options(n_pe=4, sized=True)
 @gathered("random", RandomCase)
 @gathered("source", Source)

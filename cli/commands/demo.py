@@ -221,16 +221,9 @@ def _tools() -> dict[str, str]:
 
 
 @click.command(short_help="The main job on a trained network, and a report of it.")
+@click.option("-o", "--out", "folder", type=PATH, default=Path("out"), help="Where everything goes.")
 @click.option(
-    "-o", "--out", "folder", type=PATH, default=Path("out"), show_default=True, help="Where everything goes."
-)
-@click.option(
-    "--digits",
-    "count",
-    type=click.IntRange(1, 1000),
-    default=2,
-    show_default=True,
-    help="How many digits to run in lockstep.",
+    "--digits", "count", type=click.IntRange(1, 1000), default=2, help="How many digits to run in lockstep."
 )
 @click.option(
     "--example",

@@ -50,9 +50,7 @@ class What:
 
     probe: bool = option("--probe", is_flag=True, help="Add the probe outputs that lockstep compares.")
     chip: bool = option("--chip", is_flag=True, help="Add the chip: host interface, register map, C header.")
-    check: bool = option(
-        "--check/--no-check", default=True, show_default=True, help="Check what was written."
-    )
+    check: bool = option("--check/--no-check", default=True, help="Check what was written.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,12 +67,8 @@ class _Bench:
 @click.argument("file", type=PATH, required=False)
 @click.option("-o", "--out", required=True, type=PATH, metavar="FOLDER", help="Where it goes.")
 @machine_options(n_pe=64, sized=False)
-@gathered(
-    "source", Source, which={"default": "0", "show_default": True, "help": "Layer (name, or number from 0)."}
-)
-@click.option(
-    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the activations without --input."
-)
+@gathered("source", Source, which={"default": "0", "help": "Layer (name, or number from 0)."})
+@click.option("--seed", type=click.IntRange(0), default=1, help="Of the activations without --input.")
 @gathered("what", What)
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 @click.pass_context

@@ -76,11 +76,13 @@ def draw(layers: Sequence[CompressedLayer], folder: Path) -> list[str]:
 )
 @click.option(
     "--model",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="MODEL",
     help="The file that was compressed: say what of it is not in FILE, and the whole model's ratio.",
 )
-@click.option("--key", default="", metavar="KEY", help="As of `eie compress`, for --model.")
+@click.option(
+    "--key", default="", show_default=False, metavar="KEY", help="As of `eie compress`, for --model."
+)
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 def info(file: Path, pictures: Path | None, model: Path | None, key: str, json_out: bool) -> None:
     """Show the layers of a .eie FILE: shapes, densities, bits before and after coding, sizes, scales.

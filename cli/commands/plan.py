@@ -159,15 +159,9 @@ class RandomCase:
     size: tuple[int, int] | None = option(
         "--random", type=matrix_size, metavar="ROWSxCOLS", help="Plan a random layer of this size."
     )
-    density: float = option(
-        "--density", type=float, default=0.1, show_default=True, help="Of the random layer's weights."
-    )
-    act_density: float = option(
-        "--act-density", type=float, default=0.3, show_default=True, help="Of a random input vector."
-    )
-    seed: int = option(
-        "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything random."
-    )
+    density: float = option("--density", default=0.1, help="Of the random layer's weights.")
+    act_density: float = option("--act-density", default=0.3, help="Of a random input vector.")
+    seed: int = option("--seed", type=click.IntRange(0), default=1, help="Of everything random.")
 
 
 @dataclass(frozen=True)

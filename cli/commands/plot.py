@@ -51,7 +51,9 @@ class Choice:
 @click.command(short_help="Pictures of a sweep.")
 @click.argument("store", type=PATH)
 @gathered("choice", Choice)
-@click.option("--where", metavar="SQL", default="1", help='Only these points, such as "n_pe >= 16".')
+@click.option(
+    "--where", metavar="SQL", default="1", show_default=False, help='Only these points, such as "n_pe >= 16".'
+)
 @click.option(
     "-o",
     "--out",

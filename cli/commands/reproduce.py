@@ -73,13 +73,10 @@ def _part_lines() -> str:
     "folder",
     type=PATH,
     default=Path("out/evaluation"),
-    show_default=True,
     metavar="FOLDER",
     help="Where the pages and pictures go.",
 )
-@click.option(
-    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the random layers and inputs."
-)
+@click.option("--seed", type=click.IntRange(0), default=1, help="Of the random layers and inputs.")
 @click.option(
     "--example",
     type=PATH,

@@ -175,9 +175,7 @@ class Outputs:
     which={"help": "Run only this layer (name, or number from 0)."},
 )
 @gathered("of_graph", OfGraph)
-@click.option(
-    "--engine", type=click.Choice(ENGINES), default="golden", show_default=True, help="What runs it."
-)
+@click.option("--engine", type=click.Choice(ENGINES), default="golden", help="What runs it.")
 @machine_options(n_pe=64, sized=False)
 @gathered("outputs", Outputs)
 @click.pass_context

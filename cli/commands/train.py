@@ -59,11 +59,7 @@ class Digits:
         help="The four IDX files, plain or .gz.",
     )
     data_set: str = option(
-        "--data-set",
-        type=click.Choice(list(datasets.DATA_SETS)),
-        default="mnist",
-        show_default=True,
-        help="Which images.",
+        "--data-set", type=click.Choice(list(datasets.DATA_SETS)), default="mnist", help="Which images."
     )
 
 
@@ -95,11 +91,12 @@ class Scan:
     help="Where the .eie file, the pictures and the checkpoints go.",
 )
 @gathered("digits", Digits)
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything random.")
+@click.option("--seed", type=click.IntRange(0), default=1, help="Of everything random.")
 @click.option(
     "--holdout",
     type=click.IntRange(0),
     default=0,
+    show_default=False,
     metavar="N",
     help="Measure on the last N training digits, not trained on, instead of the test digits: to try a recipe.",
 )
