@@ -19,19 +19,12 @@ import click
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import SpinnerColumn, TextColumn
 
 from eie.capacity import sized_for
 from eie.cli.commands.export import expectation, linters
 from eie.cli.options import PATH
-from eie.cli.output import console, filling, make_folder
+from eie.cli.output import console, filling, make_folder, progress_bar
 from eie.cli.pages import demo_report
 from eie.cli.pages.demo_report import Lockstep, Outcome
 from eie.compress.float_layers import FloatLayer, float_forward
@@ -341,14 +334,7 @@ def _gather(
     out: Console, running: dict[str, Future[Lockstep]], finished: queue.Queue[str], layers: int
 ) -> list[Lockstep]:
     """The lockstep runs' outcomes; the first failure is raised at once."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as progress:
+    with progress_bar(out, (SpinnerColumn(), TextColumn("{task.description}"))) as progress:
         task = progress.add_task("lockstep, layers done", total=len(running) * layers)
         while not all(future.done() for future in running.values()):
             for future in running.values():

@@ -10,6 +10,7 @@ import click
 import numpy as np
 from tqdm import tqdm
 
+from eie.cli.commands.run import OfGraph, Outputs
 from eie.cli.inputs import Source
 from eie.cli.options import Machine
 from eie.cli.output import array_file, check_writable, print_table, write
@@ -152,22 +153,20 @@ def output_data(out: Path, description: Description, given: Given, y: FloatArray
 def run_file(
     file: Path,
     source: Source,
+    of_graph: OfGraph,
     engine: str,
     machine: Machine,
-    *,
-    weights: Path | None,
-    frames: slice | None,
-    out: Path | None,
-    json_out: bool,
+    outputs: Outputs,
 ) -> None:
     """`eie run` for a graph or a description."""
     description = read_description(file)
     assert source.input_file is not None
+    out = outputs.out
     check_out(out, description, source.input_file)
-    given = description.given(source.input_file, frames, source.index)
+    given = description.given(source.input_file, of_graph.frames, source.index)
     cfg = machine.as_set
     widths = Widths(act_bits=cfg.act_bits, acc_bits=cfg.acc_bits, code_bits=cfg.code_bits)
-    network, line = with_weights(description, weights, given, widths)
+    network, line = with_weights(description, of_graph.weights, given, widths)
     if machine.sized:
         cfg = network.machine(cfg).replace(**dict(machine.settings))
     with tqdm(unit="vector", disable=None, leave=False) as bar:
@@ -176,7 +175,7 @@ def run_file(
     ratios = snr(run.outputs, trained, given.spectra)
     if out is not None:
         write(out, output_data(out, description, given, run.outputs))
-    if json_out:
+    if outputs.json_out:
         click.echo(json.dumps(run_json(run, given, ratios)))
         return
     memories = "as large as the layers need" if machine.sized else "of the published sizes"
