@@ -139,6 +139,11 @@ def machine_options(*, n_pe: int, sized: bool) -> Callable[[Command], Command]:
     return gathered("machine", Machine, n_pe={"default": n_pe}, sized={"default": sized})
 
 
+def was_given(context: click.Context, parameter: str) -> bool:
+    """Whether the command line says a parameter, rather than its default."""
+    return context.get_parameter_source(parameter) is not ParameterSource.DEFAULT
+
+
 def refuse_useless(context: click.Context, options: Sequence[str], why: str) -> None:
     """Refuse those of `options` that were given although they can do nothing: they would mislead.
 
@@ -146,11 +151,7 @@ def refuse_useless(context: click.Context, options: Sequence[str], why: str) -> 
     ------
     click.UsageError : names them and says `why`.
     """
-    given = {
-        param.opts[0]
-        for param in context.command.params
-        if context.get_parameter_source(str(param.name)) is not ParameterSource.DEFAULT
-    }
+    given = {param.opts[0] for param in context.command.params if was_given(context, str(param.name))}
     useless = [option for option in options if option in given]
     if useless:
         raise click.UsageError(f"{' and '.join(useless)} can do nothing {why}")

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 from tqdm import tqdm
 
 from eie.cli.inputs import Source, warn_clipped
-from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless
+from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless, was_given
 from eie.cli.output import check_targets, write
 from eie.config import ArchConfig
 from eie.errors import ConfigError
@@ -37,12 +36,8 @@ def replay_command(context: click.Context) -> str:
     words = ["eie", "cosim"]
     for param in context.command.params:
         value = context.params.get(str(param.name))
-        chosen = context.get_parameter_source(str(param.name)) is not ParameterSource.DEFAULT
-        if (
-            value is None
-            or param.name in ("json_out", "wave", "saif")
-            or not (chosen or param.name == "seed")
-        ):
+        chosen = was_given(context, str(param.name)) or param.name == "seed"
+        if value is None or param.name in ("json_out", "wave", "saif") or not chosen:
             continue
         if isinstance(param, click.Argument):
             words.append(str(value))

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from eie.cli.commands.plan import chains
 from eie.cli.inputs import Source, warn_clipped
-from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless
+from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless, was_given
 from eie.cli.output import make_folder
 from eie.compress.format.file import load
 from eie.config import ArchConfig
@@ -98,7 +97,7 @@ def export(
     held = load(file) if file else []
     layers = choose(held, source.which) if file else []
     # The chip runs all layers one after the other, unless one is asked for.
-    one = not what.chip or context.get_parameter_source("which") is not ParameterSource.DEFAULT
+    one = not what.chip or was_given(context, "which")
     network = layers if one else held
     cfg = machine.config(network)
     bench = _bench(layers[0], source, seed, cfg) if layers else None

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
-from click.core import ParameterSource
 
 from eie.cli.inputs import INPUT_HELP, Source, warn_clipped
 from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless
@@ -192,7 +191,9 @@ def run(
     """
     if file.suffix.lower() in GRAPHS:
         refuse_useless(context, ("--layer", "--wave"), f"for a graph such as {file}")
-        _run_graph(context, file, source, of_graph, engine, machine, outputs)
+        from eie.cli.commands.run_graph import run_file  # ONNX's evaluator takes long to import
+
+        run_file(context, file, source, of_graph, engine, machine, outputs)
         return
     refuse_useless(context, ("--weights", "--frames"), f"for layers such as those of {file}")
     layers = source.layers(file)
@@ -219,27 +220,6 @@ def run(
         click.echo(json.dumps([result_json(layer.name, result, count) for layer, result, count in each]))
         return
     _print(layers, results, machine.sized, outputs)
-
-
-def _run_graph(
-    context: click.Context,
-    file: Path,
-    source: Source,
-    of_graph: OfGraph,
-    engine: str,
-    machine: Machine,
-    outputs: Outputs,
-) -> None:
-    """A graph takes all of an array, and a machine that is as large as it needs, unless told otherwise."""
-
-    from eie.cli.commands.run_graph import run_file  # ONNX's evaluator takes long to import
-
-    def given(name: str) -> bool:
-        return context.get_parameter_source(name) is not ParameterSource.DEFAULT
-
-    source = source if given("index") else replace(source, index=None)
-    machine = replace(machine, sized=machine.sized or not given("sized"))
-    run_file(file, source, of_graph, engine, machine, outputs)
 
 
 def _print(

@@ -39,7 +39,8 @@ _HEADINGS = (
     "+H",
     "size %",
 )
-# The last ones.
+_ERRORS = ("dense_error", "teacher_error", "pruned_error", "error", "fixed_error")
+# The last ones of the headings.
 _PUBLISHED_COLUMNS = 6
 
 
@@ -238,11 +239,7 @@ def as_json(result: Result) -> dict[str, Any]:
     return {
         "network": result.recipe.name,
         "tested": result.tested,
-        "dense_error": round(result.dense_error, 4),
-        "teacher_error": round(result.teacher_error, 4),
-        "pruned_error": round(result.pruned_error, 4),
-        "error": round(result.error, 4),
-        "fixed_error": round(result.fixed_error, 4),
+        **{name: round(getattr(result, name), 4) for name in _ERRORS},
         "saturations": result.saturations,
         "dense_bytes": result.size.dense_bytes,
         "bytes": result.size.total_bytes,
