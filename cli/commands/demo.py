@@ -347,6 +347,6 @@ def _gather(
     for one in done:
         out.print(
             f"[green]done[/green]  golden model and RTL in lockstep, {one.simulator}: "
-            f"{one.mismatches} mismatches ({one.seconds:.1f} s)"
+            f"{one.whole.mismatches} mismatches ({one.whole.seconds:.1f} s)"
         )
     return done

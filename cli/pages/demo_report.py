@@ -16,7 +16,7 @@ from eie.cli.pages.summary import summary
 from eie.compress.format.sizes import SizeReport
 from eie.layer import CompressedLayer
 from eie.result import Result
-from eie.sim.cosim.lockstep import LockstepReport
+from eie.sim.cosim.lockstep import LockstepReport, joined
 from eie.sim.evaluation.section import Table
 from eie.sim.sweep.columns import Row
 
@@ -29,24 +29,9 @@ class Lockstep:
     reports: list[LockstepReport]
 
     @property
-    def cycles(self) -> int:
-        """Cycles compared."""
-        return sum(report.cycles for report in self.reports)
-
-    @property
-    def comparisons(self) -> int:
-        """Signal values compared."""
-        return sum(report.comparisons for report in self.reports)
-
-    @property
-    def mismatches(self) -> int:
-        """Layers that diverged (0: the demo stops at the first)."""
-        return sum(report.mismatches for report in self.reports)
-
-    @property
-    def seconds(self) -> float:
-        """Time in the simulator's process."""
-        return sum(report.seconds for report in self.reports)
+    def whole(self) -> LockstepReport:
+        """The layers' reports as one (the demo stops at the first that diverges)."""
+        return joined(self.reports)
 
 
 @dataclass(frozen=True)
@@ -105,11 +90,11 @@ def figures(outcome: Outcome) -> dict[str, Any]:
             {
                 "simulator": one.simulator,
                 "digits": outcome.lockstep_digits,
-                "cycles": one.cycles,
-                "signals": one.reports[0].signals,
-                "comparisons": one.comparisons,
-                "mismatches": one.mismatches,
-                "seconds": one.seconds,
+                "cycles": one.whole.cycles,
+                "signals": one.whole.signals,
+                "comparisons": one.whole.comparisons,
+                "mismatches": one.whole.mismatches,
+                "seconds": one.whole.seconds,
             }
             for one in outcome.locksteps
         ],
@@ -201,11 +186,11 @@ def _lockstep_rows(outcome: Outcome) -> list[list[str]]:
         [
             f"{one.simulator} {outcome.tools[one.simulator]}",
             str(outcome.lockstep_digits),
-            f"{one.cycles:,}",
-            f"{one.reports[0].signals:,}",
-            f"{one.comparisons:,}",
-            str(one.mismatches),
-            f"{one.cycles / one.seconds:,.0f}",
+            f"{one.whole.cycles:,}",
+            f"{one.whole.signals:,}",
+            f"{one.whole.comparisons:,}",
+            str(one.whole.mismatches),
+            f"{one.whole.cycles / one.whole.seconds:,.0f}",
         ]
         for one in outcome.locksteps
     ]
@@ -265,8 +250,8 @@ def html(outcome: Outcome) -> str:
 
 def _tiles(outcome: Outcome, numbers: dict[str, Any]) -> list[Tile]:
     machine = _first(outcome)[0][0].cfg
-    comparisons = sum(one.comparisons for one in outcome.locksteps)
-    mismatches = sum(one.mismatches for one in outcome.locksteps)
+    comparisons = sum(one.whole.comparisons for one in outcome.locksteps)
+    mismatches = sum(one.whole.mismatches for one in outcome.locksteps)
     as_trained, *_, fixed = outcome.accuracy.values()
     time = sum(one["microseconds"] for one in numbers["layers"])
     sizes = outcome.sizes
