@@ -180,6 +180,7 @@ def table_rows(result: Result) -> list[list[str]]:
                 for measure in (lambda s: s.plain, lambda s: s.coded)
             ]
         row = result.recipe.published.total if layer is None else result.recipe.published.rows[layer.name]
+        published = (row.kept, row.code_bits, row.code_coded, row.index_bits, row.index_coded)
         rows.append(
             [
                 "whole file" if layer is None else layer.name,
@@ -187,11 +188,7 @@ def table_rows(result: Result) -> list[list[str]]:
                 f"{100 * kept / dense:.2f}",
                 *(f"{b:.2f}" for b in bits),
                 f"{100 * size / sum(part.dense_bytes for part in parts):.2f}",
-                f"{row.kept:g}",
-                f"{row.code_bits:g}",
-                f"{row.code_coded:g}",
-                f"{row.index_bits:g}",
-                f"{row.index_coded:g}",
+                *(f"{value:g}" for value in published),
                 f"{row.rate:.2f}",
             ]
         )
