@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
 from collections.abc import Sequence
@@ -15,15 +16,13 @@ from tqdm import tqdm
 from eie.cli.inputs import Source, warn_clipped
 from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless, was_given
 from eie.cli.output import check_targets, write
-from eie.config import ArchConfig
 from eie.errors import ConfigError
-from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.sim.chain import check_wave
 from eie.sim.cosim.build import SIMULATORS
 from eie.sim.cosim.lockstep import LockstepReport, expected_cycles, lockstep_by_layer, read_back_cycles
 from eie.sim.cosim.saif import record
-from eie.sim.workloads.random import random_input, random_layer
+from eie.sim.workloads.random import random_layer
 
 # Written only when the two sides diverge.
 DIVERGENCE = Path("divergence.vcd")
@@ -47,18 +46,6 @@ def replay_command(context: click.Context) -> str:
             for one in value if param.multiple else (value,):
                 words += [param.opts[0], str(one)]
     return shlex.join(words)
-
-
-def _jobs(
-    layers: Sequence[CompressedLayer], cfg: ArchConfig, source: Source, act_density: float, seed: int
-) -> tuple[list[Job], int]:
-    """A job for each layer, and how many of the real inputs read were clipped."""
-    if source.input_file is None:
-        inputs = [random_input(layer.cols, act_density, seed + i) for i, layer in enumerate(layers)]
-        clipped = 0
-    else:
-        inputs, clipped = source.vectors(layers, cfg)
-    return [Job.create(layer, x, cfg) for layer, x in zip(layers, inputs, strict=True)], clipped
 
 
 def report_json(report: LockstepReport, clipped: int) -> dict[str, Any]:
@@ -223,7 +210,8 @@ def cosim(
     _refuse_useless(context, file, source, out.free)
     layers = source.layers(file) if file else [random_layer(random.rows, random.cols, random.density, seed)]
     cfg = machine.config(layers)
-    jobs, clipped = _jobs(layers, cfg, source, random.act_density, seed)
+    inputs, clipped = source.vectors(layers, cfg, random.act_density, itertools.count(seed))
+    jobs = [Job.create(layer, x, cfg) for layer, x in zip(layers, inputs, strict=True)]
     if out.saif is not None and len(layers) > 1:
         raise ConfigError("switching activity is written of one layer: choose it with --layer")
     check_wave(out.wave, simulator)

@@ -24,7 +24,6 @@ from eie.sim.chain import choose
 from eie.sim.cosim import toolchain
 from eie.sim.cosim.chip.words import INDEX, chip_words
 from eie.sim.engines import reference
-from eie.sim.workloads.random import random_input
 from eie.timing import schedule
 
 # Of the activations that a layer runs on without --input.
@@ -151,11 +150,9 @@ def _refuse_useless(context: click.Context, file: Path | None, source: Source, c
 
 def _bench(layer: CompressedLayer, source: Source, seed: int, cfg: ArchConfig) -> _Bench:
     """The layer on the input that was asked for, or on random activations."""
+    (x,), clipped = source.vectors([layer], cfg, _ACT_DENSITY, [seed])
+    vector = f"vector {source.index} of {source.input_file}"
     if source.input_file is None:
-        x, clipped = random_input(layer.cols, _ACT_DENSITY, seed), 0
         vector = f"random activations, seed {seed}"
-    else:
-        (x,), clipped = source.vectors([layer], cfg)
-        vector = f"vector {source.index} of {source.input_file}"
     job = Job.create(layer, x, cfg)
     return _Bench(job, expectation(job), vector, clipped)
