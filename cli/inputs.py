@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from eie.fixed import IntArray, limits
 from eie.layer import CompressedLayer
 from eie.sim.chain import choose, single_vectors
 from eie.sim.workloads.inputs import PICTURES, read_activations
+from eie.sim.workloads.random import random_input
 
 INPUT_HELP = (
     "Input vectors, .npy or .npz ([n, inputs] or one vector). Floats are quantised with the layer's x_frac, uint8 are "
@@ -33,9 +34,7 @@ class Source:
     input_file: Path | None = option(
         "--input", type=PATH, metavar="X", help=f"{INPUT_HELP} Or a picture (.png)."
     )
-    index: int | None = option(
-        "--index", type=int, default=0, show_default=True, help="Which of the input vectors, from 0."
-    )
+    index: int | None = option("--index", default=0, help="Which of the input vectors, from 0.")
 
     def layers(self, file: Path) -> list[CompressedLayer]:
         """The layers of the file, or the chosen one."""
@@ -46,8 +45,16 @@ class Source:
         assert self.input_file is not None
         return read_activations(self.input_file, self.index or 0, layer, act_bits)
 
-    def vectors(self, layers: Sequence[CompressedLayer], cfg: ArchConfig) -> tuple[list[IntArray], int]:
-        """One vector for each layer's matrix (`single_vectors`), and how many real numbers were clipped."""
+    def vectors(
+        self, layers: Sequence[CompressedLayer], cfg: ArchConfig, density: float, seeds: Iterable[int]
+    ) -> tuple[list[IntArray], int]:
+        """One vector for each layer's matrix, and how many real numbers were clipped.
+
+        Of an input those of `single_vectors`, else random ones of this density, with a seed for each.
+        """
+        if self.input_file is None:
+            drawn = zip(layers, seeds, strict=False)
+            return [random_input(layer.cols, density, seed) for layer, seed in drawn], 0
         first, clipped = self.read(layers[0], cfg.act_bits)
         return single_vectors(layers, first, cfg.acc_bits), clipped
 

@@ -141,9 +141,10 @@ class _Group(click.Group):
             raise SystemExit(_BUG) from None
 
 
-@click.group(
-    "eie", cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
-)
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
+
+
+@click.group("eie", cls=_Group, context_settings=_SETTINGS)
 @click.version_option(importlib.metadata.version(DISTRIBUTION), prog_name="eie")
 def main() -> None:
     """Compress trained networks for EIE, the sparse weight-shared inference engine, and run them on a

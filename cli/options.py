@@ -82,7 +82,6 @@ def matrix_size(text: str) -> tuple[int, int]:
 PRESET: dict[str, Any] = {
     "type": click.Choice(sorted(PRESETS)),
     "default": "paper",
-    "show_default": True,
     "help": "Widths: accumulators of 16 (paper) or 32 bits (wide).",
 }
 
@@ -109,13 +108,11 @@ def setting(text: str) -> Setting:
 class Machine:
     """The machine that its options ask for."""
 
-    n_pe: int = option("--pe", type=int, show_default=True, help="Processing elements.")
-    depth: int = option("--depth", type=int, default=8, show_default=True, help="Activation queue depth.")
+    n_pe: int = option("--pe", type=int, help="Processing elements.")
+    depth: int = option("--depth", default=8, help="Activation queue depth.")
     preset: str = option("--preset", **PRESET)
     sized: bool = option(
-        "--sized/--published",
-        show_default=True,
-        help="Memories as large as the layers need, or of the published sizes.",
+        "--sized/--published", help="Memories as large as the layers need, or of the published sizes."
     )
     settings: tuple[Setting, ...] = option(
         "--set",
@@ -142,6 +139,11 @@ def machine_options(*, n_pe: int, sized: bool) -> Callable[[Command], Command]:
     return gathered("machine", Machine, n_pe={"default": n_pe}, sized={"default": sized})
 
 
+def was_given(context: click.Context, parameter: str) -> bool:
+    """Whether the command line says a parameter, rather than its default."""
+    return context.get_parameter_source(parameter) is not ParameterSource.DEFAULT
+
+
 def refuse_useless(context: click.Context, options: Sequence[str], why: str) -> None:
     """Refuse those of `options` that were given although they can do nothing: they would mislead.
 
@@ -149,11 +151,7 @@ def refuse_useless(context: click.Context, options: Sequence[str], why: str) -> 
     ------
     click.UsageError : names them and says `why`.
     """
-    given = {
-        param.opts[0]
-        for param in context.command.params
-        if context.get_parameter_source(str(param.name)) is not ParameterSource.DEFAULT
-    }
+    given = {param.opts[0] for param in context.command.params if was_given(context, str(param.name))}
     useless = [option for option in options if option in given]
     if useless:
         raise click.UsageError(f"{' and '.join(useless)} can do nothing {why}")

@@ -7,18 +7,22 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TimeElapsedColumn
 from rich.table import Table
 
 from eie.errors import OutputError
 from eie.files import beside
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _WIDE = 130
 
@@ -112,6 +116,19 @@ def _runs(pid: str) -> bool:
     return pid.isdecimal() and int(pid) != os.getpid() and Path("/proc", pid).exists()
 
 
+def write_pictures(folder: Path, figures: Iterable[tuple[str, Figure]]) -> list[str]:
+    """Write each figure as a PNG called like it into `folder`, which is made; returns the files."""
+    from eie.sim.plots import style  # matplotlib takes its time to load
+
+    make_folder(folder)
+    files = []
+    for name, figure in figures:
+        path = folder / f"{name}.png"
+        write(path, style.save(figure))
+        files.append(str(path))
+    return files
+
+
 def array_file(array: npt.NDArray[Any]) -> bytes:
     """An array as the content of a .npy file."""
     data = io.BytesIO()
@@ -122,6 +139,12 @@ def array_file(array: npt.NDArray[Any]) -> bytes:
 def console() -> Console:
     """Where tables go; wide enough for them when the output is a file or a pipe."""
     return Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
+
+
+def progress_bar(out: Console, before: Sequence[ProgressColumn], *after: ProgressColumn) -> Progress:
+    """A bar with the number and the time of what is done between other columns; none where `out` is no terminal."""
+    bar = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*before, *bar, *after, console=out, transient=True, disable=not out.is_terminal)
 
 
 def print_table(

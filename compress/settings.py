@@ -92,6 +92,24 @@ def _check(
 # ---- the file ----------------------------------------------------------------------------------------------
 
 
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file.
+
+    Raises
+    ------
+    ModelError : it cannot be read, or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ModelError(f"{path}: cannot be read: {reason}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ModelError(f"{path}: no TOML: {error}") from None
+    except RecursionError:
+        raise ModelError(f"{path}: no TOML: nested too deeply") from None
+
+
 @dataclass(frozen=True)
 class Plan:
     """A settings file.
@@ -112,15 +130,7 @@ class Plan:
         ------
         ModelError : it cannot be read, is no TOML, or has a key or a value that there is not.
         """
-        try:
-            given = tomllib.loads(path.read_text())
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-            raise ModelError(f"{path}: cannot be read: {reason}") from None
-        except tomllib.TOMLDecodeError as error:
-            raise ModelError(f"{path}: no TOML: {error}") from None
-        except RecursionError:
-            raise ModelError(f"{path}: no TOML: nested too deeply") from None
+        given = read_toml(path)
         _check(given, _KEYS | _TOP, str(path))
         rules = given.pop("layers", {})
         image = given.pop("input", None)

@@ -83,10 +83,13 @@ def _pass_row(plan: Plan, run: int, step: Step, count: Count) -> dict[str, Any]:
         "bound": cut.bound,
         "from": _FROM[place.source],
         "to": _TO[place.target] if cut.last else "",
-        "refill": count.refill_cycles,
-        "compute": count.cycles,
-        "write_back": count.writeback_cycles,
+        **_modes(count),
     }
+
+
+def _modes(count: Count) -> dict[str, int]:
+    """Cycles of each mode."""
+    return {"refill": count.refill_cycles, "compute": count.cycles, "write_back": count.writeback_cycles}
 
 
 def run_rows(plan: Plan, result: Result) -> list[dict[str, Any]]:
@@ -102,19 +105,16 @@ def run_rows(plan: Plan, result: Result) -> list[dict[str, Any]]:
                 "bound": planned.bound,
                 "loaded": loaded,
                 "load": sum(loaded.values()),
-                "refill": count.refill_cycles,
-                "compute": count.cycles,
-                "write_back": count.writeback_cycles,
-                "control": _control(count),
+                **_modes(count),
+                "control": _control(count, 1),
                 "store": 2 * stored_words(run),
             }
         )
     return rows
 
 
-def _control(count: Count) -> int:
-    modes = count.refill_cycles + count.cycles + count.writeback_cycles
-    return count.busy_cycles - modes + 1
+def _control(count: Count, runs: int) -> int:
+    return count.busy_cycles - sum(_modes(count).values()) + runs
 
 
 def microseconds(cycles: int, plan: Plan) -> float:
@@ -158,28 +158,17 @@ class Phases:
     @classmethod
     def of(cls, result: Result) -> Phases:
         """Where a result's cycles went."""
-        count = result.count
-        modes = count.refill_cycles + count.cycles + count.writeback_cycles
         return cls(
-            result.load_cycles or 0,
-            count.refill_cycles,
-            count.cycles,
-            count.writeback_cycles,
-            count.busy_cycles - modes + len(result.runs),
-            result.store_cycles or 0,
+            load=result.load_cycles or 0,
+            **_modes(result.count),
+            control=_control(result.count, len(result.runs)),
+            store=result.store_cycles or 0,
         )
 
     @property
     def by_name(self) -> dict[str, int]:
         """In the order in which they come."""
-        return {
-            "load": self.load,
-            "refill": self.refill,
-            "compute": self.compute,
-            "write-back": self.write_back,
-            "control": self.control,
-            "store": self.store,
-        }
+        return {name.replace("_", "-"): cycles for name, cycles in vars(self).items()}
 
     @property
     def total(self) -> int:

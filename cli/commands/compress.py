@@ -143,7 +143,6 @@ class How:
         "--weight-bits",
         type=click.Choice(["auto", *"12345678"]),
         default="4",
-        show_default=True,
         help="Bits of a shared weight's index; auto: for each layer the fewest at which sharing moves the kept "
         "weights by at most 5 % of their norm.",
     )
@@ -151,7 +150,6 @@ class How:
         "--acc-bits",
         type=click.Choice(["16", "32"]),
         default="16",
-        show_default=True,
         help="Accumulators to choose scales for: presets paper (16) and wide (32).",
     )
 
@@ -186,6 +184,7 @@ class Which:
     key: str = option(
         "--key",
         default="",
+        show_default=False,
         metavar="KEY",
         help="Which dictionary of a checkpoint is the network (a.b: b inside a), or how its arrays' names begin.",
     )
@@ -214,7 +213,6 @@ class Which:
     "--processes",
     type=click.IntRange(1),
     default=1,
-    show_default=True,
     help="Layers worked on at a time. Each needs about three times its size as float32.",
 )
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
 from collections.abc import Sequence
@@ -10,21 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 from tqdm import tqdm
 
 from eie.cli.inputs import Source, warn_clipped
-from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless
+from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless, was_given
 from eie.cli.output import check_targets, write
-from eie.config import ArchConfig
 from eie.errors import ConfigError
-from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.sim.chain import check_wave
 from eie.sim.cosim.build import SIMULATORS
 from eie.sim.cosim.lockstep import LockstepReport, expected_cycles, lockstep_by_layer, read_back_cycles
 from eie.sim.cosim.saif import record
-from eie.sim.workloads.random import random_input, random_layer
+from eie.sim.workloads.random import random_layer
 
 # Written only when the two sides diverge.
 DIVERGENCE = Path("divergence.vcd")
@@ -37,12 +35,8 @@ def replay_command(context: click.Context) -> str:
     words = ["eie", "cosim"]
     for param in context.command.params:
         value = context.params.get(str(param.name))
-        chosen = context.get_parameter_source(str(param.name)) is not ParameterSource.DEFAULT
-        if (
-            value is None
-            or param.name in ("json_out", "wave", "saif")
-            or not (chosen or param.name == "seed")
-        ):
+        chosen = was_given(context, str(param.name)) or param.name == "seed"
+        if value is None or param.name in ("json_out", "wave", "saif") or not chosen:
             continue
         if isinstance(param, click.Argument):
             words.append(str(value))
@@ -52,18 +46,6 @@ def replay_command(context: click.Context) -> str:
             for one in value if param.multiple else (value,):
                 words += [param.opts[0], str(one)]
     return shlex.join(words)
-
-
-def _jobs(
-    layers: Sequence[CompressedLayer], cfg: ArchConfig, source: Source, act_density: float, seed: int
-) -> tuple[list[Job], int]:
-    """A job for each layer, and how many of the real inputs read were clipped."""
-    if source.input_file is None:
-        inputs = [random_input(layer.cols, act_density, seed + i) for i, layer in enumerate(layers)]
-        clipped = 0
-    else:
-        inputs, clipped = source.vectors(layers, cfg)
-    return [Job.create(layer, x, cfg) for layer, x in zip(layers, inputs, strict=True)], clipped
 
 
 def report_json(report: LockstepReport, clipped: int) -> dict[str, Any]:
@@ -89,14 +71,10 @@ def report_json(report: LockstepReport, clipped: int) -> dict[str, Any]:
 class RandomCase:
     """The random layer that runs without a file, and the density of random inputs."""
 
-    rows: int = option("--rows", type=int, default=64, show_default=True, help="Outputs of the random layer.")
-    cols: int = option("--cols", type=int, default=64, show_default=True, help="Inputs of the random layer.")
-    density: float = option(
-        "--density", type=float, default=0.2, show_default=True, help="Of the random layer's weights."
-    )
-    act_density: float = option(
-        "--act-density", type=float, default=0.5, show_default=True, help="Of random input vectors."
-    )
+    rows: int = option("--rows", default=64, help="Outputs of the random layer.")
+    cols: int = option("--cols", default=64, help="Inputs of the random layer.")
+    density: float = option("--density", default=0.2, help="Of the random layer's weights.")
+    act_density: float = option("--act-density", default=0.5, help="Of random input vectors.")
 
 
 @dataclass(frozen=True)
@@ -199,8 +177,8 @@ def _run_free(case: _Case, out: Outputs) -> int:
 
 @click.command(short_help="Golden model and RTL in lockstep, every signal compared.")
 @click.argument("file", type=PATH, required=False)
-@click.option("--sim", "simulator", type=click.Choice(SIMULATORS), default="icarus", show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything random.")
+@click.option("--sim", "simulator", type=click.Choice(SIMULATORS), default="icarus")
+@click.option("--seed", type=click.IntRange(0), default=1, help="Of everything random.")
 @machine_options(n_pe=4, sized=True)
 @gathered("random", RandomCase)
 @gathered("source", Source)
@@ -232,7 +210,8 @@ def cosim(
     _refuse_useless(context, file, source, out.free)
     layers = source.layers(file) if file else [random_layer(random.rows, random.cols, random.density, seed)]
     cfg = machine.config(layers)
-    jobs, clipped = _jobs(layers, cfg, source, random.act_density, seed)
+    inputs, clipped = source.vectors(layers, cfg, random.act_density, itertools.count(seed))
+    jobs = [Job.create(layer, x, cfg) for layer, x in zip(layers, inputs, strict=True)]
     if out.saif is not None and len(layers) > 1:
         raise ConfigError("switching activity is written of one layer: choose it with --layer")
     check_wave(out.wave, simulator)

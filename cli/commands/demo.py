@@ -19,19 +19,12 @@ import click
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import SpinnerColumn, TextColumn
 
 from eie.capacity import sized_for
 from eie.cli.commands.export import expectation, linters
 from eie.cli.options import PATH
-from eie.cli.output import console, filling, make_folder
+from eie.cli.output import console, filling, make_folder, progress_bar
 from eie.cli.pages import demo_report
 from eie.cli.pages.demo_report import Lockstep, Outcome
 from eie.compress.float_layers import FloatLayer, float_forward
@@ -221,16 +214,9 @@ def _tools() -> dict[str, str]:
 
 
 @click.command(short_help="The main job on a trained network, and a report of it.")
+@click.option("-o", "--out", "folder", type=PATH, default=Path("out"), help="Where everything goes.")
 @click.option(
-    "-o", "--out", "folder", type=PATH, default=Path("out"), show_default=True, help="Where everything goes."
-)
-@click.option(
-    "--digits",
-    "count",
-    type=click.IntRange(1, 1000),
-    default=2,
-    show_default=True,
-    help="How many digits to run in lockstep.",
+    "--digits", "count", type=click.IntRange(1, 1000), default=2, help="How many digits to run in lockstep."
 )
 @click.option(
     "--example",
@@ -348,14 +334,7 @@ def _gather(
     out: Console, running: dict[str, Future[Lockstep]], finished: queue.Queue[str], layers: int
 ) -> list[Lockstep]:
     """The lockstep runs' outcomes; the first failure is raised at once."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as progress:
+    with progress_bar(out, (SpinnerColumn(), TextColumn("{task.description}"))) as progress:
         task = progress.add_task("lockstep, layers done", total=len(running) * layers)
         while not all(future.done() for future in running.values()):
             for future in running.values():
@@ -368,6 +347,6 @@ def _gather(
     for one in done:
         out.print(
             f"[green]done[/green]  golden model and RTL in lockstep, {one.simulator}: "
-            f"{one.mismatches} mismatches ({one.seconds:.1f} s)"
+            f"{one.whole.mismatches} mismatches ({one.whole.seconds:.1f} s)"
         )
     return done

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from eie.cli.commands.plan import chains
 from eie.cli.inputs import Source, warn_clipped
-from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless
+from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless, was_given
 from eie.cli.output import make_folder
 from eie.compress.format.file import load
 from eie.config import ArchConfig
@@ -25,7 +24,6 @@ from eie.sim.chain import choose
 from eie.sim.cosim import toolchain
 from eie.sim.cosim.chip.words import INDEX, chip_words
 from eie.sim.engines import reference
-from eie.sim.workloads.random import random_input
 from eie.timing import schedule
 
 # Of the activations that a layer runs on without --input.
@@ -50,9 +48,7 @@ class What:
 
     probe: bool = option("--probe", is_flag=True, help="Add the probe outputs that lockstep compares.")
     chip: bool = option("--chip", is_flag=True, help="Add the chip: host interface, register map, C header.")
-    check: bool = option(
-        "--check/--no-check", default=True, show_default=True, help="Check what was written."
-    )
+    check: bool = option("--check/--no-check", default=True, help="Check what was written.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,12 +65,8 @@ class _Bench:
 @click.argument("file", type=PATH, required=False)
 @click.option("-o", "--out", required=True, type=PATH, metavar="FOLDER", help="Where it goes.")
 @machine_options(n_pe=64, sized=False)
-@gathered(
-    "source", Source, which={"default": "0", "show_default": True, "help": "Layer (name, or number from 0)."}
-)
-@click.option(
-    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the activations without --input."
-)
+@gathered("source", Source, which={"default": "0", "help": "Layer (name, or number from 0)."})
+@click.option("--seed", type=click.IntRange(0), default=1, help="Of the activations without --input.")
 @gathered("what", What)
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 @click.pass_context
@@ -104,7 +96,7 @@ def export(
     held = load(file) if file else []
     layers = choose(held, source.which) if file else []
     # The chip runs all layers one after the other, unless one is asked for.
-    one = not what.chip or context.get_parameter_source("which") is not ParameterSource.DEFAULT
+    one = not what.chip or was_given(context, "which")
     network = layers if one else held
     cfg = machine.config(network)
     bench = _bench(layers[0], source, seed, cfg) if layers else None
@@ -158,11 +150,9 @@ def _refuse_useless(context: click.Context, file: Path | None, source: Source, c
 
 def _bench(layer: CompressedLayer, source: Source, seed: int, cfg: ArchConfig) -> _Bench:
     """The layer on the input that was asked for, or on random activations."""
+    (x,), clipped = source.vectors([layer], cfg, _ACT_DENSITY, [seed])
+    vector = f"vector {source.index} of {source.input_file}"
     if source.input_file is None:
-        x, clipped = random_input(layer.cols, _ACT_DENSITY, seed), 0
         vector = f"random activations, seed {seed}"
-    else:
-        (x,), clipped = source.vectors([layer], cfg)
-        vector = f"vector {source.index} of {source.input_file}"
     job = Job.create(layer, x, cfg)
     return _Bench(job, expectation(job), vector, clipped)

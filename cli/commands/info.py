@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from eie.cli.options import PATH
-from eie.cli.output import make_folder, print_table, write
+from eie.cli.output import print_table, write_pictures
 from eie.cli.pages.sizes import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, scale_row, size_rows
 from eie.compress.float_layers import Unused, left_text, whole_ratio
 from eie.compress.format.file import describe, load
@@ -54,16 +54,10 @@ def as_json(report: SizeReport, layers: Sequence[CompressedLayer]) -> dict[str, 
 
 def draw(layers: Sequence[CompressedLayer], folder: Path) -> list[str]:
     """Write a picture of each layer into `folder`; returns the files."""
-    make_folder(folder)
     from eie.sim.plots import layer as histograms  # matplotlib takes its time to load
-    from eie.sim.plots import style  # matplotlib takes its time to load
 
-    files = []
-    for number, layer in enumerate(layers):
-        path = folder / f"{number}-{file_name(layer)}.png"
-        write(path, style.save(histograms.picture(layer)))
-        files.append(str(path))
-    return files
+    figures = ((f"{i}-{file_name(layer)}", histograms.picture(layer)) for i, layer in enumerate(layers))
+    return write_pictures(folder, figures)
 
 
 @click.command(short_help="Sizes and scales of a .eie file.")
@@ -76,11 +70,13 @@ def draw(layers: Sequence[CompressedLayer], folder: Path) -> list[str]:
 )
 @click.option(
     "--model",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="MODEL",
     help="The file that was compressed: say what of it is not in FILE, and the whole model's ratio.",
 )
-@click.option("--key", default="", metavar="KEY", help="As of `eie compress`, for --model.")
+@click.option(
+    "--key", default="", show_default=False, metavar="KEY", help="As of `eie compress`, for --model."
+)
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 def info(file: Path, pictures: Path | None, model: Path | None, key: str, json_out: bool) -> None:
     """Show the layers of a .eie FILE: shapes, densities, bits before and after coding, sizes, scales.

@@ -26,7 +26,7 @@ from eie.sim.engines.fast_plan import FastPlan
 from eie.sim.plan_report import Phases, as_json, bounds_of, microseconds, pass_rows, require_equal, run_rows
 from eie.sim.plans import run_plan
 from eie.sim.simulate import ENGINES
-from eie.sim.workloads.random import random_input, random_layer
+from eie.sim.workloads.random import random_layer
 
 # Rows of a table that are shown; --json has all.
 _SHOWN = 40
@@ -159,15 +159,9 @@ class RandomCase:
     size: tuple[int, int] | None = option(
         "--random", type=matrix_size, metavar="ROWSxCOLS", help="Plan a random layer of this size."
     )
-    density: float = option(
-        "--density", type=float, default=0.1, show_default=True, help="Of the random layer's weights."
-    )
-    act_density: float = option(
-        "--act-density", type=float, default=0.3, show_default=True, help="Of a random input vector."
-    )
-    seed: int = option(
-        "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything random."
-    )
+    density: float = option("--density", default=0.1, help="Of the random layer's weights.")
+    act_density: float = option("--act-density", default=0.3, help="Of a random input vector.")
+    seed: int = option("--seed", type=click.IntRange(0), default=1, help="Of everything random.")
 
 
 @dataclass(frozen=True)
@@ -212,11 +206,7 @@ def plan(
     layers = _layers(context, file, random, source)
     cfg = machine.config(layers)
     check_targets(out.picture)
-    clipped = 0
-    if source.input_file is None:
-        vectors = [random_input(layer.cols, random.act_density, random.seed) for layer in layers]
-    else:
-        vectors, clipped = source.vectors(layers, cfg)
+    vectors, clipped = source.vectors(layers, cfg, random.act_density, itertools.repeat(random.seed))
     planned = [
         plan_chain([layers[i] for i in numbers], vectors[numbers[0]], cfg) for numbers in chains(layers)
     ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eie.cli.options import PATH, gathered, option
-from eie.cli.output import make_folder, print_table, write
+from eie.cli.output import print_table, write_pictures
 from eie.errors import ConfigError
 from eie.sim.sweep.columns import Row, varied
 from eie.sim.sweep.store import Store
@@ -51,7 +51,9 @@ class Choice:
 @click.command(short_help="Pictures of a sweep.")
 @click.argument("store", type=PATH)
 @gathered("choice", Choice)
-@click.option("--where", metavar="SQL", default="1", help='Only these points, such as "n_pe >= 16".')
+@click.option(
+    "--where", metavar="SQL", default="1", show_default=False, help='Only these points, such as "n_pe >= 16".'
+)
 @click.option(
     "-o",
     "--out",
@@ -80,7 +82,6 @@ def plot(store: Path, choice: Choice, where: str, out: Path, json_out: bool) -> 
         raise ConfigError(f"there is nothing to plot: no point meets --where {where!r}")
     rows = [row for row in met if row["status"] == "ok"]
     from eie.sim.plots import columns as chart  # matplotlib takes its time to load
-    from eie.sim.plots import style  # matplotlib takes its time to load
 
     table, missing = chart.pareto(rows) if choice.front else None, ""
     if choice.x is not None and choice.y is not None:
@@ -93,12 +94,7 @@ def plot(store: Path, choice: Choice, where: str, out: Path, json_out: bool) -> 
         figures = {"pareto": chart.front_picture(table, rows)}
     else:
         figures, missing = _standard(rows)
-    make_folder(out)
-    files = []
-    for name, figure in figures.items():
-        path = out / f"{name}.png"
-        write(path, style.save(figure))
-        files.append(str(path))
+    files = write_pictures(out, figures.items())
     if missing:
         click.echo(f"eie: note: not drawn: {missing}", err=True)
     if json_out:

@@ -18,17 +18,10 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import SpinnerColumn, TextColumn
 
 from eie.cli.options import PATH
-from eie.cli.output import console, filling, print_table
+from eie.cli.output import console, filling, print_table, progress_bar
 from eie.cli.pages import evaluation_page
 from eie.cli.pages.evaluation_page import Made
 from eie.errors import OutputError, SimulationError
@@ -73,13 +66,10 @@ def _part_lines() -> str:
     "folder",
     type=PATH,
     default=Path("out/evaluation"),
-    show_default=True,
     metavar="FOLDER",
     help="Where the pages and pictures go.",
 )
-@click.option(
-    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the random layers and inputs."
-)
+@click.option("--seed", type=click.IntRange(0), default=1, help="Of the random layers and inputs.")
 @click.option(
     "--example",
     type=PATH,
@@ -198,14 +188,8 @@ def _in_processes(
 @contextmanager
 def _progress(out: Console, total: int) -> Iterator[tuple[Callable[[Made], None], Announce]]:
     """A bar of the parts that are done: (call it with a finished part, call it with what is being done)."""
-    columns = (
-        SpinnerColumn(),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}", markup=False),
-    )
-    with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as progress:
+    said = TextColumn("{task.description}", markup=False)
+    with progress_bar(out, (SpinnerColumn(),), said) as progress:
         task = progress.add_task("starting", total=total)
 
         def finish(part: Made) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
-from click.core import ParameterSource
 
 from eie.cli.inputs import INPUT_HELP, Source, warn_clipped
 from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless
@@ -19,7 +18,7 @@ from eie.errors import ModelError, OutputError
 from eie.layer import CompressedLayer
 from eie.result import COUNTERS, Result
 from eie.sim.chain import check_wave, run_network, wave_path
-from eie.sim.energy.model import Estimate, estimate
+from eie.sim.energy.model import estimate
 from eie.sim.simulate import ENGINES
 from eie.sim.workloads.inputs import SOUND
 
@@ -41,9 +40,13 @@ _COUNTER_NOTES = {
 }
 
 
-def energy_of(result: Result) -> Estimate | None:
-    """Estimated energy and area, for an engine that has cycles."""
-    return None if result.cycles is None else estimate(result.cfg, result.counters, result.cycles)
+def estimates(result: Result) -> dict[str, float | None]:
+    """Estimated energy, power and area; None for an engine that has no cycles."""
+    names = ("energy_nj", "power_mw", "area_mm2")
+    if result.cycles is None:
+        return dict.fromkeys(names)
+    found = estimate(result.cfg, result.counters, result.cycles)
+    return {name: getattr(found, name) for name in names}
 
 
 def result_rows(results: Sequence[Result]) -> list[list[str]]:
@@ -70,26 +73,17 @@ def result_rows(results: Sequence[Result]) -> list[list[str]]:
     def counter(name: str, share: int = 1) -> list[float | None]:
         return [None if r.counters[name] is None else r.total(name) // share for r in results]
 
-    energies = [energy_of(r) for r in results]
+    def estimated(name: str) -> list[float | None]:
+        return [estimates(r)[name] for r in results]
+
     return [
         row("active", "inputs that are not zero", counter("ptr_reads", results[0].cfg.n_pe)),
         row("cycles", "in compute mode", [r.cycles for r in results]),
         row("µs", "at the clock above", [r.microseconds for r in results], ",.3f"),
         row("balance", "1 - starved / cycles", [r.balance for r in results], ".1%", adds=False),
-        row(
-            "nJ",
-            "energy of the chip, estimated (docs/energy.md)",
-            [None if e is None else e.energy_nj for e in energies],
-            ",.1f",
-        ),
-        row("mW", "its power", [None if e is None else e.power_mw for e in energies], ",.1f", adds=False),
-        row(
-            "mm²",
-            "its area at 45 nm",
-            [None if e is None else e.area_mm2 for e in energies],
-            ",.2f",
-            adds=False,
-        ),
+        row("nJ", "energy of the chip, estimated (docs/energy.md)", estimated("energy_nj"), ",.1f"),
+        row("mW", "its power", estimated("power_mw"), ",.1f", adds=False),
+        row("mm²", "its area at 45 nm", estimated("area_mm2"), ",.2f", adds=False),
         *(row(name, _COUNTER_NOTES[name], counter(name)) for name in COUNTERS),
     ]
 
@@ -100,7 +94,6 @@ def result_json(name: str, result: Result, clipped: int) -> dict[str, Any]:
         key: value.tolist() if isinstance(value, np.ndarray) else value
         for key, value in result.counters.items()
     }
-    energy = energy_of(result)
     return {
         "layer": name,
         "engine": result.engine,
@@ -108,9 +101,7 @@ def result_json(name: str, result: Result, clipped: int) -> dict[str, Any]:
         "cycles": result.cycles,
         "microseconds": result.microseconds,
         "balance": result.balance,
-        "energy_nj": None if energy is None else energy.energy_nj,
-        "power_mw": None if energy is None else energy.power_mw,
-        "area_mm2": None if energy is None else energy.area_mm2,
+        **estimates(result),
         "load_cycles": result.load_cycles,
         "weight_load_cycles": result.weight_load_cycles,
         "writeback_cycles": result.writeback_cycles,
@@ -175,9 +166,7 @@ class Outputs:
     which={"help": "Run only this layer (name, or number from 0)."},
 )
 @gathered("of_graph", OfGraph)
-@click.option(
-    "--engine", type=click.Choice(ENGINES), default="golden", show_default=True, help="What runs it."
-)
+@click.option("--engine", type=click.Choice(ENGINES), default="golden", help="What runs it.")
 @machine_options(n_pe=64, sized=False)
 @gathered("outputs", Outputs)
 @click.pass_context
@@ -202,7 +191,9 @@ def run(
     """
     if file.suffix.lower() in GRAPHS:
         refuse_useless(context, ("--layer", "--wave"), f"for a graph such as {file}")
-        _run_graph(context, file, source, of_graph, engine, machine, outputs)
+        from eie.cli.commands.run_graph import run_file  # ONNX's evaluator takes long to import
+
+        run_file(context, file, source, of_graph, engine, machine, outputs)
         return
     refuse_useless(context, ("--weights", "--frames"), f"for layers such as those of {file}")
     layers = source.layers(file)
@@ -229,34 +220,6 @@ def run(
         click.echo(json.dumps([result_json(layer.name, result, count) for layer, result, count in each]))
         return
     _print(layers, results, machine.sized, outputs)
-
-
-def _run_graph(
-    context: click.Context,
-    file: Path,
-    source: Source,
-    of_graph: OfGraph,
-    engine: str,
-    machine: Machine,
-    outputs: Outputs,
-) -> None:
-    """A graph takes all of an array, and a machine that is as large as it needs, unless told otherwise."""
-
-    from eie.cli.commands.run_graph import run_file  # ONNX's evaluator takes long to import
-
-    def given(name: str) -> bool:
-        return context.get_parameter_source(name) is not ParameterSource.DEFAULT
-
-    run_file(
-        file,
-        source if given("index") else replace(source, index=None),
-        engine,
-        replace(machine, sized=machine.sized or not given("sized")),
-        weights=of_graph.weights,
-        frames=of_graph.frames,
-        out=outputs.out,
-        json_out=outputs.json_out,
-    )
 
 
 def _print(

@@ -10,8 +10,9 @@ import click
 import numpy as np
 from tqdm import tqdm
 
+from eie.cli.commands.run import OfGraph, Outputs
 from eie.cli.inputs import Source
-from eie.cli.options import Machine
+from eie.cli.options import Machine, was_given
 from eie.cli.output import array_file, check_writable, print_table, write
 from eie.compress.float_layers import FloatArray
 from eie.compress.quantize import Widths
@@ -150,25 +151,29 @@ def output_data(out: Path, description: Description, given: Given, y: FloatArray
 
 
 def run_file(
+    context: click.Context,
     file: Path,
     source: Source,
+    of_graph: OfGraph,
     engine: str,
     machine: Machine,
-    *,
-    weights: Path | None,
-    frames: slice | None,
-    out: Path | None,
-    json_out: bool,
+    outputs: Outputs,
 ) -> None:
-    """`eie run` for a graph or a description."""
+    """`eie run` for a graph or a description.
+
+    It takes all of an array, and a machine that is as large as it needs, unless told otherwise.
+    """
+    index = source.index if was_given(context, "index") else None
+    sized = machine.sized or not was_given(context, "sized")
     description = read_description(file)
     assert source.input_file is not None
+    out = outputs.out
     check_out(out, description, source.input_file)
-    given = description.given(source.input_file, frames, source.index)
+    given = description.given(source.input_file, of_graph.frames, index)
     cfg = machine.as_set
     widths = Widths(act_bits=cfg.act_bits, acc_bits=cfg.acc_bits, code_bits=cfg.code_bits)
-    network, line = with_weights(description, weights, given, widths)
-    if machine.sized:
+    network, line = with_weights(description, of_graph.weights, given, widths)
+    if sized:
         cfg = network.machine(cfg).replace(**dict(machine.settings))
     with tqdm(unit="vector", disable=None, leave=False) as bar:
         run = network.run(given.inputs, cfg, engine, bar.update)
@@ -176,10 +181,10 @@ def run_file(
     ratios = snr(run.outputs, trained, given.spectra)
     if out is not None:
         write(out, output_data(out, description, given, run.outputs))
-    if json_out:
+    if outputs.json_out:
         click.echo(json.dumps(run_json(run, given, ratios)))
         return
-    memories = "as large as the layers need" if machine.sized else "of the published sizes"
+    memories = "as large as the layers need" if sized else "of the published sizes"
     click.echo(
         f"engine {engine}, {cfg.n_pe} PEs, queue depth {cfg.queue_depth}, {cfg.acc_bits}-bit accumulators, "
         f"{cfg.weight_bits}-bit codes, memories {memories}, {cfg.clock_hz / 1e6:g} MHz\n{line}\n"

@@ -75,59 +75,29 @@ def _grid(
     metavar="ROWSxCOLS",
     help="A random layer instead of a file, such as 4096x9216.",
 )
-@click.option(
-    "--density",
-    type=float,
-    default=DEFAULTS["density"],
-    show_default=True,
-    help="Of the random layer's weights.",
-)
-@click.option(
-    "--act-density",
-    type=float,
-    default=DEFAULTS["act_density"],
-    show_default=True,
-    help="Of random input vectors.",
-)
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything random.")
+@click.option("--density", default=DEFAULTS["density"], help="Of the random layer's weights.")
+@click.option("--act-density", default=DEFAULTS["act_density"], help="Of random input vectors.")
+@click.option("--seed", type=click.IntRange(0), default=1, help="Of everything random.")
 @click.option("--layer", "layer", metavar="L", help="Only this layer of the file (name, or number from 0).")
 @click.option("--input", "input", type=click.Path(), metavar="X", help=INPUT_HELP)
+@click.option("--inputs", type=click.IntRange(1), default=1, help="How many vectors to run.")
 @click.option(
-    "--inputs", type=click.IntRange(1), default=1, show_default=True, help="How many vectors to run."
+    "--pe", "n_pe", type=whole_numbers, metavar="N,N,..", default="1,2,4,8,16,32,64", help="PE counts."
 )
 @click.option(
-    "--pe",
-    "n_pe",
-    type=whole_numbers,
-    metavar="N,N,..",
-    default="1,2,4,8,16,32,64",
-    show_default=True,
-    help="PE counts.",
+    "--depth", "queue_depth", type=whole_numbers, metavar="N,N,..", default="8", help="Queue depths."
 )
-@click.option(
-    "--depth",
-    "queue_depth",
-    type=whole_numbers,
-    metavar="N,N,..",
-    default="8",
-    show_default=True,
-    help="Queue depths.",
-)
-@click.option(
-    "--preset", type=click.Choice(sorted(PRESETS)), default="paper", show_default=True, help="Widths."
-)
+@click.option("--preset", type=click.Choice(sorted(PRESETS)), default="paper", help="Widths.")
 @click.option(
     "--memories",
     type=click.Choice(MEMORIES),
     default=DEFAULTS["memories"],
-    show_default=True,
     help="As large as each layer needs, or the preset's own: layers that do not fit are then impossible.",
 )
 @click.option(
     "--engine",
     type=click.Choice(SWEEP_ENGINES),
     default=DEFAULTS["engine"],
-    show_default=True,
     help="The others give the same figures, slower.",
 )
 @click.option(

@@ -39,7 +39,8 @@ _HEADINGS = (
     "+H",
     "size %",
 )
-# The last ones.
+_ERRORS = ("dense_error", "teacher_error", "pruned_error", "error", "fixed_error")
+# The last ones of the headings.
 _PUBLISHED_COLUMNS = 6
 
 
@@ -59,11 +60,7 @@ class Digits:
         help="The four IDX files, plain or .gz.",
     )
     data_set: str = option(
-        "--data-set",
-        type=click.Choice(list(datasets.DATA_SETS)),
-        default="mnist",
-        show_default=True,
-        help="Which images.",
+        "--data-set", type=click.Choice(list(datasets.DATA_SETS)), default="mnist", help="Which images."
     )
 
 
@@ -95,11 +92,12 @@ class Scan:
     help="Where the .eie file, the pictures and the checkpoints go.",
 )
 @gathered("digits", Digits)
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything random.")
+@click.option("--seed", type=click.IntRange(0), default=1, help="Of everything random.")
 @click.option(
     "--holdout",
     type=click.IntRange(0),
     default=0,
+    show_default=False,
     metavar="N",
     help="Measure on the last N training digits, not trained on, instead of the test digits: to try a recipe.",
 )
@@ -182,6 +180,7 @@ def table_rows(result: Result) -> list[list[str]]:
                 for measure in (lambda s: s.plain, lambda s: s.coded)
             ]
         row = result.recipe.published.total if layer is None else result.recipe.published.rows[layer.name]
+        published = (row.kept, row.code_bits, row.code_coded, row.index_bits, row.index_coded)
         rows.append(
             [
                 "whole file" if layer is None else layer.name,
@@ -189,11 +188,7 @@ def table_rows(result: Result) -> list[list[str]]:
                 f"{100 * kept / dense:.2f}",
                 *(f"{b:.2f}" for b in bits),
                 f"{100 * size / sum(part.dense_bytes for part in parts):.2f}",
-                f"{row.kept:g}",
-                f"{row.code_bits:g}",
-                f"{row.code_coded:g}",
-                f"{row.index_bits:g}",
-                f"{row.index_coded:g}",
+                *(f"{value:g}" for value in published),
                 f"{row.rate:.2f}",
             ]
         )
@@ -241,11 +236,7 @@ def as_json(result: Result) -> dict[str, Any]:
     return {
         "network": result.recipe.name,
         "tested": result.tested,
-        "dense_error": round(result.dense_error, 4),
-        "teacher_error": round(result.teacher_error, 4),
-        "pruned_error": round(result.pruned_error, 4),
-        "error": round(result.error, 4),
-        "fixed_error": round(result.fixed_error, 4),
+        **{name: round(getattr(result, name), 4) for name in _ERRORS},
         "saturations": result.saturations,
         "dense_bytes": result.size.dense_bytes,
         "bytes": result.size.total_bytes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from eie.cli.pages.summary import summary
 from eie.compress.format.sizes import SizeReport
 from eie.layer import CompressedLayer
 from eie.result import Result
-from eie.sim.cosim.lockstep import LockstepReport
+from eie.sim.cosim.lockstep import LockstepReport, joined
 from eie.sim.evaluation.section import Table
 from eie.sim.sweep.columns import Row
 
@@ -29,24 +29,9 @@ class Lockstep:
     reports: list[LockstepReport]
 
     @property
-    def cycles(self) -> int:
-        """Cycles compared."""
-        return sum(report.cycles for report in self.reports)
-
-    @property
-    def comparisons(self) -> int:
-        """Signal values compared."""
-        return sum(report.comparisons for report in self.reports)
-
-    @property
-    def mismatches(self) -> int:
-        """Layers that diverged (0: the demo stops at the first)."""
-        return sum(report.mismatches for report in self.reports)
-
-    @property
-    def seconds(self) -> float:
-        """Time in the simulator's process."""
-        return sum(report.seconds for report in self.reports)
+    def whole(self) -> LockstepReport:
+        """The layers' reports as one (the demo stops at the first that diverges)."""
+        return joined(self.reports)
 
 
 @dataclass(frozen=True)
@@ -105,11 +90,11 @@ def figures(outcome: Outcome) -> dict[str, Any]:
             {
                 "simulator": one.simulator,
                 "digits": outcome.lockstep_digits,
-                "cycles": one.cycles,
-                "signals": one.reports[0].signals,
-                "comparisons": one.comparisons,
-                "mismatches": one.mismatches,
-                "seconds": one.seconds,
+                "cycles": one.whole.cycles,
+                "signals": one.whole.signals,
+                "comparisons": one.whole.comparisons,
+                "mismatches": one.whole.mismatches,
+                "seconds": one.whole.seconds,
             }
             for one in outcome.locksteps
         ],
@@ -157,44 +142,31 @@ def _run_table(figures_: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 def zeros(outcome: Outcome) -> list[str]:
     """A sentence for each counter that is zero in some layer, with its reason."""
     cfg = _first(outcome)[0][0].cfg
-    found: dict[str, list[CompressedLayer]] = {
-        "fillers": [],
-        "broadcast_stalls": [],
-        "bypasses": [],
-        "saturations": [],
+
+    def padding(layers: Sequence[CompressedLayer]) -> str:
+        tall = max(-(-layer.rows // cfg.n_pe) for layer in layers)
+        if tall > cfg.max_run + 1:
+            return f"no PE has a run of more than {cfg.max_run} zeros there"
+        return f"a PE holds at most {tall} rows of a column there, and an entry bridges {cfg.max_run} zeros by itself"
+
+    waiting = f"no PE ever had {cfg.queue_depth} columns waiting when the next one was due"
+    hit = "no accumulator was hit again within the next two entries"
+    fits = (
+        "the fixed-point scales were chosen from calibration inputs so that sums fit, with one bit to spare"
+    )
+    reasons: dict[str, tuple[str, Callable[[Sequence[CompressedLayer]], str]]] = {
+        "fillers": ("padding", padding),
+        "broadcast_stalls": ("broadcast stalls", lambda _: waiting),
+        "bypasses": ("bypasses", lambda _: hit),
+        "saturations": ("clipped sums", lambda _: fits),
     }
-    for layer, results in zip(outcome.layers, _first(outcome), strict=True):
-        for name, layers in found.items():
-            if not any(result.total(name) for result in results):
-                layers.append(layer)
     sentences = []
-    if found["fillers"]:
-        tall = max(-(-layer.rows // cfg.n_pe) for layer in found["fillers"])
-        reason = (
-            f"a PE holds at most {tall} rows of a column there, and an entry bridges {cfg.max_run} zeros by itself"
-            if tall <= cfg.max_run + 1
-            else f"no PE has a run of more than {cfg.max_run} zeros there"
-        )
-        sentences.append(f"No padding in {_names(found['fillers'])}: {reason}.")
-    if found["broadcast_stalls"]:
-        sentences.append(
-            f"No broadcast stalls in {_names(found['broadcast_stalls'])}: no PE ever had {cfg.queue_depth} columns "
-            "waiting when the next one was due."
-        )
-    if found["bypasses"]:
-        sentences.append(
-            f"No bypasses in {_names(found['bypasses'])}: no accumulator was hit again within the next two entries."
-        )
-    if found["saturations"]:
-        sentences.append(
-            f"No clipped sums in {_names(found['saturations'])}: the fixed-point scales were chosen from calibration "
-            "inputs so that sums fit, with one bit to spare."
-        )
+    for counter, (what, reason) in reasons.items():
+        pairs = zip(outcome.layers, _first(outcome), strict=True)
+        layers = [layer for layer, results in pairs if not any(result.total(counter) for result in results)]
+        if layers:
+            sentences.append(f"No {what} in {', '.join(layer.name for layer in layers)}: {reason(layers)}.")
     return sentences
-
-
-def _names(layers: Sequence[CompressedLayer]) -> str:
-    return ", ".join(layer.name for layer in layers)
 
 
 def _run_note(outcome: Outcome) -> str:
@@ -214,11 +186,11 @@ def _lockstep_rows(outcome: Outcome) -> list[list[str]]:
         [
             f"{one.simulator} {outcome.tools[one.simulator]}",
             str(outcome.lockstep_digits),
-            f"{one.cycles:,}",
-            f"{one.reports[0].signals:,}",
-            f"{one.comparisons:,}",
-            str(one.mismatches),
-            f"{one.cycles / one.seconds:,.0f}",
+            f"{one.whole.cycles:,}",
+            f"{one.whole.signals:,}",
+            f"{one.whole.comparisons:,}",
+            str(one.whole.mismatches),
+            f"{one.whole.cycles / one.whole.seconds:,.0f}",
         ]
         for one in outcome.locksteps
     ]
@@ -278,8 +250,8 @@ def html(outcome: Outcome) -> str:
 
 def _tiles(outcome: Outcome, numbers: dict[str, Any]) -> list[Tile]:
     machine = _first(outcome)[0][0].cfg
-    comparisons = sum(one.comparisons for one in outcome.locksteps)
-    mismatches = sum(one.mismatches for one in outcome.locksteps)
+    comparisons = sum(one.whole.comparisons for one in outcome.locksteps)
+    mismatches = sum(one.whole.mismatches for one in outcome.locksteps)
     as_trained, *_, fixed = outcome.accuracy.values()
     time = sum(one["microseconds"] for one in numbers["layers"])
     sizes = outcome.sizes

@@ -193,6 +193,11 @@ def lockstep_by_layer(
         reports.append(lockstep(list(same_layer), simulator, progress=report_progress, **options))
         if reports[-1].divergence is not None:
             break
+    return joined(reports)
+
+
+def joined(reports: Sequence[LockstepReport]) -> LockstepReport:
+    """Runs of one configuration, one after the other, as one: it agrees if the last one does."""
     return dataclasses.replace(
         reports[-1],
         cycles=sum(report.cycles for report in reports),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from eie.compress.settings import read_toml
 from eie.errors import ModelError
 from eie.sim.networks.from_onnx import read_graph
 from eie.sim.networks.graph import StepGraph
@@ -39,15 +39,7 @@ def read_description(path: Path) -> Description:
     """
     if path.suffix.lower() == ".onnx":
         return Description(read_graph(path))
-    try:
-        given = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ModelError(f"{path}: cannot be read: {reason}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ModelError(f"{path}: no TOML: {error}") from None
-    except RecursionError:
-        raise ModelError(f"{path}: no TOML: nested too deeply") from None
+    given = read_toml(path)
     _check_keys(given, ("graph", "weights", "sound"), str(path))
     for key in ("graph", "weights"):
         if key in given and not isinstance(given[key], str):

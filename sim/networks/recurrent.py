@@ -23,9 +23,6 @@ ACTIVATIONS: dict[str, Callable[[FloatArray], FloatArray]] = {
 DEFAULT_ACTIVATIONS = {"GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh"), "RNN": ("Tanh",)}
 
 
-GATES = {"GRU": 3, "LSTM": 4, "RNN": 1}
-
-
 @dataclass(frozen=True, eq=False)
 class Recurrent(Step):
     """A GRU, LSTM or RNN as ONNX defines it (the operator's name says which), in one or both directions.

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
 
 from eie.errors import ConfigError
 from eie.fixed import MAX_SHIFT
@@ -89,6 +88,8 @@ def _rates(rng: np.random.Generator, size: int, variation: float) -> npt.NDArray
 
 def _scale(by_row: npt.NDArray[np.float64], by_col: npt.NDArray[np.float64], density: float) -> float:
     """s such that min(1, s * by_row[i] * by_col[j]) has the mean `density`."""
+    from scipy.optimize import brentq  # takes its time to load
+
     ordered = np.sort(by_row)
     below = np.concatenate(([0.0], np.cumsum(ordered)))
 

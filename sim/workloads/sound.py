@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from scipy.io import wavfile
 
 from eie.compress.float_layers import FloatArray
+from eie.compress.readers.files import UNREADABLE, reason_of
 from eie.errors import ModelError
 
 Spectra = npt.NDArray[np.complex128]
@@ -68,17 +68,8 @@ class Sound:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks that are no sound
                 rate, samples = wavfile.read(path)
-        except (
-            OSError,
-            ValueError,
-            EOFError,
-            struct.error,
-            IndexError,
-            UnboundLocalError,
-            MemoryError,
-        ) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise ModelError(f"{path}: cannot be read as .wav: {reason.partition(chr(10))[0]}") from None
+        except (*UNREADABLE, IndexError, UnboundLocalError) as error:
+            raise ModelError(f"{path}: cannot be read as .wav: {reason_of(error)}") from None
         if rate != self.rate:
             raise ModelError(
                 f"{path} has {rate} samples a second, but the network takes {self.rate}: resample it, "
