@@ -120,7 +120,7 @@ def test_a_file_that_claims_more_than_there_is_memory_for(network: Path) -> None
     # Of a model the header alone shows it.
     assert refused("compress", "huge.npz", "-o", "a.eie") == (
         "huge.npz: no layer to compress, only fc1.weight float64[1000000000000, 784] "
-        "(more than 16777216 rows or columns)"
+        "(6,272,000,000,000,000 bytes, of which the file holds 128)"
     )
     with Path("large.npy").open("wb") as file:
         header = {"descr": "<f8", "fortran_order": False, "shape": (10**7, 10**7)}
