@@ -86,7 +86,8 @@ def test_compressed_weights_take_the_place_of_the_trained_ones(tmp_path):
         [
             helper.make_node("MatMul", ["x", "fc"], ["a"]),
             helper.make_node("GRU", ["a", "w", "r"], ["b"], hidden_size=3, name="gru"),
-            helper.make_node("Gemm", ["a", "out.weight"], ["y"]),
+            helper.make_node("Flatten", ["a"], ["flat"]),
+            helper.make_node("Gemm", ["flat", "out.weight"], ["y"]),
         ],
         "net",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 4])],
