@@ -39,8 +39,10 @@ def start() -> None:
     slipcover.ImportManager(measured, Ours(sources=SOURCES)).__enter__()
 
     def write() -> None:
-        with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".json", delete=False) as out:
+        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as out:
             json.dump(measured.get_coverage(), out)
+        # A process that is killed meanwhile leaves no half of a file under this name.
+        os.rename(out.name, f"{out.name}.json")
 
     def written_first(exit_now: Any) -> Any:
         def leave(status: int) -> None:
