@@ -24,7 +24,7 @@ from eie.errors import CapacityError, ConfigError, LayerError
 from eie.fixed import IntArray, limits
 from eie.layer import CompressedLayer, as_activations
 from eie.program import Job, check_layer
-from eie.result import Count, Result
+from eie.result import Count, Result, complete
 from eie.sim.engines import kernels
 from eie.timing import Constants, constants, load_cycles, writeback_cycles
 
@@ -210,7 +210,7 @@ class Prepared:
         cycles, stalls = totals.tolist()
         writeback = self._writeback
         busy = max(cycles, self._law.T0) + 1 + writeback
-        count = Count(cycles, stalls, 0, writeback, busy, counted)
+        count = Count(cycles, stalls, 0, writeback, busy, complete(counted, self.cfg))
         return Result(
             y=y,
             cycles=cycles,

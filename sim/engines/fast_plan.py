@@ -13,7 +13,7 @@ from eie.layer import as_activations
 from eie.plan import Plan, Step
 from eie.plan_program import loaded_words, plan_program, stored_words
 from eie.program import Program
-from eie.result import Count, Result, total
+from eie.result import Count, Result, complete, total
 from eie.timing import busy_cycles, constants, refill_cycles
 
 
@@ -138,4 +138,4 @@ class FastPlan:
         refill = refill_cycles(entry.acc_rows, entry.src_rows, first=first)
         write_back = entry.wb_rows + 1
         busy = busy_cycles([cycles], refill, write_back, cfg)
-        return Count(cycles, stalls, refill, write_back, busy, counted)
+        return Count(cycles, stalls, refill, write_back, busy, complete(counted, cfg))
