@@ -278,6 +278,36 @@ class ArchConfig:
         return bits_for(self.n_pe - 1)
 
     @property
+    def walks(self) -> bool:
+        """Whether a PE walks a column entry by entry, as published; otherwise it takes them from a window of words."""
+        return self.group == self.issue == self.window == 1 and not self.filter_empty
+
+    @property
+    def leaves(self) -> int:
+        """Leaves of the LNZD tree: one for the PEs of a group's columns."""
+        return self.n_pe // self.group
+
+    @property
+    def leaf_bits(self) -> int:
+        """Width of a leaf's number (at least 1)."""
+        return bits_for(self.leaves - 1)
+
+    @property
+    def act1_bits(self) -> int:
+        """Width of the activation of a pair's second column; 0 without pairs."""
+        return self.act_bits * (self.group - 1)
+
+    @property
+    def length1_bits(self) -> int:
+        """Width of the length of a pair's second column; 0 without pairs."""
+        return self.length_bits * (self.group - 1)
+
+    @property
+    def place_count_bits(self) -> int:
+        """Width of a number of places in a word, 0..entries_per_word."""
+        return bits_for(self.entries_per_word)
+
+    @property
     def col_bits(self) -> int:
         """Width of a column number on the bus: pointer base + local row * n_pe + PE."""
         return bits_for(max(self.src_depth * self.n_pe, 2 * self.ptr_bank_depth) - 1)

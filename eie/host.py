@@ -159,7 +159,7 @@ def _result(
     cycles, counters = None, {}
     if runs:
         count = total(runs)
-        cycles, counters = count.cycles, count.counters(cfg)
+        cycles, counters = count.cycles, count.counters
         if not counters:
             cycles = _cycles_without_counters(program, count, writeback)
     return Result(

@@ -28,17 +28,12 @@ COUNTERS = (
     "writeback_saturations",
 )
 
-# Number of the counter of cycles in which entries issue.
-ISSUE_CYCLES = 8
-
 Counter = npt.NDArray[np.int64] | int | None
 
 
 @dataclass(frozen=True, eq=False)
 class Count:
     """The hardware's counters of a pass or a run; per_pe : int64[PeCounter, n_pe] (None: hardware without them).
-
-    A machine that issues one entry a cycle has no counter of the cycles in which it does (ISSUE_CYCLES, the last).
 
     busy_cycles : from start to done. Hardware without counters gives 0 for all but these.
     """
@@ -50,23 +45,27 @@ class Count:
     busy_cycles: int
     per_pe: npt.NDArray[np.int64] | None
 
-    def counters(self, cfg: ArchConfig) -> dict[str, Counter]:
+    @property
+    def counters(self) -> dict[str, Counter]:
         """As in a `Result`: adds macs and starved, in the order of `COUNTERS`; empty for hardware without counters."""
-        per_pe = self.per_pe
-        if per_pe is None:
+        if self.per_pe is None:
             return {}
-        counters: dict[str, Counter] = {
-            counter.name.lower(): per_pe[counter] for counter in PeCounter if counter < len(per_pe)
-        }
-        entries = per_pe[PeCounter.ENTRIES]
-        counters["macs"] = entries - per_pe[PeCounter.FILLERS]
-        if cfg.issue > 1:
-            issuing = per_pe[ISSUE_CYCLES]
-        else:
-            issuing = entries if cfg.filter_empty else entries + per_pe[PeCounter.EMPTY_COLUMNS]
-        counters["starved"] = self.cycles - issuing
+        counters: dict[str, Counter] = {counter.name.lower(): self.per_pe[counter] for counter in PeCounter}
+        counters["macs"] = self.per_pe[PeCounter.ENTRIES] - self.per_pe[PeCounter.FILLERS]
+        counters["starved"] = self.cycles - self.per_pe[PeCounter.ISSUE_CYCLES]
         counters["broadcast_stalls"] = self.broadcast_stalls
         return {name: counters[name] for name in COUNTERS}
+
+
+def complete(per_pe: npt.NDArray[np.int64], cfg: ArchConfig) -> npt.NDArray[np.int64]:
+    """The counters that the hardware has, int64[pe_counters(cfg), n_pe], with ISSUE_CYCLES where it has none.
+
+    With one entry a cycle each entry takes one, and so does a column without an entry that gets into the queue.
+    """
+    if len(per_pe) > PeCounter.ISSUE_CYCLES:
+        return per_pe
+    issues = per_pe[PeCounter.ENTRIES] + (0 if cfg.filter_empty else per_pe[PeCounter.EMPTY_COLUMNS])
+    return np.vstack([per_pe, issues])
 
 
 def total(counts: Sequence[Count]) -> Count:
@@ -196,8 +195,6 @@ def differences(expected: Result, found: Result) -> tuple[int, list[str]]:
             compare(f"run {number}, {name}", getattr(want, name), getattr(have, name))
         if want.per_pe is not None and have.per_pe is not None:
             for counter in PeCounter:
-                if counter >= len(want.per_pe):
-                    continue
                 what = f"run {number}, {counter.name.lower()} of PE {{0}}"
                 compare(what, want.per_pe[counter], have.per_pe[counter])
     for name in ("load_cycles", "store_cycles"):

@@ -26,7 +26,7 @@ from eie.layer import CompressedLayer, as_activations
 from eie.program import Job, check_layer
 from eie.result import Count, Result
 from eie.sim.engines import kernels
-from eie.sim.engines.laws import Law, check_countable, law_of, rows_counted, walks
+from eie.sim.engines.laws import Law, check_countable, law_of
 from eie.timing import busy_cycles, constants, load_cycles, writeback_cycles
 
 # The last law of each layer: configurations that differ in other fields share it.
@@ -51,7 +51,7 @@ def timing(lengths: npt.NDArray[np.integer], cfg: ArchConfig, *, unbounded: bool
     (10, 0)
     """
     k = constants(cfg)
-    if not walks(cfg):
+    if not cfg.walks:
         raise ConfigError(
             "cycles follow from lengths only with group, issue and window 1 and filter_empty 0: use prepare(layer, cfg)"
         )
@@ -74,7 +74,7 @@ def prepare(layer: CompressedLayer, cfg: ArchConfig) -> Prepared:
     CapacityError, LayerError : the layer does not fit the configuration.
     """
     check_layer(layer, cfg)
-    key = (Encoding.of(cfg), cfg.entries_per_word, walks(cfg))
+    key = (Encoding.of(cfg), cfg.entries_per_word, cfg.walks)
     found, law = _latest.get(layer, (None, None))
     if found != key or law is None:
         law = law_of(encode(layer, cfg), layer.rows, cfg)
@@ -155,7 +155,7 @@ class Prepared:
     def _run(self, inputs: IntArray) -> list[Result]:
         batch = len(inputs)
         y = np.empty((batch, self.layer.rows), np.int16)
-        counted = np.zeros((batch, rows_counted(self.cfg), self.cfg.n_pe), np.int64)
+        counted = np.zeros((batch, kernels.COUNTED, self.cfg.n_pe), np.int64)
         totals = np.zeros((batch, 2), np.int64)
         self.law.count(inputs, self.cfg, counted, totals)
         self._compute(inputs, y, counted)
@@ -188,7 +188,7 @@ class Prepared:
         return Result(
             y=y,
             cycles=cycles,
-            counters=count.counters(self.cfg),
+            counters=count.counters,
             engine="fast",
             cfg=self.cfg,
             load_cycles=self._load,

@@ -69,7 +69,7 @@ class FastPlan:
         return Result(
             vectors[-1].astype(np.int16),
             count.cycles,
-            count.counters(plan.cfg),
+            count.counters,
             "fast",
             plan.cfg,
             load_cycles=sum(sum(loaded_words(run, plan.cfg).values()) for run in self.program.runs),
@@ -107,12 +107,11 @@ class FastPlan:
     ) -> Count:
         """One pass: adds to `acc`, and after the last batch of a tile writes activations into the layer's results."""
         from eie.sim.engines import kernels
-        from eie.sim.engines.laws import rows_counted
 
         cfg, cut, part = self.plan.cfg, step.cut, step.cut.part
         x = vectors[cut.layer][cut.col : cut.col + part.cols]
         active = np.flatnonzero(x)
-        counted = np.zeros((rows_counted(cfg), cfg.n_pe), np.int64)
+        counted = np.zeros((kernels.COUNTED, cfg.n_pe), np.int64)
         totals = np.zeros((1, 2), np.int64)
         law.count(x[None], cfg, counted[None], totals)
         cycles, stalls = totals[0].tolist()

@@ -43,6 +43,8 @@ class Walking(Law):
         """As `Law.count`."""
         k = constants(cfg)
         kernels.time_many(self.table, inputs, cfg.queue_depth, k.T0, k.A, k.B, k.C, counted, totals)
+        # Each entry takes a cycle, and so does a column without one.
+        counted[:, kernels.ISSUE_CYCLES] = counted[:, kernels.ENTRIES] + counted[:, kernels.EMPTY]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,22 +67,7 @@ class Windowed(Law):
             self.acc_rows,
             *(k.T0, k.A, k.B, k.C),
         )
-        full = counted
-        if counted.shape[1] <= window.ISSUE_CYCLES:
-            full = np.zeros((len(inputs), window.ISSUE_CYCLES + 1, cfg.n_pe), np.int64)
-        window.time_many(self.runs, inputs, machine, full, totals)
-        if full is not counted:
-            counted += full[:, : window.ISSUE_CYCLES]
-
-
-def walks(cfg: ArchConfig) -> bool:
-    """Whether a PE walks its columns, and issues from no window."""
-    return cfg.group == cfg.issue == cfg.window == 1 and not cfg.filter_empty
-
-
-def rows_counted(cfg: ArchConfig) -> int:
-    """Rows of what is counted: as many as the hardware has counters."""
-    return kernels.COUNTED + (cfg.issue > 1)
+        window.time_many(self.runs, inputs, machine, counted, totals)
 
 
 def law_of(inter: Interleaved, rows: int, cfg: ArchConfig) -> Law:
@@ -92,7 +79,7 @@ def law_of(inter: Interleaved, rows: int, cfg: ArchConfig) -> Law:
     """
     lengths = np.diff(inter.pointers, axis=1)
     check_countable(int(np.maximum(lengths.max(axis=0), 1).sum()), lengths.shape[1], cfg)
-    if walks(cfg):
+    if cfg.walks:
         return Walking(
             kernels.column_table(inter.v, inter.z, inter.pointers, cfg.entries_per_word, cfg.absolute)
         )

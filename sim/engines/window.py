@@ -12,12 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from eie.jit import compiled, inlined
-from eie.sim.engines.kernels import BYPASSES, EMPTY, ENTRIES, FILLED, POINTERS, READS
+from eie.sim.engines.kernels import BYPASSES, EMPTY, ENTRIES, FILLED, ISSUE_CYCLES, POINTERS, READS
 
 Array = npt.NDArray[Any]
 
-# One more row of what is counted, behind those of `eie.sim.engines.kernels`: cycles in which entries issue.
-ISSUE_CYCLES = 8
 # A cycle before which nothing has a row: further back than any bypass reaches.
 _LONG_AGO = -(1 << 30)
 

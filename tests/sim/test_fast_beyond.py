@@ -1,14 +1,16 @@
-"""The fast engine on machines with any of the switches of docs/beyond.md: the slow law's cycles and counters."""
+"""The fast engine on machines with any of the switches of docs/beyond.md: golden's figures, and the slow law's."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eie.golden.run import run as run_golden
 from eie.sim.engines import fast
 from eie.sim.simulate import simulate_many
-from tests.support.better_machines import ALONE, better_case
+from tests.support.better_cases import ALONE, better_case
 from tests.support.cases import Case
+from tests.support.results import require_equal
 from tests.support.slow_law import slow_law
 
 
@@ -23,6 +25,7 @@ def require_law(case: Case) -> None:
     assert np.array_equal(result.y, reference.y), case
     for name in ("macs", "saturations", "writeback_saturations"):
         assert np.array_equal(result.counters[name], reference.counters[name]), (name, case)
+    require_equal(result, run_golden(case.job), case)
 
 
 @settings(max_examples=200)

@@ -67,7 +67,7 @@ def test_two_layers_by_hand() -> None:
     (count,) = first.runs
     assert (count.cycles, count.refill_cycles, count.writeback_cycles) == (9 + 8, 3 + 3, 2 + 2)
     assert count.busy_cycles == 3 + (9 + 1) + 2 + 3 + (8 + 1) + 2
-    named = count.counters(SMALL)
+    named = count.counters
     assert named["entries"].tolist() == [2, 2]
     assert named["empty_columns"].tolist() == [1, 1]
     assert named["ptr_reads"].tolist() == [3, 3]
@@ -172,7 +172,7 @@ def test_counters_of_a_network_are_the_sums_of_its_layers() -> None:
         assert count.busy_cycles == busy_cycles(
             [one.cycles for one in alone], count.refill_cycles, count.writeback_cycles, program.cfg
         )
-        for counter, value in count.counters(program.cfg).items():
+        for counter, value in count.counters.items():
             np.testing.assert_array_equal(value, sum(one.counters[counter] for one in alone), err_msg=counter)
 
 
@@ -305,7 +305,7 @@ def test_hardware_without_counters() -> None:
         np.testing.assert_array_equal(found.y, golden.y)
         assert found.runs[0].busy_cycles == golden.runs[0].busy_cycles
         assert found.runs[0].per_pe is None
-        assert found.runs[0].counters(found.cfg) == {}
+        assert found.runs[0].counters == {}
     (layer, *_) = random_layers(7, (30, 20))
     for x in inputs:
         golden = simulate(layer, x, program.cfg, "golden")
