@@ -90,7 +90,7 @@ class Chain(Network, Sequence[CompressedLayer]):
             that do not fit.
         """
         batch, alone = self._batch(x)
-        cfg = cfg or self.machine()
+        cfg = cfg or self.machine_for(engine)
         fixed, clipped = in_fixed_point(batch, self[0], cfg.act_bits)
         results = run_network(self, fixed, cfg, engine)
         y = results[-1].y
@@ -184,12 +184,29 @@ def run_network(
     """
     check_wave(waveform, engine)
     check_network(layers)
+    if engine == "cpu":
+        return _run_on_cpu(layers, x, cfg)
     for layer in layers:
         check_fits(cfg, layer)
     results: list[Result] = []
     for number, layer in enumerate(layers):
         given = results[-1].y if results else x
         results.append(_run_layer(layer, given, cfg, engine, wave_path(waveform, layers, number)))
+    return results
+
+
+def _run_on_cpu(layers: Sequence[CompressedLayer], x: npt.ArrayLike, cfg: ArchConfig) -> list[Result]:
+    """`run_network` on the processor at hand, which needs no vector for each position of a window."""
+    from eie.sim.engines import cpu  # numba
+
+    batch = isinstance(x, np.ndarray) and x.ndim == 2
+    rows = np.asarray(x) if batch else [x]
+    first = [as_activations(one, layers[0], cfg.act_bits, layers[0].inputs) for one in rows]
+    y = np.stack(first).astype(np.int16)
+    results = []
+    for layer in layers:
+        y = cpu.prepared(layer, cpu.Arithmetic.of(cfg)).run(y)
+        results.append(cpu.result(y if batch else y[0], cfg))
     return results
 
 

@@ -26,18 +26,22 @@ from eie.layer import CompressedLayer, as_activations
 from eie.program import Job
 from eie.result import COUNTERS, Result
 from eie.sim.engines import cpu_kernels as kernels
-from eie.sim.engines.cpu_vectors import AHEAD, TILE_BYTES, TILE_ROWS, has_tiles, tile_position
+from eie.sim.engines.cpu_vectors import AHEAD, LANES, TILE_BYTES, TILE_ROWS, has_tiles, tile_position
 
 Array = npt.NDArray[Any]
 
 # A tile has half a byte for each weight, pruned ones too; a weight of scipy's CSR takes 8 bytes. From this density on
 # tiles are the smaller ones.
 TILE_DENSITY = 1 / 16
-# From so many vectors on they go through the matrix side by side.
+# Fewer vectors never go through the matrix side by side.
 FEWEST_LANES = 8
+# Nanoseconds, for the choice between one by one and side by side alone: a column of a tile, an entry of one vector, and
+# an entry of all lanes divided by their number. Measured by benchmarks/cpu_speed.py --costs on one machine.
+_TILE_NS, _ENTRY_NS, _LANE_NS = 3.5, 0.9, 0.2
 # Bytes of the sums of a block, for all vectors that go side by side: they stay in the second cache.
 _SUMS = 1 << 17
 _MOST_LANES = 64
+LANE_STEP = max(LANES.values())
 # Active weights below which a second thread costs more than it saves.
 _WORTH_A_THREAD = 150_000
 
@@ -197,13 +201,25 @@ class CpuLayer:
     def run(self, x: Array) -> Array:
         """Outputs, int16[batch, outputs], for activations int16[batch, inputs] (not checked)."""
         layer = self.layer
-        if self._conv is None and len(x) < FEWEST_LANES:
+        if not self._side_by_side(x):
             y = np.empty((len(x), layer.rows), np.int16)
             for one, made in zip(x, y, strict=True):
                 self._vector(one, made)
             return y
         entries, starts = self._entries
         return self._batch(kernels.entries_batch, (entries, starts, self._block, self._codebook, self._bias), x, 2)
+
+    def _side_by_side(self, x: Array) -> bool:
+        """Whether a batch goes through the matrix at once, which cannot skip what one of its vectors alone lacks."""
+        if self._conv is not None:
+            return True
+        if len(x) < FEWEST_LANES:
+            return False
+        nnz, tiles = self.layer.nnz, self._tiles
+        whole = nnz * _ENTRY_NS if tiles is None else tiles.shape[0] * tiles.shape[1] * _TILE_NS
+        active = np.count_nonzero(x) / max(x.size, 1)
+        filled = -(-len(x) // LANE_STEP) * LANE_STEP / len(x)
+        return nnz * _LANE_NS * filled < active * whole
 
     def run_real(self, x: Array) -> Array:
         """Outputs, float32[batch, outputs], for float32[batch, inputs], in floating point."""
@@ -251,8 +267,8 @@ class CpuLayer:
         positions = conv.positions[0] * conv.positions[1] if conv else 1
         y = np.empty((len(x), layer.rows * positions), np.float32 if item == 4 else np.int16)
         vectors = len(x) * positions
-        lanes = max(32, min(_MOST_LANES, _SUMS // (item * min(self._block, layer.rows)) // 32 * 32))
-        lanes = min(lanes, -(-vectors // 32) * 32)
+        fitting = _SUMS // (item * min(self._block, layer.rows)) // LANE_STEP
+        lanes = LANE_STEP * max(1, min(_MOST_LANES // LANE_STEP, fitting, -(-vectors // LANE_STEP)))
         self._shared(
             lambda first, last: kernel(
                 *matrix, self._facts, self._geometry, images, lanes, first, last, y

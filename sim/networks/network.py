@@ -123,6 +123,10 @@ class Network(ABC):
         bits = max(cfg.weight_bits, *(layer.weight_bits for layer in self.layers))
         return sized_for(cfg.replace(weight_bits=bits), *self.layers)
 
+    def machine_for(self, engine: str) -> ArchConfig:
+        """What `run` takes without `cfg`: `machine()`, or for the engine cpu, which has no memories, the default."""
+        return ArchConfig() if engine == "cpu" else self.machine()
+
     @abstractmethod
     def run(self, x: Inputs, cfg: ArchConfig | None = None, engine: str = "fast") -> NetworkRun:
         """Outputs, cycles and counters on the machine `cfg` (default: `machine()`).

@@ -82,7 +82,7 @@ class GraphNetwork(Network):
         ------
         CapacityError, LayerError, ModelError : layers that `cfg` cannot run, inputs that the network does not take.
         """
-        accelerator = Accelerator(self.by_name, cfg or self.machine(), engine, done)
+        accelerator = Accelerator(self.by_name, cfg or self.machine_for(engine), engine, done)
         named = self.graph.evaluate(self._named(x), accelerator)
         records = list(accelerator.records.values())
         return GraphRun(
