@@ -278,15 +278,15 @@ def _chosen(read: Model, how: How, which: Which) -> tuple[Model, Settings | Sequ
     return read, how.settings
 
 
-def _met(description: Description, calibrate: Path, layers: Layers, model: Path) -> list[FloatArray]:
+def _met(description: Description, calibrate: Path, layers: Layers, model: Path) -> list[FloatArray | None]:
     """What each layer meets when the graph runs on the inputs in `calibrate`."""
     met = description.graph.met_by_each(description.given(calibrate).inputs)
     for source in layers.sources:
-        if source.name not in met:
+        if source.name not in description.graph.layers:
             raise ModelError(
                 f"{model}: layer {source.name!r} meets no inputs, as no output needs it: choose others (--layer)"
             )
-    return [met[source.name] for source in layers.sources]
+    return [met.get(source.name) for source in layers.sources]
 
 
 def _print(report: CompressionReport, read: Model, out: Path) -> None:
