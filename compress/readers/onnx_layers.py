@@ -309,7 +309,7 @@ def _gemm(graph: Graph, node: Any) -> Iterator[Placed]:
     weight = right if attributes.get("transB", 0) else right.then(np.transpose)
     rows, cols = weight.form.shape
     swapped = bool(attributes.get("transA", 0))
-    given = graph.shape(node.input[0])[::-1 if swapped else 1]
+    given = graph.shape(node.input[0])[:: -1 if swapped else 1]
     if given[1:] not in ([], [0], [cols]):
         raise _invalid(node, f"weights for {cols} inputs, and {given[1]} of them")
     bias_name, bias, problems = _bias(graph, node, rows)
@@ -541,7 +541,7 @@ def _spread(groups: int, weight: Array) -> Array:
 
 
 def _conv_transpose(graph: Graph, node: Any) -> Iterator[Placed]:
-    """A transposed convolution: a matrix at each place of its input; what it gives is added up where windows overlap."""
+    """A transposed convolution: a matrix at each place of its input, whose windows are added up."""
     weight = graph.constant(node.input[1])
     if weight is None:
         return
@@ -550,7 +550,8 @@ def _conv_transpose(graph: Graph, node: Any) -> Iterator[Placed]:
     rows = groups * outputs * int(np.prod(window))
     large = rows * inputs > max(_MAX_GROUPED, weight.form.size)
     if not weight.is_float or weight.form.ndim < 3 or inputs % groups or large:
-        graph.reasons[graph.root(node.input[1])] = "no float weights of a transposed convolution, or too many groups"
+        reason = "no float weights of a transposed convolution, or too many groups"
+        graph.reasons[graph.root(node.input[1])] = reason
         return
     matrix = weight.then(partial(_spread, groups), (rows, inputs))
     graph.use(node.input[1])
@@ -629,8 +630,8 @@ def placed_layers(graph: Graph) -> list[Placed]:
     MatMul with one constant matrix, with the constant that an Add puts after it as bias; Gemm (alpha, beta); Einsum of
     a constant where it is a matrix; Conv, along one or two dimensions with the MaxPool after it; a BatchNormalization
     behind one of these, as part of it; ConvTranspose without its bias; GRU, LSTM and RNN (name.W and name.R). Those in
-    the bodies of Loop, If and Scan stand where these do. A layer has a ReLU where a Relu node alone follows. Constants are
-    initializers, those in external files included, Constant nodes, and what follows from these alone (`onnx_fold`).
+    the bodies of Loop, If and Scan stand where these do. A layer has a ReLU where a Relu node alone follows. Constants
+    are initializers, those in external files included, Constant nodes, and what follows from these alone (`onnx_fold`).
     Large ones are read when a layer is asked for.
 
     Raises

@@ -21,12 +21,17 @@ _ELEMENTS = {name.lower(): number for name, number in onnx.TensorProto.DataType.
 # Element types of arrays that go in and out.
 PLAIN = frozenset(
     _ELEMENTS[name]
-    for name in "float double float16 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool".split()
+    for name in (
+        *("float", "double", "float16", "bool", "int8", "int16", "int32", "int64"),
+        *("uint8", "uint16", "uint32", "uint64"),
+    )
 )
 _TYPE = re.compile(r"(tensor|seq|optional|map|sparse_tensor)\((.*)\)")
 _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 # What onnxruntime says of an operator that it does not have, in several versions.
-_UNKNOWN = re.compile(r"No Op registered|is not a registered function/op|NOT_IMPLEMENTED|Could not find an implementation")
+_UNKNOWN = re.compile(
+    r"No Op registered|is not a registered function/op|NOT_IMPLEMENTED|Could not find an implementation"
+)
 
 
 def runtime() -> Any:
@@ -108,7 +113,7 @@ def value_of(array: Array, kind: str) -> Any:
     ModelError : a type that no array has.
     """
     element = element_of(kind)
-    if element not in PLAIN:
+    if element is None or element not in PLAIN:
         raise ModelError(f"no array of numbers is a value of type {kind}")
     dtype = onnx.helper.tensor_dtype_to_np_dtype(element)
     return runtime().OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array).astype(dtype, copy=False))

@@ -250,7 +250,9 @@ def whole_tensor(tensor: Any, path: Path, places: dict[str, Place]) -> Any:
     whole.CopyFrom(tensor)
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        size = _SMALL_FLOATS.get(tensor.data_type, kind.itemsize) * int(np.prod(tensor.dims, dtype=np.float64))
+        size = _SMALL_FLOATS.get(tensor.data_type, kind.itemsize) * int(
+            np.prod(tensor.dims, dtype=np.float64)
+        )
         file, place = _external(tensor, path, size)
         whole.ClearField("data_location")
         whole.ClearField("external_data")

@@ -115,7 +115,9 @@ class _Cut:
                 yield _Unit(taken_by(node), [name for name in node.output if name], [node])
                 continue
             inside |= {id(one) for one in nodes}
-            yield _Unit([name for name in step.takes if name], [name for name in step.gives if name], nodes, step)
+            yield _Unit(
+                [name for name in step.takes if name], [name for name in step.gives if name], nodes, step
+            )
 
     def _needed(self, units: Sequence[_Unit]) -> list[_Unit]:
         wanted, kept = set(self.graph.outputs), []
@@ -205,16 +207,22 @@ class _Cut:
             return self._recurrent(node, name, placed), [node]
         one = placed[0]
         step = self._step(node, name, one)
-        return step, self._inside(node, one.gives)
+        return step, self._inside(node, step.gives[0])
 
     def _leave(self, node: Any, name: str, why: str) -> None:
         self.left.append(f"{name} ({node.op_type}): {why}")
 
     def _no_matrix(self, node: Any) -> str:
         """Why a product is no layer; nothing for one of two computed values."""
-        held = [self.graph.root(given) for given in node.input if given and self.graph.constant(given) is not None]
+        held = [
+            self.graph.root(given) for given in node.input if given and self.graph.constant(given) is not None
+        ]
         reasons = [self.graph.reasons[root] for root in held if root in self.graph.reasons]
-        if node.domain not in ("", "ai.onnx") or node.op_type in ("MatMulInteger", "QLinearMatMul", "QLinearConv"):
+        if node.domain not in ("", "ai.onnx") or node.op_type in (
+            "MatMulInteger",
+            "QLinearMatMul",
+            "QLinearConv",
+        ):
             return "an operator of its own kind, whose weights are not taken apart" if held else ""
         return reasons[0] if reasons else ""
 
@@ -234,7 +242,7 @@ class _Cut:
 
     def _step(self, node: Any, name: str, one: Placed) -> Step:
         """A product of one matrix."""
-        layers, gives = (self._layer(one),), (one.gives,)
+        layers, gives = (self._layer(one),), (one.gives or node.output[0],)
         more = (node.input[2],) if "bias" in one.lacks else ()
         if node.op_type == "ConvTranspose":
             more = tuple(node.input[2:3]) if any(node.input[2:3]) else ()
@@ -351,7 +359,9 @@ class _Cut:
             return None
         kinds = {"If": If, "Loop": Loop, "Scan": Scan}
         about = attributes_of(node)
-        opset = next((one.version for one in self.graph.model.opset_import if one.domain in ("", "ai.onnx")), 1)
+        opset = next(
+            (one.version for one in self.graph.model.opset_import if one.domain in ("", "ai.onnx")), 1
+        )
         if node.op_type not in kinds or (node.op_type == "Scan" and opset <= _SEQUENCES):
             self._leave(node, name, "an operator whose body is not taken apart")
             return None
@@ -386,7 +396,8 @@ class _Cut:
 
     def _has_product(self, body: Graph) -> bool:
         return any(
-            id(node) in self.placed or any(map(self._has_product, body.bodies(node).values())) for node in body.nodes
+            id(node) in self.placed or any(map(self._has_product, body.bodies(node).values()))
+            for node in body.nodes
         )
 
     def _body(self, node: Any, body: Graph) -> StepGraph:
@@ -401,4 +412,4 @@ class _Cut:
         given |= {name: kind for name, kind in zip(formal, own, strict=False) if kind}
         kinds, shapes = value_kinds(body, given)
         body.learn({name: shape for name, shape in shapes.items() if name in body.producers})
-        return _Cut(body, self.kinds | kinds, self.placed, self.path).made()
+        return _Cut(body, {**self.kinds, **kinds}, self.placed, self.path).made()

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from eie.compress.float_layers import FloatArray, Layers, LayerSource
 from eie.compress.readers.onnx_run import array_of
 from eie.errors import LayerError, ModelError
-from eie.sim.networks.host import on_host
+from eie.sim.networks.host import Host
 from eie.sim.networks.steps import Array, Hosting, Multiply, Step
 from eie.sim.workloads.inputs import Port
 
@@ -45,7 +45,7 @@ class StepGraph:
     left: tuple[str, ...] = ()
 
     def evaluate(
-        self, inputs: Mapping[str, npt.ArrayLike], multiply: Multiply, host: Hosting = on_host
+        self, inputs: Mapping[str, npt.ArrayLike], multiply: Multiply, host: Hosting | None = None
     ) -> dict[str, Any]:
         """The outputs, by name, for inputs of the ports' types; real numbers as float64.
 
@@ -61,7 +61,7 @@ class StepGraph:
         # Products with one vector at a time are too small for threads, which would wait for each other.
         try:
             with threadpool_limits(1, "blas"):
-                made = self.values(values, multiply, host)
+                made = self.values(values, multiply, host or Host())
                 return {name: _plain(made[name]) for name in self.outputs}
         except ModelError as error:
             raise ModelError(f"{self.place}: {error}") from None
@@ -77,7 +77,8 @@ class StepGraph:
         left = Counter(name for step in self.steps for name in step.takes)
         left.update(self.outputs)
         for step in self.steps:
-            made = step.run([values[name] if name else None for name in step.takes], multiply, host)
+            taken = [values[name] if name else None for name in step.takes]
+            made = host.product(step, taken, multiply) if step.layers else step.run(taken, multiply, host)
             values.update(zip(step.gives, made, strict=False))
             left.subtract(step.takes)
             for name in {*step.takes, *step.gives}:

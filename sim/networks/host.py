@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from typing import Any
 import onnx
 
 from eie.compress.readers.onnx_graph import Graph, attributes_of, taken_by
-from eie.compress.readers.onnx_run import IR_VERSION, element_of, run, session, type_of, value_of
+from eie.compress.readers.onnx_run import IR_VERSION, element_of, first_line, run, session, type_of, value_of
 from eie.errors import ModelError
-from eie.sim.networks.steps import Hosting, Multiply, Step
+from eie.sim.networks.steps import FloatArray, Hosting, Multiply, Step
 
 # Nodes that multiply and add up, of which the share on the host is counted.
 PRODUCTS = (
@@ -42,7 +43,7 @@ class Part(Step):
 
     def run(self, given: Sequence[Any], multiply: Multiply, host: Hosting) -> Sequence[Any]:
         """What onnxruntime makes of the values, as its own values."""
-        return host(self, given)
+        return host.part(self, given)
 
     def feeds(self, given: Sequence[Any]) -> dict[str, Any]:
         """Values as onnxruntime takes them, by name."""
@@ -52,9 +53,21 @@ class Part(Step):
         }
 
 
-def on_host(part: Part, given: Sequence[Any]) -> Sequence[Any]:
-    """A part of the graph, run (`Hosting`)."""
-    return run(part.session, part.gives, part.feeds(given))
+class Host:
+    """Runs the parts of a graph, and what belongs to a product but not to its matrix (`Hosting`)."""
+
+    def part(self, part: Part, given: Sequence[Any]) -> Sequence[Any]:
+        """A part, by onnxruntime."""
+        return run(part.session, part.gives, part.feeds(given))
+
+    def product(self, step: Step, given: Sequence[Any], multiply: Multiply) -> Sequence[Any]:
+        """A step with matrices: its windows, its gates."""
+        try:
+            return step.run(given, multiply, self)
+        except (ValueError, IndexError) as error:  # numpy's, of values of other shapes than the node takes
+            raise ModelError(
+                f"node {step.name!r} ({step.operator}) does not take its values: {first_line(str(error))}"
+            ) from None
 
 
 # ---- making them -------------------------------------------------------------------------------------------
@@ -88,7 +101,13 @@ def part_of(graph: Graph, nodes: Sequence[Any], gives: Sequence[str], kinds: Map
         body.output.add(name=name)
     counts = count_text([node.op_type for node in nodes])
     return Part(
-        "host", counts, tuple(takes), tuple(gives), (), model_of(graph, body), tuple(kinds[name] for name in takes)
+        "host",
+        counts,
+        tuple(takes),
+        tuple(gives),
+        (),
+        model_of(graph, body),
+        tuple(kinds[name] for name in takes),
     )
 
 
@@ -196,26 +215,38 @@ class Note:
     macs: int = 0
 
 
-@dataclass(eq=False)
-class Watch:
-    """Runs parts of a graph (`Hosting`) and keeps what their nodes did; `notes` ends it."""
+class Watch(Host):
+    """A host that keeps what the nodes did; `notes` ends it."""
 
-    opened: dict[int, tuple[Part, Any]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
+    def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="eie-host-")
+        self._opened: dict[int, tuple[Part, Any]] = {}
+        self._beside: dict[str, Note] = {}
+        self._seen: set[int] = set()
 
-    def __call__(self, part: Part, given: Sequence[Any]) -> Sequence[Any]:
-        """A part of the graph, run."""
-        if id(part) not in self.opened:
-            prefix = Path(self._folder.name) / f"part{len(self.opened)}"
-            self.opened[id(part)] = part, session(part.model, prefix)
-        return run(self.opened[id(part)][1], part.gives, part.feeds(given))
+    def part(self, part: Part, given: Sequence[Any]) -> Sequence[Any]:
+        """A part, by onnxruntime."""
+        if id(part) not in self._opened:
+            prefix = Path(self._folder.name) / f"part{len(self._opened)}"
+            self._opened[id(part)] = part, session(part.model, prefix)
+        return run(self._opened[id(part)][1], part.gives, part.feeds(given))
+
+    def product(self, step: Step, given: Sequence[Any], multiply: Multiply) -> Sequence[Any]:
+        """A step with matrices, of which the time beside the matrices counts."""
+        timed = _Timed(multiply)
+        start = time.perf_counter()
+        made = super().product(step, given, timed)
+        note = self._beside.setdefault(BESIDE.get(step.operator, f"vectors of {step.operator}"), Note())
+        note.calls += 1
+        note.nodes += id(step) not in self._seen
+        note.microseconds += round(1e6 * (time.perf_counter() - start - timed.seconds))
+        self._seen.add(id(step))
+        return made
 
     def notes(self) -> dict[str, Note]:
         """By type of node, the one that took longest first."""
-        found: dict[str, Note] = {}
-        for part, opened in self.opened.values():
+        found = dict(self._beside)
+        for part, opened in self._opened.values():
             nodes = {node.name: node for node in _all_nodes(part.model.graph)}
             seen = set()
             for name, event in _events(Path(opened.end_profiling())):
@@ -225,9 +256,29 @@ class Watch:
                 note.microseconds += event["dur"]
                 note.macs += _macs(event["args"], nodes.get(name))
                 seen.add(name)
+        self._opened.clear()
         self._folder.cleanup()
-        self.opened.clear()
         return dict(sorted(found.items(), key=lambda one: -one[1].microseconds))
+
+
+# What a product leaves to the host, by its operator.
+BESIDE = {
+    **dict.fromkeys(("Conv", "ConvTranspose"), "windows of convolutions"),
+    **dict.fromkeys(("GRU", "LSTM", "RNN"), "gates of recurrent cells"),
+}
+
+
+class _Timed:
+    """Something that multiplies, and how long it took."""
+
+    def __init__(self, multiply: Multiply) -> None:
+        self._multiply, self.seconds = multiply, 0.0
+
+    def __call__(self, layer: str, vectors: FloatArray, rows: slice | None = None) -> FloatArray:
+        start = time.perf_counter()
+        made = self._multiply(layer, vectors, rows)
+        self.seconds += time.perf_counter() - start
+        return made
 
 
 def _events(path: Path) -> Iterator[tuple[str, Any]]:
@@ -273,7 +324,11 @@ def _macs_of(kind: str, takes: Sequence[Any], gives: Sequence[Any], about: Mappi
         return int(math.prod(gives[0]) * math.prod(weight[1:]))
     if kind == "Einsum":
         letters = about.get("equation", b"").decode().replace(" ", "").partition("->")[0].split(",")
-        sizes = {one: n for text, shape in zip(letters, takes, strict=True) for one, n in zip(text, shape, strict=True)}
+        sizes = {
+            one: n
+            for text, shape in zip(letters, takes, strict=True)
+            for one, n in zip(text, shape, strict=True)
+        }
         return int(math.prod(sizes.values()))
     if kind == "Attention":
         *outer, queries, _ = takes[0]

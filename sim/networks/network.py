@@ -62,7 +62,7 @@ class NetworkRun:
     @property
     def cycles(self) -> int | None:
         """In compute mode, of all layers and vectors; None for an engine that has no clock."""
-        return self._sum.cycles
+        return self._sum.cycles if self.results else 0
 
     @property
     def counters(self) -> Mapping[str, Counter]:

@@ -19,7 +19,7 @@ from eie.layer import CompressedLayer
 from eie.sim.networks.accelerator import Accelerator, Record, check_weights
 from eie.sim.networks.description import Description
 from eie.sim.networks.graph import StepGraph, Trained
-from eie.sim.networks.host import Note, Watch, on_host
+from eie.sim.networks.host import Note, Watch
 from eie.sim.networks.network import Inputs, Network, NetworkRun
 from eie.sim.workloads.inputs import Array, Given, Port, fitted
 from eie.sim.workloads.sound import Spectra
@@ -31,13 +31,30 @@ BITS = 4  # of a code where weights are compressed for one run
 class GraphRun(NetworkRun):
     """What a graph gave.
 
-    records : what the engine did for each layer, by name. multiplications : of each of them. host : what the host did,
-    by type of node, where the run was watched.
+    machine : what it ran on. records : what the engine did for each layer, by name. multiplications : of each of them.
+    host : what the host did, by type of node, where the run was watched.
     """
 
+    machine: ArchConfig = field(default_factory=ArchConfig)
     records: Mapping[str, Record] = field(default_factory=dict)
     multiplications: Mapping[str, int] = field(default_factory=dict)
     host: Mapping[str, Note] = field(default_factory=dict)
+
+    @property
+    def main(self) -> str | None:
+        """The first output of real numbers, if there is one."""
+        names = (name for name, y in self.named.items() if isinstance(y, np.ndarray) and y.dtype.kind == "f")
+        return next(names, None)
+
+    @property
+    def engine(self) -> str:
+        """What multiplied, or would have."""
+        return self.results[0].engine if self.results else "none"
+
+    @property
+    def cfg(self) -> ArchConfig:
+        """The machine, also where it had nothing to do."""
+        return self.machine
 
     @property
     def share(self) -> float:
@@ -100,13 +117,14 @@ class GraphNetwork(Network):
         """
         accelerator = Accelerator(self.by_name, cfg or self.machine(), engine, done)
         watched = Watch() if watch else None
-        named = self.graph.evaluate(self._named(x), accelerator, watched or on_host)
+        named = self.graph.evaluate(self._named(x), accelerator, watched)
         records = list(accelerator.records.values())
         return GraphRun(
             named,
             [record.layer for record in records],
             [record.result for record in records],
             sum(record.clipped for record in records),
+            machine=accelerator.cfg,
             records=accelerator.records,
             multiplications={name: self._macs(record) for name, record in accelerator.records.items()},
             host=watched.notes() if watched else {},
@@ -114,7 +132,11 @@ class GraphNetwork(Network):
 
     def _macs(self, record: Record) -> int:
         """Multiplications for a layer, of which a record may hold only some rows."""
-        name = record.layer.name.partition("[")[0] if record.layer.name not in self.by_name else record.layer.name
+        name = (
+            record.layer.name.partition("[")[0]
+            if record.layer.name not in self.by_name
+            else record.layer.name
+        )
         return record.vectors * self.graph.macs[name] * record.layer.rows // self.by_name[name].rows
 
     def run_float(self, x: Inputs) -> Mapping[str, FloatArray]:
@@ -176,7 +198,9 @@ def with_weights(
         return GraphNetwork(graph, load(path), str(path)), f"weights from {path}"
     met = graph.met_by_each(given.inputs)
     vectors = [met.get(name) for name in graph.layers]
-    compressed = compress_each(graph.trained, vectors, Settings(weight_bits=BITS, widths=widths)) if vectors else []
+    compressed = (
+        compress_each(graph.trained, vectors, Settings(weight_bits=BITS, widths=widths)) if vectors else []
+    )
     line = (
         f"weights compressed for this run: all kept, {BITS}-bit codes, scales from this input "
         "(--weights W.eie takes others)"

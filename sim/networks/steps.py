@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,8 +39,11 @@ class Multiply(Protocol):
 class Hosting(Protocol):
     """What runs the parts of a graph that are the host's (`eie.sim.networks.host`)."""
 
-    def __call__(self, step: Any, given: Sequence[Any]) -> Sequence[Any]:
+    def part(self, part: Any, given: Sequence[Any]) -> Sequence[Any]:
         """The values that a part gives, for those that it takes."""
+
+    def product(self, step: Step, given: Sequence[Any], multiply: Multiply) -> Sequence[Any]:
+        """The values that a step with matrices gives."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +80,22 @@ class Step:
             f"node {self.name!r} ({self.operator}) takes {takes}, not values of shape {list(x.shape)}"
         )
 
+    def fitting(self, value: Any, y: FloatArray) -> FloatArray:
+        """A value that is added to `y` along its last axes."""
+        more = wide(value)
+        if more.ndim > y.ndim or any(
+            a not in (1, b) for a, b in zip(more.shape[::-1], y.shape[::-1], strict=False)
+        ):
+            raise self.refused(more, f"a value that can be added to one of shape {list(y.shape)}")
+        return more
+
+    def of_channels(self, value: Any, y: FloatArray) -> FloatArray:
+        """A value that is added to the channels of `y`."""
+        more = wide(value)
+        if more.shape != y.shape[1:2]:
+            raise self.refused(more, f"a bias of shape {list(y.shape[1:2])}")
+        return more.reshape(-1, *[1] * (y.ndim - 2))
+
 
 def wide(value: Any) -> FloatArray:
     """A value as float64."""
@@ -105,15 +124,15 @@ class Matrix(Step):
         y = multiply(self.layers[0], x.reshape(-1, x.shape[-1]))
         y = y.reshape(*x.shape[:-1], y.shape[-1])
         if len(given) > 1:
-            y = y + self.factor * wide(given[1])
+            y = y + self.factor * self.fitting(given[1], y)
         return [np.swapaxes(y, -1, -2) if by_column and not self.swapped else y]
 
 
 @dataclass(frozen=True, eq=False)
 class Sum(Step):
-    """An Einsum that is the product of a matrix with vectors (`Contraction`). sizes : of the axes that the rows make."""
+    """An Einsum that is the product of a matrix with vectors (`Contraction`). sizes : of the axes of the rows."""
 
-    contraction: Contraction = Contraction(0, "", "", "", "")
+    contraction: Contraction = field(default_factory=lambda: Contraction(0, *[""] * 4))
     sizes: Sizes = ()
 
     def run(self, given: Sequence[Any], multiply: Multiply, host: Hosting) -> Sequence[Any]:
@@ -174,7 +193,9 @@ class Window:
                 n + m - b - e for n, m, b, e in zip(full, more, self.before, self.behind, strict=True)
             )
             return self.before, made
-        made = self.shape or tuple(n * s for n, s in zip(size, self.stride, strict=True))
+        made = self.shape or tuple(
+            min(n * s, f + m) for n, s, f, m in zip(size, self.stride, full, more, strict=True)
+        )
         cut = tuple(max(n + m - k, 0) for n, m, k in zip(full, more, made, strict=True))
         upper = self.same != "LOWER" if self.same else False
         before = tuple(n // 2 if upper else n - n // 2 for n in cut)
@@ -207,19 +228,17 @@ class Convolution(Step):
         y = self._products(seen, axes, multiply).reshape(len(x), *made, -1)
         y = np.moveaxis(y, -1, 1)
         if len(given) > 1:
-            y = y + wide(given[1]).reshape(-1, *[1] * axes)
+            y = y + self.of_channels(given[1], y)
         return [y if window.pool is None else max_pool(y, *window.pool)]
 
     def _products(self, seen: FloatArray, axes: int, multiply: Multiply) -> FloatArray:
         """The products of all windows, a part of them at a time."""
         cols = math.prod(seen.shape[axes + 1 :])
         each = max(1, _PART // max(1, cols * math.prod(seen.shape[2 : axes + 1])))
-        parts = [
-            multiply(self.layers[0], part.reshape(-1, cols))
-            for image in seen
-            for part in (image[start : start + each] for start in range(0, len(image), each))
-        ] if math.prod(seen.shape[1:]) > _PART else [multiply(self.layers[0], seen.reshape(-1, cols))]
-        return np.concatenate(parts)
+        if seen.size <= _PART:
+            return multiply(self.layers[0], seen.reshape(-1, cols))
+        parts = (image[at : at + each] for image in seen for at in range(0, len(image), each))
+        return np.concatenate([multiply(self.layers[0], part.reshape(-1, cols)) for part in parts])
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,13 +265,13 @@ class Transposed(Step):
         y = np.zeros((len(x), products.shape[axes + 1], *full))
         for tap in itertools.product(*map(range, window.kernel)):
             places = zip(tap, window.dilation, window.stride, size, strict=True)
-            where = [slice(t * d, t * d + s * (n - 1) + 1, s) for t, d, s, n in places]
-            y[(slice(None), slice(None), *where)] += np.moveaxis(
-                products[(Ellipsis, *tap)], -1, 1
-            )
+            where = (slice(t * d, t * d + s * (n - 1) + 1, s) for t, d, s, n in places)
+            seen: Any = y[(slice(None), slice(None), *where)]
+            of_tap: tuple[Any, ...] = (..., *tap)
+            seen += np.moveaxis(products[of_tap], -1, 1)
         y = y[(slice(None), slice(None), *(slice(b, b + m) for b, m in zip(before, made, strict=True)))]
         if len(given) > 1:
-            y = y + wide(given[1]).reshape(-1, *[1] * axes)
+            y = y + self.of_channels(given[1], y)
         return [y]
 
 

@@ -227,7 +227,11 @@ class Port:
     kind: str = "tensor(float)"
 
     def __str__(self) -> str:
-        sizes = "any shape" if self.shape is None else ", ".join("any" if n is None else str(n) for n in self.shape)
+        sizes = (
+            "any shape"
+            if self.shape is None
+            else ", ".join("any" if n is None else str(n) for n in self.shape)
+        )
         return f"{self.name} [{sizes}]" if self.is_real else f"{self.name} {self.dtype}[{sizes}]"
 
     @property
@@ -273,7 +277,7 @@ class Port:
             raise ModelError(f"{place}: input {self.name} must be {what}, not {array.dtype}")
         if self.is_real:
             wide = array.astype(np.float64)
-            check_finite(wide, self.name)
+            check_finite(wide, f"{place}: {self.name}")
             return wide
         made = array.astype(self.dtype)
         if not np.array_equal(made, array):
