@@ -197,7 +197,7 @@ def run_file(
     given = description.given(source.input_file, of_graph.frames, index)
     cfg = machine.as_set
     widths = Widths(act_bits=cfg.act_bits, acc_bits=cfg.acc_bits, code_bits=cfg.code_bits)
-    network, line = with_weights(description, of_graph.weights, given, widths)
+    network, line = with_weights(description, source.weights, given, widths)
     if sized:
         cfg = network.machine(cfg).replace(**dict(machine.settings))
     with tqdm(unit="vector", disable=None, leave=False) as bar:

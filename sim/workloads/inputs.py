@@ -382,7 +382,16 @@ def fitted(array: Array, port: Port) -> Array | None:
 
 
 def _arrays(path: Path, ports: Sequence[Port], index: int | None) -> Given:
-    arrays = read_arrays(path)
+    return from_arrays(path, read_arrays(path), ports, index)
+
+
+def from_arrays(path: Path, arrays: Mapping[str, Array], ports: Sequence[Port], index: int | None) -> Given:
+    """The inputs among arrays; of one item alone with `index`. path : the arrays' file, for messages.
+
+    Raises
+    ------
+    ModelError, ConfigError : as `read_given`.
+    """
     numbers = _numbers(arrays, "biuf")
     inputs: dict[str, Array] = {}
     for port in ports:
@@ -403,6 +412,13 @@ def _arrays(path: Path, ports: Sequence[Port], index: int | None) -> Given:
         inputs[port.name] = port.checked(port.numbers(chosen), str(path))
     first = inputs[ports[0].name] if ports else np.zeros(1)
     return Given(inputs, len(first) if first.ndim else 1, "item")
+
+
+def labels_in(arrays: Mapping[str, Array], ports: Sequence[Port], count: int) -> Array | None:
+    """The array of integers, one for each of `count` inputs, that no input is called like; None without one."""
+    names = {port.name for port in ports} if len(ports) > 1 else set()
+    held = (array for name, array in arrays.items() if name not in names and array.dtype.kind in "iu")
+    return next((array for array in held if array.shape == (count,)), None)
 
 
 def _pick(path: Path, array: Array, index: int | None) -> Array:

@@ -1,6 +1,6 @@
 """Drawn graphs, whole: the float run is onnxruntime's, and what that refuses is refused.
 
-EIE_REGRESS_GRAPHS says how many are drawn; `make regress` draws ten thousand.
+EIE_REGRESS_READERS says how many are drawn; `make regress` draws ten thousand.
 """
 
 import os
@@ -18,7 +18,7 @@ from eie.sim.networks.graph import Trained
 from eie.sim.networks.run import GraphNetwork
 from tests.support.graph_draws import whole_graphs
 
-DRAWN = int(os.environ.get("EIE_REGRESS_GRAPHS", "250"))
+DRAWN = int(os.environ.get("EIE_REGRESS_READERS", "250"))
 
 
 def drawing(count):
