@@ -51,11 +51,21 @@ class Count:
         if self.per_pe is None:
             return {}
         counters: dict[str, Counter] = {counter.name.lower(): self.per_pe[counter] for counter in PeCounter}
-        entries = self.per_pe[PeCounter.ENTRIES]
-        counters["macs"] = entries - self.per_pe[PeCounter.FILLERS]
-        counters["starved"] = self.cycles - entries - self.per_pe[PeCounter.EMPTY_COLUMNS]
+        counters["macs"] = self.per_pe[PeCounter.ENTRIES] - self.per_pe[PeCounter.FILLERS]
+        counters["starved"] = self.cycles - self.per_pe[PeCounter.ISSUE_CYCLES]
         counters["broadcast_stalls"] = self.broadcast_stalls
         return {name: counters[name] for name in COUNTERS}
+
+
+def complete(per_pe: npt.NDArray[np.int64], cfg: ArchConfig) -> npt.NDArray[np.int64]:
+    """The counters that the hardware has, int64[pe_counters(cfg), n_pe], with ISSUE_CYCLES where it has none.
+
+    With one entry a cycle each entry takes one, and so does a column without an entry that gets into the queue.
+    """
+    if len(per_pe) > PeCounter.ISSUE_CYCLES:
+        return per_pe
+    issues = per_pe[PeCounter.ENTRIES] + (0 if cfg.filter_empty else per_pe[PeCounter.EMPTY_COLUMNS])
+    return np.vstack([per_pe, issues])
 
 
 def total(counts: Sequence[Count]) -> Count:
