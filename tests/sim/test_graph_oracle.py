@@ -7,7 +7,6 @@ import os
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings
 
@@ -17,6 +16,7 @@ from eie.sim.networks.from_onnx import read_graph
 from eie.sim.networks.graph import Trained
 from eie.sim.networks.run import GraphNetwork
 from tests.support.graph_draws import whole_graphs
+from tests.support.onnxruntime_runs import agrees, theirs
 
 DRAWN = int(os.environ.get("EIE_REGRESS_READERS", "250"))
 
@@ -36,32 +36,10 @@ def path(tmp_path_factory):
     return tmp_path_factory.mktemp("whole") / "net.onnx"
 
 
-def theirs(path, feeds):
-    """What onnxruntime makes of a graph, or None if it refuses it."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = 1
-    quiet = onnxruntime.RunOptions()
-    quiet.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        return session.run(None, feeds, quiet)
-    except Exception:  # onnxruntime's errors have no base of their own
-        return None
-
-
 def refusal(path, feeds):
     """What we make of a graph that onnxruntime refuses, which is an error."""
     graph = read_graph(path)
     return graph.evaluate(feeds, Trained(graph))
-
-
-def agrees(found, right):
-    assert found.shape == right.shape
-    assert (found.dtype.kind == "f") == (right.dtype.kind == "f")
-    if right.dtype.kind == "f":
-        assert np.allclose(found, right, rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
 def is_close(values):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from eie.sim.networks.from_onnx import read_graph
 from eie.sim.networks.graph import Trained
-from tests.sim.test_graph_oracle import agrees, theirs
+from tests.support.onnxruntime_runs import agrees, theirs
 
 torch = pytest.importorskip("torch", exc_type=ImportError)
 
