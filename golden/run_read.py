@@ -50,9 +50,10 @@ class RunRead(Block, schema.RunRead):
             self._pair()
         else:
             self._single()
-        some = self.p_count.value != 0 or self.p_count1.value != 0
-        self.keep.value = bool(self.valid.value) and some
-        self.drop.value = bool(self.valid.value) and not some
+        if self.filters:
+            some = self.p_count.value != 0 or self.p_count1.value != 0
+            self.keep.value = bool(self.valid.value) and some
+            self.drop.value = bool(self.valid.value) and not some
 
     def _single(self) -> None:
         start, end = self.even_port.rdata.value, self.odd_port.rdata.value
