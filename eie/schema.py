@@ -297,7 +297,7 @@ class ArithmLane(Token):
         self.code_rdata = _out(cfg.code_bits, signed=True)
         self.forward2 = _out()
         self.forward1 = _out()
-        self.s2_valid = _reg()
+        self.s2_valid = _outreg()
         self.s2_write = _reg()
         self.s2_code = _reg(cfg.code_bits, signed=True)
         self.s2_value = _reg(cfg.act_bits, signed=True)
@@ -312,6 +312,7 @@ class ArithmLane(Token):
         self.s4_write = _outreg()
         self.s4_row = _outreg(cfg.acc_addr_bits)
         self.s4_sum = _outreg(cfg.acc_bits, signed=True)
+        self.s4_clipped = _reg()
 
 
 class AccLane(Bundle):
@@ -319,6 +320,7 @@ class AccLane(Bundle):
 
     def __init__(self, prefix: str, cfg: ArchConfig) -> None:
         self.prefix = prefix
+        self.s2_valid = _in()
         self.s2_row = _in(cfg.acc_addr_bits)
         self.s4_write = _in()
         self.s4_row = _in(cfg.acc_addr_bits)
@@ -578,6 +580,7 @@ class ArithmUnit(BlockSignals):
         self.s4_write = _outreg()
         self.s4_row = _outreg(cfg.acc_addr_bits)
         self.s4_sum = _outreg(cfg.acc_bits, signed=True)
+        self.s4_clipped = _reg(int(cfg.issue > 1))
         self.lanes = [ArithmLane(prefix, cfg) for prefix in _further(cfg)]
         self.fillers = _count(cfg, there=not cfg.absolute)
         self.bypasses = _count(cfg)
@@ -802,16 +805,22 @@ class Array(BlockSignals):
 
 
 _BLOCKS: dict[str, type[BlockSignals]] = {
-    block.NAME: block
-    for block in (ActQueue, PtrRead, SpmatRead, ArithmUnit, ActRW, PE, Lnzd, LeafPair, Ccu, Array)
+    block.NAME: block for block in (ActQueue, PtrRead, SpmatRead, ArithmUnit, ActRW, PE, Lnzd, Ccu, Array)
 }
 
 BLOCK_NAMES = tuple(_BLOCKS)
 PE_BLOCKS = ("act_queue", "ptr_read", "spmat_read", "arithm_unit", "act_rw")
 
 
+def block_names(cfg: ArchConfig) -> tuple[str, ...]:
+    """The blocks of a configuration: `BLOCK_NAMES`, and where columns are broadcast in pairs their leaf."""
+    return (*BLOCK_NAMES, LeafPair.NAME) if cfg.group == 2 else BLOCK_NAMES
+
+
 def kind_of(block: str, cfg: ArchConfig) -> type[BlockSignals]:
-    """The class that declares `block` (a name in `BLOCK_NAMES`): window PEs have some of their own."""
+    """The class that declares `block` (a name in `block_names(cfg)`): window PEs have some of their own."""
+    if block == LeafPair.NAME:
+        return LeafPair
     if not cfg.walks:
         if block == RunQueue.NAME and cfg.filter_empty:
             return RunQueue
@@ -824,7 +833,7 @@ def kind_of(block: str, cfg: ArchConfig) -> type[BlockSignals]:
 
 @lru_cache(maxsize=256)
 def fields(block: str, cfg: ArchConfig) -> tuple[Field, ...]:
-    """Ports and registers of `block` (a name in `BLOCK_NAMES`), in declaration order."""
+    """Ports and registers of `block` (a name in `block_names(cfg)`), in declaration order."""
     return tuple(
         Field(name, signal.width, signal.kind, signal.signed, signal.probed)
         for name, _, signal in _signals(kind_of(block, cfg)(cfg))

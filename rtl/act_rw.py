@@ -35,7 +35,7 @@ class ActRW(Block):
     leaf_valid, leaf_row, leaf_value, leaf_pop : the leaf's offer to the LNZD tree, and its taking.
     s2_valid, s2_row, acc_rdata : stage 2 of ArithmUnit reads an accumulator.
     s4_write, s4_row, s4_sum : stage 4 writes one.
-    lane<l>_s2_row, _acc_rdata, _s4_write, _s4_row, _s4_sum : a further lane reads and writes one.
+    lane<l>_s2_valid, _s2_row, _acc_rdata, _s4_write, _s4_row, _s4_sum : a further lane reads and writes one.
     wb_en, wb_row, relu, output_shift, y_value : write-back of a row.
     wb_target, wb_addr : where its activation goes besides (`eie.schema.WbTarget`), and to which word of the SRAM.
     rf_en, rf_src, rf_row, rf_addr : refill of a row of the source file or else the accumulator file.
@@ -134,7 +134,8 @@ class ActRW(Block):
             write.addr.eq(row),
             write.data.eq(getattr(self, f"{prefix}s4_sum")),
             write.en.eq(getattr(self, f"{prefix}s4_write") & is_inside(row, depth)),
-            read.addr.eq(getattr(self, f"{prefix}s2_row")),
+            # Quiet while the lane has no entry.
+            read.addr.eq(Mux(getattr(self, f"{prefix}s2_valid"), getattr(self, f"{prefix}s2_row"), 0)),
             getattr(self, f"{prefix}acc_rdata").eq(Mux(is_inside(read.addr, depth), read.data, 0)),
         ]
 

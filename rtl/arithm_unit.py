@@ -62,7 +62,11 @@ class ArithmUnit(Block):
             self.counter(m, "fillers", entries[0] & is_number(self.v, 0))
         lanes = [partial(self._of, prefix) for prefix in self.prefixes]
         self.tally(m, "bypasses", [of("s3_write") & (of("s3_forwarded") | of("forward1")) for of in lanes])
-        self.tally(m, "saturations", [of("s3_write") & clip for of, clip in zip(lanes, clipped, strict=True)])
+        clips = [of("s3_write") & clip for of, clip in zip(lanes, clipped, strict=True)]
+        if self.cfg.issue > 1:  # else the longest path would go on into the counter
+            m.d.sync += [of("s4_clipped").eq(clip) for of, clip in zip(lanes, clips, strict=True)]
+            clips = [of("s4_clipped") for of in lanes]
+        self.tally(m, "saturations", clips)
         return m
 
     def _of(self, prefix: str, name: str) -> Signal:

@@ -40,6 +40,11 @@ def module_name(block: str) -> str:
     return f"eie_{block}"
 
 
+def has_clock(block: str) -> bool:
+    """Whether a block has registers: the leaf of a pair of PEs has none."""
+    return block != schema.LeafPair.NAME
+
+
 def probe_layout(block: str, cfg: ArchConfig) -> tuple[schema.ProbeField, ...]:
     """What a block's probe output holds: for a PE, what those of its blocks hold."""
     return schema.pe_probe(cfg) if block == "pe" else schema.block_probe(block, cfg)
@@ -118,8 +123,10 @@ class Block(Declared):
             counter: Signal = getattr(self, name)
             with m.If(self.clear):
                 m.d.sync += counter.eq(0)
-            with m.Elif(total.any()):
-                m.d.sync += counter.eq(add(counter, total, len(counter)))
+            # The sums do not wait for the number.
+            for number in range(1, len(whens) + 1):
+                with m.Elif(is_number(total, number)):
+                    m.d.sync += counter.eq(counter + number)
 
 
 class Part:
@@ -152,8 +159,7 @@ class Part:
 
     def instance(self, inputs: dict[str, Value]) -> Instance:
         """The instance, with a value for every input: extended or cut to the input's width."""
-        # A leaf of a pair has no register.
-        clock = [] if self.block == schema.LeafPair.NAME else [("clk", ClockSignal()), ("rst", ResetSignal())]
+        clock = [("clk", ClockSignal()), ("rst", ResetSignal())] if has_clock(self.block) else []
         return Instance(
             module_name(self.block),
             *(("i", name, signal) for name, signal in clock),
