@@ -121,12 +121,13 @@ class Block(Declared):
             total = Signal(len(whens).bit_length(), name=f"{name}_now")
             m.d.comb += total.eq(sum(whens[1:], start=whens[0]))
             counter: Signal = getattr(self, name)
+            # The high bits, one more, do not wait for the number.
+            low = counter[: len(total)] + total
+            high = counter[len(total) :]
             with m.If(self.clear):
                 m.d.sync += counter.eq(0)
-            # The sums do not wait for the number.
-            for number in range(1, len(whens) + 1):
-                with m.Elif(is_number(total, number)):
-                    m.d.sync += counter.eq(counter + number)
+            with m.Else():
+                m.d.sync += counter.eq(Cat(low[: len(total)], Mux(low[-1], high + 1, high)[: len(high)]))
 
 
 class Part:

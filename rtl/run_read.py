@@ -78,25 +78,26 @@ class RunRead(Block):
     def _single(self, m: Module) -> None:
         """Two pointers, the column's and the next one's."""
         cfg, bits = self.cfg, self.cfg.length_bits
-        end = Signal(cfg.pointer_bits, name="p_end")
+        begin, end = Signal(cfg.pointer_bits, name="p_begin"), Signal(cfg.pointer_bits, name="p_end")
         m.d.comb += [
-            self.p_start.eq(Mux(self.odd, self.odd_rdata, self.even_rdata)),
+            begin.eq(Mux(self.odd, self.odd_rdata, self.even_rdata)),
+            self.p_start.eq(begin),
             end.eq(Mux(self.odd, self.even_rdata, self.odd_rdata)),
         ]
         if cfg.entries_per_word == 1 << cfg.sel_bits:
-            count = end - self.p_start
+            count = end - begin
         else:
             sel = cfg.sel_bits
             words = Signal(bits, name="words")
-            m.d.comb += words.eq((end >> sel) - (self.p_start >> sel))
-            count = words * cfg.entries_per_word + end[:sel] - self.p_start[:sel]
+            m.d.comb += words.eq((end >> sel) - (begin >> sel))
+            count = words * cfg.entries_per_word + end[:sel] - begin[:sel]
         m.d.comb += self.p_count.eq(count[:bits])
 
     def _pair(self, m: Module) -> None:
         """The pointer to the pair's first entry and both lengths; the odd column may be active alone."""
-        bits = self.cfg.length_bits
+        cfg, bits = self.cfg, self.cfg.length_bits
         length, length1 = self.odd_rdata[:bits], self.odd_rdata[bits : 2 * bits]
-        first = Cat(self.even_rdata, self.odd_rdata[2 * bits :])
+        first = Cat(self.even_rdata, self.odd_rdata[2 * bits :])[: cfg.run_bits]
         active, active1 = self.value.any(), self.value1.any()
         m.d.comb += [
             self.p_start.eq(Mux(active, first, self._behind(m, first, length))),
