@@ -35,6 +35,7 @@ COMMANDS = (
     "run",
     "plan",
     "accuracy",
+    "bench",
     "cosim",
     "sweep",
     "plot",

@@ -131,7 +131,9 @@ class Runner:
     """What runs the network."""
 
     engine: str = option("--engine", type=click.Choice(ENGINES), default="golden", help="What runs it.")
-    real: bool = option("--float", is_flag=True, help="Engine cpu: in floating point, nothing rounded or clipped.")
+    real: bool = option(
+        "--float", is_flag=True, help="Engine cpu: in floating point, nothing rounded or clipped."
+    )
 
 
 @dataclass(frozen=True)
@@ -256,7 +258,9 @@ def _print(
     """The table of a chain of layers, and what came out."""
     last, cfg = results[-1], results[0].cfg
     if last.engine == "cpu":
-        click.echo(f"engine cpu, {cfg.acc_bits}-bit accumulators: the machine's values, no cycles, no counters")
+        click.echo(
+            f"engine cpu, {cfg.acc_bits}-bit accumulators: the machine's values, no cycles, no counters"
+        )
     else:
         _print_figures(layers, results, sized)
     click.echo(

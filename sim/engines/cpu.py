@@ -38,6 +38,7 @@ FEWEST_LANES = 8
 # Nanoseconds, for the choice between one by one and side by side alone: a column of a tile, an entry of one vector, and
 # an entry of all lanes divided by their number. Measured by benchmarks/cpu_speed.py --costs on one machine.
 _TILE_NS, _ENTRY_NS, _LANE_NS = 3.5, 0.9, 0.2
+_CALL_NS = 4000  # what Python takes for a vector of its own
 # Bytes of the sums of a block, for all vectors that go side by side: they stay in the second cache.
 _SUMS = 1 << 17
 _MOST_LANES = 64
@@ -119,10 +120,10 @@ class CpuLayer:
 
     @cached_property
     def _entries(self) -> tuple[Array, Array]:
-        """(entries, starts): block after block, column after column, row << code bits | code; int64 [blocks, cols + 1]."""
+        """(entries, starts): row << code bits | code, by block and column; int64[blocks, cols + 1]."""
         layer, block = self.layer, self._block
         blocks = -(-layer.rows // block)
-        kind = np.uint16 if self._code_bits == 4 else np.uint32
+        kind: Any = np.uint16 if self._code_bits == 4 else np.uint32
         entries = (layer.indices % block).astype(kind) << kind(self._code_bits) | layer.codes
         if blocks == 1:
             return entries, np.ascontiguousarray(layer.indptr)[None]
@@ -137,7 +138,7 @@ class CpuLayer:
 
     @cached_property
     def _tiles(self) -> npt.NDArray[np.uint8] | None:
-        """Codes as they stand in the matrix, four bits each, uint8[tiles, cols, TILE_BYTES]; None: not for this layer."""
+        """Codes as they stand in the matrix, uint8[tiles, cols, TILE_BYTES]; None: not for this layer."""
         layer = self.layer
         if self._code_bits != 4 or layer.density < TILE_DENSITY or self._conv or not has_tiles():
             return None
@@ -207,7 +208,9 @@ class CpuLayer:
                 self._vector(one, made)
             return y
         entries, starts = self._entries
-        return self._batch(kernels.entries_batch, (entries, starts, self._block, self._codebook, self._bias), x, 2)
+        return self._batch(
+            kernels.entries_batch, (entries, starts, self._block, self._codebook, self._bias), x, 2
+        )
 
     def _side_by_side(self, x: Array) -> bool:
         """Whether a batch goes through the matrix at once, which cannot skip what one of its vectors alone lacks."""
@@ -219,7 +222,7 @@ class CpuLayer:
         whole = nnz * _ENTRY_NS if tiles is None else tiles.shape[0] * tiles.shape[1] * _TILE_NS
         active = np.count_nonzero(x) / max(x.size, 1)
         filled = -(-len(x) // LANE_STEP) * LANE_STEP / len(x)
-        return nnz * _LANE_NS * filled < active * whole
+        return nnz * _LANE_NS * filled < active * whole + _CALL_NS
 
     def run_real(self, x: Array) -> Array:
         """Outputs, float32[batch, outputs], for float32[batch, inputs], in floating point."""
@@ -229,15 +232,20 @@ class CpuLayer:
         if self._conv is None and len(x) < FEWEST_LANES:
             y = np.empty((len(x), layer.rows), np.float32)
             for one, made in zip(x, y, strict=True):
-                self._shared(
-                    lambda first, last, one=one, made=made: kernels.entries_real(
-                        entries, starts, self._block, weights, bias, self._facts, one, first, last, made
-                    ),
-                    len(starts),
-                    layer.nnz,
-                )
+                self._vector_real(one, made)
             return y
         return self._batch(kernels.entries_batch_real, (entries, starts, self._block, weights, bias), x, 4)
+
+    def _vector_real(self, x: Array, y: Array) -> None:
+        entries, starts = self._entries
+        weights, bias = self._real
+        self._shared(
+            lambda first, last: kernels.entries_real(
+                entries, starts, self._block, weights, bias, self._facts, x, first, last, y
+            ),
+            len(starts),
+            self.layer.nnz,
+        )
 
     def _vector(self, x: Array, y: Array) -> None:
         layer, facts, tiles = self.layer, self._facts, self._tiles
@@ -254,7 +262,17 @@ class CpuLayer:
         entries, starts = self._entries
         self._shared(
             lambda first, last: kernels.entries_vector(
-                entries, starts, self._block, self._codebook, self._bias, facts, x, self._scratch(), first, last, y
+                entries,
+                starts,
+                self._block,
+                self._codebook,
+                self._bias,
+                facts,
+                x,
+                self._scratch(),
+                first,
+                last,
+                y,
             ),
             len(starts),
             layer.nnz,
@@ -270,13 +288,12 @@ class CpuLayer:
         fitting = _SUMS // (item * min(self._block, layer.rows)) // LANE_STEP
         lanes = LANE_STEP * max(1, min(_MOST_LANES // LANE_STEP, fitting, -(-vectors // LANE_STEP)))
         self._shared(
-            lambda first, last: kernel(
-                *matrix, self._facts, self._geometry, images, lanes, first, last, y
-            ),
+            lambda first, last: kernel(*matrix, self._facts, self._geometry, images, lanes, first, last, y),
             -(-vectors // lanes),
             layer.nnz * vectors // 8,
         )
-        return self._pooled(y, conv) if conv and conv.pool != (1, 1) else y
+        # A window of one number with steps drops numbers, too.
+        return self._pooled(y, conv) if conv and {*conv.pool, *conv.pool_stride} != {1} else y
 
     def _padded(self, x: Array) -> Array:
         conv = self._conv
@@ -341,7 +358,7 @@ class CpuNetwork:
         if not self.layers:
             raise LayerError("a network needs at least one layer")
         first = layers[0]
-        self._factor = np.float64(2.0**first.x_frac)
+        self._factor = 2.0**first.x_frac
         self._low, self._high = limits(self.layers[0].arithmetic.act_bits)
 
     def run(self, x: Array) -> npt.NDArray[np.int16]:
@@ -352,8 +369,12 @@ class CpuNetwork:
 
     def quantize(self, x: npt.ArrayLike) -> npt.NDArray[np.int16]:
         """Real inputs as the first layer's activations (`eie.fixed.quantize`)."""
-        scaled = np.floor(np.asarray(x, np.float64) * self._factor + 0.5)
-        return np.clip(scaled, self._low, self._high).astype(np.int16)
+        given = np.asarray(x)
+        if given.dtype not in (np.float32, np.float64):
+            given = given.astype(np.float64)
+        found = np.empty(given.shape, np.int16)
+        kernels.quantize(given, self._factor, float(self._low), float(self._high), found)
+        return found
 
     def run_real(self, x: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Outputs, float32[batch, outputs], for real inputs [batch, inputs], in floating point."""

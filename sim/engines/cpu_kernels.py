@@ -1,4 +1,4 @@
-"""Compiled loops of the engine cpu. docs/cpu.md explains the formats, the paths, and why each gives the exact values."""
+"""Compiled loops of the engine cpu. docs/cpu.md has the formats, the paths, and why each gives the exact values."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ Array = npt.NDArray[Any]
 
 # Places in a layer's facts, int64[FACTS]. WEIGHT : the largest magnitude of a code. ROW_SUM : the largest sum of
 # magnitudes of the codes in a row. ROW_ENTRIES : the most entries in a row. BIAS : the largest magnitude of a bias.
-SHIFT, LOW, HIGH, RELU, OUT_SHIFT, OUT_LOW, OUT_HIGH, CODE_BITS, WEIGHT, ROW_SUM, ROW_ENTRIES, BIAS = range(12)
+SHIFT, LOW, HIGH, RELU, OUT_SHIFT, OUT_LOW, OUT_HIGH, CODE_BITS, WEIGHT, ROW_SUM, ROW_ENTRIES, BIAS = range(
+    12
+)
 FACTS = 12
 # Columns whose tables stay in the first cache while all tiles use them.
 _CHUNK = 256
@@ -47,12 +49,13 @@ GEOMETRY = 9
 
 
 @compiled
-def find_active(x: Array, active: Array) -> tuple[int, int]:
+def find_active(x: Array, active: Array) -> tuple[int, Any]:
     """How many columns are not zero, which go into `active`, and the largest magnitude in x, int16[cols].
 
     The last is written `AHEAD` more times, so that it can be fetched ahead of need.
     """
-    count, largest = 0, 0
+    count: int = 0
+    largest: Any = 0
     for j in range(x.size):
         value = np.int64(x[j])
         active[count] = j
@@ -61,6 +64,15 @@ def find_active(x: Array, active: Array) -> tuple[int, int]:
     for ahead in range(AHEAD):
         active[count + ahead] = active[count - 1] if count else 0
     return count, largest
+
+
+@compiled
+def quantize(x: Array, factor: float, low: float, high: float, found: Array) -> None:
+    """`eie.fixed.quantize` of real numbers to int16, both [batch, inputs]; factor : 2**frac."""
+    for b in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            scaled = np.floor(np.float64(x[b, j]) * factor + 0.5)
+            found[b, j] = np.int16(np.int32(max(low, min(scaled, high))))
 
 
 @compiled
@@ -109,7 +121,14 @@ def _fill_products(span: Array, codebook: Array, x: int, shift: np.int32, produc
 
 @compiled
 def _scatter_16(
-    entries: Array, starts: Array, codebook: Array, active: Array, count: int, x: Array, facts: Array, acc: Array
+    entries: Array,
+    starts: Array,
+    codebook: Array,
+    active: Array,
+    count: int,
+    x: Array,
+    facts: Array,
+    acc: Array,
 ) -> None:
     """Add the active columns of a block to int16 sums, saturating to 16 bits; every product has to fit 16 bits."""
     bits, mask = np.uint64(facts[CODE_BITS]), np.uint64(codebook.size - 1)
@@ -131,7 +150,14 @@ def _scatter_16(
 
 @compiled
 def _scatter_32(
-    entries: Array, starts: Array, codebook: Array, active: Array, count: int, x: Array, facts: Array, acc: Array
+    entries: Array,
+    starts: Array,
+    codebook: Array,
+    active: Array,
+    count: int,
+    x: Array,
+    facts: Array,
+    acc: Array,
 ) -> None:
     """As `_scatter_16` for int32 sums and any limits."""
     bits, mask = np.uint64(facts[CODE_BITS]), np.uint64(codebook.size - 1)
@@ -153,7 +179,14 @@ def _scatter_32(
 
 @compiled
 def _scatter_free(
-    entries: Array, starts: Array, codebook: Array, active: Array, count: int, x: Array, facts: Array, acc: Array
+    entries: Array,
+    starts: Array,
+    codebook: Array,
+    active: Array,
+    count: int,
+    x: Array,
+    facts: Array,
+    acc: Array,
 ) -> None:
     """As `_scatter_32`, where no sum can leave the limits."""
     bits, mask = np.uint64(facts[CODE_BITS]), np.uint64(codebook.size - 1)
@@ -261,7 +294,15 @@ def tiles_fit(facts: Array, largest: int) -> bool:
 
 @compiled
 def tiles_vector(
-    tiles: Array, codebook: Array, bias: Array, facts: Array, x: Array, active: Array, first: int, last: int, y: Array
+    tiles: Array,
+    codebook: Array,
+    bias: Array,
+    facts: Array,
+    x: Array,
+    active: Array,
+    first: int,
+    last: int,
+    y: Array,
 ) -> bool:
     """One input, int16[cols], by tiles: the rows of the tiles first..last-1 of y; False, and nothing done, where
     sums or products need more than 16 bits."""
@@ -356,7 +397,14 @@ def _any(values: Array) -> bool:
 
 @compiled
 def _lanes_16(
-    entries: Array, starts: Array, codebook: Array, found: Array, lanes: int, facts: Array, products: Array, acc: Array
+    entries: Array,
+    starts: Array,
+    codebook: Array,
+    found: Array,
+    lanes: int,
+    facts: Array,
+    products: Array,
+    acc: Array,
 ) -> None:
     """Add all columns of a block to acc, int16[rows * lanes], saturating; every product has to fit 16 bits."""
     bits, mask = np.uint64(facts[CODE_BITS]), np.uint64(codebook.size - 1)
@@ -477,7 +525,7 @@ def entries_batch(
     products_32 = np.empty(codebook.size * lanes, np.int32)
     for part in range(first, last):
         _take(images, geometry, part * lanes, lanes, found)
-        largest = 0
+        largest: Any = 0
         for k in range(found.size):
             largest = max(largest, abs(np.int64(found[k])))
         free = _bound(facts, largest) <= facts[HIGH]

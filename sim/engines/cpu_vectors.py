@@ -11,7 +11,10 @@ from typing import Any
 import llvmlite.binding
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.extending import intrinsic as _intrinsic
+
+# numba's own type says that its first argument, which it passes itself, is the caller's.
+intrinsic: Any = _intrinsic
 
 # Rows of a tile, bytes of its codes of one column, and columns that are fetched ahead.
 TILE_ROWS, TILE_BYTES, AHEAD = 128, 64, 8
@@ -79,7 +82,8 @@ def rounded_shift(typing: Any, value: Any, shift: Any) -> Any:
     """`eie.fixed.round_shift` in 32 bits."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _rounded(builder, *arguments, lambda value: value)
+        value, shift = arguments
+        return _rounded(builder, value, shift, lambda value: value)
 
     return types.int32(types.int32, types.int32), generate
 
@@ -110,9 +114,7 @@ def rarely(typing: Any, condition: Any) -> Any:
 # ---- sums of many lanes ------------------------------------------------------------------------------------
 
 
-def _adding(
-    element: Any, lanes: int, extra: tuple[Any, ...], combine: Callable[..., Any], text: str
-) -> Any:
+def _adding(element: Any, lanes: int, extra: tuple[Any, ...], combine: Callable[..., Any], text: str) -> Any:
     """An instruction (acc, at, operand, from, *extra) that changes `lanes` numbers of `acc` from index `at` on."""
     kind = ir.VectorType(element, lanes)
     align = element.width // 8 if isinstance(element, ir.IntType) else 4
@@ -165,7 +167,11 @@ def _scaled(builder: Any, kind: Any, before: Any, given: Any, factor: Any) -> An
 add_16 = _adding(_I16, LANES["int16"], (), _saturated, "acc += operand, saturating to 16 bits.")
 add_32 = _adding(_I32, LANES["int32"], (), _saturated, "acc += operand, saturating to 32 bits.")
 add_clipped = _adding(
-    _I32, LANES["int32"], (types.int32, types.int32), _clipped, "acc = clip(acc + operand, low, high), in 32 bits."
+    _I32,
+    LANES["int32"],
+    (types.int32, types.int32),
+    _clipped,
+    "acc = clip(acc + operand, low, high), in 32 bits.",
 )
 add_scaled = _adding(_F32, LANES["float32"], (types.float32,), _scaled, "acc += operand * factor.")
 
@@ -193,7 +199,9 @@ def _multiplying(element: Any, lanes: int, text: str) -> Any:
     return intrinsic(multiply)
 
 
-multiply_16 = _multiplying(_I16, LANES["int16"], "out = rounded_product(code, x, shift), products that fit 16 bits.")
+multiply_16 = _multiplying(
+    _I16, LANES["int16"], "out = rounded_product(code, x, shift), products that fit 16 bits."
+)
 multiply_32 = _multiplying(_I32, LANES["int32"], "out = rounded_product(code, x, shift).")
 
 
@@ -305,7 +313,5 @@ def add_columns(
             _store(builder, value, builder.gep(sums, [constant(k)]), 2)
         return context.get_dummy_value()
 
-    signature = types.void(
-        tiles, types.intp, tables, active, types.intp, types.intp, acc, types.intp
-    )
+    signature = types.void(tiles, types.intp, tables, active, types.intp, types.intp, acc, types.intp)
     return signature, generate

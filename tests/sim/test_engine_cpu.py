@@ -1,4 +1,4 @@
-"""The engine cpu gives the reference's values, bit for bit: entries and tiles, alone and side by side, on all threads."""
+"""The engine cpu gives the reference's values, bit for bit: by entries and tiles, alone and in batches, on threads."""
 
 from __future__ import annotations
 
