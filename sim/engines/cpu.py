@@ -432,3 +432,19 @@ def run(jobs: Sequence[Job]) -> list[Result]:
         results += [result(y, first.cfg) for y in ready.run(x)]
         start = stop
     return results
+
+
+def compile_loops() -> None:
+    """Small runs that reach every loop with the types of arguments that networks use, so that none compiles later."""
+    codes = np.tile(np.arange(16), (20, 2))
+    for codebook in (np.arange(16), np.arange(32)):
+        image = Conv((2, 2), pool=(2, 2), size=(9, 9))
+        for conv, cols in ((None, codes.shape[1]), (image, 4)):
+            layer = CompressedLayer.from_codes(codes[:, :cols] % len(codebook), codebook, conv=conv)
+            for acc_bits in (16, 32):
+                network = CpuNetwork([layer], Arithmetic(acc_bits), threads=1)
+                for batch in (1, 2 * LANE_STEP):
+                    for kind in (np.float32, np.float64):
+                        real = np.ones((batch, layer.inputs), kind)
+                        network.run_real(real)
+                        network.run(network.quantize(real))
