@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from eie.sim.bench.contenders import CSC, CSR, EXACT, FLOAT, names
+from eie.sim.bench.contenders import CSC, CSR, EXACT, FLOAT, INT8, TORCH, names
 from eie.sim.bench.layers import (
     FAST,
     SIZE,
@@ -33,21 +33,26 @@ SEED = 1
 # Smallest geometric means over all nine, and on the 4096 x 4096 layer against the fast engine with its counters.
 PROMISED = {"onnxruntime": 3.0, "scipy": 2.0, "fast": 3.0}
 LARGE = "Alex-7"
+# They take long to make for the largest layers.
+SLOW = (INT8, TORCH)
 
 
 def main() -> int:
     """Print a row for each layer, the promises, and the crossings."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plot", type=Path, help="draw where dense overtakes there")
+    parser.add_argument("--all", action="store_true", help="beside onnxruntime int8 and torch, too")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each layer's paired run")
     given = parser.parse_args()
-    columns = [*names(), FAST]
+    others = [name for name in names() if name != EXACT and (given.all or name not in SLOW)]
+    columns = [EXACT, *others, FAST]
     table = Table("µs", *columns, "limit", "read from", title=f"batch 1, one thread; {environment()}")
     measured = []
     for name in tqdm(BENCHMARKS, leave=False):
-        one = measure_layer(name, SEED, given.seconds)
+        one = measure_layer(name, SEED, given.seconds, others)
         measured.append(one)
         cells = [f"{one.seconds[key] * 1e6:,.0f}" for key in columns]
+        print(f"{name}: {dict(zip(columns, cells, strict=True))}", file=sys.stderr, flush=True)
         table.add_row(name, *cells, f"{one.limit * 1e6:,.0f}", one.place)
     console = Console(width=200)
     console.print(table)

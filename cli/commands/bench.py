@@ -18,7 +18,7 @@ from eie.errors import ConfigError, ModelError
 from eie.sim.bench.contenders import EXACT, INT8, OURS, REAL, Contender, contender, names
 from eie.sim.bench.graphs import graph_contenders
 from eie.sim.bench.measure import Alone, alone, paired
-from eie.sim.chain import Chain, load
+from eie.sim.chain import Chain, as_float, load
 from eie.sim.engines.cpu import processors
 from eie.sim.evaluation.baselines import processor
 from eie.sim.networks.network import Network
@@ -109,8 +109,9 @@ def bench(
     x = {batch: _inputs(net, input_file, density, batch) for batch in batches}
     times = {}
     signal: dict[str, float] = {}
+    real = as_float(net.layers)
     for many in counts:
-        contenders = [contender(name, net.layers, many) for name in names()]
+        contenders = [contender(name, net.layers, many, real) for name in names()]
         signal = signal or _ratios(net, contenders, x[max(batches)])
         times[many] = {batch: paired(contenders, x[batch], seconds) for batch in batches}
     memory = {name: alone(name, file, counts[0], x[min(batches)]) for name in names()}

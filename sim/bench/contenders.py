@@ -48,18 +48,23 @@ def names() -> tuple[str, ...]:
     return (EXACT, REAL, FLOAT, INT8, *torch, CSR, CSC, NUMPY)
 
 
-def contender(name: str, layers: Sequence[CompressedLayer], threads: int) -> Contender:
-    """The one of this name, with so many threads (scipy's sparse products always have one)."""
+def contender(
+    name: str, layers: Sequence[CompressedLayer], threads: int, real: Sequence[FloatLayer] | None = None
+) -> Contender:
+    """The one of this name, with so many threads (scipy's sparse products always have one).
+
+    real : `as_float(layers)`, where several contenders share it: it is large.
+    """
     if name in OURS:
         return Contender(name, _ours(name, layers, threads))
-    real = as_float(layers)
+    real = as_float(layers) if real is None else real
+    if name in (CSR, CSC):
+        return Contender(name, _scipy(layers, real, name))
     if name in (FLOAT, INT8):
         return Contender(name, _onnxruntime(real, [layer.cols for layer in layers], threads, name == INT8))
     if name == TORCH:
         return _torch(real, threads)
-    if name == NUMPY:
-        return Contender(name, _numpy(real), lambda: _blas_threads(threads))
-    return Contender(name, _scipy(real, name))
+    return Contender(name, _numpy(real), lambda: _blas_threads(threads))
 
 
 def _blas_threads(threads: int) -> None:
@@ -238,14 +243,17 @@ def _numpy(layers: Sequence[FloatLayer]) -> Run:
     return _layered(layers, [product(layer) for layer in layers])
 
 
-def _scipy(layers: Sequence[FloatLayer], name: str) -> Run:
+def _scipy(layers: Sequence[CompressedLayer], real: Sequence[FloatLayer], name: str) -> Run:
     import scipy.sparse
 
-    make = scipy.sparse.csr_array if name == CSR else scipy.sparse.csc_array
-
-    def product(layer: FloatLayer) -> Run:
-        matrix = make(layer.weight.astype(np.float32))
+    def product(layer: CompressedLayer) -> Run:
+        data = np.ldexp(layer.codebook.astype(np.float32), -layer.w_frac)[layer.codes]
+        matrix = scipy.sparse.csc_array(
+            (data, layer.indices, layer.indptr.astype(np.int32)), shape=layer.shape
+        )
+        if name == CSR:
+            matrix = matrix.tocsr()
         # Of a vector scipy has a loop of its own.
         return lambda x: (matrix @ x[0])[None] if len(x) == 1 else np.ascontiguousarray((matrix @ x.T).T)
 
-    return _layered(layers, [product(layer) for layer in layers])
+    return _layered(real, [product(layer) for layer in layers])

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from eie.layer import CompressedLayer
-from eie.sim.bench.contenders import CSR, EXACT, FLOAT, Array, Contender, contender, names
+from eie.sim.bench.contenders import CSR, EXACT, FLOAT, Array, Contender, contender
 from eie.sim.bench.measure import paired
+from eie.sim.chain import as_float
 from eie.sim.engines.cpu import CpuLayer
 from eie.sim.engines.fast import prepare
 from eie.sim.evaluation.layers import benchmark, machine
@@ -42,8 +43,8 @@ class Measured:
         return self.seconds[other] / self.seconds[EXACT]
 
 
-def measure_layer(name: str, seed: int, seconds: float) -> Measured:
-    """A benchmark layer at batch 1 in one thread; the answers are those of engine fast.
+def measure_layer(name: str, seed: int, seconds: float, others: Sequence[str]) -> Measured:
+    """A benchmark layer at batch 1 in one thread, beside `others`; the answers are those of engine fast.
 
     Raises
     ------
@@ -55,10 +56,10 @@ def measure_layer(name: str, seed: int, seconds: float) -> Measured:
     encoded = prepare(layer, machine(layer))
     if not np.array_equal(ready.run(given)[0], encoded.run(vector).y):
         raise AssertionError(f"{name}, seed {seed}: engines cpu and fast differ")
-    others = [contender(one, [layer], 1) for one in names() if one != EXACT]
+    real = as_float([layer])
     contenders = [
         Contender(EXACT, lambda _: ready.run(given)),
-        *others,
+        *(contender(one, [layer], 1, real) for one in others),
         Contender(FAST, lambda _: encoded.run(vector).y),
     ]
     x = np.ldexp(vector.astype(np.float32), -layer.x_frac)[None]

@@ -57,7 +57,9 @@ def test_the_command_times_everyone_and_says_who_is_faster():
 
 
 def test_where_another_is_faster_is_told():
-    times = {1: {1: {EXACT: 2.0, REAL: 0.1, "numpy dense": 1.0, "scipy CSR": 3.0}, 64: {EXACT: 1.0, "torch": 4.0}}}
+    times = {
+        1: {1: {EXACT: 2.0, REAL: 0.1, "numpy dense": 1.0, "scipy CSR": 3.0}, 64: {EXACT: 1.0, "torch": 4.0}}
+    }
     assert faster_lines(times) == [
         f"batch 1, 1 thread: numpy dense is 2.00 x as fast as {EXACT}",
         f"batch 64, 1 thread: {EXACT} is 4.00 x as fast as the best of the others, torch",
