@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TimeElapsedColumn
 from rich.table import Table
 
 from eie.errors import OutputError
@@ -139,12 +138,6 @@ def array_file(array: npt.NDArray[Any]) -> bytes:
 def console() -> Console:
     """Where tables go; wide enough for them when the output is a file or a pipe."""
     return Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
-
-
-def progress_bar(out: Console, before: Sequence[ProgressColumn], *after: ProgressColumn) -> Progress:
-    """A bar with the number and the time of what is done between other columns; none where `out` is no terminal."""
-    bar = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*before, *bar, *after, console=out, transient=True, disable=not out.is_terminal)
 
 
 def print_table(

@@ -18,6 +18,7 @@ from eie.compress.forward import check_network, fixed_layer
 from eie.config import ArchConfig
 from eie.conv import from_vectors, to_vectors
 from eie.errors import ConfigError, LayerError
+from eie.files import file_name
 from eie.fixed import IntArray
 from eie.layer import CompressedLayer, as_activations
 from eie.program import Job
@@ -220,12 +221,7 @@ def wave_path(waveform: Path | None, layers: Sequence[CompressedLayer], number: 
     """Where the waveform of layer `number` goes: net.vcd for a single layer, else net.1-fc2.vcd and the like."""
     if waveform is None or len(layers) == 1:
         return waveform
-    return waveform.with_name(f"{waveform.stem}.{number}-{file_name(layers[number])}{waveform.suffix}")
-
-
-def file_name(layer: CompressedLayer) -> str:
-    """The layer's name as part of a file's name."""
-    return "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in layer.name)
+    return waveform.with_name(f"{waveform.stem}.{number}-{file_name(layers[number].name)}{waveform.suffix}")
 
 
 def layer_inputs(layers: Sequence[CompressedLayer], x: IntArray, acc_bits: int) -> list[IntArray]:

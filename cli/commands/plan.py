@@ -179,7 +179,7 @@ class Outputs:
     json_out: bool = option("--json", is_flag=True, help="Print a JSON array with an object for each chain.")
 
 
-@click.command(short_help="How layers of any size run on a chip: passes, runs, cycles.")
+@click.command()
 @click.argument("file", metavar="[NET.eie]", type=PATH, required=False)
 @gathered("random", RandomCase)
 @gathered("source", Source)

@@ -48,7 +48,7 @@ class Choice:
             raise click.UsageError("--pareto has axes of its own: no --x and --y")
 
 
-@click.command(short_help="Pictures of a sweep.")
+@click.command()
 @click.argument("store", type=PATH)
 @gathered("choice", Choice)
 @click.option(

@@ -152,7 +152,7 @@ class Outputs:
     )
 
 
-@click.command(short_help="Run a network or one layer on any engine.")
+@click.command()
 @click.argument("file", metavar="NETWORK", type=PATH)
 @gathered(
     "source",

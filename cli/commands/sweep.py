@@ -66,7 +66,7 @@ def _grid(
     return expand([{key: value for key, value in given.items() if value is not None}], "eie sweep")
 
 
-@click.command(short_help="Layers over configurations, into a store and a table.")
+@click.command()
 @click.argument("file", type=PATH, required=False)
 @click.option(
     "--random",

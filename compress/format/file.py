@@ -190,6 +190,13 @@ def _parse(data: bytes) -> Iterator[tuple[CompressedLayer, Callable[[], LayerSiz
         yield layer, partial(layer_size, layer, coding, bits, reader.place - start)
 
 
+def _read_all(data: bytes) -> tuple[SizeReport, list[CompressedLayer]]:
+    parsed = list(_parse(data))
+    sizes = tuple(size() for _, size in parsed)
+    report = SizeReport(len(data), _HEADER_BYTES, VERSION, _stored(data).hex(), sizes)
+    return report, [layer for layer, _ in parsed]
+
+
 def _sizes(data: bytes) -> SizeReport:
     sizes = tuple(size() for _, size in _parse(data))
     return SizeReport(len(data), _HEADER_BYTES, VERSION, _stored(data).hex(), sizes)
@@ -289,3 +296,8 @@ def measure(layers: Iterable[CompressedLayer]) -> SizeReport:
 def describe(path: str | os.PathLike[str]) -> SizeReport:
     """Sizes of a `.eie` file, which is verified as by `load`."""
     return _read(path, _sizes)
+
+
+def load_with_sizes(path: str | os.PathLike[str]) -> tuple[SizeReport, list[CompressedLayer]]:
+    """What `describe` and `load` give, from one reading of the file."""
+    return _read(path, _read_all)

@@ -18,7 +18,7 @@ from rich.console import Console
 import eie
 import eie.compress.format.file
 import eie.compress.forward
-from eie.cli.commands import demo as demo_module
+from eie.cli import demo_job as demo_module
 from eie.cli.main import main
 from eie.cli.pages.demo_report import Lockstep, Outcome, html, zeros
 from eie.errors import MismatchError

@@ -1,0 +1,14 @@
+"""Bars that show how far a command has come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TimeElapsedColumn
+
+
+def progress_bar(out: Console, before: Sequence[ProgressColumn], *after: ProgressColumn) -> Progress:
+    """A bar with the number and the time of what is done between other columns; none where `out` is no terminal."""
+    bar = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*before, *bar, *after, console=out, transient=True, disable=not out.is_terminal)
