@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eie.errors import ConfigError
+from eie.shown import table
 
 
 def bits_for(largest: int) -> int:
@@ -31,7 +32,7 @@ def _size(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ArchConfig:
     """Sizes of one accelerator. The defaults are the published machine (Han et al., ISCA 2016).
 
@@ -104,6 +105,18 @@ class ArchConfig:
                 f"pointer_bits ({self.pointer_bits}) must be more than the {self.sel_bits} bits that select "
                 f"one of {self.entries_per_word} entries in a word"
             )
+
+    def __repr__(self) -> str:
+        given = ((each.name, getattr(self, each.name), each.default) for each in dataclasses.fields(self))
+        changed = (f"{name}={value}" for name, value, default in given if value != default)
+        return f"ArchConfig({', '.join(changed)})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (each.name, getattr(self, each.name), each.metadata["unit"], each.metadata["meaning"])
+            for each in dataclasses.fields(self)
+        ]
+        return table("ArchConfig", rows, ("field", "value", "unit", "meaning"))
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> ArchConfig:

@@ -16,7 +16,7 @@ from eie.errors import LayerError
 from eie.layer import CompressedLayer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Interleaved:
     """A layer as the PEs see it.
 

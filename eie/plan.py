@@ -16,6 +16,7 @@ from eie.errors import LayerError
 from eie.layer import CompressedLayer
 from eie.memory import PassEntry
 from eie.schema import WbTarget
+from eie.shown import table
 
 # What ended a run, beside the memories of `eie.cuts`.
 BIASES, ACTIVATIONS, TABLE, CODEBOOKS = "activation SRAM", "activations", "pass table", "codebooks"
@@ -101,7 +102,7 @@ class Run:
         return self.steps[0].bias_group
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Plan:
     """A network on a chip.
 
@@ -118,6 +119,20 @@ class Plan:
     bias_groups: int
     keeps_table: bool
     activation_words: int
+
+    def __repr__(self) -> str:
+        return (
+            f"Plan({len(self.layers)} layers on {self.cfg.n_pe} PEs: {len(self.steps)} passes in "
+            f"{len(self.runs)} runs, weights {'stay' if self.resident else 'loaded for every input'})"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (layer.name, f"{layer.rows} x {layer.cols}", sum(step.cut.layer == number for step in self.steps))
+            for number, layer in enumerate(self.layers)
+        ]
+        title = f"{len(self.steps)} passes in {len(self.runs)} runs on {self.cfg.n_pe} PEs"
+        return table(title, rows, ("layer", "outputs x inputs", "passes"))
 
     @property
     def resident(self) -> bool:

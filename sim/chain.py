@@ -15,6 +15,7 @@ from eie.capacity import check_fits
 from eie.compress.float_layers import FloatArray, FloatLayer, float_forward
 from eie.compress.format import file
 from eie.compress.forward import check_network, fixed_layer
+from eie.compress.pipeline import CompressionReport
 from eie.config import ArchConfig
 from eie.conv import from_vectors, to_vectors
 from eie.errors import ConfigError, LayerError
@@ -31,6 +32,10 @@ from eie.sim.workloads.inputs import Array, Port, in_fixed_point, is_real, real_
 WAVE_SUFFIX = {"golden": ".vcd", "icarus": ".fst", "verilator": ".fst"}
 
 
+# Layers that a chain names when it is shown.
+_SHOWN = 6
+
+
 class Chain(Network, Sequence[CompressedLayer]):
     """A network of compressed layers, one after the other; a sequence of these layers, too.
 
@@ -40,11 +45,18 @@ class Chain(Network, Sequence[CompressedLayer]):
     ----------
     layers : any layers; that each takes the outputs of the one before it is checked when they run.
     place : the file, for messages.
+    report : what became of each layer when it was compressed, where that is known.
     """
 
-    def __init__(self, layers: Iterable[CompressedLayer], place: str = "network") -> None:
+    def __init__(
+        self,
+        layers: Iterable[CompressedLayer],
+        place: str = "network",
+        report: CompressionReport | None = None,
+    ) -> None:
         self._layers = tuple(layers)
         self.place = place
+        self.report = report
 
     def __len__(self) -> int:
         return len(self._layers)
@@ -67,7 +79,9 @@ class Chain(Network, Sequence[CompressedLayer]):
     __hash__ = None  # type: ignore[assignment]  # layers have none
 
     def __repr__(self) -> str:
-        return f"Chain({', '.join(f'{layer.name} {layer.rows} x {layer.cols}' for layer in self)})"
+        shown = [f"{layer.name} {layer.rows} x {layer.cols}" for layer in self._layers[:_SHOWN]]
+        more = [f"... {len(self) - _SHOWN} more"] if len(self) > _SHOWN else []
+        return f"Chain({', '.join([*shown, *more])})"
 
     @property
     def layers(self) -> tuple[CompressedLayer, ...]:

@@ -37,7 +37,7 @@ _RUN = ("run", "passes", "group")
 _LOADED = (WEIGHTS, BIASES, TABLE, ACTIVATIONS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Planned:
     """A chain of layers with its plan, an input and what it gave, and each layer's compute cycles untiled."""
 

@@ -34,7 +34,7 @@ class Lockstep:
         return joined(self.reports)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Outcome:
     """Everything that the demo measured."""
 

@@ -55,7 +55,7 @@ def _layer_name(graph: Graph, node: Any, weight: str, bias: str = "") -> str:
     return node.name or graph.root(weight)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Norm:
     """A batch normalisation behind a layer: y = scale x + shift, float64[rows] each."""
 

@@ -82,7 +82,7 @@ _ROOMY = ArchConfig(weight_bits=8, index_bits=8, word_bits=16, act_bits=4, acc_b
 _WORDS: dict[type, str] = {int: "a whole number", float: "a number", str: "text"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Clipped:
     """Real inputs of a file that were clipped to the activations' range."""
 

@@ -108,8 +108,8 @@ def test_first_commands_compile_nothing(warmed: Path, tmp_path: Path) -> None:
         "info net.eie",
         "run net.eie --input x.npy --engine fast --pe 4 --sized",
         "plan net.eie --pe 4",
-        "sweep net.eie --input x.npy --pe 1,2 -o s.csv --jobs 2",
-        "sweep --random 40x50 --pe 1,2 -o r.csv --jobs 1",
+        "sweep net.eie --input x.npy --pe 1,2 -o s.csv --workers 2",
+        "sweep --random 40x50 --pe 1,2 -o r.csv --workers 1",
     ):
         eie(*command.split(), cache=warmed, cwd=tmp_path)
         assert machine_code(warmed) == before, command
