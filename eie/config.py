@@ -62,6 +62,14 @@ class ArchConfig:
     Raises
     ------
     ConfigError : a value outside its range, or sizes that cannot be built together.
+
+    Examples
+    --------
+    >>> cfg = ArchConfig(n_pe=16, queue_depth=4)
+    >>> cfg, cfg.entries_per_word
+    (ArchConfig(n_pe=16, queue_depth=4), 8)
+    >>> cfg.replace(word_bits=128).entries_per_word
+    16
     """
 
     n_pe: int = _size(64, 1, 256, "processing elements", "PEs", power_of_two=True)

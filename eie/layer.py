@@ -73,6 +73,14 @@ class CompressedLayer:
     Raises
     ------
     LayerError : on construction, from `check()`.
+
+    Examples
+    --------
+    >>> layer = CompressedLayer.from_dense([[0.5, 0, -1], [0, 0.25, 0]], relu=False, name="fc")
+    >>> layer
+    CompressedLayer('fc', 2 x 3, 50.0 % of the weights, 4-bit codes)
+    >>> layer.shape, layer.nnz, layer.quantize([0.5, 0, 1]).shape
+    ((2, 3), 3, (3,))
     """
 
     shape: tuple[int, int]

@@ -109,6 +109,12 @@ class Plan:
     places : of each layer's activations. runs : in order. groups : load groups; with one, weights are loaded once and
     stay (resident), as do biases with one bias group. keeps_table : pass table and codebooks hold the whole network,
     and are written once. activation_words : of the activation SRAM for activations; biases stand behind them.
+
+    Examples
+    --------
+    >>> layer = CompressedLayer.from_codes([[1] * 40] * 8, [0, 3])
+    >>> make_plan([layer], ArchConfig(n_pe=1, pointers=16))
+    Plan(1 layers on 1 PEs: 3 passes in 3 runs, weights loaded for every input)
     """
 
     layers: tuple[CompressedLayer, ...]
@@ -153,10 +159,22 @@ class Plan:
 def make_plan(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> Plan:
     """Plan a chain of layers on a chip; `docs/plan.md` has the rules.
 
+    Parameters
+    ----------
+    layers : each takes what the one before it gives; of any size.
+    cfg : the chip; a layer that does not fit it is cut into passes.
+
     Raises
     ------
     LayerError : layers that do not follow on one another, or convolutions (each of them is planned by itself).
     CapacityError : no plan exists.
+
+    Examples
+    --------
+    >>> layer = CompressedLayer.from_codes([[1] * 40] * 8, [0, 3])
+    >>> plan = make_plan([layer], ArchConfig(n_pe=1, pointers=16))
+    >>> len(plan.steps), plan.resident
+    (3, False)
     """
     _check_chain(layers, cfg)
     cuts = [cut_layer(layer, cfg, number) for number, layer in enumerate(layers)]

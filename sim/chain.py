@@ -46,6 +46,15 @@ class Chain(Network, Sequence[CompressedLayer]):
     layers : any layers; that each takes the outputs of the one before it is checked when they run.
     place : the file, for messages.
     report : what became of each layer when it was compressed, where that is known.
+
+    Examples
+    --------
+    >>> layer = CompressedLayer.from_dense([[0.5, 0], [0, -1]], relu=False, name="fc")
+    >>> net = Chain([layer])
+    >>> net, len(net), net[0] is layer
+    (Chain(fc 2 x 2), 1, True)
+    >>> net.run([1.0, 0.5]).outputs.tolist()
+    [0.5, -0.5]
     """
 
     def __init__(
@@ -142,9 +151,23 @@ class Chain(Network, Sequence[CompressedLayer]):
 def load(path: str | PathLike[str]) -> Chain:
     """The network in a `.eie` file: a sequence of its layers that runs as a whole.
 
+    Parameters
+    ----------
+    path : the file.
+
     Raises
     ------
     FormatError : with the place, where the file is no such file, is of another version, or is damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> layer = CompressedLayer.from_dense([[0.5, 0], [0, -1]], name="fc")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file.save(f"{folder}/net.eie", [layer])
+    ...     net = load(f"{folder}/net.eie")
+    >>> net
+    Chain(fc 2 x 2)
     """
     return Chain(file.load(path), str(path))
 

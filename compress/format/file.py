@@ -270,9 +270,23 @@ def save(path: str | os.PathLike[str], layers: Iterable[CompressedLayer]) -> Non
 
     Layers that come one after the other (a generator's) are written so, and not kept.
 
+    Parameters
+    ----------
+    path : the file, which is replaced as a whole.
+    layers : in the order in which they follow one another; a network is a sequence of its layers.
+
     Raises
     ------
     LayerError : no layers, or one that breaks its rules. OutputError : the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> layer = CompressedLayer.from_codes([[0, 1], [2, 0]], [0, 10, -20, 30])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(f"{folder}/net.eie", [layer])
+    ...     load(f"{folder}/net.eie")
+    [CompressedLayer('layer', 2 x 2, 50.0 % of the weights, 2-bit codes, ReLU)]
     """
     save_encoded(path, map(EncodedLayer.of, layers))
 

@@ -35,6 +35,16 @@ class NetworkRun:
     layers, results : each matrix that the engine multiplied with, and cycles and counters of all its vectors.
     clipped : how many of the real inputs were beyond what the first layer's numbers reach. y : the raw fixed-point
     outputs of a chain of layers.
+
+    Examples
+    --------
+    >>> import eie
+    >>> layer = eie.CompressedLayer.from_dense([[0.5, 0], [0, -1]], relu=False, name="fc")
+    >>> run = eie.Chain([layer]).run([[1.0, 0.5], [0, 1]], eie.ArchConfig(n_pe=2))
+    >>> run
+    NetworkRun(fast, 2 PEs: output [2, 2], 17 cycles, 0.021 µs, load balance 17.6 %, utilization 8.8 %)
+    >>> run.outputs.tolist(), run.total("macs")
+    ([[0.5, -0.5], [0.0, -1.0]], 3)
     """
 
     named: Mapping[str, FloatArray]
@@ -169,7 +179,15 @@ class Network(ABC):
     """Compressed layers that run as a whole, on any engine.
 
     `run` and `run_float` take real numbers [batch, ...] for each input, by name, or for the only one; a single input
-    may come without the batch. uint8 are pixels / 255.
+    may come without the batch. uint8 are pixels / 255. `eie.load` and `eie.compress` give the kind that is a chain of
+    layers; `eie.sim.networks.run` runs graphs.
+
+    Examples
+    --------
+    >>> import eie
+    >>> net = eie.compress({"fc.weight": [[0.5, 0], [0, -1]]})
+    >>> isinstance(net, eie.Network), [port.name for port in net.inputs], net.machine().n_pe
+    (True, ['input'], 64)
     """
 
     place: str

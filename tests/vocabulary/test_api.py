@@ -38,8 +38,8 @@ def test_the_names_are_those_that_dir_shows() -> None:
     for name in ("compress", "simulate", "load", "save", "sweep", "lockstep", "ArchConfig", "__version__"):
         assert name in eie.__all__
         assert getattr(eie, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'Any'"):
-        _ = eie.Any
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = eie.nothing
     assert eie.__version__ == importlib.metadata.version("eie-sim")
 
 
