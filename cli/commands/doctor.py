@@ -88,7 +88,7 @@ def _viewer() -> Finding:
 def _print_table(report: list[Finding], console: Console) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("what", "version", ""):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=bool(heading))
     for finding in report:
         missing = "[red]missing" if finding.required else "[yellow]not there"
         table.add_row(finding.name, finding.version or missing, finding.note)

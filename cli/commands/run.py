@@ -11,15 +11,19 @@ from typing import Any
 import click
 import numpy as np
 
+from eie.capacity import check_fits
 from eie.cli.inputs import INPUT_HELP, Source, warn_clipped
 from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless
 from eie.cli.output import array_file, check_targets, print_table, write
+from eie.config import ArchConfig
 from eie.errors import ModelError, OutputError
+from eie.fixed import IntArray
 from eie.layer import CompressedLayer
 from eie.result import COUNTERS, Result
-from eie.sim.chain import check_wave, run_network, wave_path
+from eie.sim.chain import check_wave, run_network, single_vectors, wave_path
 from eie.sim.energy.model import estimate
 from eie.sim.simulate import ENGINES
+from eie.sim.trace import FORMATS, content, trace
 from eie.sim.workloads.inputs import SOUND
 
 # Networks that are a graph; the others are a chain of layers.
@@ -142,6 +146,12 @@ class Outputs:
         metavar="F",
         help="Write a waveform: .vcd from golden, .fst from a simulator; several layers get a file each.",
     )
+    trace: Path | None = option(
+        "--trace-table",
+        type=PATH,
+        metavar="T.csv",
+        help="Write when each column meets each PE, .csv or .parquet (docs/formats.md).",
+    )
     out: Path | None = option(
         "-o",
         "--out",
@@ -192,7 +202,7 @@ def run(
       eie run examples/networks/nsnet2.toml --input speech.wav --engine fast -o clean.wav
     """
     if file.suffix.lower() in GRAPHS:
-        refuse_useless(context, ("--layer", "--wave"), f"for a graph such as {file}")
+        refuse_useless(context, ("--layer", "--wave", "--trace-table"), f"for a graph such as {file}")
         from eie.cli.commands.run_graph import run_file  # ONNX's evaluator takes long to import
 
         run_file(context, file, source, of_graph, engine, machine, outputs)
@@ -210,11 +220,14 @@ def run(
         )
     source.refuse_useless(context, ())
     x, clipped = source.read(layers[0], cfg.act_bits)
-    check_targets(outputs.wave, out)
+    check_targets(outputs.wave, out, outputs.trace)
+    traced = _traced(layers, x, cfg, outputs.trace)
     results = run_network(layers, x, cfg, engine, waveform=outputs.wave)
     warn_clipped(source.input_file, clipped, layers[0], cfg.act_bits)
     if out is not None:
         write(out, array_file(results[-1].y))
+    if outputs.trace is not None:
+        write(outputs.trace, traced)
     if outputs.json_out:
         # Only the first layer's inputs are read; the others get what the one before wrote back.
         counts = [clipped, *[0] * (len(layers) - 1)]
@@ -222,6 +235,17 @@ def run(
         click.echo(json.dumps([result_json(layer.name, result, count) for layer, result, count in each]))
         return
     _print(layers, results, machine.sized, outputs)
+
+
+def _traced(layers: Sequence[CompressedLayer], x: IntArray, cfg: ArchConfig, path: Path | None) -> bytes:
+    """The content of the table of columns, if it is wanted."""
+    if path is None:
+        return b""
+    if path.suffix not in FORMATS:
+        raise OutputError(f"{path}: a table of columns is written as {' or '.join(FORMATS)}")
+    for layer in layers:
+        check_fits(cfg, layer)
+    return content(trace(layers, single_vectors(layers, x, cfg.acc_bits), cfg), path)
 
 
 def _print(

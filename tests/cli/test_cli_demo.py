@@ -70,7 +70,9 @@ def test_the_main_job_agrees_with_the_library(out: Path) -> None:
 
 def test_everything_is_there_and_nothing_else_is_lost(out: Path) -> None:
     names = {path.name for path in out.iterdir()} - {"figures.json"}
-    pictures = {f"{name}.png" for name in ("speedup", "padding", "balance", "queue_depth", "work")}
+    pictures = {
+        f"{name}.png" for name in ("speedup", "padding", "balance", "utilization", "queue_depth", "work")
+    }
     assert names == pictures | {
         *(
             "mine.txt",
