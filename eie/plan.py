@@ -295,7 +295,7 @@ def _steps(
         bias = rows if cut.first and not place.hosted else 0
         full = {
             MATRIX: words + cut.words > cfg.spmat_words,
-            POINTERS: pointers + cut.part.cols + 1 > 2 * cfg.ptr_bank_depth,
+            POINTERS: pointers + cfg.pointers_for(cut.part.cols) > 2 * cfg.ptr_bank_depth,
         }
         if any(full.values()):
             group, words, pointers = group + 1, 0, 0
@@ -315,7 +315,8 @@ def _steps(
                 "src_base": place.in_base + cut.col // cfg.n_pe,
             }
         yield Step(cut, place, group, bound, bias_group, number, PassEntry.of_layer(cut.part, **registers))
-        words, pointers, biases = words + cut.words, pointers + cut.part.cols + 1, biases + bias
+        words, biases = words + cut.words, biases + bias
+        pointers += cfg.pointers_for(cut.part.cols)
 
 
 def _write_back(cut: Cut, place: Place, rows: int, cfg: ArchConfig) -> dict[str, int]:

@@ -53,11 +53,21 @@ class Count:
         if self.per_pe is None:
             return {}
         counters: dict[str, Counter] = {counter.name.lower(): self.per_pe[counter] for counter in PeCounter}
-        entries = self.per_pe[PeCounter.ENTRIES]
-        counters["macs"] = entries - self.per_pe[PeCounter.FILLERS]
-        counters["starved"] = self.cycles - entries - self.per_pe[PeCounter.EMPTY_COLUMNS]
+        counters["macs"] = self.per_pe[PeCounter.ENTRIES] - self.per_pe[PeCounter.FILLERS]
+        counters["starved"] = self.cycles - self.per_pe[PeCounter.ISSUE_CYCLES]
         counters["broadcast_stalls"] = self.broadcast_stalls
         return {name: counters[name] for name in COUNTERS}
+
+
+def complete(per_pe: npt.NDArray[np.int64], cfg: ArchConfig) -> npt.NDArray[np.int64]:
+    """The counters that the hardware has, int64[pe_counters(cfg), n_pe], with ISSUE_CYCLES where it has none.
+
+    With one entry a cycle each entry takes one, and so does a column without an entry that gets into the queue.
+    """
+    if len(per_pe) > PeCounter.ISSUE_CYCLES:
+        return per_pe
+    issues = per_pe[PeCounter.ENTRIES] + (0 if cfg.filter_empty else per_pe[PeCounter.EMPTY_COLUMNS])
+    return np.vstack([per_pe, issues])
 
 
 def total(counts: Sequence[Count]) -> Count:
@@ -205,14 +215,15 @@ class Result:
 
     @property
     def utilization(self) -> float | None:
-        """Useful work: multiply-accumulates / (PEs x cycles), fillers not among them (1.0 when there is nothing to do).
+        """Useful work: multiply-accumulates / (PEs x entries a cycle x cycles); 1.0 when there is nothing to do.
 
-        None for an engine without a clock, or a machine without counters.
+        Fillers and empty columns are no useful work. None for an engine without a clock, or a machine without counters.
         """
         macs = self.counters["macs"]
         if self.cycles is None or macs is None:
             return None
-        return float(np.sum(macs)) / (self.cfg.n_pe * self.cycles) if self.cycles else 1.0
+        peak = self.cfg.n_pe * self.cfg.issue * self.cycles
+        return float(np.sum(macs)) / peak if self.cycles else 1.0
 
     def total(self, counter: str) -> int:
         """Sum of a counter over the PEs.

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from eie.config import ArchConfig
-from eie.csc import interleave
 from eie.errors import ConfigError
 from eie.fixed import IntArray
 from eie.layer import CompressedLayer
+from eie.program import Job
 from eie.sim.sweep.run import filler_counts
 from eie.timing import schedule
 
@@ -42,15 +42,20 @@ def trace(layers: Sequence[CompressedLayer], inputs: Sequence[IntArray], cfg: Ar
 
     Raises
     ------
-    ConfigError : a machine whose columns the law does not start one by one.
+    ConfigError : a machine that does not start columns one by one. CapacityError : a layer that does not fit it.
     """
+    if not cfg.walks:
+        raise ConfigError(
+            "the table of columns is of machines that start them one by one: "
+            "window=1, group=1, issue=1, filter_empty=0"
+        )
     parts = [_trace(layer, x, cfg) for layer, x in zip(layers, inputs, strict=True)]
     return {name: np.concatenate([part[name] for part in parts]) for name in COLUMNS}
 
 
 def _trace(layer: CompressedLayer, x: IntArray, cfg: ArchConfig) -> dict[str, npt.NDArray[Any]]:
-    active, n_pe = np.flatnonzero(x), cfg.n_pe
-    inter = interleave(layer, n_pe, cfg.index_bits)
+    job = Job.create(layer, x, cfg)
+    active, n_pe, inter = job.active, cfg.n_pe, job.interleaved
     lengths = inter.lengths[active]
     law = schedule(lengths, cfg)
     each = np.arange(len(active))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from eie import jit
+from eie.capacity import sized_for
 from eie.compress.format.file import from_bytes, to_bytes
 from eie.config import ArchConfig
 from eie.plan import make_plan
@@ -35,6 +36,7 @@ def _fast_engine() -> None:
         prepared.run_batch(np.stack([x, x]))
         fast.timing(prepared.lengths, cfg)
         fast_plan.FastPlan(make_plan([layer], cfg)).run(x)
+        fast.prepare(layer, sized_for(ArchConfig.preset("eie2", n_pe=4), layer)).run_batch(np.stack([x, x]))
 
 
 # Small runs that reach every loop, with the types of arguments that commands use. A new engine adds its own.

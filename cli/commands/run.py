@@ -11,7 +11,6 @@ from typing import Any
 import click
 import numpy as np
 
-from eie.capacity import check_fits
 from eie.cli.inputs import INPUT_HELP, Source, warn_clipped
 from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless
 from eie.cli.output import array_file, check_targets, print_table, write
@@ -243,8 +242,6 @@ def _traced(layers: Sequence[CompressedLayer], x: IntArray, cfg: ArchConfig, pat
         return b""
     if path.suffix not in FORMATS:
         raise OutputError(f"{path}: a table of columns is written as {' or '.join(FORMATS)}")
-    for layer in layers:
-        check_fits(cfg, layer)
     return content(trace(layers, single_vectors(layers, x, cfg.acc_bits), cfg), path)
 
 

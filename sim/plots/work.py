@@ -16,6 +16,7 @@ from eie.sim.plots import style
 # What a cycle of a PE may go into, from the bottom up, with the colour of each.
 PARTS = {
     "multiply-accumulates": style.COLOURS[0],
+    "cycles with entries": style.COLOURS[0],
     "fillers": style.COLOURS[4],
     "empty columns": style.COLOURS[5],
     "no work": style.PUBLISHED,
@@ -23,17 +24,27 @@ PARTS = {
 
 
 def cycles_of(result: Result) -> dict[str, npt.NDArray[np.int64]]:
-    """Cycles of each PE by what they went into, int64[n_pe] for each of `PARTS`; they add up to the run's cycles.
+    """Cycles of each PE by what they went into, int64[n_pe] each, of `PARTS`; they add up to the run's cycles.
+
+    Where a PE takes several entries a cycle, a cycle with any of them is one with entries.
 
     Raises
     ------
     ConfigError : the engine has no cycles or no counters of PEs.
     """
-    names = ("macs", "fillers", "empty_columns", "starved")
-    counted = [result.counters[name] for name in names]
+    counted = [result.counters[name] for name in ("macs", "fillers", "starved")]
     if result.cycles is None or any(value is None for value in counted):
         raise ConfigError(f"the engine {result.engine} does not count what each PE does")
-    return dict(zip(PARTS, map(np.asarray, counted), strict=True))
+    macs, fillers, starved = map(np.asarray, counted)
+    work = result.cycles - starved
+    if result.cfg.issue > 1:
+        return {"cycles with entries": work, "no work": starved}
+    return {
+        "multiply-accumulates": macs,
+        "fillers": fillers,
+        "empty columns": work - macs - fillers,
+        "no work": starved,
+    }
 
 
 def picture(named: Sequence[tuple[str, Result]]) -> Figure:

@@ -166,7 +166,7 @@ class Point:
     number : of the input vector.
     """
 
-    machine: Mapping[str, int]
+    machine: Mapping[str, Any]
     memories: str
     engine: str
     layer: RandomLayer | HeldLayer
