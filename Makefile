@@ -26,7 +26,7 @@ KILLS ?= 25
 WORKERS ?= 2
 TESTS ?= tests eie
 
-.PHONY: help setup demo reproduce reproduce-compression test lint regress bench coverage docs clean
+.PHONY: help setup demo reproduce reproduce-compression test lint regress notebooks site bench coverage docs clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 30
@@ -55,6 +55,10 @@ regress: $(READY_TO_REGRESS) ## long lockstep campaigns and mutants (SEED=1 CYCL
 	    EIE_REGRESS_CASES=$(CASES) EIE_REGRESS_FUZZ=$(FUZZ) EIE_REGRESS_READERS=$(READERS) EIE_REGRESS_KILLS=$(KILLS) \
 	    $(BIN)/python -m pytest -s --hypothesis-seed=$(SEED) --hypothesis-show-statistics tests/regress tests/cosim/test_chip.py \
 	    tests/compress/test_onnx_oracle.py tests/compress/test_torch_oracle.py
+
+notebooks: $(READY) ## open the notebooks of examples/notebooks/ in JupyterLab
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[notebooks,train]'
+	$(BIN)/jupyter lab --notebook-dir examples/notebooks
 
 bench: $(READY) ## speed of every engine, against what is promised
 	$(BIN)/python benchmarks/run.py
