@@ -20,6 +20,8 @@ myst_enable_extensions = ["dollarmath"]
 # Fenced blocks in console and csv form, which no lexer needs to understand.
 highlight_options = {"console": {"stripall": True}}
 
+# Single backticks, in docstrings, are code.
+default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
