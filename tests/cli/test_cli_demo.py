@@ -28,6 +28,7 @@ from eie.sim.sweep.point import held_points
 from eie.sim.sweep.run import run_in_memory
 from eie.sim.sweep.store import Store
 from eie.sim.workloads.random import random_input, random_layer
+from tests.support.json_schemas import check
 
 SMALL = eie.ArchConfig(n_pe=16)
 
@@ -47,7 +48,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_main_job_agrees_with_the_library(out: Path) -> None:
-    figures = json.loads((out / "figures.json").read_text())
+    figures = check("demo", (out / "figures.json").read_text())
     layers = eie.load(out / "lenet_300_100.eie")
     with np.load(demo_module.EXAMPLE / "mnist_test_1000.npz") as arrays:
         x = eie.compress.forward.quantize_inputs(layers[0], arrays["images"][0].ravel() / 255)
