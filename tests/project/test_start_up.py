@@ -150,7 +150,10 @@ def start(package: Path, cache: Path) -> "subprocess.Popen[str]":
         "print(outer(3), *names)\n"
     )
     env = os.environ | {"PYTHONPATH": str(package.parent), "EIE_CACHE": str(cache), "NUMBA_OPT": "1"}
-    return subprocess.Popen([sys.executable, "-c", script], env=env, stdout=subprocess.PIPE, text=True)
+    # In the folder of the copy: Python looks into the current one first.
+    return subprocess.Popen(
+        [sys.executable, "-c", script], cwd=package.parent, env=env, stdout=subprocess.PIPE, text=True
+    )
 
 
 def test_one_of_many_workers_compiles(planted: Path, tmp_path: Path) -> None:
