@@ -69,6 +69,9 @@ coverage: $(READY_TO_TEST) ## make test, with the lines and branches that no tes
 	EIE_COVERAGE=$(CURDIR)/build/coverage $(MAKE) test
 	$(BIN)/python scripts/eie_coverage.py build/coverage
 
+site: $(READY_TO_TEST) ## the pages as a site with search and the Python reference, into build/site/
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/site
+
 docs: $(READY) ## write the generated parts of docs/ again
 	$(BIN)/python scripts/gen_docs.py
 

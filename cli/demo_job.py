@@ -50,7 +50,6 @@ from eie.sim.workloads.example import (
     Digits,
     read_digits,
     read_trained,
-    require,
 )
 
 SWEEP_DIGITS = 20
@@ -211,10 +210,9 @@ def run_demo(out: Console, folder: Path, example: Path, count: int) -> Outcome:
 
     Raises
     ------
-    ModelError : the example is not there. SimulatorMissing, OutputError, MismatchError.
+    ModelError, SimulatorMissing, OutputError, MismatchError
     """
     began = time.perf_counter()
-    require(example, "the demo")
     make_folder(folder)
     tools = {name: toolchain.require(name).version_text for name in SIMULATORS}
     with filling(folder) as staging:

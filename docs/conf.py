@@ -9,6 +9,7 @@ release = importlib.metadata.version("eie-sim")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "numpydoc"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
+exclude_patterns = ["index.md"]  # the list of pages on GitHub; the site has index.rst
 html_theme = "furo"
 html_title = f"EIE {release}"
 html_static_path: list[str] = []

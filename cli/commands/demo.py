@@ -10,7 +10,7 @@ from rich.console import Console
 
 from eie.cli.options import PATH
 from eie.cli.output import console
-from eie.sim.workloads.example import EXAMPLE
+from eie.sim.workloads.example import EXAMPLE, require
 
 _PLAN = """\
 eie demo: a trained LeNet-300-100, from its weights to Verilog. It
@@ -44,6 +44,7 @@ def demo(folder: Path, count: int, example: Path, json_out: bool) -> None:
     Example:
       eie demo --out out --digits 1
     """
+    require(example, "the demo")
     click.echo(_PLAN.format(count=count, s="s" * (count > 1), folder=folder), err=json_out)
     from eie.cli import demo_job  # the RTL's tools and matplotlib take seconds to load
     from eie.cli.pages import demo_report
