@@ -75,7 +75,8 @@ class Bundle:
     def float_run(self, inputs: Sequence[npt.ArrayLike]) -> list[Any]:
         """The outputs in floating point, with the weights as they were exported, for inputs in the graph's order."""
         named = {port.name: one for port, one in zip(self.trained.inputs, inputs, strict=True)}
-        return list(self.trained.evaluate(named, Trained(self.trained)).values())
+        made = self.trained.evaluate(named, Trained(self.trained))
+        return [made[name] for name in self.trained.outputs]
 
     def save(self, path: str | os.PathLike[str]) -> CompressionReport:
         """Write the file. Raises `ModelError` where no scale fits, `OutputError` if it cannot be written."""
