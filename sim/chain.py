@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,9 @@ from eie.result import Result, summed
 from eie.sim.networks.network import PART, Inputs, Network, NetworkRun
 from eie.sim.simulate import simulate_many
 from eie.sim.workloads.inputs import Array, Port, in_fixed_point, is_real, real_inputs
+
+if TYPE_CHECKING:  # onnx takes long to import
+    from eie.sim.networks.run import GraphNetwork
 
 # The waveform format that each engine writes; reference and fast do not step through cycles, so they have none.
 WAVE_SUFFIX = {"golden": ".vcd", "icarus": ".fst", "verilator": ".fst"}
@@ -148,8 +151,8 @@ class Chain(Network, Sequence[CompressedLayer]):
         return given.reshape(-1, cols), False
 
 
-def load(path: str | PathLike[str]) -> Chain:
-    """The network in a `.eie` file: a sequence of its layers that runs as a whole.
+def load(path: str | PathLike[str]) -> Chain | GraphNetwork:
+    """The network in a `.eie` file: a sequence of its layers that runs as a whole; with its graph, if it has one.
 
     Parameters
     ----------
@@ -169,6 +172,10 @@ def load(path: str | PathLike[str]) -> Chain:
     >>> net
     Chain(fc 2 x 2)
     """
+    if file.has_graph(path):
+        from eie.sim.networks.run import load_bundle  # onnx takes long to import
+
+        return load_bundle(Path(path))
     return Chain(file.load(path), str(path))
 
 
