@@ -11,7 +11,7 @@ from typing import Any
 import click
 import numpy as np
 
-from eie.cli.inputs import is_graph
+from eie.cli.inputs import GRAPHS
 from eie.cli.options import PATH, whole_numbers
 from eie.cli.output import print_table
 from eie.errors import ConfigError, ModelError
@@ -67,7 +67,7 @@ def faster_lines(times: Mapping[int, Mapping[int, Mapping[str, float]]]) -> list
     return lines
 
 
-@click.command(short_help="Time a compressed network on this processor beside dense and sparse libraries.")
+@click.command()
 @click.argument("file", metavar="NETWORK", type=PATH)
 @click.option("--weights", type=PATH, metavar="W.eie", help="Compressed layers of a graph (.onnx, .toml).")
 @click.option("--input", "input_file", type=PATH, metavar="X", help="Inputs; without, random ones.")
@@ -96,7 +96,7 @@ def bench(
     """
     counts = threads or tuple(sorted({1, processors()}))
     _check(batches, counts, density)
-    if is_graph(file):
+    if file.suffix.lower() in GRAPHS:
         if input_file is None:
             raise click.UsageError(f"a graph such as {file} needs --input")
         given, makers = graph_contenders(file, weights, input_file)
@@ -106,6 +106,10 @@ def bench(
     if weights is not None:
         raise click.UsageError(f"--weights can do nothing for layers such as those of {file}")
     net = load(file)
+    if not isinstance(net, Chain):
+        raise ModelError(
+            f"{file} holds a graph: give eie bench the graph's .onnx, and this file as --weights"
+        )
     x = {batch: _inputs(net, input_file, density, batch) for batch in batches}
     times = {}
     signal: dict[str, float] = {}

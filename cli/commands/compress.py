@@ -197,7 +197,7 @@ class Which:
     )
 
 
-@click.command(short_help="A trained network into a .eie file.")
+@click.command()
 @click.argument("model", type=PATH)
 @click.option("-o", "--out", required=True, type=PATH, metavar="OUT.eie", help="The file to write.")
 @gathered("how", How)

@@ -37,7 +37,7 @@ _RUN = ("run", "passes", "group")
 _LOADED = (WEIGHTS, BIASES, TABLE, ACTIVATIONS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Planned:
     """A chain of layers with its plan, an input and what it gave, and each layer's compute cycles untiled."""
 
@@ -179,7 +179,7 @@ class Outputs:
     json_out: bool = option("--json", is_flag=True, help="Print a JSON array with an object for each chain.")
 
 
-@click.command(short_help="How layers of any size run on a chip: passes, runs, cycles.")
+@click.command()
 @click.argument("file", metavar="[NET]", type=PATH, required=False)
 @gathered("random", RandomCase)
 @gathered("source", Source)

@@ -15,12 +15,15 @@ from eie.cli.inputs import INPUT_HELP, Source, is_graph, warn_clipped
 from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless
 from eie.cli.output import array_file, check_targets, print_table, write
 from eie.compress.float_layers import FloatArray
+from eie.config import ArchConfig
 from eie.errors import ModelError, OutputError
+from eie.fixed import IntArray
 from eie.layer import CompressedLayer
 from eie.result import COUNTERS, Result
-from eie.sim.chain import check_wave, run_network, wave_path
+from eie.sim.chain import check_wave, run_network, single_vectors, wave_path
 from eie.sim.energy.model import estimate
 from eie.sim.simulate import ENGINES
+from eie.sim.trace import FORMATS, content, trace
 from eie.sim.workloads.inputs import SOUND
 
 # What each line of the table says, for somebody who meets it for the first time.
@@ -80,6 +83,7 @@ def result_rows(results: Sequence[Result]) -> list[list[str]]:
         row("cycles", "in compute mode", [r.cycles for r in results]),
         row("µs", "at the clock above", [r.microseconds for r in results], ",.3f"),
         row("balance", "1 - starved / cycles", [r.balance for r in results], ".1%", adds=False),
+        row("utilization", "macs / (PEs x cycles)", [r.utilization for r in results], ".1%", adds=False),
         row("nJ", "energy of the chip, estimated (docs/energy.md)", estimated("energy_nj"), ",.1f"),
         row("mW", "its power", estimated("power_mw"), ",.1f", adds=False),
         row("mm²", "its area at 45 nm", estimated("area_mm2"), ",.2f", adds=False),
@@ -100,6 +104,7 @@ def result_json(name: str, result: Result, clipped: int) -> dict[str, Any]:
         "cycles": result.cycles,
         "microseconds": result.microseconds,
         "balance": result.balance,
+        "utilization": result.utilization,
         **estimates(result),
         "load_cycles": result.load_cycles,
         "weight_load_cycles": result.weight_load_cycles,
@@ -146,6 +151,12 @@ class Outputs:
         metavar="F",
         help="Write a waveform: .vcd from golden, .fst from a simulator; several layers get a file each.",
     )
+    trace: Path | None = option(
+        "--trace-table",
+        type=PATH,
+        metavar="T.csv",
+        help="Write when each column meets each PE, .csv or .parquet (docs/formats.md).",
+    )
     out: Path | None = option(
         "-o",
         "--out",
@@ -158,7 +169,7 @@ class Outputs:
     )
 
 
-@click.command(short_help="Run a network or one layer on any engine.")
+@click.command()
 @click.argument("file", metavar="NETWORK", type=PATH)
 @gathered(
     "source",
@@ -199,7 +210,9 @@ def run(
     if engine != "cpu":
         refuse_useless(context, ("--float",), f"with engine {engine}")
     if is_graph(file):
-        refuse_useless(context, ("--layer", "--wave", "--float"), f"for a graph such as {file}")
+        refuse_useless(
+            context, ("--layer", "--wave", "--trace-table", "--float"), f"for a graph such as {file}"
+        )
         from eie.cli.commands.run_graph import run_file  # ONNX's evaluator takes long to import
 
         run_file(context, file, source, of_graph, engine, machine, outputs)
@@ -217,14 +230,17 @@ def run(
         )
     source.refuse_useless(context, ())
     x, clipped = source.read(layers[0], cfg.act_bits)
-    check_targets(outputs.wave, out)
+    check_targets(outputs.wave, out, outputs.trace)
     if runner.real:
         _run_real(layers, np.ldexp(x.astype(np.float64), -layers[0].x_frac), outputs)
         return
+    traced = _traced(layers, x, cfg, outputs.trace)
     results = run_network(layers, x, cfg, engine, waveform=outputs.wave)
     warn_clipped(source.input_file, clipped, layers[0], cfg.act_bits)
     if out is not None:
         write(out, array_file(results[-1].y))
+    if outputs.trace is not None:
+        write(outputs.trace, traced)
     if outputs.json_out:
         # Only the first layer's inputs are read; the others get what the one before wrote back.
         counts = [clipped, *[0] * (len(layers) - 1)]
@@ -250,6 +266,15 @@ def _run_real(layers: Sequence[CompressedLayer], x: FloatArray, outputs: Outputs
         click.echo("y = " + " ".join(f"{value:.6g}" for value in y))
     if outputs.out is not None:
         click.echo(f"outputs: {outputs.out}")
+
+
+def _traced(layers: Sequence[CompressedLayer], x: IntArray, cfg: ArchConfig, path: Path | None) -> bytes:
+    """The content of the table of columns, if it is wanted."""
+    if path is None:
+        return b""
+    if path.suffix not in FORMATS:
+        raise OutputError(f"{path}: a table of columns is written as {' or '.join(FORMATS)}")
+    return content(trace(layers, single_vectors(layers, x, cfg.acc_bits), cfg), path)
 
 
 def _print(

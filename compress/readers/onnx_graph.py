@@ -25,7 +25,8 @@ class Graph:
     nodes and initializers layers hold by now.
 
     outer : the graph around the body of a Loop, an If or a Scan, whose values the body may use. lenient : what has no
-    place in a layer is a problem of its node alone, not of the whole file.
+    place in a layer is a problem of its node alone, not of the whole file. folds : a BatchNormalization behind a layer
+    becomes part of it, which changes its weights.
     """
 
     def __init__(
@@ -36,9 +37,10 @@ class Graph:
         outer: Graph | None = None,
         *,
         lenient: bool = False,
+        folds: bool = True,
     ) -> None:
         graph = model.graph
-        self.model, self.outer, self.lenient = model, outer, lenient
+        self.model, self.outer, self.lenient, self.folds = model, outer, lenient, folds
         self.nodes = list(graph.node)
         self.outputs = [value.name for value in graph.output]
         self._formal = {value.name for value in graph.input}
@@ -59,6 +61,7 @@ class Graph:
         for name in self.outputs:
             self.consumers.setdefault(name, []).append(onnx.NodeProto(op_type="an output"))
         self._shapes: dict[str, list[int]] | None = None
+        self.placed: list[Any] = []  # the layers, once they have been looked for
         self._path, self._places = path, places
         self._bodies: dict[int, dict[str, Graph]] = {}
 
@@ -74,6 +77,7 @@ class Graph:
                     {},
                     self,
                     lenient=self.lenient,
+                    folds=self.folds,
                 )
                 for one in node.attribute
                 if one.type == onnx.AttributeProto.GRAPH

@@ -95,7 +95,7 @@ def _layer_name(graph: Graph, node: Any, weight: str, bias: str = "") -> str:
     return node.name or graph.root(weight)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Norm:
     """A batch normalisation behind a layer: y = scale x + shift, float64[rows] each."""
 
@@ -115,7 +115,7 @@ def _check_norm(graph: Graph, node: Any) -> None:
 def _batch_norm(graph: Graph, output: str, rows: int) -> tuple[str, _Norm | None]:
     """The value behind a batch normalisation that alone takes `output`, and what it does; or `output` itself."""
     node = graph.next_node(output, "BatchNormalization")
-    if node is None or sum(map(bool, node.output)) != 1 or node.input[0] != output:
+    if node is None or sum(map(bool, node.output)) != 1 or node.input[0] != output or not graph.folds:
         return output, None
     about = attributes_of(node)
     given = [graph.constant(name) for name in node.input[1:5]]
@@ -638,7 +638,7 @@ def placed_layers(graph: Graph) -> list[Placed]:
     ------
     ModelError : a layer that cannot be compressed.
     """
-    placed: list[Placed] = []
+    placed = graph.placed
     for node in graph.nodes:
         try:
             placed += _layers_of(graph, node)

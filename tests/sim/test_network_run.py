@@ -1,6 +1,5 @@
 """`eie run` and `eie compress` for graphs and descriptions: arrays, pictures, sound, and what cannot run."""
 
-import json
 import re
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from eie.sim.networks.graph import Trained
 from eie.sim.workloads.sound import Sound
 from tests.support import ROOT
 from tests.support import onnx_networks as nets
+from tests.support.json_schemas import check
 
 EXAMPLES = ROOT / "examples"
 SOUND = Sound(rate=8000, window=12, hop=8, fft=16)
@@ -118,7 +118,7 @@ def test_sound_in_and_out(here, engine):
 
 def test_json_of_a_graph(here):
     options = ("--input", "sound.wav", "--engine", "fast", "--pe", 4, "--json")
-    found = json.loads(invoke("run", "net.toml", *options).stdout)
+    found = check("run", invoke("run", "net.toml", *options).stdout)
     _, _, cycles = expected(slice(None))
     assert (found["engine"], found["n_pe"], found["frames"]) == ("fast", 4, 30)
     assert {layer["layer"]: layer["cycles"] for layer in found["layers"]} == cycles
