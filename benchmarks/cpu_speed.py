@@ -46,7 +46,9 @@ def main() -> int:
     given = parser.parse_args()
     others = [name for name in names() if name != EXACT and (given.all or name not in SLOW)]
     columns = [EXACT, *others, FAST]
-    table = Table("µs", *columns, "limit", "read from", title=f"batch 1, one thread; {environment()}")
+    table = Table(
+        "µs", *columns, "limit", "read from", title=f"batch 1, one thread, CPU time; {environment()}"
+    )
     measured = []
     for name in tqdm(BENCHMARKS, leave=False):
         one = measure_layer(name, SEED, given.seconds, others)
@@ -80,9 +82,11 @@ def main() -> int:
             print(f"{one.name}: {FLOAT} is {1 / one.ratio(FLOAT):.2f} x as fast as {EXACT}")
     if given.plot:
         quick = given.seconds / 4
-        by_density = {f"{share:.0%} of inputs": against_density(share, quick, SEED) for share in (0.35, 1.0)}
+        by_density = {
+            f"{100 * share:.0f} % of inputs": against_density(share, quick, SEED) for share in (0.35, 1.0)
+        }
         caption = (
-            f"A {SIZE} x {SIZE} layer, one thread, least times of paired runs on this machine. "
+            f"A {SIZE} x {SIZE} layer, one thread, least CPU times of paired runs on one machine. "
             "Random weights and inputs; codes of 4 bits, accumulators of 16."
         )
         drawn, lines = picture(by_density, against_batch(0.09, 0.35, quick, SEED), caption)

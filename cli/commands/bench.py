@@ -17,7 +17,7 @@ from eie.cli.output import print_table
 from eie.errors import ConfigError, ModelError
 from eie.sim.bench.contenders import EXACT, INT8, OURS, REAL, Contender, contender, names
 from eie.sim.bench.graphs import graph_contenders
-from eie.sim.bench.measure import Alone, alone, paired
+from eie.sim.bench.measure import Alone, alone, clock_of, paired
 from eie.sim.chain import Chain, as_float, load
 from eie.sim.engines.cpu import processors
 from eie.sim.evaluation.baselines import processor
@@ -100,7 +100,9 @@ def bench(
         if input_file is None:
             raise click.UsageError(f"a graph such as {file} needs --input")
         given, makers = graph_contenders(file, weights, input_file)
-        times = {many: {given.count: paired(makers(many), given.x, seconds)} for many in counts}
+        times = {
+            many: {given.count: paired(makers(many), given.x, seconds, clock_of(many))} for many in counts
+        }
         _show(file, times, {}, {}, json_out)
         return
     if weights is not None:
@@ -117,7 +119,7 @@ def bench(
     for many in counts:
         contenders = [contender(name, net.layers, many, real) for name in names()]
         signal = signal or _ratios(net, contenders, x[max(batches)])
-        times[many] = {batch: paired(contenders, x[batch], seconds) for batch in batches}
+        times[many] = {batch: paired(contenders, x[batch], seconds, clock_of(many)) for batch in batches}
     memory = {name: alone(name, file, counts[0], x[min(batches)]) for name in names()}
     _show(file, times, memory, signal, json_out)
 
@@ -147,7 +149,7 @@ def _show(
     threads = " and ".join(map(str, times))
     click.echo(
         f"{file} on {processor()}, {processors()} processors, with {threads} thread{'s' * (threads != '1')}; "
-        "least times of one paired run\n"
+        "least times of one paired run (of one thread its CPU time)\n"
     )
     columns = [(many, batch) for many, by_batch in times.items() for batch in by_batch]
     several = len(times) > 1

@@ -169,10 +169,11 @@ def picture(
                     look,
                     color=style.COLOURS[number],
                     marker=style.MARKERS[number],
+                    markersize=4,
                     label=f"{name}, {label}",
                 )
             at = crossing(DENSITIES, found[EXACT], found[FLOAT])
-            where = "at no density" if at is None else f"from a density of {at:.0%} on"
+            where = "at no density" if at is None else f"from a density of {100 * at:.0f} % on"
             lines.append(f"batch 1, {label}: {FLOAT} is faster {where}")
         for number, (name, values) in enumerate(by_batch.items()):
             right.plot(
@@ -191,6 +192,6 @@ def picture(
             axes.set(xlabel=text, ylabel="time of an input (µs)")
         left.set_title("Batch 1")
         right.set_title("Batches: 9 % of weights, 35 % of inputs")
-        left.legend(fontsize=7.5)
+        left.legend(fontsize=7.5, loc="upper left")
         right.legend(fontsize=7.5)
     return drawn, lines
