@@ -23,7 +23,7 @@ _OUTPUTS_FIRST = re.compile(r"(?:.*[._])?weight(?:_(?:ih|hh|hr)\w*)?")
 # A projection that makes several of one, and how many.
 _WIDER = {"c_attn": 3, "c_fc": 4}
 _TABLE = re.compile(
-    r"(?:\w+_)?(?:emb|embed|embeds|embedding|embeddings)(?:_(?:tokens|positions|table|layer|in))?(?:_\d+)?"
+    r"(?:\w+_)?(?:emb|embed|embeds|embedding|embeddings)(?:_(?:tokens|positions|table|layer|in))?(?:_?\d+)?"
     r"|Embed_\d+|wte|wpe"
 )
 _TRANSPOSED = re.compile(

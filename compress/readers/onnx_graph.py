@@ -38,6 +38,14 @@ class Graph:
         self.names: set[str] = set()  # of the layers
         # The outputs of the last layer, if there is one; empty if no layer can follow it.
         self.end: str | None = None
+        self.end_columns = False  # whether they run along the last axis but one
+        self.numbers = {id(node): number for number, node in enumerate(self.nodes)}  # those of the file
+        self._link()
+        self._shapes: dict[str, list[int]] | None = None
+        self._path, self._places = path, places
+
+    def _link(self) -> None:
+        """Who makes and who takes each value."""
         self.producers = {name: node for node in self.nodes for name in node.output}
         self.consumers: dict[str, list[Any]] = {}
         for node in self.nodes:
@@ -45,8 +53,6 @@ class Graph:
                 self.consumers.setdefault(name, []).append(node)
         for name in self.outputs:
             self.consumers.setdefault(name, []).append(onnx.NodeProto(op_type="an output"))
-        self._shapes: dict[str, list[int]] | None = None
-        self._path, self._places = path, places
 
     def initializer(self, name: str) -> Constant:
         """The initializer of that name."""
@@ -131,6 +137,43 @@ class Graph:
         """These nodes are part of a layer."""
         self.held |= {id(node) for node in nodes}
 
+    def set_apart(self, node: Any, *, transposed: bool = False, addend: bool = False) -> None:
+        """Make nodes of their own of what a Gemm or a Conv does beside its product: turning its input round, adding
+        something that is no bias. The node itself becomes the plain product.
+        """
+        about, taken, made = attributes_of(node), node.input[0], node.output[0]
+        before, behind = [], []
+        if transposed:
+            before.append(onnx.helper.make_node("Transpose", [taken], [f"{made}/turned"], perm=[1, 0]))
+            self._shapes_known()[f"{made}/turned"] = self.shape(taken)[::-1]
+            node.input[0] = f"{made}/turned"
+            _forget(node, "transA")
+        if addend:
+            added, beta = node.input[2], about.get("beta", 1.0)
+            if beta != 1:
+                behind.append(_constant(f"{made}/beta", np.float32(beta)))
+                behind.append(onnx.helper.make_node("Mul", [added, f"{made}/beta"], [f"{made}/scaled"]))
+                added = f"{made}/scaled"
+            if node.op_type == "Conv":  # one number for each channel
+                ones = [1] * (len(self.shape(made) or self.shape(taken)) - 2)
+                behind.append(_constant(f"{made}/channels", np.array([-1, *ones], np.int64)))
+                behind.append(
+                    onnx.helper.make_node("Reshape", [added, f"{made}/channels"], [f"{made}/added"])
+                )
+                added = f"{made}/added"
+            behind.append(onnx.helper.make_node("Add", [f"{made}/product", added], [made]))
+            if self.shape(made):
+                self._shapes_known()[f"{made}/product"] = self.shape(made)
+            del node.input[2:]
+            _forget(node, "beta")
+            node.output[0] = f"{made}/product"
+        for one in (*before, *behind):
+            one.name = f"{node.name or f'number {self.numbers[id(node)]}'} ({one.op_type})"
+        place = next(i for i, one in enumerate(self.nodes) if one is node)
+        self.nodes[place : place + 1] = [*before, node, *behind]
+        self._link()
+        self._constants = None
+
     def own_name(self, name: str) -> str:
         """The name for a layer; name.2 and so on where others have it, such as one with the same weights."""
         own, number = name, 1
@@ -140,19 +183,25 @@ class Graph:
         self.names.add(own)
         return own
 
-    def origin(self, name: str) -> str:
-        """The value that the value called `name` is another view of."""
+    def origin(self, name: str) -> tuple[str, bool]:
+        """The value that the value called `name` is another view of, and whether a matrix is turned round on the way."""
+        turned = False
         for _ in self.nodes:  # a hostile graph goes in circles
             node = self.producers.get(name)
             if node is None or node.op_type not in VIEWS or not node.input:
                 break
-            if node.op_type == "Transpose" and len(self.shape(name)) > 2:
-                break
+            if node.op_type == "Transpose":
+                if len(self.shape(name)) > 2:
+                    break
+                turned = not turned
             name = node.input[0]
-        return name
+        return name, turned
 
     def shape(self, name: str) -> list[int]:
         """Sizes of the value called `name`, 0 where the file leaves one open; none if it says nothing."""
+        return self._shapes_known().get(name, [])
+
+    def _shapes_known(self) -> dict[str, list[int]]:
         if self._shapes is None:
             try:
                 graph = onnx.shape_inference.infer_shapes(self.model, data_prop=True).graph
@@ -164,12 +213,12 @@ class Graph:
                 if value.type.tensor_type.HasField("shape")
             }
             self._shapes = {name: [d.dim_value for d in shape.dim] for name, shape in types.items()}
-        return self._shapes.get(name, [])
+        return self._shapes
 
     def rank(self, name: str) -> int | None:
         """Dimensions of the value called `name`, None if the file says nothing about them."""
-        known = self.shape(name)
-        return len(known) if self._shapes is not None and name in self._shapes else None
+        known = self._shapes_known().get(name)
+        return None if known is None else len(known)
 
     def image_size(self, name: str) -> Pair:
         """Height and width of the images called `name`, (0, 0) if the file leaves them open."""
@@ -181,6 +230,19 @@ class Graph:
 def attributes_of(node: Any) -> dict[str, Any]:
     """A node's attributes by name."""
     return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+
+
+def _constant(name: str, value: Any) -> Any:
+    """A node that makes a constant."""
+    return onnx.helper.make_node(
+        "Constant", [], [name], value=onnx.numpy_helper.from_array(np.asarray(value), name)
+    )
+
+
+def _forget(node: Any, attribute: str) -> None:
+    kept = [one for one in node.attribute if one.name != attribute]
+    del node.attribute[:]
+    node.attribute.extend(kept)
 
 
 def load(path: Path) -> Graph:

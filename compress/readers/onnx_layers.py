@@ -120,15 +120,17 @@ def _placed(
     scales: tuple[float, float] = (1.0, 1.0),
     norm: _Norm | None = None,
     problems: Sequence[tuple[str, str]] = (),
+    columns: bool = False,
 ) -> Placed:
     """ends : the values that the layer takes and gives; empty where something other than layers stands.
 
-    problems : what the layer does not hold, and why.
+    problems : what the layer does not hold, and why. columns : whether its outputs run along the last axis but one.
     """
     name, rows = graph.own_name(name), weight.form.shape[0]
     read = partial(_arrays, weight.read, None if bias is None else bias.read, rows, *scales, norm)
-    follows = graph.end is None or (bool(graph.end) and graph.origin(ends[0]) == graph.end)
-    graph.end = ends[1]
+    before = graph.end, columns != graph.end_columns
+    follows = graph.end is None or (bool(graph.end) and graph.origin(ends[0]) == before)
+    graph.end, graph.end_columns = ends[1], columns
     graph.hold(node)
     source = LayerSource(name, (rows, weight.form.size // rows), read, relu, conv, follows=follows)
     return Placed(source, node, ends[1], tuple(Unused(f"{what} of {name}", why) for what, why in problems))
@@ -174,10 +176,8 @@ def _is_bias(added: Constant | None, rows: int, rank: int | None, axis: int = -1
     return outputs in (1, rows) and all(size == 1 for size in along)
 
 
-def _bias(graph: Graph, node: Any, rows: int) -> tuple[str, Constant | None, list[tuple[str, str]]]:
-    """A node's third input as a bias: its name, its numbers, and what is wrong with it.
-
-    What is added then is no layer's, so neither is anything behind it.
+def _bias(graph: Graph, node: Any, rows: int) -> tuple[str, Constant | None]:
+    """A node's third input as a bias: its name and its numbers. What is no bias becomes an Add behind the node.
 
     Raises
     ------
@@ -185,14 +185,19 @@ def _bias(graph: Graph, node: Any, rows: int) -> tuple[str, Constant | None, lis
     """
     name = node.input[2] if len(node.input) > 2 else ""
     bias = graph.constant(name) if name else None
-    shape = None if bias is None else bias.form.shape
-    if shape is not None and node.op_type == "Conv" and shape != (rows,):
+    shape = bias.form.shape if bias is not None else tuple(graph.shape(name))
+    known = bias is not None or graph.rank(name) is not None
+    if known and name and node.op_type == "Conv" and shape not in ((rows,), (0,)):
         raise _invalid(node, f"a bias of shape {list(shape)} for {rows} outputs")
-    if shape is not None and (len(shape) > 2 or shape[-1:] not in ((), (1,), (rows,))):
-        raise _invalid(node, f"C of shape {list(shape)} for {rows} outputs")
+    if known and name and node.op_type == "Gemm":
+        batch, outputs = ((1, 1) + shape)[-2:]
+        taken = (graph.shape(node.input[0]) or [0])[0] or batch
+        if len(shape) > 2 or outputs not in (0, 1, rows) or batch not in (0, 1, taken):
+            raise _invalid(node, f"C of shape {list(shape)} for {rows} outputs")
     if name and not _is_bias(bias, rows, 2):
-        return "", None, [("bias", "no constant per output")]
-    return name, bias, []
+        graph.set_apart(node, addend=True)
+        return "", None
+    return name, bias
 
 
 def _invalid(node: Any, why: str) -> ModelError:
@@ -243,7 +248,8 @@ def _mat_mul(graph: Graph, node: Any) -> Iterator[Placed]:
     layer = _layer_name(graph, node, node.input[place], bias_name)
     graph.use(node.input[place], bias_name)
     output, relu, _ = _behind(graph, output)
-    yield _placed(graph, node, layer, weight, bias, (other, output), relu=relu, norm=norm)
+    ends, columns = (other, output), axis == -2
+    yield _placed(graph, node, layer, weight, bias, ends, relu=relu, norm=norm, columns=columns)
 
 
 def _gemm(graph: Graph, node: Any) -> Iterator[Placed]:
@@ -251,25 +257,23 @@ def _gemm(graph: Graph, node: Any) -> Iterator[Placed]:
     right = graph.constant(node.input[1])
     if right is None or graph.constant(node.input[0]) is not None:
         return
-    if not _is_weight(right, 2) or attributes.get("transA", 0):
-        graph.reasons[graph.root(node.input[1])] = "no float matrix, or inputs transposed, in Gemm"
+    if not _is_weight(right, 2):
+        graph.reasons[graph.root(node.input[1])] = "no float matrix, in Gemm"
         return
+    if attributes.get("transA", 0):
+        graph.set_apart(node, transposed=True)
     weight = right if attributes.get("transB", 0) else right.then(np.transpose)
     rows, cols = weight.form.shape
     if graph.shape(node.input[0])[1:] not in ([], [0], [cols]):
         raise _invalid(node, f"weights for {cols} inputs, and {graph.shape(node.input[0])[1]} of them")
-    bias_name, bias, problems = _bias(graph, node, rows)
+    bias_name, bias = _bias(graph, node, rows)
     name = _layer_name(graph, node, node.input[1], bias_name)
     graph.use(node.input[1], bias_name)
     scales = attributes.get("alpha", 1.0), attributes.get("beta", 1.0)
-    output, relu, norm = "", False, None
-    if not problems:
-        output, norm = _batch_norm(graph, node.output[0], rows)
-        output, relu, _ = _behind(graph, output)
+    output, norm = _batch_norm(graph, node.output[0], rows)
+    output, relu, _ = _behind(graph, output)
     ends = (node.input[0], output)
-    yield _placed(
-        graph, node, name, weight, bias, ends, relu=relu, scales=scales, norm=norm, problems=problems
-    )
+    yield _placed(graph, node, name, weight, bias, ends, relu=relu, scales=scales, norm=norm)
 
 
 def pooling_of(node: Any) -> tuple[Pair, Pair] | None:
@@ -393,8 +397,8 @@ def _conv(graph: Graph, node: Any) -> Iterator[Placed]:
         return
     if groups > 1:
         weight = weight.then(partial(_whole, groups), (rows, channels * groups, *window))
-    bias_name, bias, problems = _bias(graph, node, rows)
-    alone = bool(problems)
+    bias_name, bias = _bias(graph, node, rows)
+    problems: list[tuple[str, str]] = []
     name = _layer_name(graph, node, node.input[1], bias_name)
     plain = _window(graph, node, weight)
     if plain is None:
@@ -403,10 +407,8 @@ def _conv(graph: Graph, node: Any) -> Iterator[Placed]:
     weight, strides, padding = plain
     if padding is None:
         problems.append(("padding", "of a size that the file does not tell"))
-    output, relu, pool, norm = "", False, None, None
-    if not alone:
-        output, norm = _batch_norm(graph, node.output[0], rows)
-        output, relu, pool = _behind(graph, output, "MaxPool")
+    output, norm = _batch_norm(graph, node.output[0], rows)
+    output, relu, pool = _behind(graph, output, "MaxPool")
     kernel, size = pair(weight.form.shape[2:]), graph.image_size(node.input[0])
     try:
         conv = Conv(kernel, strides, padding or (0, 0), *(pool or ((1, 1), (1, 1))))
@@ -494,7 +496,7 @@ def placed_layers(graph: Graph) -> list[Placed]:
     """
     kinds = {"MatMul": _mat_mul, "Gemm": _gemm, "Conv": _conv, **dict.fromkeys(RECURRENT, _recurrent)}
     placed: list[Placed] = []
-    for node in graph.nodes:
+    for node in list(graph.nodes):  # some are set apart meanwhile
         if node.op_type == "BatchNormalization":
             _check_norm(graph, node)
         try:

@@ -66,8 +66,8 @@ class _Builder:
         """All steps that the outputs need."""
         steps: list[Step] = []
         behind: set[str] = set()  # values that a layer makes inside: of nodes that are no steps of their own
-        for number, node in enumerate(self.graph.nodes):
-            name = node.name or f"number {number}"
+        for node in self.graph.nodes:
+            name = node.name or f"number {self.graph.numbers[id(node)]}"
             if any(value in behind for value in node.output) or self.graph.is_constant(node):
                 continue
             step = self._step(node, name)

@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+import onnx
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-OPSETS = (9, 10, 11, 12, 13, 14, 15, 17, 18, 19, 21, 22)
+OPSETS = tuple(range(9, onnx.defs.onnx_opset_version() + 1))
 _SIZES = st.integers(1, 4)
 
 
@@ -20,6 +21,7 @@ class Draft:
     constants: dict = field(default_factory=dict)
     inputs: dict = field(default_factory=dict)
     count: int = 0
+    twins: bool = False
 
     def __post_init__(self):
         self.rng = np.random.default_rng(self.seed)
@@ -49,6 +51,10 @@ class Draft:
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
             [numpy_helper.from_array(array, name) for name, array in self.constants.items()],
         )
+        if self.twins and graph.initializer:
+            graph.initializer.append(
+                numpy_helper.from_array(np.ones((2, 2), np.float32), graph.initializer[0].name)
+            )
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
 
 
@@ -249,6 +255,9 @@ _SPOILED = {
     "direction": lambda value: "sideways",
     "auto_pad": lambda value: "SIDEWAYS",
     "group": lambda value: 0,
+    "pads": lambda values: [-1, *values[1:]],
+    "alpha": lambda value: 1,
+    "transB": lambda value: 0.5,
 }
 
 
@@ -258,7 +267,11 @@ def _spoil(draw, draft):
         node for node in draft.nodes if node.op_type in ("MatMul", "Gemm", "Conv", "GRU", "LSTM", "RNN")
     )
     ways = [a for a in node.attribute if a.name in _SPOILED]
-    way = draw(st.sampled_from([*range(len(ways)), "shape", "input", "circle", "activations"]))
+    way = draw(
+        st.sampled_from(
+            [*range(len(ways)), "shape", "input", "circle", "activations", "twins", "twice made", "no such"]
+        )
+    )
     if isinstance(way, int):
         found = ways[way]
         given = helper.get_attribute_value(found)
@@ -268,6 +281,12 @@ def _spoil(draw, draft):
         draft.inputs["x"][-1 if node.op_type != "Conv" else 1] += 1
     elif way == "input":
         node.input[1] = "nobody"
+    elif way == "twins":
+        draft.twins = True
+    elif way == "twice made":
+        draft.nodes.append(helper.make_node("Relu", ["x"], [draft.nodes[-1].output[0]], name="again"))
+    elif way == "no such":
+        node.attribute.append(helper.make_attribute("sideways", 1))
     elif way == "circle":
         node.input[list(node.input).index("x")] = draft.nodes[-1].output[0]
     elif node.op_type in ("GRU", "LSTM", "RNN"):
