@@ -184,7 +184,7 @@ class Graph:
         return own
 
     def origin(self, name: str) -> tuple[str, bool]:
-        """The value that the value called `name` is another view of, and whether a matrix is turned round on the way."""
+        """The value that the value called `name` is another view of, and whether that turns a matrix round."""
         turned = False
         for _ in self.nodes:  # a hostile graph goes in circles
             node = self.producers.get(name)

@@ -190,7 +190,7 @@ def _bias(graph: Graph, node: Any, rows: int) -> tuple[str, Constant | None]:
     if known and name and node.op_type == "Conv" and shape not in ((rows,), (0,)):
         raise _invalid(node, f"a bias of shape {list(shape)} for {rows} outputs")
     if known and name and node.op_type == "Gemm":
-        batch, outputs = ((1, 1) + shape)[-2:]
+        batch, outputs = (1, 1, *shape)[-2:]
         taken = (graph.shape(node.input[0]) or [0])[0] or batch
         if len(shape) > 2 or outputs not in (0, 1, rows) or batch not in (0, 1, taken):
             raise _invalid(node, f"C of shape {list(shape)} for {rows} outputs")

@@ -225,8 +225,9 @@ def checkpoints(draw, drawn):
     state = dict(drawn.model.state_dict())
     form = draw(
         st.sampled_from(
-            ["plain", "usual", "optimizer first", "average", "averaged model", "own key", "two"]
-            + ["lightning", "prefix", "compiled", "parallel", "asked"]
+            "plain,usual,optimizer first,average,averaged model,own key,two,lightning,prefix,compiled,parallel,asked".split(
+                ","
+            )
         )
     )
     if form == "plain":
