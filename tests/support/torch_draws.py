@@ -219,17 +219,17 @@ def _average(state):
     return {name: tensor * 0.9 if tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
 
+_FORMS = (
+    *("plain", "usual", "optimizer first", "average", "averaged model", "own key", "two"),
+    *("lightning", "prefix", "compiled", "parallel", "asked"),
+)
+
+
 @st.composite
 def checkpoints(draw, drawn):
     """What a training script might save of a module, the key to give, and the prefix of its layers' names."""
     state = dict(drawn.model.state_dict())
-    form = draw(
-        st.sampled_from(
-            "plain,usual,optimizer first,average,averaged model,own key,two,lightning,prefix,compiled,parallel,asked".split(
-                ","
-            )
-        )
-    )
+    form = draw(st.sampled_from(_FORMS))
     if form == "plain":
         return state, "", ""
     if form == "usual":
