@@ -10,7 +10,7 @@ import onnx
 from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 
 from eie.compress.readers import onnx_tensors
-from eie.compress.readers.onnx_check import check
+from eie.compress.readers.onnx_check import OLDEST, check
 from eie.compress.readers.onnx_fold import FOLDED, folded
 from eie.compress.readers.onnx_tensors import Constant, Place
 from eie.conv import Pair
@@ -53,6 +53,13 @@ class Graph:
                 self.consumers.setdefault(name, []).append(node)
         for name in self.outputs:
             self.consumers.setdefault(name, []).append(onnx.NodeProto(op_type="an output"))
+
+    @property
+    def opset(self) -> int:
+        """Version of ONNX's own operators."""
+        return max(
+            (one.version for one in self.model.opset_import if one.domain in ("", "ai.onnx")), default=OLDEST
+        )
 
     def initializer(self, name: str) -> Constant:
         """The initializer of that name."""

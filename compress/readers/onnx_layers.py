@@ -72,6 +72,13 @@ def _check_norm(graph: Graph, node: Any) -> None:
             raise _invalid(node, f"{name} of shape {list(one.form.shape)} for {channels[0]} channels")
 
 
+def _check_axis(graph: Graph, node: Any) -> None:
+    """Raise `ModelError` if the axis of a Softmax is none of its input's: onnx's checker does not always look."""
+    axis, rank = attributes_of(node).get("axis", 1 if graph.opset < 13 else -1), graph.rank(node.input[0])
+    if rank is not None and not -rank <= axis < rank:
+        raise _invalid(node, f"axis {axis}, and values of {rank} dimensions")
+
+
 def _batch_norm(graph: Graph, output: str, rows: int) -> tuple[str, _Norm | None]:
     """The value behind a batch normalisation that alone takes `output`, and what it does; or `output` itself."""
     node = graph.next_node(output, "BatchNormalization")
@@ -499,6 +506,8 @@ def placed_layers(graph: Graph) -> list[Placed]:
     for node in list(graph.nodes):  # some are set apart meanwhile
         if node.op_type == "BatchNormalization":
             _check_norm(graph, node)
+        elif node.op_type in ("Softmax", "LogSoftmax", "Hardmax"):
+            _check_axis(graph, node)
         try:
             placed += kinds[node.op_type](graph, node) if node.op_type in kinds else ()
         except IndexError:
