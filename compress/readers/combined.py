@@ -145,7 +145,7 @@ def _spectral(found: Combined) -> None:
 
 def _spectral_of(found: Combined, parts: list[str], name: str) -> None:
     shape, left, right = (found.arrays[part].shape for part in parts)
-    sizes = [(size, int(np.prod(shape)) // max(size, 1)) for size in shape]
+    sizes = [(size, int(np.prod(shape)) // max(size, 1)) for size in shape[:2]]
     if len(left) != 1 or len(right) != 1 or (left[0], right[0]) not in sizes:
         found.refuse(parts, name, f"which do not go together; {_REMEDY}")
     else:
@@ -153,20 +153,22 @@ def _spectral_of(found: Combined, parts: list[str], name: str) -> None:
 
 
 def _over_sigma(weight: Array, left: Array, right: Array) -> Array:
-    """`left` runs along the first axis in PyTorch, unless it was asked for another. Where it could be either, the other
-    one it is only if the vectors show it: they are near singular ones of the weight.
+    """`left` runs along the first axis in PyTorch, or along the second (a transposed convolution, or who asked for it).
+    Where it could be either, it is the second only if the vectors show it: power iteration has made them singular
+    vectors of the weight, nearly, along one axis, and far from it along the other.
     """
-    fit = [
-        axis
-        for axis, size in enumerate(weight.shape)
-        if size == len(left) and weight.size == size * len(right)
+    along = [
+        np.moveaxis(weight, axis, 0).reshape(len(left), -1)
+        for axis in range(min(2, weight.ndim))
+        if weight.shape[axis] == len(left) and weight.size == len(left) * len(right)
     ]
-    products = [np.moveaxis(weight, axis, 0).reshape(len(left), -1) @ right for axis in fit[:2]]
-    near = [
-        abs(left @ one) / max(float(np.linalg.norm(one) * np.linalg.norm(left)), 1e-30) for one in products
-    ]
-    place = int(len(near) == 2 and near[1] > 0.9 and near[0] < 0.5)
-    return np.asarray(weight / (left @ products[place]))
+    near = [min(_cosine(left, one @ right), _cosine(right, left @ one)) for one in along]
+    place = int(len(near) == 2 and near[1] > 0.99 and near[0] < 0.5)
+    return np.asarray(weight / (left @ along[place] @ right))
+
+
+def _cosine(one: Array, two: Array) -> float:
+    return float(abs(one @ two) / max(float(np.linalg.norm(one) * np.linalg.norm(two)), 1e-30))
 
 
 def _parametrizations(found: Combined) -> None:

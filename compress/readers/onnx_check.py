@@ -102,6 +102,9 @@ def _complete(model: Any, elsewhere: set[str]) -> Any:
     whole = onnx.ModelProto()
     whole.CopyFrom(model)
     graph = whole.graph
+    for sparse in graph.sparse_initializer:
+        onnx.checker.check_sparse_tensor(sparse)
+    without_sparse(graph)
     inputs = {value.name for value in graph.input}
     kept = []
     for tensor in graph.initializer:
@@ -123,6 +126,15 @@ def _complete(model: Any, elsewhere: set[str]) -> Any:
     del graph.output[:]
     graph.output.extend(shaped)
     return whole
+
+
+def without_sparse(graph: Any) -> None:
+    """Make inputs of sparse initializers: a node takes them like dense ones, which shape inference does not know."""
+    for sparse in graph.sparse_initializer:
+        graph.input.append(
+            onnx.helper.make_tensor_value_info(sparse.values.name, sparse.values.data_type, list(sparse.dims))
+        )
+    del graph.sparse_initializer[:]
 
 
 def _open_inputs(model: Any) -> None:

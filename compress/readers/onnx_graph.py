@@ -10,7 +10,7 @@ import onnx
 from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 
 from eie.compress.readers import onnx_tensors
-from eie.compress.readers.onnx_check import OLDEST, check
+from eie.compress.readers.onnx_check import OLDEST, check, without_sparse
 from eie.compress.readers.onnx_fold import FOLDED, folded
 from eie.compress.readers.onnx_tensors import Constant, Place
 from eie.conv import Pair
@@ -144,9 +144,9 @@ class Graph:
         """These nodes are part of a layer."""
         self.held |= {id(node) for node in nodes}
 
-    def set_apart(self, node: Any, *, transposed: bool = False, addend: bool = False) -> None:
-        """Make nodes of their own of what a Gemm or a Conv does beside its product: turning its input round, adding
-        something that is no bias. The node itself becomes the plain product.
+    def set_apart(self, node: Any, *, transposed: bool = False, addend: bool = False, ones: int = 0) -> None:
+        """Make nodes of their own of what a product does beside multiplying with a matrix: turning its input round,
+        adding something that is no bias, putting dimensions of 1 in front. The node itself becomes the plain product.
         """
         about, taken, made = attributes_of(node), node.input[0], node.output[0]
         before, behind = [], []
@@ -162,22 +162,39 @@ class Graph:
                 behind.append(onnx.helper.make_node("Mul", [added, f"{made}/beta"], [f"{made}/scaled"]))
                 added = f"{made}/scaled"
             if node.op_type == "Conv":  # one number for each channel
-                ones = [1] * (len(self.shape(made) or self.shape(taken)) - 2)
-                behind.append(_constant(f"{made}/channels", np.array([-1, *ones], np.int64)))
+                window = [1] * (len(self.shape(made) or self.shape(taken)) - 2)
+                behind.append(_constant(f"{made}/channels", np.array([-1, *window], np.int64)))
                 behind.append(
                     onnx.helper.make_node("Reshape", [added, f"{made}/channels"], [f"{made}/added"])
                 )
                 added = f"{made}/added"
             behind.append(onnx.helper.make_node("Add", [f"{made}/product", added], [made]))
-            if self.shape(made):
-                self._shapes_known()[f"{made}/product"] = self.shape(made)
             del node.input[2:]
             _forget(node, "beta")
+        if ones:
+            place = next(i for i, name in enumerate(node.input) if self.constant(name) is not None)
+            matrix = self.constant(node.input[place])
+            assert matrix is not None
+            self._shapes_known()[f"{made}/matrix"] = list(matrix.form.shape[-2:])
+            before.append(_constant(f"{made}/size", np.array(matrix.form.shape[-2:], np.int64)))
+            before.append(
+                onnx.helper.make_node("Reshape", [node.input[place], f"{made}/size"], [f"{made}/matrix"])
+            )
+            node.input[place] = f"{made}/matrix"
+            axes = list(range(ones))
+            if self.opset < 13:
+                behind.append(onnx.helper.make_node("Unsqueeze", [f"{made}/product"], [made], axes=axes))
+            else:
+                behind.append(_constant(f"{made}/axes", np.array(axes, np.int64)))
+                behind.append(onnx.helper.make_node("Unsqueeze", [f"{made}/product", f"{made}/axes"], [made]))
+        if behind:
             node.output[0] = f"{made}/product"
+            if self.shape(made):
+                self._shapes_known()[f"{made}/product"] = self.shape(made)[ones:]
         for one in (*before, *behind):
             one.name = f"{node.name or f'number {self.numbers[id(node)]}'} ({one.op_type})"
-        place = next(i for i, one in enumerate(self.nodes) if one is node)
-        self.nodes[place : place + 1] = [*before, node, *behind]
+        at = next(i for i, one in enumerate(self.nodes) if one is node)
+        self.nodes[at : at + 1] = [*before, node, *behind]
         self._link()
         self._constants = None
 
@@ -211,7 +228,7 @@ class Graph:
     def _shapes_known(self) -> dict[str, list[int]]:
         if self._shapes is None:
             try:
-                graph = onnx.shape_inference.infer_shapes(self.model, data_prop=True).graph
+                graph = onnx.shape_inference.infer_shapes(self._dense(), data_prop=True).graph
             except (onnx.shape_inference.InferenceError, ValueError, EncodeError):
                 graph = self.model.graph  # larger than shape inference takes, or inconsistent
             types = {
@@ -221,6 +238,15 @@ class Graph:
             }
             self._shapes = {name: [d.dim_value for d in shape.dim] for name, shape in types.items()}
         return self._shapes
+
+    def _dense(self) -> Any:
+        """The model without sparse initializers."""
+        if not self.model.graph.sparse_initializer:
+            return self.model
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        without_sparse(model.graph)
+        return model
 
     def rank(self, name: str) -> int | None:
         """Dimensions of the value called `name`, None if the file says nothing about them."""

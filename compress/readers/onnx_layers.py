@@ -211,13 +211,16 @@ def _invalid(node: Any, why: str) -> ModelError:
     return ModelError(f"not a valid ONNX graph: node {node.name!r} ({node.op_type}): {why}")
 
 
-def _matrix(graph: Graph, constant: Constant, other: str) -> Constant | None:
-    """A constant as the matrix that MatMul multiplies the value `other` with; ones in front of its shape change nothing
-    if that value has as many dimensions.
+def _matrix(graph: Graph, node: Any, constant: Constant, other: str) -> Constant | None:
+    """A constant as the matrix that MatMul multiplies the value `other` with. Ones in front of its shape change nothing
+    if that value has as many dimensions; otherwise they are put in front of the product by a node of its own.
     """
-    shape = constant.form.shape
-    if len(shape) > 2 and set(shape[:-2]) == {1} and (graph.rank(other) or 0) >= len(shape):
+    shape, rank = constant.form.shape, graph.rank(other)
+    if len(shape) > 2 and set(shape[:-2]) == {1} and rank and constant.is_float:
         constant = constant.then(partial(np.reshape, shape=shape[-2:]))
+        more = len(shape) - max(rank, 2)
+        if more > 0:
+            graph.set_apart(node, ones=more)
     return constant if _is_weight(constant, 2) else None
 
 
@@ -227,12 +230,12 @@ def _mat_mul(graph: Graph, node: Any) -> Iterator[Placed]:
         return
     place = 1 if left is None else 0
     other = node.input[1 - place]
-    constant = _matrix(graph, right if left is None else left, other)  # type: ignore[arg-type]
+    constant = _matrix(graph, node, right if left is None else left, other)  # type: ignore[arg-type]
     if constant is None:
         held = (right if left is None else left).form  # type: ignore[union-attr]
         more = held.dtype.kind == "f" and held.ndim > 2
         graph.reasons[graph.root(node.input[place])] = (
-            f"{held.ndim} dimensions, and no batch of as many to multiply; a matrix works"
+            f"{held.ndim} dimensions, which are several matrices; one works"
             if more
             else "no float matrix, in MatMul"
         )

@@ -283,7 +283,7 @@ def test_onnx_names_from_biases_and_reasons(tmp_path):
     model = read_model(graph_file(tmp_path / "net.onnx", nodes, constants, s=[1, 8192, 9]))
     assert summary(model.layers) == [("enc.0", (3, 4), True, False)]
     assert unused(model) == [
-        "18 float32[2, 3, 5] (3 dimensions, and no batch of as many to multiply; a matrix works)",
+        "18 float32[2, 3, 5] (3 dimensions, which are several matrices; one works)",
         "depth.weight float32[8192, 1, 2] (a convolution of 8192 groups, too large as one matrix)",
         "table int64[3, 2] (for Gather)",
         "MatMul (1) (an operation of no layer)",

@@ -1,6 +1,5 @@
 """Some thousand files that no writer writes; `make regress` reads a million."""
 
-
 import pytest
 
 from eie.compress.format.file import from_bytes, to_bytes

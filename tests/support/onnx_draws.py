@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import ml_dtypes
 import numpy as np
 import onnx
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ class Draft:
     seed: int
     nodes: list = field(default_factory=list)
     constants: dict = field(default_factory=dict)
+    sparse: dict = field(default_factory=dict)
     inputs: dict = field(default_factory=dict)
     count: int = 0
     twins: bool = False
@@ -43,6 +45,17 @@ class Draft:
         self.constants[name] = np.asarray(array)
         return name
 
+    def scattered(self, array):
+        """An initializer that keeps only what is not 0, at places of one number or of one for each axis."""
+        name, places = self.name(), np.argwhere(array)
+        if self.rng.random() < 0.5:
+            places = np.flatnonzero(array)
+        values = numpy_helper.from_array(array[array != 0], name)
+        self.sparse[name] = helper.make_sparse_tensor(
+            values, numpy_helper.from_array(places.astype(np.int64), name + "_indices"), array.shape
+        )
+        return name
+
     def model(self, *outputs):
         graph = helper.make_graph(
             self.nodes,
@@ -50,6 +63,7 @@ class Draft:
             [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n, shape in self.inputs.items()],
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
             [numpy_helper.from_array(array, name) for name, array in self.constants.items()],
+            sparse_initializer=list(self.sparse.values()),
         )
         if self.twins and graph.initializer:
             graph.initializer.append(
@@ -84,6 +98,8 @@ def _held(draw, draft, array):
                 "squeezed",
                 "shifted",
                 "quantised",
+                "sparse",
+                "float8",
             ]
         )
     )
@@ -109,6 +125,11 @@ def _held(draw, draft, array):
         return _axes(draft, "Squeeze", draft.constant(array[None]), [0])
     if how == "shifted":
         return draft.node("Sub", draft.constant(array), draft.constant(draft.floats(1)))
+    if how == "sparse" and array.any():
+        return draft.scattered(array * (draft.rng.random(array.shape) < 0.7))
+    if how == "float8" and draft.opset >= 19:
+        kind = draw(st.sampled_from([ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2]))
+        return draft.node("Cast", draft.constant(array.astype(kind)), to=TensorProto.FLOAT)
     if how == "quantised" and draft.opset >= 10:
         codes = draft.rng.integers(-128, 128, array.shape).astype(np.int8)
         return draft.node(
