@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import distributed
+
 from eie.sim.sweep.store import Store
 from tests.support import ROOT
 
@@ -60,6 +62,8 @@ def dask_cluster() -> Iterator[str]:
         for command in commands
     ]
     try:
+        with distributed.Client(where, timeout=120, set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=120)
         yield where
     finally:
         for process in reversed(started):
