@@ -24,6 +24,7 @@ _PARAMETRIZED = re.compile(r"(?P<stem>(?:.*\.)?)parametrizations\.(?P<name>\w+)\
 _LORA = re.compile(
     r"(?P<stem>.*?)[._]lora_(?:A|B|up|down|embedding_A|embedding_B|magnitude_vector)(?:[._].*)?"
 )
+_MASKED = re.compile(r"(?P<stem>(?:.*[./])?)(?P<word>weights?|kernel|w|W)(?P<tail>:\d+)?")
 _SCALE = re.compile(
     r"(?P<stem>.*[._])?(?:weight[._])?(?:scales?(?:_inv)?|zeros?|zero_points?|qzeros|absmax|nested_absmax|quant_map"
     r"|nested_quant_map|SCB)"
@@ -59,15 +60,15 @@ class Combined:
         """No layer can have the weight `name`, which is of these parts."""
         first = self.arrays[parts[0]]
         self.refused[name] = f"{name} is kept as {', '.join(parts)}, {why}"
-        self.replace(parts, name, FileArray("float32", first.shape, _nothing))
+        self.replace(parts, name, FileArray("float32", first.shape, partial(_nothing, self.refused[name])))
 
     def leave_out(self, name: str, why: str) -> None:
         """No layer uses this array."""
         self.unused.append(Unused(self.arrays.pop(name).text(name), why))
 
 
-def _nothing() -> Array:
-    raise ModelError("it is kept in parts that do not say what it is")
+def _nothing(why: str) -> Array:
+    raise ModelError(why)
 
 
 def combined(arrays: dict[str, FileArray]) -> Combined:
@@ -213,12 +214,13 @@ def _lone_parts(found: Combined) -> None:
 
 
 def _masks_beside(found: Combined) -> None:
-    """A mask beside the weights that it is for: fc.weight with fc.weight_mask or fc.mask."""
+    """A mask beside its weights: fc.weight with fc.weight_mask or fc.mask, fc/kernel:0 with fc/mask:0."""
     for name in list(found.arrays):
-        stem, dot, word = name.rpartition(".")
-        if word != "weight":
+        match = _MASKED.fullmatch(name)
+        if match is None:
             continue
-        for mask in (f"{name}_mask", f"{stem}{dot}mask"):
+        stem, word, tail = match["stem"] or "", match["word"], match["tail"] or ""
+        for mask in (f"{stem}{word}_mask{tail}", f"{stem}mask{tail}"):
             if mask in found.arrays and found.arrays[mask].shape == found.arrays[name].shape:
                 _made(found, [name, mask], name, partial(_masked, mask), "masked")
                 break

@@ -27,13 +27,28 @@ FOLDED = (
         "Concat",
         "DequantizeLinear",
         "Div",
-        "Exp",
         "Flatten",
         "Gather",
     ),
     *("Max", "Min", "Mul", "Neg", "Pow", "QuantizeLinear", "Reciprocal", "Reshape", "Shape", "Sign", "Slice"),
-    *("Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where"),
+    *(
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Transpose",
+        "Unsqueeze",
+        "Where",
+        "MatMul",
+        "Relu",
+        "Sigmoid",
+        "Tanh",
+        "Exp",
+    ),
+    *("Log", "Floor", "Ceil", "Not", "And", "Or", "Equal", "Less", "Greater", "ReduceSum", "ReduceMean"),
+    *("Expand", "Tile", "ConstantOfShape", "Pad"),
 )
+# Whose results may be large whatever is given: their shapes must be known first.
+_GROWING = ("Expand", "Tile", "ConstantOfShape", "Pad")
 # onnx's evaluator knows these from opset 19 on only; they have not changed since they came.
 _SINCE_19 = ("DequantizeLinear", "QuantizeLinear")
 # Below so many numbers of all that is given, no result is large.
@@ -83,10 +98,11 @@ def folded(
     names = {name: one.read for name, one in zip(node.input, given, strict=True) if name and one is not None}
     read = Reading(partial(_evaluated, made, tuple(names.items())))
     size = sum(one.form.size for one in arrays)
-    if size <= _SMALL:
-        return _now(node, read)
     count = np.prod(shape, dtype=np.float64)
-    if not shape or min(shape) < 1 or count > max(MOST_NUMBERS, MOST_TIMES * size):
+    known = bool(shape) and min(shape) > 0 and count <= max(MOST_NUMBERS, MOST_TIMES * size)
+    if size <= _SMALL and (node.op_type not in _GROWING or (known and count <= _SMALL)):
+        return _now(node, read)
+    if not known:
         return None
     # Its type is that of a result of small arrays.
     kind = _kind(node, given, opsets)

@@ -208,7 +208,8 @@ def _bias(graph: Graph, node: Any, rows: int) -> tuple[str, Constant | None]:
 
 
 def _invalid(node: Any, why: str) -> ModelError:
-    return ModelError(f"not a valid ONNX graph: node {node.name!r} ({node.op_type}): {why}")
+    name = repr(node.name) if node.name else f"that makes {node.output[0]!r}"
+    return ModelError(f"not a valid ONNX graph: node {name} ({node.op_type}): {why}")
 
 
 def _matrix(graph: Graph, node: Any, constant: Constant, other: str) -> Constant | None:

@@ -145,11 +145,18 @@ class _Builder:
             if pool is None:
                 raise self._refused(name, kind, "it has padding, dilation or indices; without them it works")
             return Host(name, kind, takes, gives[:1], (), partial(_pooled, *pool))
+        if kind == "Dropout" and self._drops(node):
+            raise self._refused(name, kind, "it is in training mode; without training_mode it works")
         if kind == "BatchNormalization" and _trains(node):
             raise self._refused(
                 name, kind, "it is in training mode, or normalises each position; without it works"
             )
         return Host(name, kind, takes, gives, (), _evaluator(node, self.graph.model.opset_import))
+
+    def _drops(self, node: Any) -> bool:
+        """Whether a Dropout is in training mode, or may be."""
+        mode = self.graph.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+        return len(node.input) > 2 and bool(node.input[2]) and (mode is None or bool(mode.read().any()))
 
     @staticmethod
     def _refused(name: str, kind: str, why: str) -> ModelError:

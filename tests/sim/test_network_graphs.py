@@ -243,7 +243,20 @@ def with_lengths(graph):
     input_becomes("GRU", 4, "lengths")(graph)
 
 
+def trained_dropout(graph):
+    """A Dropout in training mode in place of the Sigmoid."""
+    graph.initializer.append(numpy_helper.from_array(np.float32(0.5), "ratio"))
+    graph.initializer.append(numpy_helper.from_array(np.bool_(True), "training"))
+    node_of(graph, "Sigmoid").input.extend(["ratio", "training"])
+    node_of(graph, "Sigmoid").op_type = "Dropout"
+
+
 REFUSED = [
+    (
+        nets.denoiser,
+        trained_dropout,
+        r"node 'Sigmoid_g1' \(Dropout\): it is in training mode; without training_mode it works",
+    ),
     (
         nets.denoiser,
         rename("Sigmoid", "Erf"),
@@ -287,7 +300,7 @@ REFUSED = [
     ),
     (
         nets.along_one_dimension,
-        set_attribute("Conv", auto_pad="SAME_UPPER"),
+        set_attribute("Conv", auto_pad="SAME_UPPER", pads=[0, 0]),
         r"node 'Conv_c1' \(Conv\): the padding of Conv_c1 is of a size that the file does not tell; what",
     ),
 ]
