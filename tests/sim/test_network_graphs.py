@@ -215,8 +215,10 @@ def node_of(graph, kind):
 
 def set_attribute(kind, **attributes):
     def change(graph):
-        for name, value in attributes.items():
-            node_of(graph, kind).attribute.append(helper.make_attribute(name, value))
+        node = node_of(graph, kind)
+        kept = [one for one in node.attribute if one.name not in attributes]
+        del node.attribute[:]
+        node.attribute.extend([*kept, *(helper.make_attribute(*item) for item in attributes.items())])
 
     return change
 
