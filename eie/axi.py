@@ -8,7 +8,7 @@ from typing import Self
 
 from eie.config import CONFIG_BITS, ArchConfig
 from eie.memory import Block
-from eie.schema import ControlReg, Field, IoSpace, Kind, PeCounter, fields
+from eie.schema import ControlReg, Field, IoSpace, Kind, fields, pe_counters
 
 LITE_ADDR_BITS = 15
 LITE_DATA_BITS = 32
@@ -69,7 +69,7 @@ def space_words(space: IoSpace, cfg: ArchConfig) -> int:
         IoSpace.CODEBOOK: cfg.codebooks * cfg.n_codes,
         IoSpace.ACC: cfg.acc_depth,
         IoSpace.ACT: cfg.src_depth,
-        IoSpace.COUNTER: len(PeCounter),
+        IoSpace.COUNTER: len(pe_counters(cfg)),
         IoSpace.CONTROL: len(ControlReg),
         IoSpace.ACT_SRAM: cfg.act_words,
     }[space]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from eie.config import ArchConfig, bits_for
-from eie.csc import interleave
+from eie.config import FIELDS, ArchConfig, bits_for
+from eie.csc import encode
 from eie.errors import CapacityError, ConfigError
 from eie.layer import CompressedLayer
 
 
 def demand(layer: CompressedLayer, cfg: ArchConfig) -> dict[str, int]:
-    """What a layer needs of each PE's memories: entries (the fullest PE's), pointers, src_depth, acc_depth."""
+    """What a layer needs of each PE's memories: entries (the fullest PE's), pointers, src_depth, acc_depth.
+
+    Entries are counted with the places that are left free before a pair of columns.
+    """
     return {
-        "entries": int(interleave(layer, cfg.n_pe, cfg.index_bits).pointers[:, -1].max()),
-        "pointers": layer.cols + 1,
+        "entries": int(encode(layer, cfg).slots.max()),
+        "pointers": cfg.pointers_for(layer.cols),
         "src_depth": -(-layer.cols // cfg.n_pe),
         "acc_depth": -(-layer.rows // cfg.n_pe),
     }
@@ -50,17 +53,51 @@ def check_fits(cfg: ArchConfig, layer: CompressedLayer) -> None:
 def sized_for(cfg: ArchConfig, *layers: CompressedLayer) -> ArchConfig:
     """The smallest configuration with the PEs, queue and widths of `cfg` that holds each layer untiled.
 
-    Only the capacities (entries, pointers and their width, source activations, accumulators) change.
+    Only the capacities (entries, pointers and their width, source activations, accumulators) change; with absolute
+    rows their width (row_bits), too, because it goes with the accumulators.
+
+    Parameters
+    ----------
+    cfg : PEs, queue and widths.
+    layers : at least one.
+
+    Raises
+    ------
+    ConfigError : no layers, or one that no configuration with these PEs and widths holds.
+
+    Examples
+    --------
+    >>> layer = CompressedLayer.from_codes([[1] * 40] * 8, [0, 3])
+    >>> sized_for(ArchConfig(n_pe=4), layer).entries
+    80
     """
     if not layers:
         raise ConfigError("sized_for needs at least one layer")
+    if cfg.absolute:
+        cfg = _with_rows(cfg, max(-(-layer.rows // cfg.n_pe) for layer in layers))
     needs = [demand(layer, cfg) for layer in layers]
     need = {key: max(n[key] for n in needs) for key in needs[0]}
     entries = max(1, need["entries"])
-    return cfg.replace(
-        entries=entries,
-        pointers=need["pointers"],
-        pointer_bits=max(4, cfg.sel_bits + 1, bits_for(cfg.pack_pointer(entries))),
-        src_depth=need["src_depth"],
-        acc_depth=need["acc_depth"],
-    )
+    sized = {name: need[name] for name in ("pointers", "src_depth", "acc_depth")} | {"entries": entries}
+    if cfg.group == 1:
+        return cfg.replace(
+            pointer_bits=max(4, cfg.sel_bits + 1, bits_for(cfg.pack_pointer(entries))), **sized
+        )
+    # The odd bank's word holds two lengths, and what is left of the pointer to a pair.
+    lengths = 2 * bits_for(need["acc_depth"])
+    start = max(cfg.sel_bits + 1, bits_for(cfg.pack_pointer(entries - 1)))
+    return cfg.replace(pointer_bits=max(4, cfg.sel_bits + 1, lengths, -(-(start + lengths) // 2)), **sized)
+
+
+def _with_rows(cfg: ArchConfig, rows: int) -> ArchConfig:
+    """`cfg` with the narrowest absolute rows that reach so many accumulators."""
+    widths = FIELDS["row_bits"].metadata["choices"]
+    bits = next((bits for bits in widths if rows <= 1 << bits), None)
+    if bits is None:
+        raise CapacityError(
+            f"{rows} rows a PE do not fit absolute rows, which reach {1 << widths[-1]}: use more PEs, "
+            "row_format=relative, or passes (eie plan)"
+        )
+    # Pairs need pointers as wide as two lengths: `sized_for` sets them when it knows the entries.
+    wide = max(cfg.pointer_bits, 2 * bits_for(rows)) if cfg.group > 1 else cfg.pointer_bits
+    return cfg.replace(row_bits=bits, acc_depth=rows, pointer_bits=wide)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eie.errors import ConfigError
+from eie.shown import table
 
 
 def bits_for(largest: int) -> int:
@@ -23,6 +24,10 @@ def bits_for(largest: int) -> int:
 CONFIG_BITS = 4
 
 
+# Where the row of an entry comes from: the zeros since the entry before it, or its own bits.
+RELATIVE, ABSOLUTE = "relative", "absolute"
+
+
 def _size(
     default: int, low: int, high: int, meaning: str, unit: str = "", *, power_of_two: bool = False
 ) -> Any:
@@ -31,7 +36,12 @@ def _size(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-@dataclass(frozen=True)
+def _choice(default: Any, choices: tuple[Any, ...], meaning: str, unit: str = "") -> Any:
+    """A field that has one of these values: numbers, or texts."""
+    return dataclasses.field(default=default, metadata={"choices": choices, "meaning": meaning, "unit": unit})
+
+
+@dataclass(frozen=True, repr=False)
 class ArchConfig:
     """Sizes of one accelerator. The defaults are the published machine (Han et al., ISCA 2016).
 
@@ -57,10 +67,27 @@ class ArchConfig:
     passes : entries of the pass table, i.e. passes that run one after the other without the host.
     counters : 1 for the performance counters in hardware, 0 to leave them out.
     clock_hz : clock frequency in Hz, to turn cycles into time.
+    group : columns that are broadcast together: 1, or 2 (columns 2u and 2u + 1, which stand side by side in the
+        matrix SRAM).
+    issue : entries that a PE takes a cycle.
+    window : words of the matrix SRAM of which a PE issues entries at a time.
+    row_format : "relative": an entry has the zeros since the one before it, and fillers bridge long runs;
+        "absolute": it has its local row.
+    row_bits : bits of an absolute row (without meaning for relative ones).
+    filter_empty : 1: columns (groups) without an entry on a PE never enter its queue; 0: they take a cycle.
+    matrix_banks : SRAMs that a PE's matrix memory is made of; a read wakes one (energy and area alone).
 
     Raises
     ------
     ConfigError : a value outside its range, or sizes that cannot be built together.
+
+    Examples
+    --------
+    >>> cfg = ArchConfig(n_pe=16, queue_depth=4)
+    >>> cfg, cfg.entries_per_word
+    (ArchConfig(n_pe=16, queue_depth=4), 8)
+    >>> cfg.replace(word_bits=128).entries_per_word
+    16
     """
 
     n_pe: int = _size(64, 1, 256, "processing elements", "PEs", power_of_two=True)
@@ -82,18 +109,18 @@ class ArchConfig:
     passes: int = _size(16, 1, 256, "entries of the pass table")
     counters: int = _size(1, 0, 1, "1: counters in hardware, 0: none")
     clock_hz: int = _size(800_000_000, 1, 10**12, "clock frequency", "Hz")
+    group: int = _size(1, 1, 2, "columns broadcast together", "columns")
+    issue: int = _size(1, 1, 4, "entries a PE takes a cycle", "entries", power_of_two=True)
+    window: int = _size(1, 1, 4, "words that a PE issues from at a time", "words")
+    row_format: str = _choice(RELATIVE, (RELATIVE, ABSOLUTE), "where an entry's row comes from")
+    row_bits: int = _choice(6, (4, 6, 8), "width of an absolute row", "bits")
+    filter_empty: int = _size(0, 0, 1, "1: columns without an entry cost nothing, 0: a cycle")
+    matrix_banks: int = _choice(1, (1, 4), "SRAMs of the matrix memory", "per PE")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            name, value = field.name, getattr(self, field.name)
-            if isinstance(value, bool) or not hasattr(value, "__index__"):
-                raise ConfigError(f"{name} must be an integer, not {value!r}")
-            value = operator.index(value)  # a numpy integer, say
-            object.__setattr__(self, name, value)
-            low, high, power = (field.metadata[key] for key in ("low", "high", "power_of_two"))
-            if not low <= value <= high or (power and value.bit_count() != 1):
-                kind = "a power of two " if power else ""
-                raise ConfigError(f"{name} must be {kind}from {low} to {high}, not {value}")
+            value = checked_value(field.name, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
         if self.acc_bits < self.act_bits:
             raise ConfigError(
                 f"acc_bits ({self.acc_bits}) must be at least act_bits ({self.act_bits}): "
@@ -104,10 +131,74 @@ class ArchConfig:
                 f"pointer_bits ({self.pointer_bits}) must be more than the {self.sel_bits} bits that select "
                 f"one of {self.entries_per_word} entries in a word"
             )
+        self._check_rows()
+        self._check_groups()
+        self._check_issue()
+
+    def _check_rows(self) -> None:
+        if not self.absolute or self.acc_depth <= 1 << self.row_bits:
+            return
+        widths = FIELDS["row_bits"].metadata["choices"]
+        enough = [bits for bits in widths if self.acc_depth <= 1 << bits]
+        right = (
+            f"use row_bits={enough[0]}, or acc_depth={1 << self.row_bits}"
+            if enough
+            else f"use row_format={RELATIVE}, or acc_depth={1 << widths[-1]} at most (more PEs, or passes)"
+        )
+        raise ConfigError(
+            f"row_bits ({self.row_bits}) must be enough for the rows of acc_depth ({self.acc_depth}): {right}"
+        )
+
+    def _check_groups(self) -> None:
+        if self.group == 1:
+            return
+        if self.n_pe == 1:
+            raise ConfigError(
+                "group (2) needs the two columns on neighbouring PEs: use n_pe=2 or more, or group=1"
+            )
+        if self.pointer_bits < 2 * self.length_bits:
+            raise ConfigError(
+                f"pointer_bits ({self.pointer_bits}) must be at least {2 * self.length_bits} with group (2): a word "
+                f"of the odd bank holds two lengths from 0 to acc_depth ({self.acc_depth})"
+            )
+
+    def _check_issue(self) -> None:
+        if self.issue == 1:
+            return
+        what = f"issue ({self.issue})"
+        if not self.absolute:
+            raise ConfigError(
+                f"{what} needs row_format={ABSOLUTE}: a relative row is known after the one before it"
+            )
+        if not self.filter_empty:
+            raise ConfigError(
+                f"{what} needs filter_empty=1: a column without an entry would take a whole cycle"
+            )
+        if self.window == 1:
+            raise ConfigError(
+                f"{what} needs window=2 or more, not 1: entries of a cycle may stand in two words"
+            )
+        if self.issue > self.entries_per_word:
+            raise ConfigError(
+                f"{what} is more than the {self.entries_per_word} entries in a word of word_bits ({self.word_bits}): "
+                f"use word_bits={1 << (self.issue * self.entry_bits - 1).bit_length()} or more, or fewer entries"
+            )
+
+    def __repr__(self) -> str:
+        given = ((each.name, getattr(self, each.name), each.default) for each in dataclasses.fields(self))
+        changed = (f"{name}={value!r}" for name, value, default in given if value != default)
+        return f"ArchConfig({', '.join(changed)})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (each.name, getattr(self, each.name), each.metadata["unit"], each.metadata["meaning"])
+            for each in dataclasses.fields(self)
+        ]
+        return table("ArchConfig", rows, ("field", "value", "unit", "meaning"))
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> ArchConfig:
-        """The configuration called `name` ("paper" or "wide"), with `changes` applied to its fields.
+        """The configuration called `name` ("paper", "wide" or "eie2"), with `changes` applied to its fields.
 
         >>> ArchConfig.preset("wide", n_pe=4).acc_bits
         32
@@ -129,9 +220,19 @@ class ArchConfig:
     # ---- derived sizes -------------------------------------------------------------------------------------
 
     @property
+    def absolute(self) -> bool:
+        """Whether an entry has its local row, and not the zeros before it."""
+        return self.row_format == ABSOLUTE
+
+    @property
+    def place_bits(self) -> int:
+        """Bits of an entry above v: its zero run z, or its local row."""
+        return self.row_bits if self.absolute else self.index_bits
+
+    @property
     def entry_bits(self) -> int:
-        """Bits of an entry (v, z)."""
-        return self.weight_bits + self.index_bits
+        """Bits of an entry: (v, z), or (v, row)."""
+        return self.weight_bits + self.place_bits
 
     @property
     def entries_per_word(self) -> int:
@@ -151,14 +252,36 @@ class ArchConfig:
     @property
     def reachable_entries(self) -> int:
         """Entries per PE that a layer can use: the SRAM's, or as many as a pointer reaches."""
-        # The last pointer is one past the last entry, so it must itself be representable.
-        largest = self.unpack_pointer((1 << self.pointer_bits) - 1)
-        return min(self.spmat_words * self.entries_per_word, largest)
+        return min(self.spmat_words * self.entries_per_word, self.pointer_reach)
+
+    @property
+    def pointer_reach(self) -> int:
+        """Entries that pointers reach."""
+        largest = self.unpack_pointer((1 << self.start_bits) - 1)
+        # Of single columns the last pointer is one past the last entry, so it must itself be representable.
+        return largest if self.group == 1 else largest + 1
+
+    @property
+    def length_bits(self) -> int:
+        """Bits of the length of a column of a pair, 0..acc_depth."""
+        return bits_for(self.acc_depth)
+
+    @property
+    def start_bits(self) -> int:
+        """Bits of the pointer to the first entry of a group.
+
+        Of a pair it takes what the two lengths leave of the odd bank's word, too.
+        """
+        return self.pointer_bits if self.group == 1 else 2 * (self.pointer_bits - self.length_bits)
 
     @property
     def ptr_bank_depth(self) -> int:
         """Pointers in each of the two banks (even and odd columns)."""
         return -(-self.pointers // 2)
+
+    def pointers_for(self, columns: int) -> int:
+        """Words of both pointer banks that so many columns take."""
+        return columns + 1 if self.group == 1 else columns + columns % 2
 
     @property
     def n_codes(self) -> int:
@@ -174,6 +297,41 @@ class ArchConfig:
     def pe_bits(self) -> int:
         """Width of a PE number on buses (at least 1)."""
         return bits_for(self.n_pe - 1)
+
+    @property
+    def walks(self) -> bool:
+        """Whether a PE walks a column entry by entry, as published; otherwise it takes them from a window of words."""
+        return self.group == self.issue == self.window == 1 and not self.filter_empty
+
+    @property
+    def leaves(self) -> int:
+        """Leaves of the LNZD tree: one for the PEs of a group's columns."""
+        return self.n_pe // self.group
+
+    @property
+    def leaf_bits(self) -> int:
+        """Width of a leaf's number (at least 1)."""
+        return bits_for(self.leaves - 1)
+
+    @property
+    def run_bits(self) -> int:
+        """Width of the pointer to a run's first entry: no more than the matrix SRAM has addresses for."""
+        return min(self.start_bits, self.word_addr_bits + self.sel_bits)
+
+    @property
+    def act1_bits(self) -> int:
+        """Width of the activation of a pair's second column; 0 without pairs."""
+        return self.act_bits * (self.group - 1)
+
+    @property
+    def length1_bits(self) -> int:
+        """Width of the length of a pair's second column; 0 without pairs."""
+        return self.length_bits * (self.group - 1)
+
+    @property
+    def place_count_bits(self) -> int:
+        """Width of a number of places in a word, 0..entries_per_word."""
+        return bits_for(self.entries_per_word)
 
     @property
     def col_bits(self) -> int:
@@ -232,12 +390,12 @@ class ArchConfig:
 
     @property
     def tree_levels(self) -> int:
-        """Levels of the LNZD tree (fan-in 4), at least one.
+        """Levels of the LNZD tree (fan-in 4), at least one. A leaf serves the PEs of a group's columns.
 
         >>> [ArchConfig(n_pe=n).tree_levels for n in (1, 2, 4, 8, 16, 64, 256)]
         [1, 1, 1, 2, 2, 3, 4]
         """
-        return max(1, (self.n_pe.bit_length()) // 2)
+        return max(1, (self.n_pe // self.group).bit_length() // 2)
 
     @property
     def io_data_bits(self) -> int:
@@ -272,7 +430,50 @@ class ArchConfig:
         )
 
 
+FIELDS: dict[str, dataclasses.Field[Any]] = {field.name: field for field in dataclasses.fields(ArchConfig)}
+
+
+def checked_value(name: str, value: Any) -> int | str:
+    """A field's value as `ArchConfig` holds it; whether others go with it is not looked at.
+
+    Raises
+    ------
+    ConfigError : a value that the field cannot have.
+    """
+    metadata = FIELDS[name].metadata
+    choices = metadata.get("choices")
+    if choices and isinstance(choices[0], str):
+        if value not in choices:
+            raise ConfigError(f"{name} must be {' or '.join(choices)}, not {value!r}")
+        return str(value)
+    # A switch may be said as true or false.
+    is_switch = (metadata.get("low"), metadata.get("high")) == (0, 1)
+    if not hasattr(value, "__index__") or (isinstance(value, bool) and not is_switch):
+        raise ConfigError(f"{name} must be an integer, not {value!r}")
+    value = operator.index(value)  # a numpy integer, say
+    if choices:
+        if value not in choices:
+            *most, last = choices
+            raise ConfigError(f"{name} must be {', '.join(map(str, most))} or {last}, not {value}")
+        return value
+    low, high, power = (metadata[key] for key in ("low", "high", "power_of_two"))
+    if not low <= value <= high or (power and value.bit_count() != 1):
+        kind = "a power of two " if power else ""
+        raise ConfigError(f"{name} must be {kind}from {low} to {high}, not {value}")
+    return value
+
+
 PRESETS: dict[str, ArchConfig] = {
     "paper": ArchConfig(),
     "wide": ArchConfig(acc_bits=32),
+    # The better machine (docs/beyond.md): the published one's PEs, clock and memories.
+    "eie2": ArchConfig(
+        group=2,
+        issue=2,
+        window=2,
+        row_format=ABSOLUTE,
+        filter_empty=1,
+        queue_depth=16,
+        entries=16384 * 6,  # of 10 bits in as many words
+    ),
 }

@@ -1,32 +1,57 @@
-"""Interleaved compressed-sparse-column encoding: from a layer to each PE's entries (v, z) and pointers, and back.
+"""Interleaved compressed-sparse-column encoding: from a layer to each PE's entries and pointers, and back.
 
-Row i belongs to PE i mod N, at local row i div N. In each column a PE's entry holds the number z of zeros before it;
-a run longer than the index field reaches is bridged by fillers (v = 0, z = max_run). docs/formats.md is the reference.
+Row i belongs to PE i mod N, at local row i div N. In each column a PE's entry holds the number z of zeros before it,
+and a run longer than the index field reaches is bridged by fillers (v = 0, z = max_run); or it holds its local row.
+Columns may stand in pairs, of which each begins where it needs the fewest words. docs/formats.md is the reference.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
+from eie.config import ArchConfig
 from eie.errors import LayerError
 from eie.layer import CompressedLayer
 
 
-@dataclass(frozen=True)
+class Encoding(NamedTuple):
+    """How entries stand in the matrix memory.
+
+    index_bits : of a zero run; 0 for absolute rows. group : columns that stand together. per_word : entries of a word.
+    """
+
+    n_pe: int
+    index_bits: int
+    group: int
+    per_word: int
+
+    @classmethod
+    def of(cls, cfg: ArchConfig) -> Encoding:
+        """That of a configuration. Single columns stand without regard to words."""
+        index_bits = 0 if cfg.absolute else cfg.index_bits
+        return cls(cfg.n_pe, index_bits, cfg.group, cfg.entries_per_word if cfg.group > 1 else 0)
+
+
+@dataclass(frozen=True, eq=False)
 class Interleaved:
     """A layer as the PEs see it.
 
-    v, z : uint8[total], entries of PE 0 column after column, then of PE 1, ...
+    v, z : uint8[total], entries of PE 0 column after column, then of PE 1, ...; z is the zero run, or the local row.
     pointers : int64[n_pe, cols + 1], entries before each column on that PE (pointers[:, 0] = 0).
+    skipped : int64[n_pe, groups], entries' places that are left free before each group; None where columns stand
+        alone, one behind the other.
     """
 
     v: npt.NDArray[np.uint8]
     z: npt.NDArray[np.uint8]
     pointers: npt.NDArray[np.int64]
+    skipped: npt.NDArray[np.int64] | None = None
 
     @property
     def n_pe(self) -> int:
@@ -49,8 +74,37 @@ class Interleaved:
         span = slice(base[k], base[k + 1])
         return self.v[span], self.z[span], self.pointers[k]
 
-    def columns(self, col: int, stop: int) -> Interleaved:
-        """The columns `col` to `stop` - 1 alone: runs of zeros begin anew in each column."""
+    @property
+    def group(self) -> int:
+        """Columns that stand together."""
+        return 1 if self.skipped is None else 2
+
+    @property
+    def starts(self) -> npt.NDArray[np.int64]:
+        """Place of each group's first entry in the PE's memory, in entries, int64[n_pe, groups]."""
+        if self.skipped is None:
+            return self.pointers[:, :-1]
+        return self.pointers[:, :-1:2] + self.skipped
+
+    @property
+    def slots(self) -> npt.NDArray[np.int64]:
+        """Places that each PE's entries take, those left free included, int64[n_pe]."""
+        free = 0 if self.skipped is None else self.skipped[:, -1]
+        return self.pointers[:, -1] + free
+
+    def places(self, k: int) -> npt.NDArray[np.int64]:
+        """The place of each entry of PE k in its memory, in entries."""
+        entries = np.arange(self.pointers[k, -1])
+        if self.skipped is None:
+            return entries
+        of_group = np.diff(self.pointers[k, ::2], append=self.pointers[k, -1:])
+        return entries + np.repeat(self.skipped[k], of_group[: self.skipped.shape[1]])
+
+    def columns(self, col: int, stop: int, per_word: int = 0) -> Interleaved:
+        """The columns `col` to `stop` - 1 alone: runs of zeros begin anew in each column.
+
+        per_word : entries of a word, by which groups are placed anew; `col` is even then.
+        """
         if col == 0 and stop == self.pointers.shape[1] - 1:
             return self
         base = self.base[:-1]
@@ -58,15 +112,25 @@ class Interleaved:
             slice(*span)
             for span in zip(base + self.pointers[:, col], base + self.pointers[:, stop], strict=True)
         ]
+        pointers = self.pointers[:, col : stop + 1] - self.pointers[:, [col]]
         return Interleaved(
             np.concatenate([self.v[span] for span in spans]),
             np.concatenate([self.z[span] for span in spans]),
-            self.pointers[:, col : stop + 1] - self.pointers[:, [col]],
+            pointers,
+            None if self.skipped is None else _skipped(pointers, per_word),
         )
 
 
 # The last encoding of each layer: a run asks for it again to size memories, to check them and to fill them.
-_latest: WeakKeyDictionary[CompressedLayer, tuple[tuple[int, int], Interleaved]] = WeakKeyDictionary()
+_latest: WeakKeyDictionary[CompressedLayer, tuple[Encoding, Interleaved]] = WeakKeyDictionary()
+
+
+def encode(layer: CompressedLayer, cfg: ArchConfig) -> Interleaved:
+    """A layer as the PEs of a configuration hold it.
+
+    The arrays are read-only: the layer's last encoding is kept as long as the layer.
+    """
+    return _encoded(layer, Encoding.of(cfg))
 
 
 def interleave(layer: CompressedLayer, n_pe: int, index_bits: int = 4) -> Interleaved:
@@ -79,15 +143,22 @@ def interleave(layer: CompressedLayer, n_pe: int, index_bits: int = 4) -> Interl
     >>> inter.v.tolist(), inter.z.tolist()
     ([1, 2, 0, 3], [2, 0, 15, 2])
     """
-    key = (n_pe, index_bits)
+    return _encoded(layer, Encoding(n_pe, index_bits, 1, 0))
+
+
+def _encoded(layer: CompressedLayer, encoding: Encoding) -> Interleaved:
     found, inter = _latest.get(layer, (None, None))
-    if found != key or inter is None:
-        inter = _interleave(layer, n_pe, index_bits)
-        _latest[layer] = key, inter
+    if found != encoding or inter is None:
+        inter = _encode(layer, encoding)
+        for array in (inter.v, inter.z, inter.pointers, inter.skipped):
+            if array is not None:
+                array.flags.writeable = False  # everybody who asks gets the same arrays
+        _latest[layer] = encoding, inter
     return inter
 
 
-def _interleave(layer: CompressedLayer, n_pe: int, index_bits: int) -> Interleaved:
+def _encode(layer: CompressedLayer, encoding: Encoding) -> Interleaved:
+    n_pe, index_bits = encoding.n_pe, encoding.index_bits
     # Stored entries sorted by (PE, column, row); a slot is a column on a PE.
     pe = (layer.indices % n_pe).astype(np.uint8)
     order = np.argsort(pe, kind="stable")
@@ -96,6 +167,26 @@ def _interleave(layer: CompressedLayer, n_pe: int, index_bits: int) -> Interleav
     begins = np.ones(len(slot), bool)
     np.not_equal(slot[1:], slot[:-1], out=begins[1:])
     starts = np.flatnonzero(begins)
+    counts = np.zeros(n_pe * layer.cols, np.int64)
+    if index_bits:
+        v, z, ends = _with_fillers(layer.codes[order], local, starts, index_bits)
+        counts[slot[starts]] = np.diff(ends, prepend=0)
+    else:
+        v, z = layer.codes[order], local.astype(np.uint8)
+        counts[slot[starts]] = np.diff(starts, append=len(local))
+    pointers = np.zeros((n_pe, layer.cols + 1), np.int64)
+    np.cumsum(counts.reshape(n_pe, layer.cols), axis=1, out=pointers[:, 1:])
+    skipped = _skipped(pointers, encoding.per_word) if encoding.group > 1 else None
+    return Interleaved(v, z, pointers, skipped)
+
+
+def _with_fillers(
+    codes: npt.NDArray[np.uint8],
+    local: npt.NDArray[np.int32],
+    starts: npt.NDArray[np.int64],
+    index_bits: int,
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Entries (v, z) with fillers, and the end of each column's; `starts` are the columns' first stored entries."""
     zeros = np.empty_like(local)
     np.subtract(local[1:], local[:-1] + 1, out=zeros[1:])
     zeros[starts] = local[starts]
@@ -104,24 +195,52 @@ def _interleave(layer: CompressedLayer, n_pe: int, index_bits: int) -> Interleav
     total = int(place[-1]) + 1 if len(place) else 0
     v = np.zeros(total, np.uint8)
     z = np.full(total, (1 << index_bits) - 1, np.uint8)
-    v[place] = layer.codes[order]
+    v[place] = codes
     z[place] = zeros & ((1 << index_bits) - 1)
-    counts = np.zeros(n_pe * layer.cols, np.int64)
-    counts[slot[starts]] = np.diff(np.append(place[starts[1:] - 1] + 1, total), prepend=0)
-    pointers = np.zeros((n_pe, layer.cols + 1), np.int64)
-    np.cumsum(counts.reshape(n_pe, layer.cols), axis=1, out=pointers[:, 1:])
-    for array in (v, z, pointers):
-        array.flags.writeable = False  # everybody who asks gets the same arrays
-    return Interleaved(v, z, pointers)
+    return v, z, np.append(place[starts[1:] - 1] + 1, total)[: len(starts)]
+
+
+def group_lengths(pointers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Entries of each pair of columns on each PE, int64[groups, n_pe]; an odd last column is a pair by itself."""
+    bounds = pointers[:, ::2]
+    if pointers.shape[1] % 2 == 0:
+        bounds = np.concatenate([bounds, pointers[:, -1:]], axis=1)
+    return np.ascontiguousarray(np.diff(bounds, axis=1).T)
+
+
+def places_of_groups(
+    lengths: npt.NDArray[np.int64], per_word: int
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """The place of each group's first entry on each PE, and the one behind its last; int64[n_pe] each.
+
+    lengths : int64[groups, n_pe]. A group begins a new word exactly if it touches fewer words there.
+    """
+    place = np.zeros(lengths.shape[1], np.int64)
+    alone = -(-lengths // per_word)
+    for length, words in zip(lengths, alone, strict=True):
+        used = place % per_word
+        # Where it would touch more words than it needs, it begins a word; without entries it stays where it is.
+        crosses = ((used + length + per_word - 1) // per_word > words) & (length > 0)
+        start = place + np.where(crosses, per_word - used, 0)
+        place = start + length
+        yield start, place
+
+
+def _skipped(pointers: npt.NDArray[np.int64], per_word: int) -> npt.NDArray[np.int64]:
+    """`Interleaved.skipped` of pairs of columns."""
+    starts = [start for start, _ in places_of_groups(group_lengths(pointers), per_word)]
+    return np.ascontiguousarray(np.array(starts).T - pointers[:, :-1:2])
 
 
 def deinterleave(inter: Interleaved, rows: int, index_bits: int = 4) -> npt.NDArray[np.uint8]:
-    """Dense code indices, uint8[rows, cols], of interleaved entries: the inverse of `interleave`.
+    """Dense code indices, uint8[rows, cols], of interleaved entries: the inverse of `interleave` and `encode`.
+
+    index_bits : of a zero run; 0 for absolute rows.
 
     Raises
     ------
-    LayerError : pointers that fall, entries that run past the last row, a stored v = 0 that is no filler, or a
-        column that ends with a filler.
+    LayerError : pointers that fall, entries that run past the last row, a stored v = 0 that is no filler, a
+        column that ends with a filler, or absolute rows that do not ascend.
     """
     cols = inter.pointers.shape[1] - 1
     dense = np.zeros((rows, cols), np.uint8)
@@ -131,16 +250,34 @@ def deinterleave(inter: Interleaved, rows: int, index_bits: int = 4) -> npt.NDAr
             raise LayerError(f"PE {k}: pointers must start at 0 and never fall")
         for j in range(cols):
             span = slice(pointers[j], pointers[j + 1])
-            code = v[span]
+            code, place = v[span], z[span].astype(np.int64)
             if not len(code):
                 continue
-            local = np.cumsum(z[span].astype(np.int64) + 1) - 1
-            if ((code == 0) & (z[span] != (1 << index_bits) - 1)).any():
-                raise LayerError(f"PE {k}, column {j}: a stored v = 0 must have z = {(1 << index_bits) - 1}")
-            if code[-1] == 0:
-                raise LayerError(f"PE {k}, column {j}: a filler after the last non-zero")
+            where = f"PE {k}, column {j}"
+            local = _relative_rows(code, place, index_bits, where) if index_bits else place
+            if not index_bits:
+                _check_absolute(code, place, where)
             row = local * inter.n_pe + k
             if row[-1] >= rows:
-                raise LayerError(f"PE {k}, column {j}: row {int(row[-1])} is past the last row {rows - 1}")
+                raise LayerError(f"{where}: row {int(row[-1])} is past the last row {rows - 1}")
             dense[row, j] = code
     return dense
+
+
+def _relative_rows(
+    code: npt.NDArray[np.uint8], zeros: npt.NDArray[np.int64], index_bits: int, where: str
+) -> npt.NDArray[np.int64]:
+    """Local rows of a column's entries."""
+    filler = (1 << index_bits) - 1
+    if ((code == 0) & (zeros != filler)).any():
+        raise LayerError(f"{where}: a stored v = 0 must have z = {filler}")
+    if code[-1] == 0:
+        raise LayerError(f"{where}: a filler after the last non-zero")
+    return np.cumsum(zeros + 1) - 1
+
+
+def _check_absolute(code: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], where: str) -> None:
+    if (code == 0).any():
+        raise LayerError(f"{where}: an entry with an absolute row must not have v = 0")
+    if (np.diff(rows) <= 0).any():
+        raise LayerError(f"{where}: absolute rows must ascend")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eie.config import ArchConfig
-from eie.csc import Interleaved, interleave
+from eie.csc import Interleaved, encode, group_lengths, places_of_groups
 from eie.errors import CapacityError
 from eie.layer import CompressedLayer
 
@@ -40,8 +41,8 @@ class Cut:
 
     @property
     def entries(self) -> int:
-        """Entries of the fullest PE, fillers included."""
-        return int(self.interleaved.pointers[:, -1].max())
+        """Entries of the fullest PE, fillers and places left free included."""
+        return int(self.interleaved.slots.max())
 
 
 def cut_layer(layer: CompressedLayer, cfg: ArchConfig, number: int = 0) -> list[Cut]:
@@ -53,11 +54,11 @@ def cut_layer(layer: CompressedLayer, cfg: ArchConfig, number: int = 0) -> list[
     """
     cuts: list[Cut] = []
     for row, rows in _tiles(layer, cfg.n_pe * cfg.acc_depth):
-        whole = interleave(rows, cfg.n_pe, cfg.index_bits)
+        whole = encode(rows, cfg)
         col = 0
-        for stop, bound in _batches(whole.pointers, cfg, layer, row):
-            inter = whole.columns(col, stop)
-            words = -(-int(inter.pointers[:, -1].max()) // cfg.entries_per_word)
+        for stop, bound in _batches(whole, cfg, layer, row):
+            inter = whole.columns(col, stop, cfg.entries_per_word)
+            words = -(-int(inter.slots.max()) // cfg.entries_per_word)
             part = _columns_of(rows, col, stop)
             cuts.append(Cut(number, part, inter, row, col, col == 0, stop == layer.cols, words, bound))
             col = stop
@@ -65,32 +66,49 @@ def cut_layer(layer: CompressedLayer, cfg: ArchConfig, number: int = 0) -> list[
 
 
 def _batches(
-    pointers: npt.NDArray[np.int64], cfg: ArchConfig, layer: CompressedLayer, row: int
+    whole: Interleaved, cfg: ArchConfig, layer: CompressedLayer, row: int
 ) -> Iterator[tuple[int, str]]:
     """The end of each batch of a tile, and what ended it."""
     n, cols = cfg.n_pe, layer.cols
     # Where a batch may stop: multiples of N, because column j is PE j mod N's, and the layer's end.
     ends = np.append(np.arange(n, cols, n), cols)
-    at = pointers[:, ends]
     col = place = 0
-    before = np.zeros(n, np.int64)
     while col < cols:
-        entries = (at[:, place:] - before[:, None]).max(axis=0)
-        widths = ends[place:] - col
+        entries = _entries_before(whole, ends[place:], col, cfg)
+        widths = ends[place:][: len(entries)] - col
         # How many of the ends each memory allows; on a tie the first one is named.
         fitting = {
             SOURCE: widths <= n * cfg.src_depth,
-            POINTERS: widths + 1 <= 2 * cfg.ptr_bank_depth,
+            POINTERS: widths + cfg.pointers_for(0) + widths % cfg.group <= 2 * cfg.ptr_bank_depth,
             MATRIX: entries <= cfg.spmat_words * cfg.entries_per_word,
-            REACH: entries <= cfg.unpack_pointer((1 << cfg.pointer_bits) - 1),
+            REACH: entries <= cfg.pointer_reach,
         }
         counts = {memory: int(fits.sum()) for memory, fits in fitting.items()}
         bound = min(counts, key=lambda memory: counts[memory])
         if not counts[bound]:
             raise _no_plan(layer, cfg, row, col, int(widths[0]), int(entries[0]), bound)
         place += counts[bound]
-        col, before = int(ends[place - 1]), at[:, place - 1]
+        col = int(ends[place - 1])
         yield col, bound if col < cols else WHOLE
+
+
+def _entries_before(
+    whole: Interleaved, ends: npt.NDArray[np.int64], col: int, cfg: ArchConfig
+) -> npt.NDArray[np.int64]:
+    """Places of the fullest PE that the columns from `col` to each end take; of pairs none beyond what does not fit."""
+    if whole.group == 1:
+        return (whole.pointers[:, ends] - whole.pointers[:, [col]]).max(axis=0)
+    # Where a pair stands depends on all before it: place after place, and no further than the memory reaches.
+    found: list[int] = []
+    before = whole.pointers[:, col:] - whole.pointers[:, [col]]
+    placed = places_of_groups(group_lengths(before), cfg.entries_per_word)
+    for columns, (_, stop) in zip(itertools.count(2, 2), placed, strict=False):
+        if col + columns < ends[len(found)]:
+            continue
+        found.append(int(stop.max()))
+        if len(found) == len(ends) or found[-1] > cfg.reachable_entries:
+            break
+    return np.array(found)
 
 
 def _no_plan(
@@ -98,7 +116,11 @@ def _no_plan(
 ) -> CapacityError:
     """Why not even the fewest columns that a batch may have fit."""
     needed, available, remedy = {
-        POINTERS: (f"{width + 1} pointers", 2 * cfg.ptr_bank_depth, "fewer PEs or more pointers"),
+        POINTERS: (
+            f"{cfg.pointers_for(width)} pointers",
+            2 * cfg.ptr_bank_depth,
+            "fewer PEs or more pointers",
+        ),
         MATRIX: (
             f"{entries} entries",
             cfg.spmat_words * cfg.entries_per_word,
@@ -106,7 +128,7 @@ def _no_plan(
         ),
         REACH: (
             f"{entries} entries",
-            cfg.unpack_pointer((1 << cfg.pointer_bits) - 1),
+            cfg.pointer_reach,
             "more PEs, fewer accumulators (smaller row tiles) or wider pointers",
         ),
     }[bound]

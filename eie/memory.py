@@ -45,16 +45,25 @@ class PeImage:
     act: list[int]
 
 
-def pack_words(v: npt.NDArray[np.uint8], z: npt.NDArray[np.uint8], cfg: ArchConfig) -> list[int]:
-    """Entries packed into SRAM words: entry e of a word at bits [entry_bits * e ...], v in the low bits.
+def pack_words(
+    v: npt.NDArray[np.uint8],
+    z: npt.NDArray[np.uint8],
+    cfg: ArchConfig,
+    places: npt.NDArray[np.int64] | None = None,
+) -> list[int]:
+    """Entries packed into SRAM words: the one at place e of a word at bits [entry_bits * e ...], v in the low bits.
+
+    places : of the entries, ascending (None: one behind the other); bits of free places are 0.
 
     >>> [hex(w) for w in pack_words(np.uint8([1, 2, 0, 3]), np.uint8([2, 0, 15, 2]), ArchConfig())]
     ['0x23f00221']
     """
     entries = v.astype(np.uint16) | (z.astype(np.uint16) << cfg.weight_bits)
-    words = -(-len(entries) // cfg.entries_per_word)
+    if places is None:
+        places = np.arange(len(entries))
+    words = int(places[-1]) // cfg.entries_per_word + 1 if len(places) else 0
     padded = np.zeros(words * cfg.entries_per_word, np.uint16)
-    padded[: len(entries)] = entries
+    padded[places] = entries
     bits = np.zeros((words, cfg.word_bits), np.uint8)
     spread = (padded[:, None] >> np.arange(cfg.entry_bits)) & 1
     bits[:, : cfg.entries_per_word * cfg.entry_bits] = spread.reshape(
@@ -69,26 +78,46 @@ def pack_pointers(pointers: npt.NDArray[np.int64], cfg: ArchConfig) -> npt.NDArr
     return (pointers // cfg.entries_per_word << cfg.sel_bits) | pointers % cfg.entries_per_word
 
 
+def pointer_words(inter: Interleaved, k: int, cfg: ArchConfig) -> npt.NDArray[np.int64]:
+    """What stands in PE k's pointer SRAMs from column 0 on: even and odd bank in turn.
+
+    Of single columns the pointers. Of a pair, in the even bank the low bits of the pointer to its first entry; in the
+    odd bank the two lengths, and above them the pointer's other bits; both 0 where the PE has no entry of the pair.
+    """
+    if inter.group == 1:
+        return pack_pointers(inter.pointers[k], cfg)
+    lengths = np.diff(inter.pointers[k])
+    pairs = np.pad(lengths, (0, len(lengths) % 2)).reshape(-1, 2)
+    start = np.where(pairs.any(axis=1), pack_pointers(inter.starts[k], cfg), 0)
+    above = start >> cfg.pointer_bits << 2 * cfg.length_bits
+    odd = pairs[:, 0] | pairs[:, 1] << cfg.length_bits | above
+    return np.stack([start & ((1 << cfg.pointer_bits) - 1), odd], axis=1).reshape(-1)
+
+
 @dataclass(frozen=True, eq=False)
 class PackedEntries(Sequence[int]):
-    """`pack_words`, packed when somebody reads the words: a plan only counts those of large layers."""
+    """`pack_words` of PE `pe`, packed when somebody reads them: a plan only counts those of large layers."""
 
-    v: npt.NDArray[np.uint8]
-    z: npt.NDArray[np.uint8]
+    inter: Interleaved
+    pe: int
     cfg: ArchConfig
 
     def __len__(self) -> int:
-        return -(-len(self.v) // self.cfg.entries_per_word)
+        return -(-int(self.inter.slots[self.pe]) // self.cfg.entries_per_word)
+
+    def _packed(self) -> list[int]:
+        v, z, _ = self.inter.pe(self.pe)
+        return pack_words(v, z, self.cfg, self.inter.places(self.pe))
 
     @overload
     def __getitem__(self, at: int) -> int: ...
     @overload
     def __getitem__(self, at: slice) -> list[int]: ...
     def __getitem__(self, at: int | slice) -> int | list[int]:
-        return pack_words(self.v, self.z, self.cfg)[at]
+        return self._packed()[at]
 
     def __iter__(self) -> Iterator[int]:
-        return iter(pack_words(self.v, self.z, self.cfg))
+        return iter(self._packed())
 
 
 @dataclass(frozen=True)
@@ -193,10 +222,9 @@ def weight_blocks(inter: Interleaved, cfg: ArchConfig, *, word: int = 0, column:
     """Matrix words from `word` on and pointers from column `column` on, for every PE."""
     blocks: list[Block] = []
     for k in range(inter.n_pe):
-        v, z, pointers = inter.pe(k)
         blocks += [
-            Block(IoSpace.SPMAT, k, word, PackedEntries(v, z, cfg)),
-            Block(IoSpace.PTR, k, column, pack_pointers(pointers, cfg).tolist()),
+            Block(IoSpace.SPMAT, k, word, PackedEntries(inter, k, cfg)),
+            Block(IoSpace.PTR, k, column, pointer_words(inter, k, cfg).tolist()),
         ]
     return [block for block in blocks if len(block)]
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from eie.capacity import check_fits
 from eie.config import ArchConfig
-from eie.csc import Interleaved, interleave
+from eie.csc import Interleaved, encode
 from eie.errors import CapacityError, LayerError, MismatchError
 from eie.fixed import limits
 from eie.layer import CompressedLayer, as_activations
@@ -240,7 +240,7 @@ class Job:
     @cached_property
     def interleaved(self) -> Interleaved:
         """The layer distributed over the PEs."""
-        return interleave(self.layer, self.cfg.n_pe, self.cfg.index_bits)
+        return encode(self.layer, self.cfg)
 
     @cached_property
     def program(self) -> Program:

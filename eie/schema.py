@@ -9,7 +9,7 @@ each signal means and docs/timing.md when it moves.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
@@ -89,7 +89,8 @@ class Reg(Wire):
 class Bundle:
     """Signals that belong together: members that are a `Wire`, a bundle, or a list of bundles, in this order.
 
-    A signal is called as its member; in a bundle inside a block, `<prefix>_<member>`.
+    A signal is called as its member; in a bundle inside a block, `<prefix>_<member>`. A signal of 0 bits is not there:
+    golden may use it all the same, it is 0 for good.
     """
 
     prefix = ""
@@ -104,7 +105,8 @@ def _signals(bundle: Bundle, path: Path = ()) -> Iterator[tuple[str, Path, Wire]
     start = f"{bundle.prefix}_" if bundle.prefix else ""
     for name, member in vars(bundle).items():
         if isinstance(member, Wire):
-            yield f"{start}{name}", (*path, name), member
+            if member.width:
+                yield f"{start}{name}", (*path, name), member
         elif isinstance(member, Bundle):
             yield from _signals(member, (*path, name))
         elif isinstance(member, list):
@@ -172,6 +174,12 @@ class PeCounter(enum.IntEnum):
     BYPASSES = 5
     SATURATIONS = 6
     WRITEBACK_SATURATIONS = 7
+    ISSUE_CYCLES = 8
+
+
+def pe_counters(cfg: ArchConfig) -> tuple[PeCounter, ...]:
+    """The counters that the hardware has: ISSUE_CYCLES where a PE may take more than one entry a cycle."""
+    return tuple(counter for counter in PeCounter if counter is not PeCounter.ISSUE_CYCLES or cfg.issue > 1)
 
 
 class Mode(enum.IntEnum):
@@ -207,9 +215,9 @@ def _outreg(width: int = 1, *, signed: bool = False) -> Reg:
     return Reg(width, Kind.OUT_REG, signed=signed)
 
 
-def _count(cfg: ArchConfig, kind: Kind = Kind.OUT_REG) -> Reg:
+def _count(cfg: ArchConfig, kind: Kind = Kind.OUT_REG, *, there: bool = True) -> Reg:
     # Without counters in hardware the port is there and 0; golden counts all the same.
-    return Reg(COUNTER_BITS, kind, probed=bool(cfg.counters))
+    return Reg(COUNTER_BITS if there else 0, kind, probed=bool(cfg.counters))
 
 
 class SramPort(Bundle):
@@ -232,8 +240,9 @@ class Offer(Bundle):
         self.valid = _in()
         self.exhausted = _in()
         self.row = _in(cfg.src_addr_bits)
-        self.pe = _in(cfg.pe_bits)
+        self.pe = _in(cfg.leaf_bits)
         self.value = _in(cfg.act_bits, signed=True)
+        self.value1 = _in(cfg.act1_bits, signed=True)
 
 
 class BusStage(Bundle):
@@ -244,6 +253,84 @@ class BusStage(Bundle):
         self.valid = _reg()
         self.col = _reg(cfg.col_bits)
         self.value = _reg(cfg.act_bits, signed=True)
+        self.value1 = _reg(cfg.act1_bits, signed=True)
+
+
+class Slot(Bundle):
+    """A word in the window: which of its entries are left, and what they are multiplied with.
+
+    kept : the word stands here, and not on the SRAM's output.
+    """
+
+    def __init__(self, prefix: str, cfg: ArchConfig, *, kept: bool) -> None:
+        self.prefix = prefix
+        self.pos = _reg(cfg.place_count_bits)
+        self.end = _reg(cfg.place_count_bits)
+        self.split = _reg(cfg.place_count_bits * (cfg.group == 2))
+        self.value = _reg(cfg.act_bits, signed=True)
+        self.value1 = _reg(cfg.act1_bits, signed=True)
+        self.null = _reg(int(not cfg.filter_empty))
+        self.fresh = _reg(int(not cfg.absolute))
+        self.turn = _reg(int(not cfg.absolute and cfg.group == 2))
+        self.word = _reg(cfg.word_bits * kept)
+
+
+class Token(Bundle):
+    """What a lane takes in a cycle. Lane 0's are the block's own signals."""
+
+    def __init__(self, prefix: str, cfg: ArchConfig, make: Callable[..., Wire]) -> None:
+        self.prefix = prefix
+        self.tok_valid = make()
+        self.tok_value = make(cfg.act_bits, signed=True)
+        self.v = make(cfg.weight_bits)
+        self.z = make(cfg.place_bits)
+
+
+class ArithmLane(Token):
+    """A further lane of the arithmetic unit."""
+
+    def __init__(self, prefix: str, cfg: ArchConfig) -> None:
+        super().__init__(prefix, cfg, _in)
+        self.tok_empty = _in(0)
+        self.tok_first = _in(0)
+        self.acc_rdata = _in(cfg.acc_bits, signed=True)
+        self.code_rdata = _out(cfg.code_bits, signed=True)
+        self.forward2 = _out()
+        self.forward1 = _out()
+        self.s2_valid = _outreg()
+        self.s2_write = _reg()
+        self.s2_code = _reg(cfg.code_bits, signed=True)
+        self.s2_value = _reg(cfg.act_bits, signed=True)
+        self.s2_row = _outreg(cfg.acc_addr_bits)
+        self.s3_valid = _reg()
+        self.s3_write = _reg()
+        self.s3_product = _reg(cfg.product_bits, signed=True)
+        self.s3_operand = _reg(cfg.acc_bits, signed=True)
+        self.s3_forwarded = _reg()
+        self.s3_row = _reg(cfg.acc_addr_bits)
+        self.s4_valid = _reg()
+        self.s4_write = _outreg()
+        self.s4_row = _outreg(cfg.acc_addr_bits)
+        self.s4_sum = _outreg(cfg.acc_bits, signed=True)
+        self.s4_clipped = _reg()
+
+
+class AccLane(Bundle):
+    """A further lane's ports of the accumulator file."""
+
+    def __init__(self, prefix: str, cfg: ArchConfig) -> None:
+        self.prefix = prefix
+        self.s2_valid = _in()
+        self.s2_row = _in(cfg.acc_addr_bits)
+        self.s4_write = _in()
+        self.s4_row = _in(cfg.acc_addr_bits)
+        self.s4_sum = _in(cfg.acc_bits, signed=True)
+        self.acc_rdata = _out(cfg.acc_bits, signed=True)
+
+
+def _further(cfg: ArchConfig) -> Iterator[str]:
+    """Prefixes of the lanes but for the first."""
+    return (f"lane{lane}" for lane in range(1, cfg.issue))
 
 
 class BlockSignals(Bundle):
@@ -256,7 +343,7 @@ class BlockSignals(Bundle):
 
 
 class ActQueue(BlockSignals):
-    """FIFO of broadcast columns."""
+    """FIFO of broadcast columns, or groups of columns."""
 
     NAME = "act_queue"
 
@@ -265,14 +352,45 @@ class ActQueue(BlockSignals):
         self.push = _in()
         self.push_col = _in(cfg.col_bits)
         self.push_value = _in(cfg.act_bits, signed=True)
+        self.push_value1 = _in(cfg.act1_bits, signed=True)
         self.pop = _in()
         self.start = _in()
         self.head_valid = _out()
         self.head_col = _out(cfg.col_bits)
         self.head_value = _out(cfg.act_bits, signed=True)
+        self.head_value1 = _out(cfg.act1_bits, signed=True)
         self.credit = _out()
         self.wr_ptr = _reg(bits_for(cfg.queue_depth - 1))
         self.rd_ptr = _reg(bits_for(cfg.queue_depth - 1))
+        self.count = _reg(cfg.occupancy_bits)
+        self.occupancy = _outreg(cfg.occupancy_bits)
+
+
+class RunQueue(BlockSignals):
+    """FIFO of runs, behind PtrRead (`filter_empty`)."""
+
+    NAME = "act_queue"
+
+    def __init__(self, cfg: ArchConfig) -> None:
+        self.bcast = _in()
+        self.keep = _in()
+        self.p_start = _in(cfg.run_bits)
+        self.p_count = _in(cfg.length_bits)
+        self.p_count1 = _in(cfg.length1_bits)
+        self.value = _in(cfg.act_bits, signed=True)
+        self.value1 = _in(cfg.act1_bits, signed=True)
+        self.drop = _in()
+        self.start = _in()
+        self.head_valid = _out()
+        self.head_start = _outreg(cfg.run_bits)
+        self.head_count = _outreg(cfg.length_bits)
+        self.head_count1 = _outreg(cfg.length1_bits)
+        self.head_value = _outreg(cfg.act_bits, signed=True)
+        self.head_value1 = _outreg(cfg.act1_bits, signed=True)
+        self.credit = _out()
+        # The head has a register of its own.
+        self.wr_ptr = _reg(bits_for(cfg.queue_depth - 2))
+        self.rd_ptr = _reg(bits_for(cfg.queue_depth - 2))
         self.count = _reg(cfg.occupancy_bits)
         self.occupancy = _outreg(cfg.occupancy_bits)
 
@@ -303,6 +421,44 @@ class PtrRead(BlockSignals):
         self.ptr_reads = _count(cfg)
 
 
+class RunRead(BlockSignals):
+    """Where a group's run begins and how many entries it has, in one read: PtrRead of a window PE."""
+
+    NAME = "ptr_read"
+
+    def __init__(self, cfg: ArchConfig) -> None:
+        behind, before = int(not cfg.filter_empty), int(cfg.filter_empty)
+        self.clear = _in()
+        self.push = _in(before)
+        self.push_col = _in(cfg.col_bits * before)
+        self.push_value = _in(cfg.act_bits * before, signed=True)
+        self.push_value1 = _in(cfg.act1_bits * before, signed=True)
+        self.head_valid = _in(behind)
+        self.head_col = _in(cfg.col_bits * behind)
+        self.head_value = _in(cfg.act_bits * behind, signed=True)
+        self.head_value1 = _in(cfg.act1_bits * behind, signed=True)
+        self.start = _in(behind)
+        self.io_write = _in()
+        self.io_read = _in()
+        self.io_addr = _in(cfg.io_addr_bits)
+        self.io_data = _in(cfg.io_data_bits)
+        self.even_port = SramPort("even", cfg.ptr_addr_bits, cfg.pointer_bits)
+        self.odd_port = SramPort("odd", cfg.ptr_addr_bits, cfg.pointer_bits)
+        self.pop = _out(behind)
+        self.load = _out(before)
+        self.p_start = _out(cfg.run_bits)
+        self.p_count = _out(cfg.length_bits)
+        self.p_count1 = _out(cfg.length1_bits)
+        self.keep = _out(before)
+        self.drop = _out(before)
+        self.valid = _outreg()
+        self.value = _outreg(cfg.act_bits, signed=True)
+        self.value1 = _outreg(cfg.act1_bits, signed=True)
+        self.odd = _reg(int(cfg.group == 1))
+        self.ptr_reads = _count(cfg)
+        self.empty_columns = _count(cfg, there=bool(cfg.filter_empty))
+
+
 class SpmatRead(BlockSignals):
     """One entry a cycle from the matrix SRAM."""
 
@@ -325,7 +481,7 @@ class SpmatRead(BlockSignals):
         self.issue = _out()
         self.read = _out()
         self.v = _out(cfg.weight_bits)
-        self.z = _out(cfg.index_bits)
+        self.z = _out(cfg.place_bits)
         self.active = _outreg()
         self.current = _reg(cfg.pointer_bits)
         self.stop = _reg(cfg.pointer_bits)
@@ -342,6 +498,52 @@ class SpmatRead(BlockSignals):
         self.spmat_reads = _count(cfg)
 
 
+class Window(BlockSignals):
+    """`issue` entries a cycle from the last `window` words: SpmatRead of a window PE."""
+
+    NAME = "spmat_read"
+
+    def __init__(self, cfg: ArchConfig) -> None:
+        pairs = cfg.group == 2
+        self.clear = _in()
+        self.begin_pass = _in()
+        self.spmat_base = _in(cfg.word_addr_bits)
+        self.run_valid = _in()
+        self.run_start = _in(cfg.run_bits)
+        self.run_count = _in(cfg.length_bits)
+        self.run_count1 = _in(cfg.length1_bits)
+        self.run_value = _in(cfg.act_bits, signed=True)
+        self.run_value1 = _in(cfg.act1_bits, signed=True)
+        self.io_write = _in()
+        self.io_read = _in()
+        self.io_addr = _in(cfg.io_addr_bits)
+        self.io_data = _in(cfg.io_data_bits)
+        self.spmat_port = SramPort("spmat", cfg.word_addr_bits, cfg.word_bits)
+        self.fetch = _out()
+        self.start = _out()
+        self.read = _out()
+        self.unfinished = _out()
+        self.tok_valid = _out()
+        self.tok_empty = _out()
+        self.tok_first = _out()
+        self.tok_value = _out(cfg.act_bits, signed=True)
+        self.v = _out(cfg.weight_bits)
+        self.z = _out(cfg.place_bits)
+        self.lanes = [Token(prefix, cfg, _out) for prefix in _further(cfg)]
+        self.more = _reg()
+        self.word = _reg(cfg.word_addr_bits)
+        self.left = _reg(cfg.length_bits * pairs)
+        self.left_all = _reg(cfg.length_bits + pairs)
+        self.begun = _reg(int(pairs and not cfg.absolute))
+        self.held_valid = _reg()
+        self.held_addr = _reg(cfg.word_addr_bits)
+        self.slots = [Slot(f"slot{number}", cfg, kept=number > 0) for number in range(cfg.window)]
+        self.entries = _count(cfg)
+        self.issue_cycles = _count(cfg, there=cfg.issue > 1)
+        self.empty_columns = _count(cfg, there=not cfg.filter_empty)
+        self.spmat_reads = _count(cfg)
+
+
 class ArithmUnit(BlockSignals):
     """Codebook, multiply, shift and add, in four stages."""
 
@@ -354,7 +556,7 @@ class ArithmUnit(BlockSignals):
         self.tok_first = _in()
         self.tok_value = _in(cfg.act_bits, signed=True)
         self.v = _in(cfg.weight_bits)
-        self.z = _in(cfg.index_bits)
+        self.z = _in(cfg.place_bits)
         self.acc_rdata = _in(cfg.acc_bits, signed=True)
         self.product_shift = _in(SHIFT_BITS)
         self.codebook = _in(cfg.codebook_bits)
@@ -379,7 +581,9 @@ class ArithmUnit(BlockSignals):
         self.s4_write = _outreg()
         self.s4_row = _outreg(cfg.acc_addr_bits)
         self.s4_sum = _outreg(cfg.acc_bits, signed=True)
-        self.fillers = _count(cfg)
+        self.s4_clipped = _reg(int(cfg.issue > 1))
+        self.lanes = [ArithmLane(prefix, cfg) for prefix in _further(cfg)]
+        self.fillers = _count(cfg, there=not cfg.absolute)
         self.bypasses = _count(cfg)
         self.saturations = _count(cfg)
 
@@ -426,6 +630,7 @@ class ActRW(BlockSignals):
         self.rf_valid = _reg()
         self.rf_to_src = _reg()
         self.rf_at = _reg(cfg.file_addr_bits)
+        self.lanes = [AccLane(prefix, cfg) for prefix in _further(cfg)]
         self.writeback_saturations = _count(cfg)
 
 
@@ -439,6 +644,7 @@ class PE(BlockSignals):
         self.push = _in()
         self.push_col = _in(cfg.col_bits)
         self.push_value = _in(cfg.act_bits, signed=True)
+        self.push_value1 = _in(cfg.act1_bits, signed=True)
         self.clear = _in()
         self.begin_pass = _in()
         self.leaf_pop = _in()
@@ -487,8 +693,30 @@ class Lnzd(BlockSignals):
         self.valid = _outreg()
         self.exhausted = _outreg()
         self.row = _outreg(cfg.src_addr_bits)
-        self.pe = _outreg(cfg.pe_bits)
+        self.pe = _outreg(cfg.leaf_bits)
         self.value = _outreg(cfg.act_bits, signed=True)
+        self.value1 = _outreg(cfg.act1_bits, signed=True)
+
+
+class LeafPair(BlockSignals):
+    """The one leaf of two neighbouring PEs, where columns are broadcast in pairs."""
+
+    NAME = "leaf_pair"
+
+    def __init__(self, cfg: ArchConfig) -> None:
+        self.a_valid = _in()
+        self.a_row = _in(cfg.src_addr_bits)
+        self.a_value = _in(cfg.act_bits, signed=True)
+        self.b_valid = _in()
+        self.b_row = _in(cfg.src_addr_bits)
+        self.b_value = _in(cfg.act_bits, signed=True)
+        self.pop = _in()
+        self.valid = _out()
+        self.row = _out(cfg.src_addr_bits)
+        self.value = _out(cfg.act_bits, signed=True)
+        self.value1 = _out(cfg.act_bits, signed=True)
+        self.a_pop = _out()
+        self.b_pop = _out()
 
 
 class Ccu(BlockSignals):
@@ -516,6 +744,7 @@ class Ccu(BlockSignals):
         self.push = _out()
         self.push_col = _out(cfg.col_bits)
         self.push_value = _out(cfg.act_bits, signed=True)
+        self.push_value1 = _out(cfg.act1_bits, signed=True)
         self.pe_write = _out(cfg.n_pe)
         self.pe_read = _out(cfg.n_pe)
         self.wb_en = _out()
@@ -584,19 +813,38 @@ BLOCK_NAMES = tuple(_BLOCKS)
 PE_BLOCKS = ("act_queue", "ptr_read", "spmat_read", "arithm_unit", "act_rw")
 
 
+def block_names(cfg: ArchConfig) -> tuple[str, ...]:
+    """The blocks of a configuration: `BLOCK_NAMES`, and where columns are broadcast in pairs their leaf."""
+    return (*BLOCK_NAMES, LeafPair.NAME) if cfg.group == 2 else BLOCK_NAMES
+
+
+def kind_of(block: str, cfg: ArchConfig) -> type[BlockSignals]:
+    """The class that declares `block` (a name in `block_names(cfg)`): window PEs have some of their own."""
+    if block == LeafPair.NAME:
+        return LeafPair
+    if not cfg.walks:
+        if block == RunQueue.NAME and cfg.filter_empty:
+            return RunQueue
+        if block == RunRead.NAME:
+            return RunRead
+        if block == Window.NAME:
+            return Window
+    return _BLOCKS[block]
+
+
 @lru_cache(maxsize=256)
 def fields(block: str, cfg: ArchConfig) -> tuple[Field, ...]:
-    """Ports and registers of `block` (a name in `BLOCK_NAMES`), in declaration order."""
+    """Ports and registers of `block` (a name in `block_names(cfg)`), in declaration order."""
     return tuple(
         Field(name, signal.width, signal.kind, signal.signed, signal.probed)
-        for name, _, signal in _signals(_BLOCKS[block](cfg))
+        for name, _, signal in _signals(kind_of(block, cfg)(cfg))
     )
 
 
 @lru_cache(maxsize=256)
 def paths(block: str, cfg: ArchConfig) -> dict[str, Path]:
     """The path to each of the `fields` of `block`, by name."""
-    return {name: path for name, path, _ in _signals(_BLOCKS[block](cfg))}
+    return {name: path for name, path, _ in _signals(kind_of(block, cfg)(cfg))}
 
 
 def config_fields(cfg: ArchConfig) -> tuple[Field, ...]:
@@ -607,10 +855,12 @@ def config_fields(cfg: ArchConfig) -> tuple[Field, ...]:
 def lnzd_nodes(cfg: ArchConfig) -> tuple[int, ...]:
     """Nodes on each level of the LNZD tree, leaves' parents first; the last level is the root.
 
+    A leaf serves the PEs of a group's columns.
+
     >>> lnzd_nodes(ArchConfig(n_pe=64)), lnzd_nodes(ArchConfig(n_pe=8))
     ((16, 4, 1), (2, 1))
     """
-    return tuple(-(-cfg.n_pe // LNZD_FAN_IN ** (level + 1)) for level in range(cfg.tree_levels))
+    return tuple(-(-cfg.leaves // LNZD_FAN_IN ** (level + 1)) for level in range(cfg.tree_levels))
 
 
 @dataclass(frozen=True)
@@ -653,9 +903,10 @@ def pe_probe(cfg: ArchConfig) -> tuple[ProbeField, ...]:
 
 @lru_cache(maxsize=256)
 def ccu_probe(cfg: ArchConfig) -> tuple[ProbeField, ...]:
-    """The probed fields of the CCU and of every LNZD node (`lnzd_<level>_<index>`), lowest bit first."""
+    """The probed fields of the CCU, of every LNZD node (`lnzd_<level>_<index>`) and pair, lowest bit first."""
     nodes = [(f"lnzd_{level}_{i}", "lnzd") for level, n in enumerate(lnzd_nodes(cfg)) for i in range(n)]
-    return _lay_out(cfg, [("ccu", "ccu"), *nodes])
+    pairs = [(f"leaf_pair_{i}", "leaf_pair") for i in range(cfg.leaves)] if cfg.group == 2 else []
+    return _lay_out(cfg, [("ccu", "ccu"), *nodes, *pairs])
 
 
 @lru_cache(maxsize=256)

@@ -10,19 +10,20 @@ from eie.golden.base import Block
 class ActQueue(Block, schema.ActQueue):
     """A FIFO of broadcast columns (j, x_j); a column is at the head one cycle after its push.
 
-    Members: fifo, queue_depth x (column, value).
+    Members: fifo, queue_depth x (column, value, the second column's value in pairs).
     """
 
     def __init__(self, cfg: ArchConfig) -> None:
         super().__init__(cfg)
         self.depth = cfg.queue_depth
-        self.fifo: list[tuple[int, int]] = [(0, 0)] * cfg.queue_depth
+        self.fifo: list[tuple[int, int, int]] = [(0, 0, 0)] * cfg.queue_depth
         self.count_mask = self.count.mask
 
     def outputs(self) -> None:
         """Head and credit: from registers alone."""
         self.head_valid.value = self.count.value != 0
-        self.head_col.value, self.head_value.value = self.fifo[self.rd_ptr.value]
+        head = self.fifo[self.rd_ptr.value]
+        self.head_col.value, self.head_value.value, self.head_value1.value = head
         self.credit.value = self.occupancy.value < self.depth
 
     def next_state(self) -> None:
@@ -39,4 +40,5 @@ class ActQueue(Block, schema.ActQueue):
     def write_memories(self) -> None:
         """Write the pushed column."""
         if self.push.value:
-            self.fifo[self.wr_ptr.value] = (self.push_col.value, self.push_value.value)
+            column = (self.push_col.value, self.push_value.value, self.push_value1.value)
+            self.fifo[self.wr_ptr.value] = column

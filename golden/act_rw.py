@@ -47,6 +47,8 @@ class ActRW(Block, schema.ActRW):
             self.acc_rdata.value = self.acc[self.wb_row.value]
         else:
             self.acc_rdata.value = self.acc[io_addr & self.acc_mask]
+        for lane in self.lanes:
+            lane.acc_rdata.value = self.acc[lane.s2_row.value if lane.s2_valid.value else 0]
         y_acc = self.y_acc.value
         exact = round_shift(0 if self.relu.value and y_acc < 0 else y_acc, self.output_shift.value)
         y = self.low if exact < self.low else self.high if exact > self.high else exact
@@ -111,6 +113,9 @@ class ActRW(Block, schema.ActRW):
             self.write_acc(self.rf_at.value, self.act_port.rdata.value)
         elif self.io_write_acc.value:
             self.write_acc(self.io_addr.value, self.io_data.value)
+        for lane in self.lanes:
+            if lane.s4_write.value:
+                self._put(lane.s4_row.value, lane.s4_sum.value)
 
     def _write_src(self, addr: int, data: int) -> None:
         row = addr & self.src_mask

@@ -6,10 +6,14 @@ from eie import schema
 from eie.config import ArchConfig, bits_for
 from eie.fixed import limits, round_shift
 from eie.golden.base import Block, sign_extend
+from eie.schema import ArithmLane
+
+# A lane: the unit's own signals are the first one's.
+Lane = ArithmLane | schema.ArithmUnit
 
 
 class ArithmUnit(Block, schema.ArithmUnit):
-    """Takes an entry a cycle and never stalls; the accumulator is written in stage 4, three cycles after stage 1.
+    """Takes an entry a cycle in every lane and never stalls; stage 4 writes, three cycles after stage 1.
 
     An entry takes its operand from the one in stage 4, one or two cycles ahead of it, when that has the same row.
 
@@ -24,8 +28,10 @@ class ArithmUnit(Block, schema.ArithmUnit):
         self.code_mask = (1 << bits_for(self.depth - 1)) - 1
         self.codes = [0] * (self.code_mask + 1)
         self.row_mask = self.s2_row.mask
-        self.count_mask = self.fillers.mask
+        self.count_mask = self.bypasses.mask
         self.low, self.high = limits(cfg.acc_bits)
+        self.absolute = cfg.absolute
+        self.all_lanes: list[Lane] = [self, *self.lanes]
 
     def outputs(self) -> None:
         """Codebook lookup, and whether stage 4 holds the accumulator that stage 2 or stage 3 needs."""
@@ -34,54 +40,71 @@ class ArithmUnit(Block, schema.ArithmUnit):
         else:
             index = self.io_addr.value
         self.code_rdata.value = self.codes[index & self.code_mask]
-        write4, row4 = self.s4_write.value, self.s4_row.value
-        self.forward2.value = (
-            self.s2_valid.value and self.s2_write.value and write4 and row4 == self.s2_row.value
-        )
-        self.forward1.value = self.s3_write.value and write4 and row4 == self.s3_row.value
+        for further in self.lanes:
+            index = self.codebook.value * self.n_codes + further.v.value
+            further.code_rdata.value = self.codes[index & self.code_mask]
+        written = {lane.s4_row.value for lane in self.all_lanes if lane.s4_write.value}
+        for lane in self.all_lanes:
+            needs = lane.s2_valid.value and lane.s2_write.value
+            lane.forward2.value = needs and lane.s2_row.value in written
+            lane.forward1.value = lane.s3_write.value and lane.s3_row.value in written
 
     def next_state(self) -> None:
-        """Stage after stage, then the counters."""
-        valid, clear = self.tok_valid.value, self.clear.value
-        # Stage 1 to 2.
-        write = valid and not self.tok_empty.value
-        self.s2_valid.next = valid
-        self.s2_write.next = write
-        self.s2_code.next = self.code_rdata.value if valid else self.s2_code.value
-        self.s2_value.next = self.tok_value.value if valid else self.s2_value.value
-        row = self.s2_row.value
-        if write:
-            self.s2_row.next = (
-                self.z.value if self.tok_first.value else row + 1 + self.z.value
-            ) & self.row_mask
-        else:
-            self.s2_row.next = row
-        # Stage 2 to 3.
-        self.s3_valid.next = self.s2_valid.value
-        self.s3_write.next = self.s2_write.value
-        self.s3_row.next = row
-        self.s3_product.next = self.s2_code.value * self.s2_value.value
-        forward2 = self.forward2.value
-        self.s3_operand.next = self.s4_sum.value if forward2 else self.acc_rdata.value
-        self.s3_forwarded.next = forward2
-        # Stage 3 to 4.
-        write3, forward1, clipped = self.s3_write.value, self.forward1.value, False
-        self.s4_valid.next = self.s3_valid.value
-        self.s4_write.next = write3
-        self.s4_row.next = self.s3_row.value
-        if write3:
-            operand = self.s4_sum.value if forward1 else self.s3_operand.value
-            exact = operand + round_shift(self.s3_product.value, self.product_shift.value)
-            total = self.low if exact < self.low else self.high if exact > self.high else exact
-            clipped = total != exact
-            self.s4_sum.next = total
-        else:
-            self.s4_sum.next = self.s4_sum.value
-        filler = write and self.v.value == 0
-        bypass = write3 and (self.s3_forwarded.value or forward1)
+        """Stage after stage in every lane, then the counters."""
+        clear, bypasses, clips = self.clear.value, 0, 0
+        # What stage 4 writes, by its row: no two lanes have the same.
+        sums = {lane.s4_row.value: lane.s4_sum.value for lane in self.all_lanes if lane.s4_write.value}
+        for lane in self.all_lanes:
+            self._stage_2(lane)
+            self._stage_3(lane, sums)
+            now = self._stage_4(lane, sums)
+            # With several lanes a register stands between the sums and their count.
+            clips += lane.s4_clipped.value if self.lanes else now
+            lane.s4_clipped.next = now
+            bypasses += bool(lane.s3_write.value and (lane.s3_forwarded.value or lane.forward1.value))
+        filler = self.tok_valid.value and not self.tok_empty.value and self.v.value == 0
         self.fillers.next = 0 if clear else (self.fillers.value + filler) & self.count_mask
-        self.bypasses.next = 0 if clear else (self.bypasses.value + bypass) & self.count_mask
-        self.saturations.next = 0 if clear else (self.saturations.value + clipped) & self.count_mask
+        self.bypasses.next = 0 if clear else (self.bypasses.value + bypasses) & self.count_mask
+        self.saturations.next = 0 if clear else (self.saturations.value + clips) & self.count_mask
+
+    def _stage_2(self, lane: Lane) -> None:
+        """The code, the activation, and the row: an absolute one, or one from the zeros since the entry before."""
+        valid, row = lane.tok_valid.value, lane.s2_row.value
+        write = valid and not lane.tok_empty.value
+        lane.s2_valid.next = valid
+        lane.s2_write.next = write
+        lane.s2_code.next = lane.code_rdata.value if valid else lane.s2_code.value
+        lane.s2_value.next = lane.tok_value.value if valid else lane.s2_value.value
+        if not write:
+            lane.s2_row.next = row
+        elif self.absolute or lane.tok_first.value:
+            lane.s2_row.next = lane.z.value & self.row_mask
+        else:
+            lane.s2_row.next = (row + 1 + lane.z.value) & self.row_mask
+
+    def _stage_3(self, lane: Lane, sums: dict[int, int]) -> None:
+        """The product, and the accumulator or what is written to it."""
+        forward2 = lane.forward2.value
+        lane.s3_valid.next = lane.s2_valid.value
+        lane.s3_write.next = lane.s2_write.value
+        lane.s3_row.next = lane.s2_row.value
+        lane.s3_product.next = lane.s2_code.value * lane.s2_value.value
+        lane.s3_operand.next = sums.get(lane.s2_row.value, 0) if forward2 else lane.acc_rdata.value
+        lane.s3_forwarded.next = forward2
+
+    def _stage_4(self, lane: Lane, sums: dict[int, int]) -> bool:
+        """The sum; whether it was clipped."""
+        write = lane.s3_write.value
+        lane.s4_valid.next = lane.s3_valid.value
+        lane.s4_write.next = write
+        lane.s4_row.next = lane.s3_row.value
+        if not write:
+            lane.s4_sum.next = lane.s4_sum.value
+            return False
+        operand = sums.get(lane.s3_row.value, 0) if lane.forward1.value else lane.s3_operand.value
+        exact = operand + round_shift(lane.s3_product.value, self.product_shift.value)
+        lane.s4_sum.next = total = min(max(exact, self.low), self.high)
+        return total != exact
 
     def write_memories(self) -> None:
         """Write the codebook, from the I/O port."""

@@ -10,6 +10,7 @@ from eie import schema
 from eie.config import ArchConfig
 from eie.golden.base import Block, Place, pack, places_of
 from eie.golden.ccu import Ccu
+from eie.golden.leaf_pair import LeafPair
 from eie.golden.lnzd import Lnzd
 from eie.golden.pe import PE, Visit
 from eie.golden.sram import Sram
@@ -70,7 +71,8 @@ class Tile(PE):
 class Array(Block, schema.Array):
     """The whole accelerator behind its I/O port.
 
-    Members: pes (`Tile`s), nodes[level][i] of the LNZD tree (the leaves' parents first), ccu.
+    Members: pes (`Tile`s), pairs (`LeafPair`s, of columns broadcast in pairs), nodes[level][i] of the LNZD tree (the
+    leaves' parents first), ccu.
     """
 
     def __init__(self, cfg: ArchConfig) -> None:
@@ -86,10 +88,12 @@ class Array(Block, schema.Array):
         signals = inputs | outputs | {"wb_row": self.wb_row, "rf_row": self.rf_row}
         own = ("io_write", "io_read", "leaf_pop")
         self.pes = [Tile(cfg, signals | {name: Wire() for name in own}) for _ in range(cfg.n_pe)]
+        in_pairs = range(0, cfg.n_pe, 2) if cfg.group == 2 else ()
+        self.pairs = [self._pair(*self.pes[k : k + 2]) for k in in_pairs]
         self.nodes = self._tree()
         self.connect(outputs, Kind.OUT)
         self.visits = self._in_dependency_order()
-        blocks: list[Block] = [self.ccu, *chain.from_iterable(self.nodes), *self.pes]
+        blocks: list[Block] = [self.ccu, *chain.from_iterable(self.nodes), *self.pairs, *self.pes]
         self.registers = [register for block in blocks for register in block.registers]
         self.memory_visits: list[Visit] = [self.ccu.write_memories]
         self.memory_visits += [visit for pe in self.pes for visit in pe.memory_visits]
@@ -99,12 +103,13 @@ class Array(Block, schema.Array):
     def _tree(self) -> list[list[Lnzd]]:
         # Each node with the pops of its children.
         self.child_pops: dict[Lnzd, list[Wire]] = {}
-        below: list[Tile] | list[Lnzd] = self.pes
-        levels = []
+        below: Sequence[_Child] = self.pairs or self.pes
+        levels: list[list[Lnzd]] = []
         for count in lnzd_nodes(self.cfg):
-            below = [self._node(below[LNZD_FAN_IN * i : LNZD_FAN_IN * (i + 1)]) for i in range(count)]
-            levels.append(below)
-        self.leaves = [child for node in levels[0] for child in node.children][: self.cfg.n_pe]
+            nodes = [self._node(below[LNZD_FAN_IN * i : LNZD_FAN_IN * (i + 1)]) for i in range(count)]
+            levels.append(nodes)
+            below = nodes
+        self.leaves = [child for node in levels[0] for child in node.children][: self.cfg.leaves]
         for k, leaf in enumerate(self.leaves):
             leaf.pe.value = k
         (root,) = levels[-1]
@@ -112,7 +117,15 @@ class Array(Block, schema.Array):
         _take(self.ccu.root, root)
         return levels
 
-    def _node(self, below: Sequence[Tile | Lnzd]) -> Lnzd:
+    def _pair(self, a: Tile, b: Tile) -> LeafPair:
+        """The leaf of two PEs."""
+        pair = LeafPair(self.cfg)
+        pair.a_valid, pair.a_row, pair.a_value = a.leaf_valid, a.leaf_row, a.leaf_value
+        pair.b_valid, pair.b_row, pair.b_value = b.leaf_valid, b.leaf_row, b.leaf_value
+        pair.a_pop, pair.b_pop = a.leaf_pop, b.leaf_pop
+        return pair
+
+    def _node(self, below: Sequence[_Child]) -> Lnzd:
         """A node with these children; children that do not exist are exhausted."""
         node = Lnzd(self.cfg)
         node.begin_pass, node.compute = self.ccu.begin_pass, self.ccu.compute
@@ -120,7 +133,7 @@ class Array(Block, schema.Array):
             _take(child, source)
         for child in node.children[len(below) :]:
             child.exhausted.value = 1
-        self.child_pops[node] = [n.pop if isinstance(n, Lnzd) else n.leaf_pop for n in below]
+        self.child_pops[node] = [n.leaf_pop if isinstance(n, Tile) else n.pop for n in below]
         return node
 
     def _in_dependency_order(self) -> list[Visit]:
@@ -128,9 +141,11 @@ class Array(Block, schema.Array):
         visits: list[Visit] = [visit for pe in self.pes for visit in pe.credit_visits]
         visits += [self.gather_credits, self.ccu.outputs, self.distribute]
         visits += [visit for pe in self.pes for visit in pe.output_visits]
+        visits += [pair.offer for pair in self.pairs]
         visits += [self.exhaust_leaves]
         for node in chain.from_iterable(reversed(self.nodes)):
             visits += [node.outputs, partial(self.pop_children, node)]
+        visits += [pair.hand_down for pair in self.pairs]
         visits += [self.gather_status]
         visits += [visit for pe in self.pes for visit in pe.state_visits]
         visits += [self.ccu.next_state, *(node.next_state for node in chain.from_iterable(self.nodes))]
@@ -198,7 +213,8 @@ class Array(Block, schema.Array):
     @cached_property
     def _signals(self) -> list[Wire]:
         nodes = chain.from_iterable(self.nodes)
-        blocks = [self, self.ccu, *nodes, *self.pes, *(b for pe in self.pes for b in pe.blocks.values())]
+        of_pes = (block for pe in self.pes for block in pe.blocks.values())
+        blocks = [self, self.ccu, *nodes, *self.pairs, *self.pes, *of_pes]
         return [signal for block in blocks for signal in block.signals().values()]
 
     def write_memories(self) -> None:
@@ -236,15 +252,22 @@ class Array(Block, schema.Array):
         instances: dict[str, Block] = {"ccu": self.ccu}
         for level, nodes in enumerate(self.nodes):
             instances |= {f"lnzd_{level}_{i}": node for i, node in enumerate(nodes)}
+        instances |= {f"leaf_pair_{i}": pair for i, pair in enumerate(self.pairs)}
         return places_of(ccu_probe(self.cfg), instances)
 
 
-def _take(offer: Offer, source: Tile | Lnzd) -> None:
-    """Let a parent see what a PE's leaf or a node offers. Of a leaf the array sets `pe` and `exhausted`."""
+_Child = Tile | LeafPair | Lnzd
+
+
+def _take(offer: Offer, source: _Child) -> None:
+    """Let a parent see what a leaf or a node offers. Of a leaf the array sets `pe` and `exhausted`."""
     if isinstance(source, Tile):
         offer.valid, offer.row, offer.value = source.leaf_valid, source.leaf_row, source.leaf_value
-    else:
-        offer.valid, offer.row, offer.value = source.valid, source.row, source.value
+        return
+    offer.valid, offer.row, offer.value = source.valid, source.row, source.value
+    if source.value1.width:
+        offer.value1 = source.value1
+    if isinstance(source, Lnzd):
         offer.exhausted, offer.pe = source.exhausted, source.pe
 
 

@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+from eie.config import ArchConfig
 from eie.golden.act_queue import ActQueue
 from eie.golden.act_rw import ActRW
 from eie.golden.arithm_unit import ArithmUnit
 from eie.golden.array import Array
 from eie.golden.base import Block
 from eie.golden.ccu import Ccu
+from eie.golden.leaf_pair import LeafPair
 from eie.golden.lnzd import Lnzd
 from eie.golden.pe import PE
 from eie.golden.ptr_read import PtrRead
+from eie.golden.run_queue import RunQueue
+from eie.golden.run_read import RunRead
 from eie.golden.spmat_read import SpmatRead
+from eie.golden.window import Window
+from eie.schema import BlockSignals, kind_of
 
-BLOCKS: dict[str, type[Block]] = {
-    block.NAME: block for block in (ActQueue, PtrRead, SpmatRead, ArithmUnit, ActRW, PE, Lnzd, Ccu, Array)
+_CLASSES: tuple[type[Block], ...] = (
+    ActQueue,
+    RunQueue,
+    PtrRead,
+    RunRead,
+    SpmatRead,
+    Window,
+    ArithmUnit,
+    ActRW,
+    PE,
+    Lnzd,
+    LeafPair,
+    Ccu,
+    Array,
+)
+_BY_KIND: dict[type[BlockSignals], type[Block]] = {
+    base: cls for cls in _CLASSES for base in cls.__bases__ if base is not Block
 }
+
+
+def block_class(name: str, cfg: ArchConfig) -> type[Block]:
+    """The golden class of the block called `name` in a configuration."""
+    return _BY_KIND[kind_of(name, cfg)]

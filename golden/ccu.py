@@ -48,10 +48,11 @@ class Ccu(Block, schema.Ccu):
         if self.bus:
             last = self.bus[-1]
             self.push.value, self.push_col.value = last.valid.value, last.col.value
-            self.push_value.value = last.value.value
+            self.push_value.value, self.push_value1.value = last.value.value, last.value1.value
         else:
             self.push.value, self.push_col.value = self.bcast.value, self._root_col()
             self.push_value.value = self.root.value.value
+            self.push_value1.value = self.root.value1.value
         one = 1 << self.io_pe.value & self.all_pes
         space = self.io_space.value
         own = space in (IoSpace.CONFIG, IoSpace.CONTROL)
@@ -77,7 +78,8 @@ class Ccu(Block, schema.Ccu):
             output.value = words[entry]
 
     def _root_col(self) -> int:
-        column = self.root.row.value * self.cfg.n_pe + self.root.pe.value + self.ptr_base.value
+        leaf = self.root.row.value * self.cfg.leaves + self.root.pe.value
+        column = leaf * self.cfg.group + self.ptr_base.value
         return column & self.col_mask
 
     def next_state(self) -> None:
@@ -90,10 +92,10 @@ class Ccu(Block, schema.Ccu):
         self._next_rows(written)
         self._next_counts(drained)
         self.done.next = False if clear else (written and last) or self.done.value
-        source = (self.bcast.value, self._root_col(), self.root.value.value)
+        source = (self.bcast.value, self._root_col(), self.root.value.value, self.root.value1.value)
         for stage in self.bus:
-            stage.valid.next, stage.col.next, stage.value.next = source
-            source = (stage.valid.value, stage.col.value, stage.value.value)
+            stage.valid.next, stage.col.next, stage.value.next, stage.value1.next = source
+            source = (stage.valid.value, stage.col.value, stage.value.value, stage.value1.value)
         self.io_rdata.next = self._read_data()
 
     def _next_mode(self, drained: int, written: int, last: int) -> None:

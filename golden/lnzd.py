@@ -44,3 +44,4 @@ class Lnzd(Block, schema.Lnzd):
         self.row.next = source.row.value
         self.pe.next = source.pe.value
         self.value.next = source.value.value
+        self.value1.next = source.value1.value

@@ -12,8 +12,11 @@ from eie.golden.act_rw import ActRW
 from eie.golden.arithm_unit import ArithmUnit
 from eie.golden.base import Block, Place, places_of, sign_extend
 from eie.golden.ptr_read import PtrRead
+from eie.golden.run_queue import RunQueue
+from eie.golden.run_read import RunRead
 from eie.golden.spmat_read import SpmatRead
-from eie.schema import PE_BLOCKS, IoSpace, Kind, PeCounter, Wire, pe_probe
+from eie.golden.window import Window
+from eie.schema import PE_BLOCKS, IoSpace, Kind, Reg, Wire, pe_counters, pe_probe
 
 Visit = Callable[[], None]
 
@@ -29,16 +32,18 @@ class PE(Block, schema.PE):
 
     def __init__(self, cfg: ArchConfig, inputs: Mapping[str, Wire] | None = None) -> None:
         super().__init__(cfg, inputs)
-        self.act_queue = ActQueue(cfg)
-        self.ptr_read = PtrRead(cfg)
-        self.spmat_read = SpmatRead(cfg)
+        self.act_queue = RunQueue(cfg) if cfg.filter_empty else ActQueue(cfg)
+        self.ptr_read = PtrRead(cfg) if cfg.walks else RunRead(cfg)
+        self.spmat_read = SpmatRead(cfg) if cfg.walks else Window(cfg)
         self.arithm_unit = ArithmUnit(cfg)
         self.act_rw = ActRW(cfg)
         self.blocks: dict[str, Block] = {name: getattr(self, name) for name in PE_BLOCKS}
         self._connect()
         self.data_mask = self.io_rdata.mask
         registers = self.block_signals(Kind.OUT_REG)
-        self.counters = [registers[counter.name.lower()] for counter in PeCounter]
+        # A machine with absolute rows has no fillers to count.
+        self.counters = [registers.get(counter.name.lower(), Reg(0)) for counter in pe_counters(cfg)]
+        self.counter_mask = 15 if cfg.issue > 1 else 7
         # A fixed order in which nothing reads an output before it is computed. The credit comes first: the CCU
         # broadcasts by it, and everything else may depend on the broadcast.
         self.credit_visits: list[Visit] = [self.act_queue.outputs]
@@ -61,9 +66,15 @@ class PE(Block, schema.PE):
 
     def _connect(self) -> None:
         """Connect every input of a block, and every output of the PE, to the signal of the same name."""
-        arithm, pointers = self.arithm_unit, self.ptr_read
+        pointers = self.ptr_read
         signals = self.signals() | self.block_signals(Kind.OUT, Kind.OUT_REG)
-        signals |= {"ptr_valid": pointers.valid, "ptr_value": pointers.value, "retire": arithm.s4_valid}
+        signals |= {"ptr_valid": pointers.valid, "ptr_value": pointers.value}
+        # The run that the window takes: the queue's head, or what was read for it.
+        for part in ("valid", "start", "count", "count1", "value", "value1"):
+            read = f"p_{part}" if part.startswith(("start", "count")) else part
+            source = f"head_{part}" if self.cfg.filter_empty else read
+            if source in signals:
+                signals[f"run_{part}"] = signals[source]
         for block in self.blocks.values():
             # A block's strobes stay its own: `strobes` drives them.
             own = {name: wire for name, wire in block.signals(Kind.IN).items() if name.startswith(STROBES)}
@@ -92,14 +103,20 @@ class PE(Block, schema.PE):
     def status(self) -> None:
         """Busy, and the word for the I/O port."""
         arithm, spmat = self.arithm_unit, self.spmat_read
+        if isinstance(spmat, Window):
+            reading = spmat.unfinished.value
+        else:
+            reading = spmat.active.value or spmat.tok_valid.value
+        # The other lanes have nothing when the first has none.
         self.busy.value = (
             self.act_queue.occupancy.value != 0
-            or spmat.active.value
-            or spmat.tok_valid.value
+            or reading
             or arithm.s2_valid.value
             or arithm.s3_valid.value
             or arithm.s4_valid.value
         )
+        dropped = isinstance(self.ptr_read, RunRead) and self.ptr_read.drop.value
+        self.retire.value = arithm.s4_valid.value or dropped
         self.io_rdata.value = self._read_data() & self.data_mask
 
     def _read_data(self) -> int:
@@ -117,7 +134,8 @@ class PE(Block, schema.PE):
         if space == IoSpace.ACT_SRAM:
             return sign_extend(self.act_port.rdata.value, self.cfg.acc_bits)
         if space == IoSpace.COUNTER and self.cfg.counters:
-            return self.counters[addr & 7].value
+            number = addr & self.counter_mask
+            return self.counters[number].value if number < len(self.counters) else 0
         return 0
 
     def outputs(self) -> None:

@@ -16,8 +16,8 @@ from eie.golden.waveform import Waveform
 from eie.host import Command, Conversation, Feed, Load, converse, drive
 from eie.memory import Write
 from eie.program import Job, Program, Run
-from eie.result import Count, Result
-from eie.schema import CCU_COUNTERS, IoSpace, PeCounter
+from eie.result import Count, Result, complete
+from eie.schema import CCU_COUNTERS, IoSpace
 
 Observer = Callable[[Array], None]
 
@@ -89,8 +89,12 @@ class Host:
             if isinstance(command, Run):
                 busy = self.run_passes()
                 counts = {name: int(array.signal(name).value) for name in CCU_COUNTERS}
-                per_pe = [[pe.counters[counter].value for pe in array.pes] for counter in PeCounter]
-                return Count(**counts, busy_cycles=busy, per_pe=np.array(per_pe, np.int64))
+                per_pe = [
+                    [pe.counters[i].value for pe in array.pes] for i in range(len(array.pes[0].counters))
+                ]
+                return Count(
+                    **counts, busy_cycles=busy, per_pe=complete(np.array(per_pe, np.int64), array.cfg)
+                )
             return [read(*place) for place in command.places(array.cfg)]
 
         drive(conversation, do)

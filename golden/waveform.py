@@ -22,6 +22,8 @@ def scopes(array: Array) -> Iterator[tuple[str, Block]]:
     for level, nodes in enumerate(array.nodes):
         for i, node in enumerate(nodes):
             yield f"array.lnzd_{level}_{i}", node
+    for i, pair in enumerate(array.pairs):
+        yield f"array.leaf_pair_{i}", pair
     for k, pe in enumerate(array.pes):
         yield f"array.pe[{k}]", pe
         for name, block in pe.blocks.items():

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.inliner
 from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 
 from eie.compress.readers import onnx_tensors
@@ -22,44 +23,87 @@ VIEWS = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "T
 class Graph:
     """Constants, producers and consumers of a graph's values, their sizes where the file tells them, and which of its
     nodes and initializers layers hold by now.
+
+    outer : the graph around the body of a Loop, an If or a Scan, whose values the body may use. lenient : what has no
+    place in a layer is a problem of its node alone, not of the whole file. folds : a BatchNormalization behind a layer
+    becomes part of it, which changes its weights.
     """
 
-    def __init__(self, model: Any, path: Path, places: dict[str, Place]) -> None:
+    def __init__(
+        self,
+        model: Any,
+        path: Path,
+        places: dict[str, Place],
+        outer: Graph | None = None,
+        *,
+        lenient: bool = False,
+        folds: bool = True,
+    ) -> None:
         graph = model.graph
-        self.model = model
+        self.model, self.outer, self.lenient, self.folds = model, outer, lenient, folds
         self.nodes = list(graph.node)
         self.outputs = [value.name for value in graph.output]
+        self._formal = {value.name for value in graph.input}
         self.initializers = {tensor.name: tensor for tensor in graph.initializer}
         self.initializers |= {tensor.values.name: tensor for tensor in graph.sparse_initializer}
         self._constants: dict[str, Constant] | None = None  # those that have been asked for
         self.used: set[str] = set()  # initializers that a layer holds
         self.reasons: dict[str, str] = {}  # why other weights are in none
         self.held: set[int] = set()  # the nodes that layers hold, by id
-        self.names: set[str] = set()  # of the layers
+        self.names: set[str] = outer.names if outer else set()  # of the layers
         # The outputs of the last layer, if there is one; empty if no layer can follow it.
-        self.end: str | None = None
+        self.end: str | None = "" if outer else None
         self.end_columns = False  # whether they run along the last axis but one
-        self.numbers = {id(node): number for number, node in enumerate(self.nodes)}  # those of the file
-        self._link()
-        self._shapes: dict[str, list[int]] | None = None
-        self._path, self._places = path, places
-
-    def _link(self) -> None:
-        """Who makes and who takes each value."""
         self.producers = {name: node for node in self.nodes for name in node.output}
         self.consumers: dict[str, list[Any]] = {}
         for node in self.nodes:
-            for name in node.input:
+            for name in taken_by(node):
                 self.consumers.setdefault(name, []).append(node)
         for name in self.outputs:
             self.consumers.setdefault(name, []).append(onnx.NodeProto(op_type="an output"))
+        self._shapes: dict[str, list[int]] | None = None
+        self.placed: list[Any] = []  # the layers, once they have been looked for
+        self._path, self._places = path, places
+        self._bodies: dict[int, dict[str, Graph]] = {}
+
+    def bodies(self, node: Any) -> dict[str, Graph]:
+        """The graphs inside a node, by the names of its attributes."""
+        if id(node) not in self._bodies:
+            self._bodies[id(node)] = {
+                one.name: Graph(
+                    onnx.ModelProto(
+                        ir_version=self.model.ir_version, opset_import=self.model.opset_import, graph=one.g
+                    ),
+                    self._path,
+                    {},
+                    self,
+                    lenient=self.lenient,
+                    folds=self.folds,
+                )
+                for one in node.attribute
+                if one.type == onnx.AttributeProto.GRAPH
+            }
+        return self._bodies[id(node)]
+
+    def tensor(self, name: str) -> Any:
+        """The initializer of that name with all its numbers, as a message; None for another value."""
+        tensor = self.initializers.get(name)
+        if tensor is None or isinstance(tensor, onnx.SparseTensorProto):
+            return tensor
+        return onnx_tensors.whole_tensor(tensor, self._path, self._places)
+
+    def is_apart(self, name: str) -> bool:
+        """Whether the numbers of the initializer of that name are not in the message."""
+        tensor = self.initializers[name]
+        if isinstance(tensor, onnx.SparseTensorProto):
+            return False
+        return name in self._places or tensor.data_location == onnx.TensorProto.EXTERNAL
 
     @property
     def opset(self) -> int:
         """Version of ONNX's own operators."""
-        return max(
-            (one.version for one in self.model.opset_import if one.domain in ("", "ai.onnx")), default=OLDEST
-        )
+        own = (one.version for one in self.model.opset_import if one.domain in ("", "ai.onnx"))
+        return max(own, default=OLDEST)
 
     def initializer(self, name: str) -> Constant:
         """The initializer of that name."""
@@ -78,7 +122,13 @@ class Graph:
                     self._constants[node.output[0]] = found
         if name in self.initializers and name not in self._constants:
             self._constants[name] = self.initializer(name)
+        if name not in self._constants and self.outer is not None and not self.is_own(name):
+            return self.outer.constant(name)
         return self._constants.get(name)
+
+    def is_own(self, name: str) -> bool:
+        """Whether a value is made here, and not in the graph around this one."""
+        return name in self.producers or name in self._formal
 
     def _made(self, node: Any) -> Constant | None:
         """The constant that a node makes, if it makes one."""
@@ -89,10 +139,20 @@ class Graph:
         if node.op_type not in (*FOLDED, "Identity") or not node.input:
             return None
         known = self._constants or {}
-        if not all(not name or name in self.initializers or name in known for name in node.input):
+        around = self.outer is not None
+        if not all(not name or name in self.initializers or name in known or around for name in node.input):
+            return None
+        if around and any(name and self._known(name) is None for name in node.input):
             return None
         given = [self.constant(name) if name else None for name in node.input]
         return folded(node, given, self.model.opset_import, self.shape(node.output[0]))
+
+    def _known(self, name: str) -> Constant | None:
+        """A constant that is known by now, of this graph or of one around it."""
+        known = self._constants or {}
+        if name in self.initializers or name in known:
+            return self.constant(name)
+        return None if self.outer is None or self.is_own(name) else self.outer.constant(name)
 
     def _plain(self, attributes: dict[str, Any]) -> Constant | None:
         """What a Constant node holds."""
@@ -117,7 +177,9 @@ class Graph:
                 continue
             seen.add(name)
             node = self.producers.get(name)
-            if name in self.initializers or node is None or not any(node.input):
+            if node is None and name not in self.initializers and self.outer is not None:
+                found |= dict.fromkeys(self.outer.roots(name))
+            elif name in self.initializers or node is None or not any(node.input):
                 found[name] = None
             else:
                 left += [given for given in reversed(node.input) if given]
@@ -129,7 +191,11 @@ class Graph:
 
     def use(self, *names: str) -> None:
         """These constants are part of a layer, with everything that they are made from."""
-        self.used |= {root for name in names if name for root in self.roots(name)}
+        used = {root for name in names if name for root in self.roots(name)}
+        graph: Graph | None = self
+        while graph is not None:
+            graph.used |= used
+            graph = graph.outer
 
     def is_constant(self, node: Any) -> bool:
         """Whether what the node makes is constant."""
@@ -143,60 +209,6 @@ class Graph:
     def hold(self, *nodes: Any) -> None:
         """These nodes are part of a layer."""
         self.held |= {id(node) for node in nodes}
-
-    def set_apart(self, node: Any, *, transposed: bool = False, addend: bool = False, ones: int = 0) -> None:
-        """Make nodes of their own of what a product does beside multiplying with a matrix: turning its input round,
-        adding something that is no bias, putting dimensions of 1 in front. The node itself becomes the plain product.
-        """
-        about, taken, made = attributes_of(node), node.input[0], node.output[0]
-        before, behind = [], []
-        if transposed:
-            before.append(onnx.helper.make_node("Transpose", [taken], [f"{made}/turned"], perm=[1, 0]))
-            self._shapes_known()[f"{made}/turned"] = self.shape(taken)[::-1]
-            node.input[0] = f"{made}/turned"
-            _forget(node, "transA")
-        if addend:
-            added, beta = node.input[2], about.get("beta", 1.0)
-            if beta != 1:
-                behind.append(_constant(f"{made}/beta", np.float32(beta)))
-                behind.append(onnx.helper.make_node("Mul", [added, f"{made}/beta"], [f"{made}/scaled"]))
-                added = f"{made}/scaled"
-            if node.op_type == "Conv":  # one number for each channel
-                window = [1] * (len(self.shape(made) or self.shape(taken)) - 2)
-                behind.append(_constant(f"{made}/channels", np.array([-1, *window], np.int64)))
-                behind.append(
-                    onnx.helper.make_node("Reshape", [added, f"{made}/channels"], [f"{made}/added"])
-                )
-                added = f"{made}/added"
-            behind.append(onnx.helper.make_node("Add", [f"{made}/product", added], [made]))
-            del node.input[2:]
-            _forget(node, "beta")
-        if ones:
-            place = next(i for i, name in enumerate(node.input) if self.constant(name) is not None)
-            matrix = self.constant(node.input[place])
-            assert matrix is not None
-            self._shapes_known()[f"{made}/matrix"] = list(matrix.form.shape[-2:])
-            before.append(_constant(f"{made}/size", np.array(matrix.form.shape[-2:], np.int64)))
-            before.append(
-                onnx.helper.make_node("Reshape", [node.input[place], f"{made}/size"], [f"{made}/matrix"])
-            )
-            node.input[place] = f"{made}/matrix"
-            axes = list(range(ones))
-            if self.opset < 13:
-                behind.append(onnx.helper.make_node("Unsqueeze", [f"{made}/product"], [made], axes=axes))
-            else:
-                behind.append(_constant(f"{made}/axes", np.array(axes, np.int64)))
-                behind.append(onnx.helper.make_node("Unsqueeze", [f"{made}/product", f"{made}/axes"], [made]))
-        if behind:
-            node.output[0] = f"{made}/product"
-            if self.shape(made):
-                self._shapes_known()[f"{made}/product"] = self.shape(made)[ones:]
-        for one in (*before, *behind):
-            one.name = f"{node.name or f'number {self.numbers[id(node)]}'} ({one.op_type})"
-        at = next(i for i, one in enumerate(self.nodes) if one is node)
-        self.nodes[at : at + 1] = [*before, node, *behind]
-        self._link()
-        self._constants = None
 
     def own_name(self, name: str) -> str:
         """The name for a layer; name.2 and so on where others have it, such as one with the same weights."""
@@ -223,9 +235,6 @@ class Graph:
 
     def shape(self, name: str) -> list[int]:
         """Sizes of the value called `name`, 0 where the file leaves one open; none if it says nothing."""
-        return self._shapes_known().get(name, [])
-
-    def _shapes_known(self) -> dict[str, list[int]]:
         if self._shapes is None:
             try:
                 graph = onnx.shape_inference.infer_shapes(self._dense(), data_prop=True).graph
@@ -237,7 +246,7 @@ class Graph:
                 if value.type.tensor_type.HasField("shape")
             }
             self._shapes = {name: [d.dim_value for d in shape.dim] for name, shape in types.items()}
-        return self._shapes
+        return self._shapes.get(name, [])
 
     def _dense(self) -> Any:
         """The model without sparse initializers."""
@@ -248,10 +257,15 @@ class Graph:
         without_sparse(model.graph)
         return model
 
+    def learn(self, shapes: dict[str, list[int]]) -> None:
+        """Sizes of values of which the file itself says nothing, as `shape` gives them."""
+        self.shape("")
+        self._shapes = shapes | (self._shapes or {})
+
     def rank(self, name: str) -> int | None:
         """Dimensions of the value called `name`, None if the file says nothing about them."""
-        known = self._shapes_known().get(name)
-        return None if known is None else len(known)
+        known = self.shape(name)
+        return len(known) if self._shapes is not None and name in self._shapes else None
 
     def image_size(self, name: str) -> Pair:
         """Height and width of the images called `name`, (0, 0) if the file leaves them open."""
@@ -265,29 +279,61 @@ def attributes_of(node: Any) -> dict[str, Any]:
     return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
 
 
-def _constant(name: str, value: Any) -> Any:
-    """A node that makes a constant."""
-    return onnx.helper.make_node(
-        "Constant", [], [name], value=onnx.numpy_helper.from_array(np.asarray(value), name)
-    )
+def taken_by(node: Any) -> list[str]:
+    """Names of the values that a node takes, those that its bodies use from around it included."""
+    taken = [name for name in node.input if name]
+    for one in node.attribute:
+        for body in (one.g,) if one.type == onnx.AttributeProto.GRAPH else one.graphs:
+            taken += _captured(body)
+    return list(dict.fromkeys(taken))
 
 
-def _forget(node: Any, attribute: str) -> None:
-    kept = [one for one in node.attribute if one.name != attribute]
-    del node.attribute[:]
-    node.attribute.extend(kept)
+def _captured(body: Any) -> list[str]:
+    """Values that a body uses and does not make."""
+    own = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
+    own |= {tensor.values.name for tensor in body.sparse_initializer}
+    own |= {name for node in body.node for name in node.output}
+    used = [name for node in body.node for name in taken_by(node)] + [value.name for value in body.output]
+    return [name for name in used if name not in own]
 
 
-def load(path: Path) -> Graph:
-    """The graph in a file.
+def _in_order(graph: Any) -> None:
+    """Put the nodes into an order in which each stands behind those that it takes from, if there is one."""
+    made = {name for node in graph.node for name in node.output if name}
+    left = [(node, {name for name in taken_by(node) if name in made}) for node in graph.node]
+    placed: set[str] = set()
+    ordered: list[Any] = []
+    while left:
+        later = []
+        for node, needs in left:
+            if needs <= placed:
+                ordered.append(node)
+                placed.update(node.output)
+            else:
+                later.append((node, needs))
+        if len(later) == len(left):
+            return  # in circles, which is refused elsewhere
+        left = later
+    ordered = [onnx.NodeProto.FromString(node.SerializeToString()) for node in ordered]
+    del graph.node[:]
+    graph.node.extend(ordered)
+
+
+def load(path: Path, *, lenient: bool = False) -> Graph:
+    """The graph in a file; functions in it are replaced by their nodes.
+
+    lenient : only ranges of attributes are checked, because onnxruntime will judge the graph (`Graph`).
 
     Raises
     ------
     ModelError : not a valid ONNX graph. OSError : it cannot be read.
     """
     model, places = onnx_tensors.load(path)
-    check(model, set(places))
-    return Graph(model, path, places)
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    _in_order(model.graph)
+    check(model, set(places), full=not lenient)
+    return Graph(model, path, places, lenient=lenient)
 
 
 def pair(numbers: Any, missing: int = 1) -> Pair:

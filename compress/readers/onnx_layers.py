@@ -35,13 +35,53 @@ class Placed:
 
     node : whose weights they are. gives : the value that the layer makes, what it holds of the nodes behind it (bias,
     normalisation, ReLU, pooling) included; empty for a recurrent node's, which make none. problems : what of the node
-    the layer does not hold, and why.
+    the layer does not hold, and why; lacks : the first words of these. macs : multiplications for one vector, without
+    those with the zeros between groups. pool : window and stride of the pooling behind it. contraction : of an Einsum.
     """
 
     source: LayerSource
     node: Any
     gives: str
     problems: tuple[Unused, ...] = ()
+    lacks: tuple[str, ...] = ()
+    macs: int = 0
+    pool: tuple[Pair, Pair] | None = None
+    contraction: Contraction | None = None
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """An Einsum of two values as the product of a matrix with vectors. Letters stand for axes, "." for those of "...".
+
+    place : of the constant. given, made : axes of what goes in and comes out. summed : those that the product sums,
+    also in the matrix's columns; kept : those of the matrix's rows.
+    """
+
+    place: int
+    given: str
+    made: str
+    summed: str
+    kept: str
+
+    @classmethod
+    def of(cls, equation: str, place: int) -> Contraction | None:
+        """The equation with a constant in this place; None where it is no product with a matrix."""
+        left, mark, made = equation.replace(" ", "").replace("...", ".").partition("->")
+        operands = left.split(",")
+        if len(operands) != 2:
+            return None
+        weight, given = operands[place], operands[1 - place]
+        if not mark:
+            letters = sorted({one for one in left if one.isalpha()})
+            made = ("." if "." in left else "") + "".join(one for one in letters if left.count(one) == 1)
+        if any(len(set(text)) != len(text) for text in (weight, given, made)) or "." in weight:
+            return None
+        summed = "".join(one for one in weight if one in given)
+        kept = "".join(one for one in weight if one not in given)
+        free = set(given) - set(summed)
+        if set(summed) & set(made) or not summed or set(made) != free | set(kept):
+            return None
+        return cls(place, given, made, summed, kept)
 
 
 def _layer_name(graph: Graph, node: Any, weight: str, bias: str = "") -> str:
@@ -55,7 +95,7 @@ def _layer_name(graph: Graph, node: Any, weight: str, bias: str = "") -> str:
     return node.name or graph.root(weight)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Norm:
     """A batch normalisation behind a layer: y = scale x + shift, float64[rows] each."""
 
@@ -82,7 +122,7 @@ def _check_axis(graph: Graph, node: Any) -> None:
 def _batch_norm(graph: Graph, output: str, rows: int) -> tuple[str, _Norm | None]:
     """The value behind a batch normalisation that alone takes `output`, and what it does; or `output` itself."""
     node = graph.next_node(output, "BatchNormalization")
-    if node is None or sum(map(bool, node.output)) != 1 or node.input[0] != output:
+    if node is None or sum(map(bool, node.output)) != 1 or node.input[0] != output or not graph.folds:
         return output, None
     about = attributes_of(node)
     given = [graph.constant(name) for name in node.input[1:5]]
@@ -128,19 +168,32 @@ def _placed(
     norm: _Norm | None = None,
     problems: Sequence[tuple[str, str]] = (),
     columns: bool = False,
+    macs: int | None = None,
+    pool: tuple[Pair, Pair] | None = None,
+    contraction: Contraction | None = None,
 ) -> Placed:
     """ends : the values that the layer takes and gives; empty where something other than layers stands.
 
-    problems : what the layer does not hold, and why. columns : whether its outputs run along the last axis but one.
+    problems : what the layer does not hold, and why.
     """
     name, rows = graph.own_name(name), weight.form.shape[0]
     read = partial(_arrays, weight.read, None if bias is None else bias.read, rows, *scales, norm)
+    # Outputs along another axis are the inputs of this layer only if the matrix is turned round between them.
     before = graph.end, columns != graph.end_columns
     follows = graph.end is None or (bool(graph.end) and graph.origin(ends[0]) == before)
     graph.end, graph.end_columns = ends[1], columns
     graph.hold(node)
     source = LayerSource(name, (rows, weight.form.size // rows), read, relu, conv, follows=follows)
-    return Placed(source, node, ends[1], tuple(Unused(f"{what} of {name}", why) for what, why in problems))
+    return Placed(
+        source,
+        node,
+        ends[1],
+        tuple(Unused(f"{what} of {name}", why) for what, why in problems),
+        tuple(what for what, _ in problems),
+        weight.form.size if macs is None else macs,
+        pool,
+        contraction,
+    )
 
 
 def _behind(graph: Graph, output: str, *kinds: str) -> tuple[str, bool, tuple[Pair, Pair] | None]:
@@ -183,8 +236,10 @@ def _is_bias(added: Constant | None, rows: int, rank: int | None, axis: int = -1
     return outputs in (1, rows) and all(size == 1 for size in along)
 
 
-def _bias(graph: Graph, node: Any, rows: int) -> tuple[str, Constant | None]:
-    """A node's third input as a bias: its name and its numbers. What is no bias becomes an Add behind the node.
+def _bias(graph: Graph, node: Any, rows: int) -> tuple[str, Constant | None, list[tuple[str, str]]]:
+    """A node's third input as a bias: its name, its numbers, and what is wrong with it.
+
+    What is added then is no layer's, so neither is anything behind it.
 
     Raises
     ------
@@ -192,19 +247,18 @@ def _bias(graph: Graph, node: Any, rows: int) -> tuple[str, Constant | None]:
     """
     name = node.input[2] if len(node.input) > 2 else ""
     bias = graph.constant(name) if name else None
-    shape = bias.form.shape if bias is not None else tuple(graph.shape(name))
-    known = bias is not None or graph.rank(name) is not None
-    if known and name and node.op_type == "Conv" and shape not in ((rows,), (0,)):
+    shape = None if bias is None else bias.form.shape
+    if shape is not None and node.op_type == "Conv" and shape != (rows,):
         raise _invalid(node, f"a bias of shape {list(shape)} for {rows} outputs")
-    if known and name and node.op_type == "Gemm":
+    if shape is not None and node.op_type == "Gemm":
         batch, outputs = (1, 1, *shape)[-2:]
-        taken = (graph.shape(node.input[0]) or [0])[0] or batch
-        if len(shape) > 2 or outputs not in (0, 1, rows) or batch not in (0, 1, taken):
+        swapped = bool(attributes_of(node).get("transA", 0))
+        taken = (graph.shape(node.input[0])[1 if swapped else 0 :] or [0])[0] or batch
+        if len(shape) > 2 or outputs not in (1, rows) or batch not in (1, taken):
             raise _invalid(node, f"C of shape {list(shape)} for {rows} outputs")
     if name and not _is_bias(bias, rows, 2):
-        graph.set_apart(node, addend=True)
-        return "", None
-    return name, bias
+        return "", None, [("bias", "no constant per output")]
+    return name, bias, []
 
 
 def _invalid(node: Any, why: str) -> ModelError:
@@ -212,16 +266,13 @@ def _invalid(node: Any, why: str) -> ModelError:
     return ModelError(f"not a valid ONNX graph: node {name} ({node.op_type}): {why}")
 
 
-def _matrix(graph: Graph, node: Any, constant: Constant, other: str) -> Constant | None:
-    """A constant as the matrix that MatMul multiplies the value `other` with. Ones in front of its shape change nothing
-    if that value has as many dimensions; otherwise they are put in front of the product by a node of its own.
+def _matrix(graph: Graph, constant: Constant, other: str) -> Constant | None:
+    """A constant as the matrix that MatMul multiplies the value `other` with; ones in front of its shape change nothing
+    if that value has as many dimensions.
     """
-    shape, rank = constant.form.shape, graph.rank(other)
-    if len(shape) > 2 and set(shape[:-2]) == {1} and rank and constant.is_float:
+    shape = constant.form.shape
+    if len(shape) > 2 and set(shape[:-2]) == {1} and (graph.rank(other) or 0) >= len(shape):
         constant = constant.then(partial(np.reshape, shape=shape[-2:]))
-        more = len(shape) - max(rank, 2)
-        if more > 0:
-            graph.set_apart(node, ones=more)
     return constant if _is_weight(constant, 2) else None
 
 
@@ -231,12 +282,12 @@ def _mat_mul(graph: Graph, node: Any) -> Iterator[Placed]:
         return
     place = 1 if left is None else 0
     other = node.input[1 - place]
-    constant = _matrix(graph, node, right if left is None else left, other)  # type: ignore[arg-type]
+    constant = _matrix(graph, right if left is None else left, other)  # type: ignore[arg-type]
     if constant is None:
         held = (right if left is None else left).form  # type: ignore[union-attr]
         more = held.dtype.kind == "f" and held.ndim > 2
         graph.reasons[graph.root(node.input[place])] = (
-            f"{held.ndim} dimensions, which are several matrices; one works"
+            f"{held.ndim} dimensions, and no batch of as many to multiply; a matrix works"
             if more
             else "no float matrix, in MatMul"
         )
@@ -271,20 +322,56 @@ def _gemm(graph: Graph, node: Any) -> Iterator[Placed]:
     if not _is_weight(right, 2):
         graph.reasons[graph.root(node.input[1])] = "no float matrix, in Gemm"
         return
-    if attributes.get("transA", 0):
-        graph.set_apart(node, transposed=True)
     weight = right if attributes.get("transB", 0) else right.then(np.transpose)
     rows, cols = weight.form.shape
-    if graph.shape(node.input[0])[1:] not in ([], [0], [cols]):
-        raise _invalid(node, f"weights for {cols} inputs, and {graph.shape(node.input[0])[1]} of them")
-    bias_name, bias = _bias(graph, node, rows)
+    swapped = bool(attributes.get("transA", 0))
+    given = graph.shape(node.input[0])[:: -1 if swapped else 1]
+    if given[1:] not in ([], [0], [cols]):
+        raise _invalid(node, f"weights for {cols} inputs, and {given[1]} of them")
+    bias_name, bias, problems = _bias(graph, node, rows)
     name = _layer_name(graph, node, node.input[1], bias_name)
     graph.use(node.input[1], bias_name)
     scales = attributes.get("alpha", 1.0), attributes.get("beta", 1.0)
-    output, norm = _batch_norm(graph, node.output[0], rows)
-    output, relu, _ = _behind(graph, output)
-    ends = (node.input[0], output)
-    yield _placed(graph, node, name, weight, bias, ends, relu=relu, scales=scales, norm=norm)
+    output, relu, norm = "", False, None
+    if not problems:
+        output, norm = _batch_norm(graph, node.output[0], rows)
+        output, relu, _ = _behind(graph, output)
+    ends = ("" if swapped else node.input[0], output)
+    if swapped:
+        problems.append(("inputs", "transposed, in Gemm"))
+    yield _placed(
+        graph, node, name, weight, bias, ends, relu=relu, scales=scales, norm=norm, problems=problems
+    )
+
+
+def _einsum(graph: Graph, node: Any) -> Iterator[Placed]:
+    """Einsum of a constant and something else, where that is a matrix at each of its other places."""
+    held = [graph.constant(name) for name in node.input]
+    if len(held) != 2 or (held[0] is None) == (held[1] is None):
+        return
+    place = 0 if held[1] is None else 1
+    weight, root = held[place], graph.root(node.input[place])
+    equation = attributes_of(node).get("equation", b"").decode(errors="replace")
+    found = Contraction.of(equation, place)
+    letters = equation.replace(" ", "").partition("->")[0].split(",")
+    if weight is None or not weight.is_float or found is None or len(letters[place]) != weight.form.ndim:
+        graph.reasons[root] = f"no float matrix at each place, in Einsum {equation!r}"
+        return
+    axes = [letters[place].index(one) for one in found.kept + found.summed]
+    sizes = [weight.form.shape[axis] for axis in axes]
+    shape = int(np.prod(sizes[: len(found.kept)])), int(np.prod(sizes[len(found.kept) :]))
+    matrix = weight.then(partial(np.transpose, axes=axes)).then(partial(np.reshape, shape=shape), shape)
+    graph.use(node.input[place])
+    yield _placed(
+        graph,
+        node,
+        _layer_name(graph, node, node.input[place]),
+        matrix,
+        None,
+        ("", node.output[0]),
+        problems=[("axes", f"those of Einsum {equation!r}")],
+        contraction=found,
+    )
 
 
 def pooling_of(node: Any) -> tuple[Pair, Pair] | None:
@@ -398,19 +485,26 @@ def _conv(graph: Graph, node: Any) -> Iterator[Placed]:
     if weight is None:
         return
     root, groups = graph.root(node.input[1]), attributes_of(node).get("group", 1)
-    if not (_is_weight(weight, 4) or _is_weight(weight, 3)):
-        graph.reasons[root] = "no float weights of a convolution along one or two dimensions"
+    if not weight.is_float or weight.form.ndim < 3:
+        graph.reasons[root] = "no float weights of a convolution"
         return
     _check_conv(graph, node, weight, groups)
     rows, channels, *window = weight.form.shape
+    macs = weight.form.size
     if weight.form.size * groups > max(_MAX_GROUPED, weight.form.size):
         graph.reasons[root] = f"a convolution of {groups} groups, too large as one matrix"
         return
     if groups > 1:
         weight = weight.then(partial(_whole, groups), (rows, channels * groups, *window))
-    bias_name, bias = _bias(graph, node, rows)
-    problems: list[tuple[str, str]] = []
+    bias_name, bias, problems = _bias(graph, node, rows)
+    alone = bool(problems)
     name = _layer_name(graph, node, node.input[1], bias_name)
+    if len(window) > 2:
+        graph.use(node.input[1], bias_name)
+        ends = ("", node.output[0])
+        problems.append(("geometry", f"that of a convolution along {len(window)} dimensions"))
+        yield _placed(graph, node, name, weight, bias, ends, problems=problems, macs=macs)
+        return
     plain = _window(graph, node, weight)
     if plain is None:
         graph.reasons[root] = "a convolution with dilations or paddings, too large as one matrix"
@@ -418,21 +512,75 @@ def _conv(graph: Graph, node: Any) -> Iterator[Placed]:
     weight, strides, padding = plain
     if padding is None:
         problems.append(("padding", "of a size that the file does not tell"))
-    output, norm = _batch_norm(graph, node.output[0], rows)
-    output, relu, pool = _behind(graph, output, "MaxPool")
+    output, relu, pool, norm = "", False, None, None
+    if not alone:
+        output, norm = _batch_norm(graph, node.output[0], rows)
+        output, relu, pool = _behind(graph, output, "MaxPool")
     kernel, size = pair(weight.form.shape[2:]), graph.image_size(node.input[0])
     try:
         conv = Conv(kernel, strides, padding or (0, 0), *(pool or ((1, 1), (1, 1))))
         try:
             conv = replace(conv, size=size)
         except LayerError as error:
-            raise _invalid(node, str(error)) from None
+            if not graph.lenient:
+                raise _invalid(node, str(error)) from None
+            problems.append(("geometry", f"impossible ({error})"))
     except LayerError as error:
         conv = Conv(kernel)  # its sizes are left open
         problems.append(("geometry", f"impossible ({error})"))
     graph.use(node.input[1], bias_name)
     ends = (node.input[0], output)
-    yield _placed(graph, node, name, weight, bias, ends, relu=relu, conv=conv, norm=norm, problems=problems)
+    yield _placed(
+        graph,
+        node,
+        name,
+        weight,
+        bias,
+        ends,
+        relu=relu,
+        conv=conv,
+        norm=norm,
+        problems=problems,
+        macs=macs,
+        pool=pool,
+    )
+
+
+def _spread(groups: int, weight: Array) -> Array:
+    """Weights [inputs, outputs of a group, ...] of a transposed convolution as a matrix [outputs * window, inputs]."""
+    inputs, outputs, *window = weight.shape
+    whole = np.zeros((groups, outputs, *window, groups, inputs // groups), weight.dtype)
+    each = weight.reshape(groups, inputs // groups, outputs, *window)
+    for group in range(groups):
+        whole[group, ..., group, :] = np.moveaxis(each[group], 0, -1)
+    return whole.reshape(-1, inputs)
+
+
+def _conv_transpose(graph: Graph, node: Any) -> Iterator[Placed]:
+    """A transposed convolution: a matrix at each place of its input, whose windows are added up."""
+    weight = graph.constant(node.input[1])
+    if weight is None:
+        return
+    groups = attributes_of(node).get("group", 1)
+    inputs, outputs, *window = (*weight.form.shape, 1, 1)[: max(weight.form.ndim, 2)]
+    rows = groups * outputs * int(np.prod(window))
+    large = rows * inputs > max(_MAX_GROUPED, weight.form.size)
+    if not weight.is_float or weight.form.ndim < 3 or inputs % groups or large:
+        reason = "no float weights of a transposed convolution, or too many groups"
+        graph.reasons[graph.root(node.input[1])] = reason
+        return
+    matrix = weight.then(partial(_spread, groups), (rows, inputs))
+    graph.use(node.input[1])
+    yield _placed(
+        graph,
+        node,
+        _layer_name(graph, node, node.input[1]),
+        matrix,
+        None,
+        ("", node.output[0]),
+        problems=[("geometry", "that of a transposed convolution")],
+        macs=weight.form.size,
+    )
 
 
 def _check_cell(node: Any, inputs: Sequence[Constant | None], given: Sequence[int]) -> None:
@@ -495,27 +643,52 @@ def _left(graph: Graph, name: str, form: Array) -> Unused:
 def placed_layers(graph: Graph) -> list[Placed]:
     """Layers in the graph's order, weights as [outputs, inputs], each with its place.
 
-    MatMul with one constant matrix, with the constant that an Add puts after it as bias; Gemm (transB, alpha, beta);
-    Conv along one or two dimensions, with the MaxPool after it; a BatchNormalization behind one of these, as part of
-    it; GRU, LSTM and RNN (name.W and name.R). A layer has a ReLU where a Relu node alone follows. Constants are
-    initializers, those in external files included, Constant nodes, and what follows from these alone (`onnx_fold`).
+    MatMul with one constant matrix, with the constant that an Add puts after it as bias; Gemm (alpha, beta); Einsum of
+    a constant where it is a matrix; Conv, along one or two dimensions with the MaxPool after it; a BatchNormalization
+    behind one of these, as part of it; ConvTranspose without its bias; GRU, LSTM and RNN (name.W and name.R). Those in
+    the bodies of Loop, If and Scan stand where these do. A layer has a ReLU where a Relu node alone follows. Constants
+    are initializers, those in external files included, Constant nodes, and what follows from these alone (`onnx_fold`).
     Large ones are read when a layer is asked for.
 
     Raises
     ------
     ModelError : a layer that cannot be compressed.
     """
-    kinds = {"MatMul": _mat_mul, "Gemm": _gemm, "Conv": _conv, **dict.fromkeys(RECURRENT, _recurrent)}
-    placed: list[Placed] = []
-    for node in list(graph.nodes):  # some are set apart meanwhile
-        if node.op_type == "BatchNormalization":
-            _check_norm(graph, node)
-        elif node.op_type in ("Softmax", "LogSoftmax", "Hardmax"):
-            _check_axis(graph, node)
+    placed = graph.placed
+    for node in graph.nodes:
         try:
-            placed += kinds[node.op_type](graph, node) if node.op_type in kinds else ()
-        except IndexError:
-            raise ModelError(f"not an ONNX file (a node {node.op_type} or behind it lacks inputs)") from None
+            placed += _layers_of(graph, node)
+        except ModelError as error:
+            if not graph.lenient:
+                raise
+            graph.reasons |= {graph.root(name): str(error) for name in node.input[1:2] if name}
+    return placed
+
+
+_KINDS = {
+    "MatMul": _mat_mul,
+    "Gemm": _gemm,
+    "Einsum": _einsum,
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    **dict.fromkeys(RECURRENT, _recurrent),
+}
+
+
+def _layers_of(graph: Graph, node: Any) -> list[Placed]:
+    """The layers of a node, or of the nodes in its bodies."""
+    if node.domain not in ("", "ai.onnx"):
+        return []
+    if node.op_type == "BatchNormalization":
+        _check_norm(graph, node)
+    elif node.op_type in ("Softmax", "LogSoftmax", "Hardmax"):
+        _check_axis(graph, node)
+    try:
+        placed = list(_KINDS[node.op_type](graph, node)) if node.op_type in _KINDS else []
+    except IndexError:
+        raise ModelError(f"not an ONNX file (a node {node.op_type} or behind it lacks inputs)") from None
+    for body in graph.bodies(node).values():
+        placed += placed_layers(body)
     return placed
 
 

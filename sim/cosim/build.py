@@ -363,7 +363,7 @@ def run_test(
     elif waves is not None:
         arguments["test_args"] = ["--trace-file", _WAVES]
     # `make coverage` measures the Python inside of a simulator, too; of the rest of our environment it needs nothing.
-    measured = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    measured = {name: value for name, value in os.environ.items() if name.startswith("EIE_COVERAGE")}
     try:
         with _tool_environment(tool):
             _runner(built.simulator).test(

@@ -20,8 +20,8 @@ from eie.config import ArchConfig
 from eie.errors import MismatchError
 from eie.host import Command, Conversation, Load, converse
 from eie.program import Place, Run
-from eie.result import Count, Result
-from eie.schema import CCU_COUNTERS, IoSpace, PeCounter
+from eie.result import Count, Result, complete
+from eie.schema import CCU_COUNTERS, IoSpace, pe_counters
 from eie.sim.cosim.outcome import (
     BEFORE,
     BEGUN,
@@ -107,7 +107,8 @@ class FreeHost:
         self.check(ENDED, run)
         self.starts += 1
         counts = {name: self.output(name) for name in CCU_COUNTERS}
-        per_pe = np.array(await self.counters(), np.int64).T if self.cfg.counters else None
+        counted = np.array(await self.counters(), np.int64).T if self.cfg.counters else None
+        per_pe = None if counted is None else complete(counted, self.cfg)
         return Count(**counts, busy_cycles=busy, per_pe=per_pe)
 
     def check(self, when: str, run: Run) -> None:
@@ -155,9 +156,9 @@ class FreeHost:
 
     async def counters(self) -> list[list[int]]:
         """The counters of each PE, through the port."""
-        pes = range(self.cfg.n_pe)
-        words = await self.read([(IoSpace.COUNTER, k, counter) for k in pes for counter in PeCounter])
-        return [words[i : i + len(PeCounter)] for i in range(0, len(words), len(PeCounter))]
+        pes, counters = range(self.cfg.n_pe), pe_counters(self.cfg)
+        words = await self.read([(IoSpace.COUNTER, k, counter) for k in pes for counter in counters])
+        return [words[i : i + len(counters)] for i in range(0, len(words), len(counters))]
 
     def output(self, name: str) -> int:
         """An output port now (call it in the middle of a cycle).

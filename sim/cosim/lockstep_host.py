@@ -15,7 +15,7 @@ from cocotb.triggers import ReadOnly
 from eie.config import ArchConfig
 from eie.golden.array import Array
 from eie.program import Run
-from eie.schema import Field, PeCounter, ProbeField, Wire, ccu_probe, fields, pe_probe, unpack_probe
+from eie.schema import Field, ProbeField, Wire, ccu_probe, fields, pe_counters, pe_probe, unpack_probe
 from eie.sim.cosim.host import FreeHost, requested, serve
 from eie.sim.cosim.outcome import PROGRESS, Difference, Diverged, Divergence, differences, value_of
 
@@ -78,7 +78,7 @@ class LockstepHost(FreeHost):
     async def counters(self) -> list[list[int]]:
         """The counters of each PE, from the RTL's last probe words."""
         # The probes hold them: no need for thousands of read cycles.
-        wanted = {counter.name.lower(): counter for counter in PeCounter}
+        wanted = {counter.name.lower(): counter for counter in pe_counters(self.cfg)}
         _, words = self.history["rtl"][-1]
         counters = []
         for word in words[: self.cfg.n_pe]:
@@ -87,7 +87,7 @@ class LockstepHost(FreeHost):
                 for place, value in unpack_probe(self.probes[0], word)
                 if place.field.name in wanted
             }
-            counters.append([values[counter] for counter in PeCounter])
+            counters.append([values.get(counter, 0) for counter in wanted.values()])
         return counters
 
     def _compare(self) -> None:

@@ -19,22 +19,18 @@ import numpy as np
 import numpy.typing as npt
 
 from eie.config import ArchConfig
-from eie.csc import Interleaved, interleave
-from eie.errors import CapacityError, ConfigError, LayerError
+from eie.csc import Encoding, Interleaved, encode
+from eie.errors import ConfigError, LayerError
 from eie.fixed import IntArray, limits
 from eie.layer import CompressedLayer, as_activations
 from eie.program import Job, check_layer
 from eie.result import Count, Result
 from eie.sim.engines import kernels
-from eie.timing import Constants, constants, load_cycles, writeback_cycles
+from eie.sim.engines.laws import Law, check_countable, law_of
+from eie.timing import busy_cycles, constants, load_cycles, writeback_cycles
 
-# Cycles are counted in signed 32-bit numbers, of which vector units hold twice as many.
-MAX_CYCLES = 2**31 - 1
-
-# The last column table of each layer: configurations that differ in other fields share it.
-_latest: WeakKeyDictionary[CompressedLayer, tuple[tuple[int, int, int], npt.NDArray[np.int32]]] = (
-    WeakKeyDictionary()
-)
+# The last law of each layer: configurations that differ in other fields share it.
+_latest: WeakKeyDictionary[CompressedLayer, tuple[tuple[Encoding, int, bool], Law]] = WeakKeyDictionary()
 
 
 def timing(lengths: npt.NDArray[np.integer], cfg: ArchConfig, *, unbounded: bool = False) -> tuple[int, int]:
@@ -48,12 +44,17 @@ def timing(lengths: npt.NDArray[np.integer], cfg: ArchConfig, *, unbounded: bool
     Raises
     ------
     LayerError : lengths that are not such a matrix, or negative.
-    CapacityError : the layer may take more than `MAX_CYCLES`.
+    CapacityError : the layer may take more cycles than are counted.
+    ConfigError : a machine whose cycles do not follow from lengths alone.
 
     >>> timing(np.array([[3, 0]]), ArchConfig(n_pe=2))
     (10, 0)
     """
     k = constants(cfg)
+    if not cfg.walks:
+        raise ConfigError(
+            "cycles follow from lengths only with group, issue and window 1 and filter_empty 0: use prepare(layer, cfg)"
+        )
     if lengths.ndim != 2 or lengths.shape[1] != cfg.n_pe or lengths.dtype.kind not in "iu":
         raise LayerError(
             f"lengths must be integers [active columns, {cfg.n_pe}], not {lengths.dtype}{list(lengths.shape)}"
@@ -65,19 +66,6 @@ def timing(lengths: npt.NDArray[np.integer], cfg: ArchConfig, *, unbounded: bool
     return kernels.law(np.ascontiguousarray(lengths, np.int32), depth, k.T0, k.A, k.B, k.C)
 
 
-def check_countable(busiest: int, columns: int, cfg: ArchConfig) -> None:
-    """Raise `CapacityError` where a layer may take more cycles than the engine counts.
-
-    busiest : no less than the sum over the columns of their longest part on a PE.
-    """
-    k = constants(cfg)
-    most = k.T0 + k.C + busiest + columns * (k.A + k.B)
-    if most > MAX_CYCLES:
-        raise CapacityError(
-            f"the layer may take {most} cycles; engine fast counts to {MAX_CYCLES}: use more PEs, or engine golden"
-        )
-
-
 def prepare(layer: CompressedLayer, cfg: ArchConfig) -> Prepared:
     """Check and encode a layer for a configuration, to run it on any number of inputs.
 
@@ -86,41 +74,31 @@ def prepare(layer: CompressedLayer, cfg: ArchConfig) -> Prepared:
     CapacityError, LayerError : the layer does not fit the configuration.
     """
     check_layer(layer, cfg)
-    key = (cfg.n_pe, cfg.index_bits, cfg.entries_per_word)
-    found, table = _latest.get(layer, (None, None))
-    if found != key or table is None:
-        inter = interleave(layer, cfg.n_pe, cfg.index_bits)
-        table = kernels.column_table(inter.v, inter.z, inter.pointers, cfg.entries_per_word)
-        _latest[layer] = key, table
-    busiest = int(np.maximum(table[:, kernels.LENGTH], 1).max(axis=1).sum(dtype=np.int64))
-    check_countable(busiest, layer.cols, cfg)
-    return Prepared(layer, cfg, table)
+    key = (Encoding.of(cfg), cfg.entries_per_word, cfg.walks)
+    found, law = _latest.get(layer, (None, None))
+    if found != key or law is None:
+        law = law_of(encode(layer, cfg), layer.rows, cfg)
+        _latest[layer] = key, law
+    return Prepared(layer, cfg, law)
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A layer encoded for a configuration. Made by `prepare`.
-
-    table : int32[cols, kernels.FIELDS, n_pe], see `eie.sim.engines.kernels`.
-    """
+    """A layer encoded for a configuration. Made by `prepare`."""
 
     layer: CompressedLayer
     cfg: ArchConfig
-    table: npt.NDArray[np.int32]
+    law: Law
 
     @property
     def inter(self) -> Interleaved:
         """The layer distributed over the PEs."""
-        return interleave(self.layer, self.cfg.n_pe, self.cfg.index_bits)
+        return encode(self.layer, self.cfg)
 
     @property
-    def lengths(self) -> npt.NDArray[np.int32]:
-        """Entries, fillers included, of each column on each PE, int32[cols, n_pe]."""
-        return self.table[:, kernels.LENGTH]
-
-    @cached_property
-    def _law(self) -> Constants:
-        return constants(self.cfg)
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Entries, fillers included, of each column on each PE, int64[cols, n_pe]."""
+        return self.inter.lengths
 
     @cached_property
     def _load(self) -> int:
@@ -179,13 +157,9 @@ class Prepared:
         y = np.empty((batch, self.layer.rows), np.int16)
         counted = np.zeros((batch, kernels.COUNTED, self.cfg.n_pe), np.int64)
         totals = np.zeros((batch, 2), np.int64)
-        self._time(inputs, counted, totals)
+        self.law.count(inputs, self.cfg, counted, totals)
         self._compute(inputs, y, counted)
         return [self._result(*parts) for parts in zip(y, counted, totals, strict=True)]
-
-    def _time(self, inputs: IntArray, counted: IntArray, totals: IntArray) -> None:
-        k = self._law
-        kernels.time_many(self.table, inputs, self.cfg.queue_depth, k.T0, k.A, k.B, k.C, counted, totals)
 
     def _compute(self, inputs: IntArray, y: npt.NDArray[np.int16], counted: IntArray) -> None:
         layer, cfg = self.layer, self.cfg
@@ -209,7 +183,7 @@ class Prepared:
     def _result(self, y: npt.NDArray[np.int16], counted: IntArray, totals: IntArray) -> Result:
         cycles, stalls = totals.tolist()
         writeback = self._writeback
-        busy = max(cycles, self._law.T0) + 1 + writeback
+        busy = busy_cycles([cycles], 0, writeback, self.cfg)
         count = Count(cycles, stalls, 0, writeback, busy, counted)
         return Result(
             y=y,
@@ -221,6 +195,7 @@ class Prepared:
             writeback_cycles=writeback,
             store_cycles=2 * self.layer.rows,
             runs=(count,),
+            y_frac=self.layer.y_frac,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,10 @@ from eie.plan import Plan, Step
 from eie.plan_program import loaded_words, plan_program, stored_words
 from eie.program import Program
 from eie.result import Count, Result, total
-from eie.timing import busy_cycles, constants, refill_cycles
+from eie.timing import busy_cycles, refill_cycles
+
+if TYPE_CHECKING:
+    from eie.sim.engines.laws import Law
 
 
 def checked_inputs(plan: Plan, inputs: npt.ArrayLike) -> list[IntArray]:
@@ -41,19 +45,11 @@ class FastPlan:
         self.plan = plan
 
     @cached_property
-    def _tables(self) -> list[npt.NDArray[np.int32]]:
-        from eie.sim.engines import kernels
-        from eie.sim.engines.fast import check_countable
+    def _laws(self) -> list[Law]:
+        from eie.sim.engines.laws import law_of
 
-        cfg = self.plan.cfg
-        tables = []
-        for step in self.plan.steps:
-            part = step.cut.interleaved
-            table = kernels.column_table(part.v, part.z, part.pointers, cfg.entries_per_word)
-            busiest = np.maximum(table[:, kernels.LENGTH], 1).max(axis=1).sum(dtype=np.int64)
-            check_countable(int(busiest), step.cut.part.cols, cfg)
-            tables.append(table)
-        return tables
+        cuts = [step.cut for step in self.plan.steps]
+        return [law_of(cut.interleaved, cut.part.rows, self.plan.cfg) for cut in cuts]
 
     @cached_property
     def program(self) -> Program:
@@ -86,7 +82,7 @@ class FastPlan:
     def follow(self, x: IntArray) -> tuple[list[IntArray], list[Count], list[Count]]:
         """What each layer takes and the result; a `Count` for each run, and for each pass."""
         vectors = [x, *(np.zeros(layer.rows, np.int64) for layer in self.plan.layers)]
-        tables = iter(self._tables)
+        laws = iter(self._laws)
         acc = np.zeros(0, np.int32)
         of_passes: list[Count] = []
         of_runs: list[Count] = []
@@ -95,7 +91,7 @@ class FastPlan:
             for number, step in enumerate(run.steps):
                 if step.cut.first:
                     acc = step.cut.part.bias.astype(np.int32)
-                passes.append(self._pass(step, next(tables), vectors, acc, first=number == 0))
+                passes.append(self._pass(step, next(laws), vectors, acc, first=number == 0))
             of_passes += passes
             of_runs.append(total(passes))
         return vectors, of_runs, of_passes
@@ -103,7 +99,7 @@ class FastPlan:
     def _pass(
         self,
         step: Step,
-        table: npt.NDArray[np.int32],
+        law: Law,
         vectors: list[IntArray],
         acc: npt.NDArray[np.int32],
         *,
@@ -112,11 +108,13 @@ class FastPlan:
         """One pass: adds to `acc`, and after the last batch of a tile writes activations into the layer's results."""
         from eie.sim.engines import kernels
 
-        cfg, cut, part, k = self.plan.cfg, step.cut, step.cut.part, constants(self.plan.cfg)
+        cfg, cut, part = self.plan.cfg, step.cut, step.cut.part
         x = vectors[cut.layer][cut.col : cut.col + part.cols]
         active = np.flatnonzero(x)
         counted = np.zeros((kernels.COUNTED, cfg.n_pe), np.int64)
-        cycles, stalls = kernels.counters(table, active, cfg.queue_depth, k.T0, k.A, k.B, k.C, counted)
+        totals = np.zeros((1, 2), np.int64)
+        law.count(x[None], cfg, counted[None], totals)
+        cycles, stalls = totals[0].tolist()
         kernels.accumulate(
             part.indptr,
             part.indices.view(np.uint32),

@@ -22,13 +22,16 @@ FIELDS = 8
 _IDLE, _ABSENT = -1, -2
 
 # Rows of int64[COUNTED, n_pe]: the counters, in the order of `eie.schema.PeCounter`.
-ENTRIES, FILLED, EMPTY, POINTERS, READS, BYPASSES, SATURATED, WRITEBACK_SATURATED = range(8)
-COUNTED = 8
+ENTRIES, FILLED, EMPTY, POINTERS, READS, BYPASSES, SATURATED, WRITEBACK_SATURATED, ISSUE_CYCLES = range(9)
+COUNTED = 9
 
 
 @compiled
-def column_table(v: Array, z: Array, pointers: Array, per_word: int) -> Array:
-    """The column table of interleaved entries (`eie.csc.Interleaved`); `per_word` entries fill an SRAM word."""
+def column_table(v: Array, z: Array, pointers: Array, per_word: int, absolute: bool = False) -> Array:
+    """The column table of interleaved entries (`eie.csc.Interleaved`); `per_word` entries fill an SRAM word.
+
+    absolute : z is an entry's row, and not the zeros before it.
+    """
     n_pe, cols = pointers.shape[0], pointers.shape[1] - 1
     table = np.empty((cols, FIELDS, n_pe), np.int32)
     base = 0
@@ -40,7 +43,7 @@ def column_table(v: Array, z: Array, pointers: Array, per_word: int) -> Array:
             fillers = 0
             for e in range(low, high):
                 before = row
-                row += z[base + e] + 1
+                row = int(z[base + e]) if absolute else row + z[base + e] + 1
                 fillers += v[base + e] == 0
                 if e == low:
                     first = row

@@ -77,7 +77,8 @@ _RESULT = (
     Column("microseconds", "REAL", "µs", "compute time"),
     *(Column(name, "INTEGER", "", _COUNTED[name]) for name in COUNTERS),
     Column("padding", "REAL", "", "padding, share of the entries processed"),
-    Column("balance", "REAL", "", "load-balance efficiency"),
+    Column("balance", "REAL", "", "load balance, 1 - starved / cycles"),
+    Column("utilization", "REAL", "", "utilization, multiply-accumulates / peak"),
     Column("energy_nj", "REAL", "nJ", "energy of the run, whole chip"),
     Column("power_mw", "REAL", "mW", "power, whole chip"),
     Column("area_mm2", "REAL", "mm²", "area, whole chip"),
@@ -90,7 +91,12 @@ COLUMNS = (
     *_WORKLOAD,
     Column("memories", "TEXT", "", "sized: as large as the layer needs; own: the configuration's"),
     *(
-        Column(_RENAMED.get(f.name, f.name), "INTEGER", f.metadata["unit"], f.metadata["meaning"])
+        Column(
+            _RENAMED.get(f.name, f.name),
+            "TEXT" if f.type == "str" else "INTEGER",
+            f.metadata["unit"],
+            f.metadata["meaning"],
+        )
         for f in dataclasses.fields(ArchConfig)
     ),
     *_RESULT,
@@ -140,7 +146,7 @@ def workload_of(row: Row) -> tuple[Any, ...]:
     return tuple(row[name] for name in names if name != "act_density" or row["seed"] is not None)
 
 
-def machine_columns(machine: Mapping[str, int]) -> dict[str, int]:
+def machine_columns(machine: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a configuration by column name."""
     return {_RENAMED.get(name, name): machine[name] for name in MACHINE}
 

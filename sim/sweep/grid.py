@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from eie.compress.format.file import load
-from eie.config import PRESETS, ArchConfig
+from eie.config import FIELDS, PRESETS, ArchConfig, checked_value
 from eie.errors import ConfigError, LayerError
 from eie.fixed import IntArray
 from eie.layer import MAX_DIM, CompressedLayer
@@ -74,15 +74,13 @@ KEYS = {
     "engine": Key(str, "fast", choices=SWEEP_ENGINES),
     "memories": Key(str, SIZED, choices=MEMORIES),
     "preset": Key(str, "paper", choices=tuple(PRESETS)),
-    **dict.fromkeys(MACHINE, Key(int)),
+    **{name: Key(str if FIELDS[name].type == "str" else int) for name in MACHINE},
 }
 DEFAULTS = {name: key.default for name, key in KEYS.items() if key.default is not None}
-# A machine in which each field may have any of its values while the others keep these.
-_ROOMY = ArchConfig(weight_bits=8, index_bits=8, word_bits=16, act_bits=4, acc_bits=32, pointer_bits=32)
 _WORDS: dict[type, str] = {int: "a whole number", float: "a number", str: "text"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Clipped:
     """Real inputs of a file that were clipped to the activations' range."""
 
@@ -168,7 +166,7 @@ def _check_range(place: str, name: str, value: Any) -> None:
     """Refuse a number that can never work, whatever it comes together with."""
     if name in MACHINE:
         try:
-            _ROOMY.replace(**{name: value})
+            checked_value(name, value)
         except ConfigError as error:
             raise ConfigError(f"{place}: {error}") from None
     elif KEYS[name].kind is not str:
@@ -246,7 +244,7 @@ class _Files:
         self._layers: dict[tuple[Any, ...], list[HeldLayer]] = {}
         self._vectors: dict[tuple[Any, ...], list[list[HeldInput]]] = {}
 
-    def workloads(self, chosen: Mapping[str, Any], machine: Mapping[str, int]) -> list[Workload]:
+    def workloads(self, chosen: Mapping[str, Any], machine: Mapping[str, Any]) -> list[Workload]:
         """The layers that these keys stand for, each with its inputs."""
         seed, density, count = chosen["seed"], chosen["act_density"], chosen["inputs"]
         if "file" not in chosen:
@@ -267,7 +265,7 @@ class _Files:
         return list(zip(layers, vectors, strict=True))
 
     def _read(
-        self, layers: Sequence[HeldLayer], name: str, count: int, machine: Mapping[str, int]
+        self, layers: Sequence[HeldLayer], name: str, count: int, machine: Mapping[str, Any]
     ) -> list[list[HeldInput]]:
         """The inputs of each layer: the first one's are those of the file, the next one's its outputs, ..."""
         try:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,13 +151,20 @@ def test_refused(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("field", dataclasses.fields(ArchConfig), ids=lambda field: field.name)
-def test_values_that_some_machine_can_have_are_not_refused(field: dataclasses.Field[int]) -> None:
-    name, low, high = field.name, field.metadata["low"], field.metadata["high"]
-    for value in (low, high):
+def test_values_that_some_machine_can_have_are_not_refused(field: dataclasses.Field[Any]) -> None:
+    name, metadata = field.name, field.metadata
+    if "choices" in metadata:
+        good = metadata["choices"]
+        bad = ("other",) if isinstance(good[0], str) else (min(good) - 1, max(good) + 1)
+    else:
+        good = metadata["low"], metadata["high"]
+        bad = good[0] - 1, good[1] + 1
+    for value in good:
         (point,) = expand([{"rows": 3, "cols": 3, name: value}], "here").points
         assert point.machine[name] == value
+    for value in bad:
         with pytest.raises(ConfigError, match=rf"here: {name} must be"):
-            expand([{"rows": 3, "cols": 3, name: (value - 1) if value == low else (value + 1)}], "here")
+            expand([{"rows": 3, "cols": 3, name: value}], "here")
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

@@ -67,12 +67,13 @@ def test_two_layers_by_hand() -> None:
     (count,) = first.runs
     assert (count.cycles, count.refill_cycles, count.writeback_cycles) == (9 + 8, 3 + 3, 2 + 2)
     assert count.busy_cycles == 3 + (9 + 1) + 2 + 3 + (8 + 1) + 2
-    assert count.counters["entries"].tolist() == [2, 2]
-    assert count.counters["empty_columns"].tolist() == [1, 1]
-    assert count.counters["ptr_reads"].tolist() == [3, 3]
+    named = count.counters
+    assert named["entries"].tolist() == [2, 2]
+    assert named["empty_columns"].tolist() == [1, 1]
+    assert named["ptr_reads"].tolist() == [3, 3]
     # Layer one reads a word for its one entry in each PE, layer two another one for its first entry.
-    assert count.counters["spmat_reads"].tolist() == [2, 2]
-    assert count.counters["macs"].tolist() == [2, 2]
+    assert named["spmat_reads"].tolist() == [2, 2]
+    assert named["macs"].tolist() == [2, 2]
     # Nothing in: (ReLU(1), ReLU(-10)) = (1, 0), so that layer one takes no cycle (T0 + 1 in compute mode), two 8.
     assert second.y.tolist() == [1, 99]
     assert second.runs[0].cycles == 8

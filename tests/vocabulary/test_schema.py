@@ -11,11 +11,11 @@ from eie.schema import (
     CCU_COUNTERS,
     COUNTER_BITS,
     ConfigReg,
-    PeCounter,
     ccu_probe,
     config_fields,
     fields,
     lnzd_nodes,
+    pe_counters,
     pe_probe,
     probe_width,
     unpack_probe,
@@ -59,7 +59,7 @@ def test_without_counters_nothing_but_the_counters_is_not_compared():
     cfg = ArchConfig(n_pe=4, counters=0)
     registers = [field for block in BLOCK_NAMES for field in fields(block, cfg) if field.kind.is_register]
     left_out = {field.name for field in registers if not field.probed}
-    assert left_out == {counter.name.lower() for counter in PeCounter} | {*CCU_COUNTERS, "cycle"}
+    assert left_out == {counter.name.lower() for counter in pe_counters(cfg)} | {*CCU_COUNTERS, "cycle"}
     assert all(field.width == COUNTER_BITS for field in registers if not field.probed)
 
 

@@ -25,7 +25,7 @@ from eie.config import ArchConfig
 from eie.errors import MismatchError
 from eie.golden.array import Array
 from eie.golden.base import Block
-from eie.golden.blocks import BLOCKS
+from eie.golden.blocks import block_class
 from eie.golden.sram import Sram
 from eie.host import converse, feeds_of
 from eie.program import Job
@@ -60,7 +60,7 @@ class Setup:
 @functools.cache
 def _golden(block: str, cfg: ArchConfig) -> Block:
     """The golden block of this process: like the RTL, it goes on from one test to the next."""
-    return BLOCKS[block](cfg)
+    return block_class(block, cfg)(cfg)
 
 
 class Sample(SimpleNamespace):

@@ -20,8 +20,8 @@ from eie.fixed import IntArray
 from eie.host import Command, Feed, Known, Load, config_of, converse, drive, has_images
 from eie.plan import Plan
 from eie.program import Place, Run
-from eie.result import Count, Result
-from eie.schema import CCU_COUNTERS, IoSpace, PeCounter
+from eie.result import Count, Result, complete
+from eie.schema import CCU_COUNTERS, IoSpace, pe_counters
 from eie.sim.cosim.free.script import Sample, Script, array_ports, run
 from eie.sim.cosim.images import Transform, array_sources, run_folder
 from eie.sim.cosim.outcome import BEFORE, BEGUN, ENDED, LAST, Unfinished, check_status
@@ -144,7 +144,9 @@ class Recording:
         script.until(run.deadline(self.cfg))
         status[LAST], status[ENDED] = script.sample(before=True), script.sample()
         pes = range(self.cfg.n_pe if self.cfg.counters else 0)
-        return _RunLooks(status, [self._read((IoSpace.COUNTER, k, c)) for c in PeCounter for k in pes])
+        return _RunLooks(
+            status, [self._read((IoSpace.COUNTER, k, c)) for c in pe_counters(self.cfg) for k in pes]
+        )
 
     def _read(self, place: Place) -> int:
         space, pe, addr = place
@@ -174,9 +176,12 @@ class Recording:
                 check_status(moment, command, samples[number].__getitem__, again=again)
             begun, ended = samples[look.status[BEGUN]], samples[look.status[ENDED]]
             counts = {name: ended[name] for name in CCU_COUNTERS}
-            per_pe = np.array(words(look.counters), np.int64).reshape(len(PeCounter), -1)
+            counters = pe_counters(cfg)
+            per_pe = np.array(words(look.counters), np.int64).reshape(len(counters), -1)
             return Count(
-                **counts, busy_cycles=ended.cycle - begun.cycle, per_pe=per_pe if cfg.counters else None
+                **counts,
+                busy_cycles=ended.cycle - begun.cycle,
+                per_pe=complete(per_pe, cfg) if cfg.counters else None,
             )
 
         return answer

@@ -1,0 +1,146 @@
+"""Cycles and counters of any machine, slowly: the recurrence of docs/beyond.md as it is written, in plain Python.
+
+It has its own encoding (docs/formats.md) and its own sums (`product` and `clip`), from the dense matrix: nothing of
+`eie.csc` or of an engine.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+from eie.config import ArchConfig
+from eie.layer import CompressedLayer
+
+A_ROW = None  # the row of a token without an entry
+
+
+@dataclass
+class Slice:
+    """Entries (column, v, local row) of one word that are read for one group; word None: a token without an entry."""
+
+    group: int
+    word: int | None
+    entries: list[tuple[int, int, int]]
+    F: int = 0
+    T: list[int] = field(default_factory=list)
+
+
+def runs_of_pe(layer: CompressedLayer, x: list[int], cfg: ArchConfig, k: int) -> list[list[Slice]]:
+    """The slices of PE k for each group that is broadcast."""
+    per_word = cfg.word_bits // cfg.entry_bits
+    codes = layer.dense_codes()[k :: cfg.n_pe]
+    columns = []
+    for j in range(layer.cols):
+        entries, row = [], -1
+        for local in range(len(codes)):
+            if not codes[local, j]:
+                continue
+            if cfg.row_format == "relative":
+                while local - row - 1 >= 1 << cfg.index_bits:
+                    row += 1 << cfg.index_bits
+                    entries.append((j, 0, row))
+            entries.append((j, int(codes[local, j]), local))
+            row = local
+        columns.append(entries)
+    free, placed = 0, []
+    for u in range(0, layer.cols, cfg.group):
+        members = columns[u : u + cfg.group]
+        length = sum(map(len, members))
+        slot = free % per_word
+        if cfg.group > 1 and length and math.ceil((slot + length) / per_word) > math.ceil(length / per_word):
+            free += per_word - slot
+        group = []
+        for entries in members:
+            group.append([(free + i, entry) for i, entry in enumerate(entries)])
+            free += len(entries)
+        placed.append(group)
+    runs = []
+    for u, group in enumerate(placed):
+        active = [c for c in range(len(group)) if x[cfg.group * u + c]]
+        if not active:
+            continue
+        entries = [at for c in active for at in group[c]]
+        words = sorted({place // per_word for place, _ in entries})
+        number = len(runs)
+        runs.append(
+            [Slice(number, w, [entry for place, entry in entries if place // per_word == w]) for w in words]
+            or ([] if cfg.filter_empty else [Slice(number, None, [(-1, 0, A_ROW)])])
+        )
+    return runs
+
+
+def constants(cfg: ArchConfig) -> tuple[int, int, int, int]:
+    """T0, A, B, C."""
+    levels, reach = 1, 4
+    while reach < cfg.n_pe // cfg.group:
+        levels, reach = levels + 1, 4 * reach
+    return levels, 2 + cfg.bus_registers, 1, 4
+
+
+def slow_law(layer: CompressedLayer, x: list[int], cfg: ArchConfig) -> dict[str, object]:
+    """cycles, broadcast_stalls, and each counter of a PE as a list, but for the two of saturations."""
+    T0, A, B, C = constants(cfg)
+    W, S, D = cfg.issue, cfg.window, cfg.queue_depth
+    runs = [runs_of_pe(layer, x, cfg, k) for k in range(cfg.n_pe)]
+    groups = len(runs[0])
+    slices: list[list[Slice]] = [[] for _ in range(cfg.n_pe)]
+    issued: list[list[tuple[int, int | None]]] = [[] for _ in range(cfg.n_pe)]  # (T, row) of each entry
+    rel: list[list[int]] = [[] for _ in range(cfg.n_pe)]
+    bcast: list[int] = []
+    for m in range(groups):
+        t = T0 if m == 0 else bcast[-1] + 1
+        while any(sum(r + B > t for r in rel[k]) >= D for k in range(cfg.n_pe)):
+            t += 1
+        bcast.append(t)
+        for k in range(cfg.n_pe):
+            mine, done = slices[k], issued[k]
+            rel[k].append(t + A - 1)
+            for number, one in enumerate(runs[k][m]):
+                one.F = t + A
+                if mine:
+                    one.F = max(one.F, mine[-1].F + 1)
+                if len(mine) >= S:
+                    one.F = max(one.F, mine[-S].T[-1])
+                if number == 0:
+                    rel[k][-1] = one.F
+                mine.append(one)
+                for _, _, row in one.entries:
+                    T = one.F + 1
+                    if done:
+                        T = max(T, done[-1][0])
+                    if len(done) >= W:
+                        T = max(T, done[-W][0] + 1)
+                    if row is not A_ROW and any(at == T and other == row for at, other in done[-W:]):
+                        T += 1
+                    one.T.append(T)
+                    done.append((T, row))
+    found: dict[str, object] = {"cycles": 0, "broadcast_stalls": 0}
+    if groups:
+        last = [done[-1][0] + C for done in issued if done]
+        found["cycles"] = max([*last, bcast[-1] + A] if cfg.filter_empty else last)
+        found["broadcast_stalls"] = bcast[-1] - bcast[0] + 1 - groups
+    return found | _counters(runs, slices, issued, groups, int(found["cycles"]), cfg)
+
+
+def _counters(runs, slices, issued, groups: int, cycles: int, cfg: ArchConfig) -> dict[str, list[int]]:
+    counters: dict[str, list[int]] = {}
+    for k in range(cfg.n_pe):
+        mine = [one for one in slices[k] if one.word is not None]
+        entries = [entry for one in mine for entry in one.entries]
+        words = [one.word for one in mine]
+        rows = [(T, row) for T, row in issued[k] if row is not A_ROW]
+        counts = {
+            "entries": len(entries),
+            "fillers": sum(v == 0 for _, v, _ in entries),
+            "macs": sum(v != 0 for _, v, _ in entries),
+            "empty_columns": sum(all(one.word is None for one in run) for run in runs[k]),
+            "starved": cycles - len({T for T, _ in issued[k]}),
+            "ptr_reads": groups,
+            "spmat_reads": sum(i == 0 or words[i - 1] != word for i, word in enumerate(words)),
+            "bypasses": sum(
+                any(row == other and 1 <= T - at <= 2 for at, other in rows[max(0, i - 12) : i])
+                for i, (T, row) in enumerate(rows)
+            ),
+        }
+        for name, value in counts.items():
+            counters.setdefault(name, []).append(value)
+    return counters
