@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value
 
-from eie.rtl.block import Block, add, any_of, pick, resize
+from eie.rtl.block import Block, add, any_of, pick
 
 
 class Choice(NamedTuple):
@@ -258,10 +258,8 @@ def _one_of(chosen: Sequence[Value], values: Sequence[Value]) -> Value:
 
 
 def _entries(word: Value, bits: int) -> list[Value]:
-    """The entries of a word, and what is left of it behind the last."""
-    entries = [word[at : at + bits] for at in range(0, len(word) - bits + 1, bits)]
-    rest = word[len(entries) * bits :]
-    return [*entries, resize(rest, bits) if len(rest) else Const(0, bits)]
+    """The entries of a word, and 0 behind the last."""
+    return [*(word[at : at + bits] for at in range(0, len(word) - bits + 1, bits)), Const(0, bits)]
 
 
 def _ones(bits: list[Value]) -> Value:
