@@ -37,4 +37,6 @@ def test_random_machines(seed: int, better_machines: int) -> None:
                 np.testing.assert_array_equal(result.counters[name], values, err_msg=f"{name}, {where}")
         cycles += report.cycles
         comparisons += report.comparisons
-    print(f"\n{better_machines} machines, seed {seed}: {cycles:,} cycles, {comparisons:,} values, no difference")
+    print(
+        f"\n{better_machines} machines, seed {seed}: {cycles:,} cycles, {comparisons:,} values, no difference"
+    )
