@@ -100,7 +100,7 @@ def setting(text: str) -> Setting:
     """The setting that a text such as pointers=4096 says."""
     name, mark, value = text.partition("=")
     if not mark or not value.strip().isdecimal():
-        raise click.BadParameter(f"{text!r} is no setting such as pointers=4096")
+        raise click.BadParameter(f"{text!r} is not a setting, such as pointers=4096")
     return Setting(name.strip(), int(value))
 
 
@@ -145,7 +145,7 @@ def was_given(context: click.Context, parameter: str) -> bool:
 
 
 def refuse_useless(context: click.Context, options: Sequence[str], why: str) -> None:
-    """Refuse those of `options` that were given although they can do nothing: they would mislead.
+    """Refuse those of `options` that were given although they have no effect: they would mislead.
 
     Raises
     ------
@@ -154,4 +154,6 @@ def refuse_useless(context: click.Context, options: Sequence[str], why: str) -> 
     given = {param.opts[0] for param in context.command.params if was_given(context, str(param.name))}
     useless = [option for option in options if option in given]
     if useless:
-        raise click.UsageError(f"{' and '.join(useless)} can do nothing {why}")
+        raise click.UsageError(
+            f"{' and '.join(useless)} {'has' if len(useless) == 1 else 'have'} no effect {why}"
+        )

@@ -53,9 +53,9 @@ class Choice:
         if (self.x is None) != (self.y is None):
             raise click.UsageError("--x and --y go together")
         if self.x is None and (self.by or self.log):
-            raise click.UsageError("--by and --log can do nothing without --x and --y")
+            raise click.UsageError("--by and --log have no effect without --x and --y")
         if self.overlay is not None and self.x is None and not self.front:
-            raise click.UsageError("--overlay can do nothing without --x and --y, or --pareto")
+            raise click.UsageError("--overlay has no effect without --x and --y, or --pareto")
         if self.front and self.x is not None:
             raise click.UsageError("--pareto has axes of its own: no --x and --y")
 

@@ -117,7 +117,7 @@ def frame_range(text: str) -> slice:
     """Frames such as 10:20."""
     first, mark, last = text.partition(":")
     if not mark or not first.isdecimal() or not last.isdecimal():
-        raise click.BadParameter(f"{text!r} are no frames such as 10:20")
+        raise click.BadParameter(f"{text!r} is not a range of frames, such as 10:20")
     return slice(int(first), int(last))
 
 

@@ -177,7 +177,7 @@ def _check_range(place: str, name: str, value: Any) -> None:
 
 
 def _check_together(place: str, axes: Mapping[str, Any]) -> None:
-    """A layer must be given, and once; what can do nothing beside it is refused, because it would mislead."""
+    """A layer must be given, and once; what has no effect beside it is refused, because it would mislead."""
     if "file" not in axes and not ("rows" in axes and "cols" in axes):
         raise ConfigError(f"{place}: needs a layer: rows and cols of a random one, or file of a .eie file")
     if "file" in axes:
@@ -191,7 +191,9 @@ def _check_together(place: str, axes: Mapping[str, Any]) -> None:
 def _refuse(place: str, axes: Mapping[str, Any], names: Any, why: str) -> None:
     useless = [name for name in names if name in axes]
     if useless:
-        raise ConfigError(f"{place}: {' and '.join(useless)} can do nothing {why}")
+        raise ConfigError(
+            f"{place}: {' and '.join(useless)} {'has' if len(useless) == 1 else 'have'} no effect {why}"
+        )
 
 
 # ---- points ------------------------------------------------------------------------------------------------
