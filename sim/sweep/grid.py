@@ -22,6 +22,7 @@ from eie.errors import ConfigError, LayerError
 from eie.fixed import IntArray
 from eie.layer import MAX_DIM, CompressedLayer
 from eie.sim.chain import choose, layer_inputs
+from eie.sim.energy.technology import Technology, named
 from eie.sim.sweep.columns import MACHINE
 from eie.sim.sweep.point import (
     MEMORIES,
@@ -73,6 +74,7 @@ KEYS = {
     "inputs": Key(int, 1, 1),
     "engine": Key(str, "fast", choices=SWEEP_ENGINES),
     "memories": Key(str, SIZED, choices=MEMORIES),
+    "technology": Key(str, "45nm"),
     "preset": Key(str, "paper", choices=tuple(PRESETS)),
     **{name: Key(str if FIELDS[name].type == "str" else int) for name in MACHINE},
 }
@@ -221,16 +223,25 @@ def _expand_one(axes: Mapping[str, Sequence[Any]], place: str, folder: Path, who
         for fields in _product(axes, given_machine)
     ]
     files = _Files(folder, place)
+    technologies = [_technology(name, folder, place) for name in axes["technology"]]
     for chosen in _product(axes, work):
         for machine in machines:
             for layer, vectors in files.workloads(chosen, machine):
                 whole.points += [
-                    Point(machine, memories, engine, layer, vector, number)
+                    Point(machine, memories, engine, layer, vector, number, technology)
+                    for technology in technologies
                     for memories in axes["memories"]
                     for engine in axes["engine"]
                     for number, vector in enumerate(vectors)
                 ]
     whole.clipped += files.clipped
+
+
+def _technology(name: str, folder: Path, place: str) -> Technology:
+    try:
+        return named(name, folder)
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from None
 
 
 Workload = tuple[RandomLayer | HeldLayer, Sequence[RandomInput | HeldInput]]
