@@ -30,17 +30,20 @@ def gathered(
 ) -> Callable[[Command], Command]:
     """The options that are fields of the dataclass `kind`, as one `parameter` of the command.
 
-    order : of the fields in the help. changes : settings of some of the options, by field.
+    order : of the fields in the help; a field that is not named is no option of this command, and has its default.
+    changes : settings of some of the options, by field.
     """
     fields = {field.name: field.metadata for field in dataclasses.fields(kind)}
+    chosen = order or tuple(fields)
+    left_out = {name: fields[name]["settings"].get("default") for name in fields if name not in chosen}
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def call(*args: Any, **given: Any) -> Any:
-            made = kind(**{name: given.pop(name) for name in fields})
+            made = kind(**{name: given.pop(name) if name in chosen else left_out[name] for name in fields})
             return command(*args, **{parameter: made}, **given)
 
-        for name in reversed(order or tuple(fields)):
+        for name in reversed(chosen):
             settings = fields[name]["settings"] | changes.get(name, {})
             click.option(*fields[name]["flags"], name, **settings)(call)
         return cast(Command, call)
