@@ -231,7 +231,7 @@ def compress(
     """Compress a trained MODEL (.safetensors, .npz, .onnx, .pt, .pth, .pth.tar, .ckpt, .bin, an index of shards; .toml
     that describes a graph) in one shot: prune, share weights, choose fixed-point scales, code the result.
 
-    What of the file is no layer is listed with the reason, and which of its conventions were a guess.
+    The report lists what in the file is not a layer, and why, and which of its conventions were a guess.
 
     \b
     Example:

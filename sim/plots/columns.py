@@ -326,8 +326,10 @@ class Front:
         }
 
 
-def pareto(rows: Sequence[Row]) -> Front:
+def pareto(rows: Sequence[Row], *, loading: bool = False) -> Front:
     """The machines of a sweep, those that are best in time, energy and area together apart.
+
+    loading : count the energy of loading weights and input from DRAM, too.
 
     Raises
     ------
@@ -340,11 +342,12 @@ def pareto(rows: Sequence[Row]) -> Front:
         groups[tuple(machine_choice(row).items())].append(row)
     ran = {choice: {workload_of(row) for row in group} for choice, group in groups.items()}
     most = set.union(*ran.values())
+    energies = ("energy_nj", "load_weights_nj", "load_input_nj") if loading else ("energy_nj",)
     candidates = [
         Candidate(
             dict(choice),
             float(np.mean([row["microseconds"] for row in group])),
-            float(np.mean([row["energy_nj"] for row in group])),
+            float(np.mean([sum(row[name] for name in energies) for row in group])),
             max(row["area_mm2"] for row in group),
         )
         for choice, group in groups.items()

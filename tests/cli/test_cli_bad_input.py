@@ -306,24 +306,24 @@ def test_usage(network: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ("cosim --layer fc1", "--layer can do nothing without a .eie file (see eie cosim --help)"),
-        ("cosim net.eie --rows 7", "--rows can do nothing with a .eie file (see eie cosim --help)"),
-        ("cosim net.eie --index 5", "--index can do nothing without --input (see eie cosim --help)"),
-        ("sweep net.eie --density 0.5", "--density can do nothing with a .eie file (see eie sweep --help)"),
-        ("sweep --random 9x9 --layer 0", "--layer can do nothing without a .eie file (see eie sweep --help)"),
+        ("cosim --layer fc1", "--layer has no effect without a .eie file (see eie cosim --help)"),
+        ("cosim net.eie --rows 7", "--rows has no effect with a .eie file (see eie cosim --help)"),
+        ("cosim net.eie --index 5", "--index has no effect without --input (see eie cosim --help)"),
+        ("sweep net.eie --density 0.5", "--density has no effect with a .eie file (see eie sweep --help)"),
+        ("sweep --random 9x9 --layer 0", "--layer has no effect without a .eie file (see eie sweep --help)"),
         ("sweep net.eie --input x.npy --inputs 2", "eie sweep: x.npy holds 1 input vectors, not 2 (inputs)"),
         (
             "sweep g.toml --pe 4 --seed 2",
-            "--seed and --pe can do nothing with a .toml grid: it has keys for them (see eie sweep --help)",
+            "--seed and --pe have no effect with a .toml grid: it has keys for them (see eie sweep --help)",
         ),
         (
             "sweep net.eie --workers 2 --scheduler tcp://127.0.0.1:9",
-            "--workers can do nothing with --scheduler (see eie sweep --help)",
+            "--workers has no effect with --scheduler (see eie sweep --help)",
         ),
         ("plot s.sqlite --x n_pe", "--x and --y go together (see eie plot --help)"),
         (
             "plot s.sqlite --by n_pe",
-            "--by and --log can do nothing without --x and --y (see eie plot --help)",
+            "--by and --log have no effect without --x and --y (see eie plot --help)",
         ),
         (
             "plot s.sqlite --pareto --x n_pe --y cycles",
@@ -376,7 +376,7 @@ def test_sweeps_and_stores(here: Path) -> None:
     database = sqlite3.connect("s.sqlite")
     database.execute("PRAGMA user_version = 9")
     assert re.fullmatch(
-        r"s.sqlite has store format 9, and this eie \(.+\) knows formats up to 2: use the newer eie that wrote it, "
+        r"s.sqlite has store format 9, and this eie \(.+\) knows formats up to 3: use the newer eie that wrote it, "
         "or another file",
         refused("plot", "s.sqlite"),
     )
