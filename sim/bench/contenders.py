@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
@@ -133,7 +134,9 @@ def onnx_model(layers: Sequence[FloatLayer], inputs: int) -> Any:
             add("Flatten")
     ports = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, inputs])]
     nodes[-1].output[0] = "y"
-    out = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
+    last = layers[-1]
+    size = len(last.weight) * (math.prod(last.conv.pooled_size) if last.conv else 1)
+    out = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, size])]
     graph = helper.make_graph(nodes, "network", ports, out, constants)
     # What every onnxruntime that is allowed reads.
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
