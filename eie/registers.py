@@ -13,7 +13,7 @@ from eie.filling import templates
 from eie.schema import ConfigReg, IoSpace, PeCounter, WbTarget, config_fields
 
 MAGIC = int.from_bytes(b"EIE1", "big")
-VERSION = 0x0001_0000
+VERSION = 0x0001_0001
 
 
 class Access(enum.Enum):
@@ -76,8 +76,15 @@ class Reg(enum.Enum):
                 "SOFT_RESET",
                 2,
                 1,
-                "as CLEAR_ERROR, and the command decoder drops the packet that it is in: the next word is a header. "
-                "A READ whose words are on their way and a run go on",
+                "as ABORT; written again while ERROR_CODE is ABORTED and no word waits, it says that the rest will "
+                "never come: the next word is a header",
+            ),
+            Bits(
+                "ABORT",
+                3,
+                1,
+                "as CLEAR_ERROR, and the packet under way is given up: ERROR_CODE becomes ABORTED, the rest up to "
+                "TLAST is swallowed. A READ whose words are on their way and a run go on",
             ),
         ),
     )
