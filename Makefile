@@ -54,7 +54,8 @@ regress: $(READY_TO_REGRESS) ## long lockstep campaigns and mutants (SEED=1 CYCL
 	EIE_REGRESS_SEED=$(SEED) EIE_REGRESS_CYCLES=$(CYCLES) EIE_REGRESS_MUTANTS=$(MUTANTS) \
 	    EIE_REGRESS_CASES=$(CASES) EIE_REGRESS_FUZZ=$(FUZZ) EIE_REGRESS_READERS=$(READERS) EIE_REGRESS_KILLS=$(KILLS) \
 	    $(BIN)/python -m pytest -s --hypothesis-seed=$(SEED) --hypothesis-show-statistics tests/regress tests/cosim/test_chip.py \
-	    tests/compress/test_onnx_oracle.py tests/compress/test_torch_oracle.py
+	    tests/compress/test_onnx_oracle.py tests/compress/test_torch_oracle.py \
+	    tests/sim/test_graph_oracle.py tests/sim/test_module_oracle.py
 
 bench: $(READY) ## speed of every engine, against what is promised
 	$(BIN)/python benchmarks/run.py

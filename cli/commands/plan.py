@@ -13,7 +13,7 @@ import click
 import numpy as np
 
 from eie.capacity import sized_for
-from eie.cli.inputs import Source, warn_clipped
+from eie.cli.inputs import Source, is_graph, warn_clipped
 from eie.cli.options import PATH, Machine, gathered, machine_options, matrix_size, option, refuse_useless
 from eie.cli.output import check_targets, print_table, write
 from eie.config import ArchConfig
@@ -180,7 +180,7 @@ class Outputs:
 
 
 @click.command(short_help="How layers of any size run on a chip: passes, runs, cycles.")
-@click.argument("file", metavar="[NET.eie]", type=PATH, required=False)
+@click.argument("file", metavar="[NET]", type=PATH, required=False)
 @gathered("random", RandomCase)
 @gathered("source", Source)
 @machine_options(n_pe=64, sized=False)
@@ -194,8 +194,9 @@ def plan(
     machine: Machine,
     out: Outputs,
 ) -> None:
-    """Show how the layers of a .eie file, or a random layer, are cut into passes that fit a chip, and what an input
-    takes: cycles of load, refill, compute, write-back and store, and what bounds them (docs/plan.md).
+    """Show how the layers of a .eie file, the matrices of a graph (.onnx, .toml, with --input), or a random layer, are
+    cut into passes that fit a chip, and what an input takes: cycles of load, refill, compute, write-back and store, and
+    what bounds them (docs/plan.md).
 
     \b
     Example:
@@ -203,13 +204,18 @@ def plan(
       eie plan --random 4096x25088 --density 0.04 --act-density 0.18
       eie plan --random 60x50 --pe 4 --set acc_depth=4 --check icarus
     """
-    layers = _layers(context, file, random, source)
+    found = source.products(file, machine) if file is not None and is_graph(file) else None
+    layers = found.layers if found else _layers(context, file, random, source)
     cfg = machine.config(layers)
     check_targets(out.picture)
-    vectors, clipped = source.vectors(layers, cfg, random.act_density, itertools.repeat(random.seed))
-    planned = [
-        plan_chain([layers[i] for i in numbers], vectors[numbers[0]], cfg) for numbers in chains(layers)
-    ]
+    vectors, clipped = (
+        (found.vectors, found.clipped)
+        if found
+        else source.vectors(layers, cfg, random.act_density, itertools.repeat(random.seed))
+    )
+    # What one matrix of a graph gives is not what the next one takes.
+    together = [[number] for number in range(len(layers))] if found else chains(layers)
+    planned = [plan_chain([layers[i] for i in numbers], vectors[numbers[0]], cfg) for numbers in together]
     warn_clipped(source.input_file, clipped, layers[0], cfg.act_bits)
     if out.picture is not None:
         _draw(planned, cfg, out.picture)
@@ -243,6 +249,7 @@ def _layers(
         refuse_useless(context, ("--layer", "--input", "--index"), "with --random")
     else:
         refuse_useless(context, ("--density",), "with a .eie file")
+    refuse_useless(context, ("--weights",), "without a graph (.onnx, .toml)")
     source.refuse_useless(context, ("--act-density",))
     if random.size is not None:
         return [random_layer(*random.size, random.density, random.seed)]

@@ -11,7 +11,7 @@ from typing import Any
 import click
 import numpy as np
 
-from eie.cli.inputs import INPUT_HELP, Source, warn_clipped
+from eie.cli.inputs import INPUT_HELP, Source, is_graph, warn_clipped
 from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless
 from eie.cli.output import array_file, check_targets, print_table, write
 from eie.errors import ModelError, OutputError
@@ -22,8 +22,6 @@ from eie.sim.energy.model import estimate
 from eie.sim.simulate import ENGINES
 from eie.sim.workloads.inputs import SOUND
 
-# Networks that are a graph; the others are a chain of layers.
-GRAPHS = (".onnx", ".toml")
 # What each line of the table says, for somebody who meets it for the first time.
 _COUNTER_NOTES = {
     "entries": "entries processed, fillers included",
@@ -122,9 +120,6 @@ def frame_range(text: str) -> slice:
 class OfGraph:
     """What applies to graphs alone."""
 
-    weights: Path | None = option(
-        "--weights", type=PATH, metavar="W.eie", help="Compressed layers of a graph (.onnx, .toml)."
-    )
     frames: slice | None = option(
         "--frames", type=frame_range, metavar="A:B", help="Only these frames of a sound."
     )
@@ -157,7 +152,7 @@ class Outputs:
 @gathered(
     "source",
     Source,
-    *("input_file", "index", "which"),
+    *("input_file", "index", "which", "weights"),
     input_file={
         "required": True,
         "help": f"{INPUT_HELP} Or a picture (.png), or sound (.wav), where the network takes it.",
@@ -189,7 +184,7 @@ def run(
       eie run examples/trained/lenet-5.eie --input examples/networks/digit.png --engine fast --sized
       eie run examples/networks/nsnet2.toml --input speech.wav --engine fast -o clean.wav
     """
-    if file.suffix.lower() in GRAPHS:
+    if is_graph(file):
         refuse_useless(context, ("--layer", "--wave"), f"for a graph such as {file}")
         from eie.cli.commands.run_graph import run_file  # ONNX's evaluator takes long to import
 

@@ -238,6 +238,32 @@ def _external(tensor: Any, path: Path, size: int) -> tuple[Path, Place]:
     return file, (at, length)
 
 
+def whole_tensor(tensor: Any, path: Path, places: dict[str, Place]) -> Any:
+    """A tensor of the model in `path` as a message with all its bytes.
+
+    Raises
+    ------
+    ModelError : its external file is missing, too short, or may not be read.
+    """
+    file, place = path, places.get(tensor.name)
+    whole = type(tensor)()
+    whole.CopyFrom(tensor)
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        size = _SMALL_FLOATS.get(tensor.data_type, kind.itemsize) * int(
+            np.prod(tensor.dims, dtype=np.float64)
+        )
+        file, place = _external(tensor, path, size)
+        whole.ClearField("data_location")
+        whole.ClearField("external_data")
+    if place is not None:
+        at, size = place
+        with file.open("rb") as content:
+            content.seek(at)
+            whole.raw_data = content.read(size)
+    return whole
+
+
 def constant(tensor: Any, path: Path, places: dict[str, Place]) -> Constant:
     """A tensor of the model in `path`.
 

@@ -80,7 +80,8 @@ def _sound(given: Any, path: Path) -> Sound:
 def _check_sound(graph: StepGraph, sound: Sound, path: Path) -> None:
     """One input of [1, frames, frequencies]."""
     port = graph.inputs[0]
-    if len(graph.inputs) != 1 or len(port.shape) != 3 or port.shape[2] not in (None, sound.frequencies):
+    shape = port.shape or ()
+    if len(graph.inputs) != 1 or len(shape) != 3 or shape[2] not in (None, sound.frequencies):
         inputs = ", ".join(map(str, graph.inputs))
         raise ModelError(
             f"{path}: sound gives frames [1, any, {sound.frequencies}] (fft / 2 + 1 frequencies), "

@@ -62,7 +62,7 @@ class NetworkRun:
     @property
     def cycles(self) -> int | None:
         """In compute mode, of all layers and vectors; None for an engine that has no clock."""
-        return self._sum.cycles
+        return self._sum.cycles if self.results else 0
 
     @property
     def counters(self) -> Mapping[str, Counter]:
@@ -120,6 +120,8 @@ class Network(ABC):
     def machine(self, cfg: ArchConfig | None = None) -> ArchConfig:
         """`cfg` (default: `ArchConfig()`) with memories as large as the layers need, and codes as wide as theirs."""
         cfg = cfg or ArchConfig()
+        if not self.layers:
+            return cfg
         bits = max(cfg.weight_bits, *(layer.weight_bits for layer in self.layers))
         return sized_for(cfg.replace(weight_bits=bits), *self.layers)
 
