@@ -30,14 +30,18 @@ def gathered(
 ) -> Callable[[Command], Command]:
     """The options that are fields of the dataclass `kind`, as one `parameter` of the command.
 
-    order : of the fields in the help. changes : settings of some of the options, by field.
+    order : of the fields in the help; those that it leaves out are no options of the command.
+    changes : settings of some of the options, by field.
     """
     fields = {field.name: field.metadata for field in dataclasses.fields(kind)}
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def call(*args: Any, **given: Any) -> Any:
-            made = kind(**{name: given.pop(name) for name in fields})
+            # What `order` leaves out is no option here, and has its default.
+            made = kind(
+                **{name: given.pop(name, field["settings"].get("default")) for name, field in fields.items()}
+            )
             return command(*args, **{parameter: made}, **given)
 
         for name in reversed(order or tuple(fields)):

@@ -31,9 +31,13 @@ _ACT_DENSITY = 0.5
 
 
 def linters() -> dict[str, Any]:
-    """Options of `eie.rtl.export.export.export`: the simulators that this machine has, to check the Verilog with."""
+    """Options of `eie.rtl.export.export.export`: the tools that this machine has, to check with."""
     icarus, verilator = toolchain.find_icarus(), toolchain.find_verilator()
-    return {"iverilog": icarus.path if icarus else None, "verilator": verilator.path if verilator else None}
+    return {
+        "iverilog": icarus.path if icarus else None,
+        "verilator": verilator.path if verilator else None,
+        "sta": toolchain.find_sta(),
+    }
 
 
 def expectation(job: Job) -> Expected:
@@ -49,6 +53,7 @@ class What:
     probe: bool = option("--probe", is_flag=True, help="Add the probe outputs that lockstep compares.")
     chip: bool = option("--chip", is_flag=True, help="Add the chip: host interface, register map, C header.")
     check: bool = option("--check/--no-check", default=True, help="Check what was written.")
+    prefix: str = option("--prefix", default="", help="Before the name of every module.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -55,7 +55,7 @@ def test_readme_runs_the_layer(tmp_path: Path) -> None:
     options = {"expected": Expected(OUTPUTS, CYCLES), "iverilog": toolchain.require("icarus").path}
     report = export(CFG, folder, small_job(), **options)
     assert report.check is not None
-    assert report.check.simulators == ("iverilog",)
+    assert report.check.tools == ("iverilog",)
     assert sorted(report.files) == sorted(path.name for path in folder.iterdir())
     status, lines = run_as_the_readme_says(folder)
     assert status == 0
