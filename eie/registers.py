@@ -220,6 +220,11 @@ def c_header(cfg: ArchConfig | None = None) -> str:
     return _filled("eie_regs.h", cfg=cfg, config_fields=config_fields(cfg) if cfg else ())
 
 
+def system_rdl(cfg: ArchConfig, top: str) -> str:
+    """An instance's registers in SystemRDL 2.0, as the address map `top`; IP-XACT and HTML come from there."""
+    return _filled("eie_chip.rdl", cfg=cfg, config_fields=config_fields(cfg), top=top)
+
+
 def _filled(template: str, **values: Any) -> str:
     """A template of eie/templates with this map, the packets' names, and these values."""
     return (
@@ -227,7 +232,10 @@ def _filled(template: str, **values: Any) -> str:
         .get_template(template)
         .render(
             **values,
-            **{kind.__name__: kind for kind in (Reg, ErrorCode, Command, IoSpace, PeCounter, WbTarget)},
+            **{
+                kind.__name__: kind
+                for kind in (Reg, ErrorCode, Command, ConfigReg, IoSpace, PeCounter, WbTarget)
+            },
             HEADER_FIELDS=HEADER_FIELDS,
             LITE_ADDR_BITS=LITE_ADDR_BITS,
             MAGIC=MAGIC,

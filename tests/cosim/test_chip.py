@@ -468,15 +468,16 @@ def test_reset_while_the_stream_sends(simulator, cycles):
     """A source that is not reset goes on: what it still sends of that packet is no packet."""
     acc, other = read_packet(IoSpace.ACC, 4, pe=1), read_packet(IoSpace.ACC, 4, pe=2)
     rest = [0] * cycles + REST
-    script = [SendPart(BEGUN[:3]), Reset(rest, cycles), Settle(), Read(Reg.ERROR_CODE.offset)]
+    script = [SendPart(BEGUN[:3]), Read(Reg.STATUS.offset), Reset(rest, cycles), Settle()]
+    script += [Read(Reg.ERROR_CODE.offset)]
     script += [Read(Reg.PACKETS.offset), control("CLEAR_ERROR"), Send(acc), Send(other), Settle()]
     # With the source reset as well, nothing is left and the next word is a header.
     script += [SendPart(BEGUN[:3]), Reset(cycles=cycles), Read(Reg.ERROR_CODE.offset), Send(GOOD), Settle()]
     script += [Send(read_packet(IoSpace.ACC, 3, pe=1, addr=2)), Settle(), Read(Reg.PACKETS.offset)]
     replies = run(script, simulator).replies
-    assert replies[3:5] == [(ErrorCode.ABORTED, OKAY), (1, OKAY)]
-    assert replies[8][0] == [[0, 0, 0, 0], [7, 8, 0, 0]]
-    assert replies[11] == (ErrorCode.NONE, OKAY)
+    assert replies[4:6] == [(ErrorCode.ABORTED, OKAY), (1, OKAY)]
+    assert replies[9][0] == [[0, 0, 0, 0], [7, 8, 0, 0]]
+    assert replies[12] == (ErrorCode.NONE, OKAY)
     assert replies[-2][0] == [[11, 22, 33]]
     assert replies[-1] == (2, OKAY)
 

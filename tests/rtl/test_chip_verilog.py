@@ -76,7 +76,7 @@ def test_export_with_the_chip(tmp_path):
     added = found.keys() - {path.name for path in (tmp_path / "array").iterdir()}
     assert added == {
         "eie_chip.v", "eie_host_if.v", "eie_regs.h", "registers.md", "eie_chip.core", "eie_chip.sdc",
-        "test_eie_chip.py", "eie_chip_tb.v",
+        "test_eie_chip.py", "eie_chip_tb.v", "eie_chip.rdl",
     }  # fmt: skip
     assert {
         name: text for name, text in found.items() if name.endswith(".v") and name != "eie_chip_tb.v"
@@ -179,7 +179,9 @@ opt
 memory -nomap
 opt -full
 select -assert-count 1 t:$mem_v2
-select -assert-none t:* t:$mem_v2 %d
+select -assert-none t:$lt t:$le t:$gt t:$ge t:$dff* t:$mux
+select -assert-count 1 w:rdata %ci1 t:* %i
+select -assert-count 1 w:rdata %ci1 t:$mem_v2 %i
 select -assert-count 1 r:SIZE=3000
 """
 
