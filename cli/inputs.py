@@ -10,7 +10,7 @@ import click
 import numpy as np
 
 from eie.cli.options import PATH, Machine, option, refuse_useless
-from eie.compress.format.file import load
+from eie.compress.format.file import has_graph, load
 from eie.config import ArchConfig
 from eie.errors import ConfigError
 from eie.fixed import IntArray, limits
@@ -25,13 +25,13 @@ INPUT_HELP = (
 )
 
 
-# Networks that are a graph; the others are a chain of layers.
+# Networks that are a graph, as are .eie files with one; the others are a chain of layers.
 GRAPHS = (".onnx", ".toml")
 
 
 def is_graph(file: Path | None) -> bool:
     """Whether a file is a graph or its description."""
-    return file is not None and file.suffix.lower() in GRAPHS
+    return file is not None and (file.suffix.lower() in GRAPHS or has_graph(file))
 
 
 @dataclass(frozen=True)

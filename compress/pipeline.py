@@ -404,10 +404,14 @@ def compress_each_to_file(
     layers: Sequence[FloatLayer | SharedLayer],
     vectors: Sequence[npt.ArrayLike | None],
     settings: Settings | Sequence[Settings] | None = None,
+    graph: bytes = b"",
 ) -> CompressionReport:
-    """`compress_each` into a `.eie` file. Errors as there, and OutputError : the file cannot be written."""
+    """`compress_each` into a `.eie` file. graph : an ONNX message that says what lies between the layers.
+
+    Errors as there, and OutputError : the file cannot be written.
+    """
     encoded, reports = zip(*map(_encode, _each_outcome(layers, vectors, settings)), strict=True)
-    size = save_encoded(path, encoded)
+    size = save_encoded(path, encoded, graph)
     each = tuple(report(of_layer) for report, of_layer in zip(reports, size.layers, strict=True))
     most = max(len(np.asarray(met)) for met in vectors if met is not None)
     return CompressionReport(each, size, f"up to {most} vectors that each matrix met")

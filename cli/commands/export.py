@@ -66,7 +66,7 @@ class _Bench:
     clipped: int
 
 
-@click.command(short_help="Verilog, memory images and a testbench, checked.")
+@click.command()
 @click.argument("file", type=PATH, required=False)
 @click.option("-o", "--out", required=True, type=PATH, metavar="FOLDER", help="Where it goes.")
 @machine_options(n_pe=64, sized=False)

@@ -34,6 +34,8 @@ _LEAST = 1 << 12
 # What a graph computes from its constants may have so many numbers, or so many times those that it is made from:
 # a small file never takes much memory.
 MOST_NUMBERS, MOST_TIMES = 1 << 24, 16
+# Where the numbers of an array are that a compressed layer holds.
+IN_LAYER = "(a compressed layer)"
 # Floating-point types that numpy lacks, and their bytes. Older versions of the library do not know all of them.
 _SMALL_FLOATS = {
     getattr(onnx.TensorProto, name): size
@@ -264,6 +266,14 @@ def whole_tensor(tensor: Any, path: Path, places: dict[str, Place]) -> Any:
     return whole
 
 
+def _is_in_layer(tensor: Any) -> bool:
+    return any(one.key == "location" and one.value == IN_LAYER for one in tensor.external_data)
+
+
+def _held_elsewhere(name: str) -> Array:
+    raise ModelError(f"the numbers of {name} are those of a compressed layer, which the file lacks")
+
+
 def constant(tensor: Any, path: Path, places: dict[str, Place]) -> Constant:
     """A tensor of the model in `path`.
 
@@ -278,6 +288,8 @@ def constant(tensor: Any, path: Path, places: dict[str, Place]) -> Constant:
     small = kind in _SMALL_FLOATS  # types that numpy lacks
     dtype = np.dtype(np.float32) if small else given
     file, place = path, places.get(tensor.name)
+    if tensor.data_location == onnx.TensorProto.EXTERNAL and _is_in_layer(tensor):
+        return Constant(form_of(shape, dtype), Reading(partial(_held_elsewhere, tensor.name)))
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         size = _SMALL_FLOATS.get(kind, given.itemsize) * int(np.prod(shape, dtype=np.float64))
         file, place = _external(tensor, path, size)

@@ -28,20 +28,22 @@ _ICARUS = ("-g2005", "-Wall", "-t", "null")
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What was checked, how much of it, and what is wrong (nothing, if `problems` is empty)."""
+    """What was checked, how much of it, and what is wrong (nothing, if `problems` is empty). sta : it read the constraints."""
 
     modules: int
     instances: int
     ports: int
     nets: int
-    tools: tuple[str, ...]
+    simulators: tuple[str, ...]
+    sta: bool
     problems: tuple[str, ...]
 
     def lines(self) -> list[str]:
         """The report for people."""
+        linted = (*self.simulators, *(["sta"] if self.sta else []))
         lint = (
-            f"without a warning in: {', '.join(self.tools)}"
-            if self.tools
+            f"without a warning in: {', '.join(linted)}"
+            if linted
             else "not linted: neither iverilog nor verilator nor sta found"
         )
         return (
@@ -86,7 +88,7 @@ def check_verilog(
         problems += _compare(name, "port", modules[name].ports if name in modules else {}, ports)
     for name, instances in _expected_instances(cfg, images, chip).items():
         problems += _compare(name, "instance", modules[name].instances if name in modules else {}, instances)
-    tools = {"iverilog": iverilog, "verilator": verilator, "sta": sta}
+    tools = {"iverilog": iverilog, "verilator": verilator}
     problems += lint(files, top, iverilog=iverilog, verilator=verilator)
     if sta is not None:
         for block, text in (constraints or {}).items():
@@ -96,7 +98,8 @@ def check_verilog(
         instances=sum(_count(modules, top).values()),
         ports=sum(len(module.ports) for module in modules.values()),
         nets=sum(len(module.nets) for module in modules.values()),
-        tools=tuple(tool for tool, path in tools.items() if path is not None),
+        simulators=tuple(tool for tool, path in tools.items() if path is not None),
+        sta=sta is not None,
         problems=tuple(problems),
     )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from eie.compress.float_layers import LayerSource
 from eie.compress.readers.files import UNREADABLE, guarded, reason_of
@@ -34,17 +36,44 @@ def read_graph(path: Path) -> StepGraph:
     ------
     ModelError : no ONNX file, or a graph that onnxruntime does not take.
     """
+    return _readable(path, lambda: cut(load(path, lenient=True), path))
+
+
+def read_message(content: bytes, path: Path, only: Sequence[str]) -> StepGraph:
+    """The graph in an ONNX message out of the file `path`, of which `only` these layers are products.
+
+    No normalisation is folded into a layer: its weights are those of the file. Errors as `read_graph`.
+    """
+
+    def made() -> StepGraph:
+        model = onnx.load_model_from_string(content)
+        return cut(Graph(model, path, {}, lenient=True, folds=False), path, frozenset(only))
+
+    return _readable(path, made)
+
+
+def cut(graph: Graph, path: Path, only: frozenset[str] | None = None) -> StepGraph:
+    """A graph, cut. only : the layers that are products, all without it.
+
+    Raises
+    ------
+    ModelError : onnxruntime does not take the graph.
+    """
+    kinds, shapes = value_kinds(graph, {})
+    graph.learn(shapes)
+    placed: dict[int, list[Placed]] = {}
+    for one in placed_layers(graph):
+        placed.setdefault(id(one.node), []).append(one)
+    return _Cut(graph, kinds, placed, path, only).made()
+
+
+def _readable(path: Path, read: Callable[[], StepGraph]) -> StepGraph:
+    """What `read` gives, its errors with the file's name in one line."""
     try:
-        graph = load(path, lenient=True)
-        kinds, shapes = value_kinds(graph, {})
-        graph.learn(shapes)
-        placed: dict[int, list[Placed]] = {}
-        for one in placed_layers(graph):
-            placed.setdefault(id(one.node), []).append(one)
-        return _Cut(graph, kinds, placed, path).made()
+        return read()
     except EieError as error:
         raise ModelError(f"{path}: {error}") from None
-    except (*UNREADABLE, AttributeError) as error:
+    except (*UNREADABLE, AttributeError, DecodeError) as error:
         raise ModelError(f"{path}: cannot be read: {reason_of(error)}") from None
 
 
@@ -63,9 +92,14 @@ class _Cut:
     """Nodes of a graph, or of a body in it, into steps."""
 
     def __init__(
-        self, graph: Graph, kinds: Mapping[str, str], placed: Mapping[int, list[Placed]], path: Path
+        self,
+        graph: Graph,
+        kinds: Mapping[str, str],
+        placed: Mapping[int, list[Placed]],
+        path: Path,
+        only: frozenset[str] | None = None,
     ) -> None:
-        self.graph, self.kinds, self.placed, self.path = graph, kinds, placed, path
+        self.graph, self.kinds, self.placed, self.path, self.only = graph, kinds, placed, path, only
         self.layers: dict[str, LayerSource] = {}
         self.macs: dict[str, int] = {}
         self.left: list[str] = []
@@ -228,6 +262,8 @@ class _Cut:
 
     def _lacking(self, node: Any, placed: Sequence[Placed]) -> str:
         """What of a node no step can do beside its layers; nothing if they can."""
+        if self.only is not None and any(one.source.name not in self.only for one in placed):
+            return "its weights are not compressed"
         for one in placed:
             for what, problem in zip(one.lacks, one.problems, strict=True):
                 impossible = problem.reason.startswith("impossible")
@@ -412,4 +448,4 @@ class _Cut:
         given |= {name: kind for name, kind in zip(formal, own, strict=False) if kind}
         kinds, shapes = value_kinds(body, given)
         body.learn({name: shape for name, shape in shapes.items() if name in body.producers})
-        return _Cut(body, {**self.kinds, **kinds}, self.placed, self.path).made()
+        return _Cut(body, {**self.kinds, **kinds}, self.placed, self.path, self.only).made()

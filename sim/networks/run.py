@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from eie.config import ArchConfig
 from eie.errors import ModelError
 from eie.layer import CompressedLayer
 from eie.sim.networks.accelerator import Accelerator, Record, check_weights
+from eie.sim.networks.bundle import read_bundle
 from eie.sim.networks.description import Description
 from eie.sim.networks.graph import StepGraph, Trained
 from eie.sim.networks.host import Note, Watch
@@ -70,7 +72,7 @@ class GraphRun(NetworkRun):
         return int(np.sum(np.array(each), axis=0).max())
 
 
-class GraphNetwork(Network):
+class GraphNetwork(Network, Sequence[CompressedLayer]):
     """A graph whose matrices are compressed layers: these run on an engine, everything else on the host.
 
     Parameters
@@ -86,6 +88,19 @@ class GraphNetwork(Network):
     def __init__(self, graph: StepGraph, compressed: Sequence[CompressedLayer], place: str) -> None:
         self.graph, self.place = graph, graph.place
         self.by_name = check_weights(graph, compressed, place)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[CompressedLayer]:
+        return iter(self.layers)
+
+    @overload
+    def __getitem__(self, place: int) -> CompressedLayer: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[CompressedLayer, ...]: ...
+    def __getitem__(self, place: int | slice) -> CompressedLayer | tuple[CompressedLayer, ...]:
+        return self.layers[place]
 
     @property
     def inputs(self) -> tuple[Port, ...]:
@@ -182,6 +197,11 @@ def snr(found: Array, reference: Array, spectra: Spectra | None = None) -> dict[
 
 
 # ---- making them -------------------------------------------------------------------------------------------
+
+
+def load_bundle(path: Path) -> GraphNetwork:
+    """The network in a `.eie` file with a graph. Errors as `read_bundle`."""
+    return GraphNetwork(read_bundle(path), load(path), str(path))
 
 
 def with_weights(

@@ -90,7 +90,9 @@ def test_names_and_masks_are_those_of_the_c_header(tmp_path):
         elif isinstance(node, RegNode) and node.parent.inst_name == "eie_chip":
             assert defined[node.inst_name] == node.absolute_address
     assert fields == sum(len(reg.value.fields) for reg in Reg)
-    codes = next(node for node in root.descendants() if node.inst_name == "ERROR_CODE").get_child_by_name("VALUE")
+    codes = next(node for node in root.descendants() if node.inst_name == "ERROR_CODE").get_child_by_name(
+        "VALUE"
+    )
     told = {member.name: member.value for member in codes.get_property("encode")}
     assert told == {
         name[6:]: v for name, v in defined.items() if name.startswith("ERROR_") and name[6:] in told

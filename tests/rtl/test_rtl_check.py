@@ -35,7 +35,7 @@ def test_export_is_clean(name: str) -> None:
     cfg, probe = CONFIGS[name], name != "32 PEs"
     report = lint(array_verilog(cfg, probe=probe), cfg, probe=probe)
     assert report.problems == ()
-    assert report.tools == ("iverilog", "verilator")
+    assert report.simulators == ("iverilog", "verilator")
     nodes = sum(schema.lnzd_nodes(cfg))
     assert report.instances == cfg.n_pe * (1 + len(PE_BLOCKS) + 4) + nodes + 1
     assert report.modules == 10
@@ -44,7 +44,7 @@ def test_export_is_clean(name: str) -> None:
 def test_largest_array() -> None:
     cfg = ArchConfig(n_pe=256, entries=64, pointers=16, src_depth=2, acc_depth=2)
     report = check_verilog(array_verilog(cfg), cfg)
-    assert (report.problems, report.tools, report.instances) == ((), (), 256 * 10 + 85 + 1)
+    assert (report.problems, report.simulators, report.instances) == ((), (), 256 * 10 + 85 + 1)
 
 
 @pytest.mark.parametrize("block", [*PE_BLOCKS, "pe", "lnzd", "ccu"])
