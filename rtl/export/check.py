@@ -28,7 +28,10 @@ _ICARUS = ("-g2005", "-Wall", "-t", "null")
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What was checked, how much of it, and what is wrong (nothing, if `problems` is empty). sta : it read the constraints."""
+    """What was checked, how much of it, and what is wrong (`problems`: nothing, if all is well).
+
+    sta : OpenSTA read the constraints.
+    """
 
     modules: int
     instances: int
