@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import math
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -102,9 +103,9 @@ def title_of(x: str, y: str) -> str:
     """The title of a picture of column `y` against column `x`, in words.
 
     >>> title_of("n_pe", "energy_nj").splitlines()
-    ['Energy of the run, whole chip', 'against processing elements']
+    ['Energy of the run', 'against processing elements']
     """
-    first, second = BY_NAME[y].meaning.partition(" (")[0], BY_NAME[x].meaning.partition(" (")[0]
+    first, second = (re.split(r",| \(", BY_NAME[name].meaning)[0] for name in (y, x))
     return f"{first[:1].upper()}{first[1:]}\nagainst {second}"
 
 

@@ -1,5 +1,6 @@
 """Bad input through the command line: one line on stderr that says what is wrong and where, and status 2."""
 
+import os
 import re
 import shutil
 import sqlite3
@@ -248,6 +249,37 @@ def test_outputs_that_cannot_be_written(network: Path) -> None:
     line = refused("export", "-o", blocked / "verilog")
     assert line.startswith("cannot create ")
     assert "blocked" in line
+
+
+def test_outputs_without_a_name(network: Path) -> None:
+    """An empty -o, or one that is a folder."""
+    np.savez("net.npz", w=np.ones((4, 4), np.float32))
+    before = sorted(os.listdir())
+    for command in (
+        "compress net.npz",
+        "run net.eie --input x.npy",
+        "sweep --random 4x4",
+        "export net.eie --layer fc1",
+        "plot s.sqlite",
+        "train lenet-300-100",
+    ):
+        assert "Traceback" not in refused(*command.split(), "-o", "")
+    assert sorted(os.listdir()) == before
+
+
+@pytest.mark.parametrize("text", ["a=" + "[" * 20000, "a=" + "{a=" * 20000, "[" * 3000, "a." * 20000 + "b=1"])
+def test_toml_that_is_nested_deeply(network: Path, text: str) -> None:
+    Path("deep.toml").write_text(text)
+    np.savez("net.npz", w=np.ones((4, 4), np.float32))
+    for command in (
+        "sweep deep.toml -o s.sqlite",
+        "compress net.npz -o n.eie --settings deep.toml",
+        "run deep.toml --input x.npy",
+        "plan deep.toml",
+    ):
+        assert "deep.toml" in refused(*command.split())
+    assert not Path("s.sqlite").exists()
+    assert not Path("n.eie").exists()
 
 
 def test_usage(network: Path) -> None:
