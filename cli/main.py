@@ -161,3 +161,7 @@ def main() -> None:
     Example:
       eie demo --out out
     """
+
+
+if __name__ == "__main__":
+    main()

@@ -33,8 +33,8 @@ def paired(
 ) -> dict[str, float]:
     """Least seconds of a call on `x` by each, in turns, so that all meet the machine in the same state.
 
-    seconds : for all of them together; but at least five turns each. clock : `clock_of` their threads. Other programs only ever slow a call down, so the
-    least time is the one to compare.
+    seconds : for all of them together; but at least five turns each. clock : `clock_of` their threads. Other
+    programs only ever slow a call down, so the least time is the one to compare.
     """
     best = {one.name: float("inf") for one in contenders}
     for one in contenders:
