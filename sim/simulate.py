@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
+from eie.balance import place
 from eie.config import ArchConfig
 from eie.errors import ConfigError
 from eie.layer import CompressedLayer
@@ -47,6 +49,7 @@ def simulate(
     cfg: ArchConfig | None = None,
     engine: str = "golden",
     *,
+    balance: bool = False,
     waveform: Path | None = None,
 ) -> Result:
     """Run `layer` on the input vector `x` (integers, [cols]) on the accelerator `cfg` (default: `ArchConfig()`).
@@ -55,6 +58,7 @@ def simulate(
     ----------
     engine : "reference" (arithmetic only, independent of all others), "golden" (cycle-accurate Python), "fast"
         (the same figures by the timing law, compiled), "icarus" or "verilator" (the RTL; from its ports).
+    balance : place the rows so that the PEs have equal work (`eie.balance`); y stays in the layer's order.
     waveform : write the run's waveform there: VCD from golden, FST from the simulators.
 
     Raises
@@ -63,7 +67,10 @@ def simulate(
     """
     if not isinstance(cfg, ArchConfig | None):
         raise ConfigError(f"cfg must be an ArchConfig, not {cfg!r}")
-    return simulate_many([Job.create(layer, x, cfg or ArchConfig())], engine, waveform=waveform)[0]
+    cfg = cfg or ArchConfig()
+    (placed,) = place([layer], cfg, balance=balance)
+    (result,) = simulate_many([Job.create(placed.layer, x, cfg)], engine, waveform=waveform)
+    return replace(result, y=placed.restored(result.y))
 
 
 def simulate_many(jobs: Sequence[Job], engine: str, *, waveform: Path | None = None) -> list[Result]:

@@ -13,6 +13,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
+from eie.balance import place
 from eie.cli.inputs import Source, warn_clipped
 from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless, was_given
 from eie.cli.output import check_targets, write
@@ -211,7 +212,8 @@ def cosim(
     layers = source.layers(file) if file else [random_layer(random.rows, random.cols, random.density, seed)]
     cfg = machine.config(layers)
     inputs, clipped = source.vectors(layers, cfg, random.act_density, itertools.count(seed))
-    jobs = [Job.create(layer, x, cfg) for layer, x in zip(layers, inputs, strict=True)]
+    placed = place(layers, cfg, balance=machine.balance)
+    jobs = [Job.create(one.layer, one.inputs(x), cfg) for one, x in zip(placed, inputs, strict=True)]
     if out.saif is not None and len(layers) > 1:
         raise ConfigError("switching activity is written of one layer: choose it with --layer")
     check_wave(out.wave, simulator)
@@ -221,7 +223,7 @@ def cosim(
         names = ", ".join(layer.name for layer in layers)
         what = f"{file}: {names}" if file else f"a random {random.rows} x {random.cols} layer"
         click.echo(
-            f"{what} on {machine.n_pe} PEs, queue depth {machine.depth}, seed {seed}; replay: {case.replay}"
+            f"{what} on {machine.n_pe} PEs, queue depth {cfg.queue_depth}, seed {seed}; replay: {case.replay}"
         )
     warn_clipped(source.input_file, clipped, layers[0], cfg.act_bits)
     context.exit(_run_free(case, out) if out.free else _run_lockstep(case, out))

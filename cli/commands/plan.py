@@ -12,6 +12,7 @@ from typing import Any
 import click
 import numpy as np
 
+from eie.balance import Placed, place
 from eie.capacity import sized_for
 from eie.cli.inputs import Source, warn_clipped
 from eie.cli.options import PATH, Machine, gathered, machine_options, matrix_size, option, refuse_useless
@@ -39,12 +40,16 @@ _LOADED = (WEIGHTS, BIASES, TABLE, ACTIVATIONS)
 
 @dataclass(frozen=True)
 class Planned:
-    """A chain of layers with its plan, an input and what it gave, and each layer's compute cycles untiled."""
+    """A chain of layers with its plan, an input and what it gave, and each layer's compute cycles untiled.
+
+    last : how the rows of its last layer are placed.
+    """
 
     plan: Plan
     x: IntArray
     result: Result
     untiled: list[int]
+    last: Placed
 
     @property
     def title(self) -> str:
@@ -62,8 +67,9 @@ def chains(layers: Sequence[CompressedLayer]) -> Iterator[list[int]]:
             yield from ([number] for number in numbers)
 
 
-def plan_chain(layers: Sequence[CompressedLayer], x: IntArray, cfg: ArchConfig) -> Planned:
+def plan_chain(placed: Sequence[Placed], x: IntArray, cfg: ArchConfig) -> Planned:
     """Plan layers and run the plan on an input, int[cols of the first layer], on the fast engine."""
+    layers = [one.layer for one in placed]
     plan = make_plan(layers, cfg)
     first, result = x, FastPlan(plan).run(x)
     untiled = []
@@ -71,7 +77,7 @@ def plan_chain(layers: Sequence[CompressedLayer], x: IntArray, cfg: ArchConfig) 
         alone = FastPlan(make_plan([layer], _large(layer, cfg))).run(x)
         untiled.append(alone.count.cycles)
         x = alone.y.astype(np.int64)
-    return Planned(plan, first, result, untiled)
+    return Planned(plan, first, result, untiled, placed[-1])
 
 
 def _large(layer: CompressedLayer, cfg: ArchConfig) -> ArchConfig:
@@ -146,7 +152,12 @@ def _print(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def _json(planned: Sequence[Planned], cfg: ArchConfig, clipped: int) -> list[dict[str, Any]]:
     machine_of = {"n_pe": cfg.n_pe, "clock_hz": cfg.clock_hz, "clipped_inputs": clipped}
-    return [machine_of | as_json(one.plan, one.result, one.untiled) for one in planned]
+    return [
+        machine_of
+        | as_json(one.plan, one.result, one.untiled)
+        | {"y": one.last.restored(one.result.y).tolist()}
+        for one in planned
+    ]
 
 
 # ---- the command -------------------------------------------------------------------------------------------
@@ -207,8 +218,9 @@ def plan(
     cfg = machine.config(layers)
     check_targets(out.picture)
     vectors, clipped = source.vectors(layers, cfg, random.act_density, itertools.repeat(random.seed))
+    loaded = place(layers, cfg, balance=machine.balance)
     planned = [
-        plan_chain([layers[i] for i in numbers], vectors[numbers[0]], cfg) for numbers in chains(layers)
+        plan_chain([loaded[i] for i in numbers], vectors[numbers[0]], cfg) for numbers in chains(layers)
     ]
     warn_clipped(source.input_file, clipped, layers[0], cfg.act_bits)
     if out.picture is not None:

@@ -209,7 +209,7 @@ def run(
     source.refuse_useless(context, ())
     x, clipped = source.read(layers[0], cfg.act_bits)
     check_targets(outputs.wave, out)
-    results = run_network(layers, x, cfg, engine, waveform=outputs.wave)
+    results = run_network(layers, x, cfg, engine, balance=machine.balance, waveform=outputs.wave)
     warn_clipped(source.input_file, clipped, layers[0], cfg.act_bits)
     if out is not None:
         write(out, array_file(results[-1].y))

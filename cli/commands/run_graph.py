@@ -174,9 +174,9 @@ def run_file(
     widths = Widths(act_bits=cfg.act_bits, acc_bits=cfg.acc_bits, code_bits=cfg.code_bits)
     network, line = with_weights(description, of_graph.weights, given, widths)
     if sized:
-        cfg = network.machine(cfg).replace(**dict(machine.settings))
+        cfg = network.machine(cfg, balance=machine.balance).replace(**dict(machine.settings))
     with tqdm(unit="vector", disable=None, leave=False) as bar:
-        run = network.run(given.inputs, cfg, engine, bar.update)
+        run = network.run(given.inputs, cfg, engine, bar.update, balance=machine.balance)
     trained = network.run_float(given.inputs)[network.graph.outputs[0]]
     ratios = snr(run.outputs, trained, given.spectra)
     if out is not None:

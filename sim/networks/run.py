@@ -73,16 +73,20 @@ class GraphNetwork(Network):
         cfg: ArchConfig | None = None,
         engine: str = "fast",
         done: Callable[[int], object] = lambda _: None,
+        *,
+        balance: bool = False,
     ) -> GraphRun:
         """Outputs, cycles and counters; a layer that does not fit `cfg` runs as a plan of several passes.
 
+        balance : rows are placed so that the PEs have equal work (`eie.balance`).
         done : called with the number of vectors that the engine has run since the last call.
 
         Raises
         ------
         CapacityError, LayerError, ModelError : layers that `cfg` cannot run, inputs that the network does not take.
         """
-        accelerator = Accelerator(self.by_name, cfg or self.machine(), engine, done)
+        cfg = cfg or self.machine(balance=balance)
+        accelerator = Accelerator(self.by_name, cfg, engine, done, balance=balance)
         named = self.graph.evaluate(self._named(x), accelerator)
         records = list(accelerator.records.values())
         return GraphRun(

@@ -24,7 +24,9 @@ from eie.layer import MAX_DIM, CompressedLayer
 from eie.sim.chain import choose, layer_inputs
 from eie.sim.sweep.columns import MACHINE
 from eie.sim.sweep.point import (
+    INTERLEAVED,
     MEMORIES,
+    PLACEMENTS,
     SIZED,
     SWEEP_ENGINES,
     HeldInput,
@@ -73,6 +75,7 @@ KEYS = {
     "inputs": Key(int, 1, 1),
     "engine": Key(str, "fast", choices=SWEEP_ENGINES),
     "memories": Key(str, SIZED, choices=MEMORIES),
+    "placement": Key(str, INTERLEAVED, choices=PLACEMENTS),
     "preset": Key(str, "paper", choices=tuple(PRESETS)),
     **{name: Key(str if FIELDS[name].type == "str" else int) for name in MACHINE},
 }
@@ -223,8 +226,9 @@ def _expand_one(axes: Mapping[str, Sequence[Any]], place: str, folder: Path, who
         for machine in machines:
             for layer, vectors in files.workloads(chosen, machine):
                 whole.points += [
-                    Point(machine, memories, engine, layer, vector, number)
+                    Point(machine, memories, engine, layer, vector, number, placement)
                     for memories in axes["memories"]
+                    for placement in axes["placement"]
                     for engine in axes["engine"]
                     for number, vector in enumerate(vectors)
                 ]

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from eie.balance import place
 from eie.capacity import sized_for
 from eie.config import ArchConfig
 from eie.errors import CapacityError, ClusterError, ConfigError, EieError, LayerError
@@ -35,6 +36,8 @@ from eie.sim.workloads.random import Unevenness, random_input, random_layer
 SWEEP_ENGINES = ("fast", "golden", "icarus", "verilator")
 SIZED, OWN = "sized", "own"
 MEMORIES = (SIZED, OWN)
+INTERLEAVED, BALANCED = "interleaved", "balanced"
+PLACEMENTS = (INTERLEAVED, BALANCED)
 # Random layers and inputs are drawn at this width.
 _DRAWN_BITS = 16
 
@@ -163,7 +166,7 @@ class Point:
 
     machine : every field of `ArchConfig`; no machine may be possible with them.
     memories : `SIZED` for each layer (`eie.sized_for`), or the configuration's `OWN`.
-    number : of the input vector.
+    number : of the input vector. placement : of rows, `INTERLEAVED` or `BALANCED` (`eie.balance`).
     """
 
     machine: Mapping[str, Any]
@@ -172,6 +175,7 @@ class Point:
     layer: RandomLayer | HeldLayer
     input: RandomInput | HeldInput
     number: int = 0
+    placement: str = INTERLEAVED
 
     @cached_property
     def key(self) -> str:
@@ -179,6 +183,7 @@ class Point:
         parts = (
             sorted(self.machine.items()),
             self.memories,
+            self.placement,
             self.layer.identity,
             self.input.identity,
             self.engine,
@@ -197,6 +202,7 @@ class Point:
             "engine": self.engine,
             "engine_version": engine_version(self.engine),
             "memories": self.memories,
+            "placement": self.placement,
             **machine_columns(self.machine),
         }
 
@@ -280,6 +286,9 @@ def _figures(point: Point, row: Row) -> dict[str, Any]:
     layer = point.layer.build(asked)
     x = point.input.vector(layer, asked)
     cfg = sized_for(asked, layer) if point.memories == SIZED else asked
+    if point.placement == BALANCED:
+        layer = place([layer], cfg)[0].layer
+        cfg = sized_for(asked, layer) if point.memories == SIZED else asked
     (result,) = simulate_many([Job.create(layer, x, cfg)], point.engine)
     active = int(np.count_nonzero(x))
     return _result_columns(result) | {
