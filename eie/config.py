@@ -293,6 +293,11 @@ class ArchConfig:
         return bits_for(self.leaves - 1)
 
     @property
+    def run_bits(self) -> int:
+        """Width of the pointer to a run's first entry: no more than the matrix SRAM has addresses for."""
+        return min(self.start_bits, self.word_addr_bits + self.sel_bits)
+
+    @property
     def act1_bits(self) -> int:
         """Width of the activation of a pair's second column; 0 without pairs."""
         return self.act_bits * (self.group - 1)

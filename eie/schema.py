@@ -297,7 +297,7 @@ class ArithmLane(Token):
         self.code_rdata = _out(cfg.code_bits, signed=True)
         self.forward2 = _out()
         self.forward1 = _out()
-        self.s2_valid = _reg()
+        self.s2_valid = _outreg()
         self.s2_write = _reg()
         self.s2_code = _reg(cfg.code_bits, signed=True)
         self.s2_value = _reg(cfg.act_bits, signed=True)
@@ -312,6 +312,7 @@ class ArithmLane(Token):
         self.s4_write = _outreg()
         self.s4_row = _outreg(cfg.acc_addr_bits)
         self.s4_sum = _outreg(cfg.acc_bits, signed=True)
+        self.s4_clipped = _reg()
 
 
 class AccLane(Bundle):
@@ -319,6 +320,7 @@ class AccLane(Bundle):
 
     def __init__(self, prefix: str, cfg: ArchConfig) -> None:
         self.prefix = prefix
+        self.s2_valid = _in()
         self.s2_row = _in(cfg.acc_addr_bits)
         self.s4_write = _in()
         self.s4_row = _in(cfg.acc_addr_bits)
@@ -372,7 +374,7 @@ class RunQueue(BlockSignals):
     def __init__(self, cfg: ArchConfig) -> None:
         self.bcast = _in()
         self.keep = _in()
-        self.p_start = _in(cfg.start_bits)
+        self.p_start = _in(cfg.run_bits)
         self.p_count = _in(cfg.length_bits)
         self.p_count1 = _in(cfg.length1_bits)
         self.value = _in(cfg.act_bits, signed=True)
@@ -380,14 +382,15 @@ class RunQueue(BlockSignals):
         self.drop = _in()
         self.start = _in()
         self.head_valid = _out()
-        self.head_start = _out(cfg.start_bits)
-        self.head_count = _out(cfg.length_bits)
-        self.head_count1 = _out(cfg.length1_bits)
-        self.head_value = _out(cfg.act_bits, signed=True)
-        self.head_value1 = _out(cfg.act1_bits, signed=True)
+        self.head_start = _outreg(cfg.run_bits)
+        self.head_count = _outreg(cfg.length_bits)
+        self.head_count1 = _outreg(cfg.length1_bits)
+        self.head_value = _outreg(cfg.act_bits, signed=True)
+        self.head_value1 = _outreg(cfg.act1_bits, signed=True)
         self.credit = _out()
-        self.wr_ptr = _reg(bits_for(cfg.queue_depth - 1))
-        self.rd_ptr = _reg(bits_for(cfg.queue_depth - 1))
+        # The head has a register of its own.
+        self.wr_ptr = _reg(bits_for(cfg.queue_depth - 2))
+        self.rd_ptr = _reg(bits_for(cfg.queue_depth - 2))
         self.count = _reg(cfg.occupancy_bits)
         self.occupancy = _outreg(cfg.occupancy_bits)
 
@@ -443,7 +446,7 @@ class RunRead(BlockSignals):
         self.odd_port = SramPort("odd", cfg.ptr_addr_bits, cfg.pointer_bits)
         self.pop = _out(behind)
         self.load = _out(before)
-        self.p_start = _out(cfg.start_bits)
+        self.p_start = _out(cfg.run_bits)
         self.p_count = _out(cfg.length_bits)
         self.p_count1 = _out(cfg.length1_bits)
         self.keep = _out(before)
@@ -506,7 +509,7 @@ class Window(BlockSignals):
         self.begin_pass = _in()
         self.spmat_base = _in(cfg.word_addr_bits)
         self.run_valid = _in()
-        self.run_start = _in(cfg.start_bits)
+        self.run_start = _in(cfg.run_bits)
         self.run_count = _in(cfg.length_bits)
         self.run_count1 = _in(cfg.length1_bits)
         self.run_value = _in(cfg.act_bits, signed=True)
@@ -578,6 +581,7 @@ class ArithmUnit(BlockSignals):
         self.s4_write = _outreg()
         self.s4_row = _outreg(cfg.acc_addr_bits)
         self.s4_sum = _outreg(cfg.acc_bits, signed=True)
+        self.s4_clipped = _reg(int(cfg.issue > 1))
         self.lanes = [ArithmLane(prefix, cfg) for prefix in _further(cfg)]
         self.fillers = _count(cfg, there=not cfg.absolute)
         self.bypasses = _count(cfg)
@@ -802,16 +806,22 @@ class Array(BlockSignals):
 
 
 _BLOCKS: dict[str, type[BlockSignals]] = {
-    block.NAME: block
-    for block in (ActQueue, PtrRead, SpmatRead, ArithmUnit, ActRW, PE, Lnzd, LeafPair, Ccu, Array)
+    block.NAME: block for block in (ActQueue, PtrRead, SpmatRead, ArithmUnit, ActRW, PE, Lnzd, Ccu, Array)
 }
 
 BLOCK_NAMES = tuple(_BLOCKS)
 PE_BLOCKS = ("act_queue", "ptr_read", "spmat_read", "arithm_unit", "act_rw")
 
 
+def block_names(cfg: ArchConfig) -> tuple[str, ...]:
+    """The blocks of a configuration: `BLOCK_NAMES`, and where columns are broadcast in pairs their leaf."""
+    return (*BLOCK_NAMES, LeafPair.NAME) if cfg.group == 2 else BLOCK_NAMES
+
+
 def kind_of(block: str, cfg: ArchConfig) -> type[BlockSignals]:
-    """The class that declares `block` (a name in `BLOCK_NAMES`): window PEs have some of their own."""
+    """The class that declares `block` (a name in `block_names(cfg)`): window PEs have some of their own."""
+    if block == LeafPair.NAME:
+        return LeafPair
     if not cfg.walks:
         if block == RunQueue.NAME and cfg.filter_empty:
             return RunQueue
@@ -824,7 +834,7 @@ def kind_of(block: str, cfg: ArchConfig) -> type[BlockSignals]:
 
 @lru_cache(maxsize=256)
 def fields(block: str, cfg: ArchConfig) -> tuple[Field, ...]:
-    """Ports and registers of `block` (a name in `BLOCK_NAMES`), in declaration order."""
+    """Ports and registers of `block` (a name in `block_names(cfg)`), in declaration order."""
     return tuple(
         Field(name, signal.width, signal.kind, signal.signed, signal.probed)
         for name, _, signal in _signals(kind_of(block, cfg)(cfg))

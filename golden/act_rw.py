@@ -48,7 +48,7 @@ class ActRW(Block, schema.ActRW):
         else:
             self.acc_rdata.value = self.acc[io_addr & self.acc_mask]
         for lane in self.lanes:
-            lane.acc_rdata.value = self.acc[lane.s2_row.value]
+            lane.acc_rdata.value = self.acc[lane.s2_row.value if lane.s2_valid.value else 0]
         y_acc = self.y_acc.value
         exact = round_shift(0 if self.relu.value and y_acc < 0 else y_acc, self.output_shift.value)
         y = self.low if exact < self.low else self.high if exact > self.high else exact

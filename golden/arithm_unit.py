@@ -57,7 +57,10 @@ class ArithmUnit(Block, schema.ArithmUnit):
         for lane in self.all_lanes:
             self._stage_2(lane)
             self._stage_3(lane, sums)
-            clips += self._stage_4(lane, sums)
+            now = self._stage_4(lane, sums)
+            # With several lanes a register stands between the sums and their count.
+            clips += lane.s4_clipped.value if self.lanes else now
+            lane.s4_clipped.next = now
             bypasses += bool(lane.s3_write.value and (lane.s3_forwarded.value or lane.forward1.value))
         filler = self.tok_valid.value and not self.tok_empty.value and self.v.value == 0
         self.fillers.next = 0 if clear else (self.fillers.value + filler) & self.count_mask

@@ -22,43 +22,56 @@ class Run(NamedTuple):
 class RunQueue(Block, schema.RunQueue):
     """A FIFO of runs; a run is at the head one cycle after it is kept. Dropped groups give their credit back at once.
 
-    Members: fifo, queue_depth runs.
+    Members: fifo, the runs behind the head, queue_depth - 1 of them (at least one).
     """
 
     def __init__(self, cfg: ArchConfig) -> None:
         super().__init__(cfg)
         self.depth = cfg.queue_depth
-        self.fifo = [Run()] * cfg.queue_depth
+        self.behind = max(1, cfg.queue_depth - 1)
+        self.fifo = [Run()] * self.behind
         self.count_mask = self.count.mask
+        self.stored = False
 
     def outputs(self) -> None:
-        """Head and credit: from registers alone."""
+        """Whether there is a head, and credit: from registers alone."""
         self.head_valid.value = self.count.value != 0
-        head = self.fifo[self.rd_ptr.value]
-        self.head_start.value = head.start
-        self.head_count.value, self.head_count1.value = head.length, head.length1
-        self.head_value.value, self.head_value1.value = head.value, head.value1
         self.credit.value = self.occupancy.value < self.depth
 
     def next_state(self) -> None:
-        """Pointers, fill and occupancy."""
-        keep, start = self.keep.value, self.start.value
-        self.wr_ptr.next = self._after(self.wr_ptr.value) if keep else self.wr_ptr.value
-        self.rd_ptr.next = self._after(self.rd_ptr.value) if start else self.rd_ptr.value
-        self.count.next = (self.count.value + keep - start) & self.count_mask
+        """The head, pointers, fill and occupancy."""
+        keep, start, count = self.keep.value, self.start.value, self.count.value
+        moves = start and count > 1
+        enters = keep and (count == 0 or (start and count == 1))
+        self.stored = bool(keep) and not enters
+        head = self.fifo[self.rd_ptr.value] if moves else self._arriving() if enters else self._head()
+        self.head_start.next = head.start
+        self.head_count.next, self.head_count1.next = head.length, head.length1
+        self.head_value.next, self.head_value1.next = head.value, head.value1
+        self.wr_ptr.next = self._after(self.wr_ptr.value) if self.stored else self.wr_ptr.value
+        self.rd_ptr.next = self._after(self.rd_ptr.value) if moves else self.rd_ptr.value
+        self.count.next = (count + keep - start) & self.count_mask
         free = start + self.drop.value
         self.occupancy.next = (self.occupancy.value + self.bcast.value - free) & self.count_mask
 
     def _after(self, pointer: int) -> int:
-        return 0 if pointer == self.depth - 1 else pointer + 1
+        return 0 if pointer == self.behind - 1 else pointer + 1
+
+    def _arriving(self) -> Run:
+        return Run(
+            self.p_start.value, self.p_count.value, self.p_count1.value, self.value.value, self.value1.value
+        )
+
+    def _head(self) -> Run:
+        return Run(
+            self.head_start.value,
+            self.head_count.value,
+            self.head_count1.value,
+            self.head_value.value,
+            self.head_value1.value,
+        )
 
     def write_memories(self) -> None:
-        """Write the run that is kept."""
-        if self.keep.value:
-            self.fifo[self.wr_ptr.value] = Run(
-                self.p_start.value,
-                self.p_count.value,
-                self.p_count1.value,
-                self.value.value,
-                self.value1.value,
-            )
+        """Write the run that is kept behind others."""
+        if self.stored:
+            self.fifo[self.wr_ptr.value] = self._arriving()

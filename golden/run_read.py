@@ -50,15 +50,16 @@ class RunRead(Block, schema.RunRead):
             self._pair()
         else:
             self._single()
-        some = self.p_count.value != 0 or self.p_count1.value != 0
-        self.keep.value = bool(self.valid.value) and some
-        self.drop.value = bool(self.valid.value) and not some
+        if self.filters:
+            some = self.p_count.value != 0 or self.p_count1.value != 0
+            self.keep.value = bool(self.valid.value) and some
+            self.drop.value = bool(self.valid.value) and not some
 
     def _single(self) -> None:
         start, end = self.even_port.rdata.value, self.odd_port.rdata.value
         if self.odd.value:
             start, end = end, start
-        self.p_start.value = start
+        self.p_start.value = start & self.start_mask
         self.p_count.value = (self._entry(end) - self._entry(start)) & self.length_mask
 
     def _entry(self, pointer: int) -> int:
@@ -74,8 +75,8 @@ class RunRead(Block, schema.RunRead):
         if not active:
             place = (first & ((1 << self.sel_bits) - 1)) + length
             word = (first >> self.sel_bits) + place // self.per_word
-            first = (word << self.sel_bits | place % self.per_word) & self.start_mask
-        self.p_start.value = first
+            first = word << self.sel_bits | place % self.per_word
+        self.p_start.value = first & self.start_mask
         self.p_count.value = length if active else 0
         self.p_count1.value = length1 if active1 else 0
 

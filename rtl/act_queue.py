@@ -8,7 +8,7 @@ from eie.rtl.block import Block, register_file, step
 
 
 class ActQueue(Block):
-    """FIFO of (column, value) between the broadcast and PtrRead, and the credit counter.
+    """FIFO of columns with their activation (both of a pair) between broadcast and PtrRead, and the credit counter.
 
     Latency: a column pushed in one cycle is at the head in the next.
 
@@ -31,13 +31,16 @@ class ActQueue(Block):
 
     def elaborate(self, platform: object) -> Module:
         m, depth = self.module(), self.cfg.queue_depth
-        write, read = register_file(m, "fifo", self.cfg.col_bits + self.cfg.act_bits, depth)
+        pairs = self.cfg.group == 2
+        into = [self.push_value, self.push_col, *([self.push_value1] if pairs else [])]
+        head = [self.head_value, self.head_col, *([self.head_value1] if pairs else [])]
+        write, read = register_file(m, "fifo", sum(map(len, into)), depth)
         m.d.comb += [
             write.en.eq(self.push),
             write.addr.eq(self.wr_ptr),
-            write.data.eq(Cat(self.push_value, self.push_col)),
+            write.data.eq(Cat(into)),
             read.addr.eq(self.rd_ptr),
-            Cat(self.head_value, self.head_col).eq(read.data),
+            Cat(head).eq(read.data),
             self.head_valid.eq(self.count.any()),
             self.credit.eq(self.occupancy < Const(depth, self.cfg.occupancy_bits)),
         ]

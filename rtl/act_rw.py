@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 
-from eie.rtl.block import Block, is_inside, register_file, resize, round_shift, saturate
+from eie.rtl.block import (
+    Block,
+    is_inside,
+    more_reads,
+    more_writes,
+    register_file,
+    resize,
+    round_shift,
+    saturate,
+)
 from eie.schema import WbTarget
 
 _GROUP = 64  # bits at most in a carry chain or a decoder, a power of two
@@ -26,6 +35,7 @@ class ActRW(Block):
     leaf_valid, leaf_row, leaf_value, leaf_pop : the leaf's offer to the LNZD tree, and its taking.
     s2_valid, s2_row, acc_rdata : stage 2 of ArithmUnit reads an accumulator.
     s4_write, s4_row, s4_sum : stage 4 writes one.
+    lane<l>_s2_valid, _s2_row, _acc_rdata, _s4_write, _s4_row, _s4_sum : a further lane reads and writes one.
     wb_en, wb_row, relu, output_shift, y_value : write-back of a row.
     wb_target, wb_addr : where its activation goes besides (`eie.schema.WbTarget`), and to which word of the SRAM.
     rf_en, rf_src, rf_row, rf_addr : refill of a row of the source file or else the accumulator file.
@@ -112,6 +122,21 @@ class ActRW(Block):
             write.en.eq(written & is_inside(write.addr, cfg.acc_depth)),
             read.addr.eq(Mux(self.s2_valid, self.s2_row, Mux(self.wb_en, self.wb_row, io_row))),
             self.acc_rdata.eq(Mux(is_inside(read.addr, cfg.acc_depth), read.data, 0)),
+        ]
+        for lane in range(1, cfg.issue):
+            self._lane(m, f"lane{lane}_")
+
+    def _lane(self, m: Module, prefix: str) -> None:
+        """A further lane's ports of the accumulator file."""
+        depth, row = self.cfg.acc_depth, getattr(self, f"{prefix}s4_row")
+        write, read = more_writes(m, "acc"), more_reads(m, "acc")
+        m.d.comb += [
+            write.addr.eq(row),
+            write.data.eq(getattr(self, f"{prefix}s4_sum")),
+            write.en.eq(getattr(self, f"{prefix}s4_write") & is_inside(row, depth)),
+            # Quiet while the lane has no entry.
+            read.addr.eq(Mux(getattr(self, f"{prefix}s2_valid"), getattr(self, f"{prefix}s2_row"), 0)),
+            getattr(self, f"{prefix}acc_rdata").eq(Mux(is_inside(read.addr, depth), read.data, 0)),
         ]
 
     def _sram(self, m: Module) -> None:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Module, Mux, Signal, signed
+from functools import partial
+
+from amaranth import Cat, Module, Mux, Signal, Value, signed
 
 from eie.config import bits_for
-from eie.rtl.block import Block, add, is_inside, is_number, register_file, round_shift, saturate
+from eie.rtl.block import (
+    Block,
+    add,
+    any_of,
+    is_inside,
+    is_number,
+    more_reads,
+    register_file,
+    round_shift,
+    saturate,
+)
 
 
 class ArithmUnit(Block):
-    """Adds code * activation to the accumulator of the entry's row, one entry a cycle, without stalls.
+    """Adds code * activation to the accumulator of the entry's row, one entry a cycle and lane, without stalls.
 
     Latency: a token in stage 1 in one cycle is in stage 4, which writes, three cycles later.
 
@@ -30,58 +42,105 @@ class ArithmUnit(Block):
     s2_valid, s2_row, s3_valid : stages 2 and 3.
     s4_valid, s4_write, s4_row, s4_sum : stage 4, the accumulator write.
     fillers, bypasses, saturations : counters.
+    lane<l>_... : what a further lane has of these.
     """
 
     name = "arithm_unit"
 
     def elaborate(self, platform: object) -> Module:
-        m, cfg = self.module(), self.cfg
-        entry = Signal()
-        m.d.comb += entry.eq(self.tok_valid & ~self.tok_empty)
+        m = self.module()
+        # Lane 0's signals have no prefix.
+        self.prefixes = ["", *(f"lane{lane}_" for lane in range(1, self.cfg.issue))]
+        entries = [self._entry(m, prefix) for prefix in self.prefixes]
         self._lookup(m)
+        for prefix, entry in zip(self.prefixes, entries, strict=True):
+            self._stage_2(m, prefix, entry)
+            self._stage_3(m, prefix)
+        clipped = [self._stage_4(m, prefix) for prefix in self.prefixes]
 
-        # Stage 1 to 2: index accumulate.
-        m.d.sync += [self.s2_valid.eq(self.tok_valid), self.s2_write.eq(entry)]
-        with m.If(self.tok_valid):
-            m.d.sync += [self.s2_code.eq(self.code_rdata), self.s2_value.eq(self.tok_value)]
+        if not self.cfg.absolute:
+            self.counter(m, "fillers", entries[0] & is_number(self.v, 0))
+        lanes = [partial(self._of, prefix) for prefix in self.prefixes]
+        self.tally(m, "bypasses", [of("s3_write") & (of("s3_forwarded") | of("forward1")) for of in lanes])
+        clips = [of("s3_write") & clip for of, clip in zip(lanes, clipped, strict=True)]
+        if self.cfg.issue > 1:  # else the longest path would go on into the counter
+            m.d.sync += [of("s4_clipped").eq(clip) for of, clip in zip(lanes, clips, strict=True)]
+            clips = [of("s4_clipped") for of in lanes]
+        self.tally(m, "saturations", clips)
+        return m
+
+    def _of(self, prefix: str, name: str) -> Signal:
+        """A signal of a lane."""
+        signal: Signal = getattr(self, f"{prefix}{name}")
+        return signal
+
+    def _entry(self, m: Module, prefix: str) -> Signal:
+        entry = Signal(name=f"{prefix}entry")
+        valid = self._of(prefix, "tok_valid")
+        m.d.comb += entry.eq(valid if prefix else valid & ~self.tok_empty)
+        return entry
+
+    def _stage_2(self, m: Module, prefix: str, entry: Signal) -> None:
+        """Stage 1 to 2: index accumulate, or the row as it is."""
+        of = partial(self._of, prefix)
+        m.d.sync += [of("s2_valid").eq(of("tok_valid")), of("s2_write").eq(entry)]
+        with m.If(of("tok_valid")):
+            m.d.sync += [of("s2_code").eq(of("code_rdata")), of("s2_value").eq(of("tok_value"))]
         with m.If(entry):
-            m.d.sync += self.s2_row.eq(Mux(self.tok_first, self.z, self.s2_row + 1 + self.z))
+            if self.cfg.absolute:
+                m.d.sync += of("s2_row").eq(of("z"))
+            else:
+                m.d.sync += self.s2_row.eq(Mux(self.tok_first, self.z, self.s2_row + 1 + self.z))
 
-        # Stage 2 to 3: multiply, read the accumulator.
-        m.d.comb += self.forward2.eq(
-            self.s2_valid & self.s2_write & self.s4_write & (self.s4_row == self.s2_row)
-        )
-        m.d.sync += [
-            self.s3_valid.eq(self.s2_valid),
-            self.s3_write.eq(self.s2_write),
-            self.s3_row.eq(self.s2_row),
-            self.s3_product.eq(self.s2_code * self.s2_value),
-            self.s3_operand.eq(Mux(self.forward2, self.s4_sum, self.acc_rdata)),
-            self.s3_forwarded.eq(self.forward2),
+    def _hits(self, needs: Value, row: Value) -> list[Value]:
+        """For each lane whether its stage 4 writes the row."""
+        return [
+            needs & self._of(prefix, "s4_write") & (self._of(prefix, "s4_row") == row)
+            for prefix in self.prefixes
         ]
 
-        # Stage 3 to 4: shift and add.
-        rounded = round_shift(m, self.s3_product, self.product_shift, "rounded")
-        operand = Signal(signed(cfg.acc_bits))
-        total = Signal(signed(len(rounded) + 1))
+    def _sum(self, hits: list[Value]) -> Value:
+        """What is written to the row; no two lanes write the same one."""
+        written: Value = self.s4_sum
+        for hit, prefix in zip(hits[1:], self.prefixes[1:], strict=True):
+            written = Mux(hit, self._of(prefix, "s4_sum"), written)
+        return written
+
+    def _stage_3(self, m: Module, prefix: str) -> None:
+        """Stage 2 to 3: multiply, read the accumulator."""
+        of = partial(self._of, prefix)
+        hits = self._hits(of("s2_valid") & of("s2_write"), of("s2_row"))
+        m.d.comb += of("forward2").eq(any_of(hits))
+        m.d.sync += [
+            of("s3_valid").eq(of("s2_valid")),
+            of("s3_write").eq(of("s2_write")),
+            of("s3_row").eq(of("s2_row")),
+            of("s3_product").eq(of("s2_code") * of("s2_value")),
+            of("s3_operand").eq(Mux(of("forward2"), self._sum(hits), of("acc_rdata"))),
+            of("s3_forwarded").eq(of("forward2")),
+        ]
+
+    def _stage_4(self, m: Module, prefix: str) -> Value:
+        """Stage 3 to 4: shift and add; whether the sum was clipped."""
+        of, bits = partial(self._of, prefix), self.cfg.acc_bits
+        hits = self._hits(of("s3_write"), of("s3_row"))
+        rounded = round_shift(m, of("s3_product"), self.product_shift, f"{prefix}rounded")
+        operand = Signal(signed(bits), name=f"{prefix}operand")
+        total = Signal(signed(len(rounded) + 1), name=f"{prefix}total")
         m.d.comb += [
-            operand.eq(Mux(self.forward1, self.s4_sum, self.s3_operand)),
+            operand.eq(Mux(of("forward1"), self._sum(hits), of("s3_operand"))),
             total.eq(add(operand, rounded, len(total))),
         ]
-        accumulated, clipped = saturate(total, cfg.acc_bits)
-        m.d.comb += self.forward1.eq(self.s3_write & self.s4_write & (self.s4_row == self.s3_row))
+        accumulated, clipped = saturate(total, bits)
+        m.d.comb += of("forward1").eq(any_of(hits))
         m.d.sync += [
-            self.s4_valid.eq(self.s3_valid),
-            self.s4_write.eq(self.s3_write),
-            self.s4_row.eq(self.s3_row),
+            of("s4_valid").eq(of("s3_valid")),
+            of("s4_write").eq(of("s3_write")),
+            of("s4_row").eq(of("s3_row")),
         ]
-        with m.If(self.s3_write):
-            m.d.sync += self.s4_sum.eq(accumulated)
-
-        self.counter(m, "fillers", entry & is_number(self.v, 0))
-        self.counter(m, "bypasses", self.s3_write & (self.s3_forwarded | self.forward1))
-        self.counter(m, "saturations", self.s3_write & clipped)
-        return m
+        with m.If(of("s3_write")):
+            m.d.sync += of("s4_sum").eq(accumulated)
+        return clipped
 
     def _lookup(self, m: Module) -> None:
         cfg = self.cfg
@@ -96,3 +155,9 @@ class ArithmUnit(Block):
             read.addr.eq(Mux(self.tok_valid, code, io_code)),
             self.code_rdata.eq(Mux(is_inside(read.addr, codes), read.data, 0)),
         ]
+        for prefix in self.prefixes[1:]:
+            read = more_reads(m, "codes")
+            m.d.comb += [
+                read.addr.eq(Cat(self._of(prefix, "v"), self.codebook)),
+                self._of(prefix, "code_rdata").eq(Mux(is_inside(read.addr, codes), read.data, 0)),
+            ]

@@ -11,7 +11,11 @@ from eie.rtl.block import Declared, Part, signature
 from eie.schema import LNZD_FAN_IN, Kind
 
 SRAM = "eie_sram"
-_OFFER = ("valid", "exhausted", "row", "pe", "value")  # what a node of the tree or a leaf tells its parent
+
+
+def _offer(cfg: ArchConfig) -> tuple[str, ...]:
+    """What a node of the tree or a leaf tells its parent."""
+    return ("valid", "exhausted", "row", "pe", "value", *(["value1"] if cfg.group == 2 else []))
 
 
 def srams(cfg: ArchConfig) -> dict[str, tuple[int, int, int]]:
@@ -71,17 +75,22 @@ class EIEArray(Declared):
             [Part("lnzd", f"lnzd_{level}_{i}", cfg, probe=self.probed) for i in range(n)]
             for level, n in enumerate(schema.lnzd_nodes(cfg))
         ]
+        pairs = [Part("leaf_pair", f"leaf_pair_{i}", cfg, probe=self.probed) for i in range(cfg.leaves)]
+        pairs = pairs if cfg.group == 2 else []
         self._place_ccu(m, ccu, pes, tree[-1][0])
-        self._place_tree(m, ccu, pes, tree)
+        self._place_tree(m, ccu, pes, tree, pairs)
         for k, pe in enumerate(pes):
             rdata = self._place_srams(m, k, pe)
-            self._place_pe(m, k, pe, ccu, leaf=tree[0][k // LNZD_FAN_IN], rdata=rdata)
+            leaf = tree[0][k // cfg.group // LNZD_FAN_IN].child_pop[k // cfg.group % LNZD_FAN_IN]
+            pops = [pairs[k // 2].a_pop, pairs[k // 2].b_pop] if pairs else [leaf]
+            self._place_pe(m, k, pe, ccu, pop=pops[k % cfg.group], rdata=rdata)
         for field in schema.fields("array", cfg):
             if field.kind is Kind.OUT:
                 m.d.comb += getattr(self, field.name).eq(getattr(ccu, field.name))
         if self.probed:
             m.d.comb += [getattr(self, f"probe_pe{k}").eq(pe.probe) for k, pe in enumerate(pes)]
-            m.d.comb += self.probe_ccu.eq(Cat(ccu.probe, *(node.probe for level in tree for node in level)))
+            nodes = [node for level in tree for node in level]
+            m.d.comb += self.probe_ccu.eq(Cat(ccu.probe, *(part.probe for part in (*nodes, *pairs))))
         return m
 
     def _inputs(self) -> dict[str, Value]:
@@ -92,7 +101,7 @@ class EIEArray(Declared):
         m.submodules.ccu = ccu.instance(
             {
                 **self._inputs(),
-                **{f"root_{name}": getattr(root, name) for name in _OFFER},
+                **{f"root_{name}": getattr(root, name) for name in _offer(self.cfg)},
                 "credits": Cat(pe.credit for pe in pes),
                 "busy_pes": Cat(pe.busy for pe in pes),
                 "retires": Cat(pe.retire for pe in pes),
@@ -101,12 +110,12 @@ class EIEArray(Declared):
         )
 
     def _place_pe(
-        self, m: Module, k: int, pe: Part, ccu: Part, *, leaf: Part, rdata: dict[str, Value]
+        self, m: Module, k: int, pe: Part, ccu: Part, *, pop: Value, rdata: dict[str, Value]
     ) -> None:
         strobes = {
             "io_write": ccu.pe_write[k],
             "io_read": ccu.pe_read[k],
-            "leaf_pop": leaf.child_pop[k % LNZD_FAN_IN],
+            "leaf_pop": pop,
         }
         m.submodules[f"pe{k:03d}"] = pe.instance({**self._inputs(), **ccu.outputs, **strobes, **rdata})
 
@@ -128,8 +137,12 @@ class EIEArray(Declared):
             )
         return outputs
 
-    def _place_tree(self, m: Module, ccu: Part, pes: list[Part], tree: list[list[Part]]) -> None:
-        offers = [self._leaf_offer(k, pe) for k, pe in enumerate(pes)]
+    def _place_tree(
+        self, m: Module, ccu: Part, pes: list[Part], tree: list[list[Part]], pairs: list[Part]
+    ) -> None:
+        for i, pair in enumerate(pairs):
+            self._place_pair(m, i, pair, *pes[2 * i : 2 * i + 2], node=tree[0][i // LNZD_FAN_IN])
+        offers = [self._leaf_offer(k, part) for k, part in enumerate(pairs or pes)]
         for level, nodes in enumerate(tree):
             # Children that do not exist never offer.
             offers += [self._no_offer()] * (LNZD_FAN_IN * len(nodes) - len(offers))
@@ -142,9 +155,17 @@ class EIEArray(Declared):
                     for name, value in offers[LNZD_FAN_IN * i + c].items()
                 }
                 m.submodules[f"lnzd_{level}_{i}"] = node.instance({**ccu.outputs, "pop": pop, **children})
-            offers = [{name: getattr(node, name) for name in _OFFER} for node in nodes]
+            offers = [{name: getattr(node, name) for name in _offer(self.cfg)} for node in nodes]
+
+    def _place_pair(self, m: Module, i: int, pair: Part, a: Part, b: Part, *, node: Part) -> None:
+        leaves = {f"a_{name}": getattr(a, f"leaf_{name}") for name in ("valid", "row", "value")}
+        leaves |= {f"b_{name}": getattr(b, f"leaf_{name}") for name in ("valid", "row", "value")}
+        m.submodules[f"leaf_pair_{i}"] = pair.instance({**leaves, "pop": node.child_pop[i % LNZD_FAN_IN]})
 
     def _leaf_offer(self, k: int, pe: Part) -> dict[str, Value]:
+        if self.cfg.group == 2:
+            offer = {name: getattr(pe, name) for name in ("valid", "row", "value", "value1")}
+            return {**offer, "exhausted": ~pe.valid, "pe": Const(k, self.cfg.leaf_bits)}
         return {
             "valid": pe.leaf_valid,
             "exhausted": ~pe.leaf_valid,
@@ -154,4 +175,4 @@ class EIEArray(Declared):
         }
 
     def _no_offer(self) -> dict[str, Value]:
-        return {name: Const(int(name == "exhausted")) for name in _OFFER}
+        return {name: Const(int(name == "exhausted")) for name in _offer(self.cfg)}

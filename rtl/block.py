@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, ClassVar
@@ -38,6 +38,11 @@ def shape_of(field: Field) -> Shape:
 def module_name(block: str) -> str:
     """Verilog module of a block."""
     return f"eie_{block}"
+
+
+def has_clock(block: str) -> bool:
+    """Whether a block has registers: the leaf of a pair of PEs has none."""
+    return block != schema.LeafPair.NAME
 
 
 def probe_layout(block: str, cfg: ArchConfig) -> tuple[schema.ProbeField, ...]:
@@ -108,6 +113,22 @@ class Block(Declared):
         if self.cfg.counters:
             count(m, getattr(self, name), self.clear, when)
 
+    def tally(self, m: Module, name: str, whens: Sequence[Value]) -> None:
+        """Like `counter`, for events of which several may happen in a cycle."""
+        if len(whens) == 1:
+            self.counter(m, name, whens[0])
+        elif self.cfg.counters:
+            total = Signal(len(whens).bit_length(), name=f"{name}_now")
+            m.d.comb += total.eq(sum(whens[1:], start=whens[0]))
+            counter: Signal = getattr(self, name)
+            # The high bits, one more, do not wait for the number.
+            low = counter[: len(total)] + total
+            high = counter[len(total) :]
+            with m.If(self.clear):
+                m.d.sync += counter.eq(0)
+            with m.Else():
+                m.d.sync += counter.eq(Cat(low[: len(total)], Mux(low[-1], high + 1, high)[: len(high)]))
+
 
 class Part:
     """A block inside another one: the outputs of its Verilog module, and the instance once the inputs are known.
@@ -139,10 +160,10 @@ class Part:
 
     def instance(self, inputs: dict[str, Value]) -> Instance:
         """The instance, with a value for every input: extended or cut to the input's width."""
+        clock = [("clk", ClockSignal()), ("rst", ResetSignal())] if has_clock(self.block) else []
         return Instance(
             module_name(self.block),
-            ("i", "clk", ClockSignal()),
-            ("i", "rst", ResetSignal()),
+            *(("i", name, signal) for name, signal in clock),
             *(("i", name, resize(inputs[name], shape.width)) for name, shape in self.inputs.items()),
             *(("o", name, signal) for name, signal in self.outputs.items()),
         )
@@ -156,6 +177,18 @@ def register_file(m: Module, name: str, width: int, depth: int) -> tuple[WritePo
     write = memory.write_port()
     read = memory.read_port(domain="comb")
     return write, read
+
+
+def more_reads(m: Module, name: str) -> ReadPort:
+    """A further asynchronous read port of the memory `m.submodules[name]`."""
+    memory: Memory = m.submodules[name]
+    return memory.read_port(domain="comb")
+
+
+def more_writes(m: Module, name: str) -> WritePort:
+    """A further write port of the memory `m.submodules[name]`; of two writes to a word nobody says which wins."""
+    memory: Memory = m.submodules[name]
+    return memory.write_port()
 
 
 def is_number(value: Value, number: int) -> Value:
@@ -185,6 +218,14 @@ def word_of(words: Value, number: Value, width: int) -> Value:
         else number << width.bit_length() - 1
     )
     return (words >> shift)[:width]
+
+
+def pick(words: Sequence[Value], number: Value) -> Value:
+    """Word `number` of several; whatever beyond the last."""
+    if len(words) == 1:
+        return words[0]
+    even, odd = pick(words[::2], number[1:]), pick(words[1::2], number[1:])
+    return Mux(number[0], odd, even)
 
 
 def any_of(words: Iterable[Value]) -> Value:

@@ -158,18 +158,21 @@ class CCU(Block):
 
     def _broadcast(self, m: Module) -> None:
         cfg = self.cfg
-        column = (self.root_row << (cfg.n_pe - 1).bit_length()) | self.root_pe
+        leaf = self.root_pe << 1 if cfg.group == 2 else self.root_pe
+        column = (self.root_row << (cfg.n_pe - 1).bit_length()) | leaf
+        values = ("value", "value1")[: cfg.group]
         m.d.comb += self.bcast.eq(self.compute & self.root_valid & self.credits.all())
-        stage: tuple[Value, Value, Value] = (
+        stage: tuple[Value, ...] = (
             self.bcast,
             add(column, self.ptr_base, cfg.col_bits),
-            self.root_value,
+            *(getattr(self, f"root_{value}") for value in values),
         )
         for i in range(cfg.bus_registers):
-            register = tuple(getattr(self, f"bus{i}_{name}") for name in ("valid", "col", "value"))
+            register = tuple(getattr(self, f"bus{i}_{name}") for name in ("valid", "col", *values))
             m.d.sync += [target.eq(source) for target, source in zip(register, stage, strict=True)]
             stage = register
-        m.d.comb += [self.push.eq(stage[0]), self.push_col.eq(stage[1]), self.push_value.eq(stage[2])]
+        m.d.comb += [self.push.eq(stage[0]), self.push_col.eq(stage[1])]
+        m.d.comb += [getattr(self, f"push_{name}").eq(x) for name, x in zip(values, stage[2:], strict=True)]
 
     def _io(self, m: Module) -> None:
         cfg = self.cfg

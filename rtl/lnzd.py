@@ -55,7 +55,7 @@ class LNZD(Block):
         with m.Elif(self.pop):
             m.d.sync += self.valid.eq(0)
         with m.If(load & some):
-            for name in ("row", "pe", "value"):
+            for name in ("row", "pe", "value", "value1")[: 2 + self.cfg.group]:
                 kept = getattr(self, name)
                 children = Cat(getattr(self, f"child{c}_{name}") for c in range(LNZD_FAN_IN))
                 m.d.sync += kept.eq(word_of(children, best, len(kept)))

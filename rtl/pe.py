@@ -6,7 +6,7 @@ from amaranth import Cat, Module, Mux, Value
 
 from eie import schema
 from eie.rtl.block import Block, Part, is_number, resize
-from eie.schema import IoSpace, Kind, PeCounter
+from eie.schema import IoSpace, Kind
 
 
 class PE(Block):
@@ -41,10 +41,13 @@ class PE(Block):
         self._connect(m, parts)
         self._read(m, parts)
         queue, spmat, arithm = parts["act_queue"], parts["spmat_read"], parts["arithm_unit"]
-        stages = Cat(spmat.active, spmat.tok_valid, arithm.s2_valid, arithm.s3_valid, arithm.s4_valid)
+        reading = [spmat.active, spmat.tok_valid] if self.cfg.walks else [spmat.unfinished]
+        # Further lanes have nothing when the first has none.
+        stages = Cat(*reading, arithm.s2_valid, arithm.s3_valid, arithm.s4_valid)
+        dropped = parts["ptr_read"].drop if self.cfg.filter_empty else None
         m.d.comb += [
             self.busy.eq(queue.occupancy.any() | stages.any()),
-            self.retire.eq(arithm.s4_valid),
+            self.retire.eq(arithm.s4_valid if dropped is None else arithm.s4_valid | dropped),
         ]
         if self.probed:
             m.d.comb += self.probe.eq(Cat(part.probe for part in parts.values()))
@@ -57,11 +60,17 @@ class PE(Block):
         for part in parts.values():
             signals |= part.outputs
         signals |= {"ptr_valid": signals["valid"], "ptr_value": signals["value"]}
+        # The run that the window takes: the queue's head, or what was read for it.
+        for field in ("valid", "start", "count", "count1", "value", "value1"):
+            read = f"p_{field}" if field.startswith(("start", "count")) else field
+            source = f"head_{field}" if self.cfg.filter_empty else read
+            if source in signals:
+                signals[f"run_{field}"] = signals[source]
         for name, part in parts.items():
             m.submodules[name] = part.instance(signals | self._strobes(name))
-        for field in ports:
-            if field.kind is Kind.OUT and field.name in signals:
-                m.d.comb += getattr(self, field.name).eq(signals[field.name])
+        for port in ports:
+            if port.kind is Kind.OUT and port.name in signals:
+                m.d.comb += getattr(self, port.name).eq(signals[port.name])
 
     def _strobes(self, block: str) -> dict[str, Value]:
         """A block's I/O strobes: those of the PE, in the block's space."""
@@ -95,6 +104,10 @@ class PE(Block):
             with m.If(is_number(self.io_space, space)):
                 m.d.comb += self.io_rdata.eq(resize(word, len(self.io_rdata)))
         with m.If(is_number(self.io_space, IoSpace.COUNTER)):
-            for counter in PeCounter:
-                with m.If(is_number(self.io_addr[:3], counter)):
-                    m.d.comb += self.io_rdata.eq(outputs[counter.name.lower()])
+            counters = schema.pe_counters(self.cfg)
+            number = self.io_addr[: (len(counters) - 1).bit_length()]
+            for counter in counters:
+                # With absolute rows nobody counts fillers.
+                if counter.name.lower() in outputs:
+                    with m.If(is_number(number, counter)):
+                        m.d.comb += self.io_rdata.eq(outputs[counter.name.lower()])

@@ -23,14 +23,31 @@ from eie.rtl.block import Block, module_name
 from eie.rtl.ccu import CCU
 from eie.rtl.chip import EIEChip
 from eie.rtl.host.host_if import HostIf
+from eie.rtl.leaf_pair import LeafPair
 from eie.rtl.lnzd import LNZD
 from eie.rtl.pe import PE
 from eie.rtl.ptr_read import PtrRead
+from eie.rtl.run_queue import RunQueue
+from eie.rtl.run_read import RunRead
 from eie.rtl.spmat_read import SpmatRead
+from eie.rtl.window import Window
 
 BLOCKS: dict[str, type[Block]] = {
     block.name: block for block in (ActQueue, PtrRead, SpmatRead, ArithmUnit, ActRW, PE, LNZD, CCU)
 }
+
+
+def blocks_of(cfg: ArchConfig) -> dict[str, type[Block]]:
+    """The blocks of a configuration by name: window PEs have some of their own, pairs a leaf more."""
+    blocks = dict(BLOCKS)
+    if not cfg.walks:
+        blocks |= {RunRead.name: RunRead, Window.name: Window}
+    if cfg.filter_empty:
+        blocks[RunQueue.name] = RunQueue
+    if cfg.group == 2:
+        blocks[LeafPair.name] = LeafPair
+    return blocks
+
 
 # Expressions used twice become one, `proc` makes multiplexers and registers of processes, `opt_dff` finds resets and
 # enables.
@@ -69,12 +86,13 @@ def array_verilog(cfg: ArchConfig, *, probe: bool = False, images: bool = True) 
 @functools.lru_cache(maxsize=16)
 def _array_verilog(cfg: ArchConfig, probe: bool, images: bool) -> dict[str, str]:
     array = EIEArray(cfg, probe=probe, images=images)
-    blocks = {name: block(cfg, probe=probe) for name, block in BLOCKS.items()}
+    blocks = {name: block(cfg, probe=probe) for name, block in blocks_of(cfg).items()}
     modules = _convert({"array": array, **blocks})
     return {
         f"{SRAM}.v": sram_verilog(),
         **_pe_file(modules),
-        **{_file(name): modules[name] for name in ("lnzd", "ccu", "array")},
+        **_tree_file(modules),
+        **{_file(name): modules[name] for name in ("ccu", "array")},
     }
 
 
@@ -107,11 +125,12 @@ def block_verilog(block: str, cfg: ArchConfig, *, probe: bool = True) -> dict[st
 
     Parameters
     ----------
-    block : one of the five blocks of a PE, "pe", "lnzd" or "ccu".
+    block : one of the five blocks of a PE, "pe", "lnzd" (in pairs with its leaves), "leaf_pair" or "ccu".
     cfg, probe : as for `array_verilog`.
     """
     names = ("pe", *schema.PE_BLOCKS) if block == "pe" else (block,)
-    modules = _convert({name: BLOCKS[name](cfg, probe=probe) for name in names})
+    blocks = blocks_of(cfg) | {LeafPair.name: LeafPair}
+    modules = _convert({name: blocks[name](cfg, probe=probe) for name in names})
     return _pe_file(modules) if block == "pe" else {_file(block): modules[block]}
 
 
@@ -122,6 +141,11 @@ def sram_verilog() -> str:
 
 def _file(block: str) -> str:
     return f"{module_name(block)}.v"
+
+
+def _tree_file(modules: dict[str, str]) -> dict[str, str]:
+    names = [name for name in (LNZD.name, LeafPair.name) if name in modules]
+    return {_file(LNZD.name): "\n".join(modules[name] for name in names)}
 
 
 def _pe_file(modules: dict[str, str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from eie import schema
 from eie.axi import chip_fields, host_if_fields
 from eie.config import ArchConfig
 from eie.rtl.array import SRAM, image_name, srams
-from eie.rtl.block import module_name, probe_layout
+from eie.rtl.block import has_clock, module_name, probe_layout
 from eie.rtl.export.netlist import Module, Placed, Port, analyse
 from eie.schema import Field, Kind
 
@@ -108,7 +108,7 @@ def lint(files: Mapping[str, str], top: str, *, iverilog: Path | None, verilator
 
 def declared_ports(block: str, cfg: ArchConfig, *, probe: bool = False) -> dict[str, Port]:
     """Every port of a block's Verilog module ("array" and "chip" are the tops), as schema or `eie.axi` declares it."""
-    ports = {"clk": Port("input", 1), "rst": Port("input", 1)}
+    ports = {"clk": Port("input", 1), "rst": Port("input", 1)} if has_clock(block) else {}
     for field in _fields(block, cfg):
         if field.kind.is_port:
             ports[field.name] = Port("input" if field.kind is Kind.IN else "output", field.width)
@@ -129,7 +129,7 @@ def _fields(block: str, cfg: ArchConfig) -> tuple[Field, ...]:
 
 
 def _expected_ports(cfg: ArchConfig, probe: bool, chip: bool) -> dict[str, dict[str, Port]]:
-    ports = {block: declared_ports(block, cfg, probe=probe) for block in schema.BLOCK_NAMES}
+    ports = {block: declared_ports(block, cfg, probe=probe) for block in schema.block_names(cfg)}
     if chip:
         ports |= {block: declared_ports(block, cfg) for block in ("host_if", "chip")}
     return {module_name(block): found for block, found in ports.items()}
@@ -139,6 +139,8 @@ def _expected_instances(cfg: ArchConfig, images: bool, chip: bool) -> dict[str, 
     array = {"ccu": Placed(module_name("ccu"), {})}
     for level, nodes in enumerate(schema.lnzd_nodes(cfg)):
         array |= {f"lnzd_{level}_{i}": Placed(module_name("lnzd"), {}) for i in range(nodes)}
+    pairs = cfg.leaves if cfg.group == 2 else 0
+    array |= {f"leaf_pair_{i}": Placed(module_name("leaf_pair"), {}) for i in range(pairs)}
     for k in range(cfg.n_pe):
         array[f"pe{k:03d}"] = Placed(module_name("pe"), {})
         for sram, (width, depth, addr_bits) in srams(cfg).items():

@@ -176,6 +176,7 @@ def testbench(job: Job, expected: Expected | None) -> str:
     cfg = job.cfg
     parameters = {
         "N_PE": cfg.n_pe,
+        "COUNTERS": len(schema.pe_counters(cfg)),
         "PE_BITS": cfg.pe_bits,
         "ADDR_BITS": cfg.io_addr_bits,
         "DATA_BITS": cfg.io_data_bits,

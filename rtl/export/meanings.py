@@ -46,6 +46,7 @@ _PE = (
         "push": "a broadcast column arrives at the queue",
         "push_col": "its number",
         "push_value": "its activation",
+        "push_value1": "the odd column's activation (push_col and push_value are the even one's); 0: not active",
         "clear": "a run begins in the next cycle: counters to 0",
         "begin_pass": "compute mode begins in the next cycle",
         "leaf_pop": "the LNZD tree takes the activation on offer",
@@ -68,7 +69,7 @@ _PE = (
         "leaf_value": "its value",
         "credit": "the queue has room for one more broadcast",
         "busy": "a column is queued or under way",
-        "retire": "an entry or an empty column is in the last stage",
+        "retire": "an entry or an empty column is in the last stage, or a column without entries is dropped",
         "io_rdata": "word read",
         "probe": "every signal of the PE's blocks, for lockstep",
     }

@@ -5,7 +5,7 @@ from collections import deque
 import cocotb
 from common import CROSSED, SMALL
 
-from eie.schema import IoSpace, PeCounter
+from eie.schema import IoSpace, PeCounter, pe_counters
 from eie.sim.cosim.benches.block import BlockBench
 
 CONFIGS = {
@@ -98,7 +98,7 @@ async def counters(dut):
             await bench.cycle()
         await bench.cycle(bcast=1, push=1, push_col=column, push_value=column + 1)
     await bench.drain()
-    counted = {counter.name: await bench.read(IoSpace.COUNTER, counter) for counter in PeCounter}
+    counted = {counter.name: await bench.read(IoSpace.COUNTER, counter) for counter in pe_counters(bench.cfg)}
     # With depth 1 the two hits are three cycles apart, too far for a bypass.
     assert counted == {
         "ENTRIES": 4,

@@ -25,7 +25,7 @@ from eie.layer import CompressedLayer
 from eie.memory import images_of, weight_blocks
 from eie.program import Job
 from eie.registers import MAGIC, VERSION, Reg, pass_table_offset
-from eie.schema import ConfigReg, IoSpace, PeCounter, WbTarget
+from eie.schema import ConfigReg, IoSpace, PeCounter, WbTarget, pe_counters
 from eie.sim.cosim.chip.script import (
     Pauses,
     Read,
@@ -101,7 +101,7 @@ def test_layers_loaded_run_and_read_back_over_the_streams(simulator, pauses):
     jobs = [seeded_case(seed, [CFG]).job for seed in (1, 2, 3, 4)]
     script = []
     for job in jobs:
-        counters = read_packet(IoSpace.COUNTER, CFG.n_pe * len(PeCounter), spread=True)
+        counters = read_packet(IoSpace.COUNTER, CFG.n_pe * len(pe_counters(CFG)), spread=True)
         script += [*load(job), Send(run_packet(0)), read_accumulators(job), Send(counters), Settle()]
         script += [
             Read(Reg.CYCLES.offset),

@@ -13,7 +13,7 @@ from eie.config import ArchConfig
 from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.rtl.export.export import export, load_image
-from eie.schema import PeCounter
+from eie.schema import pe_counters
 from eie.sim.cosim import toolchain
 from eie.timing import schedule
 
@@ -55,7 +55,7 @@ def expected(job: Job) -> Outcome:
     for k in range(cfg.n_pe):
         v, z, pointers = job.interleaved.pe(k)
         acc = [int(b) for b in layer.bias[k :: cfg.n_pe]]
-        count = dict.fromkeys((c.name.lower() for c in PeCounter), 0)
+        count = dict.fromkeys((c.name.lower() for c in pe_counters(cfg)), 0)
         count["ptr_reads"] = len(job.active)
         held, issued = None, {}
         for m, j in enumerate(job.active):
@@ -110,7 +110,7 @@ def run(job: Job, folder: Path, *, images: bool) -> Outcome:
     lines = [line.split() for line in ran.stdout.splitlines()]
     y = [int(value) for name, *_, value in lines if name == "y"]
     counts = [int(value) for name, *_, value in lines if name == "counter"]
-    names = [c.name.lower() for c in PeCounter]
+    names = [c.name.lower() for c in pe_counters(job.cfg)]
     counters = [dict(zip(names, counts[k : k + 8], strict=True)) for k in range(0, len(counts), 8)]
     head = {name: int(value) for name, value in (line for line in lines if len(line) == 2)}
     assert head["done"] == 1

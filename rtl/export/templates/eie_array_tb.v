@@ -73,9 +73,9 @@ module eie_array_tb;
             end
         end
         // Counters of each PE in the order of eie.schema.PeCounter.
-        for (i = 0; i < 8 * N_PE; i = i + 1) begin
-            read(COUNTER, i / 8, i % 8);
-            $display("counter %0d %0d %0d", i / 8, i % 8, io_rdata[31:0]);
+        for (i = 0; i < COUNTERS * N_PE; i = i + 1) begin
+            read(COUNTER, i / COUNTERS, i % COUNTERS);
+            $display("counter %0d %0d %0d", i / COUNTERS, i % COUNTERS, io_rdata[31:0]);
         end
         if (differences != 0) begin
             $display("FAIL: %0d differences", differences);

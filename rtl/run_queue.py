@@ -1,0 +1,64 @@
+"""RunQueue: the FIFO of runs behind PtrRead (`filter_empty`), and the PE's credit."""
+
+from __future__ import annotations
+
+from amaranth import Cat, Const, Module, Mux, Signal
+
+from eie.rtl.block import Block, register_file, step
+
+
+class RunQueue(Block):
+    """FIFO of runs between PtrRead and the window, and the credit counter.
+
+    Latency: a run kept in one cycle is at the head in the next. The head has a register of its own, so that the way
+    from there into the window does not begin with a memory.
+
+    Parameters
+    ----------
+    cfg, probe : see `Block`.
+
+    Members
+    -------
+    bcast : the CCU broadcasts; takes one credit.
+    keep, p_start, p_count, p_count1, value, value1 : a run arrives.
+    drop : a group has no entry here; gives its credit back.
+    start : the head is taken; gives one credit back.
+    head_valid, head_start, head_count, head_count1, head_value, head_value1 : the oldest run.
+    credit : the CCU may broadcast.
+    occupancy : groups broadcast and neither started nor dropped.
+    """
+
+    name = "act_queue"
+
+    def elaborate(self, platform: object) -> Module:
+        m, cfg = self.module(), self.cfg
+        pairs = cfg.group == 2
+        into = Cat(self.p_start, self.p_count, self.value, *([self.p_count1, self.value1] if pairs else []))
+        head = [self.head_start, self.head_count, self.head_value]
+        head += [self.head_count1, self.head_value1] if pairs else []
+        behind = max(1, cfg.queue_depth - 1)
+        write, read = register_file(m, "fifo", len(into), behind)
+        alone = Signal()  # nothing stands behind the head
+        moves, enters = Signal(), Signal()
+        m.d.comb += [
+            alone.eq(self.count <= 1),
+            moves.eq(self.start & ~alone),
+            enters.eq(self.keep & alone & (~self.head_valid | self.start)),
+            write.en.eq(self.keep & ~enters),
+            write.addr.eq(self.wr_ptr),
+            write.data.eq(into),
+            read.addr.eq(self.rd_ptr),
+            self.head_valid.eq(self.count.any()),
+            self.credit.eq(self.occupancy < Const(cfg.queue_depth, cfg.occupancy_bits)),
+        ]
+        with m.If(moves | enters):
+            m.d.sync += Cat(head).eq(Mux(moves, read.data, into))
+        with m.If(write.en):
+            m.d.sync += self.wr_ptr.eq(step(self.wr_ptr, behind))
+        with m.If(moves):
+            m.d.sync += self.rd_ptr.eq(step(self.rd_ptr, behind))
+        m.d.sync += [
+            self.count.eq(self.count + self.keep - self.start),
+            self.occupancy.eq(self.occupancy + self.bcast - self.start - self.drop),
+        ]
+        return m
