@@ -82,18 +82,18 @@ def loaded(block: str, cfg: ArchConfig) -> dict[str, str | None]:
         return LOADED.get(block, {})
     published = LOADED[block]
     if block == "act_queue":
-        return dict.fromkeys(published, "run") if cfg.filter_empty else published
+        return dict.fromkeys(flip_flops(block, cfg), "run" if cfg.filter_empty else "column")
     names = flip_flops(block, cfg)
     if block == "spmat_read":
         return {name: _WINDOW[re.sub(r"^slot\d+", "slot", name)] for name in names}
     if block == "ptr_read":
         return dict.fromkeys(names, "column")
     if block == "arithm_unit":
-        return {name: _of_lane(published[re.sub(r"^lane\d+_", "", name)], name, cfg) for name in names}
+        return {name: _of_lane(published[re.sub(r"^lane\d+_", "", name)], name) for name in names}
     return published
 
 
-def _of_lane(event: str | None, name: str, cfg: ArchConfig) -> str | None:
+def _of_lane(event: str | None, name: str) -> str | None:
     """What loads a lane's register where a walking PE's is loaded by `event`."""
     if event == "entry":
         return "lane" if name.startswith("lane") else "issue"
@@ -118,16 +118,23 @@ class Gates:
     and2: int = 0
 
 
+def _counts(name: str) -> bool:
+    """Whether a register is a performance counter, or one in front of one."""
+    return name in COUNTERS or name.endswith("s4_clipped")
+
+
 def flip_flops(block: str, cfg: ArchConfig, *, counters: bool = False) -> dict[str, int]:
     """Bits of each register of a block; the performance counters only on request, and where there are any."""
     registers = {
         field.name: field.width
         for field in fields(block, cfg)
-        if field.kind.is_register and ((counters and cfg.counters) or field.name not in COUNTERS)
+        if field.kind.is_register and ((counters and cfg.counters) or not _counts(field.name))
     }
     if block == "arithm_unit" and not cfg.counters:
         # Only a counter reads them.
         registers = {name: bits for name, bits in registers.items() if not name.endswith("s3_forwarded")}
+    # Of a further lane, that it writes says all that its valid bits would: synthesis takes them away.
+    registers = {name: bits for name, bits in registers.items() if not re.match(r"lane\d+_s[34]_valid", name)}
     if block == "spmat_read":
         # No pointer names a word beyond these bits: synthesis takes the others away.
         registers["held_addr"] = min(registers["held_addr"], cfg.start_bits - cfg.sel_bits)
@@ -137,17 +144,20 @@ def flip_flops(block: str, cfg: ArchConfig, *, counters: bool = False) -> dict[s
 def arrays(block: str, cfg: ArchConfig) -> tuple[Array, ...]:
     """The small memories of a block."""
     return {
-        "act_queue": (Array("fifo", cfg.queue_depth, _queued_bits(cfg)),),
+        "act_queue": (_queue(cfg),),
         "arithm_unit": (Array("codes", cfg.codebooks * cfg.n_codes, cfg.code_bits),),
         "act_rw": (Array("src", cfg.src_depth, cfg.act_bits), Array("acc", cfg.acc_depth, cfg.acc_bits)),
         "ccu": tuple(Array(f"table_{field.name}", cfg.passes, field.width) for field in config_fields(cfg)),
     }.get(block, ())
 
 
-def _queued_bits(cfg: ArchConfig) -> int:
-    """Bits of an entry of the queue: a column or group, or where its run is and how long."""
-    column = cfg.start_bits + cfg.length_bits + cfg.length1_bits if cfg.filter_empty else cfg.col_bits
-    return column + cfg.act_bits + cfg.act1_bits
+def _queue(cfg: ArchConfig) -> Array:
+    """The queue: of columns or groups; or of runs, where they begin and how long they are, whose head is a register."""
+    values = cfg.act_bits + cfg.act1_bits
+    if not cfg.filter_empty:
+        return Array("fifo", cfg.queue_depth, cfg.col_bits + values)
+    run = cfg.run_bits + cfg.length_bits + cfg.length1_bits
+    return Array("fifo", max(1, cfg.queue_depth - 1), run + values)
 
 
 def macros(block: str, cfg: ArchConfig) -> tuple[Array, ...]:
@@ -197,14 +207,16 @@ def gates(block: str, cfg: ArchConfig) -> Gates:
     if block == "ccu":  # column number, counters and addresses of refill and write-back, who may broadcast
         counting = cfg.acc_addr_bits + 1 + cfg.file_addr_bits + 1 + 2 * cfg.act_sram_addr_bits
         return Gates(mux2=reading, adder=cfg.col_bits + counting, and2=3 * cfg.n_pe)
+    if block == "act_queue" and cfg.filter_empty:  # the head: what comes next, or what arrives
+        return Gates(mux2=reading + _queue(cfg).bits)
     return Gates(mux2=reading)
 
 
 def _reading_runs(cfg: ArchConfig) -> Gates:
     """PtrRead of a PE with a window: the run's first entry (behind the even column, or not), and its length."""
     return Gates(
-        mux2=cfg.start_bits + (2 * cfg.pointer_bits if cfg.group == 1 else 0),
-        adder=cfg.start_bits + 3 * cfg.length_bits,
+        mux2=cfg.run_bits + (2 * cfg.pointer_bits if cfg.group == 1 else 0),
+        adder=cfg.run_bits + 3 * cfg.length_bits,
         and2=cfg.length_bits + cfg.length1_bits,
     )
 

@@ -185,7 +185,7 @@ def activity_of(cfg: ArchConfig, counters: Mapping[str, Counter], cycles: int | 
     needed = {name: cfg.issue if name in ("entries", "macs") else 1 for name in _NEEDED}
     needed |= {"empty_columns": 1} if cfg.filter_empty else {}
     needed |= {"starved": 1} if cfg.issue > 1 else {}
-    found = {name: _counter(cfg, counters, name, most * int(cycles)) for name, most in needed.items()}
+    found = {name: _counter(cfg, counters, name, int(cycles), most) for name, most in needed.items()}
     for name in ("macs", "spmat_reads"):
         beyond = np.flatnonzero(found[name] > found["entries"])
         if beyond.size:
@@ -205,7 +205,7 @@ _NEEDED = ("ptr_reads", "entries", "macs", "spmat_reads")
 
 
 def _counter(
-    cfg: ArchConfig, counters: Mapping[str, Counter], name: str, cycles: int
+    cfg: ArchConfig, counters: Mapping[str, Counter], name: str, cycles: int, a_cycle: int
 ) -> npt.NDArray[np.integer]:
     value = counters.get(name)
     try:
@@ -221,8 +221,11 @@ def _counter(
         wrong = f"holds {found.dtype}, no integers"
     if wrong:
         raise ConfigError(f"energy needs the counter {name} of each of {cfg.n_pe} PEs: it {wrong}")
-    if int(found.min()) < 0 or int(found.max()) > cycles:
-        raise ConfigError(f"the counter {name} must be from 0 to the {cycles} cycles of the run on each PE")
+    if int(found.min()) < 0 or int(found.max()) > a_cycle * cycles:
+        most = f"the {cycles} cycles of the run on each PE"
+        if a_cycle > 1:
+            most = f"{a_cycle * cycles} on each PE, in the {cycles} cycles of the run"
+        raise ConfigError(f"the counter {name} must be from 0 to {most}")
     return found
 
 
@@ -408,7 +411,12 @@ def _combinational_pj(block: str, cfg: ArchConfig, c: Constants, activity: Activ
     gate = c.activity * _at_operating(c, c.gate_toggle_fj, c.cell_v)
     if block == "act_queue":
         (fifo,) = inventory.arrays(block, cfg)
-        return activity.runs * fifo.bits * math.log2(cfg.queue_depth) * gate
+        return (
+            activity.runs
+            * fifo.bits
+            * math.log2(max(2, fifo.words) if cfg.filter_empty else fifo.words)
+            * gate
+        )
     if block == "spmat_read":
         levels = math.log2(cfg.entries_per_word * cfg.window)
         return activity.entries * cfg.entry_bits * levels * gate
