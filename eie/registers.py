@@ -140,7 +140,9 @@ class Reg(enum.Enum):
         0x0AC, "widths of an entry and its operands", "weight_bits", "index_bits", "code_bits", "act_bits"
     )
     WIDTHS_2 = _packed(
-        0x0B0, "more widths; 1 if the array has counters", "acc_bits", "pointer_bits", "counters"
+        0x0B0,
+        "more widths; 1 if the array has counters; switches of the better machine (0: none)",
+        *("acc_bits", "pointer_bits", "counters", "switches"),
     )
 
     @property
