@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 import numpy as np
 
-from eie.cli.options import PATH, option, refuse_useless
-from eie.compress.format.file import load
+from eie.cli.options import PATH, Machine, option, refuse_useless
+from eie.compress.format.file import has_graph, load
 from eie.config import ArchConfig
+from eie.errors import ConfigError
 from eie.fixed import IntArray, limits
 from eie.layer import CompressedLayer
 from eie.sim.chain import choose, single_vectors
@@ -22,6 +23,24 @@ INPUT_HELP = (
     "Input vectors, .npy or .npz ([n, inputs] or one vector). Floats are quantised with the layer's x_frac, uint8 are "
     "pixels / 255, other integers are raw fixed point."
 )
+
+
+# Networks that are a graph, as are .eie files with one; the others are a chain of layers.
+GRAPHS = (".onnx", ".toml")
+
+
+def is_graph(file: Path | None) -> bool:
+    """Whether a file is a graph or its description."""
+    return file is not None and (file.suffix.lower() in GRAPHS or has_graph(file))
+
+
+@dataclass(frozen=True)
+class Products:
+    """Matrices of a graph, and a vector in fixed point for each. clipped : of the real numbers in these."""
+
+    layers: list[CompressedLayer]
+    vectors: list[IntArray]
+    clipped: int
 
 
 @dataclass(frozen=True)
@@ -35,6 +54,26 @@ class Source:
         "--input", type=PATH, metavar="X", help=f"{INPUT_HELP} Or a picture (.png)."
     )
     index: int | None = option("--index", default=0, help="Which of the input vectors, from 0.")
+    weights: Path | None = option(
+        "--weights", type=PATH, metavar="W.eie", help="Compressed layers of a graph (.onnx, .toml)."
+    )
+
+    def products(self, file: Path, machine: Machine) -> Products:
+        """The matrices of a graph's file with a vector that each one meets, or the chosen one alone.
+
+        Raises
+        ------
+        EieError : no input, a file that cannot be read, or that does not fit.
+        """
+        from eie.cli.graphs import products_of  # onnx takes long to import
+
+        if self.input_file is None:
+            raise ConfigError(
+                f"{file} is a graph: --input X gives the inputs from which its matrices' vectors follow"
+            )
+        found = products_of(file, self.input_file, self.weights, machine.as_set)
+        chosen = choose(found.layers, self.which)
+        return Products(chosen, [found.vectors[found.layers.index(layer)] for layer in chosen], found.clipped)
 
     def layers(self, file: Path) -> list[CompressedLayer]:
         """The layers of the file, or the chosen one."""

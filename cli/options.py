@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import click
 from click.core import ParameterSource
 
-from eie.balance import place
+from eie.balance import Placed, place
 from eie.capacity import sized_for
 from eie.config import FIELDS, PRESETS, ArchConfig
 from eie.layer import CompressedLayer
@@ -147,6 +147,13 @@ class Machine:
         if self.balance:
             sized = sized_for(sized, *(one.layer for one in place(layers, sized)))
         return sized.replace(**dict(self.settings))
+
+    def placed(
+        self, layers: Sequence[CompressedLayer], cfg: ArchConfig, *, chained: bool = True
+    ) -> list[Placed]:
+        """The layers as they are loaded. chained : each takes what the one before gives, in the order of its rows."""
+        groups = [layers] if chained else [[layer] for layer in layers]
+        return [one for group in groups for one in place(group, cfg, balance=self.balance)]
 
 
 def machine_options(*, n_pe: int, sized: bool) -> Callable[[Command], Command]:

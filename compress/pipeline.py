@@ -376,20 +376,21 @@ def compress_network(
 
 def _each_outcome(
     layers: Sequence[FloatLayer | SharedLayer],
-    vectors: Sequence[npt.ArrayLike],
+    vectors: Sequence[npt.ArrayLike | None],
     settings: Settings | Sequence[Settings] | None,
 ) -> Iterator[_Outcome]:
     network = _Network.of(layers, settings, None, 1)
     for given, one, met in zip(network.layers, network.settings, vectors, strict=True):
-        yield _alone((given, one), check_inputs(met, given.shape[1], given.name))
+        yield _alone((given, one), None if met is None else check_inputs(met, given.shape[1], given.name))
 
 
 def compress_each(
     layers: Sequence[FloatLayer | SharedLayer],
-    vectors: Sequence[npt.ArrayLike],
+    vectors: Sequence[npt.ArrayLike | None],
     settings: Settings | Sequence[Settings] | None = None,
 ) -> list[CompressedLayer]:
-    """As `compress_network`, for layers of a graph: `vectors` are what each one's matrix meets, [n, its columns].
+    """As `compress_network`, for layers of a graph: `vectors` are what each one's matrix meets, [n, its columns]
+    (None where that is not known: random ones).
 
     Raises
     ------
@@ -401,14 +402,18 @@ def compress_each(
 def compress_each_to_file(
     path: str | os.PathLike[str],
     layers: Sequence[FloatLayer | SharedLayer],
-    vectors: Sequence[npt.ArrayLike],
+    vectors: Sequence[npt.ArrayLike | None],
     settings: Settings | Sequence[Settings] | None = None,
+    graph: bytes = b"",
 ) -> CompressionReport:
-    """`compress_each` into a `.eie` file. Errors as there, and OutputError : the file cannot be written."""
+    """`compress_each` into a `.eie` file. graph : an ONNX message that says what lies between the layers.
+
+    Errors as there, and OutputError : the file cannot be written.
+    """
     encoded, reports = zip(*map(_encode, _each_outcome(layers, vectors, settings)), strict=True)
-    size = save_encoded(path, encoded)
+    size = save_encoded(path, encoded, graph)
     each = tuple(report(of_layer) for report, of_layer in zip(reports, size.layers, strict=True))
-    most = max(len(np.asarray(met)) for met in vectors)
+    most = max(len(np.asarray(met)) for met in vectors if met is not None)
     return CompressionReport(each, size, f"up to {most} vectors that each matrix met")
 
 

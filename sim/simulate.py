@@ -92,4 +92,7 @@ def simulate_many(jobs: Sequence[Job], engine: str, *, waveform: Path | None = N
         results = [module.run(job, waveform=waveform) for job in jobs]
     else:
         results = module.run_rtl(jobs, engine, waveform=waveform)
-    return results
+    return [
+        result if result.y_frac is not None else replace(result, y_frac=job.layer.y_frac)
+        for job, result in zip(jobs, results, strict=True)
+    ]

@@ -10,8 +10,8 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from eie.cli.inputs import INPUT_HELP, warn_clipped
-from eie.cli.options import PATH, PRESET
+from eie.cli.inputs import INPUT_HELP, is_graph, warn_clipped
+from eie.cli.options import PATH, PRESET, refuse_useless
 from eie.compress.float_layers import float_forward
 from eie.compress.format.file import load
 from eie.compress.forward import check_network, fixed_forward
@@ -77,7 +77,7 @@ def measure(layers: list[CompressedLayer], path: Path, cfg: ArchConfig, limit: i
     return Accuracy(count, *sums.tolist())
 
 
-@click.command(short_help="How often a network is right, in fixed point and in float.")
+@click.command()
 @click.argument("file", type=PATH)
 @click.option(
     "--input",
@@ -87,31 +87,51 @@ def measure(layers: list[CompressedLayer], path: Path, cfg: ArchConfig, limit: i
     metavar="X.npz",
     help=f"{INPUT_HELP} A second array holds their labels.",
 )
+@click.option("--weights", type=PATH, metavar="W.eie", help="Compressed layers of a graph (.onnx, .toml).")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N inputs.")
 @click.option("--preset", **PRESET)
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
-def accuracy(file: Path, input_file: Path, limit: int | None, preset: str, json_out: bool) -> None:
+@click.pass_context
+def accuracy(
+    context: click.Context,
+    file: Path,
+    input_file: Path,
+    weights: Path | None,
+    limit: int | None,
+    preset: str,
+    json_out: bool,
+) -> None:
     """Count how many labelled inputs the network of a .eie FILE gets wrong: in the accelerator's arithmetic, bit
-    for bit what every engine computes, and in floating point with the same weights.
+    for bit what every engine computes, and in floating point with the same weights; of a graph (.onnx, .toml), with
+    the trained ones.
 
     \b
     Example:
       eie accuracy lenet.eie --input examples/lenet_300_100/mnist_test_1000.npz
+      eie accuracy net.onnx --weights net.eie --input x.npz
     """
-    layers = load(file)
     cfg = ArchConfig.preset(preset)
-    found = measure(layers, input_file, cfg, limit)
+    if is_graph(file):
+        from eie.cli.graphs import measure_graph  # onnx takes long to import
+
+        found = Accuracy(*measure_graph(file, input_file, weights, cfg, limit))
+    else:
+        refuse_useless(context, ("--weights",), f"for layers such as those of {file}")
+        layers = load(file)
+        found = measure(layers, input_file, cfg, limit)
+        if not json_out:
+            warn_clipped(input_file, found.clipped, layers[0], cfg.act_bits)
     if json_out:
         click.echo(json.dumps(asdict(found)))
         return
-    warn_clipped(input_file, found.clipped, layers[0], cfg.act_bits)
 
     def share(part: int) -> str:
         return f"{part:,} wrong ({100 * part / found.inputs:.2f} %)"
 
     click.echo(f"{found.inputs:,} inputs")
     click.echo(f"accelerator   {share(found.wrong)}, {cfg.acc_bits}-bit accumulators")
-    click.echo(f"same weights  {share(found.wrong_float)}, in floating point")
+    which = "float weights" if is_graph(file) else "same weights "
+    click.echo(f"{which} {share(found.wrong_float)}, in floating point")
     click.echo(
         f"{found.different:,} answers differ; {found.saturations:,} sums and {found.writeback_saturations:,} "
         "outputs clipped"

@@ -29,7 +29,6 @@ from eie.compress.quantize import Widths
 from eie.compress.readers.files import MODEL_KINDS, kind_of, read_model
 from eie.compress.settings import Plan, choose
 from eie.errors import ModelError, OutputError
-from eie.sim.networks.recurrent import Recurrent
 from eie.sim.workloads.inputs import read_inputs
 
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 
 # So many arrays of a kind that no layer uses are named; a large network has hundreds.
 _SHOWN_UNUSED = 8
+_CELLS = ("GRU", "LSTM", "RNN")
 # The error of a layer whose weights have all become 0, but for rounding.
 _LOST = 0.999
 ERROR_HEADINGS = ("layer", "bits per weight", "error of pruning", "error of all")
@@ -123,7 +123,7 @@ def described(path: Path, layers: Layers | None = None) -> Description | None:
     except ModelError:
         return None
     # One matrix of a recurrent node is a chain by itself, but what it meets is not what the graph takes.
-    return description if any(isinstance(s, Recurrent) for s in description.graph.steps) else None
+    return description if any(step.operator in _CELLS for step in description.graph.steps) else None
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ class Which:
     )
 
 
-@click.command(short_help="A trained network into a .eie file.")
+@click.command()
 @click.argument("model", type=PATH)
 @click.option("-o", "--out", required=True, type=PATH, metavar="OUT.eie", help="The file to write.")
 @gathered("how", How)
@@ -278,15 +278,15 @@ def _chosen(read: Model, how: How, which: Which) -> tuple[Model, Settings | Sequ
     return read, how.settings
 
 
-def _met(description: Description, calibrate: Path, layers: Layers, model: Path) -> list[FloatArray]:
+def _met(description: Description, calibrate: Path, layers: Layers, model: Path) -> list[FloatArray | None]:
     """What each layer meets when the graph runs on the inputs in `calibrate`."""
     met = description.graph.met_by_each(description.given(calibrate).inputs)
     for source in layers.sources:
-        if source.name not in met:
+        if source.name not in description.graph.layers:
             raise ModelError(
                 f"{model}: layer {source.name!r} meets no inputs, as no output needs it: choose others (--layer)"
             )
-    return [met[source.name] for source in layers.sources]
+    return [met.get(source.name) for source in layers.sources]
 
 
 def _print(report: CompressionReport, read: Model, out: Path) -> None:

@@ -13,8 +13,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from eie.balance import place
-from eie.cli.inputs import Source, warn_clipped
+from eie.cli.inputs import Source, is_graph, warn_clipped
 from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless, was_given
 from eie.cli.output import check_targets, write
 from eie.errors import ConfigError
@@ -176,7 +175,7 @@ def _run_free(case: _Case, out: Outputs) -> int:
     return 0
 
 
-@click.command(short_help="Golden model and RTL in lockstep, every signal compared.")
+@click.command()
 @click.argument("file", type=PATH, required=False)
 @click.option("--sim", "simulator", type=click.Choice(SIMULATORS), default="icarus")
 @click.option("--seed", type=click.IntRange(0), default=1, help="Of everything random.")
@@ -197,7 +196,8 @@ def cosim(
 ) -> None:
     """Run the golden model and the RTL in lockstep and compare every probed signal in every cycle.
 
-    Takes the layers of a .eie FILE, or a random layer. The first divergence is reported with its cycle, PE, signal
+    Takes the layers of a .eie FILE, the matrices of a graph (.onnx, .toml) on what they meet for --input, or a random
+    layer. The first divergence is reported with its cycle, PE, signal
     and both values, with a waveform around it (divergence.vcd); the exit status is then 1.
 
     With --free Python sleeps while the RTL runs, which makes long layers far faster: activations, cycles and all
@@ -209,10 +209,20 @@ def cosim(
       eie cosim --sim verilator --pe 16 --rows 512 --cols 512 --free --saif activity.saif
     """
     _refuse_useless(context, file, source, out.free)
-    layers = source.layers(file) if file else [random_layer(random.rows, random.cols, random.density, seed)]
+    found = source.products(file, machine) if file and is_graph(file) else None
+    if found:
+        layers = found.layers
+    else:
+        layers = (
+            source.layers(file) if file else [random_layer(random.rows, random.cols, random.density, seed)]
+        )
     cfg = machine.config(layers)
-    inputs, clipped = source.vectors(layers, cfg, random.act_density, itertools.count(seed))
-    placed = place(layers, cfg, balance=machine.balance)
+    inputs, clipped = (
+        (found.vectors, found.clipped)
+        if found
+        else source.vectors(layers, cfg, random.act_density, itertools.count(seed))
+    )
+    placed = machine.placed(layers, cfg, chained=not found)
     jobs = [Job.create(one.layer, one.inputs(x), cfg) for one, x in zip(placed, inputs, strict=True)]
     if out.saif is not None and len(layers) > 1:
         raise ConfigError("switching activity is written of one layer: choose it with --layer")
@@ -235,6 +245,8 @@ def _refuse_useless(context: click.Context, file: Path | None, source: Source, f
         refuse_useless(context, ("--layer", "--input", "--index"), "without a .eie file")
     else:
         refuse_useless(context, ("--rows", "--cols", "--density"), "with a .eie file")
+    if not is_graph(file):
+        refuse_useless(context, ("--weights",), "without a graph (.onnx, .toml)")
     source.refuse_useless(context, ("--act-density",))
     if free:
         refuse_useless(context, ("--wave",), "with --free")

@@ -62,11 +62,16 @@ class _Bench:
     clipped: int
 
 
-@click.command(short_help="Verilog, memory images and a testbench, checked.")
+@click.command()
 @click.argument("file", type=PATH, required=False)
 @click.option("-o", "--out", required=True, type=PATH, metavar="FOLDER", help="Where it goes.")
 @machine_options(n_pe=64, sized=False)
-@gathered("source", Source, which={"default": "0", "help": "Layer (name, or number from 0)."})
+@gathered(
+    "source",
+    Source,
+    *("which", "input_file", "index"),
+    which={"default": "0", "help": "Layer (name, or number from 0)."},
+)
 @click.option("--seed", type=click.IntRange(0), default=1, help="Of the activations without --input.")
 @gathered("what", What)
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")

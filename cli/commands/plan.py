@@ -12,9 +12,9 @@ from typing import Any
 import click
 import numpy as np
 
-from eie.balance import Placed, place
+from eie.balance import Placed
 from eie.capacity import sized_for
-from eie.cli.inputs import Source, warn_clipped
+from eie.cli.inputs import Source, is_graph, warn_clipped
 from eie.cli.options import PATH, Machine, gathered, machine_options, matrix_size, option, refuse_useless
 from eie.cli.output import check_targets, print_table, write
 from eie.config import ArchConfig
@@ -38,7 +38,7 @@ _RUN = ("run", "passes", "group")
 _LOADED = (WEIGHTS, BIASES, TABLE, ACTIVATIONS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Planned:
     """A chain of layers with its plan, an input and what it gave, and each layer's compute cycles untiled.
 
@@ -190,8 +190,8 @@ class Outputs:
     json_out: bool = option("--json", is_flag=True, help="Print a JSON array with an object for each chain.")
 
 
-@click.command(short_help="How layers of any size run on a chip: passes, runs, cycles.")
-@click.argument("file", metavar="[NET.eie]", type=PATH, required=False)
+@click.command()
+@click.argument("file", metavar="[NET]", type=PATH, required=False)
 @gathered("random", RandomCase)
 @gathered("source", Source)
 @machine_options(n_pe=64, sized=False)
@@ -205,8 +205,9 @@ def plan(
     machine: Machine,
     out: Outputs,
 ) -> None:
-    """Show how the layers of a .eie file, or a random layer, are cut into passes that fit a chip, and what an input
-    takes: cycles of load, refill, compute, write-back and store, and what bounds them (docs/plan.md).
+    """Show how the layers of a .eie file, the matrices of a graph (.onnx, .toml, with --input), or a random layer, are
+    cut into passes that fit a chip, and what an input takes: cycles of load, refill, compute, write-back and store, and
+    what bounds them (docs/plan.md).
 
     \b
     Example:
@@ -214,14 +215,19 @@ def plan(
       eie plan --random 4096x25088 --density 0.04 --act-density 0.18
       eie plan --random 60x50 --pe 4 --set acc_depth=4 --check icarus
     """
-    layers = _layers(context, file, random, source)
+    found = source.products(file, machine) if file is not None and is_graph(file) else None
+    layers = found.layers if found else _layers(context, file, random, source)
     cfg = machine.config(layers)
     check_targets(out.picture)
-    vectors, clipped = source.vectors(layers, cfg, random.act_density, itertools.repeat(random.seed))
-    loaded = place(layers, cfg, balance=machine.balance)
-    planned = [
-        plan_chain([loaded[i] for i in numbers], vectors[numbers[0]], cfg) for numbers in chains(layers)
-    ]
+    vectors, clipped = (
+        (found.vectors, found.clipped)
+        if found
+        else source.vectors(layers, cfg, random.act_density, itertools.repeat(random.seed))
+    )
+    # What one matrix of a graph gives is not what the next one takes.
+    together = [[number] for number in range(len(layers))] if found else chains(layers)
+    loaded = machine.placed(layers, cfg, chained=not found)
+    planned = [plan_chain([loaded[i] for i in numbers], vectors[numbers[0]], cfg) for numbers in together]
     warn_clipped(source.input_file, clipped, layers[0], cfg.act_bits)
     if out.picture is not None:
         _draw(planned, cfg, out.picture)
@@ -255,6 +261,7 @@ def _layers(
         refuse_useless(context, ("--layer", "--input", "--index"), "with --random")
     else:
         refuse_useless(context, ("--density",), "with a .eie file")
+    refuse_useless(context, ("--weights",), "without a graph (.onnx, .toml)")
     source.refuse_useless(context, ("--act-density",))
     if random.size is not None:
         return [random_layer(*random.size, random.density, random.seed)]

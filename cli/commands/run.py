@@ -11,19 +11,20 @@ from typing import Any
 import click
 import numpy as np
 
-from eie.cli.inputs import INPUT_HELP, Source, warn_clipped
+from eie.cli.inputs import INPUT_HELP, Source, is_graph, warn_clipped
 from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless
 from eie.cli.output import array_file, check_targets, print_table, write
+from eie.config import ArchConfig
 from eie.errors import ModelError, OutputError
+from eie.fixed import IntArray
 from eie.layer import CompressedLayer
 from eie.result import COUNTERS, Result
-from eie.sim.chain import check_wave, run_network, wave_path
+from eie.sim.chain import check_wave, run_network, single_vectors, wave_path
 from eie.sim.energy.model import estimate
 from eie.sim.simulate import ENGINES
+from eie.sim.trace import FORMATS, content, trace
 from eie.sim.workloads.inputs import SOUND
 
-# Networks that are a graph; the others are a chain of layers.
-GRAPHS = (".onnx", ".toml")
 # What each line of the table says, for somebody who meets it for the first time.
 _COUNTER_NOTES = {
     "entries": "entries processed, fillers included",
@@ -81,6 +82,7 @@ def result_rows(results: Sequence[Result]) -> list[list[str]]:
         row("cycles", "in compute mode", [r.cycles for r in results]),
         row("µs", "at the clock above", [r.microseconds for r in results], ",.3f"),
         row("balance", "1 - starved / cycles", [r.balance for r in results], ".1%", adds=False),
+        row("utilization", "macs / (PEs x cycles)", [r.utilization for r in results], ".1%", adds=False),
         row("nJ", "energy of the chip, estimated (docs/energy.md)", estimated("energy_nj"), ",.1f"),
         row("mW", "its power", estimated("power_mw"), ",.1f", adds=False),
         row("mm²", "its area at 45 nm", estimated("area_mm2"), ",.2f", adds=False),
@@ -101,6 +103,7 @@ def result_json(name: str, result: Result, clipped: int) -> dict[str, Any]:
         "cycles": result.cycles,
         "microseconds": result.microseconds,
         "balance": result.balance,
+        "utilization": result.utilization,
         **estimates(result),
         "load_cycles": result.load_cycles,
         "weight_load_cycles": result.weight_load_cycles,
@@ -122,9 +125,6 @@ def frame_range(text: str) -> slice:
 class OfGraph:
     """What applies to graphs alone."""
 
-    weights: Path | None = option(
-        "--weights", type=PATH, metavar="W.eie", help="Compressed layers of a graph (.onnx, .toml)."
-    )
     frames: slice | None = option(
         "--frames", type=frame_range, metavar="A:B", help="Only these frames of a sound."
     )
@@ -140,6 +140,12 @@ class Outputs:
         metavar="F",
         help="Write a waveform: .vcd from golden, .fst from a simulator; several layers get a file each.",
     )
+    trace: Path | None = option(
+        "--trace-table",
+        type=PATH,
+        metavar="T.csv",
+        help="Write when each column meets each PE, .csv or .parquet (docs/formats.md).",
+    )
     out: Path | None = option(
         "-o",
         "--out",
@@ -152,12 +158,12 @@ class Outputs:
     )
 
 
-@click.command(short_help="Run a network or one layer on any engine.")
+@click.command()
 @click.argument("file", metavar="NETWORK", type=PATH)
 @gathered(
     "source",
     Source,
-    *("input_file", "index", "which"),
+    *("input_file", "index", "which", "weights"),
     input_file={
         "required": True,
         "help": f"{INPUT_HELP} Or a picture (.png), or sound (.wav), where the network takes it.",
@@ -189,8 +195,8 @@ def run(
       eie run examples/trained/lenet-5.eie --input examples/networks/digit.png --engine fast --sized
       eie run examples/networks/nsnet2.toml --input speech.wav --engine fast -o clean.wav
     """
-    if file.suffix.lower() in GRAPHS:
-        refuse_useless(context, ("--layer", "--wave"), f"for a graph such as {file}")
+    if is_graph(file):
+        refuse_useless(context, ("--layer", "--wave", "--trace-table"), f"for a graph such as {file}")
         from eie.cli.commands.run_graph import run_file  # ONNX's evaluator takes long to import
 
         run_file(context, file, source, of_graph, engine, machine, outputs)
@@ -208,11 +214,16 @@ def run(
         )
     source.refuse_useless(context, ())
     x, clipped = source.read(layers[0], cfg.act_bits)
-    check_targets(outputs.wave, out)
+    check_targets(outputs.wave, out, outputs.trace)
+    if outputs.trace is not None and machine.balance:
+        raise click.UsageError("--trace shows a layer's rows where they are: leave out --balance")
+    traced = _traced(layers, x, cfg, outputs.trace)
     results = run_network(layers, x, cfg, engine, balance=machine.balance, waveform=outputs.wave)
     warn_clipped(source.input_file, clipped, layers[0], cfg.act_bits)
     if out is not None:
         write(out, array_file(results[-1].y))
+    if outputs.trace is not None:
+        write(outputs.trace, traced)
     if outputs.json_out:
         # Only the first layer's inputs are read; the others get what the one before wrote back.
         counts = [clipped, *[0] * (len(layers) - 1)]
@@ -220,6 +231,15 @@ def run(
         click.echo(json.dumps([result_json(layer.name, result, count) for layer, result, count in each]))
         return
     _print(layers, results, machine.sized, outputs)
+
+
+def _traced(layers: Sequence[CompressedLayer], x: IntArray, cfg: ArchConfig, path: Path | None) -> bytes:
+    """The content of the table of columns, if it is wanted."""
+    if path is None:
+        return b""
+    if path.suffix not in FORMATS:
+        raise OutputError(f"{path}: a table of columns is written as {' or '.join(FORMATS)}")
+    return content(trace(layers, single_vectors(layers, x, cfg.acc_bits), cfg), path)
 
 
 def _print(

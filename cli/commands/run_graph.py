@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,13 @@ from eie.compress.quantize import Widths
 from eie.config import ArchConfig
 from eie.errors import ConfigError
 from eie.sim.networks.description import Description, read_description
-from eie.sim.networks.from_onnx import MOVING
 from eie.sim.networks.network import energy_uj
 from eie.sim.networks.run import GraphNetwork, GraphRun, snr, with_weights
 from eie.sim.workloads.inputs import SOUND, Given
 
-HEADINGS = ("step", "vectors", "active", "cycles", "µs", "µJ", "")
+HEADINGS = ("matrix", "vectors", "active", "cycles", "µs", "µJ", "")
+_WIDEST = 48  # letters of a name in a table
+HOST_HEADINGS = ("on the host", "nodes", "runs", "ms", "multiplications")
 
 
 # ---- what is printed ---------------------------------------------------------------------------------------
@@ -36,30 +39,48 @@ def _figures(cycles: int | None, energy: float | None, cfg: ArchConfig) -> list[
     return [f"{cycles:,}", f"{cycles / cfg.clock_hz * 1e6:,.1f}", "-" if energy is None else f"{energy:,.2f}"]
 
 
-def step_rows(network: GraphNetwork, run: GraphRun) -> list[list[str]]:
-    """Rows of `HEADINGS`: each matrix, each step that computes on the host, and the total."""
+def shortened(name: str) -> str:
+    """A name for a table: some exporters put a paragraph into one."""
+    return name if len(name) <= _WIDEST else f"{name[: _WIDEST // 2]}...{name[-_WIDEST // 2 :]}"
+
+
+def matrix_rows(run: GraphRun) -> list[list[str]]:
+    """Rows of `HEADINGS`: each matrix, and the total."""
     rows = []
-    left = dict(run.records)
-    for step in network.graph.steps:
-        for name in step.layers:
-            # A GRU whose reset gate comes first uses parts of R.
-            for key in [key for key in left if key == name or key.startswith(f"{name}[")]:
-                record = left.pop(key)
-                active = sum(record.active) / (record.vectors * record.layer.cols)
-                figures = _figures(record.result.cycles, energy_uj(record.result), run.cfg)
-                size = f"{record.layer.rows} x {record.layer.cols}"
-                size += f" in {record.passes} passes" if record.passes > 1 else ""
-                rows.append([key, f"{record.vectors:,}", f"{100 * active:.1f} %", *figures, size])
-        if not step.layers and step.operator in MOVING:
-            continue
-        if not step.layers or step.operator in ("GRU", "LSTM", "RNN"):
-            rows.append([step.name, *[""] * 5, f"{step.operator} on the host"])
+    for name, record in run.records.items():
+        active = sum(record.active) / (record.vectors * record.layer.cols)
+        figures = _figures(record.result.cycles, energy_uj(record.result), run.cfg)
+        size = f"{record.layer.rows} x {record.layer.cols}"
+        size += f" in {record.passes} passes" if record.passes > 1 else ""
+        rows.append([shortened(name), f"{record.vectors:,}", f"{100 * active:.1f} %", *figures, size])
     return [*rows, ["total", "", "", *_figures(run.cycles, run.energy_uj, run.cfg), ""]]
+
+
+def host_rows(run: GraphRun) -> list[list[str]]:
+    """Rows of `HOST_HEADINGS`: each type of node, the one that took longest first."""
+    return [
+        [name, f"{note.nodes:,}", f"{note.calls:,}", f"{note.microseconds / 1000:,.2f}", f"{note.macs:,}"]
+        for name, note in run.host.items()
+    ]
+
+
+def share_line(network: GraphNetwork, run: GraphRun) -> str:
+    """How much of the graph the accelerator did."""
+    if not network.layers:
+        return "no product with a constant matrix: all of the graph runs on the host"
+    unused = len(network.layers) - len({name.partition("[")[0] for name in run.records})
+    never = f" ({unused} more met nothing)" if unused > 0 else ""
+    ours = sum(run.multiplications.values())
+    theirs = sum(note.macs for note in run.host.values())
+    return (
+        f"{len(run.records)} matrices{never}, {100 * run.share:.1f} % of all multiply-accumulates on the accelerator: "
+        f"{ours:,}, and {theirs:,} on the host (as if no weight were zero)"
+    )
 
 
 def lines_per_item(run: GraphRun, given: Given, hop_us: float | None) -> list[str]:
     """Figures of one frame or image, on the average, and what the totals leave out."""
-    if run.cycles is None:
+    if run.cycles is None or not run.records:
         return []
     count, unit, clock = given.count, given.unit, run.cfg.clock_hz
     each, article = run.cycles / count, "an" if unit[0] in "aeiou" else "a"
@@ -93,8 +114,8 @@ def clipped_lines(run: GraphRun) -> list[str]:
     return lines
 
 
-def run_json(run: GraphRun, given: Given, ratios: dict[str, float]) -> dict[str, Any]:
-    """The run for scripts. ratios : `snr`."""
+def run_json(run: GraphRun, given: Given, ratios: dict[str, float], left: Sequence[str]) -> dict[str, Any]:
+    """The run for scripts. ratios : `snr`. left : products that the host does."""
     layers = [
         {
             "layer": name,
@@ -122,6 +143,10 @@ def run_json(run: GraphRun, given: Given, ratios: dict[str, float]) -> dict[str,
         "energy_uj": run.energy_uj,
         "snr_db": {name: value if np.isfinite(value) else None for name, value in ratios.items()},
         "layers": layers,
+        "accelerator_share": run.share,
+        "multiplications": dict(run.multiplications),
+        "host": {name: asdict(note) for name, note in run.host.items()},
+        "left_to_the_host": list(left),
     }
 
 
@@ -147,7 +172,7 @@ def output_data(out: Path, description: Description, given: Given, y: FloatArray
                 f"{out}: the outputs are of shape {list(y.shape)}: not a gain for each frequency"
             )
         return description.sound.wav(description.sound.resynthesis(given.spectra * y[0]))
-    return array_file(y)
+    return array_file(np.asarray(y))
 
 
 def run_file(
@@ -172,17 +197,17 @@ def run_file(
     given = description.given(source.input_file, of_graph.frames, index)
     cfg = machine.as_set
     widths = Widths(act_bits=cfg.act_bits, acc_bits=cfg.acc_bits, code_bits=cfg.code_bits)
-    network, line = with_weights(description, of_graph.weights, given, widths)
+    network, line = with_weights(description, source.weights, given, widths)
     if sized:
         cfg = network.machine(cfg, balance=machine.balance).replace(**dict(machine.settings))
     with tqdm(unit="vector", disable=None, leave=False) as bar:
-        run = network.run(given.inputs, cfg, engine, bar.update, balance=machine.balance)
-    trained = network.run_float(given.inputs)[network.graph.outputs[0]]
-    ratios = snr(run.outputs, trained, given.spectra)
+        run = network.run(given.inputs, cfg, engine, bar.update, watch=True, balance=machine.balance)
+    trained = network.run_float(given.inputs)
+    ratios = {} if run.main is None else snr(run.named[run.main], trained[run.main], given.spectra)
     if out is not None:
         write(out, output_data(out, description, given, run.outputs))
     if outputs.json_out:
-        click.echo(json.dumps(run_json(run, given, ratios)))
+        click.echo(json.dumps(run_json(run, given, ratios, network.graph.left)))
         return
     memories = "as large as the layers need" if sized else "of the published sizes"
     click.echo(
@@ -190,23 +215,36 @@ def run_file(
         f"{cfg.weight_bits}-bit codes, memories {memories}, {cfg.clock_hz / 1e6:g} MHz\n{line}\n"
         f"{given.count} {given.unit}{'s' * (given.count > 1)}\n"
     )
-    print_table(HEADINGS, step_rows(network, run), text_last=True)
+    if run.records:
+        print_table(HEADINGS, matrix_rows(run), text_last=True)
+        click.echo()
+    if run.host:
+        print_table(HOST_HEADINGS, host_rows(run))
+        click.echo()
     sound = description.sound if given.spectra is not None else None
-    lines = [*lines_per_item(run, given, sound.hop_us if sound else None), *clipped_lines(run)]
-    lines += output_lines(run, ratios)
+    lines = [share_line(network, run), *(f"on the host, too: {text}" for text in network.graph.left)]
+    lines += [*lines_per_item(run, given, sound.hop_us if sound else None), *clipped_lines(run)]
+    lines += output_lines(run, trained, ratios)
     if out is not None:
         lines.append(f"outputs: {out}")
-    click.echo("\n" + "\n".join(lines))
+    click.echo("\n".join(lines))
 
 
-def output_lines(run: GraphRun, ratios: dict[str, float]) -> list[str]:
+def output_lines(run: GraphRun, trained: Mapping[str, Any], ratios: dict[str, float]) -> list[str]:
     """What came out, and how far it is from the float run."""
     told = ", ".join(
         f"{name} {'silent' if np.isnan(value) else f'{value:.1f} dB'}" for name, value in ratios.items()
     )
-    name, y = next(iter(run.named.items()))
-    lines = [f"signal-to-noise ratio against the float run: {told}", f"{name}: float64{list(y.shape)}"]
-    if y.size <= 16:
-        numbers = " ".join(f"{value:.4g}" for value in y.ravel())
-        lines.append(f"y = {numbers}; the largest is number {int(y.argmax())}")
+    lines = [f"signal-to-noise ratio against the float run: {told}"] if told else []
+    for name, y in run.named.items():
+        if not isinstance(y, np.ndarray):
+            lines.append(f"{name}: a sequence of {len(y)}")
+            continue
+        line = f"{name}: {y.dtype}{list(y.shape)}"
+        if y.dtype.kind != "f" and y.shape == trained[name].shape:
+            line += f", {int((y == trained[name]).sum()):,} of {y.size:,} as in the float run"
+        lines.append(line)
+        if y.size <= 16 and y.size:
+            numbers = " ".join(f"{value:.4g}" for value in y.ravel())
+            lines.append(f"y = {numbers}; the largest is number {int(y.argmax())}")
     return lines

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,12 +24,16 @@ from eie.files import beside
 from eie.layer import CompressedLayer
 
 VERSION = 2
+# Of a file that holds a graph, too.
+WITH_GRAPH = 3
 MAGIC = b"EIE"
 _CHECKSUM_BYTES = 8
 _HEADER_BYTES = len(MAGIC) + 1 + _CHECKSUM_BYTES
 
 # A layer takes its time, however few bytes it has.
 MAX_LAYERS = 4096
+# A graph may be so large, or so many times its bytes in the file.
+SMALL_GRAPH, MOST_TIMES = 1 << 20, 100
 
 Read = TypeVar("Read")
 Coded = tuple[str, bytes, dict[str, float]]  # the coding, the body, and the bits of its parts
@@ -105,14 +110,43 @@ def _digest(start: bytes) -> hashlib.blake2b:
     return hashlib.blake2b(start, digest_size=_CHECKSUM_BYTES)
 
 
-def _write(file: IO[bytes], layers: Iterable[EncodedLayer]) -> SizeReport:
+def _packed(graph: bytes) -> bytes:
+    """A graph as a file holds it."""
+    packed = zlib.compress(graph, 9)
+    if len(graph) > max(SMALL_GRAPH, MOST_TIMES * len(packed)):
+        packed = zlib.compress(graph, 0)
+    return varint(len(packed)) + packed
+
+
+def _unpacked(packed: bytes) -> bytes:
+    """The graph in a file.
+
+    Raises
+    ------
+    FormatError : it is damaged, or far larger than its bytes.
+    """
+    most = max(SMALL_GRAPH, MOST_TIMES * len(packed))
+    stream = zlib.decompressobj()
+    try:
+        graph = stream.decompress(packed, most)
+    except zlib.error:
+        raise FormatError("its graph is damaged") from None
+    if not stream.eof or stream.unused_data:
+        raise FormatError(f"its graph is cut short, or larger than {most:,} bytes")
+    return graph
+
+
+def _write(file: IO[bytes], layers: Iterable[EncodedLayer], graph: bytes = b"") -> SizeReport:
     """The file's contents, each layer when its turn comes, and where its bytes go.
 
     The checksum, which stands before the layers, is put in at the end.
     """
-    start = MAGIC + bytes([VERSION])
+    start = MAGIC + bytes([WITH_GRAPH if graph else VERSION])
     file.write(start.ljust(_HEADER_BYTES, b"\0"))
     digest, previous = _digest(start), None
+    head = _packed(graph) if graph else b""
+    file.write(head)
+    digest.update(head)
     sizes: list[LayerSize] = []
     for layer in layers:
         if len(sizes) == MAX_LAYERS:
@@ -127,8 +161,9 @@ def _write(file: IO[bytes], layers: Iterable[EncodedLayer]) -> SizeReport:
         raise LayerError("a .eie file needs at least one layer")
     file.seek(len(start))
     file.write(digest.digest())
-    total = _HEADER_BYTES + sum(size.nbytes for size in sizes)
-    return SizeReport(total, _HEADER_BYTES, VERSION, digest.hexdigest(), tuple(sizes))
+    before = _HEADER_BYTES + len(head)
+    total = before + sum(size.nbytes for size in sizes)
+    return SizeReport(total, before, start[-1], digest.hexdigest(), tuple(sizes))
 
 
 def _check(layer: CompressedLayer) -> None:
@@ -158,8 +193,8 @@ def _stored(data: bytes) -> bytes:
     return data[len(MAGIC) + 1 : _HEADER_BYTES]
 
 
-def _open(data: bytes) -> Reader:
-    """Behind the header of a file, which is verified."""
+def _open(data: bytes) -> tuple[Reader, bytes]:
+    """Behind the header of a file, which is verified, and its graph as it is packed; empty without one."""
     if data[8:16] == b'{"__meta' or b'"eie"' in data[:256]:
         raise FormatError(
             "format version 1, which only development versions wrote: compress the network again"
@@ -167,20 +202,27 @@ def _open(data: bytes) -> Reader:
     if data[: len(MAGIC)] != MAGIC or len(data) < _HEADER_BYTES:
         raise FormatError("no .eie file, or only the beginning of one")
     version = data[len(MAGIC)]
-    if version > VERSION:
-        raise FormatError(f"format version {version} is newer than this program's {VERSION}: use a newer eie")
+    if version > WITH_GRAPH:
+        raise FormatError(
+            f"format version {version} is newer than this program's {WITH_GRAPH}: use a newer eie"
+        )
     if version < VERSION:
         raise FormatError(f"format version {version} has never existed")
     digest = _digest(data[: len(MAGIC) + 1])
     digest.update(memoryview(data)[_HEADER_BYTES:])
     if digest.digest() != _stored(data):
         raise FormatError("the checksum does not match: the file is truncated or corrupt")
-    return Reader(data, _HEADER_BYTES)
+    reader = Reader(data, _HEADER_BYTES)
+    if version < WITH_GRAPH:
+        return reader, b""
+    return reader, reader.take(reader.varint("its graph's size"), "its graph")
 
 
 def _parse(data: bytes) -> Iterator[tuple[CompressedLayer, Callable[[], LayerSize]]]:
     """The layers, and what computes the sizes of each."""
-    reader, previous, count = _open(data), None, 0
+    (reader, packed), previous, count = _open(data), None, 0
+    if packed:
+        _unpacked(packed)
     while reader.left or not count:
         if count == MAX_LAYERS:
             raise FormatError(f"more than {MAX_LAYERS} layers")
@@ -190,9 +232,17 @@ def _parse(data: bytes) -> Iterator[tuple[CompressedLayer, Callable[[], LayerSiz
         yield layer, partial(layer_size, layer, coding, bits, reader.place - start)
 
 
+def _read_all(data: bytes) -> tuple[SizeReport, list[CompressedLayer]]:
+    parsed = list(_parse(data))
+    sizes = tuple(size() for _, size in parsed)
+    report = SizeReport(len(data), _HEADER_BYTES, VERSION, _stored(data).hex(), sizes)
+    return report, [layer for layer, _ in parsed]
+
+
 def _sizes(data: bytes) -> SizeReport:
+    before = _open(data)[0].place
     sizes = tuple(size() for _, size in _parse(data))
-    return SizeReport(len(data), _HEADER_BYTES, VERSION, _stored(data).hex(), sizes)
+    return SizeReport(len(data), before, data[len(MAGIC)], _stored(data).hex(), sizes)
 
 
 def _read(path: str | os.PathLike[str], parse: Callable[[bytes], Read]) -> Read:
@@ -229,6 +279,25 @@ def load(path: str | os.PathLike[str]) -> list[CompressedLayer]:
     return _read(path, from_bytes)
 
 
+def has_graph(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins like a `.eie` file with a graph in it."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(len(MAGIC) + 1) == MAGIC + bytes([WITH_GRAPH])
+    except OSError:
+        return False
+
+
+def load_graph(path: str | os.PathLike[str]) -> bytes:
+    """The graph in a `.eie` file, an ONNX message without the compressed weights; empty without one.
+
+    Raises
+    ------
+    FormatError : as `load`.
+    """
+    return _read(path, lambda data: _unpacked(packed) if (packed := _open(data)[1]) else b"")
+
+
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A file to write that becomes `path` when the block ends well: never half a file.
@@ -258,19 +327,36 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         file.write(data)
 
 
-def save(path: str | os.PathLike[str], layers: Iterable[CompressedLayer]) -> None:
+def save(path: str | os.PathLike[str], layers: Iterable[CompressedLayer], graph: bytes = b"") -> None:
     """Write a network to a `.eie` file. The same layers give the same bytes.
 
-    Layers that come one after the other (a generator's) are written so, and not kept.
+    graph : an ONNX message that says what lies between the layers. Layers that come one after the other (a generator's)
+    are written so, and not kept.
+
+    Parameters
+    ----------
+    path : the file, which is replaced as a whole.
+    layers : in the order in which they follow one another; a network is a sequence of its layers.
 
     Raises
     ------
     LayerError : no layers, or one that breaks its rules. OutputError : the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> layer = CompressedLayer.from_codes([[0, 1], [2, 0]], [0, 10, -20, 30])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(f"{folder}/net.eie", [layer])
+    ...     load(f"{folder}/net.eie")
+    [CompressedLayer('layer', 2 x 2, 50.0 % of the weights, 2-bit codes, ReLU)]
     """
-    save_encoded(path, map(EncodedLayer.of, layers))
+    save_encoded(path, map(EncodedLayer.of, layers), graph)
 
 
-def save_encoded(path: str | os.PathLike[str], layers: Iterable[EncodedLayer]) -> SizeReport:
+def save_encoded(
+    path: str | os.PathLike[str], layers: Iterable[EncodedLayer], graph: bytes = b""
+) -> SizeReport:
     """Write the file that `save` writes, from layers encoded already; its sizes.
 
     Raises
@@ -278,14 +364,19 @@ def save_encoded(path: str | os.PathLike[str], layers: Iterable[EncodedLayer]) -
     LayerError : no layers. OutputError : the file cannot be written.
     """
     with replacing(path) as file:
-        return _write(file, layers)
+        return _write(file, layers, graph)
 
 
-def measure(layers: Iterable[CompressedLayer]) -> SizeReport:
+def measure(layers: Iterable[CompressedLayer], graph: bytes = b"") -> SizeReport:
     """Sizes of the file that `save` would write."""
-    return _write(io.BytesIO(), map(EncodedLayer.of, layers))
+    return _write(io.BytesIO(), map(EncodedLayer.of, layers), graph)
 
 
 def describe(path: str | os.PathLike[str]) -> SizeReport:
     """Sizes of a `.eie` file, which is verified as by `load`."""
     return _read(path, _sizes)
+
+
+def load_with_sizes(path: str | os.PathLike[str]) -> tuple[SizeReport, list[CompressedLayer]]:
+    """What `describe` and `load` give, from one reading of the file."""
+    return _read(path, _read_all)

@@ -1,16 +1,16 @@
-"""What a graph computes from constants alone: evaluated as ONNX defines it, at the graph's own opset."""
+"""What a graph computes from constants alone: evaluated by onnxruntime, at the graph's own opset."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx.reference import ReferenceEvaluator
 
+from eie.compress.readers import onnx_run
 from eie.compress.readers.onnx_tensors import MOST_NUMBERS, MOST_TIMES, Constant, Reading, form_of
 from eie.errors import ModelError
 
@@ -34,33 +34,28 @@ FOLDED = (
     *("Max", "Min", "Mul", "Neg", "Pow", "QuantizeLinear", "Reciprocal", "Reshape", "Shape", "Sign", "Slice"),
     *("Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where"),
 )
-# onnx's evaluator knows these from opset 19 on only; they have not changed since they came.
-_SINCE_19 = ("DequantizeLinear", "QuantizeLinear")
 # Below so many numbers of all that is given, no result is large.
 _SMALL = 1 << 12
 
 
-def one_node(node: Any, opsets: Sequence[Any]) -> Any:
-    """A model of this node alone, at the graph's own opsets.
-
-    onnx's evaluator takes a bare node for one of the newest opset, whatever it is told.
-    """
-    inputs = [onnx.ValueInfoProto(name=name) for name in dict.fromkeys(node.input) if name]
+def one_node(node: Any, opsets: Sequence[Any], kinds: Mapping[str, Any]) -> Any:
+    """A model of this node alone, at the graph's own opsets. kinds : types in numpy of what it takes."""
+    inputs = [
+        onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(kind), None)
+        for name, kind in kinds.items()
+    ]
     outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
     graph = onnx.GraphProto(name="node", node=[node], input=inputs, output=outputs)
-    model = onnx.ModelProto(ir_version=8, opset_import=opsets, graph=graph)
-    if node.op_type in _SINCE_19:
-        for one in model.opset_import:
-            one.version = max(one.version, 19)
-    return model
+    return onnx.ModelProto(ir_version=8, opset_import=opsets, graph=graph)
 
 
 def _evaluated(content: bytes, given: Sequence[tuple[str, Reading]]) -> Array:
     """The output of the one node of a model."""
-    model = onnx.load_model_from_string(content)
-    with np.errstate(all="ignore"):
-        (made,) = ReferenceEvaluator(model).run(None, {name: read() for name, read in given})
-    return np.asarray(made)
+    opened = onnx_run.session(onnx.load_model_from_string(content))
+    value = onnx_run.runtime().OrtValue.ortvalue_from_numpy
+    feeds = {name: value(np.ascontiguousarray(read())) for name, read in given}
+    (made,) = onnx_run.run(opened, [opened.get_outputs()[0].name], feeds)
+    return np.asarray(onnx_run.array_of(made))
 
 
 def folded(
@@ -79,39 +74,34 @@ def folded(
     if node.op_type == "Transpose":
         perm = next((list(one.ints) for one in node.attribute if one.name == "perm"), None)
         return first.then(partial(np.transpose, axes=perm))
-    made = one_node(node, opsets).SerializeToString()
-    names = {name: one.read for name, one in zip(node.input, given, strict=True) if name and one is not None}
-    read = Reading(partial(_evaluated, made, tuple(names.items())))
+    held = {name: one for name, one in zip(node.input, given, strict=True) if name and one is not None}
+    model = one_node(node, opsets, {name: one.form.dtype for name, one in held.items()})
+    names = tuple((name, one.read) for name, one in held.items())
+    read = Reading(partial(_evaluated, model.SerializeToString(), names))
     size = sum(one.form.size for one in arrays)
     if size <= _SMALL:
-        return _now(node, read)
+        return _now(read)
     count = np.prod(shape, dtype=np.float64)
     if not shape or min(shape) < 1 or count > max(MOST_NUMBERS, MOST_TIMES * size):
         return None
     # Its type is that of a result of small arrays.
-    kind = _kind(node, given, opsets)
+    kind = _kind(model)
     return None if kind is None else Constant(form_of(tuple(shape), kind), read)
 
 
-def _now(node: Any, read: Reading) -> Constant | None:
+def _now(read: Reading) -> Constant | None:
     """A small result, at once."""
     try:
         array = read()
-    except Exception:  # onnx's evaluator checks little, and fails in any way on what the node does not take
+    except (ModelError, OSError, ValueError, RuntimeError):  # not what the node takes
         return None
     return Constant(form_of(array.shape, array.dtype), Reading(partial(np.asarray, array)))
 
 
-def _kind(node: Any, given: Sequence[Constant | None], opsets: Sequence[Any]) -> Any:
-    """Type of the result's numbers, None for one that numpy lacks."""
-    model = one_node(node, opsets)
-    for value in model.graph.input:
-        one = given[list(node.input).index(value.name)]
-        assert one is not None  # a name that is not empty is an input
-        kind = onnx.helper.np_dtype_to_tensor_dtype(one.form.dtype)
-        value.type.CopyFrom(onnx.helper.make_tensor_type_proto(kind, None))
+def _kind(model: Any) -> Any:
+    """Type of the numbers that a model of one node gives, None for one that numpy lacks."""
     try:
         (output,) = onnx.shape_inference.infer_shapes(model).graph.output
         return onnx.helper.tensor_dtype_to_np_dtype(output.type.tensor_type.elem_type)
-    except (onnx.shape_inference.InferenceError, KeyError, ValueError, TypeError, ModelError):
+    except (onnx.shape_inference.InferenceError, KeyError, ValueError, TypeError):
         return None

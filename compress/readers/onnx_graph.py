@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.inliner
 from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 
 from eie.compress.readers import onnx_tensors
@@ -22,31 +23,80 @@ VIEWS = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "T
 class Graph:
     """Constants, producers and consumers of a graph's values, their sizes where the file tells them, and which of its
     nodes and initializers layers hold by now.
+
+    outer : the graph around the body of a Loop, an If or a Scan, whose values the body may use. lenient : what has no
+    place in a layer is a problem of its node alone, not of the whole file. folds : a BatchNormalization behind a layer
+    becomes part of it, which changes its weights.
     """
 
-    def __init__(self, model: Any, path: Path, places: dict[str, Place]) -> None:
+    def __init__(
+        self,
+        model: Any,
+        path: Path,
+        places: dict[str, Place],
+        outer: Graph | None = None,
+        *,
+        lenient: bool = False,
+        folds: bool = True,
+    ) -> None:
         graph = model.graph
-        self.model = model
+        self.model, self.outer, self.lenient, self.folds = model, outer, lenient, folds
         self.nodes = list(graph.node)
         self.outputs = [value.name for value in graph.output]
+        self._formal = {value.name for value in graph.input}
         self.initializers = {tensor.name: tensor for tensor in graph.initializer}
         self.initializers |= {tensor.values.name: tensor for tensor in graph.sparse_initializer}
         self._constants: dict[str, Constant] | None = None  # those that have been asked for
         self.used: set[str] = set()  # initializers that a layer holds
         self.reasons: dict[str, str] = {}  # why other weights are in none
         self.held: set[int] = set()  # the nodes that layers hold, by id
-        self.names: set[str] = set()  # of the layers
+        self.names: set[str] = outer.names if outer else set()  # of the layers
         # The outputs of the last layer, if there is one; empty if no layer can follow it.
-        self.end: str | None = None
+        self.end: str | None = "" if outer else None
         self.producers = {name: node for node in self.nodes for name in node.output}
         self.consumers: dict[str, list[Any]] = {}
         for node in self.nodes:
-            for name in node.input:
+            for name in taken_by(node):
                 self.consumers.setdefault(name, []).append(node)
         for name in self.outputs:
             self.consumers.setdefault(name, []).append(onnx.NodeProto(op_type="an output"))
         self._shapes: dict[str, list[int]] | None = None
+        self.placed: list[Any] = []  # the layers, once they have been looked for
         self._path, self._places = path, places
+        self._bodies: dict[int, dict[str, Graph]] = {}
+
+    def bodies(self, node: Any) -> dict[str, Graph]:
+        """The graphs inside a node, by the names of its attributes."""
+        if id(node) not in self._bodies:
+            self._bodies[id(node)] = {
+                one.name: Graph(
+                    onnx.ModelProto(
+                        ir_version=self.model.ir_version, opset_import=self.model.opset_import, graph=one.g
+                    ),
+                    self._path,
+                    {},
+                    self,
+                    lenient=self.lenient,
+                    folds=self.folds,
+                )
+                for one in node.attribute
+                if one.type == onnx.AttributeProto.GRAPH
+            }
+        return self._bodies[id(node)]
+
+    def tensor(self, name: str) -> Any:
+        """The initializer of that name with all its numbers, as a message; None for another value."""
+        tensor = self.initializers.get(name)
+        if tensor is None or isinstance(tensor, onnx.SparseTensorProto):
+            return tensor
+        return onnx_tensors.whole_tensor(tensor, self._path, self._places)
+
+    def is_apart(self, name: str) -> bool:
+        """Whether the numbers of the initializer of that name are not in the message."""
+        tensor = self.initializers[name]
+        if isinstance(tensor, onnx.SparseTensorProto):
+            return False
+        return name in self._places or tensor.data_location == onnx.TensorProto.EXTERNAL
 
     def initializer(self, name: str) -> Constant:
         """The initializer of that name."""
@@ -65,7 +115,13 @@ class Graph:
                     self._constants[node.output[0]] = found
         if name in self.initializers and name not in self._constants:
             self._constants[name] = self.initializer(name)
+        if name not in self._constants and self.outer is not None and not self.is_own(name):
+            return self.outer.constant(name)
         return self._constants.get(name)
+
+    def is_own(self, name: str) -> bool:
+        """Whether a value is made here, and not in the graph around this one."""
+        return name in self.producers or name in self._formal
 
     def _made(self, node: Any) -> Constant | None:
         """The constant that a node makes, if it makes one."""
@@ -76,10 +132,20 @@ class Graph:
         if node.op_type not in (*FOLDED, "Identity") or not node.input:
             return None
         known = self._constants or {}
-        if not all(not name or name in self.initializers or name in known for name in node.input):
+        around = self.outer is not None
+        if not all(not name or name in self.initializers or name in known or around for name in node.input):
+            return None
+        if around and any(name and self._known(name) is None for name in node.input):
             return None
         given = [self.constant(name) if name else None for name in node.input]
         return folded(node, given, self.model.opset_import, self.shape(node.output[0]))
+
+    def _known(self, name: str) -> Constant | None:
+        """A constant that is known by now, of this graph or of one around it."""
+        known = self._constants or {}
+        if name in self.initializers or name in known:
+            return self.constant(name)
+        return None if self.outer is None or self.is_own(name) else self.outer.constant(name)
 
     def _plain(self, attributes: dict[str, Any]) -> Constant | None:
         """What a Constant node holds."""
@@ -104,7 +170,9 @@ class Graph:
                 continue
             seen.add(name)
             node = self.producers.get(name)
-            if name in self.initializers or node is None or not any(node.input):
+            if node is None and name not in self.initializers and self.outer is not None:
+                found |= dict.fromkeys(self.outer.roots(name))
+            elif name in self.initializers or node is None or not any(node.input):
                 found[name] = None
             else:
                 left += [given for given in reversed(node.input) if given]
@@ -116,7 +184,11 @@ class Graph:
 
     def use(self, *names: str) -> None:
         """These constants are part of a layer, with everything that they are made from."""
-        self.used |= {root for name in names if name for root in self.roots(name)}
+        used = {root for name in names if name for root in self.roots(name)}
+        graph: Graph | None = self
+        while graph is not None:
+            graph.used |= used
+            graph = graph.outer
 
     def is_constant(self, node: Any) -> bool:
         """Whether what the node makes is constant."""
@@ -166,6 +238,11 @@ class Graph:
             self._shapes = {name: [d.dim_value for d in shape.dim] for name, shape in types.items()}
         return self._shapes.get(name, [])
 
+    def learn(self, shapes: dict[str, list[int]]) -> None:
+        """Sizes of values of which the file itself says nothing, as `shape` gives them."""
+        self.shape("")
+        self._shapes = shapes | (self._shapes or {})
+
     def rank(self, name: str) -> int | None:
         """Dimensions of the value called `name`, None if the file says nothing about them."""
         known = self.shape(name)
@@ -183,16 +260,61 @@ def attributes_of(node: Any) -> dict[str, Any]:
     return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
 
 
-def load(path: Path) -> Graph:
-    """The graph in a file.
+def taken_by(node: Any) -> list[str]:
+    """Names of the values that a node takes, those that its bodies use from around it included."""
+    taken = [name for name in node.input if name]
+    for one in node.attribute:
+        for body in (one.g,) if one.type == onnx.AttributeProto.GRAPH else one.graphs:
+            taken += _captured(body)
+    return list(dict.fromkeys(taken))
+
+
+def _captured(body: Any) -> list[str]:
+    """Values that a body uses and does not make."""
+    own = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
+    own |= {tensor.values.name for tensor in body.sparse_initializer}
+    own |= {name for node in body.node for name in node.output}
+    used = [name for node in body.node for name in taken_by(node)] + [value.name for value in body.output]
+    return [name for name in used if name not in own]
+
+
+def _in_order(graph: Any) -> None:
+    """Put the nodes into an order in which each stands behind those that it takes from, if there is one."""
+    made = {name for node in graph.node for name in node.output if name}
+    left = [(node, {name for name in taken_by(node) if name in made}) for node in graph.node]
+    placed: set[str] = set()
+    ordered: list[Any] = []
+    while left:
+        later = []
+        for node, needs in left:
+            if needs <= placed:
+                ordered.append(node)
+                placed.update(node.output)
+            else:
+                later.append((node, needs))
+        if len(later) == len(left):
+            return  # in circles, which is refused elsewhere
+        left = later
+    ordered = [onnx.NodeProto.FromString(node.SerializeToString()) for node in ordered]
+    del graph.node[:]
+    graph.node.extend(ordered)
+
+
+def load(path: Path, *, lenient: bool = False) -> Graph:
+    """The graph in a file; functions in it are replaced by their nodes.
+
+    lenient : only ranges of attributes are checked, because onnxruntime will judge the graph (`Graph`).
 
     Raises
     ------
     ModelError : not a valid ONNX graph. OSError : it cannot be read.
     """
     model, places = onnx_tensors.load(path)
-    check(model, set(places))
-    return Graph(model, path, places)
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    _in_order(model.graph)
+    check(model, set(places), full=not lenient)
+    return Graph(model, path, places, lenient=lenient)
 
 
 def pair(numbers: Any, missing: int = 1) -> Pair:

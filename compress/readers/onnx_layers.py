@@ -35,13 +35,53 @@ class Placed:
 
     node : whose weights they are. gives : the value that the layer makes, what it holds of the nodes behind it (bias,
     normalisation, ReLU, pooling) included; empty for a recurrent node's, which make none. problems : what of the node
-    the layer does not hold, and why.
+    the layer does not hold, and why; lacks : the first words of these. macs : multiplications for one vector, without
+    those with the zeros between groups. pool : window and stride of the pooling behind it. contraction : of an Einsum.
     """
 
     source: LayerSource
     node: Any
     gives: str
     problems: tuple[Unused, ...] = ()
+    lacks: tuple[str, ...] = ()
+    macs: int = 0
+    pool: tuple[Pair, Pair] | None = None
+    contraction: Contraction | None = None
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """An Einsum of two values as the product of a matrix with vectors. Letters stand for axes, "." for those of "...".
+
+    place : of the constant. given, made : axes of what goes in and comes out. summed : those that the product sums,
+    also in the matrix's columns; kept : those of the matrix's rows.
+    """
+
+    place: int
+    given: str
+    made: str
+    summed: str
+    kept: str
+
+    @classmethod
+    def of(cls, equation: str, place: int) -> Contraction | None:
+        """The equation with a constant in this place; None where it is no product with a matrix."""
+        left, mark, made = equation.replace(" ", "").replace("...", ".").partition("->")
+        operands = left.split(",")
+        if len(operands) != 2:
+            return None
+        weight, given = operands[place], operands[1 - place]
+        if not mark:
+            letters = sorted({one for one in left if one.isalpha()})
+            made = ("." if "." in left else "") + "".join(one for one in letters if left.count(one) == 1)
+        if any(len(set(text)) != len(text) for text in (weight, given, made)) or "." in weight:
+            return None
+        summed = "".join(one for one in weight if one in given)
+        kept = "".join(one for one in weight if one not in given)
+        free = set(given) - set(summed)
+        if set(summed) & set(made) or not summed or set(made) != free | set(kept):
+            return None
+        return cls(place, given, made, summed, kept)
 
 
 def _layer_name(graph: Graph, node: Any, weight: str, bias: str = "") -> str:
@@ -55,7 +95,7 @@ def _layer_name(graph: Graph, node: Any, weight: str, bias: str = "") -> str:
     return node.name or graph.root(weight)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Norm:
     """A batch normalisation behind a layer: y = scale x + shift, float64[rows] each."""
 
@@ -75,7 +115,7 @@ def _check_norm(graph: Graph, node: Any) -> None:
 def _batch_norm(graph: Graph, output: str, rows: int) -> tuple[str, _Norm | None]:
     """The value behind a batch normalisation that alone takes `output`, and what it does; or `output` itself."""
     node = graph.next_node(output, "BatchNormalization")
-    if node is None or sum(map(bool, node.output)) != 1 or node.input[0] != output:
+    if node is None or sum(map(bool, node.output)) != 1 or node.input[0] != output or not graph.folds:
         return output, None
     about = attributes_of(node)
     given = [graph.constant(name) for name in node.input[1:5]]
@@ -120,6 +160,9 @@ def _placed(
     scales: tuple[float, float] = (1.0, 1.0),
     norm: _Norm | None = None,
     problems: Sequence[tuple[str, str]] = (),
+    macs: int | None = None,
+    pool: tuple[Pair, Pair] | None = None,
+    contraction: Contraction | None = None,
 ) -> Placed:
     """ends : the values that the layer takes and gives; empty where something other than layers stands.
 
@@ -131,7 +174,16 @@ def _placed(
     graph.end = ends[1]
     graph.hold(node)
     source = LayerSource(name, (rows, weight.form.size // rows), read, relu, conv, follows=follows)
-    return Placed(source, node, ends[1], tuple(Unused(f"{what} of {name}", why) for what, why in problems))
+    return Placed(
+        source,
+        node,
+        ends[1],
+        tuple(Unused(f"{what} of {name}", why) for what, why in problems),
+        tuple(what for what, _ in problems),
+        weight.form.size if macs is None else macs,
+        pool,
+        contraction,
+    )
 
 
 def _behind(graph: Graph, output: str, *kinds: str) -> tuple[str, bool, tuple[Pair, Pair] | None]:
@@ -251,13 +303,15 @@ def _gemm(graph: Graph, node: Any) -> Iterator[Placed]:
     right = graph.constant(node.input[1])
     if right is None or graph.constant(node.input[0]) is not None:
         return
-    if not _is_weight(right, 2) or attributes.get("transA", 0):
-        graph.reasons[graph.root(node.input[1])] = "no float matrix, or inputs transposed, in Gemm"
+    if not _is_weight(right, 2):
+        graph.reasons[graph.root(node.input[1])] = "no float matrix, in Gemm"
         return
     weight = right if attributes.get("transB", 0) else right.then(np.transpose)
     rows, cols = weight.form.shape
-    if graph.shape(node.input[0])[1:] not in ([], [0], [cols]):
-        raise _invalid(node, f"weights for {cols} inputs, and {graph.shape(node.input[0])[1]} of them")
+    swapped = bool(attributes.get("transA", 0))
+    given = graph.shape(node.input[0])[:: -1 if swapped else 1]
+    if given[1:] not in ([], [0], [cols]):
+        raise _invalid(node, f"weights for {cols} inputs, and {given[1]} of them")
     bias_name, bias, problems = _bias(graph, node, rows)
     name = _layer_name(graph, node, node.input[1], bias_name)
     graph.use(node.input[1], bias_name)
@@ -266,9 +320,41 @@ def _gemm(graph: Graph, node: Any) -> Iterator[Placed]:
     if not problems:
         output, norm = _batch_norm(graph, node.output[0], rows)
         output, relu, _ = _behind(graph, output)
-    ends = (node.input[0], output)
+    ends = ("" if swapped else node.input[0], output)
+    if swapped:
+        problems.append(("inputs", "transposed, in Gemm"))
     yield _placed(
         graph, node, name, weight, bias, ends, relu=relu, scales=scales, norm=norm, problems=problems
+    )
+
+
+def _einsum(graph: Graph, node: Any) -> Iterator[Placed]:
+    """Einsum of a constant and something else, where that is a matrix at each of its other places."""
+    held = [graph.constant(name) for name in node.input]
+    if len(held) != 2 or (held[0] is None) == (held[1] is None):
+        return
+    place = 0 if held[1] is None else 1
+    weight, root = held[place], graph.root(node.input[place])
+    equation = attributes_of(node).get("equation", b"").decode(errors="replace")
+    found = Contraction.of(equation, place)
+    letters = equation.replace(" ", "").partition("->")[0].split(",")
+    if weight is None or not weight.is_float or found is None or len(letters[place]) != weight.form.ndim:
+        graph.reasons[root] = f"no float matrix at each place, in Einsum {equation!r}"
+        return
+    axes = [letters[place].index(one) for one in found.kept + found.summed]
+    sizes = [weight.form.shape[axis] for axis in axes]
+    shape = int(np.prod(sizes[: len(found.kept)])), int(np.prod(sizes[len(found.kept) :]))
+    matrix = weight.then(partial(np.transpose, axes=axes)).then(partial(np.reshape, shape=shape), shape)
+    graph.use(node.input[place])
+    yield _placed(
+        graph,
+        node,
+        _layer_name(graph, node, node.input[place]),
+        matrix,
+        None,
+        ("", node.output[0]),
+        problems=[("axes", f"those of Einsum {equation!r}")],
+        contraction=found,
     )
 
 
@@ -383,11 +469,12 @@ def _conv(graph: Graph, node: Any) -> Iterator[Placed]:
     if weight is None:
         return
     root, groups = graph.root(node.input[1]), attributes_of(node).get("group", 1)
-    if not (_is_weight(weight, 4) or _is_weight(weight, 3)):
-        graph.reasons[root] = "no float weights of a convolution along one or two dimensions"
+    if not weight.is_float or weight.form.ndim < 3:
+        graph.reasons[root] = "no float weights of a convolution"
         return
     _check_conv(graph, node, weight, groups)
     rows, channels, *window = weight.form.shape
+    macs = weight.form.size
     if weight.form.size * groups > max(_MAX_GROUPED, weight.form.size):
         graph.reasons[root] = f"a convolution of {groups} groups, too large as one matrix"
         return
@@ -396,6 +483,12 @@ def _conv(graph: Graph, node: Any) -> Iterator[Placed]:
     bias_name, bias, problems = _bias(graph, node, rows)
     alone = bool(problems)
     name = _layer_name(graph, node, node.input[1], bias_name)
+    if len(window) > 2:
+        graph.use(node.input[1], bias_name)
+        ends = ("", node.output[0])
+        problems.append(("geometry", f"that of a convolution along {len(window)} dimensions"))
+        yield _placed(graph, node, name, weight, bias, ends, problems=problems, macs=macs)
+        return
     plain = _window(graph, node, weight)
     if plain is None:
         graph.reasons[root] = "a convolution with dilations or paddings, too large as one matrix"
@@ -413,13 +506,65 @@ def _conv(graph: Graph, node: Any) -> Iterator[Placed]:
         try:
             conv = replace(conv, size=size)
         except LayerError as error:
-            raise _invalid(node, str(error)) from None
+            if not graph.lenient:
+                raise _invalid(node, str(error)) from None
+            problems.append(("geometry", f"impossible ({error})"))
     except LayerError as error:
         conv = Conv(kernel)  # its sizes are left open
         problems.append(("geometry", f"impossible ({error})"))
     graph.use(node.input[1], bias_name)
     ends = (node.input[0], output)
-    yield _placed(graph, node, name, weight, bias, ends, relu=relu, conv=conv, norm=norm, problems=problems)
+    yield _placed(
+        graph,
+        node,
+        name,
+        weight,
+        bias,
+        ends,
+        relu=relu,
+        conv=conv,
+        norm=norm,
+        problems=problems,
+        macs=macs,
+        pool=pool,
+    )
+
+
+def _spread(groups: int, weight: Array) -> Array:
+    """Weights [inputs, outputs of a group, ...] of a transposed convolution as a matrix [outputs * window, inputs]."""
+    inputs, outputs, *window = weight.shape
+    whole = np.zeros((groups, outputs, *window, groups, inputs // groups), weight.dtype)
+    each = weight.reshape(groups, inputs // groups, outputs, *window)
+    for group in range(groups):
+        whole[group, ..., group, :] = np.moveaxis(each[group], 0, -1)
+    return whole.reshape(-1, inputs)
+
+
+def _conv_transpose(graph: Graph, node: Any) -> Iterator[Placed]:
+    """A transposed convolution: a matrix at each place of its input, whose windows are added up."""
+    weight = graph.constant(node.input[1])
+    if weight is None:
+        return
+    groups = attributes_of(node).get("group", 1)
+    inputs, outputs, *window = (*weight.form.shape, 1, 1)[: max(weight.form.ndim, 2)]
+    rows = groups * outputs * int(np.prod(window))
+    large = rows * inputs > max(_MAX_GROUPED, weight.form.size)
+    if not weight.is_float or weight.form.ndim < 3 or inputs % groups or large:
+        reason = "no float weights of a transposed convolution, or too many groups"
+        graph.reasons[graph.root(node.input[1])] = reason
+        return
+    matrix = weight.then(partial(_spread, groups), (rows, inputs))
+    graph.use(node.input[1])
+    yield _placed(
+        graph,
+        node,
+        _layer_name(graph, node, node.input[1]),
+        matrix,
+        None,
+        ("", node.output[0]),
+        problems=[("geometry", "that of a transposed convolution")],
+        macs=weight.form.size,
+    )
 
 
 def _check_cell(node: Any, inputs: Sequence[Constant | None], given: Sequence[int]) -> None:
@@ -482,25 +627,50 @@ def _left(graph: Graph, name: str, form: Array) -> Unused:
 def placed_layers(graph: Graph) -> list[Placed]:
     """Layers in the graph's order, weights as [outputs, inputs], each with its place.
 
-    MatMul with one constant matrix, with the constant that an Add puts after it as bias; Gemm (transB, alpha, beta);
-    Conv along one or two dimensions, with the MaxPool after it; a BatchNormalization behind one of these, as part of
-    it; GRU, LSTM and RNN (name.W and name.R). A layer has a ReLU where a Relu node alone follows. Constants are
-    initializers, those in external files included, Constant nodes, and what follows from these alone (`onnx_fold`).
+    MatMul with one constant matrix, with the constant that an Add puts after it as bias; Gemm (alpha, beta); Einsum of
+    a constant where it is a matrix; Conv, along one or two dimensions with the MaxPool after it; a BatchNormalization
+    behind one of these, as part of it; ConvTranspose without its bias; GRU, LSTM and RNN (name.W and name.R). Those in
+    the bodies of Loop, If and Scan stand where these do. A layer has a ReLU where a Relu node alone follows. Constants
+    are initializers, those in external files included, Constant nodes, and what follows from these alone (`onnx_fold`).
     Large ones are read when a layer is asked for.
 
     Raises
     ------
     ModelError : a layer that cannot be compressed.
     """
-    kinds = {"MatMul": _mat_mul, "Gemm": _gemm, "Conv": _conv, **dict.fromkeys(RECURRENT, _recurrent)}
-    placed: list[Placed] = []
+    placed = graph.placed
     for node in graph.nodes:
-        if node.op_type == "BatchNormalization":
-            _check_norm(graph, node)
         try:
-            placed += kinds[node.op_type](graph, node) if node.op_type in kinds else ()
-        except IndexError:
-            raise ModelError(f"not an ONNX file (a node {node.op_type} or behind it lacks inputs)") from None
+            placed += _layers_of(graph, node)
+        except ModelError as error:
+            if not graph.lenient:
+                raise
+            graph.reasons |= {graph.root(name): str(error) for name in node.input[1:2] if name}
+    return placed
+
+
+_KINDS = {
+    "MatMul": _mat_mul,
+    "Gemm": _gemm,
+    "Einsum": _einsum,
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    **dict.fromkeys(RECURRENT, _recurrent),
+}
+
+
+def _layers_of(graph: Graph, node: Any) -> list[Placed]:
+    """The layers of a node, or of the nodes in its bodies."""
+    if node.domain not in ("", "ai.onnx"):
+        return []
+    if node.op_type == "BatchNormalization":
+        _check_norm(graph, node)
+    try:
+        placed = list(_KINDS[node.op_type](graph, node)) if node.op_type in _KINDS else []
+    except IndexError:
+        raise ModelError(f"not an ONNX file (a node {node.op_type} or behind it lacks inputs)") from None
+    for body in graph.bodies(node).values():
+        placed += placed_layers(body)
     return placed
 
 

@@ -34,6 +34,8 @@ _LEAST = 1 << 12
 # What a graph computes from its constants may have so many numbers, or so many times those that it is made from:
 # a small file never takes much memory.
 MOST_NUMBERS, MOST_TIMES = 1 << 24, 16
+# Where the numbers of an array are that a compressed layer holds.
+IN_LAYER = "(a compressed layer)"
 # Floating-point types that numpy lacks, and their bytes. Older versions of the library do not know all of them.
 _SMALL_FLOATS = {
     getattr(onnx.TensorProto, name): size
@@ -238,6 +240,40 @@ def _external(tensor: Any, path: Path, size: int) -> tuple[Path, Place]:
     return file, (at, length)
 
 
+def whole_tensor(tensor: Any, path: Path, places: dict[str, Place]) -> Any:
+    """A tensor of the model in `path` as a message with all its bytes.
+
+    Raises
+    ------
+    ModelError : its external file is missing, too short, or may not be read.
+    """
+    file, place = path, places.get(tensor.name)
+    whole = type(tensor)()
+    whole.CopyFrom(tensor)
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        size = _SMALL_FLOATS.get(tensor.data_type, kind.itemsize) * int(
+            np.prod(tensor.dims, dtype=np.float64)
+        )
+        file, place = _external(tensor, path, size)
+        whole.ClearField("data_location")
+        whole.ClearField("external_data")
+    if place is not None:
+        at, size = place
+        with file.open("rb") as content:
+            content.seek(at)
+            whole.raw_data = content.read(size)
+    return whole
+
+
+def _is_in_layer(tensor: Any) -> bool:
+    return any(one.key == "location" and one.value == IN_LAYER for one in tensor.external_data)
+
+
+def _held_elsewhere(name: str) -> Array:
+    raise ModelError(f"the numbers of {name} are those of a compressed layer, which the file lacks")
+
+
 def constant(tensor: Any, path: Path, places: dict[str, Place]) -> Constant:
     """A tensor of the model in `path`.
 
@@ -252,6 +288,8 @@ def constant(tensor: Any, path: Path, places: dict[str, Place]) -> Constant:
     small = kind in _SMALL_FLOATS  # types that numpy lacks
     dtype = np.dtype(np.float32) if small else given
     file, place = path, places.get(tensor.name)
+    if tensor.data_location == onnx.TensorProto.EXTERNAL and _is_in_layer(tensor):
+        return Constant(form_of(shape, dtype), Reading(partial(_held_elsewhere, tensor.name)))
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         size = _SMALL_FLOATS.get(kind, given.itemsize) * int(np.prod(shape, dtype=np.float64))
         file, place = _external(tensor, path, size)

@@ -19,8 +19,10 @@ from eie.compress.format import file
 from eie.compress.pipeline import CompressionReport, Settings, compress_network
 from eie.compress.quantize import Widths
 from eie.compress.share import SharedLayer
+from eie.compress.train import whole
 from eie.compress.train.sharing import Shared
 from eie.compress.train.weights import Weight, find_weights
+from eie.compress.train.whole import Batch
 from eie.conv import Conv
 from eie.errors import ModelError
 
@@ -107,7 +109,7 @@ def _places(model: nn.Module) -> dict[int, _Place]:
 # ---- what a batch shows ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Run:
     """What a batch did in the model: inputs of each module with weights, in the order in which they were first called,
     by the module's id, and how often it was called; the batch itself, and the model's answer.
@@ -172,21 +174,21 @@ def _same(one: npt.NDArray[Any] | None, two: npt.NDArray[Any] | None, dtype: tor
     return bool(np.abs(one - two).max(initial=0) <= close * max(np.abs(two).max(initial=0), 1e-9))
 
 
+class NoChain(ModelError):
+    """A model that is more than one layer after the other."""
+
+
 def _check_chain(weights: list[Weight], layers: list[SharedLayer], run: _Run) -> None:
     """Compare, layer by layer, what the file's network computes from the batch with what the model does.
 
     Raises
     ------
-    ModelError : names the first place where the two part.
+    NoChain : names the first place where the two part.
     """
     count, dtype = len(run.batch), weights[0].parameter.dtype
 
-    def refuse(where: str) -> ModelError:
-        return ModelError(
-            f"the file's network would not be the model: {where}. A file holds Linear and Conv2d layers one after the "
-            "other, with ReLU and max pooling; a BatchNorm must be folded into its layer before pruning "
-            "(torch.nn.utils.fusion). Without a calibration batch, save stores the matrices by themselves"
-        )
+    def refuse(where: str) -> NoChain:
+        return NoChain(f"the model is no chain of layers: {where}")
 
     for weight in weights:
         calls = run.calls.get(id(weight.module), 0)
@@ -300,37 +302,69 @@ def save(
     path: str | os.PathLike[str],
     model: nn.Module,
     shared: Shared,
-    calibration: Tensor | npt.NDArray[Any] | None = None,
+    calibration: Batch | None = None,
     widths: Widths | None = None,
 ) -> CompressionReport:
     """Write the network that `share` left to a `.eie` file, in fixed point.
 
-    `calibration` : a batch of inputs as the model takes them. The file's network is compared with the model on it,
-    layer by layer, and the fixed-point scales follow from it, and the sizes of a convolution's images. Without it the
-    matrices are stored by themselves: in the order of the model's modules, with scales from random inputs.
+    `calibration` : a batch of inputs as the model takes them, several as a tuple or by name. The fixed-point scales
+    follow from it. A model that is one layer after the other (Linear and Conv2d, ReLU, max pooling) becomes a chain of
+    layers, compared with the model layer by layer, with the sizes of a convolution's images. Of any other model the
+    file has its graph as well (torch.onnx), and the network that the file describes is compared with the model, on the
+    batch and on its first half. Without a batch the matrices are stored by themselves: in the order of the model's
+    modules, with scales from random inputs.
 
     What the file does not hold is in the report (`unused`, `whole_ratio`), and a line on stderr says so.
 
     Raises
     ------
-    ModelError : the model is more than the file can hold (see `calibration`); weights that are not those that `share`
-        left; no scale fits. OutputError : the file cannot be written (an old one stays as it is).
+    ModelError : torch cannot trace the model as it is, or it is no network of the file (see `calibration`); weights
+        that are not those that `share` left; no scale fits. OutputError : the file cannot be written (an old one stays
+        as it is).
     """
     model.eval()
-    weights, inputs, run = find_weights(model), None, None
-    if calibration is not None:
+    weights = find_weights(model)
+    layers = None if calibration is None else _chain(model, weights, shared, calibration)
+    if layers is not None:
+        assert isinstance(calibration, Tensor | np.ndarray)
         run = _Run.of(model, weights, calibration)
-        weights = run.ordered(weights)
-    layers = _layers(model, weights, shared, run)
-    if run is not None:
-        _check_chain(weights, layers, run)
         inputs = _rows(run.batch, len(run.batch))
+    elif calibration is not None:
+        for weight in weights:
+            _layer(weight, shared, _Place())  # the weights are those that `share` left
+        report = whole.save(path, model, calibration, shared, widths or Widths())
+        return _told(report, model, whole=True)
     else:
+        inputs = None
         # What lies between them is not known.
-        layers = [replace(layer, follows=place == 0) for place, layer in enumerate(layers)]
+        found = _layers(model, weights, shared, None)
+        layers = [replace(layer, follows=place == 0) for place, layer in enumerate(found)]
     compressed, report = compress_network(layers, Settings(widths=widths or Widths()), inputs)
     file.save(path, compressed)
+    return _told(report, model, whole=False)
+
+
+def _chain(
+    model: nn.Module, weights: list[Weight], shared: Shared, calibration: Batch
+) -> list[SharedLayer] | None:
+    """The model as one layer after the other, or None if it is something else."""
+    if not isinstance(calibration, Tensor | np.ndarray):
+        return None
+    run = _Run.of(model, weights, calibration)
+    ordered = run.ordered(weights)
+    layers = _layers(model, ordered, shared, run)
+    try:
+        _check_chain(ordered, layers, run)
+    except NoChain:
+        return None
+    return layers
+
+
+def _told(report: CompressionReport, model: nn.Module, *, whole: bool) -> CompressionReport:
+    """The report with what no layer holds, and a line of it on stderr. whole : the file has the model's graph."""
     report = replace(report, unused=not_compressed(model))
     if left := left_text(report.unused, report.size.dense_bytes, report.size.total_bytes):
-        tqdm.write(f"{left}: {', '.join(one.array for one in report.unused[:_SHOWN])}", file=sys.stderr)
+        names = ", ".join(one.array for one in report.unused[:_SHOWN])
+        kept = " (they are in the file's graph)" if whole else ""
+        tqdm.write(f"{left}{kept}: {names}", file=sys.stderr)
     return report

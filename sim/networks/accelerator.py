@@ -10,7 +10,7 @@ import numpy as np
 from eie.balance import Placed, place
 from eie.compress.float_layers import FloatArray
 from eie.config import ArchConfig
-from eie.errors import CapacityError, LayerError
+from eie.errors import CapacityError, LayerError, ModelError
 from eie.fixed import IntArray, quantize
 from eie.layer import CompressedLayer
 from eie.plan import make_plan
@@ -104,6 +104,8 @@ class Accelerator:
         """See `Multiply`: quantised, multiplied in fixed point, and exact as float64."""
         whole = self.layers[layer]
         check_columns(layer, whole.cols, vectors)
+        if np.isnan(vectors).any():
+            raise ModelError(f"layer {layer!r} meets values that are no numbers (NaN)")
         part = whole if rows is None else self._part(layer, rows)
         plan = self._plans.get(part.name)
         record = self.records.setdefault(part.name, Record(part, len(plan.plan.steps) if plan else 1))

@@ -9,6 +9,7 @@ from typing import Any
 
 from eie.compress.settings import read_toml
 from eie.errors import ModelError
+from eie.sim.networks.bundle import read_bundle
 from eie.sim.networks.from_onnx import read_graph
 from eie.sim.networks.graph import StepGraph
 from eie.sim.workloads.inputs import Given, read_given
@@ -31,7 +32,7 @@ class Description:
 
 
 def read_description(path: Path) -> Description:
-    """The description in a .toml file, or of an .onnx file alone.
+    """The description in a .toml file, or of an .onnx file alone, or of a .eie file with its graph.
 
     Raises
     ------
@@ -39,6 +40,8 @@ def read_description(path: Path) -> Description:
     """
     if path.suffix.lower() == ".onnx":
         return Description(read_graph(path))
+    if path.suffix.lower() == ".eie":
+        return Description(read_bundle(path), path)
     given = read_toml(path)
     _check_keys(given, ("graph", "weights", "sound"), str(path))
     for key in ("graph", "weights"):
@@ -80,7 +83,8 @@ def _sound(given: Any, path: Path) -> Sound:
 def _check_sound(graph: StepGraph, sound: Sound, path: Path) -> None:
     """One input of [1, frames, frequencies]."""
     port = graph.inputs[0]
-    if len(graph.inputs) != 1 or len(port.shape) != 3 or port.shape[2] not in (None, sound.frequencies):
+    shape = port.shape or ()
+    if len(graph.inputs) != 1 or len(shape) != 3 or shape[2] not in (None, sound.frequencies):
         inputs = ", ".join(map(str, graph.inputs))
         raise ModelError(
             f"{path}: sound gives frames [1, any, {sound.frequencies}] (fft / 2 + 1 frequencies), "

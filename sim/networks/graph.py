@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from eie.compress.float_layers import FloatArray, Layers, LayerSource, check_finite
+from eie.compress.float_layers import FloatArray, Layers, LayerSource
+from eie.compress.readers.onnx_run import array_of
 from eie.errors import LayerError, ModelError
-from eie.sim.networks.steps import Array, Multiply, Step
+from eie.sim.networks.host import Host
+from eie.sim.networks.steps import Array, Hosting, Multiply, Step
 from eie.sim.workloads.inputs import Port
 
 # Vectors that a layer's scales follow from: each costs a run of the layer in plain numpy.
@@ -26,8 +29,9 @@ CALIBRATION_VECTORS = 128
 class StepGraph:
     """Steps in an order in which each finds what it takes.
 
-    constants : values that are there from the start. inputs, outputs : of the whole. layers : the trained matrices that
-    the steps name, in the steps' order. place : the file, for messages.
+    constants : values that are there from the start. inputs, outputs : of the whole. kinds : types of the outputs.
+    layers : the trained matrices that the steps name, in the steps' order. macs : multiplications of each layer for one
+    vector. left : products that the host does, each with the reason. place : the file, for messages.
     """
 
     steps: tuple[Step, ...]
@@ -36,36 +40,50 @@ class StepGraph:
     outputs: tuple[str, ...]
     layers: Mapping[str, LayerSource]
     place: str = "network"
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    macs: Mapping[str, int] = field(default_factory=dict)
+    left: tuple[str, ...] = ()
 
-    def evaluate(self, inputs: Mapping[str, npt.ArrayLike], multiply: Multiply) -> dict[str, Array]:
-        """The outputs, by name, for real inputs.
+    def evaluate(
+        self, inputs: Mapping[str, npt.ArrayLike], multiply: Multiply, host: Hosting | None = None
+    ) -> dict[str, Any]:
+        """The outputs, by name, for inputs of the ports' types; real numbers as float64.
 
         Raises
         ------
-        ModelError : an input that is missing, of the wrong shape or not finite; values that a step does not take.
+        ModelError : an input that is missing, of another shape or type, or not finite; values that a node cannot take.
         """
-        values = dict(self.constants)
+        values: dict[str, Any] = {}
         for port in self.inputs:
-            given = np.asarray(inputs[port.name], np.float64) if port.name in inputs else None
-            if given is None or not port.takes(given.shape):
-                found = "nothing" if given is None else f"an array of shape {list(given.shape)}"
-                raise ModelError(f"{self.place}: input {port} was given {found}")
-            check_finite(given, port.name)
-            values[port.name] = given
+            if port.name not in inputs:
+                raise ModelError(f"{self.place}: input {port} was given nothing")
+            values[port.name] = port.checked(np.asarray(inputs[port.name]), self.place)
+        # Products with one vector at a time are too small for threads, which would wait for each other.
+        try:
+            with threadpool_limits(1, "blas"):
+                made = self.values(values, multiply, host or Host())
+                return {name: _plain(made[name]) for name in self.outputs}
+        except ModelError as error:
+            raise ModelError(f"{self.place}: {error}") from None
+
+    def values(self, given: Mapping[str, Any], multiply: Multiply, host: Hosting) -> dict[str, Any]:
+        """The outputs as they are between steps, for values likewise.
+
+        Raises
+        ------
+        ModelError, LayerError : values that a node cannot take.
+        """
+        values = dict(self.constants) | dict(given)
         left = Counter(name for step in self.steps for name in step.takes)
         left.update(self.outputs)
-        # Products with one vector at a time are too small for threads, which would wait for each other.
-        with threadpool_limits(1, "blas"):
-            for step in self.steps:
-                made = step.run([values[name] if name else None for name in step.takes], multiply)
-                values.update(zip(step.gives, made, strict=False))
-                left.subtract(step.takes)
-                for name in {*step.takes, *step.gives}:
-                    if not left[name]:
-                        values.pop(name, None)  # nobody needs it any more
-        for name in self.outputs:
-            if not np.isfinite(values[name]).all():
-                raise ModelError(f"{self.place}: output {name} is not finite for this input")
+        for step in self.steps:
+            taken = [values[name] if name else None for name in step.takes]
+            made = host.product(step, taken, multiply) if step.layers else step.run(taken, multiply, host)
+            values.update(zip(step.gives, made, strict=False))
+            left.subtract(step.takes)
+            for name in {*step.takes, *step.gives}:
+                if not left[name]:
+                    values.pop(name, None)  # nobody needs it any more
         return {name: values[name] for name in self.outputs}
 
     @property
@@ -76,13 +94,25 @@ class StepGraph:
     def met_by_each(self, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, FloatArray]:
         """What each matrix meets in a float run on `inputs`: vectors [n, columns], evenly chosen.
 
+        A matrix that nothing meets, in a branch that is not taken, is not among them.
+
         Raises
         ------
         ModelError : inputs that do not fit.
         """
         trained = Trained(self, record=True)
         self.evaluate(inputs, trained)
-        return {name: trained.met(name, CALIBRATION_VECTORS) for name in self.layers}
+        met = {name: trained.met(name, CALIBRATION_VECTORS) for name in self.layers}
+        return {name: vectors for name, vectors in met.items() if len(vectors)}
+
+
+def _plain(value: Any) -> Any:
+    """A value as an array, real numbers in float64; of a sequence, a list of them."""
+    value = array_of(value)
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    array = np.asarray(value)
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
 
 
 # ---- what multiplies ---------------------------------------------------------------------------------------
@@ -104,7 +134,8 @@ class Trained:
         weight, bias, relu = self._loaded[layer]
         check_columns(layer, len(weight), vectors)
         if self._met is not None:
-            self._met.setdefault(layer, []).append(np.array(vectors))
+            # Of many vectors at once no more than will be taken in the end.
+            self._met.setdefault(layer, []).append(_evenly(vectors, CALIBRATION_VECTORS))
         chosen = rows or slice(None)
         y: FloatArray = vectors @ weight[:, chosen] + bias[chosen]
         return np.maximum(y, 0.0) if relu else y
@@ -112,7 +143,12 @@ class Trained:
     def met(self, layer: str, most: int) -> FloatArray:
         """Vectors that a layer's matrix was given, [n, cols], evenly chosen, at most `most`."""
         found = np.concatenate((self._met or {}).get(layer, [np.zeros((0, 0))]))
-        return found[np.linspace(0, len(found) - 1, min(most, len(found)), dtype=np.int64)]
+        return _evenly(found, most)
+
+
+def _evenly(vectors: FloatArray, most: int) -> FloatArray:
+    """Some of the vectors, evenly chosen, at most `most`, as a copy."""
+    return vectors[np.linspace(0, len(vectors) - 1, min(most, len(vectors)), dtype=np.int64)]
 
 
 def check_columns(layer: str, cols: int, vectors: FloatArray) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from eie.errors import ModelError
-from eie.sim.networks.steps import Array, FloatArray, Multiply, Step
+from eie.sim.networks.steps import Array, FloatArray, Hosting, Multiply, Step, wide
 
 ACTIVATIONS: dict[str, Callable[[FloatArray], FloatArray]] = {
     "Sigmoid": expit,
@@ -39,22 +38,16 @@ class Recurrent(Step):
     reset_after: bool = False
     peepholes: FloatArray | None = None
 
-    def run(self, given: Sequence[Array | None], multiply: Multiply) -> Sequence[Array]:
+    def run(self, given: Sequence[Any], multiply: Multiply, host: Hosting) -> Sequence[Any]:
         """Y, Y_h, and Y_c of an LSTM, as many as are asked for."""
         x = self.first(given)
-        if x.ndim != 3:
-            raise ModelError(
-                f"node {self.name!r} ({self.operator}) takes sequences [time, batch, inputs], "
-                f"not values of shape {list(x.shape)}"
-            )
+        if x.ndim != 3 or not len(x):
+            raise self.refused(x, "sequences [time, batch, inputs]")
         zeros = np.zeros((len(self.backwards), x.shape[1], self.hidden))
-        starts = [zeros if value is None else value for value in (*given[1:], None, None)[:2]]
+        starts = [zeros if value is None else wide(value) for value in (*given[1:], None, None)[:2]]
         for start in starts:
             if start.shape != zeros.shape:
-                raise ModelError(
-                    f"node {self.name!r} ({self.operator}) begins with a state of shape {list(zeros.shape)}, "
-                    f"not {list(start.shape)}"
-                )
+                raise self.refused(start, f"first states of shape {list(zeros.shape)}")
         y = np.empty((len(x), *zeros.shape))
         last_h, last_c = np.empty_like(zeros), np.empty_like(zeros)
         for place, backwards in enumerate(self.backwards):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -17,8 +18,10 @@ from eie.config import ArchConfig
 from eie.errors import ModelError
 from eie.layer import CompressedLayer
 from eie.sim.networks.accelerator import Accelerator, Record, check_weights
+from eie.sim.networks.bundle import read_bundle
 from eie.sim.networks.description import Description
 from eie.sim.networks.graph import StepGraph, Trained
+from eie.sim.networks.host import Note, Watch
 from eie.sim.networks.network import Inputs, Network, NetworkRun
 from eie.sim.workloads.inputs import Array, Given, Port, fitted
 from eie.sim.workloads.sound import Spectra
@@ -28,19 +31,48 @@ BITS = 4  # of a code where weights are compressed for one run
 
 @dataclass(frozen=True, eq=False)
 class GraphRun(NetworkRun):
-    """What a graph gave. records : what the engine did for each layer, by name."""
+    """What a graph gave.
 
+    machine : what it ran on. records : what the engine did for each layer, by name. multiplications : of each of them.
+    host : what the host did, by type of node, where the run was watched.
+    """
+
+    machine: ArchConfig = field(default_factory=ArchConfig)
     records: Mapping[str, Record] = field(default_factory=dict)
+    multiplications: Mapping[str, int] = field(default_factory=dict)
+    host: Mapping[str, Note] = field(default_factory=dict)
+
+    @property
+    def main(self) -> str | None:
+        """The first output of real numbers, if there is one."""
+        names = (name for name, y in self.named.items() if isinstance(y, np.ndarray) and y.dtype.kind == "f")
+        return next(names, None)
+
+    @property
+    def engine(self) -> str:
+        """What multiplied, or would have."""
+        return self.results[0].engine if self.results else "none"
+
+    @property
+    def cfg(self) -> ArchConfig:
+        """The machine, also where it had nothing to do."""
+        return self.machine
+
+    @property
+    def share(self) -> float:
+        """Share of all multiplications that the accelerator did; 0 where there are none."""
+        ours, theirs = sum(self.multiplications.values()), sum(note.macs for note in self.host.values())
+        return ours / max(ours + theirs, 1)
 
     def worst(self, count: int) -> int | None:
         """Cycles of the frame, of `count`, that takes most; None where layers do not meet one vector a frame."""
         each = [record.cycles for record in self.records.values()]
-        if self.cycles is None or any(len(cycles) != count for cycles in each):
+        if not each or self.cycles is None or any(len(cycles) != count for cycles in each):
             return None
         return int(np.sum(np.array(each), axis=0).max())
 
 
-class GraphNetwork(Network):
+class GraphNetwork(Network, Sequence[CompressedLayer]):
     """A graph whose matrices are compressed layers: these run on an engine, everything else on the host.
 
     Parameters
@@ -56,6 +88,19 @@ class GraphNetwork(Network):
     def __init__(self, graph: StepGraph, compressed: Sequence[CompressedLayer], place: str) -> None:
         self.graph, self.place = graph, graph.place
         self.by_name = check_weights(graph, compressed, place)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[CompressedLayer]:
+        return iter(self.layers)
+
+    @overload
+    def __getitem__(self, place: int) -> CompressedLayer: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[CompressedLayer, ...]: ...
+    def __getitem__(self, place: int | slice) -> CompressedLayer | tuple[CompressedLayer, ...]:
+        return self.layers[place]
 
     @property
     def inputs(self) -> tuple[Port, ...]:
@@ -74,12 +119,13 @@ class GraphNetwork(Network):
         engine: str = "fast",
         done: Callable[[int], object] = lambda _: None,
         *,
+        watch: bool = False,
         balance: bool = False,
     ) -> GraphRun:
         """Outputs, cycles and counters; a layer that does not fit `cfg` runs as a plan of several passes.
 
-        balance : rows are placed so that the PEs have equal work (`eie.balance`).
-        done : called with the number of vectors that the engine has run since the last call.
+        done : called with the number of vectors that the engine has run since the last call. watch : keep what the
+        host does as well, which takes longer. balance : rows are placed so that the PEs have equal work.
 
         Raises
         ------
@@ -87,15 +133,28 @@ class GraphNetwork(Network):
         """
         cfg = cfg or self.machine(balance=balance)
         accelerator = Accelerator(self.by_name, cfg, engine, done, balance=balance)
-        named = self.graph.evaluate(self._named(x), accelerator)
+        watched = Watch() if watch else None
+        named = self.graph.evaluate(self._named(x), accelerator, watched)
         records = list(accelerator.records.values())
         return GraphRun(
             named,
             [record.layer for record in records],
             [record.result for record in records],
             sum(record.clipped for record in records),
+            machine=accelerator.cfg,
             records=accelerator.records,
+            multiplications={name: self._macs(record) for name, record in accelerator.records.items()},
+            host=watched.notes() if watched else {},
         )
+
+    def _macs(self, record: Record) -> int:
+        """Multiplications for a layer, of which a record may hold only some rows."""
+        name = (
+            record.layer.name.partition("[")[0]
+            if record.layer.name not in self.by_name
+            else record.layer.name
+        )
+        return record.vectors * self.graph.macs[name] * record.layer.rows // self.by_name[name].rows
 
     def run_float(self, x: Inputs) -> Mapping[str, FloatArray]:
         """The outputs with the trained weights in float64."""
@@ -142,6 +201,11 @@ def snr(found: Array, reference: Array, spectra: Spectra | None = None) -> dict[
 # ---- making them -------------------------------------------------------------------------------------------
 
 
+def load_bundle(path: Path) -> GraphNetwork:
+    """The network in a `.eie` file with a graph. Errors as `read_bundle`."""
+    return GraphNetwork(read_bundle(path), load(path), str(path))
+
+
 def with_weights(
     description: Description, file: Path | None, given: Given, widths: Widths
 ) -> tuple[GraphNetwork, str]:
@@ -154,8 +218,11 @@ def with_weights(
     graph, path = description.graph, file or description.weights
     if path is not None:
         return GraphNetwork(graph, load(path), str(path)), f"weights from {path}"
-    met = list(graph.met_by_each(given.inputs).values())
-    compressed = compress_each(graph.trained, met, Settings(weight_bits=BITS, widths=widths))
+    met = graph.met_by_each(given.inputs)
+    vectors = [met.get(name) for name in graph.layers]
+    compressed = (
+        compress_each(graph.trained, vectors, Settings(weight_bits=BITS, widths=widths)) if vectors else []
+    )
     line = (
         f"weights compressed for this run: all kept, {BITS}-bit codes, scales from this input "
         "(--weights W.eie takes others)"

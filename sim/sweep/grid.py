@@ -83,7 +83,7 @@ DEFAULTS = {name: key.default for name, key in KEYS.items() if key.default is no
 _WORDS: dict[type, str] = {int: "a whole number", float: "a number", str: "text"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Clipped:
     """Real inputs of a file that were clipped to the activations' range."""
 

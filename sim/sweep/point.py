@@ -325,6 +325,7 @@ def _result_columns(result: Result) -> dict[str, Any]:
         **counters,
         "padding": counters["fillers"] / counters["entries"] if counters["entries"] else 0.0,
         "balance": result.balance,
+        "utilization": result.utilization,
         "energy_nj": cost.energy_nj,
         "power_mw": cost.power_mw,
         "area_mm2": cost.area_mm2,

@@ -87,8 +87,8 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
         raise ModelError(f"{path}: cannot be read as .npz or .npy: {reason_of(error)}") from None
 
 
-def _numbers(arrays: Mapping[str, Array]) -> dict[str, Array]:
-    return {name: array for name, array in arrays.items() if array.dtype.kind in "iuf" and array.size}
+def _numbers(arrays: Mapping[str, Array], kinds: str = "iuf") -> dict[str, Array]:
+    return {name: array for name, array in arrays.items() if array.dtype.kind in kinds and array.size}
 
 
 def _content(arrays: Mapping[str, Array]) -> str:
@@ -217,32 +217,83 @@ def read_activations(path: Path, index: int, layer: CompressedLayer, act_bits: i
 class Port:
     """An input of a network.
 
-    shape : None where any size will do. as_is : the network takes whole numbers, or scales its pixels itself.
+    shape : None where any size will do, or for all of it. as_is : the network takes whole numbers, or scales its pixels
+    itself. kind : type of its numbers, as onnxruntime writes it.
     """
 
     name: str
-    shape: tuple[int | None, ...]
+    shape: tuple[int | None, ...] | None
     as_is: bool = False
+    kind: str = "tensor(float)"
 
     def __str__(self) -> str:
-        return f"{self.name} [{', '.join('any' if size is None else str(size) for size in self.shape)}]"
+        sizes = (
+            "any shape"
+            if self.shape is None
+            else ", ".join("any" if n is None else str(n) for n in self.shape)
+        )
+        return f"{self.name} [{sizes}]" if self.is_real else f"{self.name} {self.dtype}[{sizes}]"
 
-    def numbers(self, array: Array) -> FloatArray:
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of its numbers in numpy; float64 for real numbers of any width."""
+        name = self.kind.removeprefix("tensor(").removesuffix(")")
+        return np.dtype(np.float64 if name.startswith(("float", "double")) else name)
+
+    @property
+    def is_real(self) -> bool:
+        """Whether it takes real numbers."""
+        return self.dtype.kind == "f"
+
+    def numbers(self, array: Array) -> Array:
         """What goes in for an array: `real_inputs`, or its numbers as they are."""
+        if not self.is_real:
+            return array
         return array.astype(np.float64) if self.as_is else real_inputs(array)
 
     def takes(self, shape: Sequence[int]) -> bool:
         """Whether an array of this shape can be the input."""
-        return len(shape) == len(self.shape) and all(
-            own in (None, size) for own, size in zip(self.shape, shape, strict=True)
+        return self.shape is None or (
+            len(shape) == len(self.shape)
+            and all(own in (None, size) for own, size in zip(self.shape, shape, strict=True))
         )
+
+    def takes_numbers(self, array: Array) -> bool:
+        """Whether the numbers of an array are of a kind that can be the input."""
+        return array.dtype.kind in ("biuf" if self.is_real else "b" if self.dtype.kind == "b" else "iu")
+
+    def checked(self, array: Array, place: str) -> Array:
+        """The array, if it is of the input's shape and type.
+
+        Raises
+        ------
+        ModelError : it is not, or not finite.
+        """
+        if not self.takes(array.shape):
+            raise ModelError(f"{place}: input {self} was given an array of shape {list(array.shape)}")
+        if not self.takes_numbers(array):
+            kinds = {"f": "real numbers", "b": "truth values"}
+            what = kinds.get(self.dtype.kind, f"whole numbers ({self.dtype})")
+            raise ModelError(f"{place}: input {self.name} must be {what}, not {array.dtype}")
+        if self.is_real:
+            wide = array.astype(np.float64)
+            check_finite(wide, f"{place}: {self.name}")
+            return wide
+        made = array.astype(self.dtype)
+        if not np.array_equal(made, array):
+            limits = np.iinfo(self.dtype)
+            raise ModelError(
+                f"{place}: input {self.name} must lie in {limits.min}..{limits.max} ({self.dtype}), "
+                f"not {array.min()}..{array.max()}"
+            )
+        return made
 
 
 @dataclass(frozen=True, eq=False)
 class Given:
     """Inputs of a network, by name. count, unit : how many of what they are. spectra : of the frames, if sound."""
 
-    inputs: Mapping[str, FloatArray]
+    inputs: Mapping[str, Array]
     count: int
     unit: str
     spectra: Spectra | None = None
@@ -297,7 +348,7 @@ def _sound(path: Path, port: Port, sound: Sound, frames: slice | None) -> Given:
 
 def _picture(path: Path, ports: Sequence[Port]) -> Given:
     port = ports[0]
-    shape = port.shape
+    shape = port.shape or ()
     takes = len(ports) == 1 and len(shape) >= 2 and shape[0] in (None, 1)
     if takes and len(shape) == 4 and shape[1] in (1, 3):
         height, width = shape[2:]
@@ -319,36 +370,55 @@ def fitted(array: Array, port: Port) -> Array | None:
         return array
     if port.takes((1, *array.shape)):
         return array[None]
-    rest = [size for size in port.shape[1:] if size is not None]
-    if array.ndim == 2 and 1 < len(rest) == len(port.shape) - 1 and prod(rest) == array.shape[1]:
+    shape = port.shape or ()
+    rest = [size for size in shape[1:] if size is not None]
+    if array.ndim == 2 and 1 < len(rest) == len(shape) - 1 and prod(rest) == array.shape[1]:
         shaped = array.reshape(len(array), *rest)
         return shaped if port.takes(shaped.shape) else None
     # Images without their channel.
-    if len(port.shape) == 4 and port.shape[1] == 1 and port.takes((len(array), 1, *array.shape[1:])):
+    if len(shape) == 4 and shape[1] == 1 and port.takes((len(array), 1, *array.shape[1:])):
         return array[:, None]
     return None
 
 
 def _arrays(path: Path, ports: Sequence[Port], index: int | None) -> Given:
-    arrays = read_arrays(path)
-    numbers = _numbers(arrays)
-    inputs: dict[str, FloatArray] = {}
+    return from_arrays(path, read_arrays(path), ports, index)
+
+
+def from_arrays(path: Path, arrays: Mapping[str, Array], ports: Sequence[Port], index: int | None) -> Given:
+    """The inputs among arrays; of one item alone with `index`. path : the arrays' file, for messages.
+
+    Raises
+    ------
+    ModelError, ConfigError : as `read_given`.
+    """
+    numbers = _numbers(arrays, "biuf")
+    inputs: dict[str, Array] = {}
     for port in ports:
         # Of several inputs each has its array by name; a single one takes the first that fits.
         named = [numbers[port.name]] if port.name in numbers else []
         candidates = numbers.values() if len(ports) == 1 else named
-        fitting = (fitted(_pick(path, array, index), port) for array in candidates)
-        chosen = next((array for array in fitting if array is not None), None)
+        fitting = [fitted(_pick(path, array, index), port) for array in candidates]
+        chosen = next((array for array in fitting if array is not None and port.takes_numbers(array)), None)
+        if chosen is None and any(array is not None for array in fitting):
+            chosen = next(array for array in fitting if array is not None)
         if chosen is None:
             raise ModelError(f"{path}: no array for input {port}, only {_content(arrays)}")
-        if not is_real(chosen) and not port.as_is:
+        if port.is_real and not is_real(chosen) and not port.as_is:
             raise ModelError(
                 f"{path}: input {port.name} must be real numbers, or uint8 pixels (0..255 becomes 0..1), "
                 f"not {chosen.dtype}"
             )
-        inputs[port.name] = port.numbers(chosen)
-        check_finite(inputs[port.name], str(path))
-    return Given(inputs, len(inputs[ports[0].name]), "item")
+        inputs[port.name] = port.checked(port.numbers(chosen), str(path))
+    first = inputs[ports[0].name] if ports else np.zeros(1)
+    return Given(inputs, len(first) if first.ndim else 1, "item")
+
+
+def labels_in(arrays: Mapping[str, Array], ports: Sequence[Port], count: int) -> Array | None:
+    """The array of integers, one for each of `count` inputs, that no input is called like; None without one."""
+    names = {port.name for port in ports} if len(ports) > 1 else set()
+    held = (array for name, array in arrays.items() if name not in names and array.dtype.kind in "iu")
+    return next((array for array in held if array.shape == (count,)), None)
 
 
 def _pick(path: Path, array: Array, index: int | None) -> Array:

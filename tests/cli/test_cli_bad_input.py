@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from safetensors.numpy import save_file
 
 import eie
-from eie.cli.commands import demo as demo_module
+from eie.cli.commands.demo import demo
 from eie.cli.main import main
 from eie.sim.cosim import toolchain
 from eie.sim.workloads import example
@@ -168,7 +168,7 @@ def test_waveforms_that_an_engine_does_not_write(network: Path) -> None:
 
 def test_the_demo_without_a_clone(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(example, "EXAMPLE", here / "site-packages" / "examples")
-    option = next(param for param in demo_module.demo.params if param.name == "example")
+    option = next(param for param in demo.params if param.name == "example")
     monkeypatch.setattr(option, "default", example.EXAMPLE)
     assert refused("demo", "--out", "out") == (
         "the demo needs the folder examples/lenet_300_100 of a clone, which an installed package lacks: run it in a "

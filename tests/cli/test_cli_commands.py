@@ -193,7 +193,8 @@ def test_sweep_and_plot(network: Path, here: Path) -> None:
     assert [active[0], active[1]] == np.count_nonzero(hidden, axis=1).tolist()
     drawn = invoke("plot", "s.sqlite", "-o", "pictures").stdout.split()
     assert drawn == [
-        f"pictures/{name}.png" for name in ("speedup", "padding", "balance", "queue_depth", "work")
+        f"pictures/{name}.png"
+        for name in ("speedup", "padding", "balance", "utilization", "queue_depth", "work")
     ]
     assert all(Path(path).read_bytes().startswith(b"\x89PNG") for path in drawn)
     assert json.loads(invoke("plot", "s.sqlite", "-o", "pictures", "--json").stdout) == {"files": drawn}
@@ -241,7 +242,8 @@ def test_plot_any_columns_and_the_front(here: Path) -> None:
     result = invoke("plot", "many.sqlite", "-o", "many", status=2)
     assert result.stdout == ""
     assert result.stderr == (
-        "eie: error: no standard picture can be drawn: speedup, padding, balance, queue_depth, work (it would have 16 "
+        "eie: error: no standard picture can be drawn: speedup, padding, balance, utilization, queue_depth, work "
+        "(it would have 16 "
         "lines, more than 14: choose points with --where); name columns, such as --x n_pe --y energy_nj\n"
     )
     assert not Path("many").exists()

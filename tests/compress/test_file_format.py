@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tracemalloc
+import zlib
 from unittest import mock
 
 import numpy as np
@@ -21,13 +22,16 @@ from eie.compress.format.file import (
     EncodedLayer,
     describe,
     from_bytes,
+    has_graph,
     load,
+    load_graph,
     measure,
     save,
     save_encoded,
     to_bytes,
 )
 from eie.compress.format.streams import split
+from eie.compress.format.wire import varint
 from eie.compress.forward import fixed_forward
 from eie.conv import Conv
 from eie.errors import FormatError, LayerError, OutputError
@@ -213,6 +217,23 @@ def refusal(tmp_path, data: bytes) -> str:
     return text.removeprefix(f"{path}: ")
 
 
+@pytest.mark.parametrize("graph", [b"a graph", bytes(1 << 21)])
+def test_a_graph_in_the_file(tmp_path, graph):
+    """One that would shrink too well is stored as it is."""
+    path, plain = tmp_path / "net.eie", tmp_path / "plain.eie"
+    save(path, [example()], graph)
+    save(plain, [example()])
+    assert (has_graph(path), has_graph(plain)) == (True, False)
+    assert (load_graph(path), load_graph(plain)) == (graph, b"")
+    assert load(path)[0].equals(example())
+    sizes = describe(path)
+    assert (sizes.version, sizes.total_bytes) == (3, path.stat().st_size)
+    assert sizes.total_bytes - sizes.header_bytes == describe(plain).total_bytes - 12
+    (decoded,) = eie_decoder.decode(path.read_bytes())
+    assert np.array_equal(decoded["codes"], example().dense_codes())
+    assert not has_graph(tmp_path / "none.eie")
+
+
 def test_every_change_of_a_byte_is_noticed():
     data = to_bytes([structured(rows=6, cols=24), example()])
     for place in range(len(data)):
@@ -247,10 +268,21 @@ def test_no_eie_file(tmp_path):
 
 file, layer, huffman, stream = eie_files.file, eie_files.layer, eie_files.huffman_body, eie_files.stream
 body = eie_files.adaptive_body
+BOMB = zlib.compress(bytes(1 << 22))
 
 
 HOSTILE = {
-    "newer": (file(layer(), version=3), "format version 3 is newer than this program's 2: use a newer eie"),
+    "newer": (file(layer(), version=4), "format version 4 is newer than this program's 3: use a newer eie"),
+    "no graph": (file(varint(3), b"abc", layer(), version=3), "its graph is damaged"),
+    "graph cut": (file(varint(99), layer(), version=3), "the file ends 56 bytes before its graph does"),
+    "large graph": (
+        file(varint(len(BOMB)), BOMB, layer(), version=3),
+        "its graph is cut short, or larger than 1,048,576 bytes",
+    ),
+    "half a graph": (
+        file(varint(9), zlib.compress(b"graph")[:9], layer(), version=3),
+        "its graph is cut short, or larger than 1,048,576 bytes",
+    ),
     "old": (file(layer(), version=0), "format version 0 has never existed"),
     "no layer": (file(), "the file ends 1 bytes before a layer's head does"),
     "flags": (file(layer(flags=0x8D)), "the flags 0x8d have no meaning"),

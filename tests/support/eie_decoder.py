@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import zlib
 
 import numpy as np
 
@@ -334,9 +335,18 @@ def head(reader):
 
 def decode(data):
     """The layers of a file (bytes), each a dict: what its head says, codebook, bias, and codes [rows, cols]."""
-    require(data[:3] == b"EIE" and data[3] == 2, "no .eie file")
+    require(data[:3] == b"EIE" and data[3] in (2, 3), "no .eie file")
     require(hashlib.blake2b(data[:4] + data[12:], digest_size=8).digest() == data[4:12], "checksum")
     reader = Reader(data[12:])
+    if data[3] == 3:
+        packed = reader.take(reader.varint())
+        most = max(2**20, 100 * len(packed))
+        stream = zlib.decompressobj()
+        try:
+            stream.decompress(packed, most)
+        except zlib.error:
+            require(False, "graph")
+        require(stream.eof and not stream.unused_data, "graph")
     layers, rows_before = [], None
     while not layers or not reader.done():
         layer, body = head(reader)

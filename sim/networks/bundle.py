@@ -1,0 +1,140 @@
+"""A `.eie` file with its graph: the compressed matrices, and all that lies between them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from eie.compress.float_layers import FloatArray, LayerSource
+from eie.compress.format import file
+from eie.compress.pipeline import CompressionReport, Settings, compress_each_to_file
+from eie.compress.readers.onnx_graph import Graph, load
+from eie.compress.readers.onnx_tensors import IN_LAYER
+from eie.errors import ModelError
+from eie.layer import CompressedLayer
+from eie.sim.networks.from_onnx import cut, read_message
+from eie.sim.networks.graph import StepGraph, Trained
+
+# An array below so many bytes stays in the graph.
+_LEAST = 256
+# Where a product's weights stand among a node's inputs.
+_WEIGHTS = {
+    **dict.fromkeys(("MatMul", "Einsum"), (0, 1)),
+    **dict.fromkeys(("Gemm", "Conv", "ConvTranspose"), (1,)),
+    **dict.fromkeys(("GRU", "LSTM", "RNN"), (1, 2)),
+}
+
+
+def read_bundle(path: Path) -> StepGraph:
+    """The graph in a `.eie` file; its float run has the compressed weights, nothing of it rounded.
+
+    Raises
+    ------
+    FormatError : no such file. ModelError : a graph that onnxruntime does not take.
+    """
+    layers = {layer.name: layer for layer in file.load(path)}
+    graph = read_message(file.load_graph(path), path, list(layers))
+    sources = {name: _decoded(source, layers[name]) for name, source in graph.layers.items()}
+    return replace(graph, layers=sources)
+
+
+def _decoded(source: LayerSource, layer: CompressedLayer) -> LayerSource:
+    return replace(source, read=partial(_numbers, layer))
+
+
+def _numbers(layer: CompressedLayer) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Weights and bias of a compressed layer, as `LayerSource.read` gives them."""
+    weight = np.ldexp(layer.decode().astype(np.float32), -layer.w_frac)
+    return weight, np.ldexp(layer.bias.astype(np.float32), -layer.acc_frac)
+
+
+# ---- writing -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A network on its way into a file.
+
+    trained : its float run with the weights as they were exported. vectors : that each matrix meets. content : the
+    graph without these weights.
+    """
+
+    trained: StepGraph
+    vectors: Sequence[FloatArray | None]
+    settings: Sequence[Settings]
+    content: bytes
+
+    def float_run(self, inputs: Sequence[npt.ArrayLike]) -> list[Any]:
+        """The outputs in floating point, with the weights as they were exported, for inputs in the graph's order."""
+        named = {port.name: one for port, one in zip(self.trained.inputs, inputs, strict=True)}
+        made = self.trained.evaluate(named, Trained(self.trained))
+        return [made[name] for name in self.trained.outputs]
+
+    def save(self, path: str | os.PathLike[str]) -> CompressionReport:
+        """Write the file. Raises `ModelError` where no scale fits, `OutputError` if it cannot be written."""
+        return compress_each_to_file(path, self.trained.trained, self.vectors, self.settings, self.content)
+
+
+def bundle_of(path: Path, inputs: Sequence[npt.ArrayLike], settings: Settings) -> Bundle:
+    """The matrices of an ONNX file that are shared already, calibrated on inputs in its order, and its graph without
+    them.
+
+    Products with other weights stay on the host, as they are.
+
+    Raises
+    ------
+    ModelError : a graph that does not run, or without such a matrix; inputs that do not fit.
+    """
+    assert settings.weight_bits is not None
+    graph = load(path, lenient=True)
+    graph.folds = False
+    all_of = cut(graph, path)
+    weights = {name: source.load().weight for name, source in all_of.layers.items()}
+    values = {name: int(np.count_nonzero(np.unique(weight))) for name, weight in weights.items()}
+    only = {name: count.bit_length() for name, count in values.items() if count < 1 << settings.weight_bits}
+    if not only:
+        raise ModelError("no product of the graph has shared weights")
+    graph = load(path, lenient=True)
+    graph.folds = False
+    trained = cut(graph, path, frozenset(only))
+    met = trained.met_by_each({port.name: one for port, one in zip(trained.inputs, inputs, strict=True)})
+    vectors = [met.get(name) for name in trained.layers]
+    each = [replace(settings, weight_bits=max(1, only[name])) for name in trained.layers]
+    return Bundle(trained, vectors, each, _without_weights(graph, trained))
+
+
+def _without_weights(graph: Graph, trained: StepGraph) -> bytes:
+    """The graph's message, of whose products' weights only type and shape are left."""
+    held = {name for step in trained.steps for name in step.layers}
+    places = [place for place in graph.placed if place.source.name in held]
+    taken: dict[str, int] = {}
+    for place in places:
+        for number in _WEIGHTS[place.node.op_type]:
+            name = place.node.input[number]
+            taken[name] = taken.get(name, 0) + 1
+    whole = onnx.ModelProto()
+    whole.CopyFrom(graph.model)
+    del whole.graph.initializer[:]
+    for name, tensor in graph.initializers.items():
+        users = len({id(node) for node in graph.consumers.get(name, [])})
+        nodes = {id(place.node) for place in places if name in place.node.input}
+        full = graph.tensor(name)
+        if name in taken and users == len(nodes) and full.ByteSize() >= _LEAST:
+            full = onnx.TensorProto(name=name, dims=tensor.dims, data_type=tensor.data_type)
+            full.data_location = onnx.TensorProto.EXTERNAL
+            full.external_data.add(key="location", value=IN_LAYER)
+        whole.graph.initializer.add().CopyFrom(full)
+    whole.producer_name, whole.doc_string = "eie", ""
+    del whole.graph.value_info[:]
+    for node in whole.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    return whole.SerializeToString()
