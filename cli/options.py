@@ -31,17 +31,20 @@ def gathered(
 ) -> Callable[[Command], Command]:
     """The options that are fields of the dataclass `kind`, as one `parameter` of the command.
 
-    order : of the fields in the help. changes : settings of some of the options, by field.
+    order : of the fields in the help; one that it leaves out is no option, and has its default. changes : settings of some
+    of the options, by field.
     """
     fields = {field.name: field.metadata for field in dataclasses.fields(kind)}
+    shown = order or tuple(fields)
+    unset = {name: option["settings"].get("default") for name, option in fields.items()}
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def call(*args: Any, **given: Any) -> Any:
-            made = kind(**{name: given.pop(name) for name in fields})
+            made = kind(**{name: given.pop(name) if name in shown else unset[name] for name in fields})
             return command(*args, **{parameter: made}, **given)
 
-        for name in reversed(order or tuple(fields)):
+        for name in reversed(shown):
             settings = fields[name]["settings"] | changes.get(name, {})
             click.option(*fields[name]["flags"], name, **settings)(call)
         return cast(Command, call)
