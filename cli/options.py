@@ -31,8 +31,8 @@ def gathered(
 ) -> Callable[[Command], Command]:
     """The options that are fields of the dataclass `kind`, as one `parameter` of the command.
 
-    order : of the fields in the help; one that it leaves out is no option, and has its default. changes : settings of some
-    of the options, by field.
+    order : of the fields in the help; one that it leaves out is no option, and has its default. changes : settings of
+    some of the options, by field.
     """
     fields = {field.name: field.metadata for field in dataclasses.fields(kind)}
     shown = order or tuple(fields)
