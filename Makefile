@@ -22,6 +22,7 @@ FUZZ ?= 1000000
 READERS ?= 10000
 # How often each command is killed by each signal.
 KILLS ?= 25
+MACHINES ?= 200
 # Processes of the tests; a file's tests stay in one, which shares what is slow to make.
 WORKERS ?= 2
 TESTS ?= tests eie
@@ -50,9 +51,9 @@ test: $(READY_TO_TEST) lint ## lint, then every test and doctest (WORKERS=2)
 lint: $(READY) ## style, types, import arrows
 	scripts/lint
 
-regress: $(READY_TO_REGRESS) ## long lockstep campaigns and mutants (SEED=1 CYCLES=1000000 MUTANTS=300 CASES=10000 FUZZ=1000000 READERS=10000 KILLS=25)
+regress: $(READY_TO_REGRESS) ## long lockstep campaigns and mutants (SEED=1 CYCLES=1000000 MUTANTS=300 CASES=10000 FUZZ=1000000 READERS=10000 KILLS=25 MACHINES=200)
 	EIE_REGRESS_SEED=$(SEED) EIE_REGRESS_CYCLES=$(CYCLES) EIE_REGRESS_MUTANTS=$(MUTANTS) \
-	    EIE_REGRESS_CASES=$(CASES) EIE_REGRESS_FUZZ=$(FUZZ) EIE_REGRESS_READERS=$(READERS) EIE_REGRESS_KILLS=$(KILLS) \
+	    EIE_REGRESS_CASES=$(CASES) EIE_REGRESS_FUZZ=$(FUZZ) EIE_REGRESS_READERS=$(READERS) EIE_REGRESS_KILLS=$(KILLS) EIE_REGRESS_MACHINES=$(MACHINES) \
 	    $(BIN)/python -m pytest -s --hypothesis-seed=$(SEED) --hypothesis-show-statistics tests/regress tests/cosim/test_chip.py \
 	    tests/compress/test_onnx_oracle.py tests/compress/test_torch_oracle.py \
 	    tests/sim/test_graph_oracle.py tests/sim/test_module_oracle.py

@@ -21,7 +21,7 @@ from rich.progress import SpinnerColumn, TextColumn
 
 from eie.capacity import sized_for
 from eie.cli.commands.export import expectation, linters
-from eie.cli.output import filling, make_folder
+from eie.cli.output import filling
 from eie.cli.pages import demo_report
 from eie.cli.pages.demo_report import Lockstep, Outcome
 from eie.cli.progress import progress_bar
@@ -36,7 +36,6 @@ from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.rtl.export.export import export
 from eie.sim.chain import as_float, layer_inputs, run_network
-from eie.sim.cosim import toolchain
 from eie.sim.cosim.build import SIMULATORS
 from eie.sim.cosim.lockstep import lockstep
 from eie.sim.sweep.columns import Row, to_csv
@@ -205,16 +204,16 @@ def _draw(rows: list[Row], layers: list[CompressedLayer], x: IntArray) -> dict[s
 # ---- the job -----------------------------------------------------------------------------------------------
 
 
-def run_demo(out: Console, folder: Path, example: Path, count: int) -> Outcome:
-    """Everything that `eie demo` does; `folder` is filled when all of it is done. count : digits in lockstep.
+def run_demo(out: Console, folder: Path, example: Path, count: int, tools: dict[str, str]) -> Outcome:
+    """Everything that `eie demo` does; `folder` is filled when all of it is done.
+
+    count : digits in lockstep. tools : versions of the simulators.
 
     Raises
     ------
-    ModelError, SimulatorMissing, OutputError, MismatchError
+    ModelError, OutputError, MismatchError
     """
     began = time.perf_counter()
-    make_folder(folder)
-    tools = {name: toolchain.require(name).version_text for name in SIMULATORS}
     with filling(folder) as staging:
         return _main_job(out, folder, staging, example, count, tools, began)
 

@@ -225,20 +225,6 @@ class ArchConfig:
         return self.row_format == ABSOLUTE
 
     @property
-    def switches(self) -> int:
-        """Which machine it is in a byte, for its identification: 0 for the published one.
-
-        Bit 0: pairs of columns. 2:1: log2 of issue. 4:3: window - 1. 5: filter_empty. 7:6: 0 for relative rows, or 1,
-        2, 3 for absolute ones of 4, 6, 8 bits.
-
-        >>> ArchConfig().switches, hex(ArchConfig.preset("eie2").switches)
-        (0, '0xab')
-        """
-        rows = FIELDS["row_bits"].metadata["choices"].index(self.row_bits) + 1 if self.absolute else 0
-        low = self.group - 1 | (self.issue.bit_length() - 1) << 1 | (self.window - 1) << 3
-        return low | self.filter_empty << 5 | rows << 6
-
-    @property
     def place_bits(self) -> int:
         """Bits of an entry above v: its zero run z, or its local row."""
         return self.row_bits if self.absolute else self.index_bits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from eie.axi import HEADER_FIELDS, LITE_ADDR_BITS, Bits, Command, ErrorCode, stream_bits
@@ -52,6 +52,31 @@ def _packed(offset: int, meaning: str, *names: str) -> Register:
         return sum(getattr(cfg, name) << 8 * i for i, name in enumerate(names))
 
     return Register(offset, Access.RO, meaning, fields, value)
+
+
+# What the numbers of ROWS mean.
+_ROWS = (0, 4, 6, 8)
+
+
+def _with_switches(register: Register) -> Register:
+    """A register of three widths with the switches of docs/beyond.md in its high byte, 0 for the published machine."""
+    constant = register.reset
+    assert not isinstance(constant, int)
+    fields = (
+        Bits("ROWS", 24, 2, "rows: 0 relative; 1, 2, 3 absolute, of 4, 6 or 8 bits"),
+        Bits("PAIRS", 26, 1, "1: columns are broadcast in pairs, and their pointers stand so"),
+        Bits("FILTER_EMPTY", 27, 1, "`filter_empty`"),
+        Bits("ISSUE_LOG2", 28, 2, "`issue` is 2 to this"),
+        Bits("WINDOW_LESS_1", 30, 2, "`window` less 1"),
+    )
+
+    def value(cfg: ArchConfig) -> int:
+        rows = _ROWS.index(cfg.row_bits) if cfg.absolute else 0
+        switches = rows | (cfg.group - 1) << 2 | cfg.filter_empty << 3
+        switches |= (cfg.issue.bit_length() - 1) << 4 | (cfg.window - 1) << 6
+        return constant(cfg) | switches << 24
+
+    return replace(register, fields=register.fields + fields, reset=value)
 
 
 _EVENTS = (
@@ -139,10 +164,8 @@ class Reg(enum.Enum):
     WIDTHS = _packed(
         0x0AC, "widths of an entry and its operands", "weight_bits", "index_bits", "code_bits", "act_bits"
     )
-    WIDTHS_2 = _packed(
-        0x0B0,
-        "more widths; 1 if the array has counters; switches of the better machine (0: none)",
-        *("acc_bits", "pointer_bits", "counters", "switches"),
+    WIDTHS_2 = _with_switches(
+        _packed(0x0B0, "more widths; 1 if the array has counters", "acc_bits", "pointer_bits", "counters")
     )
 
     @property
@@ -196,7 +219,7 @@ PASS_MEANINGS = {
     ConfigReg.WB_TARGET: "bit 0: activations go to the source file, too; bit 1: to the activation SRAM",
     ConfigReg.WB_BASE: "first word of the activation SRAM that is written",
     ConfigReg.CODEBOOK: "number of the codebook",
-    ConfigReg.PTR_BASE: "column of the pointer SRAM that is the pass's column 0",
+    ConfigReg.PTR_BASE: "column of the pointer SRAM that is the pass's column 0 (even where columns are in pairs)",
     ConfigReg.SPMAT_BASE: "word of the matrix SRAM that is the pass's word 0",
     ConfigReg.ACC_ROWS: "accumulators refilled from the activation SRAM",
     ConfigReg.ACC_BASE: "from this word on",

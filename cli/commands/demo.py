@@ -9,7 +9,8 @@ import click
 from rich.console import Console
 
 from eie.cli.options import PATH
-from eie.cli.output import console
+from eie.cli.output import console, make_folder
+from eie.sim.cosim import toolchain
 from eie.sim.workloads.example import EXAMPLE, require
 
 _PLAN = """\
@@ -19,6 +20,9 @@ eie demo: a trained LeNet-300-100, from its weights to Verilog. It
   sweeps PE counts, exports the Verilog, traces a waveform, draws pictures and writes a report into {folder}/.
 That takes two to three minutes on two free cores; most of it is the RTL in Icarus.
 """
+
+
+SIMULATORS = ("icarus", "verilator")
 
 
 @click.command()
@@ -45,12 +49,14 @@ def demo(folder: Path, count: int, example: Path, json_out: bool) -> None:
       eie demo --out out --digits 1
     """
     require(example, "the demo")
+    make_folder(folder)
+    tools = {name: toolchain.require(name).version_text for name in SIMULATORS}
     click.echo(_PLAN.format(count=count, s="s" * (count > 1), folder=folder), err=json_out)
     from eie.cli import demo_job  # the RTL's tools and matplotlib take seconds to load
     from eie.cli.pages import demo_report
 
     out = Console(stderr=True) if json_out else console()
-    outcome = demo_job.run_demo(out, folder, example, count)
+    outcome = demo_job.run_demo(out, folder, example, count, tools)
     if json_out:
         click.echo(json.dumps(demo_report.figures(outcome)))
         return

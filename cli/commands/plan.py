@@ -23,6 +23,7 @@ from eie.layer import CompressedLayer
 from eie.plan import Plan, make_plan
 from eie.plan_program import ACTIVATIONS, BIASES, TABLE, WEIGHTS, plan_program, words_of
 from eie.result import Result
+from eie.sim.energy.technology import Technology, named
 from eie.sim.engines.fast_plan import FastPlan
 from eie.sim.plan_report import Phases, as_json, bounds_of, microseconds, pass_rows, require_equal, run_rows
 from eie.sim.plans import run_plan
@@ -99,7 +100,15 @@ def _span(span: Sequence[int]) -> str:
     return f"{span[0]}-{span[1] - 1}"
 
 
-def show(planned: Planned) -> None:
+def loading(planned: Planned, technology: Technology) -> tuple[float, float]:
+    """Energy in nJ of bringing words from DRAM through the port: for an input, and once."""
+    once = sum(words_of(plan_program(planned.plan).setup).values())
+    words = Phases.of(planned.result).load
+    each, first = (technology.loading_nj(n * planned.plan.cfg.io_data_bits) for n in (words, once))
+    return each, first
+
+
+def show(planned: Planned, technology: Technology) -> None:
     """Print the tables of one chain."""
     plan, result = planned.plan, planned.result
     phases = Phases.of(result)
@@ -139,6 +148,11 @@ def show(planned: Planned) -> None:
     once = words_of(plan_program(plan).setup)
     texts = [f"{words:,} {name}" for name, words in once.items()]
     click.echo(f"\nonce: {' + '.join(texts) or 'nothing'} (words, a cycle each)")
+    each, first = loading(planned, technology)
+    click.echo(
+        f"loading from DRAM: {each:,.1f} nJ for an input, {first:,.1f} nJ once "
+        f"({plan.cfg.io_data_bits} bits a word, {technology.name})"
+    )
     click.echo(f"compute untiled: {sum(planned.untiled):,} cycles, with the plan {phases.compute:,}")
     for line in bounds_of(plan, phases):
         click.echo(line)
@@ -150,14 +164,17 @@ def _print(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         click.echo(f"... and {len(rows) - _SHOWN:,} more (--json has all)")
 
 
-def _json(planned: Sequence[Planned], cfg: ArchConfig, clipped: int) -> list[dict[str, Any]]:
+def _json(
+    planned: Sequence[Planned], cfg: ArchConfig, clipped: int, technology: Technology
+) -> list[dict[str, Any]]:
     machine_of = {"n_pe": cfg.n_pe, "clock_hz": cfg.clock_hz, "clipped_inputs": clipped}
-    return [
-        machine_of
-        | as_json(one.plan, one.result, one.untiled)
-        | {"y": one.last.restored(one.result.y).tolist()}
-        for one in planned
-    ]
+    found = []
+    for one in planned:
+        each, first = loading(one, technology)
+        energy = {"loading_nj": each, "setup_loading_nj": first}
+        y = {"y": one.last.restored(one.result.y).tolist()}
+        found.append(machine_of | as_json(one.plan, one.result, one.untiled) | energy | y)
+    return found
 
 
 # ---- the command -------------------------------------------------------------------------------------------
@@ -186,6 +203,12 @@ class Outputs:
         "--check",
         type=click.Choice([name for name in ENGINES if name != "fast"]),
         help="Run the plan on this engine, too, and compare: activations, and each run's cycles and counters.",
+    )
+    technology: str = option(
+        "--technology",
+        default="45nm",
+        metavar="T",
+        help="Of the energy of loading: a node such as 16nm, or a .toml file (docs/technology.md).",
     )
     json_out: bool = option("--json", is_flag=True, help="Print a JSON array with an object for each chain.")
 
@@ -218,6 +241,7 @@ def plan(
     found = source.products(file, machine) if file is not None and is_graph(file) else None
     layers = found.layers if found else _layers(context, file, random, source)
     cfg = machine.config(layers)
+    technology = named(out.technology)
     check_targets(out.picture)
     vectors, clipped = (
         (found.vectors, found.clipped)
@@ -233,7 +257,7 @@ def plan(
         _draw(planned, cfg, out.picture)
     compared = sum(check(one, out.engine) for one in planned) if out.engine else 0
     if out.json_out:
-        click.echo(json.dumps(_json(planned, cfg, clipped)))
+        click.echo(json.dumps(_json(planned, cfg, clipped, technology)))
         return
     click.echo(
         f"{cfg.n_pe} PEs, queue depth {cfg.queue_depth}, {cfg.clock_hz / 1e6:g} MHz; per PE: {cfg.acc_depth} "
@@ -244,7 +268,7 @@ def plan(
     for number, one in enumerate(planned):
         if number:
             click.echo("\n" + "-" * 60 + "\n")
-        show(one)
+        show(one, technology)
     if out.engine:
         click.echo(f"\n{out.engine} agrees: {compared:,} numbers compared")
     if out.picture is not None:

@@ -48,14 +48,20 @@ class Choice:
         "--pareto", is_flag=True, help="Draw and list the machines best in time, energy and area."
     )
 
+    loading: bool = option(
+        "--loading", is_flag=True, help="With --pareto: count the energy of loading from DRAM, too."
+    )
+
     def check(self) -> None:
         """Raise `click.UsageError` for options that do not go together."""
         if (self.x is None) != (self.y is None):
             raise click.UsageError("--x and --y go together")
         if self.x is None and (self.by or self.log):
-            raise click.UsageError("--by and --log can do nothing without --x and --y")
+            raise click.UsageError("--by and --log have no effect without --x and --y")
         if self.overlay is not None and self.x is None and not self.front:
-            raise click.UsageError("--overlay can do nothing without --x and --y, or --pareto")
+            raise click.UsageError("--overlay has no effect without --x and --y, or --pareto")
+        if self.loading and not self.front:
+            raise click.UsageError("--loading has no effect without --pareto")
         if self.front and self.x is not None:
             raise click.UsageError("--pareto has axes of its own: no --x and --y")
 
@@ -95,7 +101,7 @@ def plot(store: Path, choice: Choice, where: str, out: Path, json_out: bool) -> 
     rows = [row for row in met if row["status"] == "ok"]
     from eie.sim.plots import columns as chart  # matplotlib takes its time to load
 
-    table, missing = chart.pareto(rows) if choice.front else None, ""
+    table, missing = chart.pareto(rows, loading=choice.loading) if choice.front else None, ""
     drawn = [choice.x, choice.y] if choice.x and choice.y else ["microseconds", "energy_nj"]
     stars = [] if choice.overlay is None else chart.read_overlay(choice.overlay, drawn)
     if choice.x is not None and choice.y is not None:

@@ -21,6 +21,7 @@ from eie.layer import CompressedLayer
 from eie.result import COUNTERS, Result
 from eie.sim.chain import check_wave, run_network, single_vectors, wave_path
 from eie.sim.energy.model import estimate
+from eie.sim.energy.technology import Technology, named
 from eie.sim.simulate import ENGINES
 from eie.sim.trace import FORMATS, content, trace
 from eie.sim.workloads.inputs import SOUND
@@ -41,16 +42,16 @@ _COUNTER_NOTES = {
 }
 
 
-def estimates(result: Result) -> dict[str, float | None]:
+def estimates(result: Result, technology: Technology) -> dict[str, float | None]:
     """Estimated energy, power and area; None for an engine that has no cycles."""
     names = ("energy_nj", "power_mw", "area_mm2")
     if result.cycles is None:
         return dict.fromkeys(names)
-    found = estimate(result.cfg, result.counters, result.cycles)
+    found = estimate(result.cfg, result.counters, result.cycles, technology=technology)
     return {name: getattr(found, name) for name in names}
 
 
-def result_rows(results: Sequence[Result]) -> list[list[str]]:
+def result_rows(results: Sequence[Result], technology: Technology) -> list[list[str]]:
     """A row for each figure and a column for each layer, several layers' sum, then what the figure is.
 
     Counters of the PEs are summed. What an engine does not have is a dash.
@@ -75,7 +76,7 @@ def result_rows(results: Sequence[Result]) -> list[list[str]]:
         return [None if r.counters[name] is None else r.total(name) // share for r in results]
 
     def estimated(name: str) -> list[float | None]:
-        return [estimates(r)[name] for r in results]
+        return [estimates(r, technology)[name] for r in results]
 
     return [
         row("active", "inputs that are not zero", counter("ptr_reads", results[0].cfg.n_pe)),
@@ -85,12 +86,12 @@ def result_rows(results: Sequence[Result]) -> list[list[str]]:
         row("utilization", "macs / (PEs x cycles)", [r.utilization for r in results], ".1%", adds=False),
         row("nJ", "energy of the chip, estimated (docs/energy.md)", estimated("energy_nj"), ",.1f"),
         row("mW", "its power", estimated("power_mw"), ",.1f", adds=False),
-        row("mm²", "its area at 45 nm", estimated("area_mm2"), ",.2f", adds=False),
+        row("mm²", f"its area, {technology.name}", estimated("area_mm2"), ",.2f", adds=False),
         *(row(name, _COUNTER_NOTES[name], counter(name)) for name in COUNTERS),
     ]
 
 
-def result_json(name: str, result: Result, clipped: int) -> dict[str, Any]:
+def result_json(name: str, result: Result, clipped: int, technology: Technology) -> dict[str, Any]:
     """One layer's result for scripts; per-PE counters as lists. clipped : of its real inputs, when they were read."""
     counters = {
         key: value.tolist() if isinstance(value, np.ndarray) else value
@@ -104,7 +105,7 @@ def result_json(name: str, result: Result, clipped: int) -> dict[str, Any]:
         "microseconds": result.microseconds,
         "balance": result.balance,
         "utilization": result.utilization,
-        **estimates(result),
+        **estimates(result, technology),
         "load_cycles": result.load_cycles,
         "weight_load_cycles": result.weight_load_cycles,
         "writeback_cycles": result.writeback_cycles,
@@ -117,7 +118,7 @@ def frame_range(text: str) -> slice:
     """Frames such as 10:20."""
     first, mark, last = text.partition(":")
     if not mark or not first.isdecimal() or not last.isdecimal():
-        raise click.BadParameter(f"{text!r} are no frames such as 10:20")
+        raise click.BadParameter(f"{text!r} is not a range of frames, such as 10:20")
     return slice(int(first), int(last))
 
 
@@ -152,6 +153,12 @@ class Outputs:
         type=PATH,
         metavar="Y.npy",
         help="Write the outputs: int16, of a graph float64, or sound (.wav).",
+    )
+    technology: str = option(
+        "--technology",
+        default="45nm",
+        metavar="T",
+        help="Of energy, power and area: a node such as 16nm, or a .toml file (docs/technology.md).",
     )
     json_out: bool = option(
         "--json", is_flag=True, help="Print JSON: an array with a result for each layer, or a graph's object."
@@ -196,7 +203,9 @@ def run(
       eie run examples/networks/nsnet2.toml --input speech.wav --engine fast -o clean.wav
     """
     if is_graph(file):
-        refuse_useless(context, ("--layer", "--wave", "--trace-table"), f"for a graph such as {file}")
+        refuse_useless(
+            context, ("--layer", "--wave", "--trace-table", "--technology"), f"for a graph such as {file}"
+        )
         from eie.cli.commands.run_graph import run_file  # ONNX's evaluator takes long to import
 
         run_file(context, file, source, of_graph, engine, machine, outputs)
@@ -204,6 +213,7 @@ def run(
     refuse_useless(context, ("--weights", "--frames"), f"for layers such as those of {file}")
     layers = source.layers(file)
     cfg = machine.config(layers)
+    technology = named(outputs.technology)
     check_wave(outputs.wave, engine)
     out = outputs.out
     if out is not None and out.suffix.lower() != ".npy":
@@ -228,7 +238,9 @@ def run(
         # Only the first layer's inputs are read; the others get what the one before wrote back.
         counts = [clipped, *[0] * (len(layers) - 1)]
         each = zip(layers, results, counts, strict=True)
-        click.echo(json.dumps([result_json(layer.name, result, count) for layer, result, count in each]))
+        click.echo(
+            json.dumps([result_json(layer.name, result, count, technology) for layer, result, count in each])
+        )
         return
     _print(layers, results, machine.sized, outputs)
 
@@ -253,7 +265,11 @@ def _print(
         f"memories {memories}, {cfg.clock_hz / 1e6:g} MHz\n"
     )
     total = ["total"] if len(layers) > 1 else []
-    print_table(["", *(layer.name for layer in layers), *total, ""], result_rows(results), text_last=True)
+    print_table(
+        ["", *(layer.name for layer in layers), *total, ""],
+        result_rows(results, named(outputs.technology)),
+        text_last=True,
+    )
     click.echo(
         f"\ny: {len(last.y)} activations with {layers[-1].y_frac} fraction bits; "
         f"the largest is number {int(np.argmax(last.y))}"

@@ -33,7 +33,7 @@ _REASONS = 5
 # Options that a grid file has keys for.
 _IN_THE_GRID = (
     *("--random", "--density", "--act-density", "--seed", "--layer", "--input", "--inputs"),
-    *("--pe", "--depth", "--preset", "--engine", "--memories", "--balance"),
+    *("--pe", "--depth", "--preset", "--engine", "--memories", "--technology", "--balance"),
 )
 FAILED = 1
 # A sweep without a terminal says so often how far it is.
@@ -105,6 +105,12 @@ def _grid(
     type=click.Choice(MEMORIES),
     default=DEFAULTS["memories"],
     help="As large as each layer needs, or the preset's own: layers that do not fit are then impossible.",
+)
+@click.option(
+    "--technology",
+    default=DEFAULTS["technology"],
+    metavar="T",
+    help="Of energy, power and area: a node such as 16nm, or a .toml file (docs/technology.md).",
 )
 @click.option(
     "--engine",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import math
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -102,9 +103,9 @@ def title_of(x: str, y: str) -> str:
     """The title of a picture of column `y` against column `x`, in words.
 
     >>> title_of("n_pe", "energy_nj").splitlines()
-    ['Energy of the run, whole chip', 'against processing elements']
+    ['Energy of the run', 'against processing elements']
     """
-    first, second = BY_NAME[y].meaning.partition(" (")[0], BY_NAME[x].meaning.partition(" (")[0]
+    first, second = (re.split(r",| \(", BY_NAME[name].meaning)[0] for name in (y, x))
     return f"{first[:1].upper()}{first[1:]}\nagainst {second}"
 
 
@@ -326,8 +327,10 @@ class Front:
         }
 
 
-def pareto(rows: Sequence[Row]) -> Front:
+def pareto(rows: Sequence[Row], *, loading: bool = False) -> Front:
     """The machines of a sweep, those that are best in time, energy and area together apart.
+
+    loading : count the energy of loading weights and input from DRAM, too.
 
     Raises
     ------
@@ -340,11 +343,12 @@ def pareto(rows: Sequence[Row]) -> Front:
         groups[tuple(machine_choice(row).items())].append(row)
     ran = {choice: {workload_of(row) for row in group} for choice, group in groups.items()}
     most = set.union(*ran.values())
+    energies = ("energy_nj", "load_weights_nj", "load_input_nj") if loading else ("energy_nj",)
     candidates = [
         Candidate(
             dict(choice),
             float(np.mean([row["microseconds"] for row in group])),
-            float(np.mean([row["energy_nj"] for row in group])),
+            float(np.mean([sum(row[name] for name in energies) for row in group])),
             max(row["area_mm2"] for row in group),
         )
         for choice, group in groups.items()

@@ -22,6 +22,7 @@ from eie.errors import ConfigError, LayerError
 from eie.fixed import IntArray
 from eie.layer import MAX_DIM, CompressedLayer
 from eie.sim.chain import choose, layer_inputs
+from eie.sim.energy.technology import Technology, named
 from eie.sim.sweep.columns import MACHINE
 from eie.sim.sweep.point import (
     INTERLEAVED,
@@ -76,6 +77,7 @@ KEYS = {
     "engine": Key(str, "fast", choices=SWEEP_ENGINES),
     "memories": Key(str, SIZED, choices=MEMORIES),
     "placement": Key(str, INTERLEAVED, choices=PLACEMENTS),
+    "technology": Key(str, "45nm"),
     "preset": Key(str, "paper", choices=tuple(PRESETS)),
     **{name: Key(str if FIELDS[name].type == "str" else int) for name in MACHINE},
 }
@@ -180,7 +182,7 @@ def _check_range(place: str, name: str, value: Any) -> None:
 
 
 def _check_together(place: str, axes: Mapping[str, Any]) -> None:
-    """A layer must be given, and once; what can do nothing beside it is refused, because it would mislead."""
+    """A layer must be given, and once; what has no effect beside it is refused, because it would mislead."""
     if "file" not in axes and not ("rows" in axes and "cols" in axes):
         raise ConfigError(f"{place}: needs a layer: rows and cols of a random one, or file of a .eie file")
     if "file" in axes:
@@ -194,7 +196,9 @@ def _check_together(place: str, axes: Mapping[str, Any]) -> None:
 def _refuse(place: str, axes: Mapping[str, Any], names: Any, why: str) -> None:
     useless = [name for name in names if name in axes]
     if useless:
-        raise ConfigError(f"{place}: {' and '.join(useless)} can do nothing {why}")
+        raise ConfigError(
+            f"{place}: {' and '.join(useless)} {'has' if len(useless) == 1 else 'have'} no effect {why}"
+        )
 
 
 # ---- points ------------------------------------------------------------------------------------------------
@@ -222,17 +226,26 @@ def _expand_one(axes: Mapping[str, Sequence[Any]], place: str, folder: Path, who
         for fields in _product(axes, given_machine)
     ]
     files = _Files(folder, place)
+    technologies = [_technology(name, folder, place) for name in axes["technology"]]
     for chosen in _product(axes, work):
         for machine in machines:
             for layer, vectors in files.workloads(chosen, machine):
                 whole.points += [
-                    Point(machine, memories, engine, layer, vector, number, placement)
+                    Point(machine, memories, engine, layer, vector, number, technology, placement)
+                    for technology in technologies
                     for memories in axes["memories"]
                     for placement in axes["placement"]
                     for engine in axes["engine"]
                     for number, vector in enumerate(vectors)
                 ]
     whole.clipped += files.clipped
+
+
+def _technology(name: str, folder: Path, place: str) -> Technology:
+    try:
+        return named(name, folder)
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from None
 
 
 Workload = tuple[RandomLayer | HeldLayer, Sequence[RandomInput | HeldInput]]

@@ -12,7 +12,7 @@ import importlib.resources
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.result import COUNTERS, Result
 from eie.sim.energy.model import estimate
+from eie.sim.energy.technology import Technology, default, input_bits, weight_bits
 from eie.sim.simulate import simulate_many
 from eie.sim.sweep.columns import Row, machine_columns
 from eie.sim.workloads.random import Unevenness, random_input, random_layer
@@ -175,12 +176,14 @@ class Point:
     layer: RandomLayer | HeldLayer
     input: RandomInput | HeldInput
     number: int = 0
+    technology: Technology = field(default_factory=default)
     placement: str = INTERLEAVED
 
     @cached_property
     def key(self) -> str:
         """Hash of everything that the row follows from."""
         parts = (
+            dataclasses.astuple(self.technology),
             sorted(self.machine.items()),
             self.memories,
             self.placement,
@@ -201,6 +204,7 @@ class Point:
             "input": self.number,
             "engine": self.engine,
             "engine_version": engine_version(self.engine),
+            "technology": self.technology.name,
             "memories": self.memories,
             "placement": self.placement,
             **machine_columns(self.machine),
@@ -289,9 +293,13 @@ def _figures(point: Point, row: Row) -> dict[str, Any]:
     if point.placement == BALANCED:
         layer = place([layer], cfg)[0].layer
         cfg = sized_for(asked, layer) if point.memories == SIZED else asked
-    (result,) = simulate_many([Job.create(layer, x, cfg)], point.engine)
     active = int(np.count_nonzero(x))
-    return _result_columns(result) | {
+    job = Job.create(layer, x, cfg)
+    (result,) = simulate_many([job], point.engine)
+    held = weight_bits(layer, len(job.interleaved.v), cfg)
+    return _result_columns(result, point.technology) | {
+        "load_weights_nj": point.technology.loading_nj(held),
+        "load_input_nj": point.technology.loading_nj(input_bits(layer, cfg)),
         "nnz": layer.nnz,
         "active": active,
         "act_density": row.get("act_density", active / len(x)),
@@ -315,10 +323,10 @@ def _check_size(layer: RandomLayer, asked: ArchConfig) -> None:
         raise ConfigError(f"no {pes} can hold a {layer.rows} x {layer.cols} layer: {error}") from None
 
 
-def _result_columns(result: Result) -> dict[str, Any]:
+def _result_columns(result: Result, technology: Technology) -> dict[str, Any]:
     assert result.cycles is not None, "engines of sweeps have a clock"
     counters = {name: result.total(name) for name in COUNTERS}
-    cost = estimate(result.cfg, result.counters, result.cycles)
+    cost = estimate(result.cfg, result.counters, result.cycles, technology=technology)
     return {
         "cycles": result.cycles,
         "microseconds": result.microseconds,

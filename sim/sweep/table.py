@@ -77,11 +77,13 @@ class SweepTable(Sequence[Row]):
         """
         return importlib.import_module("eie.sim.plots.columns").against(self.done, x, y, by, log=log)
 
-    def pareto(self) -> Any:
+    def pareto(self, *, loading: bool = False) -> Any:
         """The machines that no other one beats in time, energy and area together: `front`, `beaten`, `fields`.
+
+        loading : count the energy of loading weights and input from DRAM, too.
 
         Raises
         ------
         ConfigError : no point has figures.
         """
-        return importlib.import_module("eie.sim.plots.columns").pareto(self.done)
+        return importlib.import_module("eie.sim.plots.columns").pareto(self.done, loading=loading)

@@ -163,8 +163,8 @@ def test_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (("--free", "--wave", "w.fst"), "--wave can do nothing with --free"),
-        (("--saif", "a.saif"), "--saif can do nothing without --free"),
+        (("--free", "--wave", "w.fst"), "--wave has no effect with --free"),
+        (("--saif", "a.saif"), "--saif has no effect without --free"),
     ],
 )
 def test_options_that_cannot_apply(options: tuple[str, ...], complaint: str) -> None:
