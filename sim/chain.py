@@ -125,7 +125,7 @@ class Chain(Network, Sequence[CompressedLayer]):
             that do not fit.
         """
         batch, alone = self._batch(x)
-        cfg = cfg or self.machine(balance=balance)
+        cfg = cfg or self.machine_for(engine, balance=balance)
         fixed, clipped = in_fixed_point(batch, self[0], cfg.act_bits)
         results = run_network(self, fixed, cfg, engine, balance=balance)
         y = results[-1].y
@@ -239,6 +239,10 @@ def run_network(
     """
     check_wave(waveform, engine)
     check_network(layers)
+    if engine == "cpu":
+        if balance:
+            raise ConfigError("engine cpu has no PEs to balance: leave balance out, or use engine fast")
+        return _run_on_cpu(layers, x, cfg)
     placed = place(layers, cfg, balance=balance)
     for one in placed:
         check_fits(cfg, one.layer)
@@ -246,6 +250,21 @@ def run_network(
     for number, one in enumerate(placed):
         given = results[-1].y if results else x
         results.append(_run_layer(one, given, cfg, engine, wave_path(waveform, layers, number)))
+    return results
+
+
+def _run_on_cpu(layers: Sequence[CompressedLayer], x: npt.ArrayLike, cfg: ArchConfig) -> list[Result]:
+    """`run_network` on the processor at hand, which needs no vector for each position of a window."""
+    from eie.sim.engines import cpu  # numba
+
+    batch = isinstance(x, np.ndarray) and x.ndim == 2
+    rows = np.asarray(x) if batch else [x]
+    first = [as_activations(one, layers[0], cfg.act_bits, layers[0].inputs) for one in rows]
+    y = np.stack(first).astype(np.int16)
+    results = []
+    for layer in layers:
+        y = cpu.prepared(layer, cpu.Arithmetic.of(cfg)).run(y)
+        results.append(cpu.result(y if batch else y[0], cfg))
     return results
 
 

@@ -25,8 +25,11 @@ _MODULES = {
     "fast": "eie.sim.engines.fast",
     "icarus": "eie.sim.cosim.launch",
     "verilator": "eie.sim.cosim.launch",
+    "cpu": "eie.sim.engines.cpu",
 }
 ENGINES = tuple(_MODULES)
+# They have no clock: values alone.
+TIMELESS = ("reference", "cpu")
 # They step through cycles, and run what a `Program` says.
 STEPPING = ("golden", "icarus", "verilator")
 
@@ -57,7 +60,8 @@ def simulate(
     Parameters
     ----------
     engine : "reference" (arithmetic only, independent of all others), "golden" (cycle-accurate Python), "fast"
-        (the same figures by the timing law, compiled), "icarus" or "verilator" (the RTL; from its ports).
+        (the same figures by the timing law, compiled), "icarus" or "verilator" (the RTL; from its ports), "cpu" (the
+        values alone, as fast as this processor can; of `cfg` only the widths of accumulators and activations count).
     balance : place the rows so that the PEs have equal work (`eie.balance`); y stays in the layer's order.
     waveform : write the run's waveform there: VCD from golden, FST from the simulators.
 
@@ -68,6 +72,9 @@ def simulate(
     if not isinstance(cfg, ArchConfig | None):
         raise ConfigError(f"cfg must be an ArchConfig, not {cfg!r}")
     cfg = cfg or ArchConfig()
+    if engine == "cpu" and waveform is None:
+        alone: Result = engine_module(engine).simulate(layer, x, cfg)
+        return alone
     (placed,) = place([layer], cfg, balance=balance)
     (result,) = simulate_many([Job.create(placed.layer, x, cfg)], engine, waveform=waveform)
     return replace(result, y=placed.restored(result.y))
@@ -76,7 +83,7 @@ def simulate(
 def simulate_many(jobs: Sequence[Job], engine: str, *, waveform: Path | None = None) -> list[Result]:
     """Run several jobs of one configuration; on the RTL one after the other in one simulator process.
 
-    The engines fast, icarus and verilator take several jobs of one layer in less time than one by one.
+    The engines fast, cpu, icarus and verilator take several jobs of one layer in less time than one by one.
     """
     module = engine_module(engine)
     if waveform is not None and engine not in STEPPING:
@@ -84,7 +91,7 @@ def simulate_many(jobs: Sequence[Job], engine: str, *, waveform: Path | None = N
             f"engine {engine} writes no waveform: use {', '.join(STEPPING[:-1])} or {STEPPING[-1]}"
         )
     results: list[Result]
-    if engine == "fast":
+    if engine in ("fast", "cpu"):
         results = module.run(jobs)
     elif engine == "reference":
         results = [module.run(job) for job in jobs]

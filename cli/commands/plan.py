@@ -201,7 +201,7 @@ class Outputs:
     )
     engine: str | None = option(
         "--check",
-        type=click.Choice([name for name in ENGINES if name != "fast"]),
+        type=click.Choice([name for name in ENGINES if name not in ("fast", "cpu")]),
         help="Run the plan on this engine, too, and compare: activations, and each run's cycles and counters.",
     )
     technology: str = option(

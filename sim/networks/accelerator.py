@@ -93,8 +93,11 @@ class Accelerator:
 
     def _check(self, layer: CompressedLayer) -> None:
         """Check a layer once, and plan its passes if it does not fit the machine."""
-        (placed,) = place([layer], self.cfg, balance=self._balance)
+        # The engine cpu has neither PEs nor memories.
+        (placed,) = place([layer], self.cfg, balance=self._balance and self.engine != "cpu")
         self._placed[layer.name] = placed
+        if self.engine == "cpu":
+            return
         try:
             Job.create(placed.layer, np.zeros(layer.cols, np.int64), self.cfg)
         except CapacityError:

@@ -225,6 +225,10 @@ class Network(ABC):
             sized_for(sized, *(one.layer for one in self.loaded(sized, balance=True))) if balance else sized
         )
 
+    def machine_for(self, engine: str, *, balance: bool = False) -> ArchConfig:
+        """What `run` takes without `cfg`: `machine()`, or for the engine cpu, which has no memories, the default."""
+        return ArchConfig() if engine == "cpu" else self.machine(balance=balance)
+
     @abstractmethod
     def run(
         self, x: Inputs, cfg: ArchConfig | None = None, engine: str = "fast", *, balance: bool = False

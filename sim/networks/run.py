@@ -131,7 +131,7 @@ class GraphNetwork(Network, Sequence[CompressedLayer]):
         ------
         CapacityError, LayerError, ModelError : layers that `cfg` cannot run, inputs that the network does not take.
         """
-        cfg = cfg or self.machine(balance=balance)
+        cfg = cfg or self.machine_for(engine, balance=balance)
         accelerator = Accelerator(self.by_name, cfg, engine, done, balance=balance)
         watched = Watch() if watch else None
         named = self.graph.evaluate(self._named(x), accelerator, watched)
