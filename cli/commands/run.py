@@ -79,8 +79,14 @@ def result_rows(results: Sequence[Result], technology: Technology) -> list[list[
     def estimated(name: str) -> list[float | None]:
         return [estimates(r, technology)[name] for r in results]
 
+    cfg, notes = results[0].cfg, dict(_COUNTER_NOTES)
+    broadcast = "inputs that are not zero"
+    if cfg.group > 1:
+        broadcast = "pairs of inputs that are not both zero"
+    if cfg.filter_empty:
+        notes["empty_columns"] = "columns (pairs) of which a PE holds no entry: no cycle"
     return [
-        row("active", "inputs that are not zero", counter("ptr_reads", results[0].cfg.n_pe)),
+        row("active", broadcast, counter("ptr_reads", cfg.n_pe)),
         row("cycles", "in compute mode", [r.cycles for r in results]),
         row("µs", "at the clock above", [r.microseconds for r in results], ",.3f"),
         row("balance", "1 - starved / cycles", [r.balance for r in results], ".1%", adds=False),
@@ -88,7 +94,7 @@ def result_rows(results: Sequence[Result], technology: Technology) -> list[list[
         row("nJ", "energy of the chip, estimated (docs/energy.md)", estimated("energy_nj"), ",.1f"),
         row("mW", "its power", estimated("power_mw"), ",.1f", adds=False),
         row("mm²", f"its area, {technology.name}", estimated("area_mm2"), ",.2f", adds=False),
-        *(row(name, _COUNTER_NOTES[name], counter(name)) for name in COUNTERS),
+        *(row(name, notes[name], counter(name)) for name in COUNTERS),
     ]
 
 
