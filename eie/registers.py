@@ -13,7 +13,7 @@ from eie.filling import templates
 from eie.schema import ConfigReg, IoSpace, PeCounter, WbTarget, config_fields
 
 MAGIC = int.from_bytes(b"EIE1", "big")
-VERSION = 0x0001_0000
+VERSION = 0x0001_0001
 
 
 class Access(enum.Enum):
@@ -101,8 +101,15 @@ class Reg(enum.Enum):
                 "SOFT_RESET",
                 2,
                 1,
-                "as CLEAR_ERROR, and the command decoder drops the packet that it is in: the next word is a header. "
-                "A READ whose words are on their way and a run go on",
+                "as ABORT; written again while ERROR_CODE is ABORTED and no word waits, it says that the rest will "
+                "never come: the next word is a header",
+            ),
+            Bits(
+                "ABORT",
+                3,
+                1,
+                "as CLEAR_ERROR, and the packet under way is given up: ERROR_CODE becomes ABORTED, the rest up to "
+                "TLAST is swallowed. A READ whose words are on their way and a run go on",
             ),
         ),
     )
@@ -238,6 +245,11 @@ def c_header(cfg: ArchConfig | None = None) -> str:
     return _filled("eie_regs.h", cfg=cfg, config_fields=config_fields(cfg) if cfg else ())
 
 
+def system_rdl(cfg: ArchConfig, top: str) -> str:
+    """An instance's registers in SystemRDL 2.0, as the address map `top`; IP-XACT and HTML come from there."""
+    return _filled("eie_chip.rdl", cfg=cfg, config_fields=config_fields(cfg), top=top)
+
+
 def _filled(template: str, **values: Any) -> str:
     """A template of eie/templates with this map, the packets' names, and these values."""
     return (
@@ -245,7 +257,10 @@ def _filled(template: str, **values: Any) -> str:
         .get_template(template)
         .render(
             **values,
-            **{kind.__name__: kind for kind in (Reg, ErrorCode, Command, IoSpace, PeCounter, WbTarget)},
+            **{
+                kind.__name__: kind
+                for kind in (Reg, ErrorCode, Command, ConfigReg, IoSpace, PeCounter, WbTarget)
+            },
             HEADER_FIELDS=HEADER_FIELDS,
             LITE_ADDR_BITS=LITE_ADDR_BITS,
             MAGIC=MAGIC,

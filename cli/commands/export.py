@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from eie.balance import place
 from eie.cli.commands.plan import chains
 from eie.cli.inputs import Source, warn_clipped
 from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless, was_given
@@ -24,22 +25,27 @@ from eie.sim.chain import choose
 from eie.sim.cosim import toolchain
 from eie.sim.cosim.chip.words import INDEX, chip_words
 from eie.sim.engines import reference
-from eie.timing import schedule
+from eie.sim.engines.fast import prepare
 
 # Of the activations that a layer runs on without --input.
 _ACT_DENSITY = 0.5
 
 
 def linters() -> dict[str, Any]:
-    """Options of `eie.rtl.export.export.export`: the simulators that this machine has, to check the Verilog with."""
+    """Options of `eie.rtl.export.export.export`: the tools that this machine has, to check with."""
     icarus, verilator = toolchain.find_icarus(), toolchain.find_verilator()
-    return {"iverilog": icarus.path if icarus else None, "verilator": verilator.path if verilator else None}
+    return {
+        "iverilog": icarus.path if icarus else None,
+        "verilator": verilator.path if verilator else None,
+        "sta": toolchain.find_sta(),
+    }
 
 
 def expectation(job: Job) -> Expected:
     """What the exported testbench compares with: outputs of the reference engine, cycles by the timing law."""
-    timing = schedule(job.interleaved.lengths[job.active], job.cfg)
-    return Expected(reference.run(job).y.tolist(), timing.cycles)
+    cycles = prepare(job.layer, job.cfg).run(job.x).cycles
+    assert cycles is not None
+    return Expected(reference.run(job).y.tolist(), cycles)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +55,7 @@ class What:
     probe: bool = option("--probe", is_flag=True, help="Add the probe outputs that lockstep compares.")
     chip: bool = option("--chip", is_flag=True, help="Add the chip: host interface, register map, C header.")
     check: bool = option("--check/--no-check", default=True, help="Check what was written.")
+    prefix: str = option("--prefix", default="", help="Before the name of every module.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,9 +111,11 @@ def export(
     one = not what.chip or was_given(context, "which")
     network = layers if one else held
     cfg = machine.config(network)
-    bench = _bench(layers[0], source, seed, cfg) if layers else None
-    chained = chains(network) if what.chip else []
-    plans = [make_plan([network[i] for i in numbers], cfg) for numbers in chained]
+    placed = place(network, cfg, balance=machine.balance)
+    loaded = [each.layer for each in placed]
+    bench = _bench(loaded[0], source, seed, cfg) if layers else None
+    chained = chains(loaded) if what.chip else []
+    plans = [make_plan([loaded[i] for i in numbers], cfg) for numbers in chained]
     words = chip_words(plans) if plans else None
     make_folder(out.absolute().parent)
     report = export_verilog(
@@ -115,6 +124,7 @@ def export(
         bench.job if bench else None,
         expected=bench.expected if bench else None,
         words=words,
+        orders={each.layer.name: each.rows.tolist() for each in placed if each.rows is not None},
         **dataclasses.asdict(what),
         **linters(),
     )
@@ -147,7 +157,11 @@ def _json(report: ExportReport, bench: _Bench | None) -> dict[str, Any]:
 def _refuse_useless(context: click.Context, file: Path | None, source: Source, chip: bool) -> None:
     """Refuse options that have nothing to apply to."""
     if file is None:
-        refuse_useless(context, ("--layer", "--input", "--index", "--seed", "--sized"), "without a .eie file")
+        refuse_useless(
+            context,
+            ("--layer", "--input", "--index", "--seed", "--sized", "--balance"),
+            "without a .eie file",
+        )
     source.refuse_useless(context, ("--seed",), "with --input: nothing is random")
     if chip:
         refuse_useless(context, ("--probe",), "with --chip")

@@ -1,8 +1,12 @@
 """The better machine as a chip: programs of many passes, free-running RTL, buses, exports; preset eie2, small."""
 
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from eie.cli.commands.export import expectation
 from eie.golden.run import run_program
 from eie.plan import make_plan
 from eie.plan_program import plan_program
@@ -10,6 +14,7 @@ from eie.program import Program
 from eie.registers import Reg
 from eie.result import differences
 from eie.rtl.export.check import check_verilog
+from eie.rtl.export.export import export
 from eie.rtl.verilog import chip_verilog
 from eie.sim.cosim import toolchain
 from eie.sim.cosim.chip.program import program_outputs, program_script
@@ -18,6 +23,7 @@ from eie.sim.cosim.launch import run_program as run_on_rtl
 from eie.sim.cosim.lockstep import lockstep_program
 from eie.sim.plans import run_plan
 from tests.support.better_machines import SWITCHES, small
+from tests.support.cases import seeded_case
 from tests.support.chip_programs import random_inputs, random_layers, reference
 
 CFG = small(SWITCHES["eie2"]).replace(
@@ -70,3 +76,18 @@ def test_export() -> None:
     files = chip_verilog(CFG)
     report = check_verilog(files, CFG, images=False, chip=True, iverilog=iverilog, verilator=verilator)
     assert report.problems == ()
+
+
+def test_exported_testbench(tmp_path: Path) -> None:
+    """A layer with its images and a plain testbench: it finds the activations and the window's cycles."""
+    case = seeded_case(4, [CFG], "dense")
+    export(CFG, tmp_path / "verilog", case.job, expected=expectation(case.job), check=False)
+    tool, folder = toolchain.require("icarus").path, tmp_path / "verilog"
+    sources = [path.name for path in sorted(folder.glob("*.v"))]
+    compiled = subprocess.run(
+        [tool, "-g2005", "-Wall", "-o", "eie.vvp", *sources], cwd=folder, capture_output=True
+    )
+    assert (compiled.returncode, compiled.stdout, compiled.stderr) == (0, b"", b"")
+    run = [tool.with_name("vvp"), "-n", "eie.vvp"]
+    ran = subprocess.run(run, cwd=folder, capture_output=True, text=True, check=True, timeout=60)
+    assert ran.stdout.splitlines()[-1] == "PASS"

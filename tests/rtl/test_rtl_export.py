@@ -261,7 +261,7 @@ def test_command_refuses_options_that_cannot_apply(
 def test_report_says_when_nothing_linted(tmp_path: Path) -> None:
     report = export(CFG, tmp_path / "verilog")
     assert report.check is not None
-    assert report.check.lines()[-1] == "not linted: neither iverilog nor verilator found"
+    assert report.check.lines()[-1] == "not linted: neither iverilog nor verilator nor sta found"
 
 
 def test_port_tables(tmp_path: Path) -> None:
