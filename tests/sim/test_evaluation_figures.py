@@ -363,7 +363,11 @@ def test_what_was_published_looks_the_same_everywhere(
         for line in axes.get_lines()
         if line.get_marker() == style.PUBLISHED_STAR["marker"]
     ]
-    assert [line.get_label() for line in stars] == ["published", "published, from our mean at 64", "AlexNet (published)"]
+    assert [line.get_label() for line in stars] == [
+        "published",
+        "published, from our mean at 64",
+        "AlexNet (published)",
+    ]
     for line in stars:
         assert line.get_markerfacecolor() == style.PUBLISHED
         assert line.get_markeredgecolor() == "black"
