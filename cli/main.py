@@ -35,6 +35,7 @@ COMMANDS = {
     "run": "Run a network or one layer on any engine.",
     "plan": "How layers of any size run on a chip: passes, runs, cycles.",
     "accuracy": "How often a network is right, in fixed point and in float.",
+    "bench": "Time a network on this processor beside dense libraries.",
     "cosim": "Golden model and RTL in lockstep, every signal compared.",
     "sweep": "Layers over configurations, into a store and a table.",
     "plot": "Pictures of a sweep.",

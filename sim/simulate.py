@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from eie.balance import place
 from eie.config import ArchConfig
 from eie.errors import ConfigError
 from eie.layer import CompressedLayer
@@ -24,8 +25,11 @@ _MODULES = {
     "fast": "eie.sim.engines.fast",
     "icarus": "eie.sim.cosim.launch",
     "verilator": "eie.sim.cosim.launch",
+    "cpu": "eie.sim.engines.cpu",
 }
 ENGINES = tuple(_MODULES)
+# They have no clock: values alone.
+TIMELESS = ("reference", "cpu")
 # They step through cycles, and run what a `Program` says.
 STEPPING = ("golden", "icarus", "verilator")
 
@@ -48,6 +52,7 @@ def simulate(
     cfg: ArchConfig | None = None,
     engine: str = "golden",
     *,
+    balance: bool = False,
     waveform: Path | None = None,
 ) -> Result:
     """Run `layer` on the input vector `x` (integers, [cols]) on the accelerator `cfg` (default: `ArchConfig()`).
@@ -55,7 +60,9 @@ def simulate(
     Parameters
     ----------
     engine : "reference" (arithmetic only, independent of all others), "golden" (cycle-accurate Python), "fast"
-        (the same figures by the timing law, compiled), "icarus" or "verilator" (the RTL; from its ports).
+        (the same figures by the timing law, compiled), "icarus" or "verilator" (the RTL; from its ports), "cpu" (the
+        values alone, as fast as this processor can; of `cfg` only the widths of accumulators and activations count).
+    balance : place the rows so that the PEs have equal work (`eie.balance`); y stays in the layer's order.
     waveform : write the run's waveform there: VCD from golden, FST from the simulators.
 
     Raises
@@ -64,13 +71,19 @@ def simulate(
     """
     if not isinstance(cfg, ArchConfig | None):
         raise ConfigError(f"cfg must be an ArchConfig, not {cfg!r}")
-    return simulate_many([Job.create(layer, x, cfg or ArchConfig())], engine, waveform=waveform)[0]
+    cfg = cfg or ArchConfig()
+    if engine == "cpu" and waveform is None:
+        alone: Result = engine_module(engine).simulate(layer, x, cfg)
+        return alone
+    (placed,) = place([layer], cfg, balance=balance)
+    (result,) = simulate_many([Job.create(placed.layer, x, cfg)], engine, waveform=waveform)
+    return replace(result, y=placed.restored(result.y))
 
 
 def simulate_many(jobs: Sequence[Job], engine: str, *, waveform: Path | None = None) -> list[Result]:
     """Run several jobs of one configuration; on the RTL one after the other in one simulator process.
 
-    The engines fast, icarus and verilator take several jobs of one layer in less time than one by one.
+    The engines fast, cpu, icarus and verilator take several jobs of one layer in less time than one by one.
     """
     module = engine_module(engine)
     if waveform is not None and engine not in STEPPING:
@@ -78,7 +91,7 @@ def simulate_many(jobs: Sequence[Job], engine: str, *, waveform: Path | None = N
             f"engine {engine} writes no waveform: use {', '.join(STEPPING[:-1])} or {STEPPING[-1]}"
         )
     results: list[Result]
-    if engine == "fast":
+    if engine in ("fast", "cpu"):
         results = module.run(jobs)
     elif engine == "reference":
         results = [module.run(job) for job in jobs]

@@ -11,7 +11,7 @@ from eie.capacity import sized_for
 from eie.compress.format.file import from_bytes, to_bytes
 from eie.config import ArchConfig
 from eie.plan import make_plan
-from eie.sim.engines import fast, fast_plan
+from eie.sim.engines import cpu, fast, fast_plan
 from eie.sim.workloads.random import random_input, random_layer
 
 # More elements than the adaptive code takes, so that the file uses Huffman's.
@@ -40,7 +40,7 @@ def _fast_engine() -> None:
 
 
 # Small runs that reach every loop, with the types of arguments that commands use. A new engine adds its own.
-RUNS: tuple[Callable[[], None], ...] = (_files, _fast_engine)
+RUNS: tuple[Callable[[], None], ...] = (_files, _fast_engine, cpu.compile_loops)
 
 
 def warm(told: Callable[[str], None] = lambda name: None) -> int:

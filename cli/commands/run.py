@@ -14,6 +14,7 @@ import numpy as np
 from eie.cli.inputs import INPUT_HELP, Source, is_graph, warn_clipped
 from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless
 from eie.cli.output import array_file, check_targets, print_table, write
+from eie.compress.float_layers import FloatArray
 from eie.config import ArchConfig
 from eie.errors import ModelError, OutputError
 from eie.fixed import IntArray
@@ -78,8 +79,14 @@ def result_rows(results: Sequence[Result], technology: Technology) -> list[list[
     def estimated(name: str) -> list[float | None]:
         return [estimates(r, technology)[name] for r in results]
 
+    cfg, notes = results[0].cfg, dict(_COUNTER_NOTES)
+    broadcast = "inputs that are not zero"
+    if cfg.group > 1:
+        broadcast = "pairs of inputs that are not both zero"
+    if cfg.filter_empty:
+        notes["empty_columns"] = "columns (pairs) of which a PE holds no entry: no cycle"
     return [
-        row("active", "inputs that are not zero", counter("ptr_reads", results[0].cfg.n_pe)),
+        row("active", broadcast, counter("ptr_reads", cfg.n_pe)),
         row("cycles", "in compute mode", [r.cycles for r in results]),
         row("µs", "at the clock above", [r.microseconds for r in results], ",.3f"),
         row("balance", "1 - starved / cycles", [r.balance for r in results], ".1%", adds=False),
@@ -87,7 +94,7 @@ def result_rows(results: Sequence[Result], technology: Technology) -> list[list[
         row("nJ", "energy of the chip, estimated (docs/energy.md)", estimated("energy_nj"), ",.1f"),
         row("mW", "its power", estimated("power_mw"), ",.1f", adds=False),
         row("mm²", f"its area, {technology.name}", estimated("area_mm2"), ",.2f", adds=False),
-        *(row(name, _COUNTER_NOTES[name], counter(name)) for name in COUNTERS),
+        *(row(name, notes[name], counter(name)) for name in COUNTERS),
     ]
 
 
@@ -128,6 +135,16 @@ class OfGraph:
 
     frames: slice | None = option(
         "--frames", type=frame_range, metavar="A:B", help="Only these frames of a sound."
+    )
+
+
+@dataclass(frozen=True)
+class Runner:
+    """What runs the network."""
+
+    engine: str = option("--engine", type=click.Choice(ENGINES), default="golden", help="What runs it.")
+    real: bool = option(
+        "--float", is_flag=True, help="Engine cpu: in floating point, nothing rounded or clipped."
     )
 
 
@@ -179,7 +196,7 @@ class Outputs:
     which={"help": "Run only this layer (name, or number from 0)."},
 )
 @gathered("of_graph", OfGraph)
-@click.option("--engine", type=click.Choice(ENGINES), default="golden", help="What runs it.")
+@gathered("runner", Runner)
 @machine_options(n_pe=64, sized=False)
 @gathered("outputs", Outputs)
 @click.pass_context
@@ -188,7 +205,7 @@ def run(
     file: Path,
     source: Source,
     of_graph: OfGraph,
-    engine: str,
+    runner: Runner,
     machine: Machine,
     outputs: Outputs,
 ) -> None:
@@ -202,9 +219,14 @@ def run(
       eie run examples/trained/lenet-5.eie --input examples/networks/digit.png --engine fast --sized
       eie run examples/networks/nsnet2.toml --input speech.wav --engine fast -o clean.wav
     """
+    engine = runner.engine
+    if engine != "cpu":
+        refuse_useless(context, ("--float",), f"with engine {engine}")
     if is_graph(file):
         refuse_useless(
-            context, ("--layer", "--wave", "--trace-table", "--technology"), f"for a graph such as {file}"
+            context,
+            ("--layer", "--wave", "--trace-table", "--technology", "--float"),
+            f"for a graph such as {file}",
         )
         from eie.cli.commands.run_graph import run_file  # ONNX's evaluator takes long to import
 
@@ -225,8 +247,11 @@ def run(
     source.refuse_useless(context, ())
     x, clipped = source.read(layers[0], cfg.act_bits)
     check_targets(outputs.wave, out, outputs.trace)
-    traced = _traced(layers, x, cfg, outputs.trace)
-    results = run_network(layers, x, cfg, engine, waveform=outputs.wave)
+    if runner.real:
+        _run_real(layers, np.ldexp(x.astype(np.float64), -layers[0].x_frac), outputs)
+        return
+    traced = _traced(layers, x, cfg, outputs.trace, balance=machine.balance)
+    results = run_network(layers, x, cfg, engine, balance=machine.balance, waveform=outputs.wave)
     warn_clipped(source.input_file, clipped, layers[0], cfg.act_bits)
     if out is not None:
         write(out, array_file(results[-1].y))
@@ -243,10 +268,32 @@ def run(
     _print(layers, results, machine.sized, outputs)
 
 
-def _traced(layers: Sequence[CompressedLayer], x: IntArray, cfg: ArchConfig, path: Path | None) -> bytes:
+def _run_real(layers: Sequence[CompressedLayer], x: FloatArray, outputs: Outputs) -> None:
+    """A chain of layers on the processor at hand, in floating point; x : real numbers, [inputs]."""
+    from eie.sim.engines.cpu import CpuNetwork, processors  # numba
+
+    y = CpuNetwork(layers).run_real(x[None])[0]
+    if outputs.out is not None:
+        write(outputs.out, array_file(y))
+    if outputs.json_out:
+        click.echo(json.dumps([{"layer": layers[-1].name, "engine": "cpu", "float": True, "y": y.tolist()}]))
+        return
+    click.echo(f"engine cpu, up to {processors()} threads, float32: no cycles, no counters\n")
+    click.echo(f"y: {len(y)} real numbers; the largest is number {int(np.argmax(y))}")
+    if len(y) <= 16:
+        click.echo("y = " + " ".join(f"{value:.6g}" for value in y))
+    if outputs.out is not None:
+        click.echo(f"outputs: {outputs.out}")
+
+
+def _traced(
+    layers: Sequence[CompressedLayer], x: IntArray, cfg: ArchConfig, path: Path | None, *, balance: bool
+) -> bytes:
     """The content of the table of columns, if it is wanted."""
     if path is None:
         return b""
+    if balance:
+        raise click.UsageError("--trace-table shows rows where they are without --balance: leave it out")
     if path.suffix not in FORMATS:
         raise OutputError(f"{path}: a table of columns is written as {' or '.join(FORMATS)}")
     return content(trace(layers, single_vectors(layers, x, cfg.acc_bits), cfg), path)
@@ -256,6 +303,30 @@ def _print(
     layers: Sequence[CompressedLayer], results: Sequence[Result], sized: bool, outputs: Outputs
 ) -> None:
     """The table of a chain of layers, and what came out."""
+    last, cfg = results[-1], results[0].cfg
+    if last.engine == "cpu":
+        click.echo(
+            f"engine cpu, {cfg.acc_bits}-bit accumulators: the machine's values, no cycles, no counters"
+        )
+    else:
+        _print_figures(layers, results, sized, outputs)
+    click.echo(
+        f"\ny: {len(last.y)} activations with {layers[-1].y_frac} fraction bits; "
+        f"the largest is number {int(np.argmax(last.y))}"
+    )
+    if len(last.y) <= 16:
+        click.echo("y = " + " ".join(map(str, last.y.tolist())))
+    if outputs.wave is not None:
+        paths = [str(wave_path(outputs.wave, layers, number)) for number in range(len(layers))]
+        click.echo(f"waveform: {', '.join(paths)}")
+    if outputs.out is not None:
+        click.echo(f"outputs: {outputs.out}")
+
+
+def _print_figures(
+    layers: Sequence[CompressedLayer], results: Sequence[Result], sized: bool, outputs: Outputs
+) -> None:
+    """The machine, and its cycles and counters."""
     last, cfg = results[-1], results[0].cfg
     memories = "as large as the layers need" if sized else "of the published sizes"
     click.echo(
@@ -268,14 +339,3 @@ def _print(
         result_rows(results, named(outputs.technology)),
         text_last=True,
     )
-    click.echo(
-        f"\ny: {len(last.y)} activations with {layers[-1].y_frac} fraction bits; "
-        f"the largest is number {int(np.argmax(last.y))}"
-    )
-    if len(last.y) <= 16:
-        click.echo("y = " + " ".join(map(str, last.y.tolist())))
-    if outputs.wave is not None:
-        paths = [str(wave_path(outputs.wave, layers, number)) for number in range(len(layers))]
-        click.echo(f"waveform: {', '.join(paths)}")
-    if outputs.out is not None:
-        click.echo(f"outputs: {outputs.out}")
