@@ -22,11 +22,12 @@ FUZZ ?= 1000000
 READERS ?= 10000
 # How often each command is killed by each signal.
 KILLS ?= 25
+MACHINES ?= 200
 # Processes of the tests; a file's tests stay in one, which shares what is slow to make.
 WORKERS ?= 2
 TESTS ?= tests eie
 
-.PHONY: help setup demo reproduce reproduce-compression test lint regress bench coverage docs clean
+.PHONY: help setup demo reproduce reproduce-compression test lint regress notebooks site bench coverage docs clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 30
@@ -50,12 +51,16 @@ test: $(READY_TO_TEST) lint ## lint, then every test and doctest (WORKERS=2)
 lint: $(READY) ## style, types, import arrows
 	scripts/lint
 
-regress: $(READY_TO_REGRESS) ## long lockstep campaigns and mutants (SEED=1 CYCLES=1000000 MUTANTS=300 CASES=10000 FUZZ=1000000 READERS=10000 KILLS=25)
+regress: $(READY_TO_REGRESS) ## long lockstep campaigns and mutants (SEED=1 CYCLES=1000000 MUTANTS=300 CASES=10000 FUZZ=1000000 READERS=10000 KILLS=25 MACHINES=200)
 	EIE_REGRESS_SEED=$(SEED) EIE_REGRESS_CYCLES=$(CYCLES) EIE_REGRESS_MUTANTS=$(MUTANTS) \
-	    EIE_REGRESS_CASES=$(CASES) EIE_REGRESS_FUZZ=$(FUZZ) EIE_REGRESS_READERS=$(READERS) EIE_REGRESS_KILLS=$(KILLS) \
+	    EIE_REGRESS_CASES=$(CASES) EIE_REGRESS_FUZZ=$(FUZZ) EIE_REGRESS_READERS=$(READERS) EIE_REGRESS_KILLS=$(KILLS) EIE_REGRESS_MACHINES=$(MACHINES) \
 	    $(BIN)/python -m pytest -s --hypothesis-seed=$(SEED) --hypothesis-show-statistics tests/regress tests/cosim/test_chip.py \
 	    tests/compress/test_onnx_oracle.py tests/compress/test_torch_oracle.py \
 	    tests/sim/test_graph_oracle.py tests/sim/test_module_oracle.py
+
+notebooks: $(READY) ## open the notebooks of examples/notebooks/ in JupyterLab
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[notebooks,train]'
+	$(BIN)/jupyter lab --notebook-dir examples/notebooks
 
 bench: $(READY) ## speed of every engine, against what is promised
 	$(BIN)/python benchmarks/run.py
@@ -65,6 +70,9 @@ coverage: $(READY_TO_TEST) ## make test, with the lines and branches that no tes
 	mkdir -p build/coverage
 	EIE_COVERAGE=$(CURDIR)/build/coverage $(MAKE) test
 	$(BIN)/python scripts/eie_coverage.py build/coverage
+
+site: $(READY_TO_TEST) ## the pages as a site with search and the Python reference, into build/site/
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/site
 
 docs: $(READY) ## write the generated parts of docs/ again
 	$(BIN)/python scripts/gen_docs.py

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import importlib
-import importlib.metadata
 import io
 import os
 import signal
@@ -25,25 +24,27 @@ import click
 from eie.errors import EieError, MismatchError
 
 DISTRIBUTION = "eie-sim"
-# In the order in which somebody meets them; each is the function of that name in the module eie.cli.<name>.
-COMMANDS = (
-    "demo",
-    "data",
-    "train",
-    "compress",
-    "info",
-    "run",
-    "plan",
-    "accuracy",
-    "cosim",
-    "sweep",
-    "plot",
-    "reproduce",
-    "export",
-    "synth",
-    "doctor",
-)
-
+# In the order in which somebody meets them; each is the function of that name in the module
+# eie.cli.commands.<name>. What each is for stands here, so that the list of commands loads none of them.
+COMMANDS = {
+    "demo": "The main job on a trained network, and a report of it.",
+    "data": "Fetch the digits that the recipes train on.",
+    "train": "The paper's networks, trained and compressed.",
+    "compress": "A trained network into a .eie file.",
+    "info": "Sizes and scales of a .eie file.",
+    "run": "Run a network or one layer on any engine.",
+    "plan": "How layers of any size run on a chip: passes, runs, cycles.",
+    "accuracy": "How often a network is right, in fixed point and in float.",
+    "bench": "Time a network on this processor beside dense libraries.",
+    "cosim": "Golden model and RTL in lockstep, every signal compared.",
+    "sweep": "Layers over configurations, into a store and a table.",
+    "plot": "Pictures of a sweep.",
+    "reproduce": "The published evaluation, with our figures beside it.",
+    "export": "Verilog, memory images and a testbench, checked.",
+    "synth": "Cells, area and longest path of every block, by Yosys.",
+    "doctor": "Versions of what a run needs, and what is missing.",
+    "warm": "Compile ahead what first uses would have to wait for.",
+}
 
 # Status after a traceback (EX_SOFTWARE of sysexits.h): 1 would mean that two engines disagree.
 _BUG = 70
@@ -114,6 +115,10 @@ class _Group(click.Group):
         command: click.Command = getattr(importlib.import_module(f"eie.cli.commands.{cmd_name}"), cmd_name)
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
     def invoke(self, ctx: click.Context) -> Any:
         _make_do()
         try:
@@ -145,7 +150,7 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "s
 
 
 @click.group("eie", cls=_Group, context_settings=_SETTINGS)
-@click.version_option(importlib.metadata.version(DISTRIBUTION), prog_name="eie")
+@click.version_option(package_name=DISTRIBUTION, prog_name="eie", message="%(prog)s, version %(version)s")
 def main() -> None:
     """Compress trained networks for EIE, the sparse weight-shared inference engine, and run them on a
     cycle-accurate model and on its RTL.
@@ -156,3 +161,7 @@ def main() -> None:
     Example:
       eie demo --out out
     """
+
+
+if __name__ == "__main__":
+    main()

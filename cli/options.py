@@ -30,17 +30,20 @@ def gathered(
 ) -> Callable[[Command], Command]:
     """The options that are fields of the dataclass `kind`, as one `parameter` of the command.
 
-    order : of the fields in the help. changes : settings of some of the options, by field.
+    order : of the fields in the help; a field that is not named is no option of this command, and has its default.
+    changes : settings of some of the options, by field.
     """
     fields = {field.name: field.metadata for field in dataclasses.fields(kind)}
+    chosen = order or tuple(fields)
+    left_out = {name: fields[name]["settings"].get("default") for name in fields if name not in chosen}
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def call(*args: Any, **given: Any) -> Any:
-            made = kind(**{name: given.pop(name) for name in fields})
+            made = kind(**{name: given.pop(name) if name in chosen else left_out[name] for name in fields})
             return command(*args, **{parameter: made}, **given)
 
-        for name in reversed(order or tuple(fields)):
+        for name in reversed(chosen):
             settings = fields[name]["settings"] | changes.get(name, {})
             click.option(*fields[name]["flags"], name, **settings)(call)
         return cast(Command, call)
@@ -100,7 +103,7 @@ def setting(text: str) -> Setting:
     """The setting that a text such as pointers=4096 says."""
     name, mark, value = text.partition("=")
     if not mark or not value.strip().isdecimal():
-        raise click.BadParameter(f"{text!r} is no setting such as pointers=4096")
+        raise click.BadParameter(f"{text!r} is not a setting, such as pointers=4096")
     return Setting(name.strip(), int(value))
 
 
@@ -145,7 +148,7 @@ def was_given(context: click.Context, parameter: str) -> bool:
 
 
 def refuse_useless(context: click.Context, options: Sequence[str], why: str) -> None:
-    """Refuse those of `options` that were given although they can do nothing: they would mislead.
+    """Refuse those of `options` that were given although they have no effect: they would mislead.
 
     Raises
     ------
@@ -154,4 +157,6 @@ def refuse_useless(context: click.Context, options: Sequence[str], why: str) -> 
     given = {param.opts[0] for param in context.command.params if was_given(context, str(param.name))}
     useless = [option for option in options if option in given]
     if useless:
-        raise click.UsageError(f"{' and '.join(useless)} can do nothing {why}")
+        raise click.UsageError(
+            f"{' and '.join(useless)} {'has' if len(useless) == 1 else 'have'} no effect {why}"
+        )

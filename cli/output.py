@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TimeElapsedColumn
-from rich.table import Table
 
 from eie.errors import OutputError
 from eie.files import beside
@@ -137,14 +137,8 @@ def array_file(array: npt.NDArray[Any]) -> bytes:
 
 
 def console() -> Console:
-    """Where tables go; wide enough for them when the output is a file or a pipe."""
+    """Where progress and sentences go; wide enough for them when the output is a file or a pipe."""
     return Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
-
-
-def progress_bar(out: Console, before: Sequence[ProgressColumn], *after: ProgressColumn) -> Progress:
-    """A bar with the number and the time of what is done between other columns; none where `out` is no terminal."""
-    bar = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*before, *bar, *after, console=out, transient=True, disable=not out.is_terminal)
 
 
 def print_table(
@@ -154,15 +148,55 @@ def print_table(
     text_last: bool = False,
     out: Console | None = None,
 ) -> None:
-    """Print a table whose first column (and last, with `text_last`) is text, and whose others are numbers."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for number, heading in enumerate(headings):
-        text = number == 0 or (text_last and number == len(headings) - 1)
-        table.add_column(heading, justify="left" if text else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
+    """Print a table whose first column (and last, with `text_last`) is text, and whose others are numbers.
+
+    No name and no number is ever broken. A table that is wider than the terminal goes on below, with its first column
+    again; in a file or a pipe a row is a line, however long.
+    """
     target = out or console()
-    # Numbers broken over two lines cannot be read: in a narrow terminal let the terminal wrap whole lines.
-    narrow, target.width = target.width, max(target.width, _WIDE)
-    target.print(table, crop=False)
-    target.width = narrow
+    width = target.width if target.is_terminal else None
+    for line in layout([list(headings), *map(list, rows)], width, text_last=text_last):
+        target.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def layout(table: Sequence[Sequence[str]], width: int | None, *, text_last: bool = False) -> list[str]:
+    """The lines of a table, its headings first, in a terminal of `width` characters (None: no limit).
+
+    >>> layout([["", "cycles", "energy"], ["fc1", "12", "3.5"]], 12)
+    ['     cycles', 'fc1      12', '', '     energy', 'fc1     3.5']
+    """
+    sizes = [max(cell_len(cell) for cell in column) for column in zip(*table, strict=True)]
+    last = len(sizes) - 1
+    blocks: list[list[int]] = [[]]
+    for column in range(1, len(sizes)):
+        wanted = min(sizes[column], _LEAST_TEXT) if text_last and column == last else sizes[column]
+        taken = sizes[0] + sum(_GAP + sizes[one] for one in blocks[-1])
+        if width is not None and blocks[-1] and taken + _GAP + wanted > width:
+            blocks.append([])
+        blocks[-1].append(column)
+    lines: list[str] = []
+    for block in blocks:
+        lines += [""] * bool(lines)
+        room = None
+        if text_last and width is not None and last in block:
+            room = max(_LEAST_TEXT, width - sizes[0] - sum(_GAP + sizes[one] for one in block[:-1]) - _GAP)
+        for row in table:
+            cells = [_padded(row[0], sizes[0])]
+            cells += [_padded(row[one], sizes[one], right=not (text_last and one == last)) for one in block]
+            lines += _wrapped_last(cells, room) if room else [(" " * _GAP).join(cells).rstrip()]
+    return lines
+
+
+_GAP, _LEAST_TEXT = 2, 24
+
+
+def _padded(text: str, size: int, *, right: bool = False) -> str:
+    blank = " " * (size - cell_len(text))
+    return blank + text if right else text + blank
+
+
+def _wrapped_last(cells: Sequence[str], room: int) -> list[str]:
+    """A row whose last cell, a text, goes on below itself."""
+    before = (" " * _GAP).join(cells[:-1]) + " " * _GAP
+    texts = textwrap.wrap(cells[-1].rstrip(), room, break_long_words=False, break_on_hyphens=False) or [""]
+    return [(before if not number else " " * cell_len(before)) + text for number, text in enumerate(texts)]

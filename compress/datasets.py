@@ -26,7 +26,7 @@ PIXELS = SIDE * SIDE
 TEST_FILE = "test.npz"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Digits:
     """Images uint8[n, 784], 0 = background, and labels uint8[n], for training and for the test."""
 

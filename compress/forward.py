@@ -16,7 +16,7 @@ from eie.fixed import IntArray, limits, quantize, round_shift, saturate
 from eie.layer import CompressedLayer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FixedRun:
     """Outcome of a batch: y, int16[batch, outputs of the last layer], and what was clipped in each layer.
 

@@ -47,6 +47,10 @@ class ErrorCode(enum.IntEnum):
     TLAST_EARLY = 7, "packet: TLAST before the last word; the words before it are written"
     TLAST_LATE = 8, "packet: no TLAST on the last word; a WRITE is done, READ and RUN are not"
     START_BUSY = 9, "START while a run or a packet is under way"
+    ABORTED = (
+        10,
+        "packet given up: SOFT_RESET, ABORT, or `rst` while the stream sent it; its rest is swallowed",
+    )
 
 
 # Spaces whose words are signed: a word on the result stream is extended by its sign, others by zeros.

@@ -55,6 +55,21 @@ def sized_for(cfg: ArchConfig, *layers: CompressedLayer) -> ArchConfig:
 
     Only the capacities (entries, pointers and their width, source activations, accumulators) change; with absolute
     rows their width (row_bits), too, because it goes with the accumulators.
+
+    Parameters
+    ----------
+    cfg : PEs, queue and widths.
+    layers : at least one.
+
+    Raises
+    ------
+    ConfigError : no layers, or one that no configuration with these PEs and widths holds.
+
+    Examples
+    --------
+    >>> layer = CompressedLayer.from_codes([[1] * 40] * 8, [0, 3])
+    >>> sized_for(ArchConfig(n_pe=4), layer).entries
+    80
     """
     if not layers:
         raise ConfigError("sized_for needs at least one layer")

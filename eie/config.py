@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eie.errors import ConfigError
+from eie.shown import table
 
 
 def bits_for(largest: int) -> int:
@@ -40,7 +41,7 @@ def _choice(default: Any, choices: tuple[Any, ...], meaning: str, unit: str = ""
     return dataclasses.field(default=default, metadata={"choices": choices, "meaning": meaning, "unit": unit})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ArchConfig:
     """Sizes of one accelerator. The defaults are the published machine (Han et al., ISCA 2016).
 
@@ -79,6 +80,14 @@ class ArchConfig:
     Raises
     ------
     ConfigError : a value outside its range, or sizes that cannot be built together.
+
+    Examples
+    --------
+    >>> cfg = ArchConfig(n_pe=16, queue_depth=4)
+    >>> cfg, cfg.entries_per_word
+    (ArchConfig(n_pe=16, queue_depth=4), 8)
+    >>> cfg.replace(word_bits=128).entries_per_word
+    16
     """
 
     n_pe: int = _size(64, 1, 256, "processing elements", "PEs", power_of_two=True)
@@ -174,6 +183,18 @@ class ArchConfig:
                 f"{what} is more than the {self.entries_per_word} entries in a word of word_bits ({self.word_bits}): "
                 f"use word_bits={1 << (self.issue * self.entry_bits - 1).bit_length()} or more, or fewer entries"
             )
+
+    def __repr__(self) -> str:
+        given = ((each.name, getattr(self, each.name), each.default) for each in dataclasses.fields(self))
+        changed = (f"{name}={value!r}" for name, value, default in given if value != default)
+        return f"ArchConfig({', '.join(changed)})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (each.name, getattr(self, each.name), each.metadata["unit"], each.metadata["meaning"])
+            for each in dataclasses.fields(self)
+        ]
+        return table("ArchConfig", rows, ("field", "value", "unit", "meaning"))
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> ArchConfig:

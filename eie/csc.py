@@ -38,7 +38,7 @@ class Encoding(NamedTuple):
         return cls(cfg.n_pe, index_bits, cfg.group, cfg.entries_per_word if cfg.group > 1 else 0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Interleaved:
     """A layer as the PEs see it.
 

@@ -6,7 +6,17 @@ escapes is a bug and shows its traceback.
 
 
 class EieError(Exception):
-    """Base of every error that the user's input, files or machine can cause."""
+    """Base of every error that the user's input, files or machine can cause.
+
+    Examples
+    --------
+    >>> import eie
+    >>> try:
+    ...     eie.ArchConfig(n_pe=12)
+    ... except eie.EieError as error:
+    ...     print(error)
+    n_pe must be a power of two from 1 to 256, not 12
+    """
 
 
 class ConfigError(EieError):

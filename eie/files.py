@@ -1,4 +1,4 @@
-"""Names of files that are being written, beside those that they will replace."""
+"""Names of files: of those that are being written, and of those named after a layer."""
 
 from __future__ import annotations
 
@@ -23,6 +23,15 @@ def beside(target: Path, ending: str = ".tmp") -> Path:
             if match and not _runs(int(match[1])):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     return target.with_name(f"{name}{os.getpid()}{ending}")
+
+
+def file_name(name: str) -> str:
+    """A layer's name as part of a file's name.
+
+    >>> file_name("block1/conv.weight")
+    'block1_conv.weight'
+    """
+    return "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name)
 
 
 def _runs(pid: int) -> bool:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from eie.conv import Conv
 from eie.errors import LayerError
-from eie.fixed import MAX_SHIFT, limits
+from eie.fixed import MAX_SHIFT, limits, quantize
+from eie.shown import table
 
 MAX_DIM = 1 << 24
 
@@ -43,7 +44,7 @@ def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CompressedLayer:
     """A sparse matrix of code indices in compressed-sparse-column form, and what the arithmetic needs with it.
 
@@ -72,6 +73,14 @@ class CompressedLayer:
     Raises
     ------
     LayerError : on construction, from `check()`.
+
+    Examples
+    --------
+    >>> layer = CompressedLayer.from_dense([[0.5, 0, -1], [0, 0.25, 0]], relu=False, name="fc")
+    >>> layer
+    CompressedLayer('fc', 2 x 3, 50.0 % of the weights, 4-bit codes)
+    >>> layer.shape, layer.nnz, layer.quantize([0.5, 0, 1]).shape
+    ((2, 3), 3, (3,))
     """
 
     shape: tuple[int, int]
@@ -192,6 +201,55 @@ class CompressedLayer:
         ModelError : no such matrix, or an option out of its range.
         """
         return _compressor().from_sparse(matrix, **options)
+
+    def quantize(self, x: npt.ArrayLike, act_bits: int = 16) -> npt.NDArray[np.int64]:
+        """Real inputs as the fixed-point activations that the layer takes.
+
+        Parameters
+        ----------
+        x : real numbers of any shape.
+        act_bits : of an activation in the machine; what lies beyond is clipped.
+
+        Returns
+        -------
+        int64 of the shape of `x`: the nearest numbers with `x_frac` fraction bits.
+
+        Raises
+        ------
+        LayerError : no real numbers, or not finite.
+
+        Examples
+        --------
+        >>> layer = CompressedLayer.from_codes([[1]], [0, 3], x_frac=8)
+        >>> layer.quantize([0.5, -0.25, 300.0]).tolist()
+        [128, -64, 32767]
+        """
+        try:
+            given = np.asarray(x, np.float64)
+        except (TypeError, ValueError) as error:
+            raise LayerError(f"inputs of layer {self.name!r} must be real numbers: {error}") from None
+        if not np.isfinite(given).all():
+            raise LayerError(f"inputs of layer {self.name!r} must be finite")
+        return quantize(given, self.x_frac, act_bits)
+
+    def __repr__(self) -> str:
+        return (
+            f"CompressedLayer({self.name!r}, {self.rows} x {self.cols}, {100 * self.density:.1f} % of the weights, "
+            f"{self.weight_bits}-bit codes{', ReLU' if self.relu else ''}{', convolution' if self.conv else ''})"
+        )
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[str, object]] = [
+            ("outputs x inputs", f"{self.rows} x {self.cols}"),
+            ("weights kept", f"{self.nnz:,} of {self.rows * self.cols:,} ({100 * self.density:.1f} %)"),
+            ("code bits", self.weight_bits),
+            ("ReLU", "yes" if self.relu else "no"),
+            (
+                "fraction bits",
+                f"inputs {self.x_frac}, weights {self.w_frac}, sums {self.acc_frac}, outputs {self.y_frac}",
+            ),
+        ]
+        return table(f"Layer {self.name}", [*rows, *([("convolution", self.conv)] if self.conv else [])])
 
     # ---- sizes ---------------------------------------------------------------------------------------------
 

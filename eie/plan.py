@@ -16,6 +16,7 @@ from eie.errors import LayerError
 from eie.layer import CompressedLayer
 from eie.memory import PassEntry
 from eie.schema import WbTarget
+from eie.shown import table
 
 # What ended a run, beside the memories of `eie.cuts`.
 BIASES, ACTIVATIONS, TABLE, CODEBOOKS = "activation SRAM", "activations", "pass table", "codebooks"
@@ -101,13 +102,19 @@ class Run:
         return self.steps[0].bias_group
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Plan:
     """A network on a chip.
 
     places : of each layer's activations. runs : in order. groups : load groups; with one, weights are loaded once and
     stay (resident), as do biases with one bias group. keeps_table : pass table and codebooks hold the whole network,
     and are written once. activation_words : of the activation SRAM for activations; biases stand behind them.
+
+    Examples
+    --------
+    >>> layer = CompressedLayer.from_codes([[1] * 40] * 8, [0, 3])
+    >>> make_plan([layer], ArchConfig(n_pe=1, pointers=16))
+    Plan(1 layers on 1 PEs: 3 passes in 3 runs, weights loaded for every input)
     """
 
     layers: tuple[CompressedLayer, ...]
@@ -118,6 +125,20 @@ class Plan:
     bias_groups: int
     keeps_table: bool
     activation_words: int
+
+    def __repr__(self) -> str:
+        return (
+            f"Plan({len(self.layers)} layers on {self.cfg.n_pe} PEs: {len(self.steps)} passes in "
+            f"{len(self.runs)} runs, weights {'stay' if self.resident else 'loaded for every input'})"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (layer.name, f"{layer.rows} x {layer.cols}", sum(step.cut.layer == number for step in self.steps))
+            for number, layer in enumerate(self.layers)
+        ]
+        title = f"{len(self.steps)} passes in {len(self.runs)} runs on {self.cfg.n_pe} PEs"
+        return table(title, rows, ("layer", "outputs x inputs", "passes"))
 
     @property
     def resident(self) -> bool:
@@ -138,10 +159,22 @@ class Plan:
 def make_plan(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> Plan:
     """Plan a chain of layers on a chip; `docs/plan.md` has the rules.
 
+    Parameters
+    ----------
+    layers : each takes what the one before it gives; of any size.
+    cfg : the chip; a layer that does not fit it is cut into passes.
+
     Raises
     ------
     LayerError : layers that do not follow on one another, or convolutions (each of them is planned by itself).
     CapacityError : no plan exists.
+
+    Examples
+    --------
+    >>> layer = CompressedLayer.from_codes([[1] * 40] * 8, [0, 3])
+    >>> plan = make_plan([layer], ArchConfig(n_pe=1, pointers=16))
+    >>> len(plan.steps), plan.resident
+    (3, False)
     """
     _check_chain(layers, cfg)
     cuts = [cut_layer(layer, cfg, number) for number, layer in enumerate(layers)]

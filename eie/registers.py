@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from eie.axi import HEADER_FIELDS, LITE_ADDR_BITS, Bits, Command, ErrorCode, stream_bits
@@ -13,7 +13,7 @@ from eie.filling import templates
 from eie.schema import ConfigReg, IoSpace, PeCounter, WbTarget, config_fields
 
 MAGIC = int.from_bytes(b"EIE1", "big")
-VERSION = 0x0001_0000
+VERSION = 0x0001_0001
 
 
 class Access(enum.Enum):
@@ -54,6 +54,31 @@ def _packed(offset: int, meaning: str, *names: str) -> Register:
     return Register(offset, Access.RO, meaning, fields, value)
 
 
+# What the numbers of ROWS mean.
+_ROWS = (0, 4, 6, 8)
+
+
+def _with_switches(register: Register) -> Register:
+    """A register of three widths with the switches of docs/beyond.md in its high byte, 0 for the published machine."""
+    constant = register.reset
+    assert not isinstance(constant, int)
+    fields = (
+        Bits("ROWS", 24, 2, "rows: 0 relative; 1, 2, 3 absolute, of 4, 6 or 8 bits"),
+        Bits("PAIRS", 26, 1, "1: columns are broadcast in pairs, and their pointers stand so"),
+        Bits("FILTER_EMPTY", 27, 1, "`filter_empty`"),
+        Bits("ISSUE_LOG2", 28, 2, "`issue` is 2 to this"),
+        Bits("WINDOW_LESS_1", 30, 2, "`window` less 1"),
+    )
+
+    def value(cfg: ArchConfig) -> int:
+        rows = _ROWS.index(cfg.row_bits) if cfg.absolute else 0
+        switches = rows | (cfg.group - 1) << 2 | cfg.filter_empty << 3
+        switches |= (cfg.issue.bit_length() - 1) << 4 | (cfg.window - 1) << 6
+        return constant(cfg) | switches << 24
+
+    return replace(register, fields=register.fields + fields, reset=value)
+
+
 _EVENTS = (
     Bits("DONE", 0, 1, "a run has ended that was not a quiet RUN"),
     Bits("ERROR", 1, 1, "ERROR_CODE has been set"),
@@ -76,8 +101,15 @@ class Reg(enum.Enum):
                 "SOFT_RESET",
                 2,
                 1,
-                "as CLEAR_ERROR, and the command decoder drops the packet that it is in: the next word is a header. "
-                "A READ whose words are on their way and a run go on",
+                "as ABORT; written again while ERROR_CODE is ABORTED and no word waits, it says that the rest will "
+                "never come: the next word is a header",
+            ),
+            Bits(
+                "ABORT",
+                3,
+                1,
+                "as CLEAR_ERROR, and the packet under way is given up: ERROR_CODE becomes ABORTED, the rest up to "
+                "TLAST is swallowed. A READ whose words are on their way and a run go on",
             ),
         ),
     )
@@ -139,8 +171,8 @@ class Reg(enum.Enum):
     WIDTHS = _packed(
         0x0AC, "widths of an entry and its operands", "weight_bits", "index_bits", "code_bits", "act_bits"
     )
-    WIDTHS_2 = _packed(
-        0x0B0, "more widths; 1 if the array has counters", "acc_bits", "pointer_bits", "counters"
+    WIDTHS_2 = _with_switches(
+        _packed(0x0B0, "more widths; 1 if the array has counters", "acc_bits", "pointer_bits", "counters")
     )
 
     @property
@@ -194,7 +226,7 @@ PASS_MEANINGS = {
     ConfigReg.WB_TARGET: "bit 0: activations go to the source file, too; bit 1: to the activation SRAM",
     ConfigReg.WB_BASE: "first word of the activation SRAM that is written",
     ConfigReg.CODEBOOK: "number of the codebook",
-    ConfigReg.PTR_BASE: "column of the pointer SRAM that is the pass's column 0",
+    ConfigReg.PTR_BASE: "column of the pointer SRAM that is the pass's column 0 (even where columns are in pairs)",
     ConfigReg.SPMAT_BASE: "word of the matrix SRAM that is the pass's word 0",
     ConfigReg.ACC_ROWS: "accumulators refilled from the activation SRAM",
     ConfigReg.ACC_BASE: "from this word on",
@@ -213,6 +245,11 @@ def c_header(cfg: ArchConfig | None = None) -> str:
     return _filled("eie_regs.h", cfg=cfg, config_fields=config_fields(cfg) if cfg else ())
 
 
+def system_rdl(cfg: ArchConfig, top: str) -> str:
+    """An instance's registers in SystemRDL 2.0, as the address map `top`; IP-XACT and HTML come from there."""
+    return _filled("eie_chip.rdl", cfg=cfg, config_fields=config_fields(cfg), top=top)
+
+
 def _filled(template: str, **values: Any) -> str:
     """A template of eie/templates with this map, the packets' names, and these values."""
     return (
@@ -220,7 +257,10 @@ def _filled(template: str, **values: Any) -> str:
         .get_template(template)
         .render(
             **values,
-            **{kind.__name__: kind for kind in (Reg, ErrorCode, Command, IoSpace, PeCounter, WbTarget)},
+            **{
+                kind.__name__: kind
+                for kind in (Reg, ErrorCode, Command, ConfigReg, IoSpace, PeCounter, WbTarget)
+            },
             HEADER_FIELDS=HEADER_FIELDS,
             LITE_ADDR_BITS=LITE_ADDR_BITS,
             MAGIC=MAGIC,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from eie.config import ArchConfig
 from eie.errors import ConfigError
 from eie.schema import CCU_COUNTERS, PeCounter
+from eie.shown import frame, optional, table
 
 # Names of the counters that every engine fills in the same way: int64[n_pe] each, but for broadcast_stalls (int).
 COUNTERS = (
@@ -87,18 +89,40 @@ def total(counts: Sequence[Count]) -> Count:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """What an engine gave for one input of a layer, or of a program of many passes.
 
-    y : int16[rows]. cycles : compute mode, by the timing law (None for the reference, which has no clock, and for many
-    passes on hardware without counters). counters : the names in `COUNTERS`; None where an engine has no such counter.
+    Two results are equal if every field is, arrays by their elements; a result has no hash.
+
+    Parameters
+    ----------
+    y : int16[rows], raw fixed-point activations (of a batch int16[batch, rows]). `outputs` has them as real numbers.
+    cycles : compute mode, by the timing law (None for the reference, which has no clock, and for many passes on
+        hardware without counters).
+    counters : the names in `COUNTERS`; int64[n_pe] each, but for broadcast_stalls (int); None where an engine has no
+        such counter.
+    engine : what computed it.
+    cfg : the machine.
     load_cycles : words that the host writes through the I/O port for this input (of a layer: biases, codebook,
-    activations and configuration); weight_load_cycles : those that are loaded once, where they went through the port
-    (of a layer: pointers and entries); writeback_cycles : ReLU write-back; store_cycles : in which the host reads
-    results (None: not measured).
-    runs : a `Count` for each start (none from the reference). passes : for each pass, from the fast engine on a plan
-    only, because hardware counts runs.
+        activations and configuration).
+    weight_load_cycles : those that are loaded once, where they went through the port (of a layer: pointers and
+        entries).
+    writeback_cycles : ReLU write-back.
+    store_cycles : in which the host reads results (None: not measured).
+    runs : a `Count` for each start (none from the reference).
+    passes : for each pass, from the fast engine on a plan only, because hardware counts runs.
+    y_frac : fraction bits of `y` (None: not known, where a program ran without its layers).
+
+    Examples
+    --------
+    >>> import eie
+    >>> layer = eie.CompressedLayer.from_codes([[0, 1], [2, 0]], [0, 10, -20, 30], relu=False)
+    >>> result = eie.simulate(layer, [1, 3], eie.ArchConfig(n_pe=2))
+    >>> result
+    Result(golden, 2 PEs: y int16[2], 9 cycles, 0.011 µs, load balance 22.2 %, utilization 11.1 %)
+    >>> result.y.tolist(), result.total("macs")
+    ([30, -20], 2)
     """
 
     y: npt.NDArray[np.int16]
@@ -112,6 +136,61 @@ class Result:
     store_cycles: int | None = None
     runs: tuple[Count, ...] = ()
     passes: tuple[Count, ...] = ()
+    y_frac: int | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Result):
+            return NotImplemented
+        return all(_same(getattr(self, one.name), getattr(other, one.name)) for one in fields(self))
+
+    __hash__ = None  # type: ignore[assignment]  # its arrays have none
+
+    def __repr__(self) -> str:
+        found = [f"y int16{list(self.y.shape)}"]
+        if self.cycles is not None:
+            found += [f"{self.cycles:,} cycles", f"{self.microseconds:,.3f} µs"]
+        if self.balance is not None:
+            found += [f"load balance {optional(self.balance, '.1%')}"]
+        if self.utilization is not None:
+            found += [f"utilization {optional(self.utilization, '.1%')}"]
+        return f"Result({self.engine}, {self.cfg.n_pe} PEs: {', '.join(found)})"
+
+    def _repr_html_(self) -> str:
+        return table(f"Result of engine {self.engine}", self._figures())
+
+    def _figures(self) -> list[tuple[str, str]]:
+        counted = [(name, self.counters.get(name)) for name in COUNTERS]
+        return [
+            ("PEs", str(self.cfg.n_pe)),
+            ("outputs", f"int16{list(self.y.shape)}"),
+            ("cycles", optional(self.cycles, ",")),
+            ("µs", optional(self.microseconds, ",.3f")),
+            ("load balance", optional(self.balance, ".1%")),
+            ("utilization", optional(self.utilization, ".1%")),
+            *(
+                (name, optional(None if value is None else int(np.sum(value)), ","))
+                for name, value in counted
+            ),
+        ]
+
+    @property
+    def outputs(self) -> npt.NDArray[np.float64]:
+        """The activations as real numbers, float64, of the shape of `y`.
+
+        Raises
+        ------
+        ConfigError : `y_frac` is not known.
+
+        Examples
+        --------
+        >>> import eie
+        >>> layer = eie.CompressedLayer.from_dense([[0.5, 0], [0, -1]], relu=False)
+        >>> eie.simulate(layer, [1.0, 0.5], eie.ArchConfig(n_pe=2)).outputs.tolist()
+        [0.5, -0.5]
+        """
+        if self.y_frac is None:
+            raise ConfigError("the scale of y is not known here: np.ldexp(y.astype(float), -layer.y_frac)")
+        return np.ldexp(self.y.astype(np.float64), -self.y_frac)
 
     @property
     def count(self) -> Count:
@@ -125,24 +204,98 @@ class Result:
 
     @property
     def balance(self) -> float | None:
-        """Load-balance efficiency: 1 - mean over PEs of starved / cycles (1.0 when there is nothing to do)."""
+        """Load-balance efficiency: 1 - mean over PEs of starved / cycles (1.0 when there is nothing to do).
+
+        A column of which a PE holds no entry counts as work here, because it takes the PE a cycle; see `utilization`.
+        """
         starved = self.counters["starved"]
         if self.cycles is None or starved is None:
             return None
         return 1.0 - float(np.mean(starved)) / self.cycles if self.cycles else 1.0
 
+    @property
+    def utilization(self) -> float | None:
+        """Useful work: multiply-accumulates / (PEs x entries a cycle x cycles); 1.0 when there is nothing to do.
+
+        Fillers and empty columns are no useful work. None for an engine without a clock, or a machine without counters.
+        """
+        macs = self.counters["macs"]
+        if self.cycles is None or macs is None:
+            return None
+        peak = self.cfg.n_pe * self.cfg.issue * self.cycles
+        return float(np.sum(macs)) / peak if self.cycles else 1.0
+
     def total(self, counter: str) -> int:
         """Sum of a counter over the PEs.
 
+        Parameters
+        ----------
+        counter : a name in `COUNTERS`.
+
         Raises
         ------
-        ConfigError : the engine, or a machine without counters, does not count it.
+        ConfigError : no such counter; or the engine, or a machine without counters, does not count it.
         """
+        if counter not in self.counters:
+            raise ConfigError(f"there is no counter {counter!r}: use one of {', '.join(COUNTERS)}")
         value = self.counters[counter]
         if value is None:
             why = "" if self.cfg.counters else " of a machine with counters=0"
             raise ConfigError(f"the engine {self.engine} gives no counter {counter!r}{why}")
         return int(np.sum(value))
+
+    def to_frame(self) -> Any:
+        """The counters of each PE as a pandas DataFrame: a row for each PE, a column for each counter.
+
+        Raises
+        ------
+        ConfigError : pandas is not installed; the engine has no counters.
+
+        Examples
+        --------
+        >>> import eie
+        >>> layer = eie.CompressedLayer.from_codes([[0, 1], [2, 0]], [0, 10, -20, 30])
+        >>> eie.simulate(layer, [1, 3], eie.ArchConfig(n_pe=2)).to_frame()["macs"].tolist()
+        [1, 1]
+        """
+        columns = {name: value for name, value in self.counters.items() if isinstance(value, np.ndarray)}
+        if not columns:
+            raise ConfigError(f"the engine {self.engine} gives no counters of PEs")
+        return frame({"pe": np.arange(self.cfg.n_pe), **columns}, "pe")
+
+    def plot_work(self) -> Any:
+        """What each PE did with its cycles, as a matplotlib Figure: multiply-accumulates, fillers, empty columns, none.
+
+        Raises
+        ------
+        ConfigError : the engine has no cycles or no counters.
+
+        Examples
+        --------
+        >>> import eie
+        >>> layer = eie.CompressedLayer.from_codes([[0, 1], [2, 0]], [0, 10, -20, 30])
+        >>> eie.simulate(layer, [1, 3], eie.ArchConfig(n_pe=2)).plot_work().savefig("work.png")  # doctest: +SKIP
+        """
+        return importlib.import_module("eie.sim.plots.work").picture([("", self)])
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two fields are equal, whatever arrays are in them."""
+    if isinstance(one, Mapping):
+        return (
+            isinstance(other, Mapping)
+            and set(one) == set(other)
+            and all(_same(one[k], other[k]) for k in one)
+        )
+    if isinstance(one, tuple):
+        return isinstance(other, tuple) and len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, Count):
+        return isinstance(other, Count) and all(
+            _same(getattr(one, each.name), getattr(other, each.name)) for each in fields(one)
+        )
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return np.array_equal(one, other)
+    return bool(one == other)
 
 
 def summed(results: Sequence[Result]) -> Result:

@@ -272,7 +272,7 @@ class Slot(Bundle):
         self.null = _reg(int(not cfg.filter_empty))
         self.fresh = _reg(int(not cfg.absolute))
         self.turn = _reg(int(not cfg.absolute and cfg.group == 2))
-        self.word = _reg(cfg.word_bits * kept)
+        self.word = _reg(cfg.entries_per_word * cfg.entry_bits * kept)
 
 
 class Token(Bundle):

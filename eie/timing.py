@@ -76,7 +76,7 @@ def constants(cfg: ArchConfig) -> Constants:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Schedule:
     """When each active column is broadcast and started, and the cycles of the layer.
 

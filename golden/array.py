@@ -222,6 +222,18 @@ class Array(Block, schema.Array):
         for visit in self.memory_visits:
             visit()
 
+    def reset(self) -> None:
+        """One clock edge with `rst`: registers but the SRAMs' outputs become 0; memories are written."""
+        outputs = [
+            sram.rdata for pe in self.pes for sram in (pe.even_sram, pe.odd_sram, pe.spmat_sram, pe.act_sram)
+        ]
+        kept = [register.next for register in outputs]
+        self.write_memories()
+        for register in self.registers:
+            register.value = register.next = 0
+        for register, value in zip(outputs, kept, strict=True):
+            register.value = register.next = value
+
     # ---- memories ------------------------------------------------------------------------------------------
 
     def load_images(self, images: list[PeImage]) -> None:

@@ -7,6 +7,7 @@ an access or a packet happens at once, and a run goes on until somebody waits fo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from eie.axi import (
     CCU_SPACES,
@@ -40,6 +41,16 @@ _OWN = (
 )
 
 
+@dataclass
+class _Packet:
+    """A packet that has begun: header, its word, data words written so far, and whether its rest is swallowed."""
+
+    header: Header
+    info: int
+    written: int = 0
+    swallowed: bool = False
+
+
 class Chip:
     """`eie_chip`, transaction by transaction.
 
@@ -53,7 +64,7 @@ class Chip:
         self.counters = {Reg[name.upper()]: array.signal(name) for name in CCU_COUNTERS}
         self.results: list[list[int]] = []
         self.waiting: list[list[int]] = []  # packets behind a run
-        self.open = False  # a packet has begun and not ended
+        self.open: _Packet | None = None  # a packet that has begun and not ended
         self.running = False
         self.quiet = False
         self.passes = {ControlReg.FIRST_PASS: 0, ControlReg.LAST_PASS: 0}
@@ -94,7 +105,7 @@ class Chip:
                 "BUSY": self.running,
                 "DONE": array.done.value and not self.running,
                 "ERROR": self.registers[Reg.ERROR_CODE] != 0,
-                "STREAM": bool(self.waiting) or self.open,
+                "STREAM": bool(self.waiting) or self.open is not None,
                 "CURRENT_PASS": 0,
             }
             shifted = {bit.name: bit.low for bit in reg.value.fields}
@@ -108,7 +119,7 @@ class Chip:
         entry = self._pass_address(address)
         reg = _BY_OFFSET.get(address)
         if strobes != 0xF:
-            return SLVERR
+            return SLVERR if strobes else OKAY
         if entry is not None:
             return self._write_port(IoSpace.CONFIG, entry, data)
         if reg is None or reg.access is Access.RO:
@@ -140,21 +151,52 @@ class Chip:
         return OKAY
 
     def _control(self, data: int) -> int:
-        if data & (Reg.CONTROL.mask("CLEAR_ERROR") | Reg.CONTROL.mask("SOFT_RESET")):
+        under_way = self.running or self.open is not None
+        again = (
+            bool(data & Reg.CONTROL.mask("SOFT_RESET"))
+            and self.registers[Reg.ERROR_CODE] == ErrorCode.ABORTED
+        )
+        abort = data & (Reg.CONTROL.mask("SOFT_RESET") | Reg.CONTROL.mask("ABORT"))
+        if abort or data & Reg.CONTROL.mask("CLEAR_ERROR"):
             self.registers[Reg.ERROR_CODE] = 0
-        if data & Reg.CONTROL.mask("SOFT_RESET"):
-            self.waiting.clear()
-            self.open = False
+        if abort:
+            self._abort(forget=again)
         if not data & Reg.CONTROL.mask("START"):
             return OKAY
         if self.registers[Reg.ERROR_CODE]:
             return SLVERR
-        if self.running or self.open:
+        if under_way:
             return self._start_refused(ErrorCode.START_BUSY, data)
         if not self.passes[ControlReg.FIRST_PASS] <= self.passes[ControlReg.LAST_PASS] < self.cfg.passes:
             return self._start_refused(ErrorCode.PASS, data)
         self._start(quiet=False)
         return OKAY
+
+    def _abort(self, *, forget: bool) -> None:
+        """Give up the packet under way, or the first that waits; forget : nothing of it is to come."""
+        packet = self.open
+        if packet is not None and packet.swallowed and forget:
+            self.open = None
+        elif packet is not None:
+            packet.swallowed = True
+            self._error(ErrorCode.ABORTED, packet.info)
+        elif self.waiting:
+            given_up = self.waiting.pop(0)
+            self.registers[Reg.PACKETS] += 1
+            self._error(ErrorCode.ABORTED, given_up[0])
+
+    def reset(self, *, sending: bool = False) -> None:
+        """`rst`; sending : the stream is in the midst of a packet and goes on."""
+        self.array.propagate()
+        self.array.reset()
+        self.results.clear()
+        self.waiting.clear()
+        self.open, self.running, self.quiet = None, False, False
+        self.passes = dict.fromkeys(self.passes, 0)
+        self.registers = dict.fromkeys(_OWN, 0)
+        if sending:
+            self.open = _Packet(Header.unpack(0), 0, swallowed=True)
+            self._error(ErrorCode.ABORTED, 0)
 
     def _start_refused(self, code: ErrorCode, data: int) -> int:
         self._error(code, data)
@@ -172,17 +214,14 @@ class Chip:
     # ---- packets -------------------------------------------------------------------------------------------
 
     def send(self, words: Sequence[int]) -> None:
-        """A packet on the command stream: its words, TLAST on the last. Behind a run it waits."""
-        if self.open:
-            raise ValueError("the packet before has not ended")
-        if self.running:
+        """A packet on the command stream, or the rest of one: its words, TLAST on the last. Behind a run it waits."""
+        if self.running and self.open is None:
             self.waiting.append(list(words))
         else:
             self._execute(words)
 
     def send_part(self, words: Sequence[int]) -> None:
-        """The beginning of a WRITE packet that nobody ends: only SOFT_RESET goes on from here."""
-        self.open = True
+        """The beginning of a packet, or more of it, without TLAST."""
         self._execute(words, last=False)
 
     def wait(self) -> None:
@@ -200,20 +239,30 @@ class Chip:
                 return
 
     def _execute(self, words: Sequence[int], *, last: bool = True) -> None:
-        header = Header.unpack(words[0])
-        code = self._header_error(header, last=last and len(words) == 1)
-        info = words[0]
-        registers = self.registers
-        if registers[Reg.ERROR_CODE]:
-            pass  # swallowed
+        packet, data = self.open, words
+        if packet is None:
+            packet, data = self._begin(words[0], last=last and len(words) == 1), words[1:]
+        if not packet.swallowed:
+            written = self._write_words(packet, data)
+            missing = packet.header.count - packet.written
+            if last and missing:
+                self._error(ErrorCode.TLAST_EARLY, packet.info)
+            elif len(data) > written or not (missing or last):
+                self._error(ErrorCode.TLAST_LATE, packet.info)
+                packet.swallowed = True
+        self.open = None if last else packet
+        self.registers[Reg.PACKETS] += last
+
+    def _begin(self, info: int, *, last: bool) -> _Packet:
+        """Judge a header, and do what needs no data; only a good WRITE is not swallowed."""
+        header = Header.unpack(info)
+        code = self._header_error(header, last=last)
+        if self.registers[Reg.ERROR_CODE]:
+            pass
         elif code:
             self._error(code, info)
         elif header.command == Command.WRITE:
-            written = self._write_words(header, words[1:])
-            if last and written < header.count:
-                self._error(ErrorCode.TLAST_EARLY, info)
-            elif len(words) - 1 > header.count or (written == header.count and not last):
-                self._error(ErrorCode.TLAST_LATE, info)
+            return _Packet(header, info)
         elif header.command == Command.READ:
             self._read_words(header)
         else:
@@ -221,7 +270,7 @@ class Chip:
             self._port_write(IoSpace.CONTROL, 0, ControlReg.FIRST_PASS, first)
             self._port_write(IoSpace.CONTROL, 0, ControlReg.LAST_PASS, final)
             self._start(quiet=bool(header.spread))
-        registers[Reg.PACKETS] += last
+        return _Packet(header, info, swallowed=True)
 
     def _header_error(self, header: Header, *, last: bool) -> ErrorCode:
         cfg = self.cfg
@@ -254,13 +303,14 @@ class Chip:
         words = Block(IoSpace(header.space), header.pe, header.addr, range(header.count), bool(header.spread))
         return [(write.pe, write.addr) for write in words.writes(self.cfg)]
 
-    def _write_words(self, header: Header, data: Sequence[int]) -> int:
+    def _write_words(self, packet: _Packet, data: Sequence[int]) -> int:
         """Write the words that the header announces and that are there; how many."""
-        space = IoSpace(header.space)
+        space = IoSpace(packet.header.space)
         written = 0
-        for (pe, addr), word in zip(self._places(header), data, strict=False):
+        for (pe, addr), word in zip(self._places(packet.header)[packet.written :], data, strict=False):
             self._port_write(space, pe, addr, word)
             written += 1
+        packet.written += written
         self.registers[Reg.WORDS_LOADED] += written * self.cfg.counters
         return written
 

@@ -48,6 +48,7 @@ class Window(Block, schema.Window):
         self.count_mask = self.entries.mask
         self.entry_bits, self.weight_bits = cfg.entry_bits, cfg.weight_bits
         self.v_mask, self.z_mask = self.v.mask, self.z.mask
+        self.entries_mask = (1 << cfg.entries_per_word * cfg.entry_bits) - 1
         self.relative = not cfg.absolute
         self.filters = bool(cfg.filter_empty)
         self.pairs = cfg.group == 2
@@ -87,7 +88,7 @@ class Window(Block, schema.Window):
         for lane, (token, choice) in enumerate(zip(tokens, self._choices(), strict=True)):
             slot, place, there = choice
             j = self.slots.index(slot)
-            word = slot.word.value if j else self.spmat_port.rdata.value
+            word = slot.word.value if j else self.spmat_port.rdata.value & self.entries_mask
             entry = word >> place * self.entry_bits
             token.v.value = entry & self.v_mask
             token.z.value = z = (entry >> self.weight_bits) & self.z_mask
@@ -177,7 +178,7 @@ class Window(Block, schema.Window):
         slot.null.next = newer.null.value
         slot.fresh.next = bool(newer.fresh.value) and not self.taken[j - 1]
         slot.turn.next = newer.turn.value
-        slot.word.next = newer.word.value if j > 1 else self.spmat_port.rdata.value
+        slot.word.next = newer.word.value if j > 1 else self.spmat_port.rdata.value & self.entries_mask
 
     def _fill(self, slot: Slot, *, turns: bool) -> None:
         """The newest slot takes the slice that is fetched."""

@@ -6,6 +6,7 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 
 from eie.rtl.block import (
     Block,
+    add,
     is_inside,
     more_reads,
     more_writes,
@@ -13,6 +14,7 @@ from eie.rtl.block import (
     resize,
     round_shift,
     saturate,
+    shifted,
 )
 from eie.schema import WbTarget
 
@@ -54,7 +56,12 @@ class ActRW(Block):
         self._sram(m)
 
         rectified = Signal(signed(self.cfg.acc_bits))
-        rounded = round_shift(m, rectified, self.output_shift, "rounded")
+        if self.cfg.walks:
+            rounded = round_shift(m, rectified, self.output_shift, "rounded")
+        else:  # one adder, and no wider than it must be
+            kept, half = shifted(m, rectified, self.output_shift, "shifted")
+            rounded = Signal(signed(len(kept) + 1), name="rounded")
+            m.d.comb += rounded.eq(add(kept, half, len(rounded)))
         value, clipped = saturate(rounded, self.cfg.act_bits)
         m.d.comb += [
             rectified.eq(Mux(self.relu & self.y_acc[-1], 0, self.y_acc)),

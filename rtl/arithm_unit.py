@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from amaranth import Cat, Module, Mux, Signal, Value, signed
+from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 
 from eie.config import bits_for
 from eie.rtl.block import (
@@ -17,6 +17,7 @@ from eie.rtl.block import (
     register_file,
     round_shift,
     saturate,
+    shifted,
 )
 
 
@@ -124,12 +125,19 @@ class ArithmUnit(Block):
         """Stage 3 to 4: shift and add; whether the sum was clipped."""
         of, bits = partial(self._of, prefix), self.cfg.acc_bits
         hits = self._hits(of("s3_write"), of("s3_row"))
-        rounded = round_shift(m, of("s3_product"), self.product_shift, f"{prefix}rounded")
         operand = Signal(signed(bits), name=f"{prefix}operand")
-        total = Signal(signed(len(rounded) + 1), name=f"{prefix}total")
+        summands: tuple[Value, Value]
+        if self.cfg.walks:
+            rounded = round_shift(m, of("s3_product"), self.product_shift, f"{prefix}rounded")
+            summands, width, carry = (operand, rounded), len(rounded) + 1, 0
+        else:  # one adder for both additions: the lowest bits carry what rounding adds
+            product, half = shifted(m, of("s3_product"), self.product_shift, f"{prefix}shifted")
+            summands = Cat(Const(1, 1), operand).as_signed(), Cat(half, product).as_signed()
+            width, carry = max(len(product), bits) + 1, 1
+        total = Signal(signed(width), name=f"{prefix}total")
         m.d.comb += [
             operand.eq(Mux(of("forward1"), self._sum(hits), of("s3_operand"))),
-            total.eq(add(operand, rounded, len(total))),
+            total.eq(add(*summands, width + carry)[carry:]),
         ]
         accumulated, clipped = saturate(total, bits)
         m.d.comb += of("forward1").eq(any_of(hits))

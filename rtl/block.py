@@ -243,6 +243,17 @@ def round_shift(m: Module, value: Value, shift: Value, name: str) -> Value:
     return rounded
 
 
+def shifted(m: Module, value: Value, shift: Value, name: str) -> tuple[Value, Value]:
+    """`value >> shift`, and what rounding half up adds to it: the bit behind the last; for a shift of 0..31.
+
+    `round_shift` with the addition left to whoever adds anyway.
+    """
+    width = len(value) + 1
+    both = Signal(signed(width), name=name)
+    m.d.comb += both.eq((Cat(Const(0, 1), value).as_signed() >> shift)[:width])
+    return both[1:].as_signed(), both[0]
+
+
 def add(a: Value, b: Value, width: int) -> Value:
     """Low `width` bits of a sum; bits, not numbers, are added, so that both operands have that width in Verilog."""
     return (resize(a, width).as_unsigned() + resize(b, width).as_unsigned())[:width]

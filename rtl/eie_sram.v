@@ -1,10 +1,11 @@
 // Single-ported synchronous memory: the behavioural model of the SRAMs beside each PE. Put a macro in its place.
 //
 // At the edge, en & we writes wdata to addr and leaves rdata as it is; en & !we puts the word at addr on rdata, where it
-// stays until the next read; without en nothing happens. An address beyond the last word writes nothing and reads 0.
+// stays until the next read; without en nothing happens. An address beyond the last word writes nothing and reads 0 in
+// simulation; what it does in a synthesised memory is of no consequence, so that there nothing looks at it.
 //
-// In simulation, contents and rdata start at 0, then the memory is read from the file INIT (if it has a name and
-// the run was not given +eie_no_images).
+// The memory is read from the file INIT, if it has a name: in simulation after contents and rdata were set to 0, unless
+// the run was given +eie_no_images, and in synthesis, where an FPGA's block RAM takes it.
 module eie_sram #(
     parameter WIDTH = 64,
     parameter DEPTH = 16384,
@@ -19,9 +20,12 @@ module eie_sram #(
     output reg  [WIDTH-1:0]     rdata
 );
     reg [WIDTH-1:0] mem [0:DEPTH-1];
-    wire in_range = {1'b0, addr} < DEPTH[ADDR_BITS:0];
 
-`ifndef SYNTHESIS
+`ifdef SYNTHESIS
+    wire in_range = 1'b1;
+    initial if (INIT != "") $readmemh(INIT, mem);
+`else
+    wire in_range = {1'b0, addr} < DEPTH[ADDR_BITS:0];
     integer i;
     initial begin
         rdata = {WIDTH{1'b0}};

@@ -41,7 +41,7 @@ class RunQueue(Block):
         alone = Signal()  # nothing stands behind the head
         moves, enters = Signal(), Signal()
         m.d.comb += [
-            alone.eq(self.count <= 1),
+            alone.eq(~self.count[1:].any()),
             moves.eq(self.start & ~alone),
             enters.eq(self.keep & alone & (~self.head_valid | self.start)),
             write.en.eq(self.keep & ~enters),
@@ -59,6 +59,6 @@ class RunQueue(Block):
             m.d.sync += self.rd_ptr.eq(step(self.rd_ptr, behind))
         m.d.sync += [
             self.count.eq(self.count + self.keep - self.start),
-            self.occupancy.eq(self.occupancy + self.bcast - self.start - self.drop),
+            self.occupancy.eq((self.occupancy + self.bcast - self.start)[: cfg.occupancy_bits] - self.drop),
         ]
         return m

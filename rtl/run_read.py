@@ -116,7 +116,7 @@ class RunRead(Block):
         # place // per_word by a multiplication, exact for every place: per_word < 2**sel.
         scale = len(place) + sel
         m.d.comb += [
-            place.eq(add(first[:sel], length, len(place))),
+            place.eq(first[:sel] + length),
             word.eq((place * Const((1 << scale) // per_word + 1)) >> scale),
             within.eq(place - word * per_word),
         ]

@@ -61,6 +61,10 @@ _SCRIPT = (
     "write_verilog -noattr",
 )
 _MODULE = re.compile(r"^module (\w+) ?\(.*?^endmodule\n", re.MULTILINE | re.DOTALL)
+_NEXT_PORT = re.compile(
+    r"(      (\w+)\[[^\n]*\] <= [^\n]*;\n)  end\n  always @\(posedge clk\) begin\n"
+    r"(?=(?:    if \([^\n]*\)\n)?      \2\[)"
+)
 _OPERATOR = re.compile(
     r"^  cell \$(?:add|sub|eq|ne|lt|le|gt|ge) .*\n"
     r"    parameter \\A_SIGNED 0\n    parameter \\B_SIGNED 0\n"
@@ -161,6 +165,8 @@ def _convert(components: dict[str, Component]) -> dict[str, str]:
         ],
         flat=[module_name(name) for name, component in components.items() if isinstance(component, HostIf)],
     )
+    # Yosys writes an always block for each write port of a memory; one for all of them suits every reader.
+    text = _NEXT_PORT.sub(r"\1", text)
     modules = {found[1]: found[0] for found in _MODULE.finditer(text)}
     return {name: modules[module_name(name)] for name in components}
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value
 
-from eie.rtl.block import Block, add, any_of, pick, resize
+from eie.rtl.block import Block, add, any_of, pick
 
 
 class Choice(NamedTuple):
@@ -158,13 +158,13 @@ class Window(Block):
     def _slice(self, m: Module) -> Slice:
         cfg = self.cfg
         pairs = cfg.group == 2
-        width = max(cfg.length_bits, cfg.sel_bits) + 2
+        width = max(cfg.length_bits, cfg.sel_bits) + 1
         sel = Signal(max(1, cfg.sel_bits), name="slice_sel")
-        a, b = Signal(width, name="slice_a"), Signal(width, name="slice_b")
+        a, b = Signal(width, name="slice_a"), Signal(width + pairs, name="slice_b")
         address = Signal(cfg.word_addr_bits, name="address")
         begin = self.run_start[: cfg.sel_bits] if cfg.sel_bits else Const(0, 1)
-        first = add(begin, self.run_count, width)
-        last = add(first, self.run_count1, width) if pairs else first
+        first = begin + self.run_count
+        last = first + self.run_count1 if pairs else first
         m.d.comb += [
             sel.eq(Mux(self.more, 0, begin)),
             b.eq(Mux(self.more, self.left_all, last)),
@@ -258,10 +258,8 @@ def _one_of(chosen: Sequence[Value], values: Sequence[Value]) -> Value:
 
 
 def _entries(word: Value, bits: int) -> list[Value]:
-    """The entries of a word, and what is left of it behind the last."""
-    entries = [word[at : at + bits] for at in range(0, len(word) - bits + 1, bits)]
-    rest = word[len(entries) * bits :]
-    return [*entries, resize(rest, bits) if len(rest) else Const(0, bits)]
+    """The entries of a word, and 0 behind the last."""
+    return [*(word[at : at + bits] for at in range(0, len(word) - bits + 1, bits)), Const(0, bits)]
 
 
 def _ones(bits: list[Value]) -> Value:

@@ -10,7 +10,11 @@ import grimp
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-FOLDERS: dict[str, str] = PROJECT["tool"]["setuptools"]["package-dir"]
+FOLDERS: dict[str, str] = {
+    package: folder
+    for package, folder in PROJECT["tool"]["setuptools"]["package-dir"].items()
+    if not package.startswith("eie.examples.")  # data
+}
 
 
 def _place(package: str) -> tuple[tuple[int, ...], str]:

@@ -15,9 +15,11 @@ from eie.capacity import check_fits
 from eie.compress.float_layers import FloatArray, FloatLayer, float_forward
 from eie.compress.format import file
 from eie.compress.forward import check_network, fixed_layer
+from eie.compress.pipeline import CompressionReport
 from eie.config import ArchConfig
 from eie.conv import from_vectors, to_vectors
 from eie.errors import ConfigError, LayerError
+from eie.files import file_name
 from eie.fixed import IntArray
 from eie.layer import CompressedLayer, as_activations
 from eie.program import Job
@@ -33,6 +35,10 @@ if TYPE_CHECKING:  # onnx takes long to import
 WAVE_SUFFIX = {"golden": ".vcd", "icarus": ".fst", "verilator": ".fst"}
 
 
+# Layers that a chain names when it is shown.
+_SHOWN = 6
+
+
 class Chain(Network, Sequence[CompressedLayer]):
     """A network of compressed layers, one after the other; a sequence of these layers, too.
 
@@ -42,11 +48,27 @@ class Chain(Network, Sequence[CompressedLayer]):
     ----------
     layers : any layers; that each takes the outputs of the one before it is checked when they run.
     place : the file, for messages.
+    report : what became of each layer when it was compressed, where that is known.
+
+    Examples
+    --------
+    >>> layer = CompressedLayer.from_dense([[0.5, 0], [0, -1]], relu=False, name="fc")
+    >>> net = Chain([layer])
+    >>> net, len(net), net[0] is layer
+    (Chain(fc 2 x 2), 1, True)
+    >>> net.run([1.0, 0.5]).outputs.tolist()
+    [0.5, -0.5]
     """
 
-    def __init__(self, layers: Iterable[CompressedLayer], place: str = "network") -> None:
+    def __init__(
+        self,
+        layers: Iterable[CompressedLayer],
+        place: str = "network",
+        report: CompressionReport | None = None,
+    ) -> None:
         self._layers = tuple(layers)
         self.place = place
+        self.report = report
 
     def __len__(self) -> int:
         return len(self._layers)
@@ -69,7 +91,9 @@ class Chain(Network, Sequence[CompressedLayer]):
     __hash__ = None  # type: ignore[assignment]  # layers have none
 
     def __repr__(self) -> str:
-        return f"Chain({', '.join(f'{layer.name} {layer.rows} x {layer.cols}' for layer in self)})"
+        shown = [f"{layer.name} {layer.rows} x {layer.cols}" for layer in self._layers[:_SHOWN]]
+        more = [f"... {len(self) - _SHOWN} more"] if len(self) > _SHOWN else []
+        return f"Chain({', '.join([*shown, *more])})"
 
     @property
     def layers(self) -> tuple[CompressedLayer, ...]:
@@ -93,7 +117,7 @@ class Chain(Network, Sequence[CompressedLayer]):
             that do not fit.
         """
         batch, alone = self._batch(x)
-        cfg = cfg or self.machine()
+        cfg = cfg or self.machine_for(engine)
         fixed, clipped = in_fixed_point(batch, self[0], cfg.act_bits)
         results = run_network(self, fixed, cfg, engine)
         y = results[-1].y
@@ -130,9 +154,23 @@ class Chain(Network, Sequence[CompressedLayer]):
 def load(path: str | PathLike[str]) -> Chain | GraphNetwork:
     """The network in a `.eie` file: a sequence of its layers that runs as a whole; with its graph, if it has one.
 
+    Parameters
+    ----------
+    path : the file.
+
     Raises
     ------
     FormatError : with the place, where the file is no such file, is of another version, or is damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> layer = CompressedLayer.from_dense([[0.5, 0], [0, -1]], name="fc")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file.save(f"{folder}/net.eie", [layer])
+    ...     net = load(f"{folder}/net.eie")
+    >>> net
+    Chain(fc 2 x 2)
     """
     if file.has_graph(path):
         from eie.sim.networks.run import load_bundle  # onnx takes long to import
@@ -191,12 +229,29 @@ def run_network(
     """
     check_wave(waveform, engine)
     check_network(layers)
+    if engine == "cpu":
+        return _run_on_cpu(layers, x, cfg)
     for layer in layers:
         check_fits(cfg, layer)
     results: list[Result] = []
     for number, layer in enumerate(layers):
         given = results[-1].y if results else x
         results.append(_run_layer(layer, given, cfg, engine, wave_path(waveform, layers, number)))
+    return results
+
+
+def _run_on_cpu(layers: Sequence[CompressedLayer], x: npt.ArrayLike, cfg: ArchConfig) -> list[Result]:
+    """`run_network` on the processor at hand, which needs no vector for each position of a window."""
+    from eie.sim.engines import cpu  # numba
+
+    batch = isinstance(x, np.ndarray) and x.ndim == 2
+    rows = np.asarray(x) if batch else [x]
+    first = [as_activations(one, layers[0], cfg.act_bits, layers[0].inputs) for one in rows]
+    y = np.stack(first).astype(np.int16)
+    results = []
+    for layer in layers:
+        y = cpu.prepared(layer, cpu.Arithmetic.of(cfg)).run(y)
+        results.append(cpu.result(y if batch else y[0], cfg))
     return results
 
 
@@ -227,12 +282,7 @@ def wave_path(waveform: Path | None, layers: Sequence[CompressedLayer], number: 
     """Where the waveform of layer `number` goes: net.vcd for a single layer, else net.1-fc2.vcd and the like."""
     if waveform is None or len(layers) == 1:
         return waveform
-    return waveform.with_name(f"{waveform.stem}.{number}-{file_name(layers[number])}{waveform.suffix}")
-
-
-def file_name(layer: CompressedLayer) -> str:
-    """The layer's name as part of a file's name."""
-    return "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in layer.name)
+    return waveform.with_name(f"{waveform.stem}.{number}-{file_name(layers[number].name)}{waveform.suffix}")
 
 
 def layer_inputs(layers: Sequence[CompressedLayer], x: IntArray, acc_bits: int) -> list[IntArray]:

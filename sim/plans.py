@@ -8,6 +8,7 @@ result.y, result.cycles, eie.sim.plan_report.Phases.of(result)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +37,13 @@ def run_plan(plan: Plan, inputs: npt.ArrayLike, engine: str = "fast") -> list[Re
     engine_module(engine)
     vectors = checked_inputs(plan, inputs)
     if engine == "reference":
-        return [_reference(plan, x) for x in vectors]
-    if engine == "fast":
+        results = [_reference(plan, x) for x in vectors]
+    elif engine == "fast":
         fast = FastPlan(plan)
-        return [fast.run(x) for x in vectors]
-    return run_program(plan_program(plan), vectors, engine)
+        results = [fast.run(x) for x in vectors]
+    else:
+        results = run_program(plan_program(plan), vectors, engine)
+    return [replace(result, y_frac=plan.layers[-1].y_frac) for result in results]
 
 
 def run_program(

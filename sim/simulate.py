@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ _MODULES = {
     "fast": "eie.sim.engines.fast",
     "icarus": "eie.sim.cosim.launch",
     "verilator": "eie.sim.cosim.launch",
+    "cpu": "eie.sim.engines.cpu",
 }
 ENGINES = tuple(_MODULES)
+# They have no clock: values alone.
+TIMELESS = ("reference", "cpu")
 # They step through cycles, and run what a `Program` says.
 STEPPING = ("golden", "icarus", "verilator")
 
@@ -54,7 +58,8 @@ def simulate(
     Parameters
     ----------
     engine : "reference" (arithmetic only, independent of all others), "golden" (cycle-accurate Python), "fast"
-        (the same figures by the timing law, compiled), "icarus" or "verilator" (the RTL; from its ports).
+        (the same figures by the timing law, compiled), "icarus" or "verilator" (the RTL; from its ports), "cpu" (the
+        values alone, as fast as this processor can; of `cfg` only the widths of accumulators and activations count).
     waveform : write the run's waveform there: VCD from golden, FST from the simulators.
 
     Raises
@@ -63,13 +68,17 @@ def simulate(
     """
     if not isinstance(cfg, ArchConfig | None):
         raise ConfigError(f"cfg must be an ArchConfig, not {cfg!r}")
-    return simulate_many([Job.create(layer, x, cfg or ArchConfig())], engine, waveform=waveform)[0]
+    cfg = cfg or ArchConfig()
+    if engine == "cpu" and waveform is None:
+        alone: Result = engine_module(engine).simulate(layer, x, cfg)
+        return alone
+    return simulate_many([Job.create(layer, x, cfg)], engine, waveform=waveform)[0]
 
 
 def simulate_many(jobs: Sequence[Job], engine: str, *, waveform: Path | None = None) -> list[Result]:
     """Run several jobs of one configuration; on the RTL one after the other in one simulator process.
 
-    The engines fast, icarus and verilator take several jobs of one layer in less time than one by one.
+    The engines fast, cpu, icarus and verilator take several jobs of one layer in less time than one by one.
     """
     module = engine_module(engine)
     if waveform is not None and engine not in STEPPING:
@@ -77,7 +86,7 @@ def simulate_many(jobs: Sequence[Job], engine: str, *, waveform: Path | None = N
             f"engine {engine} writes no waveform: use {', '.join(STEPPING[:-1])} or {STEPPING[-1]}"
         )
     results: list[Result]
-    if engine == "fast":
+    if engine in ("fast", "cpu"):
         results = module.run(jobs)
     elif engine == "reference":
         results = [module.run(job) for job in jobs]
@@ -85,4 +94,7 @@ def simulate_many(jobs: Sequence[Job], engine: str, *, waveform: Path | None = N
         results = [module.run(job, waveform=waveform) for job in jobs]
     else:
         results = module.run_rtl(jobs, engine, waveform=waveform)
-    return results
+    return [
+        result if result.y_frac is not None else replace(result, y_frac=job.layer.y_frac)
+        for job, result in zip(jobs, results, strict=True)
+    ]

@@ -77,7 +77,7 @@ def measure(layers: list[CompressedLayer], path: Path, cfg: ArchConfig, limit: i
     return Accuracy(count, *sums.tolist())
 
 
-@click.command(short_help="How often a network is right, in fixed point and in float.")
+@click.command()
 @click.argument("file", type=PATH)
 @click.option(
     "--input",

@@ -56,14 +56,15 @@ def error_rows(report: CompressionReport) -> list[list[str]]:
 
 
 def unused_lines(unused: Sequence[Unused]) -> list[str]:
-    """The arrays of a model file that no layer uses, a line for each reason."""
-    groups: dict[str, list[str]] = defaultdict(list)
+    """The arrays of a model file that no layer uses, a line for each reason, with the bytes that the network needs."""
+    groups: dict[str, list[Unused]] = defaultdict(list)
     for one in unused:
-        groups[one.reason].append(one.array)
+        groups[one.reason].append(one)
     return [
-        f"not used, {reason}: {', '.join(arrays[:_SHOWN_UNUSED])}"
-        + (f" and {len(arrays) - _SHOWN_UNUSED} more" if len(arrays) > _SHOWN_UNUSED else "")
-        for reason, arrays in groups.items()
+        f"not used, {reason}: {', '.join(one.array for one in group[:_SHOWN_UNUSED])}"
+        + (f" and {len(group) - _SHOWN_UNUSED} more" if len(group) > _SHOWN_UNUSED else "")
+        + (f"; {needed:,} bytes" if (needed := sum(one.nbytes for one in group)) else "")
+        for reason, group in groups.items()
     ]
 
 
@@ -197,7 +198,7 @@ class Which:
     )
 
 
-@click.command(short_help="A trained network into a .eie file.")
+@click.command()
 @click.argument("model", type=PATH)
 @click.option("-o", "--out", required=True, type=PATH, metavar="OUT.eie", help="The file to write.")
 @gathered("how", How)
@@ -230,7 +231,7 @@ def compress(
     """Compress a trained MODEL (.safetensors, .npz, .onnx, .pt, .pth, .pth.tar, .ckpt, .bin, an index of shards; .toml
     that describes a graph) in one shot: prune, share weights, choose fixed-point scales, code the result.
 
-    What of the file is no layer is listed with the reason, and which of its conventions were a guess.
+    The report lists what in the file is not a layer, and why, and which of its conventions were a guess.
 
     \b
     Example:

@@ -175,7 +175,7 @@ def _run_free(case: _Case, out: Outputs) -> int:
     return 0
 
 
-@click.command(short_help="Golden model and RTL in lockstep, every signal compared.")
+@click.command()
 @click.argument("file", type=PATH, required=False)
 @click.option("--sim", "simulator", type=click.Choice(SIMULATORS), default="icarus")
 @click.option("--seed", type=click.IntRange(0), default=1, help="Of everything random.")

@@ -11,7 +11,7 @@ from eie.cli.output import print_table
 from eie.compress.datasets import DATA_SETS, default_folder, fetch, write_test_digits
 
 
-@click.command(short_help="Fetch the digits that the recipes train on.")
+@click.command()
 @click.argument("name", type=click.Choice(list(DATA_SETS)))
 @click.option(
     "-o", "--out", type=PATH, show_default="build/NAME", metavar="FOLDER", help="Where the four IDX files go."

@@ -3,217 +3,29 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import queue
-import signal
-import sys
-import time
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
-import numpy as np
-import numpy.typing as npt
 from rich.console import Console
-from rich.progress import SpinnerColumn, TextColumn
 
-from eie.capacity import sized_for
-from eie.cli.commands.export import expectation, linters
 from eie.cli.options import PATH
-from eie.cli.output import console, filling, make_folder, progress_bar
-from eie.cli.pages import demo_report
-from eie.cli.pages.demo_report import Lockstep, Outcome
-from eie.compress.float_layers import FloatLayer, float_forward
-from eie.compress.format.file import describe, load, save
-from eie.compress.forward import fixed_forward, quantize_inputs
-from eie.compress.pipeline import Settings, compress_network
-from eie.config import ArchConfig
-from eie.errors import MismatchError
-from eie.fixed import IntArray
-from eie.layer import CompressedLayer
-from eie.program import Job
-from eie.rtl.export.export import export
-from eie.sim.chain import as_float, layer_inputs, run_network
+from eie.cli.output import console, make_folder
 from eie.sim.cosim import toolchain
-from eie.sim.cosim.build import SIMULATORS
-from eie.sim.cosim.lockstep import lockstep
-from eie.sim.sweep.columns import Row, to_csv
-from eie.sim.sweep.point import held_points
-from eie.sim.sweep.run import rows_of, run, work_by_group
-from eie.sim.sweep.store import Store
-from eie.sim.workloads.example import (
-    CALIBRATION_DIGITS,
-    DENSITIES,
-    EXAMPLE,
-    NETWORK,
-    Digits,
-    read_digits,
-    read_trained,
-    require,
-)
+from eie.sim.workloads.example import EXAMPLE, require
 
-SWEEP_DIGITS = 20
-SWEEP_PES = (1, 2, 4, 8, 16, 32, 64)
-SWEEP_DEPTHS = (1, 2, 4, 8, 16, 32)
-CFG = ArchConfig.preset("paper")
-# Small enough to look at in a wave viewer.
-TRACED = CFG.replace(n_pe=4)
+_PLAN = """\
+eie demo: a trained LeNet-300-100, from its weights to Verilog. It
+  compresses the network and reads 1,000 digits with it, in float and in fixed point;
+  runs {count} digit{s} on the golden model and on the RTL, in Icarus and in Verilator, and compares every signal;
+  sweeps PE counts, exports the Verilog, traces a waveform, draws pictures and writes a report into {folder}/.
+That takes two to three minutes on two free cores; most of it is the RTL in Icarus.
+"""
 
 
-Answer = TypeVar("Answer")
+SIMULATORS = ("icarus", "verilator")
 
 
-# ---- steps -------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _step(out: Console, text: str) -> Iterator[None]:
-    """A spinner while the step runs, and a line with its time when it is done."""
-    began = time.perf_counter()
-    with out.status(f"{text} ..."):
-        yield
-    out.print(f"[green]done[/green]  {text} ({time.perf_counter() - began:.1f} s)")
-
-
-def _compress(folder: Path, digits: Digits, target: Path) -> tuple[list[FloatLayer], list[CompressedLayer]]:
-    trained = read_trained(folder)
-    layers, _ = compress_network(trained, Settings(density=DENSITIES), digits.pixels[:CALIBRATION_DIGITS])
-    save(target, layers)
-    return trained, load(target)
-
-
-def _accuracy(
-    trained: list[FloatLayer], layers: list[CompressedLayer], digits: Digits, x: IntArray
-) -> dict[str, int]:
-    """How many digits are read right: as trained, compressed in float, and in the accelerator's arithmetic."""
-    outputs: dict[str, npt.NDArray[Any]] = {
-        "as trained, float": float_forward(trained, digits.pixels),
-        "compressed, float": float_forward(as_float(layers), digits.pixels),
-        "compressed, accelerator": fixed_forward(layers, x, CFG.acc_bits).y,
-    }
-    return {name: int((y.argmax(axis=1) == digits.labels).sum()) for name, y in outputs.items()}
-
-
-def lockstep_network(
-    simulator: str,
-    layers: list[CompressedLayer],
-    x: IntArray,
-    cfg: ArchConfig,
-    divergence: Path,
-    replay: str,
-    finished: queue.Queue[str],
-) -> Lockstep:
-    """Golden and RTL in lockstep for every layer on the digits x, int64[digits, cols].
-
-    A layer's inputs are what the RTL wrote back for the layer before it. `finished` gets the name of each layer done.
-
-    Raises
-    ------
-    MismatchError : at the first divergence.
-    """
-    reports = []
-    for layer in layers:
-        jobs = [Job.create(layer, vector, cfg) for vector in x]
-        report = lockstep(jobs, simulator, replay=replay, divergence_wave=divergence)
-        report.require_agreement()
-        reports.append(report)
-        finished.put(layer.name)
-        x = np.stack([result.y for result in report.results]).astype(np.int64)
-    return Lockstep(simulator, reports)
-
-
-def announced(
-    workers: MutableMapping[str, int], name: str, function: Callable[..., Answer], *arguments: Any
-) -> Answer:
-    """Call a function in a worker process that has put its process number into `workers` under `name`."""
-    # A process started in the background of a script inherits an ignored SIGINT, and `stopping` sends one.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    workers[name] = os.getpid()
-    return function(*arguments)
-
-
-@contextmanager
-def stopping(running: dict[str, Future[Any]], workers: MutableMapping[str, int]) -> Iterator[None]:
-    """When the block fails, interrupt the workers that are still busy, as Ctrl-C does: nobody waits for them."""
-    try:
-        yield
-    except BaseException:  # SIGTERM is a SystemExit
-        for name, future in running.items():
-            if not future.cancel() and not future.done() and name in workers:
-                os.kill(workers[name], signal.SIGINT)
-        raise
-
-
-def _check(
-    locksteps: Sequence[Lockstep], layers: list[CompressedLayer], x: IntArray, rows: list[Row]
-) -> None:
-    """Hold the RTL's outputs to the reference engine, and its cycles to the timing law that the sweep used.
-
-    Raises
-    ------
-    MismatchError : with the first difference.
-    """
-    law = {
-        (row["layer"], row["input"]): row["cycles"]
-        for row in rows
-        if (row["n_pe"], row["queue_depth"]) == (CFG.n_pe, CFG.queue_depth)
-    }
-    for digit, vector in enumerate(x):
-        for layer, reference in zip(layers, run_network(layers, vector, CFG, "reference"), strict=True):
-            for one in locksteps:
-                result = one.reports[layers.index(layer)].results[digit]
-                where = f"{one.simulator}, digit {digit}, layer {layer.name}"
-                if not np.array_equal(result.y, reference.y):
-                    row = int(np.flatnonzero(result.y != reference.y)[0])
-                    raise MismatchError(
-                        f"{where}: output {row} is {result.y[row]} in the RTL, {reference.y[row]} in the reference"
-                    )
-                if result.cycles != law.get((layer.name, digit), result.cycles):
-                    raise MismatchError(
-                        f"{where}: {result.cycles} cycles in the RTL, {law[layer.name, digit]} by the timing law"
-                    )
-
-
-def _sweep(layers: list[CompressedLayer], x: IntArray, path: Path) -> list[Row]:
-    machines = [CFG.replace(n_pe=n) for n in SWEEP_PES]
-    machines += [CFG.replace(queue_depth=depth) for depth in SWEEP_DEPTHS]
-    inputs = layer_inputs(layers, x[:SWEEP_DIGITS], CFG.acc_bits)
-    points = held_points(layers, inputs, machines, source=f"{NETWORK}.eie")
-    with Store(path) as store:
-        run(points, store)
-        return rows_of(points, store)
-
-
-def _draw(rows: list[Row], layers: list[CompressedLayer], x: IntArray) -> dict[str, bytes]:
-    from eie.sim.plots import style
-    from eie.sim.plots import sweep as plots
-
-    figures = plots.pictures(rows)
-    inputs = layer_inputs(layers, x[:1], CFG.acc_bits)
-    work = {
-        layer.name: work_by_group(layer, batch[0], CFG, groups=16)
-        for layer, batch in zip(layers, inputs, strict=True)
-    }
-    caption = (
-        f"{CFG.n_pe} PEs; the first digit; active columns in 16 groups, in broadcast order; padding included.\n"
-        "A PE's work does not depend on the sizes of its memories."
-    )
-    figures["work"] = plots.work_map(work, caption)
-    return {name: style.save(figure) for name, figure in figures.items()}
-
-
-def _tools() -> dict[str, str]:
-    return {name: toolchain.require(name).version_text for name in SIMULATORS}
-
-
-# ---- the command -------------------------------------------------------------------------------------------
-
-
-@click.command(short_help="The main job on a trained network, and a report of it.")
+@click.command()
 @click.option("-o", "--out", "folder", type=PATH, default=Path("out"), help="Where everything goes.")
 @click.option(
     "--digits", "count", type=click.IntRange(1, 1000), default=2, help="How many digits to run in lockstep."
@@ -236,13 +48,15 @@ def demo(folder: Path, count: int, example: Path, json_out: bool) -> None:
     Example:
       eie demo --out out --digits 1
     """
-    began = time.perf_counter()
     require(example, "the demo")
     make_folder(folder)
-    tools = _tools()
+    tools = {name: toolchain.require(name).version_text for name in SIMULATORS}
+    click.echo(_PLAN.format(count=count, s="s" * (count > 1), folder=folder), err=json_out)
+    from eie.cli import demo_job  # the RTL's tools and matplotlib take seconds to load
+    from eie.cli.pages import demo_report
+
     out = Console(stderr=True) if json_out else console()
-    with filling(folder) as staging:
-        outcome = _main_job(out, folder, staging, example, count, tools, began)
+    outcome = demo_job.run_demo(out, folder, example, count, tools)
     if json_out:
         click.echo(json.dumps(demo_report.figures(outcome)))
         return
@@ -250,103 +64,3 @@ def demo(folder: Path, count: int, example: Path, json_out: bool) -> None:
     out.print(
         f"\nEverything is in {folder}/: open [bold]{folder / 'report.html'}[/bold] first.", soft_wrap=True
     )
-
-
-def _main_job(
-    out: Console, folder: Path, staging: Path, example: Path, count: int, tools: dict[str, str], began: float
-) -> Outcome:
-    file = staging / f"{NETWORK}.eie"
-    with _step(out, "compressing LeNet-300-100"):
-        digits = read_digits(example)
-        trained, layers = _compress(example, digits, file)
-        x = quantize_inputs(layers[0], digits.pixels, CFG.act_bits)
-    with _step(out, f"reading {len(x):,} digits in float and in the accelerator's arithmetic"):
-        accuracy = _accuracy(trained, layers, digits, x)
-    # Two simulators, two cores; a fresh interpreter each, because threads of this one must not be forked.
-    spawn = multiprocessing.get_context("spawn")
-    with spawn.Manager() as manager, ProcessPoolExecutor(len(SIMULATORS), spawn) as pool:
-        finished: queue.Queue[str] = manager.Queue()
-        workers = manager.dict()
-        running = {
-            simulator: pool.submit(
-                announced,
-                workers,
-                simulator,
-                lockstep_network,
-                simulator,
-                layers,
-                x[:count],
-                CFG,
-                folder / f"divergence_{simulator}.vcd",
-                f"eie demo --out {folder} --digits {count}",
-                finished,
-            )
-            for simulator in SIMULATORS
-        }
-        with stopping(running, workers):
-            rows, pictures = _meanwhile(out, staging, layers, x)
-            locksteps = _gather(out, running, finished, len(layers))
-    with _step(out, "comparing outputs with the reference engine, cycles with the timing law"):
-        _check(locksteps, layers, x[:count], rows)
-    outcome = Outcome(
-        layers=layers,
-        sizes=describe(file),
-        accuracy=accuracy,
-        tested=len(x),
-        locksteps=locksteps,
-        lockstep_digits=count,
-        calibration_digits=CALIBRATION_DIGITS,
-        sweep_digits=SWEEP_DIGITS,
-        rows=rows,
-        pictures=pictures,
-        tools=tools | {"python": sys.version.split()[0], "numpy": np.__version__},
-        seconds=time.perf_counter() - began,
-        folder=str(folder),
-    )
-    (staging / "report.html").write_text(demo_report.html(outcome), encoding="utf-8")
-    return outcome
-
-
-def _meanwhile(
-    out: Console, staging: Path, layers: list[CompressedLayer], x: IntArray
-) -> tuple[list[Row], dict[str, bytes]]:
-    """What needs no simulator: the sweep, the Verilog, a waveform, the pictures; rows and pictures of the sweep."""
-    with _step(out, f"sweeping PE counts {SWEEP_PES[0]} to {SWEEP_PES[-1]} over {SWEEP_DIGITS} digits"):
-        rows = _sweep(layers, x, staging / "sweep.sqlite")
-        (staging / "sweep.csv").write_text(to_csv(rows))
-    first, last = layers[0], layers[-1]
-    with _step(
-        out, f"exporting and checking the Verilog of {CFG.n_pe} PEs, with {first.name} in its memories"
-    ):
-        job = Job.create(first, x[0], CFG)
-        export(CFG, staging / "verilog", job, expected=expectation(job), **linters())
-    with _step(out, f"tracing {last.name} on {TRACED.n_pe} PEs of the golden model"):
-        last_input = layer_inputs(layers, x[:1], CFG.acc_bits)[-1][0]
-        run_network([last], last_input, sized_for(TRACED, last), waveform=staging / f"{last.name}_golden.vcd")
-    with _step(out, "drawing the pictures"):
-        pictures = _draw(rows, layers, x)
-        for name, png in pictures.items():
-            (staging / f"{name}.png").write_bytes(png)
-    return rows, pictures
-
-
-def _gather(
-    out: Console, running: dict[str, Future[Lockstep]], finished: queue.Queue[str], layers: int
-) -> list[Lockstep]:
-    """The lockstep runs' outcomes; the first failure is raised at once."""
-    with progress_bar(out, (SpinnerColumn(), TextColumn("{task.description}"))) as progress:
-        task = progress.add_task("lockstep, layers done", total=len(running) * layers)
-        while not all(future.done() for future in running.values()):
-            for future in running.values():
-                if future.done():
-                    future.result()
-            with suppress(queue.Empty):
-                finished.get(timeout=0.2)
-                progress.advance(task)
-    done = [future.result() for future in running.values()]
-    for one in done:
-        out.print(
-            f"[green]done[/green]  golden model and RTL in lockstep, {one.simulator}: "
-            f"{one.whole.mismatches} mismatches ({one.whole.seconds:.1f} s)"
-        )
-    return done

@@ -88,7 +88,7 @@ def _viewer() -> Finding:
 def _print_table(report: list[Finding], console: Console) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("what", "version", ""):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=bool(heading))
     for finding in report:
         missing = "[red]missing" if finding.required else "[yellow]not there"
         table.add_row(finding.name, finding.version or missing, finding.note)
@@ -99,7 +99,7 @@ def _print_table(report: list[Finding], console: Console) -> None:
             click.echo(f"{finding.name} ({kind}): {finding.install}")
 
 
-@click.command(short_help="Versions of what a run needs, and what is missing.")
+@click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, for scripts.")
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:

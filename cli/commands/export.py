@@ -24,22 +24,27 @@ from eie.sim.chain import choose
 from eie.sim.cosim import toolchain
 from eie.sim.cosim.chip.words import INDEX, chip_words
 from eie.sim.engines import reference
-from eie.timing import schedule
+from eie.sim.engines.fast import prepare
 
 # Of the activations that a layer runs on without --input.
 _ACT_DENSITY = 0.5
 
 
 def linters() -> dict[str, Any]:
-    """Options of `eie.rtl.export.export.export`: the simulators that this machine has, to check the Verilog with."""
+    """Options of `eie.rtl.export.export.export`: the tools that this machine has, to check with."""
     icarus, verilator = toolchain.find_icarus(), toolchain.find_verilator()
-    return {"iverilog": icarus.path if icarus else None, "verilator": verilator.path if verilator else None}
+    return {
+        "iverilog": icarus.path if icarus else None,
+        "verilator": verilator.path if verilator else None,
+        "sta": toolchain.find_sta(),
+    }
 
 
 def expectation(job: Job) -> Expected:
     """What the exported testbench compares with: outputs of the reference engine, cycles by the timing law."""
-    timing = schedule(job.interleaved.lengths[job.active], job.cfg)
-    return Expected(reference.run(job).y.tolist(), timing.cycles)
+    cycles = prepare(job.layer, job.cfg).run(job.x).cycles
+    assert cycles is not None
+    return Expected(reference.run(job).y.tolist(), cycles)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +54,7 @@ class What:
     probe: bool = option("--probe", is_flag=True, help="Add the probe outputs that lockstep compares.")
     chip: bool = option("--chip", is_flag=True, help="Add the chip: host interface, register map, C header.")
     check: bool = option("--check/--no-check", default=True, help="Check what was written.")
+    prefix: str = option("--prefix", default="", help="Before the name of every module.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +67,7 @@ class _Bench:
     clipped: int
 
 
-@click.command(short_help="Verilog, memory images and a testbench, checked.")
+@click.command()
 @click.argument("file", type=PATH, required=False)
 @click.option("-o", "--out", required=True, type=PATH, metavar="FOLDER", help="Where it goes.")
 @machine_options(n_pe=64, sized=False)

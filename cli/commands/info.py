@@ -15,11 +15,11 @@ from eie.cli.options import PATH
 from eie.cli.output import print_table, write_pictures
 from eie.cli.pages.sizes import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, scale_row, size_rows
 from eie.compress.float_layers import Unused, left_text, whole_ratio
-from eie.compress.format.file import describe, load
+from eie.compress.format.file import load_with_sizes
 from eie.compress.format.sizes import SizeReport
 from eie.compress.readers.files import read_model
+from eie.files import file_name
 from eie.layer import CompressedLayer
-from eie.sim.chain import file_name
 
 
 def _left(model: Path, key: str, layers: Sequence[CompressedLayer]) -> list[Unused]:
@@ -56,11 +56,11 @@ def draw(layers: Sequence[CompressedLayer], folder: Path) -> list[str]:
     """Write a picture of each layer into `folder`; returns the files."""
     from eie.sim.plots import layer as histograms  # matplotlib takes its time to load
 
-    figures = ((f"{i}-{file_name(layer)}", histograms.picture(layer)) for i, layer in enumerate(layers))
+    figures = ((f"{i}-{file_name(layer.name)}", histograms.picture(layer)) for i, layer in enumerate(layers))
     return write_pictures(folder, figures)
 
 
-@click.command(short_help="Sizes and scales of a .eie file.")
+@click.command()
 @click.argument("file", type=PATH)
 @click.option(
     "--pictures",
@@ -88,7 +88,7 @@ def info(file: Path, pictures: Path | None, model: Path | None, key: str, json_o
       eie info out/lenet_300_100.eie --pictures pictures
       eie info net.eie --model net.safetensors
     """
-    report, layers = describe(file), load(file)
+    report, layers = load_with_sizes(file)
     left = [] if model is None else _left(model, key, layers)
     files = [] if pictures is None else draw(layers, pictures)
     if json_out:

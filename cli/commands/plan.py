@@ -22,6 +22,7 @@ from eie.layer import CompressedLayer
 from eie.plan import Plan, make_plan
 from eie.plan_program import ACTIVATIONS, BIASES, TABLE, WEIGHTS, plan_program, words_of
 from eie.result import Result
+from eie.sim.energy.technology import Technology, named
 from eie.sim.engines.fast_plan import FastPlan
 from eie.sim.plan_report import Phases, as_json, bounds_of, microseconds, pass_rows, require_equal, run_rows
 from eie.sim.plans import run_plan
@@ -37,7 +38,7 @@ _RUN = ("run", "passes", "group")
 _LOADED = (WEIGHTS, BIASES, TABLE, ACTIVATIONS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Planned:
     """A chain of layers with its plan, an input and what it gave, and each layer's compute cycles untiled."""
 
@@ -93,7 +94,15 @@ def _span(span: Sequence[int]) -> str:
     return f"{span[0]}-{span[1] - 1}"
 
 
-def show(planned: Planned) -> None:
+def loading(planned: Planned, technology: Technology) -> tuple[float, float]:
+    """Energy in nJ of bringing words from DRAM through the port: for an input, and once."""
+    once = sum(words_of(plan_program(planned.plan).setup).values())
+    words = Phases.of(planned.result).load
+    each, first = (technology.loading_nj(n * planned.plan.cfg.io_data_bits) for n in (words, once))
+    return each, first
+
+
+def show(planned: Planned, technology: Technology) -> None:
     """Print the tables of one chain."""
     plan, result = planned.plan, planned.result
     phases = Phases.of(result)
@@ -133,6 +142,11 @@ def show(planned: Planned) -> None:
     once = words_of(plan_program(plan).setup)
     texts = [f"{words:,} {name}" for name, words in once.items()]
     click.echo(f"\nonce: {' + '.join(texts) or 'nothing'} (words, a cycle each)")
+    each, first = loading(planned, technology)
+    click.echo(
+        f"loading from DRAM: {each:,.1f} nJ for an input, {first:,.1f} nJ once "
+        f"({plan.cfg.io_data_bits} bits a word, {technology.name})"
+    )
     click.echo(f"compute untiled: {sum(planned.untiled):,} cycles, with the plan {phases.compute:,}")
     for line in bounds_of(plan, phases):
         click.echo(line)
@@ -144,9 +158,16 @@ def _print(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         click.echo(f"... and {len(rows) - _SHOWN:,} more (--json has all)")
 
 
-def _json(planned: Sequence[Planned], cfg: ArchConfig, clipped: int) -> list[dict[str, Any]]:
+def _json(
+    planned: Sequence[Planned], cfg: ArchConfig, clipped: int, technology: Technology
+) -> list[dict[str, Any]]:
     machine_of = {"n_pe": cfg.n_pe, "clock_hz": cfg.clock_hz, "clipped_inputs": clipped}
-    return [machine_of | as_json(one.plan, one.result, one.untiled) for one in planned]
+    found = []
+    for one in planned:
+        each, first = loading(one, technology)
+        energy = {"loading_nj": each, "setup_loading_nj": first}
+        found.append(machine_of | as_json(one.plan, one.result, one.untiled) | energy)
+    return found
 
 
 # ---- the command -------------------------------------------------------------------------------------------
@@ -173,13 +194,19 @@ class Outputs:
     )
     engine: str | None = option(
         "--check",
-        type=click.Choice([name for name in ENGINES if name != "fast"]),
+        type=click.Choice([name for name in ENGINES if name not in ("fast", "cpu")]),
         help="Run the plan on this engine, too, and compare: activations, and each run's cycles and counters.",
+    )
+    technology: str = option(
+        "--technology",
+        default="45nm",
+        metavar="T",
+        help="Of the energy of loading: a node such as 16nm, or a .toml file (docs/technology.md).",
     )
     json_out: bool = option("--json", is_flag=True, help="Print a JSON array with an object for each chain.")
 
 
-@click.command(short_help="How layers of any size run on a chip: passes, runs, cycles.")
+@click.command()
 @click.argument("file", metavar="[NET]", type=PATH, required=False)
 @gathered("random", RandomCase)
 @gathered("source", Source)
@@ -207,6 +234,7 @@ def plan(
     found = source.products(file, machine) if file is not None and is_graph(file) else None
     layers = found.layers if found else _layers(context, file, random, source)
     cfg = machine.config(layers)
+    technology = named(out.technology)
     check_targets(out.picture)
     vectors, clipped = (
         (found.vectors, found.clipped)
@@ -221,7 +249,7 @@ def plan(
         _draw(planned, cfg, out.picture)
     compared = sum(check(one, out.engine) for one in planned) if out.engine else 0
     if out.json_out:
-        click.echo(json.dumps(_json(planned, cfg, clipped)))
+        click.echo(json.dumps(_json(planned, cfg, clipped, technology)))
         return
     click.echo(
         f"{cfg.n_pe} PEs, queue depth {cfg.queue_depth}, {cfg.clock_hz / 1e6:g} MHz; per PE: {cfg.acc_depth} "
@@ -232,7 +260,7 @@ def plan(
     for number, one in enumerate(planned):
         if number:
             click.echo("\n" + "-" * 60 + "\n")
-        show(one)
+        show(one, technology)
     if out.engine:
         click.echo(f"\n{out.engine} agrees: {compared:,} numbers compared")
     if out.picture is not None:

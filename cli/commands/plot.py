@@ -29,13 +29,27 @@ class Choice:
     x: str | None = option("--x", metavar="COLUMN", help="Draw against this column; needs --y.")
     y: str | None = option("--y", metavar="COLUMN", help="Draw this column; needs --x.")
     by: tuple[str, ...] = option(
-        "--by", metavar="COLUMN", multiple=True, help="A line for each of its values; may be repeated."
+        "--by",
+        metavar="COLUMN",
+        multiple=True,
+        help="A line for each of its values. Given again: the first column is the colour, the second the marker, the "
+        "third the line style.",
     )
     log: str | None = option(
         "--log", type=click.Choice(["x", "y", "xy"]), default=None, help="Logarithmic axes."
     )
+    overlay: Path | None = option(
+        "--overlay",
+        type=PATH,
+        metavar="P.csv",
+        help="Points of others as stars: a CSV file whose first line names the columns drawn, and label.",
+    )
     front: bool = option(
         "--pareto", is_flag=True, help="Draw and list the machines best in time, energy and area."
+    )
+
+    loading: bool = option(
+        "--loading", is_flag=True, help="With --pareto: count the energy of loading from DRAM, too."
     )
 
     def check(self) -> None:
@@ -43,12 +57,16 @@ class Choice:
         if (self.x is None) != (self.y is None):
             raise click.UsageError("--x and --y go together")
         if self.x is None and (self.by or self.log):
-            raise click.UsageError("--by and --log can do nothing without --x and --y")
+            raise click.UsageError("--by and --log have no effect without --x and --y")
+        if self.overlay is not None and self.x is None and not self.front:
+            raise click.UsageError("--overlay has no effect without --x and --y, or --pareto")
+        if self.loading and not self.front:
+            raise click.UsageError("--loading has no effect without --pareto")
         if self.front and self.x is not None:
             raise click.UsageError("--pareto has axes of its own: no --x and --y")
 
 
-@click.command(short_help="Pictures of a sweep.")
+@click.command()
 @click.argument("store", type=PATH)
 @gathered("choice", Choice)
 @click.option(
@@ -65,8 +83,8 @@ class Choice:
 )
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 def plot(store: Path, choice: Choice, where: str, out: Path, json_out: bool) -> None:
-    """Draw the sweep in STORE (.sqlite from eie sweep): speed-up, padding, load balance and work of each PE; with --x
-    and --y any column against any other; with --pareto time, energy and area.
+    """Draw the sweep in STORE (.sqlite from eie sweep): speed-up, padding, load balance, utilization and work of each
+    PE; with --x and --y any column against any other; with --pareto time, energy and area.
 
     What needs several PE counts or several queue depths is drawn when the sweep has them; a note says what is left out.
 
@@ -83,15 +101,14 @@ def plot(store: Path, choice: Choice, where: str, out: Path, json_out: bool) -> 
     rows = [row for row in met if row["status"] == "ok"]
     from eie.sim.plots import columns as chart  # matplotlib takes its time to load
 
-    table, missing = chart.pareto(rows) if choice.front else None, ""
+    table, missing = chart.pareto(rows, loading=choice.loading) if choice.front else None, ""
+    drawn = [choice.x, choice.y] if choice.x and choice.y else ["microseconds", "energy_nj"]
+    stars = [] if choice.overlay is None else chart.read_overlay(choice.overlay, drawn)
     if choice.x is not None and choice.y is not None:
-        figures = {
-            f"{choice.y}_against_{choice.x}": chart.against(
-                rows, choice.x, choice.y, choice.by, log=choice.log or ""
-            )
-        }
+        picture = chart.against(rows, choice.x, choice.y, choice.by, log=choice.log or "", overlay=stars)
+        figures = {f"{choice.y}_against_{choice.x}": picture}
     elif table:
-        figures = {"pareto": chart.front_picture(table, rows)}
+        figures = {"pareto": chart.front_picture(table, rows, stars)}
     else:
         figures, missing = _standard(rows)
     files = write_pictures(out, figures.items())

@@ -21,9 +21,10 @@ from rich.console import Console
 from rich.progress import SpinnerColumn, TextColumn
 
 from eie.cli.options import PATH
-from eie.cli.output import console, filling, print_table, progress_bar
+from eie.cli.output import console, filling, print_table
 from eie.cli.pages import evaluation_page
 from eie.cli.pages.evaluation_page import Made
+from eie.cli.progress import progress_bar
 from eie.errors import OutputError, SimulationError
 from eie.sim.evaluation.parts import PARTS, Part, named
 from eie.sim.sweep.workers import OneProcess
@@ -56,9 +57,7 @@ def _part_lines() -> str:
     return "\n".join(f"  {', '.join((part.key, *part.also)):<22}{part.what}" for part in PARTS)
 
 
-@click.command(
-    short_help="The published evaluation, with our figures beside it.", help=_HELP.format(parts=_part_lines())
-)
+@click.command(help=_HELP.format(parts=_part_lines()))
 @click.argument("names", nargs=-1, metavar="[PART]...")
 @click.option(
     "-o",

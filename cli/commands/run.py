@@ -14,12 +14,17 @@ import numpy as np
 from eie.cli.inputs import INPUT_HELP, Source, is_graph, warn_clipped
 from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless
 from eie.cli.output import array_file, check_targets, print_table, write
+from eie.compress.float_layers import FloatArray
+from eie.config import ArchConfig
 from eie.errors import ModelError, OutputError
+from eie.fixed import IntArray
 from eie.layer import CompressedLayer
 from eie.result import COUNTERS, Result
-from eie.sim.chain import check_wave, run_network, wave_path
+from eie.sim.chain import check_wave, run_network, single_vectors, wave_path
 from eie.sim.energy.model import estimate
+from eie.sim.energy.technology import Technology, named
 from eie.sim.simulate import ENGINES
+from eie.sim.trace import FORMATS, content, trace
 from eie.sim.workloads.inputs import SOUND
 
 # What each line of the table says, for somebody who meets it for the first time.
@@ -38,16 +43,16 @@ _COUNTER_NOTES = {
 }
 
 
-def estimates(result: Result) -> dict[str, float | None]:
+def estimates(result: Result, technology: Technology) -> dict[str, float | None]:
     """Estimated energy, power and area; None for an engine that has no cycles."""
     names = ("energy_nj", "power_mw", "area_mm2")
     if result.cycles is None:
         return dict.fromkeys(names)
-    found = estimate(result.cfg, result.counters, result.cycles)
+    found = estimate(result.cfg, result.counters, result.cycles, technology=technology)
     return {name: getattr(found, name) for name in names}
 
 
-def result_rows(results: Sequence[Result]) -> list[list[str]]:
+def result_rows(results: Sequence[Result], technology: Technology) -> list[list[str]]:
     """A row for each figure and a column for each layer, several layers' sum, then what the figure is.
 
     Counters of the PEs are summed. What an engine does not have is a dash.
@@ -72,21 +77,22 @@ def result_rows(results: Sequence[Result]) -> list[list[str]]:
         return [None if r.counters[name] is None else r.total(name) // share for r in results]
 
     def estimated(name: str) -> list[float | None]:
-        return [estimates(r)[name] for r in results]
+        return [estimates(r, technology)[name] for r in results]
 
     return [
         row("active", "inputs that are not zero", counter("ptr_reads", results[0].cfg.n_pe)),
         row("cycles", "in compute mode", [r.cycles for r in results]),
         row("µs", "at the clock above", [r.microseconds for r in results], ",.3f"),
         row("balance", "1 - starved / cycles", [r.balance for r in results], ".1%", adds=False),
+        row("utilization", "macs / (PEs x cycles)", [r.utilization for r in results], ".1%", adds=False),
         row("nJ", "energy of the chip, estimated (docs/energy.md)", estimated("energy_nj"), ",.1f"),
         row("mW", "its power", estimated("power_mw"), ",.1f", adds=False),
-        row("mm²", "its area at 45 nm", estimated("area_mm2"), ",.2f", adds=False),
+        row("mm²", f"its area, {technology.name}", estimated("area_mm2"), ",.2f", adds=False),
         *(row(name, _COUNTER_NOTES[name], counter(name)) for name in COUNTERS),
     ]
 
 
-def result_json(name: str, result: Result, clipped: int) -> dict[str, Any]:
+def result_json(name: str, result: Result, clipped: int, technology: Technology) -> dict[str, Any]:
     """One layer's result for scripts; per-PE counters as lists. clipped : of its real inputs, when they were read."""
     counters = {
         key: value.tolist() if isinstance(value, np.ndarray) else value
@@ -99,7 +105,8 @@ def result_json(name: str, result: Result, clipped: int) -> dict[str, Any]:
         "cycles": result.cycles,
         "microseconds": result.microseconds,
         "balance": result.balance,
-        **estimates(result),
+        "utilization": result.utilization,
+        **estimates(result, technology),
         "load_cycles": result.load_cycles,
         "weight_load_cycles": result.weight_load_cycles,
         "writeback_cycles": result.writeback_cycles,
@@ -112,7 +119,7 @@ def frame_range(text: str) -> slice:
     """Frames such as 10:20."""
     first, mark, last = text.partition(":")
     if not mark or not first.isdecimal() or not last.isdecimal():
-        raise click.BadParameter(f"{text!r} are no frames such as 10:20")
+        raise click.BadParameter(f"{text!r} is not a range of frames, such as 10:20")
     return slice(int(first), int(last))
 
 
@@ -126,6 +133,16 @@ class OfGraph:
 
 
 @dataclass(frozen=True)
+class Runner:
+    """What runs the network."""
+
+    engine: str = option("--engine", type=click.Choice(ENGINES), default="golden", help="What runs it.")
+    real: bool = option(
+        "--float", is_flag=True, help="Engine cpu: in floating point, nothing rounded or clipped."
+    )
+
+
+@dataclass(frozen=True)
 class Outputs:
     """What is written and printed."""
 
@@ -135,6 +152,12 @@ class Outputs:
         metavar="F",
         help="Write a waveform: .vcd from golden, .fst from a simulator; several layers get a file each.",
     )
+    trace: Path | None = option(
+        "--trace-table",
+        type=PATH,
+        metavar="T.csv",
+        help="Write when each column meets each PE, .csv or .parquet (docs/formats.md).",
+    )
     out: Path | None = option(
         "-o",
         "--out",
@@ -142,12 +165,18 @@ class Outputs:
         metavar="Y.npy",
         help="Write the outputs: int16, of a graph float64, or sound (.wav).",
     )
+    technology: str = option(
+        "--technology",
+        default="45nm",
+        metavar="T",
+        help="Of energy, power and area: a node such as 16nm, or a .toml file (docs/technology.md).",
+    )
     json_out: bool = option(
         "--json", is_flag=True, help="Print JSON: an array with a result for each layer, or a graph's object."
     )
 
 
-@click.command(short_help="Run a network or one layer on any engine.")
+@click.command()
 @click.argument("file", metavar="NETWORK", type=PATH)
 @gathered(
     "source",
@@ -161,7 +190,7 @@ class Outputs:
     which={"help": "Run only this layer (name, or number from 0)."},
 )
 @gathered("of_graph", OfGraph)
-@click.option("--engine", type=click.Choice(ENGINES), default="golden", help="What runs it.")
+@gathered("runner", Runner)
 @machine_options(n_pe=64, sized=False)
 @gathered("outputs", Outputs)
 @click.pass_context
@@ -170,7 +199,7 @@ def run(
     file: Path,
     source: Source,
     of_graph: OfGraph,
-    engine: str,
+    runner: Runner,
     machine: Machine,
     outputs: Outputs,
 ) -> None:
@@ -184,8 +213,15 @@ def run(
       eie run examples/trained/lenet-5.eie --input examples/networks/digit.png --engine fast --sized
       eie run examples/networks/nsnet2.toml --input speech.wav --engine fast -o clean.wav
     """
+    engine = runner.engine
+    if engine != "cpu":
+        refuse_useless(context, ("--float",), f"with engine {engine}")
     if is_graph(file):
-        refuse_useless(context, ("--layer", "--wave"), f"for a graph such as {file}")
+        refuse_useless(
+            context,
+            ("--layer", "--wave", "--trace-table", "--technology", "--float"),
+            f"for a graph such as {file}",
+        )
         from eie.cli.commands.run_graph import run_file  # ONNX's evaluator takes long to import
 
         run_file(context, file, source, of_graph, engine, machine, outputs)
@@ -193,6 +229,7 @@ def run(
     refuse_useless(context, ("--weights", "--frames"), f"for layers such as those of {file}")
     layers = source.layers(file)
     cfg = machine.config(layers)
+    technology = named(outputs.technology)
     check_wave(outputs.wave, engine)
     out = outputs.out
     if out is not None and out.suffix.lower() != ".npy":
@@ -203,18 +240,53 @@ def run(
         )
     source.refuse_useless(context, ())
     x, clipped = source.read(layers[0], cfg.act_bits)
-    check_targets(outputs.wave, out)
+    check_targets(outputs.wave, out, outputs.trace)
+    if runner.real:
+        _run_real(layers, np.ldexp(x.astype(np.float64), -layers[0].x_frac), outputs)
+        return
+    traced = _traced(layers, x, cfg, outputs.trace)
     results = run_network(layers, x, cfg, engine, waveform=outputs.wave)
     warn_clipped(source.input_file, clipped, layers[0], cfg.act_bits)
     if out is not None:
         write(out, array_file(results[-1].y))
+    if outputs.trace is not None:
+        write(outputs.trace, traced)
     if outputs.json_out:
         # Only the first layer's inputs are read; the others get what the one before wrote back.
         counts = [clipped, *[0] * (len(layers) - 1)]
         each = zip(layers, results, counts, strict=True)
-        click.echo(json.dumps([result_json(layer.name, result, count) for layer, result, count in each]))
+        click.echo(
+            json.dumps([result_json(layer.name, result, count, technology) for layer, result, count in each])
+        )
         return
     _print(layers, results, machine.sized, outputs)
+
+
+def _run_real(layers: Sequence[CompressedLayer], x: FloatArray, outputs: Outputs) -> None:
+    """A chain of layers on the processor at hand, in floating point; x : real numbers, [inputs]."""
+    from eie.sim.engines.cpu import CpuNetwork, processors  # numba
+
+    y = CpuNetwork(layers).run_real(x[None])[0]
+    if outputs.out is not None:
+        write(outputs.out, array_file(y))
+    if outputs.json_out:
+        click.echo(json.dumps([{"layer": layers[-1].name, "engine": "cpu", "float": True, "y": y.tolist()}]))
+        return
+    click.echo(f"engine cpu, up to {processors()} threads, float32: no cycles, no counters\n")
+    click.echo(f"y: {len(y)} real numbers; the largest is number {int(np.argmax(y))}")
+    if len(y) <= 16:
+        click.echo("y = " + " ".join(f"{value:.6g}" for value in y))
+    if outputs.out is not None:
+        click.echo(f"outputs: {outputs.out}")
+
+
+def _traced(layers: Sequence[CompressedLayer], x: IntArray, cfg: ArchConfig, path: Path | None) -> bytes:
+    """The content of the table of columns, if it is wanted."""
+    if path is None:
+        return b""
+    if path.suffix not in FORMATS:
+        raise OutputError(f"{path}: a table of columns is written as {' or '.join(FORMATS)}")
+    return content(trace(layers, single_vectors(layers, x, cfg.acc_bits), cfg), path)
 
 
 def _print(
@@ -222,13 +294,12 @@ def _print(
 ) -> None:
     """The table of a chain of layers, and what came out."""
     last, cfg = results[-1], results[0].cfg
-    memories = "as large as the layers need" if sized else "of the published sizes"
-    click.echo(
-        f"engine {last.engine}, {cfg.n_pe} PEs, queue depth {cfg.queue_depth}, {cfg.acc_bits}-bit accumulators, "
-        f"memories {memories}, {cfg.clock_hz / 1e6:g} MHz\n"
-    )
-    total = ["total"] if len(layers) > 1 else []
-    print_table(["", *(layer.name for layer in layers), *total, ""], result_rows(results), text_last=True)
+    if last.engine == "cpu":
+        click.echo(
+            f"engine cpu, {cfg.acc_bits}-bit accumulators: the machine's values, no cycles, no counters"
+        )
+    else:
+        _print_figures(layers, results, sized, outputs)
     click.echo(
         f"\ny: {len(last.y)} activations with {layers[-1].y_frac} fraction bits; "
         f"the largest is number {int(np.argmax(last.y))}"
@@ -240,3 +311,21 @@ def _print(
         click.echo(f"waveform: {', '.join(paths)}")
     if outputs.out is not None:
         click.echo(f"outputs: {outputs.out}")
+
+
+def _print_figures(
+    layers: Sequence[CompressedLayer], results: Sequence[Result], sized: bool, outputs: Outputs
+) -> None:
+    """The machine, and its cycles and counters."""
+    last, cfg = results[-1], results[0].cfg
+    memories = "as large as the layers need" if sized else "of the published sizes"
+    click.echo(
+        f"engine {last.engine}, {cfg.n_pe} PEs, queue depth {cfg.queue_depth}, {cfg.acc_bits}-bit accumulators, "
+        f"memories {memories}, {cfg.clock_hz / 1e6:g} MHz\n"
+    )
+    total = ["total"] if len(layers) > 1 else []
+    print_table(
+        ["", *(layer.name for layer in layers), *total, ""],
+        result_rows(results, named(outputs.technology)),
+        text_last=True,
+    )

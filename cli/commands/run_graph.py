@@ -198,7 +198,7 @@ def run_file(
     cfg = machine.as_set
     widths = Widths(act_bits=cfg.act_bits, acc_bits=cfg.acc_bits, code_bits=cfg.code_bits)
     network, line = with_weights(description, source.weights, given, widths)
-    if sized:
+    if sized and engine != "cpu":  # which has no memories
         cfg = network.machine(cfg).replace(**dict(machine.settings))
     with tqdm(unit="vector", disable=None, leave=False) as bar:
         run = network.run(given.inputs, cfg, engine, bar.update, watch=True)
@@ -210,9 +210,14 @@ def run_file(
         click.echo(json.dumps(run_json(run, given, ratios, network.graph.left)))
         return
     memories = "as large as the layers need" if sized else "of the published sizes"
+    made_of = (
+        "values alone"
+        if engine == "cpu"
+        else f"{cfg.n_pe} PEs, queue depth {cfg.queue_depth}, {cfg.weight_bits}-bit codes, memories {memories}, "
+        f"{cfg.clock_hz / 1e6:g} MHz"
+    )
     click.echo(
-        f"engine {engine}, {cfg.n_pe} PEs, queue depth {cfg.queue_depth}, {cfg.acc_bits}-bit accumulators, "
-        f"{cfg.weight_bits}-bit codes, memories {memories}, {cfg.clock_hz / 1e6:g} MHz\n{line}\n"
+        f"engine {engine}, {cfg.acc_bits}-bit accumulators, {made_of}\n{line}\n"
         f"{given.count} {given.unit}{'s' * (given.count > 1)}\n"
     )
     if run.records:

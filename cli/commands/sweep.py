@@ -34,9 +34,11 @@ _REASONS = 5
 # Options that a grid file has keys for.
 _IN_THE_GRID = (
     *("--random", "--density", "--act-density", "--seed", "--layer", "--input", "--inputs"),
-    *("--pe", "--depth", "--preset", "--engine", "--memories"),
+    *("--pe", "--depth", "--preset", "--engine", "--memories", "--technology"),
 )
 FAILED = 1
+# A sweep without a terminal says so often how far it is.
+_LOG_S = 60.0
 
 
 def _grid(
@@ -66,7 +68,7 @@ def _grid(
     return expand([{key: value for key, value in given.items() if value is not None}], "eie sweep")
 
 
-@click.command(short_help="Layers over configurations, into a store and a table.")
+@click.command()
 @click.argument("file", type=PATH, required=False)
 @click.option(
     "--random",
@@ -93,6 +95,12 @@ def _grid(
     type=click.Choice(MEMORIES),
     default=DEFAULTS["memories"],
     help="As large as each layer needs, or the preset's own: layers that do not fit are then impossible.",
+)
+@click.option(
+    "--technology",
+    default=DEFAULTS["technology"],
+    metavar="T",
+    help="Of energy, power and area: a node such as 16nm, or a .toml file (docs/technology.md).",
 )
 @click.option(
     "--engine",
@@ -178,15 +186,53 @@ def sweep(
     _conclude(context, rows)
 
 
+class _Log:
+    """Where no terminal shows the bar: a line on stderr each minute, with how far the sweep is and the time left."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done = total, 0
+        self._began = self._said = time.monotonic()
+
+    def add(self, points: int) -> None:
+        """So many points more are finished."""
+        self.done += points
+        now = time.monotonic()
+        if now - self._said >= _LOG_S and self.done < self.total:
+            self._said = now
+            left = (now - self._began) / self.done * (self.total - self.done)
+            click.echo(
+                f"eie: note: {self.done:,} of {self.total:,} points done, about {duration(left)} left",
+                err=True,
+            )
+
+
+def duration(seconds: float) -> str:
+    """A time in words.
+
+    >>> duration(42), duration(300), duration(9000)
+    ('42 s', '5 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def _run(grid: Grid, todo: list[Point], store: Store, scheduler: str | None, processes: int) -> None:
     """Run what is left to do, with a progress bar."""
     if not todo:
         return
     total = len({point.key for point in grid.points})
     bar = tqdm(total=total, initial=total - len(todo), unit="point", desc="sweep", disable=None)
+    log = _Log(len(todo))
     try:
         with bar:
-            run(todo, store, workers(scheduler, processes), retry=True, progress=bar.update)
+            run(
+                todo,
+                store,
+                workers(scheduler, processes),
+                retry=True,
+                progress=log.add if bar.disable else bar.update,
+            )
     except KeyboardInterrupt:
         done = len(rows_of(grid.points, store))
         kept = (

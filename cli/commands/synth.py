@@ -40,7 +40,7 @@ def _row(block: BlockFigures, report: SynthReport) -> tuple[str, ...]:
     )
 
 
-@click.command(short_help="Cells, area and longest path of every block, by Yosys.")
+@click.command()
 @machine_options(n_pe=64, sized=False)
 @click.option("--liberty", type=PATH, metavar="F.lib", help="Cells to map to, instead of osu018's.")
 @click.option("--plot", type=PATH, metavar="F.png", help="Draw the areas.")

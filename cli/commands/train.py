@@ -81,7 +81,7 @@ class Scan:
     )
 
 
-@click.command(short_help="The paper's networks, trained and compressed.")
+@click.command()
 @click.argument("name", type=click.Choice(NAMES))
 @click.option(
     "-o",

@@ -34,7 +34,7 @@ class Lockstep:
         return joined(self.reports)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Outcome:
     """Everything that the demo measured."""
 
@@ -73,6 +73,8 @@ def _layer_figures(layer: CompressedLayer, size: Any, results: Sequence[Result])
         "cycles": float(np.mean([result.cycles for result in results])),
         "microseconds": float(np.mean([result.microseconds for result in results])),
         "balance": float(np.mean([result.balance for result in results])),
+        "utilization": float(np.mean([result.utilization for result in results])),
+        "macs": float(np.mean([result.total("macs") for result in results])),
         **{name: float(np.mean([result.total(name) for result in results])) for name in counters},
     }
 
@@ -121,6 +123,7 @@ def _run_table(figures_: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     microseconds = [one["microseconds"] for one in layers]
     slots = figures_["machine"]["n_pe"] * sum(one["cycles"] for one in layers)
     whole = 1 - sum(one["starved"] for one in layers) / slots if slots else 1.0
+    useful = sum(one["macs"] for one in layers) / slots if slots else 1.0
     rows = {
         "density": [*(f"{100 * one['density']:.1f} %" for one in layers), ""],
         "bits per weight": [*(f"{one['bits_per_weight']:.2f}" for one in layers), ""],
@@ -129,6 +132,9 @@ def _run_table(figures_: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         "cycles": counts("cycles"),
         "µs": [f"{value:.3f}" for value in (*microseconds, sum(microseconds))],
         "balance": [f"{100 * balance:.1f} %" for balance in (*(one["balance"] for one in layers), whole)],
+        "utilization": [
+            f"{100 * share:.1f} %" for share in (*(one["utilization"] for one in layers), useful)
+        ],
         "broadcast stalls": counts("broadcast_stalls"),
         "starved": counts("starved"),
         "bypasses": counts("bypasses"),
@@ -177,7 +183,8 @@ def _run_note(outcome: Outcome) -> str:
         f"{cfg.n_pe} PEs at {cfg.clock_hz / 1e6:g} MHz, published memory sizes; {of}; counters are sums over the PEs. "
         "Bits per weight are those of a stored (non-zero) weight in the file, bias and tables included; bytes before "
         "are float32, and the network's column includes the file's header. Balance is 1 - starved / cycles, the mean "
-        "over the PEs. Padding entries only bridge a run of zeros; elsewhere they are called fillers."
+        "over the PEs; utilization is multiply-accumulates / (PEs x cycles). Padding entries bridge a run of zeros; "
+        "elsewhere they are called fillers."
     )
 
 

@@ -26,7 +26,16 @@ def summary(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         groups[tuple(row[name] for name in fields)].append(row)
-    headings = [*fields.values(), "cycles", "µs", "nJ", "padding", "balance", "broadcast stalls"]
+    headings = [
+        *fields.values(),
+        "cycles",
+        "µs",
+        "nJ",
+        "padding",
+        "balance",
+        "utilization",
+        "broadcast stalls",
+    ]
     return headings, [[*map(str, values), *_means(group)] for values, group in groups.items()]
 
 
@@ -44,5 +53,6 @@ def _means(group: Sequence[Row]) -> list[str]:
         f"{mean('energy_nj'):,.1f}",
         f"{100 * padding:.1f} %",
         f"{100 * mean('balance'):.1f} %",
+        f"{100 * mean('utilization'):.1f} %",
         count("broadcast_stalls"),
     ]

@@ -232,6 +232,13 @@ def _parse(data: bytes) -> Iterator[tuple[CompressedLayer, Callable[[], LayerSiz
         yield layer, partial(layer_size, layer, coding, bits, reader.place - start)
 
 
+def _read_all(data: bytes) -> tuple[SizeReport, list[CompressedLayer]]:
+    parsed = list(_parse(data))
+    sizes = tuple(size() for _, size in parsed)
+    report = SizeReport(len(data), _HEADER_BYTES, VERSION, _stored(data).hex(), sizes)
+    return report, [layer for layer, _ in parsed]
+
+
 def _sizes(data: bytes) -> SizeReport:
     before = _open(data)[0].place
     sizes = tuple(size() for _, size in _parse(data))
@@ -326,9 +333,23 @@ def save(path: str | os.PathLike[str], layers: Iterable[CompressedLayer], graph:
     graph : an ONNX message that says what lies between the layers. Layers that come one after the other (a generator's)
     are written so, and not kept.
 
+    Parameters
+    ----------
+    path : the file, which is replaced as a whole.
+    layers : in the order in which they follow one another; a network is a sequence of its layers.
+
     Raises
     ------
     LayerError : no layers, or one that breaks its rules. OutputError : the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> layer = CompressedLayer.from_codes([[0, 1], [2, 0]], [0, 10, -20, 30])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(f"{folder}/net.eie", [layer])
+    ...     load(f"{folder}/net.eie")
+    [CompressedLayer('layer', 2 x 2, 50.0 % of the weights, 2-bit codes, ReLU)]
     """
     save_encoded(path, map(EncodedLayer.of, layers), graph)
 
@@ -354,3 +375,8 @@ def measure(layers: Iterable[CompressedLayer], graph: bytes = b"") -> SizeReport
 def describe(path: str | os.PathLike[str]) -> SizeReport:
     """Sizes of a `.eie` file, which is verified as by `load`."""
     return _read(path, _sizes)
+
+
+def load_with_sizes(path: str | os.PathLike[str]) -> tuple[SizeReport, list[CompressedLayer]]:
+    """What `describe` and `load` give, from one reading of the file."""
+    return _read(path, _read_all)

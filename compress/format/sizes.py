@@ -44,11 +44,12 @@ class LayerSize:
     codebook_bits: float
     bias_bits: float
     nbytes: int
+    has_bias: bool
 
     @property
     def dense_bytes(self) -> int:
-        """Weights and biases as float32."""
-        return 4 * self.rows * (self.cols + 1)
+        """Weights, and biases if there are any but 0, as float32."""
+        return 4 * self.rows * (self.cols + self.has_bias)
 
     def per_weight(self, measure: Callable[[PartSize], float]) -> dict[str, float]:
         """Bits per stored weight of each part by `measure`, e.g. `lambda p: p.coded`; 0 for an empty layer."""
@@ -107,4 +108,5 @@ def layer_size(layer: CompressedLayer, coding: str, coded: dict[str, float], nby
         coded["codebook"],
         coded["bias"],
         nbytes,
+        bool(np.any(layer.bias)),
     )

@@ -24,6 +24,7 @@ _PARAMETRIZED = re.compile(r"(?P<stem>(?:.*\.)?)parametrizations\.(?P<name>\w+)\
 _LORA = re.compile(
     r"(?P<stem>.*?)[._]lora_(?:A|B|up|down|embedding_A|embedding_B|magnitude_vector)(?:[._].*)?"
 )
+_MASKED = re.compile(r"(?P<stem>(?:.*[./])?)(?P<word>weights?|kernel|w|W)(?P<tail>:\d+)?")
 _SCALE = re.compile(
     r"(?P<stem>.*[._])?(?:weight[._])?(?:scales?(?:_inv)?|zeros?|zero_points?|qzeros|absmax|nested_absmax|quant_map"
     r"|nested_quant_map|SCB)"
@@ -59,15 +60,15 @@ class Combined:
         """No layer can have the weight `name`, which is of these parts."""
         first = self.arrays[parts[0]]
         self.refused[name] = f"{name} is kept as {', '.join(parts)}, {why}"
-        self.replace(parts, name, FileArray("float32", first.shape, _nothing))
+        self.replace(parts, name, FileArray("float32", first.shape, partial(_nothing, self.refused[name])))
 
     def leave_out(self, name: str, why: str) -> None:
         """No layer uses this array."""
         self.unused.append(Unused(self.arrays.pop(name).text(name), why))
 
 
-def _nothing() -> Array:
-    raise ModelError("it is kept in parts that do not say what it is")
+def _nothing(why: str) -> Array:
+    raise ModelError(why)
 
 
 def combined(arrays: dict[str, FileArray]) -> Combined:
@@ -145,7 +146,7 @@ def _spectral(found: Combined) -> None:
 
 def _spectral_of(found: Combined, parts: list[str], name: str) -> None:
     shape, left, right = (found.arrays[part].shape for part in parts)
-    sizes = [(size, int(np.prod(shape)) // max(size, 1)) for size in shape]
+    sizes = [(size, int(np.prod(shape)) // max(size, 1)) for size in shape[:2]]
     if len(left) != 1 or len(right) != 1 or (left[0], right[0]) not in sizes:
         found.refuse(parts, name, f"which do not go together; {_REMEDY}")
     else:
@@ -153,20 +154,22 @@ def _spectral_of(found: Combined, parts: list[str], name: str) -> None:
 
 
 def _over_sigma(weight: Array, left: Array, right: Array) -> Array:
-    """`left` runs along the first axis in PyTorch, unless it was asked for another. Where it could be either, the other
-    one it is only if the vectors show it: they are near singular ones of the weight.
+    """`left` runs along the first axis in PyTorch, or along the second (a transposed convolution, or who asked for it).
+    Where it could be either, it is the second only if the vectors show it: power iteration has made them singular
+    vectors of the weight, nearly, along one axis, and far from it along the other.
     """
-    fit = [
-        axis
-        for axis, size in enumerate(weight.shape)
-        if size == len(left) and weight.size == size * len(right)
+    along = [
+        np.moveaxis(weight, axis, 0).reshape(len(left), -1)
+        for axis in range(min(2, weight.ndim))
+        if weight.shape[axis] == len(left) and weight.size == len(left) * len(right)
     ]
-    products = [np.moveaxis(weight, axis, 0).reshape(len(left), -1) @ right for axis in fit[:2]]
-    near = [
-        abs(left @ one) / max(float(np.linalg.norm(one) * np.linalg.norm(left)), 1e-30) for one in products
-    ]
-    place = int(len(near) == 2 and near[1] > 0.9 and near[0] < 0.5)
-    return np.asarray(weight / (left @ products[place]))
+    near = [min(_cosine(left, one @ right), _cosine(right, left @ one)) for one in along]
+    place = int(len(near) == 2 and near[1] > 0.99 and near[0] < 0.5)
+    return np.asarray(weight / (left @ along[place] @ right))
+
+
+def _cosine(one: Array, two: Array) -> float:
+    return float(abs(one @ two) / max(float(np.linalg.norm(one) * np.linalg.norm(two)), 1e-30))
 
 
 def _parametrizations(found: Combined) -> None:
@@ -211,12 +214,13 @@ def _lone_parts(found: Combined) -> None:
 
 
 def _masks_beside(found: Combined) -> None:
-    """A mask beside the weights that it is for: fc.weight with fc.weight_mask or fc.mask."""
+    """A mask beside its weights: fc.weight with fc.weight_mask or fc.mask, fc/kernel:0 with fc/mask:0."""
     for name in list(found.arrays):
-        stem, dot, word = name.rpartition(".")
-        if word != "weight":
+        match = _MASKED.fullmatch(name)
+        if match is None:
             continue
-        for mask in (f"{name}_mask", f"{stem}{dot}mask"):
+        stem, word, tail = match["stem"] or "", match["word"], match["tail"] or ""
+        for mask in (f"{stem}{word}_mask{tail}", f"{stem}mask{tail}"):
             if mask in found.arrays and found.arrays[mask].shape == found.arrays[name].shape:
                 _made(found, [name, mask], name, partial(_masked, mask), "masked")
                 break

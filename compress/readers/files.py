@@ -98,8 +98,10 @@ def _read_shards(path: Path, choice: Choice) -> Model:
         file = external_file(name, "a part of the network", path)
         if name.endswith(".safetensors"):
             found = _safetensors_headers(file)
-        else:
+        elif kind_of(file) in (".pt", ".pth", ".bin", ".ckpt"):
             found = torch_state.arrays_of(file)
+        else:
+            raise ModelError(f"{name} is no file of arrays that an index may name (.safetensors, .bin)")
         arrays |= {array: held for array, held in found.items() if shards.get(array) == name}
     missing = [name for name in shards if name not in arrays]
     if missing:

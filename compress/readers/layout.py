@@ -23,8 +23,8 @@ _OUTPUTS_FIRST = re.compile(r"(?:.*[._])?weight(?:_(?:ih|hh|hr)\w*)?")
 # A projection that makes several of one, and how many.
 _WIDER = {"c_attn": 3, "c_fc": 4}
 _TABLE = re.compile(
-    r"(?:\w+_)?(?:emb|embed|embeds|embedding|embeddings)(?:_(?:tokens|positions|table|layer|in))?(?:_\d+)?"
-    r"|Embed_\d+|wte|wpe"
+    r"(?:\w+_)?(?:emb|embed|embeds|embedding|embeddings)(?:_(?:tokens|positions|table|layer|in))?(?:_?\d+)?"
+    r"|Embed_\d+|wte|wpe|\w+_table|(?:cls|mask|dist|distillation|query|reg|register|class|pad|sep)_tokens?"
 )
 _TRANSPOSED = re.compile(
     r"(?i)(?:\w+_)?(?:de_?conv(?:olution)?|conv(?:\dd)?_?transposed?|conv_?trans|trans(?:posed?)?_?conv)(?:\dd)?_?\d*"
@@ -47,6 +47,8 @@ def no_matrix(name: str, shape: Shape, has_bias: bool) -> str:
     if parts[-1] in ("depthwise_kernel", "pointwise_kernel"):
         return "a separable kernel: give the network as ONNX"
     holder = parts[-2] if len(parts) > 1 and re.fullmatch(r"weights?|kernel|w|W", parts[-1]) else parts[-1]
+    if re.fullmatch(r"(?:\w+_)?mask", parts[-1]):
+        return "a mask"
     if not has_bias and _TABLE.fullmatch(holder):
         return "an embedding, a table in which rows are looked up"
     if len(shape) > 2 and _TRANSPOSED.fullmatch(holder):

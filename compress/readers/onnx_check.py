@@ -15,6 +15,7 @@ OLDEST = 7
 _PADS = (b"NOTSET", b"SAME_UPPER", b"SAME_LOWER", b"VALID")
 _WINDOWS = ("Conv", "ConvTranspose", "MaxPool", "AveragePool")
 _GATES = {"GRU": 3, "LSTM": 4, "RNN": 1}
+_ACTIVATED = {"GRU": 2, "LSTM": 3, "RNN": 1}  # functions of a direction
 _DIRECTIONS = (b"forward", b"reverse", b"bidirectional")
 _ACTIVATIONS = (
     *(
@@ -104,6 +105,9 @@ def _complete(model: Any, elsewhere: set[str]) -> Any:
     whole = onnx.ModelProto()
     whole.CopyFrom(model)
     graph = whole.graph
+    for sparse in graph.sparse_initializer:
+        onnx.checker.check_sparse_tensor(sparse)
+    without_sparse(graph)
     inputs = {value.name for value in graph.input}
     kept = []
     for tensor in graph.initializer:
@@ -125,6 +129,15 @@ def _complete(model: Any, elsewhere: set[str]) -> Any:
     del graph.output[:]
     graph.output.extend(shaped)
     return whole
+
+
+def without_sparse(graph: Any) -> None:
+    """Make inputs of sparse initializers: a node takes them like dense ones, which shape inference does not know."""
+    for sparse in graph.sparse_initializer:
+        graph.input.append(
+            onnx.helper.make_tensor_value_info(sparse.values.name, sparse.values.data_type, list(sparse.dims))
+        )
+    del graph.sparse_initializer[:]
 
 
 def _open_inputs(model: Any) -> None:
@@ -172,6 +185,10 @@ def _window(node: Any, about: dict[str, Any]) -> Iterator[str]:
     kind = about.get("auto_pad", _PADS[0])
     if kind not in _PADS:
         yield f"auto_pad must be one of {', '.join(one.decode() for one in _PADS)}, not {_text(kind)}"
+    if kind != _PADS[0] and any(about.get("pads", ())):
+        yield f"auto_pad {_text(kind)}, and pads as well"
+    if about.get("storage_order", 0) not in (0, 1):
+        yield f"storage_order must be 0 or 1, not {about['storage_order']}"
     sizes: set[float] = {
         len(about[name]) for name in ("kernel_shape", "strides", "dilations") if about.get(name)
     }
@@ -190,6 +207,9 @@ def _cell(node: Any, about: dict[str, Any]) -> Iterator[str]:
     for text in about.get("activations", []):
         if _text(text).lower() not in _ACTIVATIONS:
             yield f"there is no activation {_text(text)}"
+    ways = 2 if direction == _DIRECTIONS[2] else 1
+    if "activations" in about and len(about["activations"]) != ways * _ACTIVATED[node.op_type]:
+        yield f"activations must be {ways * _ACTIVATED[node.op_type]}, not {len(about['activations'])}"
     if about.get("hidden_size", 1) < 1:
         yield f"hidden_size must be at least 1, not {about['hidden_size']}"
     if about.get("layout", 0) not in (0, 1):

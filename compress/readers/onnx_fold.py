@@ -32,10 +32,26 @@ FOLDED = (
         "Gather",
     ),
     *("Max", "Min", "Mul", "Neg", "Pow", "QuantizeLinear", "Reciprocal", "Reshape", "Shape", "Sign", "Slice"),
-    *("Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where"),
+    *(
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Transpose",
+        "Unsqueeze",
+        "Where",
+        "MatMul",
+        "Relu",
+        "Sigmoid",
+        "Tanh",
+        "Softmax",
+    ),
+    *("Log", "Floor", "Ceil", "Not", "And", "Or", "Equal", "Less", "Greater", "ReduceSum", "ReduceMean"),
+    *("Expand", "Tile", "ConstantOfShape", "Pad"),
 )
 # What these give is never larger than all that they take.
 _NO_LARGER = ("Cast", "Concat", "Flatten", "Reshape", "Slice", "Squeeze", "Unsqueeze")
+# Whose results may be large whatever is given: their shapes must be known first.
+_GROWING = ("Expand", "Tile", "ConstantOfShape", "Pad")
 # Below so many numbers of all that is given, no result is large.
 _SMALL = 1 << 12
 
@@ -81,12 +97,13 @@ def folded(
     names = tuple((name, one.read) for name, one in held.items())
     read = Reading(partial(_evaluated, model.SerializeToString(), names))
     size = sum(one.form.size for one in arrays)
-    if size <= _SMALL:
+    count = np.prod(shape, dtype=np.float64)
+    known = bool(shape) and min(shape) > 0 and count <= max(MOST_NUMBERS, MOST_TIMES * size)
+    if size <= _SMALL and (node.op_type not in _GROWING or (known and count <= _SMALL)):
         return _now(read)
     if (not shape or min(shape) < 1) and node.op_type in _NO_LARGER and size <= MOST_NUMBERS:
         return _now(read)  # how large it is, only the result tells
-    count = np.prod(shape, dtype=np.float64)
-    if not shape or min(shape) < 1 or count > max(MOST_NUMBERS, MOST_TIMES * size):
+    if not known:
         return None
     # Its type is that of a result of small arrays.
     kind = _kind(model)

@@ -11,7 +11,7 @@ import onnx.inliner
 from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 
 from eie.compress.readers import onnx_tensors
-from eie.compress.readers.onnx_check import check
+from eie.compress.readers.onnx_check import OLDEST, check, without_sparse
 from eie.compress.readers.onnx_fold import FOLDED, folded
 from eie.compress.readers.onnx_tensors import Constant, Place
 from eie.conv import Pair
@@ -53,6 +53,7 @@ class Graph:
         self.names: set[str] = outer.names if outer else set()  # of the layers
         # The outputs of the last layer, if there is one; empty if no layer can follow it.
         self.end: str | None = "" if outer else None
+        self.end_columns = False  # whether they run along the last axis but one
         self.producers = {name: node for node in self.nodes for name in node.output}
         self.consumers: dict[str, list[Any]] = {}
         for node in self.nodes:
@@ -97,6 +98,12 @@ class Graph:
         if isinstance(tensor, onnx.SparseTensorProto):
             return False
         return name in self._places or tensor.data_location == onnx.TensorProto.EXTERNAL
+
+    @property
+    def opset(self) -> int:
+        """Version of ONNX's own operators."""
+        own = (one.version for one in self.model.opset_import if one.domain in ("", "ai.onnx"))
+        return max(own, default=OLDEST)
 
     def initializer(self, name: str) -> Constant:
         """The initializer of that name."""
@@ -212,22 +219,25 @@ class Graph:
         self.names.add(own)
         return own
 
-    def origin(self, name: str) -> str:
-        """The value that the value called `name` is another view of."""
+    def origin(self, name: str) -> tuple[str, bool]:
+        """The value that the value called `name` is another view of, and whether that turns a matrix round."""
+        turned = False
         for _ in self.nodes:  # a hostile graph goes in circles
             node = self.producers.get(name)
             if node is None or node.op_type not in VIEWS or not node.input:
                 break
-            if node.op_type == "Transpose" and len(self.shape(name)) > 2:
-                break
+            if node.op_type == "Transpose":
+                if len(self.shape(name)) > 2:
+                    break
+                turned = not turned
             name = node.input[0]
-        return name
+        return name, turned
 
     def shape(self, name: str) -> list[int]:
         """Sizes of the value called `name`, 0 where the file leaves one open; none if it says nothing."""
         if self._shapes is None:
             try:
-                graph = onnx.shape_inference.infer_shapes(self.model, data_prop=True).graph
+                graph = onnx.shape_inference.infer_shapes(self._dense(), data_prop=True).graph
             except (onnx.shape_inference.InferenceError, ValueError, EncodeError):
                 graph = self.model.graph  # larger than shape inference takes, or inconsistent
             types = {
@@ -237,6 +247,15 @@ class Graph:
             }
             self._shapes = {name: [d.dim_value for d in shape.dim] for name, shape in types.items()}
         return self._shapes.get(name, [])
+
+    def _dense(self) -> Any:
+        """The model without sparse initializers."""
+        if not self.model.graph.sparse_initializer:
+            return self.model
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        without_sparse(model.graph)
+        return model
 
     def learn(self, shapes: dict[str, list[int]]) -> None:
         """Sizes of values of which the file itself says nothing, as `shape` gives them."""

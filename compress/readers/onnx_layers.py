@@ -95,7 +95,7 @@ def _layer_name(graph: Graph, node: Any, weight: str, bias: str = "") -> str:
     return node.name or graph.root(weight)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Norm:
     """A batch normalisation behind a layer: y = scale x + shift, float64[rows] each."""
 
@@ -110,6 +110,13 @@ def _check_norm(graph: Graph, node: Any) -> None:
         one = graph.constant(name)
         if one is not None and channels and one.form.shape != tuple(channels):
             raise _invalid(node, f"{name} of shape {list(one.form.shape)} for {channels[0]} channels")
+
+
+def _check_axis(graph: Graph, node: Any) -> None:
+    """Raise `ModelError` if the axis of a Softmax is none of its input's: onnx's checker does not always look."""
+    axis, rank = attributes_of(node).get("axis", 1 if graph.opset < 13 else -1), graph.rank(node.input[0])
+    if rank is not None and not -rank <= axis < rank:
+        raise _invalid(node, f"axis {axis}, and values of {rank} dimensions")
 
 
 def _batch_norm(graph: Graph, output: str, rows: int) -> tuple[str, _Norm | None]:
@@ -160,6 +167,7 @@ def _placed(
     scales: tuple[float, float] = (1.0, 1.0),
     norm: _Norm | None = None,
     problems: Sequence[tuple[str, str]] = (),
+    columns: bool = False,
     macs: int | None = None,
     pool: tuple[Pair, Pair] | None = None,
     contraction: Contraction | None = None,
@@ -170,8 +178,10 @@ def _placed(
     """
     name, rows = graph.own_name(name), weight.form.shape[0]
     read = partial(_arrays, weight.read, None if bias is None else bias.read, rows, *scales, norm)
-    follows = graph.end is None or (bool(graph.end) and graph.origin(ends[0]) == graph.end)
-    graph.end = ends[1]
+    # Outputs along another axis are the inputs of this layer only if the matrix is turned round between them.
+    before = graph.end, columns != graph.end_columns
+    follows = graph.end is None or (bool(graph.end) and graph.origin(ends[0]) == before)
+    graph.end, graph.end_columns = ends[1], columns
     graph.hold(node)
     source = LayerSource(name, (rows, weight.form.size // rows), read, relu, conv, follows=follows)
     return Placed(
@@ -240,15 +250,20 @@ def _bias(graph: Graph, node: Any, rows: int) -> tuple[str, Constant | None, lis
     shape = None if bias is None else bias.form.shape
     if shape is not None and node.op_type == "Conv" and shape != (rows,):
         raise _invalid(node, f"a bias of shape {list(shape)} for {rows} outputs")
-    if shape is not None and (len(shape) > 2 or shape[-1:] not in ((), (1,), (rows,))):
-        raise _invalid(node, f"C of shape {list(shape)} for {rows} outputs")
+    if shape is not None and node.op_type == "Gemm":
+        batch, outputs = (1, 1, *shape)[-2:]
+        swapped = bool(attributes_of(node).get("transA", 0))
+        taken = (graph.shape(node.input[0])[1 if swapped else 0 :] or [0])[0] or batch
+        if len(shape) > 2 or outputs not in (1, rows) or batch not in (1, taken):
+            raise _invalid(node, f"C of shape {list(shape)} for {rows} outputs")
     if name and not _is_bias(bias, rows, 2):
         return "", None, [("bias", "no constant per output")]
     return name, bias, []
 
 
 def _invalid(node: Any, why: str) -> ModelError:
-    return ModelError(f"not a valid ONNX graph: node {node.name!r} ({node.op_type}): {why}")
+    name = repr(node.name) if node.name else f"that makes {node.output[0]!r}"
+    return ModelError(f"not a valid ONNX graph: node {name} ({node.op_type}): {why}")
 
 
 def _matrix(graph: Graph, constant: Constant, other: str) -> Constant | None:
@@ -295,7 +310,8 @@ def _mat_mul(graph: Graph, node: Any) -> Iterator[Placed]:
     layer = _layer_name(graph, node, node.input[place], bias_name)
     graph.use(node.input[place], bias_name)
     output, relu, _ = _behind(graph, output)
-    yield _placed(graph, node, layer, weight, bias, (other, output), relu=relu, norm=norm)
+    ends, columns = (other, output), axis == -2
+    yield _placed(graph, node, layer, weight, bias, ends, relu=relu, norm=norm, columns=columns)
 
 
 def _gemm(graph: Graph, node: Any) -> Iterator[Placed]:
@@ -665,6 +681,8 @@ def _layers_of(graph: Graph, node: Any) -> list[Placed]:
         return []
     if node.op_type == "BatchNormalization":
         _check_norm(graph, node)
+    elif node.op_type in ("Softmax", "LogSoftmax", "Hardmax"):
+        _check_axis(graph, node)
     try:
         placed = list(_KINDS[node.op_type](graph, node)) if node.op_type in _KINDS else []
     except IndexError:

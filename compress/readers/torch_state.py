@@ -126,6 +126,8 @@ def _array(tensor: Any) -> FileArray:
     strided = str(tensor.layout) == "torch.strided"
     if tensor.is_quantized:
         refused = "quantised"
+    elif tensor.is_meta:
+        refused = "a tensor without numbers, of the device meta"
     elif strided:
         held = tensor.untyped_storage().nbytes()
         if size > held:

@@ -109,7 +109,7 @@ def _places(model: nn.Module) -> dict[int, _Place]:
 # ---- what a batch shows ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Run:
     """What a batch did in the model: inputs of each module with weights, in the order in which they were first called,
     by the module's id, and how often it was called; the batch itself, and the model's answer.

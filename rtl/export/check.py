@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 from eie import schema
@@ -19,36 +20,34 @@ from eie.schema import Field, Kind
 
 TOP, CHIP = module_name("array"), module_name("chip")
 
-# Everything but style: registers have initial values on purpose, sums and buses bits that nobody needs, and the PE's
-# file holds its blocks, too.
-_VERILATOR = (
-    "--lint-only",
-    "-Wall",
-    "-Wno-PROCASSINIT",
-    "-Wno-UNUSEDSIGNAL",
-    "-Wno-DECLFILENAME",
-    "--top-module",
-)
+# Waivers for Verilator, one by one and with reasons: a file of templates/ and of the export.
+WAIVERS = "eie_lint.vlt"
+_VERILATOR = ("--lint-only", "-Wall", WAIVERS, "--top-module")
 _ICARUS = ("-g2005", "-Wall", "-t", "null")
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What was checked, how much of it, and what is wrong (nothing, if `problems` is empty)."""
+    """What was checked, how much of it, and what is wrong (`problems`: nothing, if all is well).
+
+    sta : OpenSTA read the constraints.
+    """
 
     modules: int
     instances: int
     ports: int
     nets: int
     simulators: tuple[str, ...]
+    sta: bool
     problems: tuple[str, ...]
 
     def lines(self) -> list[str]:
         """The report for people."""
+        linted = (*self.simulators, *(["sta"] if self.sta else []))
         lint = (
-            f"without a warning in: {', '.join(self.simulators)}"
-            if self.simulators
-            else "not linted: neither iverilog nor verilator found"
+            f"without a warning in: {', '.join(linted)}"
+            if linted
+            else "not linted: neither iverilog nor verilator nor sta found"
         )
         return (
             [
@@ -69,8 +68,10 @@ def check_verilog(
     probe: bool = False,
     images: bool = True,
     chip: bool = False,
+    constraints: Mapping[str, str] | None = None,
     iverilog: Path | None = None,
     verilator: Path | None = None,
+    sta: Path | None = None,
 ) -> CheckReport:
     """Check the Verilog that `array_verilog` or `chip_verilog` of `eie.rtl.verilog` made of `cfg`.
 
@@ -79,7 +80,9 @@ def check_verilog(
     files : Verilog texts by file name.
     cfg, probe, images : what they were made of.
     chip : they are the chip's.
+    constraints : SDC of the tops, by block ("array", "chip").
     iverilog, verilator : executables of the simulators to lint with, as far as they are there.
+    sta : OpenSTA's, to read the constraints.
     """
     modules = analyse("\n".join(files.values()))
     problems = [problem for module in modules.values() for problem in module.problems]
@@ -90,20 +93,40 @@ def check_verilog(
         problems += _compare(name, "instance", modules[name].instances if name in modules else {}, instances)
     tools = {"iverilog": iverilog, "verilator": verilator}
     problems += lint(files, top, iverilog=iverilog, verilator=verilator)
+    if sta is not None:
+        for block, text in (constraints or {}).items():
+            problems += check_constraints(text, block, cfg, sta)
     return CheckReport(
         modules=len(modules),
         instances=sum(_count(modules, top).values()),
         ports=sum(len(module.ports) for module in modules.values()),
         nets=sum(len(module.nets) for module in modules.values()),
         simulators=tuple(tool for tool, path in tools.items() if path is not None),
+        sta=sta is not None,
         problems=tuple(problems),
     )
 
 
 def lint(files: Mapping[str, str], top: str, *, iverilog: Path | None, verilator: Path | None) -> list[str]:
     """What the simulators that are given have to say of Verilog files with the top module `top`."""
+    waivers = resources.files("eie.rtl.export") / "templates" / WAIVERS
+    files = {**files, WAIVERS: waivers.read_text()}
     tools = {"iverilog": (iverilog, _ICARUS), "verilator": (verilator, (*_VERILATOR, top))}
     return [line for tool, (path, flags) in tools.items() if path for line in _lint(tool, path, flags, files)]
+
+
+def check_constraints(text: str, block: str, cfg: ArchConfig, sta: Path) -> list[str]:
+    """What OpenSTA has to say of constraints (SDC) for a module with the ports of `block` ("array" or "chip")."""
+    top = module_name(block)
+    ports = declared_ports(block, cfg)
+    body = "".join(f"  {port.direction} [{port.width - 1}:0] {name};\n" for name, port in ports.items())
+    files = {
+        f"{top}.v": f"module {top}({', '.join(ports)});\n{body}endmodule\n",
+        f"{top}.sdc": text,
+        "check.tcl": f"read_verilog {top}.v\nlink_design {top}\nread_sdc {top}.sdc\n"
+        "check_setup -verbose -no_clock -no_input_delay -no_output_delay\n",
+    }
+    return _said("sta", [sta, "-no_init", "-no_splash", "-exit", "check.tcl"], files)
 
 
 def declared_ports(block: str, cfg: ArchConfig, *, probe: bool = False) -> dict[str, Port]:
@@ -182,10 +205,15 @@ def _count(modules: Mapping[str, Module], top: str) -> Counter[str]:
 
 
 def _lint(tool: str, path: Path, flags: tuple[str, ...], files: Mapping[str, str]) -> list[str]:
+    return _said(tool, [path, *flags, *(name for name in files if name != WAIVERS)], files)
+
+
+def _said(tool: str, command: Sequence[str | Path], files: Mapping[str, str]) -> list[str]:
+    """What a command says in a folder with these files: nothing, if all is well."""
     with tempfile.TemporaryDirectory() as folder:
         for name, text in files.items():
             (Path(folder) / name).write_text(text)
-        done = subprocess.run([path, *flags, *files], cwd=folder, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     said = [line for line in (done.stdout + done.stderr).splitlines() if line and not line.startswith("- V")]
     if done.returncode and not said:
         said = [f"exit status {done.returncode}"]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from eie.axi import HEADER_FIELDS, LITE_ADDR_BITS, Command, ErrorCode, Header, stream_bits
 from eie.config import ArchConfig
-from eie.registers import MAGIC, Reg, c_header, markdown
+from eie.registers import MAGIC, Reg, c_header, markdown, system_rdl
 from eie.rtl.export.check import CHIP, declared_ports
 from eie.rtl.export.package import files_of_top, testbench
 from eie.rtl.verilog import around_array_verilog
@@ -46,6 +46,7 @@ def chip_files(cfg: ArchConfig, array: Iterable[str], data: Sequence[str] = ()) 
     return {
         **verilog,
         HEADER: c_header(cfg),
+        f"{CHIP}.rdl": system_rdl(cfg, CHIP),
         PAGE: _PAGE.format(top=CHIP, header=HEADER, ports=ports, registers=markdown()),
         TESTBENCH: _testbench(cfg),
         **files_of_top(cfg, CHIP, [*array, *verilog], TESTBENCH, data),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,13 +17,21 @@ from eie.errors import MismatchError, OutputError
 from eie.files import beside
 from eie.memory import hex_image
 from eie.program import Job
-from eie.rtl.array import image_name, srams
+from eie.rtl.array import SRAM, image_name, srams
 from eie.rtl.block import module_name
-from eie.rtl.export.check import CHIP, TOP, CheckReport, check_verilog, declared_ports
+from eie.rtl.export.check import CHIP, TOP, WAIVERS, CheckReport, check_verilog, declared_ports
 from eie.rtl.export.chip_export import TESTBENCH as CHIP_TESTBENCH
 from eie.rtl.export.chip_export import chip_files
 from eie.rtl.export.meanings import meaning
-from eie.rtl.export.package import LEFT_BEHIND, core_name, files_of_top, filled, makefile
+from eie.rtl.export.package import (
+    LEFT_BEHIND,
+    constraints,
+    core_name,
+    files_of_top,
+    filled,
+    makefile,
+    template,
+)
 from eie.rtl.export.package import testbench as filled_testbench
 from eie.rtl.verilog import array_verilog
 
@@ -62,6 +71,8 @@ def export(
     check: bool = True,
     iverilog: Path | None = None,
     verilator: Path | None = None,
+    sta: Path | None = None,
+    prefix: str = "",
 ) -> ExportReport:
     """Write the accelerator's Verilog into `folder`, which appears complete or not at all.
 
@@ -75,14 +86,19 @@ def export(
     chip : add `eie_chip`, the array behind its host interface, with register map and C header.
     words : files for software that drives the chip, by name; they go along as they are.
     check : check the Verilog with `check_verilog`, in the simulators that are given as well.
-    iverilog, verilator : executables, see `check_verilog`.
+    iverilog, verilator, sta : executables, see `check_verilog`.
+    prefix : before the name of every module and of its files, so that two exports can live in one design.
 
     Raises
     ------
-    OutputError : `folder` cannot be written, or holds something else.
+    OutputError : `folder` cannot be written, or holds something else; `prefix` does not begin a Verilog name.
     MismatchError : a check failed (nothing is written).
     """
     _refuse_foreign(folder)
+    if prefix and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", prefix):
+        raise OutputError(
+            f"the prefix {prefix!r} does not begin a Verilog name: letters, digits and _, no digit first"
+        )
     images = job is not None
     files = array_verilog(cfg, probe=probe, images=images)
     around = chip_files(cfg, files, list(image_files(job)) if job else ()) if chip else {}
@@ -90,7 +106,15 @@ def export(
     if check:
         verilog = {name: text for name, text in (files | around).items() if _is_source(name)}
         report = check_verilog(
-            verilog, cfg, probe=probe, images=images, chip=chip, iverilog=iverilog, verilator=verilator
+            verilog,
+            cfg,
+            probe=probe,
+            images=images,
+            chip=chip,
+            constraints={top: constraints(cfg, module_name(top)) for top in ("array", "chip")[: 1 + chip]},
+            iverilog=iverilog,
+            verilator=verilator,
+            sta=sta,
         )
         if report.problems:
             raise MismatchError(
@@ -108,11 +132,22 @@ def export(
         COMPILED,
         [name for name in (TESTBENCH, CHIP_TESTBENCH) if name in files],
     )
+    files[WAIVERS] = template(WAIVERS)
     files[MANIFEST] = _manifest(cfg, [*files, MANIFEST], probe, chip)
+    files = _prefixed(files, cfg, prefix)
     with _replacing(folder) as staging:
         for name, text in files.items():
             (staging / name).write_text(text)
     return ExportReport(folder, tuple(files), report)
+
+
+def _prefixed(files: dict[str, str], cfg: ArchConfig, prefix: str) -> dict[str, str]:
+    """The files with `prefix` before each module's name, in names and texts."""
+    if not prefix:
+        return files
+    modules = (SRAM, *map(module_name, (*schema.block_names(cfg), "array", "host_if", "chip")))
+    names = re.compile(rf"({'|'.join(sorted(set(modules), key=len, reverse=True))})(?![a-z0-9])")
+    return {names.sub(rf"{prefix}\1", name): names.sub(rf"{prefix}\1", text) for name, text in files.items()}
 
 
 def _is_source(name: str) -> bool:

@@ -14,8 +14,8 @@ from functools import cache
 from pyverilog.vparser import ast
 from pyverilog.vparser.parser import VerilogParser
 
-# Simulation-only parts are no part of the netlist, and attributes none of pyverilog's grammar.
-_NO_NETLIST = re.compile(r"`ifndef SYNTHESIS.*?`endif|\(\*.*?\*\)", re.DOTALL)
+# What is for simulation is no part of the netlist, and attributes none of pyverilog's grammar.
+_NO_NETLIST = re.compile(r"`ifdef SYNTHESIS(.*?)`else.*?`endif|`ifdef FORMAL.*?`endif|\(\*.*?\*\)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def analyse(text: str) -> dict[str, Module]:
     Problems of a module are undriven bits that are read, bits with several drivers, and instances whose ports are
     missing, unknown or connected to a signal of another width.
     """
-    source = _parser().parse(_NO_NETLIST.sub("", text))
+    source = _parser().parse(_NO_NETLIST.sub(lambda found: found[1] or "", text))
     definitions = {found.name: found for found in source.description.definitions}
     return {name: _Analysis(definition, definitions).run() for name, definition in definitions.items()}
 

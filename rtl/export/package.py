@@ -5,10 +5,12 @@ Everything here takes the top module's name and the folder's files; which module
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from importlib import resources
 
 from eie.config import ArchConfig
+from eie.rtl.export.check import WAIVERS, declared_ports
 
 # Of the core's name; the release is the project's.
 VENDOR, LIBRARY, VERSION = "eie-sim", "accelerator", "0.1.0"
@@ -26,6 +28,8 @@ filesets:
   rtl:
     files: [{sources}]
     file_type: verilogSource-2005
+  waivers:
+    files: [{waivers}: {{file_type: vlt}}]
   constraints:
     files: [{top}.sdc: {{file_type: SDC}}]
 {testbench_files}
@@ -35,12 +39,12 @@ targets:
     toplevel: {top}
   lint:
     default_tool: verilator
-    filesets: [rtl]
+    filesets: [rtl, waivers]
     toplevel: {top}
     tools:
       verilator:
         mode: lint-only
-        verilator_options: [-Wall, -Wno-PROCASSINIT, -Wno-UNUSEDSIGNAL, -Wno-DECLFILENAME]
+        verilator_options: [-Wall]
 {simulation}"""
 
 # The images go beside the compiled simulation: $readmemh looks there.
@@ -78,6 +82,7 @@ def core_file(
         n_pe=cfg.n_pe,
         top=top,
         sources=", ".join(sources),
+        waivers=WAIVERS,
         testbench_files=_TESTBENCH_FILES.format(testbench=testbench, data=listed) if simulates else "",
         simulation=_SIMULATION.format(module=str(testbench).removesuffix(".v")) if simulates else "",
     )
@@ -86,8 +91,16 @@ def core_file(
 def constraints(cfg: ArchConfig, top: str) -> str:
     """Clock and port delays (SDC), to begin with."""
     period = 1e9 / cfg.clock_hz
+    names = [
+        name if port.width == 1 else f"{name}[*]"
+        for name, port in declared_ports(top.removeprefix("eie_"), cfg).items()
+        if port.direction == "input" and name != "clk"
+    ]
     return filled(
         "constraints.sdc",
+        INPUTS=textwrap.fill(
+            " ".join(names), 110, initial_indent="    ", subsequent_indent="    ", break_long_words=False
+        ),
         TOP=top,
         MHZ=f"{cfg.clock_hz / 1e6:g}",
         PERIOD=f"{period:.3f}",

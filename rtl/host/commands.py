@@ -149,8 +149,14 @@ class CommandDecoder(wiring.Component):
     -------
     words : In(packet_words(cfg))
         The command stream behind the input queue. `ready` does not depend on `valid`.
-    soft_reset : In(1)
-        Forget the packet: the next word is a header. A READ goes on to its last word.
+    abort : In(1)
+        Give up the packet under way, or whose first word waits: swallow it. A READ, whose packet has ended on this
+        stream, goes on to its last word, and so does a RUN.
+    forget : In(1)
+        Of a packet that is swallowed there is nothing to come: the next word is a header. Only with `abort`; not heeded
+        if a word waits.
+    cut : In(1)
+        After reset, the next word is not a header: swallow the packet that it belongs to.
     error_stands : In(1)
         There is an error that has not been cleared: packets are swallowed. Valid in every cycle.
     running : In(1)
@@ -188,11 +194,13 @@ class CommandDecoder(wiring.Component):
     error_code : Out(ERROR_CODE_BITS)
         Which one, as `eie.axi.ErrorCode`. With `error`.
     error_info : Out(LITE_DATA_BITS)
-        Low bits of the packet's header. From the cycle after the header was taken.
+        Low bits of the packet's header. With `error`.
     """
 
     words: stream.Interface
-    soft_reset: Signal
+    abort: Signal
+    forget: Signal
+    cut: Signal
     error_stands: Signal
     running: Signal
     port: PortRequest
@@ -218,7 +226,9 @@ class CommandDecoder(wiring.Component):
         super().__init__(
             {
                 "words": In(packet_words(cfg)),
-                "soft_reset": In(1),
+                "abort": In(1),
+                "forget": In(1),
+                "cut": In(1),
                 "error_stands": In(1),
                 "running": In(1),
                 "port": Out(PortRequestSignature(cfg)),
@@ -260,7 +270,9 @@ class CommandDecoder(wiring.Component):
             check.last.eq(self._header_last),
             self.packet.eq(self._state.any() | self.words.valid),
             self.starting.eq(any_of(self._in(s) for s in (State.FIRST, State.LAST, State.START))),
-            self.error_info.eq(self._header.as_value()),
+            self.error_info.eq(
+                Mux(self._in(State.HEADER), self.words.payload.data[: HEADER.size], self._header.as_value())
+            ),
         ]
         self._take_header(m)
         self._judge(m, check)
@@ -271,15 +283,13 @@ class CommandDecoder(wiring.Component):
             with m.If(self.words.valid & self.words.payload.last):
                 m.d.comb += self.packet_ends.eq(1)
                 m.d.sync += self._state.eq(State.HEADER)
-        # A READ goes on: without its TLAST the next result packet would become part of this one.
-        with m.If(self.soft_reset & ~self._in(State.READ)):
-            m.d.sync += self._state.eq(State.HEADER)
+        self._give_up(m)
         return m
 
     def _take_header(self, m: Module) -> None:
         with m.If(self._in(State.HEADER)):
-            m.d.comb += self.words.ready.eq(~self.running)
-            with m.If(self.words.valid & ~self.running):
+            m.d.comb += self.words.ready.eq(~self.running & ~self.abort)
+            with m.If(self.words.valid & self.words.ready):
                 m.d.sync += [
                     self._header.eq(self.words.payload.data[: HEADER.size]),
                     self._header_last.eq(self.words.payload.last),
@@ -346,6 +356,25 @@ class CommandDecoder(wiring.Component):
                 m.d.sync += self._state.eq(State.SWALLOW)
         with m.If(self.read_issue & one_left):
             m.d.sync += self._state.eq(State.HEADER)
+
+    def _give_up(self, m: Module) -> None:
+        """Swallow the packet under way, unless it ends in this cycle: what is left of it must not pass for a header."""
+        word_last = self.words.valid & self.words.payload.last
+        ends = self.word_loaded & (self.words.payload.last | is_number(self._remaining, 1))
+        swallowing = self._in(State.SWALLOW)
+        midst = Signal()
+        m.d.comb += midst.eq(
+            (self._in(State.HEADER) & self.words.valid)
+            | self._in(State.CHECK)
+            | (self._in(State.WRITE) & ~ends)
+            | (swallowing & ~word_last)
+        )
+        with m.If(self.abort & self.forget & swallowing & ~self.words.valid):
+            m.d.sync += self._state.eq(State.HEADER)
+        with m.Elif((self.abort & midst) | self.cut):
+            m.d.comb += [self.error.eq(1), self.error_code.eq(ErrorCode.ABORTED)]
+            whole = self._in(State.CHECK) & self._header_last
+            m.d.sync += self._state.eq(Mux(whole, State.HEADER, State.SWALLOW))
 
     def _run(self, m: Module) -> None:
         """First pass, last pass, start."""

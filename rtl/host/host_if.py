@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth import Module
+from amaranth import Module, Mux, ResetSignal, Signal
 from amaranth.lib.wiring import connect
 
-from eie.axi import host_if_fields
+from eie.axi import ErrorCode, host_if_fields
 from eie.config import ArchConfig
-from eie.rtl.block import Declared, signature_of
+from eie.rtl.block import Declared, is_number, signature_of
 from eie.rtl.host.arbiter import PortArbiter
 from eie.rtl.host.commands import CommandDecoder
 from eie.rtl.host.interfaces import packet_words
@@ -54,8 +54,9 @@ class HostIf(Declared):
         self._array(m, arbiter)
         m.d.comb += [
             # The decoder, and what tells it to wait.
-            queue.clear.eq(registers.soft_reset),
-            decoder.soft_reset.eq(registers.soft_reset),
+            decoder.abort.eq(registers.abort),
+            decoder.forget.eq(registers.soft_reset & is_number(status.values.error_code, ErrorCode.ABORTED)),
+            decoder.cut.eq(self._cut(m)),
             decoder.error_stands.eq(status.values.error_code.any()),
             decoder.running.eq(arbiter.running),
             decoder.room.eq(results.room),
@@ -148,6 +149,22 @@ class HostIf(Declared):
             self.m_axis_tlast.eq(results.words.payload.last),
             results.words.ready.eq(self.m_axis_tready),
         ]
+
+    def _cut(self, m: Module) -> Signal:
+        """In the first cycle after reset: a packet was sent across it, by a source that was not reset as well.
+
+        A source that shares the reset offers nothing while it lasts. Words that are taken then are lost; after one
+        without TLAST, or with one that is offered and not taken, the next word is not a header.
+        """
+        cut = Signal(reset_less=True)
+        in_reset = Signal(reset_less=True)
+        offered = Signal(name="offered_in_reset")
+        m.d.comb += offered.eq(~(self.s_axis_tready & self.s_axis_tlast))
+        m.d.sync += [
+            in_reset.eq(ResetSignal()),
+            cut.eq(ResetSignal() & Mux(self.s_axis_tvalid, offered, cut & in_reset)),
+        ]
+        return cut
 
     def _array(self, m: Module, arbiter: PortArbiter) -> None:
         """The array's I/O port."""

@@ -27,8 +27,6 @@ class RegisterQueue(wiring.Component):
 
     Members
     -------
-    clear : In(1)
-        Drop everything, a word that enters in this cycle as well: the queue is empty in the next cycle.
     w_en : In(1)
         A word enters in this cycle. Only with `w_rdy`, or with `r_en`.
     w_rdy : Out(1)
@@ -43,7 +41,6 @@ class RegisterQueue(wiring.Component):
         The first word. With `r_rdy`.
     """
 
-    clear: Signal
     w_en: Signal
     w_rdy: Signal
     w_data: Any
@@ -56,7 +53,6 @@ class RegisterQueue(wiring.Component):
         self.depth = depth
         super().__init__(
             {
-                "clear": In(1),
                 "w_en": In(1),
                 "w_rdy": Out(1),
                 "w_data": In(shape),
@@ -76,7 +72,7 @@ class RegisterQueue(wiring.Component):
             last = i + 1 == self.depth
             m.d.comb += kept[i].eq(Mux(self.r_en, Const(0) if last else valid[i + 1], valid[i]))
             enter = self.w_en & ~kept[i] & (kept[i - 1] if i else Const(1))
-            m.d.sync += valid[i].eq((kept[i] | enter) & ~self.clear)
+            m.d.sync += valid[i].eq(kept[i] | enter)
             with m.If(enter):
                 m.d.sync += words[i].eq(self.w_data)
             if not last:

@@ -89,7 +89,9 @@ class RegisterFile(wiring.Component):
     start_info : Out(LITE_DATA_BITS)
         What was written to CONTROL. With `start_code`.
     clear_error : Out(1)
-        CLEAR_ERROR or SOFT_RESET was written. For one cycle.
+        CLEAR_ERROR, SOFT_RESET or ABORT was written. For one cycle.
+    abort : Out(1)
+        SOFT_RESET or ABORT was written. For one cycle.
     soft_reset : Out(1)
         SOFT_RESET was written. For one cycle.
     irq_enable : Out(EVENTS)
@@ -122,6 +124,7 @@ class RegisterFile(wiring.Component):
     start_code: Signal
     start_info: Signal
     clear_error: Signal
+    abort: Signal
     soft_reset: Signal
     irq_enable: Signal
     irq_clear: Signal
@@ -154,6 +157,7 @@ class RegisterFile(wiring.Component):
                 "start_code": Out(ERROR_CODE_BITS),
                 "start_info": Out(LITE_DATA_BITS),
                 "clear_error": Out(1),
+                "abort": Out(1),
                 "soft_reset": Out(1),
                 "irq_enable": Out(EVENTS),
                 "irq_clear": Out(EVENTS),
@@ -231,6 +235,7 @@ class RegisterFile(wiring.Component):
     def _writes(self, m: Module) -> None:
         """A write that is complete: a register at once, the pass table by the array's port."""
         at = {reg: is_number(self._aw_addr, reg.offset >> 2) for reg in Reg}
+        bit = {field.name: self._w_data[field.low] for field in Reg.CONTROL.value.fields}
         whole = self._w_strb.all()
         passes = at[Reg.FIRST_PASS] | at[Reg.LAST_PASS]
         pass_known = self._w_data < Const(self.cfg.passes, LITE_DATA_BITS)
@@ -240,12 +245,14 @@ class RegisterFile(wiring.Component):
         m.d.comb += [
             writes.eq(self._do_write & whole),
             writes_control.eq(writes & at[Reg.CONTROL]),
-            self.soft_reset.eq(writes_control & self._w_data[2]),
-            self.clear_error.eq(writes_control & (self._w_data[1] | self._w_data[2])),
+            self.soft_reset.eq(writes_control & bit["SOFT_RESET"]),
+            self.abort.eq(writes_control & (bit["SOFT_RESET"] | bit["ABORT"])),
+            self.clear_error.eq(self.abort | (writes_control & bit["CLEAR_ERROR"])),
         ]
-        refused = self._start(m, writes_control & self._w_data[0])
+        refused = self._start(m, writes_control & bit["START"])
         with m.If(self._do_write):
-            m.d.sync += [self.b.valid.eq(1), self.b.payload.eq(SLVERR)]
+            # A write of no byte changes nothing: there is nothing to refuse.
+            m.d.sync += [self.b.valid.eq(1), self.b.payload.eq(Mux(self._w_strb.any(), SLVERR, OKAY))]
             with m.If(whole & (self._in_table(self._aw_addr) | (passes & pass_known))):
                 m.d.sync += [
                     self.b.valid.eq(0),

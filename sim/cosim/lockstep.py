@@ -24,7 +24,8 @@ from eie.sim.cosim.images import ARRAY_PORTS, Transform, array_sources
 from eie.sim.cosim.launch import in_simulator
 from eie.sim.cosim.outcome import Divergence
 from eie.sim.cosim.waves import write_history
-from eie.timing import load_cycles, schedule
+from eie.sim.engines.fast import prepare
+from eie.timing import load_cycles
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,7 @@ def expected_cycles(jobs: Sequence[Job], *, read_back: bool = False) -> int:
     """Clock cycles of `lockstep_by_layer` on `jobs`: loading, running and reading back each."""
     total = 0
     for job in jobs:
-        law = schedule(job.interleaved.lengths[job.active], job.cfg).cycles
+        law = prepare(job.layer, job.cfg).run(job.x).cycles or 0
         run = job.program.runs[0]
         total += load_cycles(job.layer, job.cfg) + 1 + run.busy_cycles([law], job.cfg) + 1
         # Each accumulator is read back in two cycles; the last word comes one cycle later.

@@ -75,6 +75,12 @@ def find_verilator() -> Tool | None:
     return _first_usable(_verilator_candidates())
 
 
+def find_sta() -> Path | None:
+    """OpenSTA from PATH."""
+    found = shutil.which("sta")
+    return Path(found) if found and _find_sta_version() else None
+
+
 def require(name: str) -> Tool:
     """The simulator `name` ("icarus" or "verilator").
 
@@ -137,6 +143,9 @@ def host_needs() -> tuple[HostNeed, ...]:
         HostNeed("libpython", _libpython_package(), "cocotb inside a simulator", _find_libpython),
         HostNeed(
             "fst waves", "liblz4-dev zlib1g-dev", "small waveforms from Verilator", _find_fst, required=False
+        ),
+        HostNeed(
+            "opensta", "opensta", "reads the constraints of an export", _find_sta_version, required=False
         ),
         HostNeed("osu018 cells", CELLS_PACKAGE, "cell library of eie synth", _find_cells, required=False),
     )
@@ -237,6 +246,10 @@ def _find_fst() -> str | None:
     compiler = os.environ.get("CXX", "g++")
     headers = _run(compiler, "-E", "-include", "lz4.h", "-include", "zlib.h", "-x", "c++", "/dev/null")
     return "yes" if headers is not None else None
+
+
+def _find_sta_version() -> str | None:
+    return (_run("sta", "-version") or "").strip() or None
 
 
 def _find_cells() -> str | None:

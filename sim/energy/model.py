@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from eie.sim.energy import inventory
 from eie.sim.energy.constants import Constants
 from eie.sim.energy.constants import constants as default_constants
 from eie.sim.energy.sram import sram, table
+from eie.sim.energy.technology import Technology
 from eie.sim.published import COMPONENTS, published
 
 MEMORY, CLOCK, REGISTER, COMBINATIONAL, FILLER = COMPONENTS
@@ -140,11 +141,13 @@ def estimate(
     *,
     performance_counters: bool = False,
     constants: Constants | None = None,
+    technology: Technology | None = None,
 ) -> Estimate:
     """Energy, power and area of a run with these counters (`Result.counters`) and compute-mode cycles.
 
     performance_counters : count the RTL's own event counters in, which the published machine is not said to have.
     constants : others than those of sim/energy/data/energy.toml, to see what hangs on one of them.
+    technology : another node or other constants (docs/technology.md).
 
     Raises
     ------
@@ -158,8 +161,20 @@ def estimate(
     (0.0, 0.0, 36.9)
     """
     activity, macs = activity_of(cfg, counters, cycles)
-    c = constants or default_constants()
-    return _total(cfg, c, _parts(cfg, c, activity, performance_counters), activity.cycles, macs)
+    c = constants or (technology.constants if technology else default_constants())
+    parts = _parts(cfg, c, activity, performance_counters)
+    if technology is not None:
+        parts = [_scaled(part, technology) for part in parts]
+    return _total(cfg, c, parts, activity.cycles, macs)
+
+
+def _scaled(part: Part, technology: Technology) -> Part:
+    return replace(
+        part,
+        area_um2=part.area_um2 * technology.area,
+        leakage_mw=part.leakage_mw * technology.leakage,
+        dynamic_pj=part.dynamic_pj * technology.energy,
+    )
 
 
 def area(cfg: ArchConfig, *, performance_counters: bool = False) -> float:

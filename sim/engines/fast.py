@@ -195,6 +195,7 @@ class Prepared:
             writeback_cycles=writeback,
             store_cycles=2 * self.layer.rows,
             runs=(count,),
+            y_frac=self.layer.y_frac,
         )
 
 

@@ -46,7 +46,7 @@ class Run:
         return self.fillers / self.entries
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Encoded:
     """A layer's active columns on `n_pe` PEs: lengths int64[M, n_pe], and the fillers among all of it."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +16,8 @@ from eie.capacity import sized_for
 from eie.compress.float_layers import FloatArray
 from eie.config import ArchConfig
 from eie.layer import CompressedLayer
-from eie.result import Counter, Result, summed
+from eie.result import COUNTERS, Counter, Result, summed
+from eie.shown import frame, table
 from eie.sim.energy.model import estimate
 from eie.sim.workloads.inputs import Port
 
@@ -32,6 +35,16 @@ class NetworkRun:
     layers, results : each matrix that the engine multiplied with, and cycles and counters of all its vectors.
     clipped : how many of the real inputs were beyond what the first layer's numbers reach. y : the raw fixed-point
     outputs of a chain of layers.
+
+    Examples
+    --------
+    >>> import eie
+    >>> layer = eie.CompressedLayer.from_dense([[0.5, 0], [0, -1]], relu=False, name="fc")
+    >>> run = eie.Chain([layer]).run([[1.0, 0.5], [0, 1]], eie.ArchConfig(n_pe=2))
+    >>> run
+    NetworkRun(fast, 2 PEs: output [2, 2], 17 cycles, 0.021 µs, load balance 17.6 %, utilization 8.8 %)
+    >>> run.outputs.tolist(), run.total("macs")
+    ([[0.5, -0.5], [0.0, -1.0]], 3)
     """
 
     named: Mapping[str, FloatArray]
@@ -39,6 +52,64 @@ class NetworkRun:
     results: Sequence[Result]
     clipped: int = 0
     y: npt.NDArray[np.int16] | None = None
+
+    def __repr__(self) -> str:
+        names = ", ".join(f"{name} {list(value.shape)}" for name, value in self.named.items())
+        shown = repr(self._sum).partition("y int16")[2].partition("]")[2]
+        return f"NetworkRun({self.engine}, {self.cfg.n_pe} PEs: {names}{shown[:-1]})"
+
+    def _repr_html_(self) -> str:
+        rows = self._rows()
+        cells = [[_cell(value) for value in row.values()] for row in rows]
+        return table(f"{len(rows)} layers on {self.cfg.n_pe} PEs, engine {self.engine}", cells, list(rows[0]))
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """A row of figures for each layer."""
+        return [
+            {
+                "layer": layer.name,
+                "rows": layer.rows,
+                "cols": layer.cols,
+                "density": layer.density,
+                "cycles": result.cycles,
+                "microseconds": result.microseconds,
+                "energy_uj": energy_uj(result),
+                "balance": result.balance,
+                "utilization": result.utilization,
+                **{name: None if result.counters[name] is None else result.total(name) for name in COUNTERS},
+            }
+            for layer, result in zip(self.layers, self.results, strict=True)
+        ]
+
+    def to_frame(self) -> Any:
+        """The figures of each layer as a pandas DataFrame: a row for each layer, sums over vectors and PEs.
+
+        Raises
+        ------
+        ConfigError : pandas is not installed.
+        """
+        rows = self._rows()
+        return frame({name: [row[name] for row in rows] for name in rows[0]}, "layer")
+
+    def plot_work(self) -> Any:
+        """What each PE did with its cycles, as a matplotlib Figure with a panel for each layer; as `Result.plot_work`.
+
+        Raises
+        ------
+        ConfigError : the engine has no cycles or no counters.
+        """
+        named = [(layer.name, result) for layer, result in zip(self.layers, self.results, strict=True)]
+        return importlib.import_module("eie.sim.plots.work").picture(named)
+
+    @property
+    def utilization(self) -> float | None:
+        """Useful multiply-accumulates / (PEs x cycles), over all layers and vectors; as in a `Result`."""
+        return self._sum.utilization
+
+    @property
+    def balance(self) -> float | None:
+        """Load-balance efficiency over all layers and vectors; as in a `Result`."""
+        return self._sum.balance
 
     @property
     def outputs(self) -> FloatArray:
@@ -91,6 +162,12 @@ class NetworkRun:
         return sum(known) if len(known) == len(each) else None
 
 
+def _cell(value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
 def energy_uj(result: Result) -> float | None:
     """Energy of a result in µJ, for an engine that has cycles."""
     if result.cycles is None:
@@ -102,10 +179,25 @@ class Network(ABC):
     """Compressed layers that run as a whole, on any engine.
 
     `run` and `run_float` take real numbers [batch, ...] for each input, by name, or for the only one; a single input
-    may come without the batch. uint8 are pixels / 255.
+    may come without the batch. uint8 are pixels / 255. `eie.load` and `eie.compress` give the kind that is a chain of
+    layers; `eie.sim.networks.run` runs graphs.
+
+    Examples
+    --------
+    >>> import eie
+    >>> net = eie.compress({"fc.weight": [[0.5, 0], [0, -1]]})
+    >>> isinstance(net, eie.Network), [port.name for port in net.inputs], net.machine().n_pe
+    (True, ['input'], 64)
     """
 
     place: str
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (one.name, f"{one.rows} x {one.cols}", f"{100 * one.density:.1f} %", one.weight_bits)
+            for one in self.layers
+        ]
+        return table(f"Network of {self.place}", rows, ("layer", "outputs x inputs", "weights", "code bits"))
 
     @property
     @abstractmethod
@@ -124,6 +216,10 @@ class Network(ABC):
             return cfg
         bits = max(cfg.weight_bits, *(layer.weight_bits for layer in self.layers))
         return sized_for(cfg.replace(weight_bits=bits), *self.layers)
+
+    def machine_for(self, engine: str) -> ArchConfig:
+        """What `run` takes without `cfg`: `machine()`, or for the engine cpu, which has no memories, the default."""
+        return ArchConfig() if engine == "cpu" else self.machine()
 
     @abstractmethod
     def run(self, x: Inputs, cfg: ArchConfig | None = None, engine: str = "fast") -> NetworkRun:

@@ -130,7 +130,7 @@ class GraphNetwork(Network, Sequence[CompressedLayer]):
         ------
         CapacityError, LayerError, ModelError : layers that `cfg` cannot run, inputs that the network does not take.
         """
-        accelerator = Accelerator(self.by_name, cfg or self.machine(), engine, done)
+        accelerator = Accelerator(self.by_name, cfg or self.machine_for(engine), engine, done)
         watched = Watch() if watch else None
         named = self.graph.evaluate(self._named(x), accelerator, watched)
         records = list(accelerator.records.values())

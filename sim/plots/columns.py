@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
 import math
+import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
 from eie.errors import ConfigError
 from eie.sim.plots import style
-from eie.sim.plots.sweep import MAX_LINES, Series, draw_lines, legend, made_by, memories
+from eie.sim.plots.sweep import MAX_LINES, made_by, memories, place_legend
 from eie.sim.sweep.columns import BY_NAME, Row, machine_choice, varied, workload_of
 
 # Size of labels on a front, in points, and where they are tried beside their point.
@@ -46,15 +48,24 @@ def known(name: str, *, number: bool = False) -> str:
     return name
 
 
-def against(rows: Sequence[Row], x: str, y: str, by: Sequence[str] = (), *, log: str = "") -> Figure:
+def against(
+    rows: Sequence[Row],
+    x: str,
+    y: str,
+    by: Sequence[str] = (),
+    *,
+    log: str = "",
+    overlay: Sequence[Point] = (),
+) -> Figure:
     """Column `y` against column `x`, a line for each combination of the columns `by`.
 
-    Lines go through the means of the rows with the same x, which are drawn as dots. `log` names the logarithmic axes,
-    "x", "y" or "xy".
+    The values of the first of `by` differ in colour, those of the second in marker, of the third in line style. Lines
+    go through the means of the rows with the same x, which are drawn as dots. `log` names the logarithmic axes, "x",
+    "y" or "xy". overlay : points of others, as stars.
 
     Raises
     ------
-    ConfigError : a column that there is not, or that cannot be drawn so.
+    ConfigError : a column that there is not, or that cannot be drawn so; more values than there are colours, say.
     """
     known(x)
     known(y, number=True)
@@ -71,75 +82,194 @@ def against(rows: Sequence[Row], x: str, y: str, by: Sequence[str] = (), *, log:
             raise ConfigError(
                 f"column {name!r} holds {min(row[name] for row in rows):g}, which a logarithmic axis cannot show"
             )
-    lines: dict[str, dict[Any, list[float]]] = defaultdict(lambda: defaultdict(list))
+    looks = _looks(rows, by)
+    lines: dict[tuple[Any, ...], dict[Any, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        label = ", ".join(str(row[name]) if name == "layer" else f"{name} {row[name]}" for name in by)
-        lines[label][row[x]].append(row[y])
-    if len(lines) > MAX_LINES:
-        raise ConfigError(
-            f"{len(lines)} lines are too many for one picture (of at most {MAX_LINES}): use fewer columns in by"
-        )
-    series: Series = {
-        label: [(at, float(np.mean(group[at]))) for at in (sorted(group) if numbers else group)]
-        for label, group in lines.items()
-    }
+        lines[tuple(row[name] for name in by)][row[x]].append(row[y])
     with style.figure(_caption(rows, x, by, lines)) as (figure, (axes,)):
-        _dots(axes, lines)
-        draw_lines(axes, series)
-        if not numbers:
-            for line in axes.get_lines():
-                line.set_linestyle("None")
+        for values, group in lines.items():
+            look = _look(looks, values) | ({} if numbers else {"linestyle": "None"})
+            _dots(axes, group, look["color"])
+            means = [(at, float(np.mean(group[at]))) for at in (sorted(group) if numbers else group)]
+            axes.plot(*zip(*means, strict=True), label=_text(by, values), clip_on=False, **_LINE, **look)
+        draw_overlay(axes, overlay, x, y, log)
         _axes(axes, rows, x, y, log)
-        axes.set_title(f"{y} against {x}")
-        if by:
-            legend(axes, figure)
+        axes.set_title(title_of(x, y))
+        _legend(axes, figure, looks, overlay)
     return figure
 
 
-def _dots(axes: Axes, lines: dict[str, dict[Any, list[float]]]) -> None:
-    """The rows behind the means, where several share a mean."""
-    for number, group in enumerate(lines.values()):
-        pairs = [(at, value) for at, values in group.items() if len(set(values)) > 1 for value in values]
-        if pairs:
-            axes.plot(
-                *zip(*pairs, strict=True),
-                linestyle="",
-                marker=".",
-                markersize=4,
-                alpha=0.35,
-                color=style.COLOURS[number % len(style.COLOURS)],
+def title_of(x: str, y: str) -> str:
+    """The title of a picture of column `y` against column `x`, in words.
+
+    >>> title_of("n_pe", "energy_nj").splitlines()
+    ['Energy of the run', 'against processing elements']
+    """
+    first, second = (re.split(r",| \(", BY_NAME[name].meaning)[0] for name in (y, x))
+    return f"{first[:1].upper()}{first[1:]}\nagainst {second}"
+
+
+# ---- how lines differ --------------------------------------------------------------------------------------
+
+_LINE: dict[str, Any] = {"linewidth": 1.5, "markersize": 5.5}
+# What each column of `by` changes, in their order, and the looks that there are.
+_WAYS: tuple[tuple[str, str, Sequence[str]], ...] = (
+    ("color", "colours", style.COLOURS),
+    ("marker", "markers", style.MARKERS),
+    ("linestyle", "line styles", style.LINES),
+)
+# For each column its look for each value.
+Looks = dict[str, dict[Any, dict[str, Any]]]
+
+
+def _looks(rows: Sequence[Row], by: Sequence[str]) -> Looks:
+    """The look of each value of each column."""
+    if len(by) > len(_WAYS):
+        raise ConfigError(
+            f"{len(by)} columns in by are too many: the first is a colour, the second a marker, the third a line style"
+        )
+    looks: Looks = {}
+    for name, (way, words, choice) in zip(by, _WAYS, strict=False):
+        values = sorted({row[name] for row in rows}, key=lambda value: (value is None, value))
+        if way == "color" and len(values) > len(choice):
+            choice = style.shades(min(len(values), MAX_LINES))
+        if len(values) > len(choice):
+            raise ConfigError(
+                f"column {name!r} has {len(values)} values, and there are {len(choice)} {words}: use another column, "
+                "or choose points (--where)"
             )
+        looks[name] = {value: {way: look} for value, look in zip(values, choice, strict=False)}
+    if len(by) == 1:  # a marker each as well, so that lines differ in print
+        for look, marker in zip(looks[by[0]].values(), style.MARKERS, strict=False):
+            look["marker"] = marker
+    return looks
+
+
+def _text(names: Sequence[str], values: Sequence[Any]) -> str:
+    """What a legend says of values."""
+    pairs = zip(names, values, strict=True)
+    return ", ".join(str(value) if name == "layer" else f"{name} {value}" for name, value in pairs)
+
+
+def _look(looks: Looks, values: tuple[Any, ...]) -> dict[str, Any]:
+    """How the line with these values of the columns looks."""
+    found: dict[str, Any] = {
+        "color": style.COLOURS[0],
+        "marker": style.MARKERS[0],
+        "linestyle": style.LINES[0],
+    }
+    for each, value in zip(looks.values(), values, strict=True):
+        found |= each[value]
+    return found
+
+
+def _legend(axes: Axes, figure: Figure, looks: Looks, overlay: Sequence[Point]) -> None:
+    """An entry for each value of each column, in the look that it stands for, and for the points of others."""
+    handles: list[Line2D] = []
+    for name, values in looks.items():
+        for value, look in values.items():
+            neutral: dict[str, Any] = {
+                "color": style.GREY,
+                "marker": "",
+                "linestyle": "-" if "marker" not in look else "",
+            }
+            handles.append(
+                Line2D([], [], label=_text([name], [value]), **(neutral | look | _with_line(look)), **_LINE)
+            )
+    if overlay:
+        handles.append(Line2D([], [], label=OVERLAY, **style.PUBLISHED_STAR))
+    if handles:
+        place_legend(axes, figure, handles)
+
+
+def _with_line(look: dict[str, Any]) -> dict[str, Any]:
+    """Colours are shown on a line."""
+    return {"linestyle": look.get("linestyle", "-")} if "color" in look else {}
+
+
+def _dots(axes: Axes, group: dict[Any, list[float]], colour: str) -> None:
+    """The rows behind the means, where several share a mean."""
+    pairs = [(at, value) for at, values in group.items() if len(set(values)) > 1 for value in values]
+    if pairs:
+        axes.plot(*zip(*pairs, strict=True), linestyle="", marker=".", markersize=4, alpha=0.35, color=colour)
 
 
 def _axes(axes: Axes, rows: Sequence[Row], x: str, y: str, log: str) -> None:
     values = sorted({row[x] for row in rows})
+    axes.set(xlabel=BY_NAME[x].label, ylabel=BY_NAME[y].label)
     if "x" in log and all(float(value).is_integer() and int(value).bit_count() == 1 for value in values):
         style.powers_of_two(axes, values, BY_NAME[x].label)
     elif "x" in log:
-        axes.set_xscale("log")
-        _plain(axes.xaxis)
-    axes.set(xlabel=BY_NAME[x].label, ylabel=BY_NAME[y].label)
+        style.log_axis(axes.xaxis)
     if "y" in log:
-        axes.set_yscale("log")
-        _plain(axes.yaxis)
+        style.log_axis(axes.yaxis)
     elif min(row[y] for row in rows) >= 0:
         axes.set_ylim(bottom=0)
 
 
-def _plain(axis: Axis) -> None:
-    """A logarithmic axis with numbers instead of powers of ten, as many as there is room for."""
+# ---- points of others --------------------------------------------------------------------------------------
 
-    def text(value: float, _: int) -> str:
-        low, high = axis.get_view_interval()
-        decades = math.log10(high / low)
-        digit = round(value / 10 ** math.floor(math.log10(value)))
-        return f"{value:g}" if decades < 0.7 or (decades < 2 and digit in (2, 3, 5)) else ""
-
-    axis.set_major_formatter("{x:.10g}")
-    axis.set_minor_formatter(FuncFormatter(text))
+OVERLAY = "other sources"
 
 
-def _caption(rows: Sequence[Row], x: str, by: Sequence[str], lines: dict[str, dict[Any, list[float]]]) -> str:
+@dataclass(frozen=True)
+class Point:
+    """A point of somebody else's: figures by column, and what it is called."""
+
+    figures: Mapping[str, float]
+    label: str = ""
+
+
+def read_overlay(path: Path, columns: Sequence[str]) -> list[Point]:
+    """The points of a CSV file with a heading for each of `columns`; the heading `label` is their name.
+
+    Raises
+    ------
+    ConfigError : a file that cannot be read, a heading that is missing, what is no number.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+            headings = list(rows[0]) if rows else []
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    missing = [name for name in columns if name not in headings]
+    if missing:
+        raise ConfigError(
+            f"{path} has no column {' and no column '.join(missing)}: its first line names {', '.join(columns)}, "
+            "and label if the points have names"
+        )
+    points = []
+    for number, row in enumerate(rows, 2):
+        try:
+            figures = {name: float(row[name]) for name in columns}
+        except (TypeError, ValueError):
+            raise ConfigError(f"{path}, line {number}: {', '.join(columns)} must be numbers") from None
+        points.append(Point(figures, row.get("label") or ""))
+    return points
+
+
+def draw_overlay(axes: Axes, overlay: Sequence[Point], x: str, y: str, log: str) -> None:
+    """Each point as a star with its name beside it.
+
+    Raises
+    ------
+    ConfigError : a point that a logarithmic axis cannot show.
+    """
+    for point in overlay:
+        at = (point.figures[x], point.figures[y])
+        if any(letter in log and value <= 0 for letter, value in zip("xy", at, strict=True)):
+            raise ConfigError(f"point {point.label!r} at {at} cannot be shown on a logarithmic axis")
+        axes.plot(*at, **style.PUBLISHED_STAR)
+        if point.label:
+            axes.annotate(
+                point.label, at, (7, 4), textcoords="offset points", fontsize=_LABEL, color=style.GREY
+            )
+
+
+def _caption(
+    rows: Sequence[Row], x: str, by: Sequence[str], lines: Mapping[tuple[Any, ...], dict[Any, list[float]]]
+) -> str:
     several = ["layer"] if len({row["layer"] for row in rows}) > 1 else []
     hidden = [name for name in (*several, *varied(rows)) if name not in (x, *by)]
     if len({row["input"] for row in rows}) > 1 and "input" not in (x, *by):
@@ -197,8 +327,10 @@ class Front:
         }
 
 
-def pareto(rows: Sequence[Row]) -> Front:
+def pareto(rows: Sequence[Row], *, loading: bool = False) -> Front:
     """The machines of a sweep, those that are best in time, energy and area together apart.
+
+    loading : count the energy of loading weights and input from DRAM, too.
 
     Raises
     ------
@@ -211,11 +343,12 @@ def pareto(rows: Sequence[Row]) -> Front:
         groups[tuple(machine_choice(row).items())].append(row)
     ran = {choice: {workload_of(row) for row in group} for choice, group in groups.items()}
     most = set.union(*ran.values())
+    energies = ("energy_nj", "load_weights_nj", "load_input_nj") if loading else ("energy_nj",)
     candidates = [
         Candidate(
             dict(choice),
             float(np.mean([row["microseconds"] for row in group])),
-            float(np.mean([row["energy_nj"] for row in group])),
+            float(np.mean([sum(row[name] for name in energies) for row in group])),
             max(row["area_mm2"] for row in group),
         )
         for choice, group in groups.items()
@@ -246,8 +379,8 @@ def _undominated(costs: npt.NDArray[np.float64]) -> list[bool]:
     return [not ((costs <= cost).all(axis=1) & (costs < cost).any(axis=1)).any() for cost in costs]
 
 
-def front_picture(found: Front, rows: Sequence[Row]) -> Figure:
-    """Energy against time, the area as colour; machines on the front are labelled, the others grey."""
+def front_picture(found: Front, rows: Sequence[Row], overlay: Sequence[Point] = ()) -> Figure:
+    """Energy against time, the area as colour; machines on the front are labelled, the others grey, stars of others."""
     labels = f"labels, where there is room: {', '.join(found.fields)}; " if found.fields else ""
     of = f"means over {found.workloads} layers and inputs" if found.workloads > 1 else "one layer and input"
     caption = (
@@ -274,18 +407,20 @@ def front_picture(found: Front, rows: Sequence[Row]) -> Figure:
             label="on the front",
         )
         bar = figure.colorbar(shown, ax=axes, label=BY_NAME["area_mm2"].label)
-        _plain(bar.ax.yaxis)
+        style.log_axis(bar.ax.yaxis)
+        draw_overlay(axes, overlay, "microseconds", "energy_nj", "xy")
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.margins(0.1)
-        _plain(axes.xaxis)
-        _plain(axes.yaxis)
+        style.log_axis(axes.xaxis)
+        style.log_axis(axes.yaxis)
         axes.set(
             title="Time, energy and area",
             xlabel=BY_NAME["microseconds"].label,
             ylabel="energy a layer, whole chip (nJ)",
         )
-        axes.legend(loc="upper right")
+        others = [Line2D([], [], label=OVERLAY, **style.PUBLISHED_STAR)] if overlay else []
+        axes.legend(handles=[*axes.get_legend_handles_labels()[0], *others], loc="upper right")
         if found.fields:
             _label(figure, axes, found)
     return figure

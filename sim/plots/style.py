@@ -5,6 +5,7 @@ says what was measured. No display is needed.
 from __future__ import annotations
 
 import io
+import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,12 +13,15 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 # Okabe and Ito's palette, with a marker each so that the lines differ in print, too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", ":", "-.")
 GREY = "#5f6770"
 # What was published looks the same in every picture: bars in PUBLISHED, points as PUBLISHED_STAR.
 PUBLISHED = "#c3c9d0"
@@ -51,6 +55,7 @@ _STYLE: dict[Any, Any] = {
     "image.cmap": "cividis",
 }
 
+_FEWEST_TICKS, _MOST_TICKS = 3, 9
 # Characters of a caption per inch.
 _CAPTION_COLUMNS = 14.5
 PES = "processing elements (PEs)"
@@ -75,6 +80,35 @@ def save(drawn: Figure) -> bytes:
     data = io.BytesIO()
     drawn.savefig(data, format="png")
     return data.getvalue()
+
+
+def shades(count: int) -> list[str]:
+    """So many colours in an order, from dark to light, for more values than `COLOURS` has."""
+    return [to_hex(mpl.colormaps["viridis"](0.95 * place / max(count - 1, 1))) for place in range(count)]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Numbers for a logarithmic axis from `low` to `high`: as round as they can be with at least three of them.
+
+    >>> log_ticks(0.7, 2000), log_ticks(3, 80), log_ticks(11, 19)
+    ([1.0, 10.0, 100.0, 1000.0], [5.0, 10.0, 20.0, 50.0], [12.0, 14.0, 16.0, 18.0])
+    """
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in ((1,), (1, 2, 5), (1, 2, 3, 4, 5, 6, 7, 8, 9)):
+        ticks = [float(f"{digit}e{power}") for power in decades for digit in digits]
+        inside = [tick for tick in ticks if low <= tick <= high]
+        if len(inside) >= _FEWEST_TICKS:
+            step = -(-len(inside) // _MOST_TICKS)
+            return inside[::step]
+    return [float(tick) for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
+
+
+def log_axis(axis: Axis) -> None:
+    """A logarithmic axis with round numbers on it; after everything is drawn."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})  # type: ignore[attr-defined]
+    axis.set_major_locator(FixedLocator(log_ticks(*sorted(axis.get_view_interval()))))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(lambda value, _: f"{value:,.10g}")
 
 
 def powers_of_two(axes: Axes, ticks: Sequence[int], label: str) -> None:

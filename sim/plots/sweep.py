@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -115,11 +116,18 @@ def draw_lines(axes: Axes, series: Series) -> None:
 
 
 def legend(axes: Axes, figure: Figure, loc: Literal["best", "lower right"] = "best") -> None:
-    """The legend, beside the axes when it is long."""
-    if len(axes.get_legend_handles_labels()[0]) <= _FEW + 1:
-        axes.legend(loc=loc)
+    """The legend of what is drawn, beside the axes when it is long."""
+    place_legend(axes, figure, axes.get_legend_handles_labels()[0], loc)
+
+
+def place_legend(
+    axes: Axes, figure: Figure, handles: Sequence[Artist], loc: Literal["best", "lower right"] = "best"
+) -> None:
+    """A legend of these, beside the axes when it is long."""
+    if len(handles) <= _FEW + 1:
+        axes.legend(handles=handles, loc=loc)
         return
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5))
     figure.set_figwidth(_WIDE)
 
 
@@ -195,6 +203,21 @@ def balance(rows: Sequence[Row]) -> Figure:
         style.powers_of_two(axes, _pe_counts(rows), style.PES)
         _efficiency_axis(axes)
         axes.set_title("Load balance against the number of PEs")
+        legend(axes, figure)
+    return figure
+
+
+def utilization(rows: Sequence[Row]) -> Figure:
+    """Utilization (multiply-accumulates / (PEs x cycles), mean over inputs) against the PE count."""
+    rows, depth = _at_one_depth(rows)
+    series = _mean_over(rows, "n_pe", lambda group: float(np.mean([row["utilization"] for row in group])))
+    with style.figure(_caption(rows, f"Queue depth {depth}")) as (figure, (axes,)):
+        draw_lines(axes, series)
+        style.powers_of_two(axes, _pe_counts(rows), style.PES)
+        axes.set_ylim(0, 1.04)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.set_ylabel("utilization (% of cycles with a\nmultiply-accumulate, fillers not counted)")
+        axes.set_title("Utilization against the number of PEs")
         legend(axes, figure)
     return figure
 
@@ -276,6 +299,7 @@ _STANDARD: dict[str, Callable[[Sequence[Row]], Figure]] = {
     "speedup": speedup,
     "padding": padding,
     "balance": balance,
+    "utilization": utilization,
     "queue_depth": queue_depth,
     "work": _work_of,
 }
@@ -290,7 +314,7 @@ def left_out(rows: Sequence[Row]) -> dict[str, str]:
         )
     why: dict[str, str] = {}
     if len(_pe_counts(rows)) == 1:
-        why = dict.fromkeys(("speedup", "padding", "balance"), "it needs several PE counts")
+        why = dict.fromkeys(("speedup", "padding", "balance", "utilization"), "it needs several PE counts")
     elif not any(row["cycles"] for row in rows):
         why["speedup"] = "no point took a cycle"
     if len({row["queue_depth"] for row in rows}) == 1:

@@ -77,8 +77,11 @@ _RESULT = (
     Column("microseconds", "REAL", "µs", "compute time"),
     *(Column(name, "INTEGER", "", _COUNTED[name]) for name in COUNTERS),
     Column("padding", "REAL", "", "padding, share of the entries processed"),
-    Column("balance", "REAL", "", "load-balance efficiency"),
+    Column("balance", "REAL", "", "load balance, 1 - starved / cycles"),
+    Column("utilization", "REAL", "", "utilization, multiply-accumulates / peak"),
     Column("energy_nj", "REAL", "nJ", "energy of the run, whole chip"),
+    Column("load_weights_nj", "REAL", "nJ", "energy of loading the weights from DRAM, once"),
+    Column("load_input_nj", "REAL", "nJ", "energy of loading an input and the biases from DRAM"),
     Column("power_mw", "REAL", "mW", "power, whole chip"),
     Column("area_mm2", "REAL", "mm²", "area, whole chip"),
     Column("work", "TEXT", "", "entries that each PE processes"),
@@ -88,6 +91,7 @@ MACHINE = tuple(field.name for field in dataclasses.fields(ArchConfig))
 COLUMNS = (
     *_RUN,
     *_WORKLOAD,
+    Column("technology", "TEXT", "", "technology of energy, power and area"),
     Column("memories", "TEXT", "", "sized: as large as the layer needs; own: the configuration's"),
     *(
         Column(
@@ -103,7 +107,7 @@ COLUMNS = (
 BY_NAME = {column.name: column for column in COLUMNS}
 # What rows are sorted by, so that their order does not depend on which worker finished first.
 ORDER = (
-    *("layer", "source", "density", "uneven_rows", "uneven_cols", "engine", "memories"),
+    *("layer", "source", "density", "uneven_rows", "uneven_cols", "engine", "technology", "memories"),
     *(_RENAMED.get(name, name) for name in MACHINE),
     *("act_density", "seed", "input"),
 )
@@ -112,7 +116,7 @@ ORDER = (
 # What a grid may vary, the layer and the input itself apart; of memories sized for a layer the sizes are no choice.
 _SIZES = ("pointer_bits", "pointers", "entry_slots", "src_depth", "acc_depth")
 _AXES = (
-    *("density", "uneven_rows", "uneven_cols", "act_density", "seed", "engine", "memories"),
+    *("density", "uneven_rows", "uneven_cols", "act_density", "seed", "engine", "technology", "memories"),
     *(_RENAMED.get(name, name) for name in MACHINE),
 )
 
@@ -135,7 +139,7 @@ def varied(rows: Sequence[Row]) -> list[str]:
 
 def machine_choice(row: Row) -> dict[str, Any]:
     """What was chosen for a row's machine: without the sizes that follow from the layer."""
-    names = ("memories", "engine", *(_RENAMED.get(name, name) for name in MACHINE))
+    names = ("memories", "engine", "technology", *(_RENAMED.get(name, name) for name in MACHINE))
     return {name: row[name] for name in names if name not in _SIZES or row["memories"] == "own"}
 
 

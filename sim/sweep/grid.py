@@ -22,6 +22,7 @@ from eie.errors import ConfigError, LayerError
 from eie.fixed import IntArray
 from eie.layer import MAX_DIM, CompressedLayer
 from eie.sim.chain import choose, layer_inputs
+from eie.sim.energy.technology import Technology, named
 from eie.sim.sweep.columns import MACHINE
 from eie.sim.sweep.point import (
     MEMORIES,
@@ -73,6 +74,7 @@ KEYS = {
     "inputs": Key(int, 1, 1),
     "engine": Key(str, "fast", choices=SWEEP_ENGINES),
     "memories": Key(str, SIZED, choices=MEMORIES),
+    "technology": Key(str, "45nm"),
     "preset": Key(str, "paper", choices=tuple(PRESETS)),
     **{name: Key(str if FIELDS[name].type == "str" else int) for name in MACHINE},
 }
@@ -80,7 +82,7 @@ DEFAULTS = {name: key.default for name, key in KEYS.items() if key.default is no
 _WORDS: dict[type, str] = {int: "a whole number", float: "a number", str: "text"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Clipped:
     """Real inputs of a file that were clipped to the activations' range."""
 
@@ -177,7 +179,7 @@ def _check_range(place: str, name: str, value: Any) -> None:
 
 
 def _check_together(place: str, axes: Mapping[str, Any]) -> None:
-    """A layer must be given, and once; what can do nothing beside it is refused, because it would mislead."""
+    """A layer must be given, and once; what has no effect beside it is refused, because it would mislead."""
     if "file" not in axes and not ("rows" in axes and "cols" in axes):
         raise ConfigError(f"{place}: needs a layer: rows and cols of a random one, or file of a .eie file")
     if "file" in axes:
@@ -191,7 +193,9 @@ def _check_together(place: str, axes: Mapping[str, Any]) -> None:
 def _refuse(place: str, axes: Mapping[str, Any], names: Any, why: str) -> None:
     useless = [name for name in names if name in axes]
     if useless:
-        raise ConfigError(f"{place}: {' and '.join(useless)} can do nothing {why}")
+        raise ConfigError(
+            f"{place}: {' and '.join(useless)} {'has' if len(useless) == 1 else 'have'} no effect {why}"
+        )
 
 
 # ---- points ------------------------------------------------------------------------------------------------
@@ -219,16 +223,25 @@ def _expand_one(axes: Mapping[str, Sequence[Any]], place: str, folder: Path, who
         for fields in _product(axes, given_machine)
     ]
     files = _Files(folder, place)
+    technologies = [_technology(name, folder, place) for name in axes["technology"]]
     for chosen in _product(axes, work):
         for machine in machines:
             for layer, vectors in files.workloads(chosen, machine):
                 whole.points += [
-                    Point(machine, memories, engine, layer, vector, number)
+                    Point(machine, memories, engine, layer, vector, number, technology)
+                    for technology in technologies
                     for memories in axes["memories"]
                     for engine in axes["engine"]
                     for number, vector in enumerate(vectors)
                 ]
     whole.clipped += files.clipped
+
+
+def _technology(name: str, folder: Path, place: str) -> Technology:
+    try:
+        return named(name, folder)
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from None
 
 
 Workload = tuple[RandomLayer | HeldLayer, Sequence[RandomInput | HeldInput]]

@@ -12,7 +12,7 @@ import importlib.resources
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.result import COUNTERS, Result
 from eie.sim.energy.model import estimate
+from eie.sim.energy.technology import Technology, default, input_bits, weight_bits
 from eie.sim.simulate import simulate_many
 from eie.sim.sweep.columns import Row, machine_columns
 from eie.sim.workloads.random import Unevenness, random_input, random_layer
@@ -172,11 +173,13 @@ class Point:
     layer: RandomLayer | HeldLayer
     input: RandomInput | HeldInput
     number: int = 0
+    technology: Technology = field(default_factory=default)
 
     @cached_property
     def key(self) -> str:
         """Hash of everything that the row follows from."""
         parts = (
+            dataclasses.astuple(self.technology),
             sorted(self.machine.items()),
             self.memories,
             self.layer.identity,
@@ -196,6 +199,7 @@ class Point:
             "input": self.number,
             "engine": self.engine,
             "engine_version": engine_version(self.engine),
+            "technology": self.technology.name,
             "memories": self.memories,
             **machine_columns(self.machine),
         }
@@ -280,9 +284,13 @@ def _figures(point: Point, row: Row) -> dict[str, Any]:
     layer = point.layer.build(asked)
     x = point.input.vector(layer, asked)
     cfg = sized_for(asked, layer) if point.memories == SIZED else asked
-    (result,) = simulate_many([Job.create(layer, x, cfg)], point.engine)
     active = int(np.count_nonzero(x))
-    return _result_columns(result) | {
+    job = Job.create(layer, x, cfg)
+    (result,) = simulate_many([job], point.engine)
+    held = weight_bits(layer, len(job.interleaved.v), cfg)
+    return _result_columns(result, point.technology) | {
+        "load_weights_nj": point.technology.loading_nj(held),
+        "load_input_nj": point.technology.loading_nj(input_bits(layer, cfg)),
         "nnz": layer.nnz,
         "active": active,
         "act_density": row.get("act_density", active / len(x)),
@@ -306,16 +314,17 @@ def _check_size(layer: RandomLayer, asked: ArchConfig) -> None:
         raise ConfigError(f"no {pes} can hold a {layer.rows} x {layer.cols} layer: {error}") from None
 
 
-def _result_columns(result: Result) -> dict[str, Any]:
+def _result_columns(result: Result, technology: Technology) -> dict[str, Any]:
     assert result.cycles is not None, "engines of sweeps have a clock"
     counters = {name: result.total(name) for name in COUNTERS}
-    cost = estimate(result.cfg, result.counters, result.cycles)
+    cost = estimate(result.cfg, result.counters, result.cycles, technology=technology)
     return {
         "cycles": result.cycles,
         "microseconds": result.microseconds,
         **counters,
         "padding": counters["fillers"] / counters["entries"] if counters["entries"] else 0.0,
         "balance": result.balance,
+        "utilization": result.utilization,
         "energy_nj": cost.energy_nj,
         "power_mw": cost.power_mw,
         "area_mm2": cost.area_mm2,

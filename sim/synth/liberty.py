@@ -36,7 +36,7 @@ class Group:
         return (group for group in self.groups if group.kind == kind)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """A look-up table over load (pF; absent: one column) and slew (ns); `at` interpolates and extends linearly."""
 

@@ -20,7 +20,7 @@ DENSITIES = (0.08, 0.09, 0.26)
 CALIBRATION_DIGITS = 100
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Digits:
     """Test digits: pixels float32[n, 784] in 0..1, and labels int64[n]."""
 

@@ -1,5 +1,6 @@
 """Bad input through the command line: one line on stderr that says what is wrong and where, and status 2."""
 
+import os
 import re
 import shutil
 import sqlite3
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 from safetensors.numpy import save_file
 
 import eie
-from eie.cli.commands import demo as demo_module
+from eie.cli.commands.demo import demo
 from eie.cli.main import main
 from eie.sim.cosim import toolchain
 from eie.sim.workloads import example
@@ -168,7 +169,7 @@ def test_waveforms_that_an_engine_does_not_write(network: Path) -> None:
 
 def test_the_demo_without_a_clone(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(example, "EXAMPLE", here / "site-packages" / "examples")
-    option = next(param for param in demo_module.demo.params if param.name == "example")
+    option = next(param for param in demo.params if param.name == "example")
     monkeypatch.setattr(option, "default", example.EXAMPLE)
     assert refused("demo", "--out", "out") == (
         "the demo needs the folder examples/lenet_300_100 of a clone, which an installed package lacks: run it in a "
@@ -250,6 +251,37 @@ def test_outputs_that_cannot_be_written(network: Path) -> None:
     assert "blocked" in line
 
 
+def test_outputs_without_a_name(network: Path) -> None:
+    """An empty -o, or one that is a folder."""
+    np.savez("net.npz", w=np.ones((4, 4), np.float32))
+    before = sorted(os.listdir())
+    for command in (
+        "compress net.npz",
+        "run net.eie --input x.npy",
+        "sweep --random 4x4",
+        "export net.eie --layer fc1",
+        "plot s.sqlite",
+        "train lenet-300-100",
+    ):
+        assert "Traceback" not in refused(*command.split(), "-o", "")
+    assert sorted(os.listdir()) == before
+
+
+@pytest.mark.parametrize("text", ["a=" + "[" * 20000, "a=" + "{a=" * 20000, "[" * 3000, "a." * 20000 + "b=1"])
+def test_toml_that_is_nested_deeply(network: Path, text: str) -> None:
+    Path("deep.toml").write_text(text)
+    np.savez("net.npz", w=np.ones((4, 4), np.float32))
+    for command in (
+        "sweep deep.toml -o s.sqlite",
+        "compress net.npz -o n.eie --settings deep.toml",
+        "run deep.toml --input x.npy",
+        "plan deep.toml",
+    ):
+        assert "deep.toml" in refused(*command.split())
+    assert not Path("s.sqlite").exists()
+    assert not Path("n.eie").exists()
+
+
 def test_usage(network: Path) -> None:
     assert refused("sweep") == (
         "give a .toml grid, a .eie file, or --random ROWSxCOLS (see eie sweep --help)"
@@ -274,24 +306,24 @@ def test_usage(network: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ("cosim --layer fc1", "--layer can do nothing without a .eie file (see eie cosim --help)"),
-        ("cosim net.eie --rows 7", "--rows can do nothing with a .eie file (see eie cosim --help)"),
-        ("cosim net.eie --index 5", "--index can do nothing without --input (see eie cosim --help)"),
-        ("sweep net.eie --density 0.5", "--density can do nothing with a .eie file (see eie sweep --help)"),
-        ("sweep --random 9x9 --layer 0", "--layer can do nothing without a .eie file (see eie sweep --help)"),
+        ("cosim --layer fc1", "--layer has no effect without a .eie file (see eie cosim --help)"),
+        ("cosim net.eie --rows 7", "--rows has no effect with a .eie file (see eie cosim --help)"),
+        ("cosim net.eie --index 5", "--index has no effect without --input (see eie cosim --help)"),
+        ("sweep net.eie --density 0.5", "--density has no effect with a .eie file (see eie sweep --help)"),
+        ("sweep --random 9x9 --layer 0", "--layer has no effect without a .eie file (see eie sweep --help)"),
         ("sweep net.eie --input x.npy --inputs 2", "eie sweep: x.npy holds 1 input vectors, not 2 (inputs)"),
         (
             "sweep g.toml --pe 4 --seed 2",
-            "--seed and --pe can do nothing with a .toml grid: it has keys for them (see eie sweep --help)",
+            "--seed and --pe have no effect with a .toml grid: it has keys for them (see eie sweep --help)",
         ),
         (
             "sweep net.eie --workers 2 --scheduler tcp://127.0.0.1:9",
-            "--workers can do nothing with --scheduler (see eie sweep --help)",
+            "--workers has no effect with --scheduler (see eie sweep --help)",
         ),
         ("plot s.sqlite --x n_pe", "--x and --y go together (see eie plot --help)"),
         (
             "plot s.sqlite --by n_pe",
-            "--by and --log can do nothing without --x and --y (see eie plot --help)",
+            "--by and --log have no effect without --x and --y (see eie plot --help)",
         ),
         (
             "plot s.sqlite --pareto --x n_pe --y cycles",
@@ -344,7 +376,7 @@ def test_sweeps_and_stores(here: Path) -> None:
     database = sqlite3.connect("s.sqlite")
     database.execute("PRAGMA user_version = 9")
     assert re.fullmatch(
-        r"s.sqlite has store format 9, and this eie \(.+\) knows formats up to 2: use the newer eie that wrote it, "
+        r"s.sqlite has store format 9, and this eie \(.+\) knows formats up to 3: use the newer eie that wrote it, "
         "or another file",
         refused("plot", "s.sqlite"),
     )

@@ -193,7 +193,8 @@ def test_sweep_and_plot(network: Path, here: Path) -> None:
     assert [active[0], active[1]] == np.count_nonzero(hidden, axis=1).tolist()
     drawn = invoke("plot", "s.sqlite", "-o", "pictures").stdout.split()
     assert drawn == [
-        f"pictures/{name}.png" for name in ("speedup", "padding", "balance", "queue_depth", "work")
+        f"pictures/{name}.png"
+        for name in ("speedup", "padding", "balance", "utilization", "queue_depth", "work")
     ]
     assert all(Path(path).read_bytes().startswith(b"\x89PNG") for path in drawn)
     assert json.loads(invoke("plot", "s.sqlite", "-o", "pictures", "--json").stdout) == {"files": drawn}
@@ -241,7 +242,8 @@ def test_plot_any_columns_and_the_front(here: Path) -> None:
     result = invoke("plot", "many.sqlite", "-o", "many", status=2)
     assert result.stdout == ""
     assert result.stderr == (
-        "eie: error: no standard picture can be drawn: speedup, padding, balance, queue_depth, work (it would have 16 "
+        "eie: error: no standard picture can be drawn: speedup, padding, balance, utilization, queue_depth, work "
+        "(it would have 16 "
         "lines, more than 14: choose points with --where); name columns, such as --x n_pe --y energy_nj\n"
     )
     assert not Path("many").exists()
@@ -309,6 +311,63 @@ def no_constant(name: str) -> None:
     raise AssertionError(f"JSON has no {name}")
 
 
+def test_what_is_not_compressed_is_listed_with_its_bytes(here: Path) -> None:
+    rng = np.random.default_rng(1)
+    compressed = {
+        "conv.weight": (8, 16, 3),  # along one dimension
+        "attn.in_proj_weight": (24, 8),
+        "attn.out_proj.weight": (8, 8),
+        "fc.weight": (4, 8),
+        "fc.bias": (4,),
+    }
+    left = {
+        "embedding.weight": (50, 16),
+        "up.weight": (4, 6, 3, 3),
+        "up.bias": (6,),
+        "deconv1.weight": (4, 6, 3),
+        "conv3.weight": (3, 2, 2, 2, 2),
+        "norm.weight": (8,),
+    }
+    arrays = {name: rng.normal(size=shape).astype(np.float32) for name, shape in (compressed | left).items()}
+    np.savez("net.npz", **arrays)
+    dense = sum(arrays[name].nbytes for name in compressed)
+    kept = sum(arrays[name].nbytes for name in left)
+    command = ("compress", "net.npz", "-o", "net.eie")
+    printed = invoke(*command).stdout
+    for text in (
+        "not used, an embedding, a table in which rows are looked up: embedding.weight float32[50, 16]; 3,200 bytes",
+        "not used, a transposed convolution, as its bias tells: up.weight float32[4, 6, 3, 3]; 864 bytes",
+        "not used, a transposed convolution: deconv1.weight float32[4, 6, 3]; 288 bytes",
+        "not used, 5 dimensions; layers have 2, convolutions 3 or 4: conv3.weight float32[3, 2, 2, 2, 2]; 192 bytes",
+        "not used, a vector, and no layer's bias: up.bias float32[6], norm.weight float32[8]; 56 bytes",
+    ):
+        assert text in printed.splitlines()
+    whole = (dense + kept) / (Path("net.eie").stat().st_size + kept)
+    line = (
+        f"not compressed: {len(left)} arrays of the network, {kept:,} bytes; "
+        f"with these, the whole model is {whole:.1f} x smaller"
+    )
+    assert printed.splitlines()[-1] == line
+    report = json.loads(invoke(*command, "--json").stdout)
+    assert (report["not_compressed_bytes"], report["whole_ratio"]) == (kept, pytest.approx(whole))
+    lines = invoke("info", "net.eie", "--model", "net.npz").stdout.splitlines()
+    assert line in lines
+    assert (
+        "  embedding.weight float32[50, 16] (an embedding, a table in which rows are looked up), 3,200 bytes"
+        in lines
+    )
+    told = json.loads(invoke("info", "net.eie", "--model", "net.npz", "--json").stdout)
+    assert told["whole_ratio"] == pytest.approx(whole)
+    assert sum(one["nbytes"] for one in told["not_compressed"]) == kept
+    # A layer that was not chosen counts, too.
+    invoke(*command, "--layer", "fc")
+    again = json.loads(invoke("info", "net.eie", "--model", "net.npz", "--json").stdout)
+    assert (
+        sum(one["nbytes"] for one in again["not_compressed"])
+        == dense + kept - arrays["fc.weight"].nbytes - arrays["fc.bias"].nbytes
+    )
+
+
 def test_compress_names_what_it_does_not_use(here: Path) -> None:
     np.savez("net.npz", w=np.eye(4, dtype=np.float32) * 1e30, scale=np.ones(4), step=np.int64(3))
     result = invoke("compress", "net.npz", "-o", "net.eie", "--json")
@@ -317,11 +376,13 @@ def test_compress_names_what_it_does_not_use(here: Path) -> None:
         {"array": "step int64[]", "reason": "not floating point", "nbytes": 8},
     ]
     text = invoke("compress", "net.npz", "-o", "net.eie").stdout
-    assert "\nnot used, a vector, and no layer's bias: scale float64[4]\n" in text
-    assert "\nnot used, not floating point: step int64[]\n" in text
+    assert "\nnot used, a vector, and no layer's bias: scale float64[4]; 32 bytes\n" in text
+    assert "\nnot used, not floating point: step int64[]; 8 bytes\n" in text
     np.savez("net.npz", w=np.eye(4), **{f"a{i}": np.ones(1) for i in range(10)})
     text = invoke("compress", "net.npz", "-o", "net.eie").stdout
-    assert re.search(r"^not used, .*: a0 float64\[1\], .*, a7 float64\[1\] and 2 more$", text, re.MULTILINE)
+    assert re.search(
+        r"^not used, .*: a0 float64\[1\], .*, a7 float64\[1\] and 2 more; 80 bytes$", text, re.MULTILINE
+    )
     assert "not used" not in invoke("compress", MODEL, "-o", "net.eie").stdout
 
 

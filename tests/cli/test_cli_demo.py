@@ -18,7 +18,7 @@ from rich.console import Console
 import eie
 import eie.compress.format.file
 import eie.compress.forward
-from eie.cli.commands import demo as demo_module
+from eie.cli import demo_job as demo_module
 from eie.cli.main import main
 from eie.cli.pages.demo_report import Lockstep, Outcome, html, zeros
 from eie.errors import MismatchError
@@ -28,6 +28,7 @@ from eie.sim.sweep.point import held_points
 from eie.sim.sweep.run import run_in_memory
 from eie.sim.sweep.store import Store
 from eie.sim.workloads.random import random_input, random_layer
+from tests.support.json_schemas import check
 
 SMALL = eie.ArchConfig(n_pe=16)
 
@@ -47,7 +48,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_main_job_agrees_with_the_library(out: Path) -> None:
-    figures = json.loads((out / "figures.json").read_text())
+    figures = check("demo", (out / "figures.json").read_text())
     layers = eie.load(out / "lenet_300_100.eie")
     with np.load(demo_module.EXAMPLE / "mnist_test_1000.npz") as arrays:
         x = eie.compress.forward.quantize_inputs(layers[0], arrays["images"][0].ravel() / 255)
@@ -70,7 +71,9 @@ def test_the_main_job_agrees_with_the_library(out: Path) -> None:
 
 def test_everything_is_there_and_nothing_else_is_lost(out: Path) -> None:
     names = {path.name for path in out.iterdir()} - {"figures.json"}
-    pictures = {f"{name}.png" for name in ("speedup", "padding", "balance", "queue_depth", "work")}
+    pictures = {
+        f"{name}.png" for name in ("speedup", "padding", "balance", "utilization", "queue_depth", "work")
+    }
     assert names == pictures | {
         *(
             "mine.txt",

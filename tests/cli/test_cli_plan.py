@@ -181,8 +181,8 @@ def test_convolutions_are_planned_by_themselves() -> None:
 def test_bad_input(network: list[eie.CompressedLayer]) -> None:
     assert refused() == "give either a .eie file or --random ROWSxCOLS (see eie plan --help)"
     assert refused("net.eie", "--random", "3x4").startswith("give either a .eie file or --random")
-    assert refused("--random", "3x4", "--layer", 1).startswith("--layer can do nothing with --random")
-    assert refused("net.eie", "--density", 0.5).startswith("--density can do nothing with a .eie file")
+    assert refused("--random", "3x4", "--layer", 1).startswith("--layer has no effect with --random")
+    assert refused("net.eie", "--density", 0.5).startswith("--density has no effect with a .eie file")
     assert refused("net.eie", "--set", "pointers").startswith(
         "Invalid value for '--set': 'pointers' is no setting"
     )

@@ -29,6 +29,7 @@ from eie.sim.evaluation.parts import PARTS, Part
 from eie.sim.evaluation.section import Section, Table
 from eie.sim.workloads import example
 from tests.support import ROOT
+from tests.support.json_schemas import check
 
 
 def run(*words: str | Path) -> Result:
@@ -50,6 +51,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "mine.txt").write_text("kept")
     result = run("fig9", "fig8", "--out", folder, "--seed", "2", "--json")
     assert result.exit_code == 0, result.output + repr(result.exception)
+    check("reproduce", result.stdout)
     (folder / "stdout.json").write_text(result.stdout)
     return folder
 

@@ -547,6 +547,74 @@ def test_onnx_what_stands_behind_a_bias_that_is_no_constant_belongs_to_no_layer(
     ]
 
 
+@pytest.mark.parametrize("shape", [(2, 1), (1, 1, 5), (5, 4), (4,)])
+def test_onnx_c_of_a_gemm_that_does_not_broadcast_is_refused(tmp_path, shape):
+    nodes = [helper.make_node("Gemm", ["x", "w", "c"], ["y"])]
+    weights = {"w": floats(3, 5), "c": floats(*shape)}
+    with pytest.raises(ModelError, match="not a valid ONNX graph"):
+        read_model(graph_file(tmp_path / "net.onnx", nodes, weights, ("x", [5, 3])))
+
+
+def test_onnx_a_matrix_that_is_turned_round_between_two_layers_does_not_lead_from_one_to_the_other(tmp_path):
+    weights = {"one": floats(4, 4), "two": floats(4, 4)}
+    turned = helper.make_node("Transpose", ["a"], ["t"])
+    second = {
+        False: helper.make_node("MatMul", ["t", "two"], ["y"]),
+        True: helper.make_node("MatMul", ["two", "t"], ["y"]),
+    }
+    for by_column, node in second.items():
+        nodes = [helper.make_node("MatMul", ["x", "one"], ["a"]), turned, node]
+        model = read_model(graph_file(tmp_path / "net.onnx", nodes, weights, ("x", [4, 4])))
+        assert [source.follows for source in model.layers.sources] == [True, by_column]
+
+
+@pytest.mark.parametrize(
+    ("node", "text"),
+    [
+        (
+            helper.make_node("GRU", ["x", "w", "r"], ["y"], activations=["Sigmoid"]),
+            r"activations must be 2, not 1$",
+        ),
+        (
+            helper.make_node(
+                "GRU", ["x", "w", "r"], ["y"], direction="bidirectional", activations=["Tanh"] * 2
+            ),
+            r"activations must be 4, not 2$",
+        ),
+        (
+            helper.make_node("Conv", ["x", "c"], ["y"], auto_pad="SAME_UPPER", pads=[1, 1]),
+            r"auto_pad SAME_UPPER, and pads as well$",
+        ),
+        (
+            helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2], storage_order=5),
+            r"storage_order must be 0 or",
+        ),
+        (helper.make_node("LogSoftmax", ["x"], ["y"], axis=3), r"axis 3, and values of 3 dimensions$|axis"),
+    ],
+)
+def test_onnx_attributes_out_of_range(tmp_path, node, text):
+    weights = {"w": floats(1, 9, 4), "r": floats(1, 9, 3), "c": floats(2, 3, 2)}
+    with pytest.raises(ModelError, match=f"not a valid ONNX graph: .*{text}"):
+        read_model(graph_file(tmp_path / "net.onnx", [node], weights, ("x", [2, 3, 4])))
+
+
+def test_onnx_constants_that_grow_are_folded_if_their_size_is_known_and_bounded(tmp_path):
+    def layers(size):
+        nodes = [
+            helper.make_node("Expand", ["row", "size"], ["w"]),
+            helper.make_node("MatMul", ["x", "w"], ["y"]),
+        ]
+        weights = {"row": floats(1, 4), "size": np.array(size, np.int64)}
+        return weights["row"], read_model(
+            graph_file(tmp_path / "net.onnx", nodes, weights, ("x", [None, size[0]]))
+        )
+
+    row, model = layers((3, 4))
+    assert np.array_equal(model.layers[0].weight, np.broadcast_to(row, (3, 4)).T)
+    with pytest.raises(ModelError, match="no layer to compress"):
+        layers((1 << 24, 4))
+
+
 def test_onnx_numbers_are_read_when_they_are_asked_for(tmp_path):
     path, weight = tmp_path / "net.onnx", floats(40, 60)
     node = helper.make_node("Gemm", ["x", "w", "b"], ["y"], transB=1)

@@ -250,7 +250,7 @@ def test_compress_with_settings_runs_whole(here: Path) -> None:
     [
         (
             ("--settings", "s.toml", "--density", "0.1"),
-            "--density can do nothing beside --settings: give it there (see eie compress --help)",
+            "--density has no effect beside --settings: give it there (see eie compress --help)",
         ),
         (("--settings", "s.toml"), "s.toml: there is no key 'bits': use density"),
         (("--layer", "x*"), "--layer x* matches no layer (there are conv1, conv2, fc1, fc2)"),

@@ -134,3 +134,43 @@ def test_without_pytorch_the_message_names_the_extra(tmp_path):
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "eie: error: net.pt: PyTorch reads this file: pip install 'eie-sim[train]'\n"
+
+
+def test_a_tensor_without_numbers_is_named(tmp_path):
+    torch.save({"fc.weight": torch.empty(3, 3, device="meta")}, tmp_path / "net.pt")
+    with pytest.raises(
+        ModelError, match=r"fc.weight float32\[3, 3\] \(a tensor without numbers, of the device meta\)$"
+    ):
+        read_model(tmp_path / "net.pt")
+
+
+def test_a_parametrised_bias_is_refused_by_name(tmp_path):
+    layer = torch.nn.Linear(3, 3)
+    torch.nn.utils.parametrize.register_parametrization(layer, "bias", torch.nn.Softplus(), unsafe=True)
+    torch.save(layer.state_dict(), tmp_path / "net.pt")
+    with pytest.raises(
+        ModelError, match=r"bias is kept as parametrizations.bias.original, by a parametrisation that"
+    ):
+        read_model(tmp_path / "net.pt").layers[0]
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 3, 3), (3, 2, 3, 3), (4, 4)])
+def test_a_spectral_norm_whose_vectors_are_old(tmp_path, shape):
+    """They run along the first axis, whatever else they fit."""
+    for seed in range(60):
+        torch.manual_seed(seed)
+        layer = (
+            torch.nn.Conv2d(shape[1], shape[0], 3, bias=False)
+            if len(shape) > 2
+            else torch.nn.Linear(4, 4, bias=False)
+        )
+        torch.nn.utils.spectral_norm(layer)
+        with torch.no_grad():
+            layer.weight_orig += torch.randn(shape)
+        layer.eval()
+        layer(torch.zeros(1, shape[1], 9, 9) if len(shape) > 2 else torch.zeros(1, 4))
+        torch.save(layer.state_dict(), tmp_path / "net.pt")
+        found = read_model(tmp_path / "net.pt").layers[0].weight
+        assert np.allclose(
+            found, layer.weight.detach().numpy().reshape(shape[0], -1), rtol=1e-4, atol=1e-4
+        ), seed

@@ -320,3 +320,36 @@ def test_every_8_bit_float(tmp_path, kind):
         else:
             with pytest.raises(ModelError, match="not a finite number"):
                 layers[0]
+
+
+@pytest.mark.parametrize(
+    ("weight", "mask"),
+    [("fc.weight", "fc.weight_mask"), ("fc.weight", "fc.mask"), ("fc/kernel:0", "fc/mask:0"), ("w", "mask")],
+)
+def test_a_mask_is_multiplied_with_its_weights_and_is_no_layer(tmp_path, weight, mask):
+    kept = floats(6, 4) > 0
+    held = floats(6, 4)
+    model = read(tmp_path, {weight: held, mask: kept.astype(np.int8)})
+    (layer,) = model.layers
+    right = (held * kept).T if "kernel" in weight else held * kept
+    assert np.array_equal(layer.weight, right)
+    assert not model.unused
+    model = read(tmp_path, {weight: held, "other/causal_mask": kept.astype(np.float32)})
+    assert len(model.layers) == 1
+    assert [str(one) for one in model.unused] == ["other/causal_mask float32[6, 4] (a mask)"]
+
+
+@pytest.mark.parametrize("name", ["cls_token", "blocks.0.attn.relative_position_bias_table", "mask_token"])
+def test_tables_and_tokens_are_no_layers(tmp_path, name):
+    model = read(tmp_path, {name: floats(3, 4), "fc.weight": floats(2, 4)})
+    assert [source.name for source in model.layers.sources] == ["fc"]
+    assert model.unused[0].reason == "an embedding, a table in which rows are looked up"
+
+
+def test_an_index_of_shards_names_files_of_arrays(tmp_path):
+    index = tmp_path / "net.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"fc.weight": index.name}}))
+    with pytest.raises(
+        ModelError, match=r"is no file of arrays that an index may name \(.safetensors, .bin\)$"
+    ):
+        read_model(index)

@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from hypothesis import HealthCheck, Phase, event, given, settings
+from hypothesis import HealthCheck, Phase, event, given, reject, settings
+from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented
 
 from eie.compress.readers.files import read_model
 from eie.compress.readers.onnx_graph import load
@@ -41,9 +42,16 @@ def answers(model, names, x):
     try:
         session = onnxruntime.InferenceSession(whole.SerializeToString(), options)
         found = session.run(None, {"x": x})
+    except NotImplemented:  # such as an operator of the newest opset: it says nothing
+        reject()
     except Exception:  # onnxruntime's errors have no base of their own
         return None
     return {"x": x} | dict(zip((n for n in names if n != "x"), found, strict=True))
+
+
+def taken(one):
+    """The value that a node multiplies."""
+    return one.node.input[0 if one.node.input[0] == "x" else 1]
 
 
 def by_layer(one, layer, x):
@@ -54,7 +62,7 @@ def by_layer(one, layer, x):
         y = layer.forward(x.reshape(len(x), -1))
         channels, pooled = layer.weight.shape[0], layer.conv.pooled_size
         return y.reshape(len(x), channels, *(pooled if x.ndim == 4 else pooled[1:]))
-    columns = one.node.op_type == "MatMul" and one.node.input[1] == "x" and x.ndim > 1
+    columns = one.node.op_type == "MatMul" and taken(one) == one.node.input[1] and x.ndim > 1
     rows = np.swapaxes(x, -1, -2) if columns else x
     y = layer.forward(rows.reshape(-1, rows.shape[-1])).reshape(*rows.shape[:-1], -1)
     return np.swapaxes(y, -1, -2) if columns else y
@@ -105,10 +113,10 @@ def test_layers_are_what_onnxruntime_computes(path, drawn):
         event(one.node.op_type)
         if one.node.op_type in RECURRENT:
             continue
-        ends = answers(model, [one.node.input[0 if one.node.input[0] == "x" else 1], one.gives or output], x)
+        ends = answers(model, [taken(one), one.gives or output], x)
         if one.problems:  # what the layer lacks is listed
             continue
-        found = by_layer(one, layer, ends["x"])
+        found = by_layer(one, layer, ends[taken(one)])
         right = ends[one.gives]
         assert found.size == right.size
         assert np.allclose(found.reshape(right.shape), right, rtol=1e-4, atol=1e-4)

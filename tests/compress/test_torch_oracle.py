@@ -74,7 +74,7 @@ def test_checkpoints(folder, data):
 @given(data=st.data())
 def test_the_same_in_other_files(folder, data):
     drawn = data.draw(networks())
-    state = {name: tensor.contiguous() for name, tensor in drawn.model.state_dict().items()}
+    state = {name: tensor.detach().clone().contiguous() for name, tensor in drawn.model.state_dict().items()}
     if data.draw(st.booleans()):
         path = folder / "net.npz"
         np.savez(path, **{name: tensor.numpy() for name, tensor in state.items()})

@@ -746,6 +746,7 @@ class Mixed(nn.Module):
         self.table = nn.Embedding(7, 4)
         self.conv = nn.Conv1d(4, 4, 1)
         self.attention = nn.MultiheadAttention(4, 2)
+        nn.init.ones_(self.attention.out_proj.bias)  # a bias of zeros is none
         self.norm = nn.BatchNorm1d(4)
         self.up = nn.ConvTranspose2d(1, 1, 2)
         self.fc = nn.Linear(4, 3)

@@ -29,6 +29,7 @@ from eie.schema import ConfigReg, IoSpace, PeCounter, WbTarget, pe_counters
 from eie.sim.cosim.chip.script import (
     Pauses,
     Read,
+    Reset,
     Send,
     SendPart,
     Settle,
@@ -326,6 +327,15 @@ def test_register_accesses_that_are_refused(simulator):
     ]
     script += [Read(reg.offset) for reg in Reg]
     script += [Read(pass_table_offset(1, ConfigReg.RELU))]
+    # No strobe: nothing is written, so nothing is refused, wherever it is.
+    nothing = [Reg.IRQ_ENABLE.offset, Reg.CONTROL.offset, Reg.ID.offset, unmapped[0], beyond]
+    nothing += [pass_table_offset(1, ConfigReg.RELU)]
+    script += [Write(address, 0xFFFFFFFF, strobes=0) for address in nothing]
+    script += [
+        Read(Reg.IRQ_ENABLE.offset),
+        Read(pass_table_offset(1, ConfigReg.RELU)),
+        Read(Reg.STATUS.offset),
+    ]
     # First pass after the last: refused with an error.
     script += [
         Write(Reg.FIRST_PASS.offset, 3),
@@ -344,7 +354,8 @@ def test_register_accesses_that_are_refused(simulator):
     for reg, value in registers.items():
         if reg is not Reg.IDLE_CYCLES:
             assert value == (reg.reset_value(CFG), OKAY), reg.name
-    assert rest[len(unmapped) + len(Reg)] == (0, OKAY)
+    after = rest[len(unmapped) + len(Reg) :]
+    assert after[: len(nothing) + 4] == [(0, OKAY), *[OKAY] * len(nothing), *[(0, OKAY)] * 3]
     assert replies[-8:-4] == [OKAY, SLVERR, (ErrorCode.PASS, OKAY), SLVERR]
     assert replies[-1] == ([[11, 22, 33]], False)
 
@@ -384,20 +395,91 @@ def test_what_a_busy_chip_refuses(simulator):
     assert activations(settled[-1][0], job.layer.rows).tolist() == want
 
 
+BEGUN = write_packet(IoSpace.ACC, [7, 8, 9, 10], pe=2)
+READ_BEGUN = read_packet(IoSpace.ACC, 4, pe=2)
+# What is left of a packet, and would be one by itself.
+REST = write_packet(IoSpace.ACC, [91, 92, 93], pe=1)
+
+
 @on_icarus
-def test_soft_reset_ends_a_packet_that_never_ends(simulator):
-    begun = write_packet(IoSpace.ACC, [7, 8, 9, 10], pe=2)[:3]
-    read = read_packet(IoSpace.ACC, 4, pe=2)
-    script = [SendPart(begun), Read(Reg.STATUS.offset), control("START"), Read(Reg.ERROR_CODE.offset)]
-    script += [control("SOFT_RESET"), Read(Reg.STATUS.offset), Send(read), Send(GOOD), Settle()]
-    # Also with a swallowed packet, and while a run is under way.
-    script += [Send([header(3)]), SendPart(begun), control("SOFT_RESET"), Send(read), Settle()]
+def test_soft_reset_twice_ends_a_packet_that_never_ends(simulator):
+    script = [SendPart(BEGUN[:3]), Read(Reg.STATUS.offset), control("START"), Read(Reg.ERROR_CODE.offset)]
+    # The first gives the packet up, the second says that nothing more comes.
+    script += [control("SOFT_RESET"), Read(Reg.ERROR_CODE.offset), Read(Reg.STATUS.offset)]
+    script += [control("SOFT_RESET"), Read(Reg.STATUS.offset), Send(READ_BEGUN), Send(GOOD), Settle()]
+    # Also with a swallowed packet.
+    script += [Send([header(3)]), SendPart(BEGUN[:3]), control("SOFT_RESET"), control("SOFT_RESET")]
+    script += [Send(READ_BEGUN), Settle(), Read(Reg.PACKETS.offset)]
     replies = run(script, simulator).replies
     assert Reg.STATUS.field("STREAM", replies[1][0]) == 1
-    assert replies[2:5] == [SLVERR, (ErrorCode.START_BUSY, OKAY), OKAY]
-    assert replies[5] == (0, OKAY)
-    assert replies[8][0] == [[7, 8, 0, 0]]
-    assert replies[-1][0] == [[7, 8, 0, 0]]
+    assert replies[2:6] == [SLVERR, (ErrorCode.START_BUSY, OKAY), OKAY, (ErrorCode.ABORTED, OKAY)]
+    assert Reg.STATUS.field("STREAM", replies[6][0]) == 1
+    assert replies[8] == (0, OKAY)
+    assert replies[11][0] == [[7, 8, 0, 0]]
+    assert replies[-2][0] == [[7, 8, 0, 0]]
+    assert replies[-1] == (4, OKAY)
+
+
+@on_both
+@pauses_or_none
+@pytest.mark.parametrize("bit", ["SOFT_RESET", "ABORT"])
+def test_what_is_left_of_a_packet_that_was_given_up_is_no_packet(simulator, pauses, bit):
+    """The stream goes on sending: nothing of it is executed, ERROR_CODE tells, and the chip answers."""
+    acc, other = read_packet(IoSpace.ACC, 4, pe=1), read_packet(IoSpace.ACC, 4, pe=2)
+    script = [SendPart(BEGUN[:3]), control(bit), Send(REST), Settle()]
+    script += [Read(Reg.ERROR_CODE.offset), Read(Reg.ERROR_INFO.offset), Read(Reg.PACKETS.offset)]
+    script += [Read(Reg.STATUS.offset), Read(Reg.IRQ_STATUS.offset)]
+    # Swallowed, as every packet is while an error stands; then all is well.
+    script += [Send(GOOD), Settle(), control("CLEAR_ERROR"), Send(acc), Send(other), Settle()]
+    # ABORT again and again never takes data for a header.
+    script += [SendPart(BEGUN[:2]), control("ABORT"), control("ABORT"), Send(REST), Settle()]
+    script += [control("CLEAR_ERROR"), Send(acc), Settle(), control("ABORT"), control("SOFT_RESET")]
+    script += [Read(Reg.ERROR_CODE.offset), Send(acc), Settle()]
+    replies = run(script, simulator, pauses).replies
+    assert replies[4:7] == [(ErrorCode.ABORTED, OKAY), (BEGUN[0] & 0xFFFFFFFF, OKAY), (1, OKAY)]
+    assert Reg.STATUS.field("STREAM", replies[7][0]) == 0
+    assert replies[8] == (Reg.IRQ_STATUS.mask("ERROR"), OKAY)
+    assert replies[14][0] == [[0, 0, 0, 0], [7, 8, 0, 0]]
+    assert replies[22][0] == [[0, 0, 0, 0]]
+    assert replies[-3] == (ErrorCode.NONE, OKAY)
+    assert replies[-1][0] == [[0, 0, 0, 0]]
+
+
+@on_icarus
+def test_soft_reset_while_words_wait_does_not_forget(simulator):
+    """The host says that nothing more comes, and it does: its claim is not taken."""
+    job = busy_job()
+    acc = read_packet(IoSpace.ACC, 4, pe=1)
+    script = [*load(job), Settle(), Send(run_packet(0)), UntilBusy(), Send(REST), Read(Reg.STATUS.offset)]
+    # The first words of a packet wait behind a run: that is the packet that is given up. The run goes on.
+    script += [control("SOFT_RESET"), Read(Reg.ERROR_CODE.offset), Settle(), read_accumulators(job)]
+    script += [Settle(), control("CLEAR_ERROR"), read_accumulators(job), Send(acc), Settle()]
+    replies = run(script, simulator).replies
+    at = [number for number, step in enumerate(script) if isinstance(step, Settle)]
+    assert replies[at[1] - 1] == (ErrorCode.ABORTED, OKAY)
+    assert replies[at[2]][0] == []
+    want = simulate_many([job], "reference")[0].y.tolist()
+    assert activations(replies[at[3]][0][0], job.layer.rows).tolist() == want
+
+
+@on_both
+@pytest.mark.parametrize("cycles", [1, 2, 3])
+def test_reset_while_the_stream_sends(simulator, cycles):
+    """A source that is not reset goes on: what it still sends of that packet is no packet."""
+    acc, other = read_packet(IoSpace.ACC, 4, pe=1), read_packet(IoSpace.ACC, 4, pe=2)
+    rest = [0] * cycles + REST
+    script = [SendPart(BEGUN[:3]), Read(Reg.STATUS.offset), Reset(rest, cycles), Settle()]
+    script += [Read(Reg.ERROR_CODE.offset)]
+    script += [Read(Reg.PACKETS.offset), control("CLEAR_ERROR"), Send(acc), Send(other), Settle()]
+    # With the source reset as well, nothing is left and the next word is a header.
+    script += [SendPart(BEGUN[:3]), Reset(cycles=cycles), Read(Reg.ERROR_CODE.offset), Send(GOOD), Settle()]
+    script += [Send(read_packet(IoSpace.ACC, 3, pe=1, addr=2)), Settle(), Read(Reg.PACKETS.offset)]
+    replies = run(script, simulator).replies
+    assert replies[4:6] == [(ErrorCode.ABORTED, OKAY), (1, OKAY)]
+    assert replies[9][0] == [[0, 0, 0, 0], [7, 8, 0, 0]]
+    assert replies[12] == (ErrorCode.NONE, OKAY)
+    assert replies[-2][0] == [[11, 22, 33]]
+    assert replies[-1] == (2, OKAY)
 
 
 @on_icarus

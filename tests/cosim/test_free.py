@@ -1,7 +1,6 @@
 """Free-running RTL: the driver made from port lists, and its results against the fast engine's."""
 
 import dataclasses
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from eie.sim.cosim.launch import run_rtl
 from eie.sim.plans import run_program
 from eie.sim.simulate import simulate
 from eie.sim.workloads.random import random_input, random_layer
+from tests.support.json_schemas import check
 from tests.support.machines import FOUR as CFG
 
 SIMULATORS = ("icarus", "verilator")
@@ -154,7 +154,7 @@ def test_one_configuration_only() -> None:
 def test_command(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["cosim", "--free", "--rows", "20", "--cols", "16", "--json"])
     assert done.exit_code == 0, done.output
-    figures = json.loads(done.stdout)
+    figures = check("cosim", done.stdout)
     assert figures["differences"] == []
     assert figures["compared"] == 20 + 5 + 8 * 4 + 2
     assert "--free" in figures["replay"]
@@ -163,8 +163,8 @@ def test_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (("--free", "--wave", "w.fst"), "--wave can do nothing with --free"),
-        (("--saif", "a.saif"), "--saif can do nothing without --free"),
+        (("--free", "--wave", "w.fst"), "--wave has no effect with --free"),
+        (("--saif", "a.saif"), "--saif has no effect without --free"),
     ],
 )
 def test_options_that_cannot_apply(options: tuple[str, ...], complaint: str) -> None:

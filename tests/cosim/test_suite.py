@@ -29,7 +29,7 @@ from eie.schema import ccu_probe, pe_probe
 from eie.sim.cosim.build import cache_folder
 from eie.sim.cosim.launch import run_rtl
 from eie.sim.cosim.lockstep import expected_cycles, lockstep, lockstep_by_layer
-from eie.sim.simulate import ENGINES, simulate, simulate_many
+from eie.sim.simulate import ENGINES, TIMELESS, simulate, simulate_many
 from eie.timing import constants, schedule
 from tests.support.cases import KINDS, Case, cases, seeded_case
 from tests.support.machines import FOUR, MEMORIES
@@ -95,7 +95,7 @@ def results(name: str, engine: str):
     return simulate_many([case.job for case in suite(name)], engine)
 
 
-@pytest.mark.parametrize("engine", [e for e in ENGINES if e != "reference"])
+@pytest.mark.parametrize("engine", [e for e in ENGINES if e not in TIMELESS])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_values_cycles_and_counters(name, engine):
     found = results(name, engine)

@@ -12,7 +12,7 @@ from tests.support.better_machines import SWITCHES, draw, small
 from tests.support.cases import KINDS, Case, random_case
 from tests.support.window_law import law
 
-CASES = 200
+CASES = 120
 EVENTS = (
     "two entries of one row in a cycle",
     "a slice that ends in a word",

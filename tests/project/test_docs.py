@@ -64,7 +64,7 @@ def python_block(page):
 
 
 def test_the_readme_in_a_shell_and_in_python(tmp_path):
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "docs" / "commands.md").read_text()
     block = re.search(r"source .venv/bin/activate\n((?: {4}eie .*\n)+)", text)[1]
     commands = [line.split("#")[0].strip() for line in block.splitlines()]
     assert len(commands) == 6

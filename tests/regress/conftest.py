@@ -23,6 +23,7 @@ DEFAULTS = {
     "FUZZ": 1_000_000,
     "READERS": 10_000,
     "KILLS": 25,
+    "MACHINES": 200,
 }
 
 
@@ -48,6 +49,12 @@ def mutant_count() -> int:
 @pytest.fixture(scope="session")
 def fast_cases() -> int:
     return _setting("CASES")
+
+
+@pytest.fixture(scope="session")
+def better_machines() -> int:
+    """How many random machines of docs/beyond.md are built."""
+    return _setting("MACHINES")
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,18 @@ CFG = ArchConfig(
     codebooks=3,
     passes=6,
 )
+# The better machine, as small: pairs, two entries a cycle from a window of two words of three entries, a filter.
+BETTER = CFG.replace(
+    group=2,
+    issue=2,
+    window=2,
+    filter_empty=1,
+    row_format="absolute",
+    row_bits=6,
+    word_bits=32,
+    pointer_bits=13,
+    acc_depth=50,
+)
 # Runs of random passes.
 RUNS = 12
 # The counters of the published widths would need 2**31 events to reach the last bit.
@@ -60,13 +72,15 @@ def narrow_counters() -> Iterator[None]:
 
 
 class _Maker:
-    """Draws layers and inputs for CFG from one seed."""
+    """Draws layers and inputs for a machine from one seed."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, cfg: ArchConfig) -> None:
         self.rng = np.random.default_rng(seed)
+        self.cfg = cfg
+        self.rows = cfg.acc_depth * cfg.n_pe
 
     def spread(self, rows: int, cols: int, density: float) -> Pattern:
-        return self.rng.random((rows, cols)) < density
+        return self.rng.random((min(rows, self.rows), cols)) < density
 
     def job(
         self,
@@ -83,7 +97,7 @@ class _Maker:
         biases = self.rng.integers(-bias, bias, rows) if bias else None
         some = self.rng.random(cols) < active if isinstance(active, float) else active
         x = self.rng.integers(1, largest + 1, cols) * self.rng.choice((-1, 1), cols) * some
-        return Job.create(CompressedLayer.from_codes(codes, codebook, biases, **layer), x, CFG)
+        return Job.create(CompressedLayer.from_codes(codes, codebook, biases, **layer), x, self.cfg)
 
     def shifts(self, product_shift: int, output_shift: int) -> Job:
         """Products that fill the accumulators, but seldom beyond, after this shift."""
@@ -103,15 +117,15 @@ class _Maker:
         pattern = self.spread(500, 15, 0.13)
         x = (1 << np.arange(15)) * self.rng.choice((-1, 1), 15)
         codes = self.rng.integers(1, 16, pattern.shape) * pattern
-        return Job.create(CompressedLayer.from_codes(codes, codebook, relu=False), x, CFG)
+        return Job.create(CompressedLayer.from_codes(codes, codebook, relu=False), x, self.cfg)
 
     def aliases(self) -> Job:
         """Columns that end a power of two beyond a row where the next may begin: one bit apart, and no bypass."""
-        pattern = np.zeros((CFG.acc_depth, CFG.n_pe, 16), bool)
-        for k in range(CFG.n_pe):
+        pattern = np.zeros((self.cfg.acc_depth, self.cfg.n_pe, 16), bool)
+        for k in range(self.cfg.n_pe):
             for j, bit in enumerate(self.rng.permutation(np.arange(16) % 7) + 1):
                 row = self.rng.integers(2)
-                pattern[[row, row + (1 << bit)], k, j] = True
+                pattern[[row, (row + (1 << bit)) % self.cfg.acc_depth], k, j] = True
         return self.job(pattern.reshape(-1, 16), bias=1000, product_shift=14, relu=False)
 
 
@@ -123,47 +137,47 @@ class RandomRun:
     places: list[tuple[IoSpace, int, int]]
 
 
-def random_runs(seed: int) -> list[RandomRun]:
+def random_runs(seed: int, cfg: ArchConfig) -> list[RandomRun]:
     """Passes that mean nothing, of which every register of the table has every bit set now and then.
 
     Weights are what an earlier job left. Few activations are not zero, because a column at a random place of the
     pointers may be as long as the pointers reach.
     """
-    return [_random_run(np.random.default_rng((seed, number))) for number in range(RUNS)]
+    return [_random_run(np.random.default_rng((seed, number)), cfg) for number in range(RUNS)]
 
 
-def _random_run(rng: np.random.Generator) -> RandomRun:
+def _random_run(rng: np.random.Generator, cfg: ArchConfig) -> RandomRun:
     def bits(width: int) -> int:
         return int(rng.integers(1 << width))
 
-    first = int(rng.integers(CFG.passes))
+    first = int(rng.integers(cfg.passes))
     writes = [
         Write(IoSpace.CONTROL, 0, ControlReg.FIRST_PASS, first),
-        Write(IoSpace.CONTROL, 0, ControlReg.LAST_PASS, min(first + int(rng.integers(3)), CFG.passes - 1)),
+        Write(IoSpace.CONTROL, 0, ControlReg.LAST_PASS, min(first + int(rng.integers(3)), cfg.passes - 1)),
     ]
-    for number in range(CFG.passes):
+    for number in range(cfg.passes):
         for register in ConfigReg:
-            word = bits(CFG.io_data_bits - 1) * int(rng.random() < 0.7)
+            word = bits(cfg.io_data_bits - 1) * int(rng.random() < 0.7)
             writes.append(Write(IoSpace.CONFIG, 0, number << CONFIG_BITS | register, word))
-    codes = CFG.codebooks * CFG.n_codes
-    writes += [Write(IoSpace.CODEBOOK, 0, code, bits(CFG.code_bits)) for code in range(codes)]
-    for k in range(CFG.n_pe):
-        for addr in range(CFG.act_words):
-            word = bits(CFG.acc_bits) * int(rng.random() < 0.05)
+    codes = cfg.codebooks * cfg.n_codes
+    writes += [Write(IoSpace.CODEBOOK, 0, code, bits(cfg.code_bits)) for code in range(codes)]
+    for k in range(cfg.n_pe):
+        for addr in range(cfg.act_words):
+            word = bits(cfg.acc_bits) * int(rng.random() < 0.05)
             writes.append(Write(IoSpace.ACT_SRAM, k, addr, word))
-    places = [(IoSpace.ACT_SRAM, k, addr) for k in range(CFG.n_pe) for addr in range(CFG.act_words)]
-    places += [(IoSpace.ACC, k, row) for k in range(CFG.n_pe) for row in range(0, CFG.acc_depth, 9)]
-    places += [(IoSpace.CONFIG, 0, addr) for addr in range(CFG.passes << CONFIG_BITS)]
+    places = [(IoSpace.ACT_SRAM, k, addr) for k in range(cfg.n_pe) for addr in range(cfg.act_words)]
+    places += [(IoSpace.ACC, k, row) for k in range(cfg.n_pe) for row in range(0, cfg.acc_depth, 9)]
+    places += [(IoSpace.CONFIG, 0, addr) for addr in range(cfg.passes << CONFIG_BITS)]
     places += [(IoSpace.CONTROL, 0, addr) for addr in range(3)]
     return RandomRun(writes, places)
 
 
-def mutant_jobs(seed: int) -> list[Job]:
+def mutant_jobs(seed: int, cfg: ArchConfig) -> list[Job]:
     """The jobs; the quick ones, which most mutants do not outlive, come first."""
-    make = _Maker(seed)
-    rows, cols = np.arange(40)[:, None] % CFG.n_pe, np.arange(30) % CFG.n_pe
+    make = _Maker(seed, cfg)
+    rows, cols = np.arange(40)[:, None] % cfg.n_pe, np.arange(30) % cfg.n_pe
     last_rows = np.zeros((160, 66), bool)
-    last_rows[-CFG.n_pe :] = True
+    last_rows[-cfg.n_pe :] = True
     jobs = [
         make.job(make.spread(1, 1, 1.0), product_shift=20),
         make.job(make.spread(8, 5, 0.5), active=0.0, output_shift=3),
@@ -183,5 +197,5 @@ def mutant_jobs(seed: int) -> list[Job]:
         make.job(make.spread(1039, 2, 0.2), product_shift=13, relu=0),
     ]
     for job in jobs:
-        assert schedule(job.interleaved.lengths[job.active], CFG).cycles < 1 << COUNTER_BITS
+        assert schedule(job.interleaved.lengths[job.active], cfg).cycles < 1 << COUNTER_BITS
     return jobs

@@ -26,6 +26,8 @@ SELECT = "mutsel"
 SELECT_BITS = 16
 # Share of the mutants that each module gets, in percent; a PE has most of the cells.
 SHARES = {"eie_pe": 60, "eie_lnzd": 20, "eie_ccu": 20}
+# The better machine's new parts are in the PE and in the leaves of pairs.
+BETTER_SHARES = {"eie_pe": 80, "eie_lnzd": 5, "eie_ccu": 5, "eie_leaf_pair": 10}
 LIBRARY = "eie_sram.v"
 
 # What makes unused bits go away before anything is mutated: a mutant of one would be equivalent for a dull reason.
@@ -117,13 +119,15 @@ def _layout(module: str, cfg: ArchConfig) -> tuple[ProbeField, ...]:
     return pe_probe(cfg) if module == "eie_pe" else block_probe(module.removeprefix("eie_"), cfg)
 
 
-def draw(sources: Mapping[str, str], count: int, seed: int) -> list[Mutant]:
-    """`count` mutants of the modules in SHARES, numbered from 1.
+def draw(
+    sources: Mapping[str, str], count: int, seed: int, shares: Mapping[str, int] = SHARES
+) -> list[Mutant]:
+    """`count` mutants of the modules in `shares`, numbered from 1.
 
     Left out are constants stuck at what they are, don't-cares, and clocks: behind a multiplexer, a register's edge
     would come after the others', with no mutant chosen, too.
     """
-    quotas = {module: count * share // 100 for module, share in SHARES.items()}
+    quotas = {module: count * share // 100 for module, share in shares.items()}
     quotas["eie_pe"] += count - sum(quotas.values())
     lists = [
         f"mutate -list {2 * n + 10} -seed {seed} -o {module}.list {module}" for module, n in quotas.items()
@@ -153,7 +157,7 @@ def mutated(sources: Mapping[str, str], mutants: list[Mutant]) -> dict[str, str]
                 [
                     *commands,
                     "opt_clean",
-                    "splitnets -driver -ports eie_pe eie_lnzd eie_ccu",
+                    f"splitnets -driver -ports {' '.join(sorted({m.module for m in mutants}))}",
                     "write_verilog -noattr mutated.v",
                 ]
             ),

@@ -7,8 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +20,12 @@ from tqdm import tqdm
 
 from eie.sim.sweep.store import Store
 from tests.support import ROOT
+from tests.support.small_mnist import idx_files
+from tests.support.sweep_runs import GRID, dask_cluster, eie, held
 
 EIE = [sys.executable, "-m", "eie"]
+# `eie train` on a few digits: MNIST's own take an hour.
+SMALL_TRAIN = [sys.executable, str(ROOT / "tests" / "regress" / "small_train.py")]
 CLONE = str(ROOT)
 # What is run, in this order; each leaves what `Everyday.read` reads.
 COMMANDS = {
@@ -28,6 +35,7 @@ COMMANDS = {
     "sweep": "sweep --random 40x40 --density 0.3 --pe 1,2,4 -o sweep.sqlite",
     "export": "export net.eie --layer fc1 --pe 2 -o verilog",
 }
+TRAIN = "train lenet-300-100 --data digits -o trained --quiet --json"
 # Of a row, what differs from run to run.
 VOLATILE = {"seconds", "when", "host"}
 
@@ -55,12 +63,19 @@ class Everyday:
         layers = {"fc1.weight": (24, 40), "fc2.weight": (6, 24)}
         np.savez(folder / "net.npz", **{k: rng.normal(size=s).astype(np.float32) for k, s in layers.items()})
         np.savez(folder / "x.npz", x=np.maximum(rng.normal(size=(3, 40)), 0).astype(np.float32))
+        (folder / "digits").mkdir(exist_ok=True)
+        for name, data in idx_files().items():
+            (folder / "digits" / name).write_bytes(data)
 
     def start(self, name: str, prefix: tuple[str, ...] = (), **env: str) -> subprocess.Popen[str]:
         """A command in its process group."""
         kept = {key: value for key, value in os.environ.items() if key not in env}
         return subprocess.Popen(
-            [*prefix, *EIE, *COMMANDS[name].split()],
+            [
+                *prefix,
+                *(SMALL_TRAIN if name == "train" else EIE),
+                *(COMMANDS | {"train": TRAIN})[name].split(),
+            ],
             cwd=self.folder,
             env=kept | {key: value for key, value in env.items() if value},
             stdout=subprocess.PIPE,
@@ -81,6 +96,9 @@ class Everyday:
             return (self.folder / "net.eie").read_bytes()
         if name == "export":
             return files(self.folder / "verilog")
+        if name == "train":
+            result = json.loads((self.folder / "trained" / "result.json").read_text())
+            return without_seconds(result), (self.folder / "trained" / "lenet-300-100.eie").read_bytes()
         if name == "sweep":
             with Store(self.folder / "sweep.sqlite", read_only=True) as store:
                 return without_seconds(store.rows())
@@ -88,7 +106,9 @@ class Everyday:
 
     def left_over(self) -> list[str]:
         """Hidden names: what is being written, or was."""
-        return [path.name for path in self.folder.iterdir() if path.name.startswith(".")]
+        return [
+            path.name for path in self.folder.rglob("*") if path.name.startswith(".") or path.suffix == ".tmp"
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +116,7 @@ def right(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     """What each command gives on a machine as it should be."""
     day = Everyday(tmp_path_factory.mktemp("right") / "day")
     found = {}
-    for name in COMMANDS:
+    for name in (*COMMANDS, "train"):
         status, out, err = day.run(name)
         assert status == 0, err
         found[name] = day.read(name, out)
@@ -148,6 +168,45 @@ def test_odd_machines(machine: str, tmp_path: Path, right: dict[str, object]) ->
     assert not day.left_over()
 
 
+@pytest.fixture
+def somebody() -> Iterator[tuple[str, ...]]:
+    """What to put before a command so that another user of this machine runs it."""
+    if os.geteuid():
+        pytest.skip(f"another user than {os.geteuid()} needs root, for useradd")
+    name = f"eie-{os.getpid()}"
+    subprocess.run(
+        ["useradd", "--system", "--no-create-home", "--home-dir", "/nonexistent", name], check=True
+    )
+    try:
+        be = f"setpriv --reuid={name} --regid={name} --clear-groups --no-new-privs"
+        # An interpreter below a home that is root's alone is shown to the user in a view of its own of the disk.
+        show = (
+            f'if ! {be} test -x {sys.executable}; then shown=$(mktemp -d); mount --rbind {sys.base_prefix} "$shown"; '
+            f'top=/$(echo {sys.base_prefix} | cut -d/ -f2); mount -t tmpfs -o mode=755 none "$top"; '
+            f'mkdir -p {sys.base_prefix}; mount --rbind "$shown" {sys.base_prefix}; fi; exec {be} "$@"'
+        )
+        yield ("unshare", "-m", "sh", "-c", show, "sh")
+    finally:
+        subprocess.run(["userdel", name], check=True)
+
+
+def test_another_user(somebody: tuple[str, ...], right: dict[str, object]) -> None:
+    """A user with a home of his own, who may write neither into the clone nor into what root has built."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "home").mkdir()
+        day = Everyday(Path(folder) / "day")
+        for path in (Path(folder), *Path(folder).rglob("*")):
+            shutil.chown(path, somebody[-2].rpartition("--reuid=")[2].split()[0])
+        env = {"HOME": str(Path(folder) / "home"), "EIE_CACHE": "", "XDG_CACHE_HOME": "", "TMPDIR": folder}
+        for name in COMMANDS:
+            status, out, err = day.run(name, somebody, **env)
+            assert status == 0, (name, err)
+            assert day.read(name, out) == right[name], name
+        assert not day.left_over()
+        owners = {path.owner() for path in day.folder.rglob("*")}
+        assert owners == {f"eie-{os.getpid()}"}
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_full_disk(name: str, tmp_path: Path, right: dict[str, object]) -> None:
     """One line and status 2, and the folder as it was; or the whole result where it fits."""
@@ -195,7 +254,7 @@ def test_two_at_once_build_the_same(tmp_path: Path, right: dict[str, object]) ->
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["kill", "Ctrl-C"])
-@pytest.mark.parametrize("name", ["compress", "cosim", "sweep", "export"])
+@pytest.mark.parametrize("name", ["compress", "cosim", "sweep", "export", "train"])
 def test_killed_at_random_instants(
     name: str, number: signal.Signals, tmp_path: Path, right: dict[str, object], seed: int, kills: int
 ) -> None:
@@ -209,7 +268,8 @@ def test_killed_at_random_instants(
     usual = time.monotonic() - began
     for turn in tqdm(range(kills), desc=f"{name}, {number.name}", disable=not sys.stderr.isatty()):
         if draw.random() < 0.5:  # over an old result, or from nothing
-            for made_before in ("sweep.sqlite", "verilog", *(("net.eie",) if name == "compress" else ())):
+            own = {"compress": ("net.eie",), "train": ("trained",)}.get(name, ())
+            for made_before in ("sweep.sqlite", "verilog", *own):
                 path = day.folder / made_before
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         process = day.start(name)
@@ -226,3 +286,46 @@ def test_killed_at_random_instants(
         assert status == 0, (where, err)
         assert day.read(name, out) == right[name], where
         assert not day.left_over(), where
+
+
+@pytest.mark.parametrize("where", ["local", "Dask"])
+def test_a_sweep_killed_with_points_in_its_store(where: str, tmp_path: Path, seed: int, kills: int) -> None:
+    """Twice as often as the others: no finished point is lost, none is run again, and the rows are right in the end."""
+    draw = random.Random(f"{seed} {where}")
+    # More points than all runs together finish before they are killed.
+    grid = GRID.format(seeds=", ".join(map(str, range(20 * kills))))
+    for folder in ("killed", "whole"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "g.toml").write_text(grid)
+    store, before, turns = tmp_path / "killed" / "g.sqlite", dict[str, float](), 0
+    with dask_cluster() if where == "Dask" else nullcontext("") as address:
+        command = ("sweep", "g.toml", *(("--scheduler", address) if address else ("--workers", "2")))
+        while turns < 2 * kills:
+            sweep = eie(*command, folder=tmp_path / "killed")
+            deadline = time.monotonic() + 120
+            while len(held(store)) <= len(before):
+                assert time.monotonic() < deadline
+                assert sweep.poll() is None, sweep.communicate()
+                time.sleep(0.01)
+            time.sleep(draw.uniform(0, 0.2))
+            os.killpg(sweep.pid, signal.SIGKILL)
+            sweep.communicate()
+            after = held(store)
+            assert before.items() <= after.items(), f"kill {turns} of seed {seed}"
+            assert len(after) < 240 * kills, "all done before the last kill: the test needs more points"
+            turns, before = turns + bool(before), after
+        last = eie(*command, folder=tmp_path / "killed")
+        out, err = last.communicate(timeout=1000)
+        assert last.returncode == 0, err
+        assert f"{len(before):,} there before" in out
+    assert before.items() <= held(store).items()
+    print(
+        f"\n{where}: {turns} kills with points in the store, {len(before):,} of {240 * kills:,} points by then"
+    )
+    assert eie("sweep", "g.toml", folder=tmp_path / "whole").wait(timeout=1000) == 0
+    rows = {}
+    for folder in ("killed", "whole"):
+        with Store(tmp_path / folder / "g.sqlite", read_only=True) as held_rows:
+            rows[folder] = without_seconds(sorted(held_rows.rows(), key=itemgetter("key")))
+        assert {path.name for path in (tmp_path / folder).iterdir()} <= {"g.toml", "g.sqlite"}
+    assert rows["killed"] == rows["whole"]

@@ -14,17 +14,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mutant_host import PROGRESS, MutantAnswer, MutantRequest, Trial
-from mutant_jobs import CFG, mutant_jobs, narrow_counters, random_runs
-from mutants import SHARES, Mutant, draw, mutated, proved_equivalent
+from mutant_jobs import BETTER, CFG, mutant_jobs, narrow_counters, random_runs
+from mutants import BETTER_SHARES, SHARES, Mutant, draw, mutated, proved_equivalent
 from rich.console import Console
 from rich.table import Table
 
+from eie.config import ArchConfig
 from eie.program import Job
 from eie.rtl.verilog import array_verilog
 from eie.sim.cosim.build import build, run_test
 from eie.sim.cosim.outcome import OUTCOME, REQUEST
 from eie.sim.simulate import simulate_many
-from eie.timing import schedule
+from tests.support.cases import Case
+from tests.support.window_law import law
 
 KILLED_AT_LEAST = 0.95
 REASONS = Path(__file__).with_name("survivors.toml")
@@ -33,20 +35,23 @@ REASONS = Path(__file__).with_name("survivors.toml")
 def _run(
     mutants: list[Mutant],
     jobs: list[Job],
+    cfg: ArchConfig,
     seed: int,
     folder: Path,
     following: Callable[[Path, int, str], AbstractContextManager[None]],
 ) -> MutantAnswer:
-    sources = mutated(array_verilog(CFG, probe=True), mutants)
+    sources = mutated(array_verilog(cfg, probe=True), mutants)
     built = build("verilator", sources, "eie_array")
-    (folder / REQUEST).write_bytes(pickle.dumps(MutantRequest(jobs, random_runs(seed), len(mutants), seed)))
+    (folder / REQUEST).write_bytes(
+        pickle.dumps(MutantRequest(jobs, random_runs(seed, cfg), len(mutants), seed))
+    )
     with following(folder / PROGRESS, len(mutants), "mutants"):
         run_test(built, "mutant_host", "mutants", folder, plusargs=["+eie_no_images"], seed=seed)
     answer: MutantAnswer = pickle.loads((folder / OUTCOME).read_bytes())
     return answer
 
 
-def _table(mutants: list[Mutant], trials: list[Trial]) -> Table:
+def _table(mutants: list[Mutant], trials: list[Trial], shares: Mapping[str, int]) -> Table:
     table = Table(title="mutants told from the design")
     for heading in (
         "module",
@@ -58,12 +63,12 @@ def _table(mutants: list[Mutant], trials: list[Trial]) -> Table:
     ):
         table.add_column(heading, justify="left" if heading == "module" else "right")
     paired = list(zip(mutants, trials, strict=True))
-    for module in (*SHARES, "all"):
+    for module in (*shares, "all"):
         chosen = [trial for mutant, trial in paired if module in (mutant.module, "all")]
         killed = sum(bool(t.lockstep) for t in chosen)
         by_results = sum(bool(t.results) for t in chosen)
         row = (len(chosen), killed, len(chosen) - killed, by_results, killed - by_results)
-        table.add_row(module, *map(str, row), end_section=module == [*SHARES][-1])
+        table.add_row(module, *map(str, row), end_section=module == [*shares][-1])
     return table
 
 
@@ -81,8 +86,13 @@ def _narrow_counters() -> Iterator[None]:
         yield
 
 
+MACHINES = {"published": (CFG, SHARES), "better": (BETTER, BETTER_SHARES)}
+
+
 @pytest.mark.usefixtures("_narrow_counters")
+@pytest.mark.parametrize("machine", MACHINES)
 def test_mutants_are_killed(
+    machine: str,
     seed: int,
     mutant_count: int,
     default_mutants: bool,
@@ -90,31 +100,32 @@ def test_mutants_are_killed(
     following: Callable[[Path, int, str], AbstractContextManager[None]],
 ) -> None:
     began = time.perf_counter()
-    sources = array_verilog(CFG, probe=True)
-    jobs = mutant_jobs(seed)
-    mutants = draw(sources, mutant_count, seed)
-    answer = _run(mutants, jobs, seed, tmp_path, following)
+    cfg, shares = MACHINES[machine]
+    sources = array_verilog(cfg, probe=True)
+    jobs = mutant_jobs(seed, cfg)
+    mutants = draw(sources, mutant_count, seed, shares)
+    answer = _run(mutants, jobs, cfg, seed, tmp_path, following)
 
     design, *trials = answer.trials
     told = [design.lockstep, design.results]
     assert told == ["", ""], "the design with no mutant chosen is told from itself"
     for job, result, expected in zip(jobs, answer.baseline, simulate_many(jobs, "reference"), strict=True):
-        law = schedule(job.interleaved.lengths[job.active], CFG)
+        cycles = law(Case(job.layer, job.x, cfg, "mutants")).cycles
         assert np.array_equal(result.y, expected.y), f"seed {seed}: the design differs from the reference"
-        assert result.cycles == law.cycles, f"seed {seed}: the design differs from the timing law"
+        assert result.cycles == cycles, f"seed {seed}: the design differs from the timing law"
 
     console = Console(width=200, highlight=False, markup=False)
     console.print(
-        f"\nseed {seed}: {len(jobs)} jobs, {len(answer.words)} runs of passes, {answer.tape_cycles:,} cycles in "
-        f"lockstep for each mutant, {time.perf_counter() - began:.0f} s"
+        f"\n{machine} machine, seed {seed}: {len(jobs)} jobs, {len(answer.words)} runs of passes, "
+        f"{answer.tape_cycles:,} cycles in lockstep for each mutant, {time.perf_counter() - began:.0f} s"
     )
-    console.print(_table(mutants, trials))
+    console.print(_table(mutants, trials, shares))
     ends = Counter(trial.results.partition(" ")[2] or "right results" for trial in trials)
     console.print("final results:", ", ".join(f"{n} x {end}" for end, n in ends.most_common()))
     survivors = [m for m, t in zip(mutants, trials, strict=True) if not t.lockstep]
     unexplained = []
     for mutant in survivors:
-        text = mutant.describe(CFG, sources)
+        text = mutant.describe(cfg, sources)
         reason = _reason(mutant, text, sources)
         unexplained += [] if reason else [text]
         console.print(f"survivor {mutant.number}: {text}\n    {reason or 'NO REASON YET'}")

@@ -89,7 +89,8 @@ def statements():
     together = " + ".join(f"({what})" for what in stream)
     lines += [
         # Nothing drives the array's port while it runs: what it would ignore is never sent.
-        f"if (start || busy) assert(!io_write && !io_read && state == {State.HEADER:d});",
+        "if (start || busy) assert(!io_write && !io_read);",
+        f"if (start || busy) assert(state == {State.HEADER:d} || state == {State.SWALLOW:d});",
         "assert(!(start && busy));",
         # A place of a queue is filled only behind a filled one; a result always finds room.
         "assert(input_valid0 || !input_valid1);",

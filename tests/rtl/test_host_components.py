@@ -197,7 +197,7 @@ def test_result_queue_keeps_room():
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
 def test_register_queue_is_a_queue(depth):
-    """Against a deque, with pushes and pops at random, and now and then a clear."""
+    """Against a deque, with pushes and pops at random."""
     rng = random.Random(depth)
     queue = RegisterQueue(SHAPE, depth)
     seen = set()
@@ -211,12 +211,10 @@ def test_register_queue_is_a_queue(depth):
                 assert ctx.get(queue.r_data) == held[0]
             pop = bool(held) and rng.random() < 0.5
             push = (len(held) < depth or pop) and rng.random() < 0.5
-            clear = rng.random() < 0.02
             word = rng.randrange(1 << SHAPE)
             for signal, value in (
                 (queue.w_en, push),
                 (queue.r_en, pop),
-                (queue.clear, clear),
                 (queue.w_data, word),
             ):
                 ctx.set(signal, value)
@@ -226,8 +224,6 @@ def test_register_queue_is_a_queue(depth):
                 held.popleft()
             if push:
                 held.append(word)
-            if clear:
-                held.clear()
 
     simulate(queue, test)
     assert (depth, True, True) in seen, "a full queue takes a word while one leaves"

@@ -240,12 +240,12 @@ def test_command_expects_what_reference_and_law_say(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--layer", "fc1"), "--layer can do nothing without a .eie file"),
-        (("--input", "x.npy", "--index", "1"), "--input and --index can do nothing without a .eie file"),
-        (("net.eie", "--index", "1"), "--index can do nothing without --input"),
+        (("--layer", "fc1"), "--layer has no effect without a .eie file"),
+        (("--input", "x.npy", "--index", "1"), "--input and --index have no effect without a .eie file"),
+        (("net.eie", "--index", "1"), "--index has no effect without --input"),
         (
             ("net.eie", "--input", "x.npy", "--seed", "2"),
-            "--seed can do nothing with --input: nothing is random",
+            "--seed has no effect with --input: nothing is random",
         ),
     ],
 )
@@ -261,7 +261,7 @@ def test_command_refuses_options_that_cannot_apply(
 def test_report_says_when_nothing_linted(tmp_path: Path) -> None:
     report = export(CFG, tmp_path / "verilog")
     assert report.check is not None
-    assert report.check.lines()[-1] == "not linted: neither iverilog nor verilator found"
+    assert report.check.lines()[-1] == "not linted: neither iverilog nor verilator nor sta found"
 
 
 def test_port_tables(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Any column against any other, and the Pareto front: what is drawn, and what is refused."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -53,7 +55,7 @@ def test_text_and_numbers_that_are_missing(rows: list[Row]) -> None:
     mixed = [*rows, rows[0] | {"layer": "other", "seed": None, "cycles": 7}]
     by_layer = chart.against(mixed, "layer", "cycles")
     assert lines(by_layer) == {}
-    assert by_layer.axes[0].get_lines()[-1].get_ydata()[1] == 7
+    assert 7 in by_layer.axes[0].get_lines()[-1].get_ydata()
     assert by_layer.axes[0].get_legend() is None
     (by_seed,) = lines(chart.against(mixed, "seed", "cycles")).values()
     assert by_seed[:, 0].tolist() == [1, 2]
@@ -78,7 +80,7 @@ def test_text_and_numbers_that_are_missing(rows: list[Row]) -> None:
         ),
         (
             {"x": "n_pe", "y": "cycles", "by": ["key"]},
-            "24 lines are too many for one picture (of at most 14)",
+            "column 'key' has 24 values, and there are 14 colours: use another column, or choose points (--where)",
         ),
         ({"x": "n_pe", "y": "cycles", "by": ["no"]}, "there is no column 'no'"),
     ],
@@ -95,6 +97,72 @@ def test_every_number_can_be_drawn(rows: list[Row]) -> None:
             figure = chart.against(rows, "n_pe", column.name)
             assert column.meaning in figure.axes[0].get_ylabel()
             assert column.unit in figure.axes[0].get_ylabel()
+
+
+def test_by_is_colour_then_marker_then_line_style(rows: list[Row]) -> None:
+    by = ["density", "queue_depth", "seed"]
+    (axes,) = chart.against(rows, "n_pe", "cycles", by).axes
+    drawn = {str(line.get_label()): line for line in axes.get_lines()}
+    assert len(drawn) == 8
+    for label, line in drawn.items():
+        density, depth, seed = label.split(", ")
+        assert line.get_color() == style.COLOURS[density == "density 0.3"]
+        assert line.get_marker() == style.MARKERS[depth == "queue_depth 8"]
+        assert line.get_linestyle() == style.LINES[seed == "seed 2"]
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert legend == ["density 0.1", "density 0.3", "queue_depth 1", "queue_depth 8", "seed 1", "seed 2"]
+    assert axes.get_title(loc="left") == "Compute time\nagainst processing elements"
+    many = [row | {"density": number / 100} for number, row in enumerate(rows[:10])]
+    shades = {
+        line.get_color() for line in chart.against(many, "n_pe", "cycles", ["density"]).axes[0].get_lines()
+    }
+    assert len(shades) == 10
+    with pytest.raises(ConfigError, match="4 columns in by are too many"):
+        chart.against(rows, "n_pe", "cycles", [*by, "layer"])
+    deep = [row | {"queue_depth": number} for number, row in enumerate(rows[:8])]
+    with pytest.raises(ConfigError, match="column 'queue_depth' has 8 values, and there are 7 markers"):
+        chart.against(deep, "n_pe", "cycles", ["density", "queue_depth"])
+
+
+def test_logarithmic_axes_have_at_least_three_numbers(rows: list[Row]) -> None:
+    for top in (1.2, 2, 9, 50, 800, 1e6):
+        scaled = [row | {"cycles": 1 + (top - 1) * number} for number, row in enumerate(rows[:2])]
+        figure = chart.against(scaled, "seed", "cycles", log="y")
+        (axes,) = figure.axes
+        low, high = axes.get_ylim()
+        ticks = [tick for tick in axes.get_yticks() if low <= tick <= high]
+        assert len(ticks) >= 3, top
+        assert all(axes.yaxis.get_major_formatter()(tick, 0) for tick in ticks)
+
+
+def overlaid(rows: list[Row], file: Path) -> chart.Figure:
+    stars = chart.read_overlay(file, ["microseconds", "energy_nj"])
+    return chart.against(rows, "microseconds", "energy_nj", log="xy", overlay=stars)
+
+
+def test_points_of_others_are_stars(rows: list[Row], tmp_path: Path) -> None:
+    file = tmp_path / "points.csv"
+    file.write_text("label,microseconds,energy_nj\npaper,0.5,9.5\nours,2,3\n")
+    stars = chart.read_overlay(file, ["microseconds", "energy_nj"])
+    (axes,) = overlaid(rows, file).axes
+    drawn = [line.get_xydata().tolist() for line in axes.get_lines() if line.get_marker() == "*"]
+    assert drawn == [[[0.5, 9.5]], [[2, 3]]]
+    assert [text.get_text() for text in axes.texts] == ["paper", "ours"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["other sources"]
+    front = chart.front_picture(chart.pareto(rows), rows, stars).axes[0]
+    assert sum(line.get_marker() == "*" for line in front.get_lines()) == 2
+    low, high = front.get_xlim()
+    assert low < 0.5 < 2 < high
+    for text, says in (
+        ("a,b\n1,2\n", "has no column microseconds and no column energy_nj"),
+        ("microseconds,energy_nj\n1,x\n", "line 2: microseconds, energy_nj must be numbers"),
+        ("microseconds,energy_nj\n0,1\n", "cannot be shown on a logarithmic axis"),
+    ):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=says):
+            overlaid(rows, file)
+    with pytest.raises(ConfigError, match=r"cannot read .*no\.csv: No such file"):
+        chart.read_overlay(tmp_path / "no.csv", ["n_pe"])
 
 
 def candidate(rows: list[Row], n_pe: int, microseconds: float, energy: float, area: float) -> Row:

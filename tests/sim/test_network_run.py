@@ -1,6 +1,5 @@
 """`eie run` and `eie compress` for graphs and descriptions: arrays, pictures, sound, and what cannot run."""
 
-import json
 import re
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from eie.sim.networks.graph import Trained
 from eie.sim.workloads.sound import Sound
 from tests.support import ROOT
 from tests.support import onnx_networks as nets
+from tests.support.json_schemas import check
 
 EXAMPLES = ROOT / "examples"
 SOUND = Sound(rate=8000, window=12, hop=8, fft=16)
@@ -118,7 +118,7 @@ def test_sound_in_and_out(here, engine):
 
 def test_json_of_a_graph(here):
     options = ("--input", "sound.wav", "--engine", "fast", "--pe", 4, "--json")
-    found = json.loads(invoke("run", "net.toml", *options).stdout)
+    found = check("run", invoke("run", "net.toml", *options).stdout)
     _, _, cycles = expected(slice(None))
     assert (found["engine"], found["n_pe"], found["frames"]) == ("fast", 4, 30)
     assert {layer["layer"]: layer["cycles"] for layer in found["layers"]} == cycles
@@ -237,7 +237,7 @@ def test_sound_that_the_network_does_not_take(here):
         "sound.wav has the frames 0:30: there is no 28:31"
     )
     assert refused("run", "net.toml", "--input", "sound.wav", "--frames", "9").startswith(
-        "Invalid value for '--frames': '9' are no frames such as 10:20"
+        "Invalid value for '--frames': '9' is not a range of frames, such as 10:20"
     )
     assert refused("run", "net.onnx", "--input", "sound.wav") == (
         "sound.wav: net.onnx does not say which sound it takes: run a description (.toml) with its graph and a table "
@@ -286,7 +286,7 @@ def test_pictures_that_the_network_does_not_take(here):
         "p.png is 12 x 10: the network takes 784 pixels, such as 28 x 28 (width x height)"
     )
     assert refused("run", flat, "--input", "p.png", "--index", 1).startswith(
-        "--index can do nothing for a picture"
+        "--index has no effect for a picture"
     )
 
 
@@ -306,10 +306,10 @@ def test_arrays_and_options_that_do_not_fit(here):
     )
     for option in (("--layer", "0"), ("--wave", "w.vcd")):
         assert refused("run", "net.onnx", "--input", "x.npy", *option).startswith(
-            f"{option[0]} can do nothing for a graph such as net.onnx"
+            f"{option[0]} has no effect for a graph such as net.onnx"
         )
     assert refused("run", "net.eie", "--input", "x.npy", "--frames", "0:1").startswith(
-        "--frames can do nothing for layers such as those of net.eie"
+        "--frames has no effect for layers such as those of net.eie"
     )
     assert refused("run", "net.onnx", "--input", "sound.wav", "--weights", "no.eie").startswith(
         "sound.wav: net.onnx does not say"

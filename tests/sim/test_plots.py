@@ -49,6 +49,8 @@ def test_padding_and_balance(rows: list[Row]) -> None:
     assert lines(plots.padding(rows))["fc2"][1] == pytest.approx([4, padding])
     mean = np.mean([p["balance"] for p in at_4])
     assert lines(plots.balance(rows))["fc2"][1] == pytest.approx([4, mean])
+    useful = np.mean([p["macs"] / (4 * p["cycles"]) for p in at_4])
+    assert lines(plots.utilization(rows))["fc2"][1] == pytest.approx([4, useful])
 
 
 def test_queue_depth_uses_the_largest_pe_count(rows: list[Row]) -> None:
@@ -100,7 +102,7 @@ def test_lines_that_coincide_are_all_seen(rows: list[Row]) -> None:
 
 def test_every_picture_is_labelled_and_says_how_memories_are_sized(rows: list[Row]) -> None:
     drawn = plots.pictures(rows)
-    assert list(drawn) == ["speedup", "padding", "balance", "queue_depth", "work"]
+    assert list(drawn) == ["speedup", "padding", "balance", "utilization", "queue_depth", "work"]
     for name, figure in drawn.items():
         assert figure._supxlabel is not None
         assert figure._supxlabel.get_text().endswith(plots.MEMORIES["sized"])
@@ -121,7 +123,7 @@ def test_what_the_points_do_not_suffice_for_is_left_out(rows: list[Row]) -> None
     idle = [p | {"cycles": 0} if p["layer"] == "fc1" else p for p in rows]
     assert set(lines(plots.pictures(idle)["speedup"])) == {"ideal", "fc2"}
     idle = [p | {"cycles": 0} for p in rows]
-    assert list(plots.pictures(idle)) == ["padding", "balance", "queue_depth", "work"]
+    assert list(plots.pictures(idle)) == ["padding", "balance", "utilization", "queue_depth", "work"]
     # Layers swept over different PE counts have no speed-up together.
     some = [p for p in rows if p["layer"] == "fc1" or p["n_pe"] < 16]
     assert set(lines(plots.speedup(some))) == {"ideal", "fc1", "fc2"}
@@ -145,6 +147,7 @@ def test_fields_that_differ_make_lines_of_their_own(rows: list[Row]) -> None:
         "speedup": "it needs several PE counts",
         "padding": "it needs several PE counts",
         "balance": "it needs several PE counts",
+        "utilization": "it needs several PE counts",
         "queue_depth": "it needs several queue depths",
         "work": "it would have 14 panels, more than 9: choose points with --where",
     }

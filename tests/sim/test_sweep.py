@@ -148,7 +148,10 @@ def test_keys_follow_what_the_row_follows_from(layers: list[CompressedLayer]) ->
     layer, x = layers[1], random_input(23, 0.5, 1)
     other = dataclasses.replace(layer, bias=layer.bias + 1)
     points = [
-        *(point(**{name: value + 1}) for name, value in MACHINE.items()),
+        *(
+            point(**{name: f"not {value}" if isinstance(value, str) else value + 1})
+            for name, value in MACHINE.items()
+        ),
         Point(MACHINE, OWN, "fast", LAYER, RandomInput(0.5, 0)),
         Point(MACHINE, "sized", "golden", LAYER, RandomInput(0.5, 0)),
         *(

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,8 +20,8 @@ from eie.sim.sweep.point import Point, run_points
 from eie.sim.sweep.run import DIED, rows_of, run
 from eie.sim.sweep.store import Store
 from eie.sim.sweep.workers import Cluster, Processes, ThisProcess, Workers
-from tests.support import ROOT
 from tests.support.sweep_points import Deadly, Faulty, Slow, point
+from tests.support.sweep_runs import GRID, dask_cluster, eie, held
 
 POINTS = [point(number=number, n_pe=n_pe) for n_pe in (1, 4, 12) for number in range(8)]
 
@@ -149,33 +148,7 @@ def test_only_who_kills_a_worker_alone_is_blamed() -> None:
 
 # ---- kill -9 and Ctrl-C of the command ---------------------------------------------------------------------
 
-GRID = """
-rows = 256
-cols = 256
-seed = [{seeds}]
-n_pe = [1, 4, 16]
-queue_depth = [1, 2, 4, 8]
-"""
 SEEDS = 40
-
-
-def eie(*arguments: str, folder: Path) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "eie", *arguments],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def held(path: Path) -> dict[str, float]:
-    """The seconds that each point took, by key: another run of it would take other ones."""
-    if not path.exists() or not path.stat().st_size:
-        return {}
-    with Store(path) as store:
-        return {row["key"]: row["seconds"] for row in store.rows()}
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
@@ -256,37 +229,8 @@ assert not {"dask", "distributed", "matplotlib", "amaranth"} & set(sys.modules)
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
     """A scheduler and two workers in processes of their own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    where = f"tcp://127.0.0.1:{port}"
-    # Points of these tests are looked for by their module's name.
-    env = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
-    }
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": env}
-    dask = [sys.executable, "-m", "dask"]
-    started = [
-        subprocess.Popen(
-            [*dask, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"], **quiet
-        ),
-        *(
-            subprocess.Popen([*dask, "worker", where, "--nthreads", "1", "--no-dashboard"], **quiet)
-            for _ in range(2)
-        ),
-    ]
-    try:
+    with dask_cluster() as where:
         yield where
-    finally:
-        for process in reversed(started):
-            process.terminate()
-        for process in started:
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Synthesis: a Liberty reader and a timing analysis checked by hand, faults that are found, the command in small."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from eie.sim.synth import yosys as synth
 from eie.sim.synth.liberty import read_liberty
 from eie.sim.synth.sta import INPUT_SLEW, longest_path
 from eie.sim.synth.yosys import SynthReport, synthesise
+from tests.support.json_schemas import check
 
 SMALL = ArchConfig(n_pe=4, queue_depth=2, src_depth=4, acc_depth=4, pointers=9, entries=40)
 LIBRARY = """/* two cells */
@@ -199,7 +199,7 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report: SynthR
     (row,) = [line.split() for line in lines if line.startswith("lnzd")]
     assert row[1:5] == [f"{lnzd.cells:,}", f"{lnzd.registers:,}", f"{lnzd.area_um2:,.0f}", "189"]
     assert picture.read_bytes().startswith(b"\x89PNG")
-    figures = json.loads(CliRunner().invoke(main, ["synth", "--json"]).stdout)
+    figures = check("synth", CliRunner().invoke(main, ["synth", "--json"]).stdout)
     assert [block["name"] for block in figures["blocks"]] == [block.name for block in report.blocks]
     assert figures["blocks"][-1]["path"]["ns"] == report.block("host_if").path.ns
     assert np.isclose(sum(row["ours"] for row in figures["shares"]), 1)

@@ -113,7 +113,7 @@ def random_script(seed):
         elif kind == 4:
             script += [
                 Settle(),
-                Write(4 * number(64), number(4)),
+                Write(4 * number(64), number(16)),
                 Settle(),  # it may have been START
                 Write(pass_table_offset(number(7), ConfigReg.RELU), 1),
             ]

@@ -1,7 +1,9 @@
 """Files that no writer writes: mutated ones, and random ones of the right structure. Most have the right checksum."""
 
 import random
+import time
 import tracemalloc
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,10 +14,11 @@ from eie.compress.format.wire import varint
 from eie.conv import Conv
 from eie.errors import FormatError
 from eie.layer import CompressedLayer
-from tests.support import eie_files
+from tests.support import eie_decoder, eie_files
 
-# What reading may take: so many bytes for each byte of the file, and for small files what every file takes.
-PER_BYTE, FIXED = 1500, 1 << 18
+# What reading may take: so many bytes for each byte of the file, and for small files what every file takes; and so many
+# seconds of this process.
+PER_BYTE, FIXED, SECONDS = 1500, 1 << 18, 5.0
 # Every so many files one is read once more, measuring its memory.
 MEASURED = 25
 
@@ -109,49 +112,176 @@ def structured(rng: random.Random) -> bytes:
     return eie_files.file(*layers)
 
 
+def heads(rng: random.Random) -> bytes:
+    """Layers whose bodies are right, and numbers at the ends of their ranges, or beyond, in their heads."""
+    layers = []
+    for _ in range(rng.choice((1, 1, 2))):
+        cols = rng.choice((1, 1, 4, 9))
+        sizes = (1, 1, 1, 2, 3, 4, 9, 0, 65536, 65537, 1 << 34)
+
+        def size(usual: int, sizes: tuple[int, ...] = sizes) -> int:
+            return usual if rng.random() < 0.8 else rng.choice(sizes)
+
+        side = round(cols**0.5)
+        pairs = [(side, side), (1, 1), (rng.randrange(3),) * 2, (1, 1), (1, 1), (rng.choice((0, 0, 9)),) * 2]
+        shifts = [rng.choice((0, 7, 31)) if rng.random() < 0.9 else rng.choice((32, 255)) for _ in range(2)]
+        fracs = [
+            rng.choice((-1000, -3, 0, 1000)) if rng.random() < 0.9 else rng.choice((-1001, 1001, 1 << 31))
+            for _ in "xw"
+        ]
+        conv = rng.random() < 0.7
+        counts = eie_files.stream(eie_files.split(np.array([3] + [0] * (cols - 1)), 1), 1)
+        layers.append(
+            eie_files.layer(
+                flags=0b001101 | 2 * conv | 64 * rng.randrange(2) | 128 * (rng.random() < 0.03),
+                name=rng.choice((b"fc", b"", "ü".encode(), b"\xff", b"\xed\xa0\x80", b"a\x00b")),
+                cols=cols,
+                shifts=shifts,
+                fracs=fracs,
+                geometry=[(size(high), size(wide)) for high, wide in pairs] if conv else (),
+                body=eie_files.huffman_body(counts=counts),
+            )
+        )
+    return eie_files.file(*layers)
+
+
+def tiny(rng: random.Random) -> bytes:
+    """Many layers of one number."""
+    one = eie_files.layer(
+        rows=1,
+        cols=1,
+        entries=0,
+        body=eie_files.huffman_body(bias=(0,), codes=_NONE, rows=_NONE, counts=_ZERO),
+    )
+    return eie_files.file(*[one] * rng.choice((100, 1000, 4096, 4097)))
+
+
+_NONE = eie_files.stream([], 2)
+_ZERO = eie_files.stream([0], 1)
+
+
 def candidate(rng: random.Random, valid: list[bytes]) -> bytes:
     """One file."""
-    if rng.random() < 0.4:
-        return structured(rng)
+    kind = rng.random()
+    if kind < 0.4:
+        return tiny(rng) if kind < 0.0002 else heads(rng) if kind < 0.1 else structured(rng)
     new = mutated(rng, rng.choice(valid))
     return new if rng.random() < 0.1 else eie_files.file(new[12:])
 
 
-def campaign(seed: int, count: int, progress=iter) -> tuple[int, int]:
-    """Read `count` files: each is refused or valid, and takes little memory. How many were refused, and how many valid.
+@dataclass
+class Figures:
+    """What a campaign found. seconds, memory, per_byte : the most that reading one file took, bytes of a file's too."""
+
+    refused: int = 0
+    accepted: int = 0
+    seconds: float = 0.0
+    memory: int = 0
+    per_byte: float = 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.refused:,} .eie files refused, {self.accepted:,} valid; at most {self.seconds:.2f} s, "
+            f"{self.memory / 2**20:.2f} MB and {self.per_byte:.0f} bytes for each beyond {FIXED / 2**10:.0f} KB for one"
+        )
+
+
+def campaign(seed: int, count: int, progress=iter) -> Figures:
+    """Read `count` files: each is refused or valid, and takes little time and memory.
 
     A failure prints the seed, the number of the file and its bytes.
     """
     valid = references()
     for data in valid:
         from_bytes(data)  # compiles what there is to compile, before memory is measured
-    refused = accepted = 0
+    figures = Figures()
     for i in progress(range(count)):
         data = candidate(random.Random(f"{seed} {i}"), valid)
         try:
-            refused, accepted = (refused, accepted + 1) if _read(data, i) else (refused + 1, accepted)
+            _read(data, i, figures)
         except Exception:
             print(f"seed {seed}, file {i}: {data.hex()}")
             raise
-    return refused, accepted
+    return figures
 
 
-def _read(data: bytes, i: int) -> bool:
-    if i % MEASURED == 0:
-        tracemalloc.start()
+def _peak(data: bytes) -> int:
+    """The memory that reading takes; measuring takes several times the time."""
+    tracemalloc.start()
+    try:
+        from_bytes(data)
+    except FormatError:
+        pass
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    return peak
+
+
+def _read(data: bytes, i: int, figures: Figures) -> None:
+    layers = None
+    start = time.process_time()
     try:
         layers = from_bytes(data)
     except FormatError as error:
         if "\n" in str(error):
             raise
-        return False
-    finally:
-        if tracemalloc.is_tracing():
-            peak = tracemalloc.get_traced_memory()[1]
-            tracemalloc.stop()
-            assert peak < PER_BYTE * len(data) + FIXED, f"{peak} bytes to read {len(data)}"
+        figures.refused += 1
+    taken = time.process_time() - start
+    if i % MEASURED == 0:
+        peak = _peak(data)
+        figures.memory = max(figures.memory, peak)
+        figures.per_byte = max(figures.per_byte, (peak - FIXED) / len(data))
+        assert peak < PER_BYTE * len(data) + FIXED, f"{peak} bytes to read {len(data)}"
+    figures.seconds = max(figures.seconds, taken)
+    assert taken < SECONDS, f"{taken:.1f} s to read {len(data)} bytes"
+    if layers is None:
+        return
+    figures.accepted += 1
     for layer in layers:
         layer.check(full=True)
     again = from_bytes(to_bytes(layers))
     assert all(a.equals(b) for a, b in zip(layers, again, strict=True))
-    return True
+
+
+def both_decoders(seed: int, count: int, progress=iter) -> int:
+    """Give `count` files to the reader and to the second decoder: both refuse one, or both read the same. How many both
+    read.
+    """
+    valid = [eie_files.file(eie_files.layer()), references()[1]]
+    accepted = 0
+    for i in progress(range(count)):
+        rng = random.Random(f"{seed} {i}")
+        data = heads(rng) if i % 3 == 0 else candidate(rng, valid)
+        try:
+            layers = from_bytes(data)
+        except FormatError:
+            layers = None
+        try:
+            others = eie_decoder.decode(data)
+        except eie_decoder.Refused:
+            others = None
+        where = f"seed {seed}, file {i}: {data.hex()}"
+        assert (layers is None) == (others is None), where
+        if layers is None or others is None:
+            continue
+        accepted += 1
+        for layer, other in zip(layers, others, strict=True):
+            assert np.array_equal(layer.dense_codes(), other["codes"]), where
+            for field in (
+                "name",
+                "x_frac",
+                "w_frac",
+                "product_shift",
+                "output_shift",
+                "weight_bits",
+                "follows",
+            ):
+                assert getattr(layer, field) == other[field], where
+            assert layer.relu == bool(other["relu"]), where
+            assert np.array_equal(layer.codebook, other["codebook"]), where
+            assert np.array_equal(layer.bias, other["bias"]), where
+            numbers = None if layer.conv is None else layer.conv.to_numbers()
+            pairs = other["geometry"]
+            assert numbers == (None if pairs is None else [size for pair in pairs for size in pair]), where
+    return accepted

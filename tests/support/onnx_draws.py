@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass, field
 
+import ml_dtypes
 import numpy as np
+import onnx
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-OPSETS = (9, 10, 11, 12, 13, 14, 15, 17, 18, 19, 21, 22)
+OPSETS = tuple(range(9, onnx.defs.onnx_opset_version() + 1))
 _SIZES = st.integers(1, 4)
 
 
@@ -18,8 +20,10 @@ class Draft:
     seed: int
     nodes: list = field(default_factory=list)
     constants: dict = field(default_factory=dict)
+    sparse: dict = field(default_factory=dict)
     inputs: dict = field(default_factory=dict)
     count: int = 0
+    twins: bool = False
 
     def __post_init__(self):
         self.rng = np.random.default_rng(self.seed)
@@ -41,6 +45,17 @@ class Draft:
         self.constants[name] = np.asarray(array)
         return name
 
+    def scattered(self, array):
+        """An initializer that keeps only what is not 0, at places of one number or of one for each axis."""
+        name, places = self.name(), np.argwhere(array)
+        if self.rng.random() < 0.5:
+            places = np.flatnonzero(array)
+        values = numpy_helper.from_array(array[array != 0], name)
+        self.sparse[name] = helper.make_sparse_tensor(
+            values, numpy_helper.from_array(places.astype(np.int64), name + "_indices"), array.shape
+        )
+        return name
+
     def model(self, *outputs):
         graph = helper.make_graph(
             self.nodes,
@@ -48,7 +63,12 @@ class Draft:
             [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n, shape in self.inputs.items()],
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
             [numpy_helper.from_array(array, name) for name, array in self.constants.items()],
+            sparse_initializer=list(self.sparse.values()),
         )
+        if self.twins and graph.initializer:
+            graph.initializer.append(
+                numpy_helper.from_array(np.ones((2, 2), np.float32), graph.initializer[0].name)
+            )
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
 
 
@@ -78,6 +98,8 @@ def _held(draw, draft, array):
                 "squeezed",
                 "shifted",
                 "quantised",
+                "sparse",
+                "float8",
             ]
         )
     )
@@ -103,6 +125,11 @@ def _held(draw, draft, array):
         return _axes(draft, "Squeeze", draft.constant(array[None]), [0])
     if how == "shifted":
         return draft.node("Sub", draft.constant(array), draft.constant(draft.floats(1)))
+    if how == "sparse" and array.any():
+        return draft.scattered(array * (draft.rng.random(array.shape) < 0.7))
+    if how == "float8" and draft.opset >= 19:
+        kind = draw(st.sampled_from([ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2]))
+        return draft.node("Cast", draft.constant(array.astype(kind)), to=TensorProto.FLOAT)
     if how == "quantised" and draft.opset >= 10:
         codes = draft.rng.integers(-128, 128, array.shape).astype(np.int8)
         return draft.node(
@@ -249,6 +276,9 @@ _SPOILED = {
     "direction": lambda value: "sideways",
     "auto_pad": lambda value: "SIDEWAYS",
     "group": lambda value: 0,
+    "pads": lambda values: [-1, *values[1:]],
+    "alpha": lambda value: 1,
+    "transB": lambda value: 0.5,
 }
 
 
@@ -258,7 +288,11 @@ def _spoil(draw, draft):
         node for node in draft.nodes if node.op_type in ("MatMul", "Gemm", "Conv", "GRU", "LSTM", "RNN")
     )
     ways = [a for a in node.attribute if a.name in _SPOILED]
-    way = draw(st.sampled_from([*range(len(ways)), "shape", "input", "circle", "activations"]))
+    way = draw(
+        st.sampled_from(
+            [*range(len(ways)), "shape", "input", "circle", "activations", "twins", "twice made", "no such"]
+        )
+    )
     if isinstance(way, int):
         found = ways[way]
         given = helper.get_attribute_value(found)
@@ -268,6 +302,12 @@ def _spoil(draw, draft):
         draft.inputs["x"][-1 if node.op_type != "Conv" else 1] += 1
     elif way == "input":
         node.input[1] = "nobody"
+    elif way == "twins":
+        draft.twins = True
+    elif way == "twice made":
+        draft.nodes.append(helper.make_node("Relu", ["x"], [draft.nodes[-1].output[0]], name="again"))
+    elif way == "no such":
+        node.attribute.append(helper.make_attribute("sideways", 1))
     elif way == "circle":
         node.input[list(node.input).index("x")] = draft.nodes[-1].output[0]
     elif node.op_type in ("GRU", "LSTM", "RNN"):

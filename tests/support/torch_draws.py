@@ -48,7 +48,9 @@ class Drawn:
 
 def _parametrised(module, how):
     """The module with its weight computed in one of the ways of PyTorch."""
-    name = "weight" if hasattr(module, "weight") else "weight_hh_l0"
+    name = next(
+        one for one in ("weight", "weight_hh_l0", "weight_hh", "in_proj_weight") if hasattr(module, one)
+    )
     if how == "unstructured":
         prune.random_unstructured(module, name, 0.5)
     elif how == "structured":
@@ -94,28 +96,64 @@ def _effective(module, name):
             module(torch.zeros(1, module.in_channels, 9, 9))
         elif isinstance(module, nn.Conv1d):
             module(torch.zeros(1, module.in_channels, 9))
+        elif isinstance(module, nn.MultiheadAttention):
+            module(*[torch.zeros(1, 1, module.embed_dim)] * 3)
+        elif isinstance(module, nn.RNNCellBase):
+            module(torch.zeros(1, module.input_size))
         else:
             module(torch.zeros(1, 1, module.input_size))
     return getattr(module, name).detach().clone().numpy()
 
 
 def _layer(draw):
-    kind = draw(st.sampled_from(["Linear", "Linear", "Conv2d", "Conv1d", "LSTM"]))
+    kind = draw(
+        st.sampled_from(
+            ["Linear", "Linear", "Linear", "Conv2d", "Conv1d", "LSTM", "GRU", "RNN", "LSTMCell", "attention"]
+        )
+    )
     bias = draw(st.booleans())
     if kind == "Linear":
         return nn.Linear(draw(_SIZES), draw(_SIZES), bias=bias)
-    if kind == "LSTM":
-        return nn.LSTM(draw(_SIZES), draw(_SIZES), bias=bias)
+    if kind == "attention":
+        heads = draw(st.integers(1, 3))
+        return nn.MultiheadAttention(heads * draw(st.integers(1, 2)), heads, bias=bias)
+    if kind == "LSTMCell":
+        return nn.LSTMCell(draw(_SIZES), draw(_SIZES), bias=bias)
+    if hasattr(nn, kind + "Cell"):
+        levels, both = draw(st.integers(1, 2)), draw(st.booleans())
+        return getattr(nn, kind)(draw(_SIZES), draw(_SIZES), levels, bias=bias, bidirectional=both)
     kernel = draw(st.integers(1, 3))
     return getattr(nn, kind)(draw(_SIZES), draw(_SIZES), kernel, bias=bias)
 
 
-def _others(draw):
-    return draw(
-        st.sampled_from(
-            [nn.BatchNorm2d(3), nn.LayerNorm(4), nn.ReLU(), nn.PReLU(2), nn.Dropout(), nn.BatchNorm1d(2)]
-        )
-    )
+def _others(draw, number):
+    """A module that has no layer, and its name."""
+    named = [
+        (nn.Embedding(7, 3), f"embedding{number}"),
+        (nn.Embedding(4, 4), "token_emb"),
+        (nn.ConvTranspose2d(2, 3, 2), f"up{number}"),
+        (nn.ConvTranspose1d(2, 2, 2), f"deconv{number}"),
+    ]
+    plain = [nn.BatchNorm2d(3), nn.LayerNorm(4), nn.ReLU(), nn.PReLU(2), nn.Dropout(), nn.BatchNorm1d(2)]
+    return draw(st.sampled_from([*named, *((module, f"other{number}") for module in plain)]))
+
+
+def _parts(name, module):
+    """The layers of a module: their names, with the names of their weights and biases in it."""
+    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        ends = [one.removeprefix("weight_") for one in _tensors(module) if one.startswith("weight_")]
+        return [(f"{name}.{end}", f"weight_{end}", f"bias_{end}") for end in ends]
+    if isinstance(module, nn.MultiheadAttention):
+        return [(f"{name}.in_proj", "in_proj_weight", "in_proj_bias")]
+    return [(name, "weight", "bias")]
+
+
+def _tensors(module):
+    """Names of a module's own parameters, those that are computed included."""
+    own = [one.rpartition(".")[2] for one, _ in module.named_parameters(recurse=False)]
+    own = [one.removesuffix("_orig").removesuffix("_g").removesuffix("_v") for one in own]
+    computed = module.parametrizations if parametrize.is_parametrized(module) else ()
+    return dict.fromkeys([*own, *computed])
 
 
 @st.composite
@@ -127,34 +165,45 @@ def networks(draw):
     for number in range(draw(st.integers(1, 3))):
         module = _layer(draw)
         how = draw(st.sampled_from([*TOLD, *TOLD, *UNTOLD]))
-        if how in UNTOLD and (found.untold or (how == "orthogonal" and isinstance(module, nn.LSTM))):
+        if how in UNTOLD and (found.untold or (how == "orthogonal" and not isinstance(module, nn.Linear))):
             how = "none"
         with contextlib.suppress(ValueError, RuntimeError):  # such as a mask of one row
             module = _parametrised(module, how)
         name = draw(st.sampled_from([f"fc{number}", f"encoder{number}", str(number), f"conv{number}"]))
         holder = found.model
+        for level in range(draw(st.sampled_from([0, 0, 1, 1, 2, 3]))):
+            inner = nn.Sequential()
+            holder.add_module(f"block{number}{'abc'[level]}", inner)
+            holder = inner
+        holder.add_module(name, module)
         if draw(st.booleans()):
-            holder = nn.Sequential()
-            found.model.add_module(f"block{number}", holder)
-            holder.add_module(name, module)
-            name = f"block{number}.{name}"
-        else:
-            holder.add_module(name, module)
-        if draw(st.booleans()):
-            found.model.add_module(f"other{number}", _others(draw))
-        places.append((name, module))
+            other, other_name = _others(draw, number)
+            found.model.add_module(other_name, other)
+        places.append(module)
         if how in UNTOLD:
-            found.untold = name
+            found.untold = next(at for at, one in found.model.named_modules() if one is module)
+        elif not found.untold and draw(st.integers(0, 5)) == 0:
+            found.model.add_module(f"again{number}", module)
+        elif isinstance(module, nn.Linear) and how == "none" and draw(st.integers(0, 3)) == 0:
+            tied = nn.Linear(module.in_features, module.out_features, bias=draw(st.booleans()))
+            tied.weight = module.weight
+            found.model.add_module(f"tied{number}", tied)
+            places.append(tied)
     _shaken(found.model, draw(st.integers(0, 1 << 20)))
     found.model.eval()
-    for name, module in places:
-        if isinstance(module, nn.LSTM):
-            for part in ("ih", "hh"):
-                bias = getattr(module, f"bias_{part}_l0").detach().numpy() if module.bias else None
-                found.expected[f"{name}.{part}_l0"] = (_effective(module, f"weight_{part}_l0"), bias)
-        else:
-            bias = None if module.bias is None else _effective(module, "bias")
-            found.expected[name] = (_effective(module, "weight"), bias)
+    for name, module in found.model.named_modules(remove_duplicate=False):
+        if not any(module is one for one in places):
+            continue
+        for layer, weight, bias in _parts(name, module):
+            has_bias = getattr(module, bias, None) is not None
+            found.expected[layer] = (
+                _effective(module, weight),
+                _effective(module, bias) if has_bias else None,
+            )
+        if isinstance(module, nn.MultiheadAttention):
+            out = module.out_proj
+            bias = None if out.bias is None else out.bias.detach().numpy()
+            found.expected[f"{name}.out_proj"] = (out.weight.detach().numpy(), bias)
     return found
 
 
@@ -170,15 +219,17 @@ def _average(state):
     return {name: tensor * 0.9 if tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
 
+_FORMS = (
+    *("plain", "usual", "optimizer first", "average", "averaged model", "own key", "two"),
+    *("lightning", "prefix", "compiled", "parallel", "asked"),
+)
+
+
 @st.composite
 def checkpoints(draw, drawn):
     """What a training script might save of a module, the key to give, and the prefix of its layers' names."""
     state = dict(drawn.model.state_dict())
-    form = draw(
-        st.sampled_from(
-            ["plain", "usual", "optimizer first", "average", "own key", "two", "lightning", "prefix", "asked"]
-        )
-    )
+    form = draw(st.sampled_from(_FORMS))
     if form == "plain":
         return state, "", ""
     if form == "usual":
@@ -190,6 +241,16 @@ def checkpoints(draw, drawn):
     if form == "average":
         key = draw(st.sampled_from(["ema", "model_ema", "ema_state_dict", "state_dict_ema", "swa_model"]))
         return {key: _average(state), "state_dict": state}, "", ""
+    if form == "averaged model":  # its state dictionary has the network's names behind module.
+        mean = {f"module.{name}": tensor for name, tensor in _average(state).items()}
+        return {"swa_model": {**mean, "n_averaged": torch.tensor(3)}, "model": state}, "", ""
+    if form in ("compiled", "parallel"):
+        prefix = "_orig_mod." if form == "compiled" else "module."
+        return (
+            {"state_dict": {prefix + name: tensor for name, tensor in state.items()}, "epoch": 3},
+            "",
+            prefix,
+        )
     if form == "own key":
         return {"optimizer": _trained_optimizer(drawn.model, torch.optim.Adam), "my_net": state}, "", ""
     if form == "two":

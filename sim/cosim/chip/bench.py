@@ -30,6 +30,7 @@ from eie.sim.cosim.chip.script import (
     Pauses,
     Read,
     Request,
+    Reset,
     Send,
     SendPart,
     Settle,
@@ -65,7 +66,10 @@ class ChipMonitor(LockstepHost):
                 self.golden.signal(place.field.name).value = value
         self.golden.propagate()
         self._compare()
-        self.golden.update()
+        if int(self.dut.rst.value):
+            self.golden.reset()
+        else:
+            self.golden.update()
         self.cycle_count += 1
 
     def _compare_outputs(self) -> None:
@@ -154,6 +158,8 @@ class ChipBench:
             return None
         if isinstance(step, SendPart):
             return await self._send_part(step.words)
+        if isinstance(step, Reset):
+            return await self._reset(step)
         if isinstance(step, Write):
             return await self.write(step)
         if isinstance(step, Read):
@@ -173,26 +179,54 @@ class ChipBench:
 
     async def _send_part(self, words: Sequence[int]) -> None:
         """Words without TLAST, which the source cannot send: it is idle meanwhile."""
-        dut = self.dut
         await self.source.wait()
-        edge = RisingEdge(dut.clk)
         for _ in range(4):  # the source has let go of the bus
-            await edge
-        for word in words:
-            dut.s_axis_tdata.value, dut.s_axis_tlast.value, dut.s_axis_tvalid.value = word, 0, 1
+            await RisingEdge(self.dut.clk)
+        await self._offer(words, last=False)
+
+    async def _offer(self, words: Sequence[int], *, last: bool) -> None:
+        """Words, one after the other, by hand."""
+        dut = self.dut
+        edge = RisingEdge(dut.clk)
+        for left, word in zip(range(len(words) - 1, -1, -1), words, strict=True):
+            dut.s_axis_tdata.value, dut.s_axis_tlast.value = word, int(last and not left)
+            dut.s_axis_tvalid.value = 1
             await edge
             while not int(dut.s_axis_tready.value):
                 await edge
         dut.s_axis_tvalid.value = 0
 
+    async def _reset(self, step: Reset) -> None:
+        """`rst`, while words go on coming from a source that is not reset."""
+        await RisingEdge(self.dut.clk)
+        self.dut.rst.value = 1
+        await FallingEdge(self.dut.clk)  # the idle source, which shares the reset, has let go of the bus
+        sending = cocotb.start_soon(self._offer(step.rest, last=True)) if step.rest else None
+        for _ in range(step.cycles):
+            await RisingEdge(self.dut.clk)
+        self.dut.rst.value = 0
+        if sending is not None:
+            await sending
+
     async def write(self, step: Write) -> int:
         """Write a register; the response."""
+        if not step.strobes:
+            return await self._write_nothing(step)
         octets = step.data.to_bytes(4, "little")
         # The master makes strobes of address and length.
         first = (step.strobes & -step.strobes).bit_length() - 1
         end = step.strobes.bit_length()
         answer = await self.lite.write(step.address + first, octets[first:end])
         return int(answer.resp)
+
+    async def _write_nothing(self, step: Write) -> int:
+        """A write without strobes, which the master does not make."""
+        channels = self.lite.write_if
+        address, word = channels.aw_channel._transaction_obj(), channels.w_channel._transaction_obj()
+        address.awaddr, address.awprot, word.wdata, word.wstrb = step.address, 0, step.data, 0
+        await channels.aw_channel.send(address)
+        await channels.w_channel.send(word)
+        return int((await channels.b_channel.recv()).bresp)
 
     async def read(self, address: int) -> tuple[int, int]:
         """Read a register; data and response."""

@@ -41,7 +41,7 @@ class Send:
 
 @dataclass(frozen=True)
 class SendPart:
-    """The beginning of a WRITE packet that nobody ends; waited for."""
+    """The beginning of a packet, or more of it, without TLAST; waited for. A `Send` that follows has the rest."""
 
     words: Sequence[int]
 
@@ -60,6 +60,14 @@ class Read:
     """A register read; the reply is data and response."""
 
     address: int
+
+
+@dataclass(frozen=True)
+class Reset:
+    """`rst` for some cycles, in which `rest` is sent: words of a packet that began before, more than `cycles`."""
+
+    rest: Sequence[int] = ()
+    cycles: int = 1
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,7 @@ class Together:
     steps: Sequence[Write | Read]
 
 
-Step = Send | SendPart | Write | Read | Settle | UntilBusy | UntilInterrupt | Together
+Step = Send | SendPart | Reset | Write | Read | Settle | UntilBusy | UntilInterrupt | Together
 
 
 @dataclass(frozen=True)
@@ -233,6 +241,9 @@ def _golden_reply(chip: Chip, step: Step) -> Any:
         return chip.send(step.words)
     if isinstance(step, SendPart):
         return chip.send_part(step.words)
+    if isinstance(step, Reset):
+        chip.reset(sending=bool(step.rest))
+        return chip.send(step.rest) if step.rest else None
     if isinstance(step, Write):
         return chip.write(step.address, step.data, step.strobes)
     if isinstance(step, Read):

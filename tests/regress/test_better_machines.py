@@ -1,0 +1,42 @@
+"""Random machines with random switches in lockstep with golden, by turns on Icarus and Verilator: MACHINES of them."""
+
+from __future__ import annotations
+
+import numpy as np
+from tqdm import tqdm
+
+from eie.sim.cosim.lockstep import lockstep
+from eie.sim.engines.reference import run as run_reference
+from tests.support.better_machines import draw
+from tests.support.cases import random_case
+from tests.support.window_law import law
+
+LAYERS = 4
+# Verilator compiles for long, and says what Icarus says: every eighth machine is its.
+VERILATOR_EVERY = 8
+
+
+def test_random_machines(seed: int, better_machines: int) -> None:
+    """Every register and hand-shake in every cycle; values of the reference, cycles and counters of the law."""
+    cycles = comparisons = 0
+    for number in tqdm(range(better_machines), unit=" machines"):
+        rng = np.random.default_rng([seed, number, 18])
+        cfg = draw(rng)
+        simulator = "icarus" if number % VERILATOR_EVERY else "verilator"
+        cases = [random_case(rng, [cfg]) for _ in range(LAYERS)]
+        report = lockstep([case.job for case in cases], simulator, seed=seed, read_back=bool(number % 2))
+        where = f"seed {seed}, machine {number} on {simulator}, {cfg}"
+        assert report.divergence is None, f"{where}: {report.describe()}"
+        for case, result in zip(cases, report.results, strict=True):
+            np.testing.assert_array_equal(result.y, run_reference(case.job).y, err_msg=where)
+            if not cfg.counters:
+                continue
+            expected = law(case)
+            assert result.cycles == expected.cycles, where
+            for name, values in expected.counters.items():
+                np.testing.assert_array_equal(result.counters[name], values, err_msg=f"{name}, {where}")
+        cycles += report.cycles
+        comparisons += report.comparisons
+    print(
+        f"\n{better_machines} machines, seed {seed}: {cycles:,} cycles, {comparisons:,} values, no difference"
+    )
