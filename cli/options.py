@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, TypeVar, cast
 import click
 from click.core import ParameterSource
 
+from eie.balance import Placed, place
 from eie.capacity import sized_for
-from eie.config import PRESETS, ArchConfig
+from eie.config import FIELDS, PRESETS, ArchConfig
 from eie.layer import CompressedLayer
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -85,7 +86,7 @@ def matrix_size(text: str) -> tuple[int, int]:
 PRESET: dict[str, Any] = {
     "type": click.Choice(sorted(PRESETS)),
     "default": "paper",
-    "help": "Widths: accumulators of 16 (paper) or 32 bits (wide).",
+    "help": "The published machine with accumulators of 16 (paper) or 32 bits (wide), or the better one (eie2).",
 }
 
 
@@ -93,7 +94,7 @@ class Setting(NamedTuple):
     """A field of the configuration and its value, such as pointers=4096."""
 
     name: str
-    value: int
+    value: int | str
 
     def __str__(self) -> str:
         return f"{self.name}={self.value}"
@@ -101,10 +102,14 @@ class Setting(NamedTuple):
 
 def setting(text: str) -> Setting:
     """The setting that a text such as pointers=4096 says."""
-    name, mark, value = text.partition("=")
-    if not mark or not value.strip().isdecimal():
-        raise click.BadParameter(f"{text!r} is not a setting, such as pointers=4096")
-    return Setting(name.strip(), int(value))
+    name, mark, value = (part.strip() for part in text.partition("="))
+    in_words = {"true": 1, "false": 0}
+    if value.isdecimal() or value in in_words:
+        return Setting(name, in_words[value] if value in in_words else int(value))
+    # Of fields that have a name for a value, ArchConfig says which.
+    if mark and name in FIELDS and FIELDS[name].type == "str":
+        return Setting(name, value)
+    raise click.BadParameter(f"{text!r} is not a setting, such as pointers=4096")
 
 
 @dataclass(frozen=True)
@@ -112,33 +117,50 @@ class Machine:
     """The machine that its options ask for."""
 
     n_pe: int = option("--pe", type=int, help="Processing elements.")
-    depth: int = option("--depth", default=8, help="Activation queue depth.")
+    depth: int | None = option(
+        "--depth", type=int, show_default="the preset's", help="Activation queue depth."
+    )
     preset: str = option("--preset", **PRESET)
     sized: bool = option(
         "--sized/--published", help="Memories as large as the layers need, or of the published sizes."
+    )
+    balance: bool = option(
+        "--balance", is_flag=True, help="Place the rows so that the PEs have equal work (docs/balance.md)."
     )
     settings: tuple[Setting, ...] = option(
         "--set",
         type=setting,
         multiple=True,
         metavar="FIELD=N",
-        help="Another size of the machine, such as pointers=4096; may be given several times.",
+        help="Another size or switch of the machine, such as pointers=4096; may be given several times.",
     )
 
     @property
     def as_set(self) -> ArchConfig:
         """The configuration without regard to any layers."""
-        cfg = ArchConfig.preset(self.preset, n_pe=self.n_pe, queue_depth=self.depth)
-        return cfg.replace(**dict(self.settings))
+        depth = {} if self.depth is None else {"queue_depth": self.depth}
+        return ArchConfig.preset(self.preset, **({"n_pe": self.n_pe} | depth | dict(self.settings)))
 
     def config(self, layers: Sequence[CompressedLayer]) -> ArchConfig:
         """The configuration for these layers; what is set by hand counts more than what they need."""
         cfg = self.as_set
-        return sized_for(cfg, *layers).replace(**dict(self.settings)) if self.sized else cfg
+        if not self.sized:
+            return cfg
+        sized = sized_for(cfg, *layers)
+        if self.balance:
+            sized = sized_for(sized, *(one.layer for one in place(layers, sized)))
+        return sized.replace(**dict(self.settings))
+
+    def placed(
+        self, layers: Sequence[CompressedLayer], cfg: ArchConfig, *, chained: bool = True
+    ) -> list[Placed]:
+        """The layers as they are loaded. chained : each takes what the one before gives, in the order of its rows."""
+        groups = [layers] if chained else [[layer] for layer in layers]
+        return [one for group in groups for one in place(group, cfg, balance=self.balance)]
 
 
 def machine_options(*, n_pe: int, sized: bool) -> Callable[[Command], Command]:
-    """Options --pe, --depth, --preset, --sized/--published and --set, with these defaults, as a `Machine`."""
+    """Options --pe, --depth, --preset, --sized/--published, --balance and --set, with these defaults."""
     return gathered("machine", Machine, n_pe={"default": n_pe}, sized={"default": sized})
 
 

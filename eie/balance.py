@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,7 @@ class Placed:
     """A layer as it is loaded. rows : row i of it is the user's row rows[i]; cols : likewise (None: as they were)."""
 
     layer: CompressedLayer
-    rows: Order
+    rows: Order | None = None
     cols: Order | None = None
 
     def inputs(self, x: npt.NDArray[Numbers]) -> npt.NDArray[Numbers]:
@@ -42,21 +43,41 @@ class Placed:
 
     def restored(self, y: npt.NDArray[Numbers]) -> npt.NDArray[Numbers]:
         """Outputs [..., rows] of the placed layer in the user's order."""
+        if self.rows is None:
+            return y
         restored = np.empty_like(y)
         restored[..., self.rows] = y
         return restored
 
 
-def place(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> list[Placed]:
-    """Place the rows of each layer; the next layer's columns follow, but for what the host reorders (convolutions)."""
+# The last placement of each layer, with the PEs and the height of a tile that it is for.
+_latest: WeakKeyDictionary[CompressedLayer, tuple[tuple[int, int], Placed]] = WeakKeyDictionary()
+
+
+def place(layers: Sequence[CompressedLayer], cfg: ArchConfig, *, balance: bool = True) -> list[Placed]:
+    """Place the rows of each layer; the next layer's columns follow, but for what the host reorders (convolutions).
+
+    Without `balance` the layers as they are.
+    """
+    if not balance:
+        return [Placed(layer) for layer in layers]
     placed: list[Placed] = []
     for number, layer in enumerate(layers):
         before = placed[-1] if number else None
         direct = before is not None and before.layer.conv is None and layer.conv is None
         cols = before.rows if before is not None and direct else None
         moved = layer if cols is None else _with_columns(layer, cols)
-        rows = balanced_rows(moved, cfg)
-        placed.append(Placed(with_rows(moved, rows), rows, cols))
+        placed.append(replace(_balanced(moved, cfg), cols=cols))
+    return placed
+
+
+def _balanced(layer: CompressedLayer, cfg: ArchConfig) -> Placed:
+    key = (cfg.n_pe, cfg.acc_depth)
+    found, placed = _latest.get(layer, (None, None))
+    if found != key or placed is None:
+        rows = balanced_rows(layer, cfg)
+        placed = Placed(with_rows(layer, rows), rows)
+        _latest[layer] = key, placed
     return placed
 
 

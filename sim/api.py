@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -122,11 +123,17 @@ def simulate(
     cfg: ArchConfig | None = None,
     engine: str = "golden",
     *,
+    balance: bool = False,
     waveform: Path | None = None,
 ) -> Result: ...
 @overload
 def simulate(
-    layer: Network, x: Inputs, cfg: ArchConfig | None = None, engine: str = "golden"
+    layer: Network,
+    x: Inputs,
+    cfg: ArchConfig | None = None,
+    engine: str = "golden",
+    *,
+    balance: bool = False,
 ) -> NetworkRun: ...
 def simulate(
     layer: CompressedLayer | Network,
@@ -134,6 +141,7 @@ def simulate(
     cfg: ArchConfig | None = None,
     engine: str = "golden",
     *,
+    balance: bool = False,
     waveform: Path | None = None,
 ) -> Result | NetworkRun:
     """Run a layer on one input vector, or a network on inputs, on any engine.
@@ -146,6 +154,7 @@ def simulate(
     cfg : the machine (default: `ArchConfig()`, for a network with memories as large as its layers need).
     engine : "golden" (cycle-accurate Python), "fast" (the same figures by the timing law, compiled), "icarus" or
         "verilator" (the RTL), "reference" (arithmetic only, independent of all others).
+    balance : place the rows so that the PEs have equal work (docs/balance.md); outputs stay in their order.
     waveform : of a layer: write the run's waveform there, VCD from golden, FST from the simulators.
 
     Returns
@@ -167,10 +176,11 @@ def simulate(
     if isinstance(layer, Network):
         if waveform is not None:
             raise ConfigError("waveforms are written of one layer: eie.simulate(net[0], x, waveform=...)")
-        return layer.run(x, cfg, engine)
+        return layer.run(x, cfg, engine, balance=balance)
     if not isinstance(layer, CompressedLayer):
         raise LayerError(f"a CompressedLayer or a network runs, not {type(layer).__name__}")
-    return simulate_layer(layer, _activations(layer, x, cfg), cfg, engine, waveform=waveform)
+    activations = _activations(layer, x, cfg)
+    return simulate_layer(layer, activations, cfg, engine, balance=balance, waveform=waveform)
 
 
 def _activations(layer: CompressedLayer, x: npt.ArrayLike, cfg: ArchConfig | None) -> Any:
@@ -225,7 +235,11 @@ def lockstep(
         raise LayerError(f"lockstep takes one input, not {len(fixed)}")
     vectors: list[IntArray] = single_vectors(layers, fixed[0], cfg.acc_bits)
     jobs = [Job.create(one, vector, cfg) for one, vector in zip(layers, vectors, strict=True)]
-    return lockstep_by_layer(jobs, simulator, waveform=waveform)
+    report = lockstep_by_layer(jobs, simulator, waveform=waveform)
+    # A run that diverged has fewer results.
+    pairs = zip(jobs, report.results, strict=False)
+    results = [replace(result, y_frac=job.layer.y_frac) for job, result in pairs]
+    return replace(report, results=results)
 
 
 def sweep(

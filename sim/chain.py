@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 import numpy.typing as npt
 
+from eie.balance import Placed, place
 from eie.capacity import check_fits
 from eie.compress.float_layers import FloatArray, FloatLayer, float_forward
 from eie.compress.format import file
@@ -105,11 +106,18 @@ class Chain(Network, Sequence[CompressedLayer]):
         """The first layer's."""
         return (Port("input", (None, self[0].inputs)),)
 
-    def run(self, x: Inputs, cfg: ArchConfig | None = None, engine: str = "fast") -> NetworkRun:
+    def loaded(self, cfg: ArchConfig, *, balance: bool) -> list[Placed]:
+        """The layers as they are loaded: with `balance` a layer's columns follow the rows of the one before it."""
+        return place(self, cfg, balance=balance)
+
+    def run(
+        self, x: Inputs, cfg: ArchConfig | None = None, engine: str = "fast", *, balance: bool = False
+    ) -> NetworkRun:
         """Outputs, cycles and counters for inputs [batch, inputs] or [inputs] (images may keep their shape).
 
         Real numbers are quantised with the first layer's x_frac, uint8 are pixels / 255, other integers are fixed point
-        already. Without `cfg` the machine is as large as the layers need (`machine`).
+        already. Without `cfg` the machine is as large as the layers need (`machine`). balance : rows are placed so that
+        the PEs have equal work (`eie.balance`).
 
         Raises
         ------
@@ -117,9 +125,9 @@ class Chain(Network, Sequence[CompressedLayer]):
             that do not fit.
         """
         batch, alone = self._batch(x)
-        cfg = cfg or self.machine_for(engine)
+        cfg = cfg or self.machine_for(engine, balance=balance)
         fixed, clipped = in_fixed_point(batch, self[0], cfg.act_bits)
-        results = run_network(self, fixed, cfg, engine)
+        results = run_network(self, fixed, cfg, engine, balance=balance)
         y = results[-1].y
         real = np.ldexp(y.astype(np.float64), -self[-1].y_frac)
         named = {"output": real[0] if alone else real}
@@ -212,6 +220,7 @@ def run_network(
     cfg: ArchConfig,
     engine: str = "golden",
     *,
+    balance: bool = False,
     waveform: Path | None = None,
 ) -> list[Result]:
     """Run layers one after the other on activations (integers, [inputs of the first] or a batch); a result for each.
@@ -220,7 +229,8 @@ def run_network(
     of cycles and counters. Of a batch, [batch, inputs], `y` is [batch, outputs], and the others are sums as well.
     Windows and pooling are the host's work. Every layer is checked against `cfg` before the first one runs. With
     several layers, each one's waveform is written beside `waveform`, with its number and name before the suffix; it
-    shows the first input, of a convolution the position in the middle.
+    shows the first input, of a convolution the position in the middle. With `balance` rows are placed so that the PEs
+    have equal work, and a layer's columns follow the one before it; activations stay in the layers' order.
 
     Raises
     ------
@@ -230,13 +240,16 @@ def run_network(
     check_wave(waveform, engine)
     check_network(layers)
     if engine == "cpu":
+        if balance:
+            raise ConfigError("engine cpu has no PEs to balance: leave balance out, or use engine fast")
         return _run_on_cpu(layers, x, cfg)
-    for layer in layers:
-        check_fits(cfg, layer)
+    placed = place(layers, cfg, balance=balance)
+    for one in placed:
+        check_fits(cfg, one.layer)
     results: list[Result] = []
-    for number, layer in enumerate(layers):
+    for number, one in enumerate(placed):
         given = results[-1].y if results else x
-        results.append(_run_layer(layer, given, cfg, engine, wave_path(waveform, layers, number)))
+        results.append(_run_layer(one, given, cfg, engine, wave_path(waveform, layers, number)))
     return results
 
 
@@ -256,14 +269,15 @@ def _run_on_cpu(layers: Sequence[CompressedLayer], x: npt.ArrayLike, cfg: ArchCo
 
 
 def _run_layer(
-    layer: CompressedLayer, x: npt.ArrayLike, cfg: ArchConfig, engine: str, waveform: Path | None
+    placed: Placed, x: npt.ArrayLike, cfg: ArchConfig, engine: str, waveform: Path | None
 ) -> Result:
     """One layer on one input or a batch, all vectors as one result."""
+    layer = placed.layer
     batch = isinstance(x, np.ndarray) and x.ndim == 2
     rows = [
         as_activations(one, layer, cfg.act_bits, layer.inputs) for one in (np.asarray(x) if batch else [x])
     ]
-    vectors = to_vectors(layer.conv, np.stack(rows), layer.cols)
+    vectors = placed.inputs(to_vectors(layer.conv, np.stack(rows), layer.cols))
     if waveform is not None and len(vectors) > 1:
         simulate_many([Job.create(layer, vectors[middle(layer)], cfg)], engine, waveform=waveform)
         waveform = None
@@ -274,7 +288,7 @@ def _run_layer(
         results = simulate_many(jobs, engine, waveform=waveform)
         ys += [result.y for result in results]
         done = [summed([*done, *results])]
-    y = from_vectors(layer.conv, np.stack(ys))
+    y = from_vectors(layer.conv, placed.restored(np.stack(ys)))
     return replace(done[0], y=y if batch else y[0])
 
 

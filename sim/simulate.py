@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from eie.balance import place
 from eie.config import ArchConfig
 from eie.errors import ConfigError
 from eie.layer import CompressedLayer
@@ -51,6 +52,7 @@ def simulate(
     cfg: ArchConfig | None = None,
     engine: str = "golden",
     *,
+    balance: bool = False,
     waveform: Path | None = None,
 ) -> Result:
     """Run `layer` on the input vector `x` (integers, [cols]) on the accelerator `cfg` (default: `ArchConfig()`).
@@ -60,6 +62,7 @@ def simulate(
     engine : "reference" (arithmetic only, independent of all others), "golden" (cycle-accurate Python), "fast"
         (the same figures by the timing law, compiled), "icarus" or "verilator" (the RTL; from its ports), "cpu" (the
         values alone, as fast as this processor can; of `cfg` only the widths of accumulators and activations count).
+    balance : place the rows so that the PEs have equal work (`eie.balance`); y stays in the layer's order.
     waveform : write the run's waveform there: VCD from golden, FST from the simulators.
 
     Raises
@@ -72,7 +75,9 @@ def simulate(
     if engine == "cpu" and waveform is None:
         alone: Result = engine_module(engine).simulate(layer, x, cfg)
         return alone
-    return simulate_many([Job.create(layer, x, cfg)], engine, waveform=waveform)[0]
+    (placed,) = place([layer], cfg, balance=balance)
+    (result,) = simulate_many([Job.create(placed.layer, x, cfg)], engine, waveform=waveform)
+    return replace(result, y=placed.restored(result.y))
 
 
 def simulate_many(jobs: Sequence[Job], engine: str, *, waveform: Path | None = None) -> list[Result]:

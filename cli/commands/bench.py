@@ -106,7 +106,7 @@ def bench(
         _show(file, times, {}, {}, json_out)
         return
     if weights is not None:
-        raise click.UsageError(f"--weights can do nothing for layers such as those of {file}")
+        raise click.UsageError(f"--weights has no effect for layers such as those of {file}")
     net = load(file)
     if not isinstance(net, Chain):
         raise ModelError(
@@ -142,7 +142,7 @@ def _show(
             "processor": processor(),
             "seconds": times,
             "alone": {name: asdict(one) for name, one in memory.items()},
-            "snr_db": signal,
+            "snr_db": {name: ratio if np.isfinite(ratio) else None for name, ratio in signal.items()},
         }
         click.echo(json.dumps(found))
         return

@@ -222,7 +222,8 @@ def cosim(
         if found
         else source.vectors(layers, cfg, random.act_density, itertools.count(seed))
     )
-    jobs = [Job.create(layer, x, cfg) for layer, x in zip(layers, inputs, strict=True)]
+    placed = machine.placed(layers, cfg, chained=not found)
+    jobs = [Job.create(one.layer, one.inputs(x), cfg) for one, x in zip(placed, inputs, strict=True)]
     if out.saif is not None and len(layers) > 1:
         raise ConfigError("switching activity is written of one layer: choose it with --layer")
     check_wave(out.wave, simulator)
@@ -232,7 +233,7 @@ def cosim(
         names = ", ".join(layer.name for layer in layers)
         what = f"{file}: {names}" if file else f"a random {random.rows} x {random.cols} layer"
         click.echo(
-            f"{what} on {machine.n_pe} PEs, queue depth {machine.depth}, seed {seed}; replay: {case.replay}"
+            f"{what} on {machine.n_pe} PEs, queue depth {cfg.queue_depth}, seed {seed}; replay: {case.replay}"
         )
     warn_clipped(source.input_file, clipped, layers[0], cfg.act_bits)
     context.exit(_run_free(case, out) if out.free else _run_lockstep(case, out))

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from eie.balance import place
 from eie.cli.commands.plan import chains
 from eie.cli.inputs import Source, warn_clipped
 from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless, was_given
@@ -110,9 +111,11 @@ def export(
     one = not what.chip or was_given(context, "which")
     network = layers if one else held
     cfg = machine.config(network)
-    bench = _bench(layers[0], source, seed, cfg) if layers else None
-    chained = chains(network) if what.chip else []
-    plans = [make_plan([network[i] for i in numbers], cfg) for numbers in chained]
+    placed = place(network, cfg, balance=machine.balance)
+    loaded = [each.layer for each in placed]
+    bench = _bench(loaded[0], source, seed, cfg) if layers else None
+    chained = chains(loaded) if what.chip else []
+    plans = [make_plan([loaded[i] for i in numbers], cfg) for numbers in chained]
     words = chip_words(plans) if plans else None
     make_folder(out.absolute().parent)
     report = export_verilog(
@@ -121,6 +124,7 @@ def export(
         bench.job if bench else None,
         expected=bench.expected if bench else None,
         words=words,
+        orders={each.layer.name: each.rows.tolist() for each in placed if each.rows is not None},
         **dataclasses.asdict(what),
         **linters(),
     )
@@ -153,7 +157,11 @@ def _json(report: ExportReport, bench: _Bench | None) -> dict[str, Any]:
 def _refuse_useless(context: click.Context, file: Path | None, source: Source, chip: bool) -> None:
     """Refuse options that have nothing to apply to."""
     if file is None:
-        refuse_useless(context, ("--layer", "--input", "--index", "--seed", "--sized"), "without a .eie file")
+        refuse_useless(
+            context,
+            ("--layer", "--input", "--index", "--seed", "--sized", "--balance"),
+            "without a .eie file",
+        )
     source.refuse_useless(context, ("--seed",), "with --input: nothing is random")
     if chip:
         refuse_useless(context, ("--probe",), "with --chip")

@@ -12,6 +12,7 @@ from typing import Any
 import click
 import numpy as np
 
+from eie.balance import Placed
 from eie.capacity import sized_for
 from eie.cli.inputs import Source, is_graph, warn_clipped
 from eie.cli.options import PATH, Machine, gathered, machine_options, matrix_size, option, refuse_useless
@@ -40,12 +41,16 @@ _LOADED = (WEIGHTS, BIASES, TABLE, ACTIVATIONS)
 
 @dataclass(frozen=True, eq=False)
 class Planned:
-    """A chain of layers with its plan, an input and what it gave, and each layer's compute cycles untiled."""
+    """A chain of layers with its plan, an input and what it gave, and each layer's compute cycles untiled.
+
+    last : how the rows of its last layer are placed.
+    """
 
     plan: Plan
     x: IntArray
     result: Result
     untiled: list[int]
+    last: Placed
 
     @property
     def title(self) -> str:
@@ -63,8 +68,9 @@ def chains(layers: Sequence[CompressedLayer]) -> Iterator[list[int]]:
             yield from ([number] for number in numbers)
 
 
-def plan_chain(layers: Sequence[CompressedLayer], x: IntArray, cfg: ArchConfig) -> Planned:
+def plan_chain(placed: Sequence[Placed], x: IntArray, cfg: ArchConfig) -> Planned:
     """Plan layers and run the plan on an input, int[cols of the first layer], on the fast engine."""
+    layers = [one.layer for one in placed]
     plan = make_plan(layers, cfg)
     first, result = x, FastPlan(plan).run(x)
     untiled = []
@@ -72,7 +78,7 @@ def plan_chain(layers: Sequence[CompressedLayer], x: IntArray, cfg: ArchConfig) 
         alone = FastPlan(make_plan([layer], _large(layer, cfg))).run(x)
         untiled.append(alone.count.cycles)
         x = alone.y.astype(np.int64)
-    return Planned(plan, first, result, untiled)
+    return Planned(plan, first, result, untiled, placed[-1])
 
 
 def _large(layer: CompressedLayer, cfg: ArchConfig) -> ArchConfig:
@@ -166,7 +172,8 @@ def _json(
     for one in planned:
         each, first = loading(one, technology)
         energy = {"loading_nj": each, "setup_loading_nj": first}
-        found.append(machine_of | as_json(one.plan, one.result, one.untiled) | energy)
+        y = {"y": one.last.restored(one.result.y).tolist()}
+        found.append(machine_of | as_json(one.plan, one.result, one.untiled) | energy | y)
     return found
 
 
@@ -243,7 +250,8 @@ def plan(
     )
     # What one matrix of a graph gives is not what the next one takes.
     together = [[number] for number in range(len(layers))] if found else chains(layers)
-    planned = [plan_chain([layers[i] for i in numbers], vectors[numbers[0]], cfg) for numbers in together]
+    loaded = machine.placed(layers, cfg, chained=not found)
+    planned = [plan_chain([loaded[i] for i in numbers], vectors[numbers[0]], cfg) for numbers in together]
     warn_clipped(source.input_file, clipped, layers[0], cfg.act_bits)
     if out.picture is not None:
         _draw(planned, cfg, out.picture)

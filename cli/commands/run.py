@@ -79,8 +79,14 @@ def result_rows(results: Sequence[Result], technology: Technology) -> list[list[
     def estimated(name: str) -> list[float | None]:
         return [estimates(r, technology)[name] for r in results]
 
+    cfg, notes = results[0].cfg, dict(_COUNTER_NOTES)
+    broadcast = "inputs that are not zero"
+    if cfg.group > 1:
+        broadcast = "pairs of inputs that are not both zero"
+    if cfg.filter_empty:
+        notes["empty_columns"] = "columns (pairs) of which a PE holds no entry: no cycle"
     return [
-        row("active", "inputs that are not zero", counter("ptr_reads", results[0].cfg.n_pe)),
+        row("active", broadcast, counter("ptr_reads", cfg.n_pe)),
         row("cycles", "in compute mode", [r.cycles for r in results]),
         row("µs", "at the clock above", [r.microseconds for r in results], ",.3f"),
         row("balance", "1 - starved / cycles", [r.balance for r in results], ".1%", adds=False),
@@ -88,7 +94,7 @@ def result_rows(results: Sequence[Result], technology: Technology) -> list[list[
         row("nJ", "energy of the chip, estimated (docs/energy.md)", estimated("energy_nj"), ",.1f"),
         row("mW", "its power", estimated("power_mw"), ",.1f", adds=False),
         row("mm²", f"its area, {technology.name}", estimated("area_mm2"), ",.2f", adds=False),
-        *(row(name, _COUNTER_NOTES[name], counter(name)) for name in COUNTERS),
+        *(row(name, notes[name], counter(name)) for name in COUNTERS),
     ]
 
 
@@ -244,8 +250,8 @@ def run(
     if runner.real:
         _run_real(layers, np.ldexp(x.astype(np.float64), -layers[0].x_frac), outputs)
         return
-    traced = _traced(layers, x, cfg, outputs.trace)
-    results = run_network(layers, x, cfg, engine, waveform=outputs.wave)
+    traced = _traced(layers, x, cfg, outputs.trace, balance=machine.balance)
+    results = run_network(layers, x, cfg, engine, balance=machine.balance, waveform=outputs.wave)
     warn_clipped(source.input_file, clipped, layers[0], cfg.act_bits)
     if out is not None:
         write(out, array_file(results[-1].y))
@@ -280,10 +286,14 @@ def _run_real(layers: Sequence[CompressedLayer], x: FloatArray, outputs: Outputs
         click.echo(f"outputs: {outputs.out}")
 
 
-def _traced(layers: Sequence[CompressedLayer], x: IntArray, cfg: ArchConfig, path: Path | None) -> bytes:
+def _traced(
+    layers: Sequence[CompressedLayer], x: IntArray, cfg: ArchConfig, path: Path | None, *, balance: bool
+) -> bytes:
     """The content of the table of columns, if it is wanted."""
     if path is None:
         return b""
+    if balance:
+        raise click.UsageError("--trace-table shows rows where they are without --balance: leave it out")
     if path.suffix not in FORMATS:
         raise OutputError(f"{path}: a table of columns is written as {' or '.join(FORMATS)}")
     return content(trace(layers, single_vectors(layers, x, cfg.acc_bits), cfg), path)

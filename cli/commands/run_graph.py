@@ -199,9 +199,9 @@ def run_file(
     widths = Widths(act_bits=cfg.act_bits, acc_bits=cfg.acc_bits, code_bits=cfg.code_bits)
     network, line = with_weights(description, source.weights, given, widths)
     if sized and engine != "cpu":  # which has no memories
-        cfg = network.machine(cfg).replace(**dict(machine.settings))
+        cfg = network.machine(cfg, balance=machine.balance).replace(**dict(machine.settings))
     with tqdm(unit="vector", disable=None, leave=False) as bar:
-        run = network.run(given.inputs, cfg, engine, bar.update, watch=True)
+        run = network.run(given.inputs, cfg, engine, bar.update, watch=True, balance=machine.balance)
     trained = network.run_float(given.inputs)
     ratios = {} if run.main is None else snr(run.named[run.main], trained[run.main], given.spectra)
     if out is not None:

@@ -13,14 +13,13 @@ import click
 from tqdm import tqdm
 
 from eie.cli.inputs import INPUT_HELP, warn_clipped
-from eie.cli.options import PATH, matrix_size, refuse_useless, whole_numbers
+from eie.cli.options import PATH, PRESET, matrix_size, refuse_useless, whole_numbers
 from eie.cli.output import check_writable, print_table, write
 from eie.cli.pages.summary import distinct, summary
-from eie.config import PRESETS
 from eie.errors import ConfigError
 from eie.sim.sweep.columns import Row, to_csv, to_json
 from eie.sim.sweep.grid import DEFAULTS, Grid, expand, read
-from eie.sim.sweep.point import MEMORIES, OWN, SIZED, SWEEP_ENGINES, Point
+from eie.sim.sweep.point import BALANCED, MEMORIES, OWN, SIZED, SWEEP_ENGINES, Point
 from eie.sim.sweep.run import rows_of, run, unfinished
 from eie.sim.sweep.store import IN_MEMORY, Store
 from eie.sim.sweep.workers import workers
@@ -34,7 +33,7 @@ _REASONS = 5
 # Options that a grid file has keys for.
 _IN_THE_GRID = (
     *("--random", "--density", "--act-density", "--seed", "--layer", "--input", "--inputs"),
-    *("--pe", "--depth", "--preset", "--engine", "--memories", "--technology"),
+    *("--pe", "--depth", "--preset", "--engine", "--memories", "--technology", "--balance"),
 )
 FAILED = 1
 # A sweep without a terminal says so often how far it is.
@@ -87,9 +86,20 @@ def _grid(
     "--pe", "n_pe", type=whole_numbers, metavar="N,N,..", default="1,2,4,8,16,32,64", help="PE counts."
 )
 @click.option(
-    "--depth", "queue_depth", type=whole_numbers, metavar="N,N,..", default="8", help="Queue depths."
+    "--depth",
+    "queue_depth",
+    type=whole_numbers,
+    metavar="N,N,..",
+    show_default="the preset's",
+    help="Queue depths.",
 )
-@click.option("--preset", type=click.Choice(sorted(PRESETS)), default="paper", help="Widths.")
+@click.option("--preset", **PRESET)
+@click.option(
+    "--balance",
+    "placement",
+    flag_value=BALANCED,
+    help="Place the rows so that the PEs have equal work (docs/balance.md).",
+)
 @click.option(
     "--memories",
     type=click.Choice(MEMORIES),

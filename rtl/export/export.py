@@ -68,6 +68,7 @@ def export(
     probe: bool = False,
     chip: bool = False,
     words: Mapping[str, str] | None = None,
+    orders: Mapping[str, Sequence[int]] | None = None,
     check: bool = True,
     iverilog: Path | None = None,
     verilator: Path | None = None,
@@ -85,6 +86,7 @@ def export(
     probe : add the probe outputs, which lockstep compares.
     chip : add `eie_chip`, the array behind its host interface, with register map and C header.
     words : files for software that drives the chip, by name; they go along as they are.
+    orders : of layers whose rows are placed in another order (`eie.balance`), the row of each output.
     check : check the Verilog with `check_verilog`, in the simulators that are given as well.
     iverilog, verilator, sta : executables, see `check_verilog`.
     prefix : before the name of every module and of its files, so that two exports can live in one design.
@@ -126,6 +128,9 @@ def export(
     if words:
         files["README.md"] += _WORDS
     files |= {**around, **(words or {})}
+    if orders:
+        files["README.md"] += _ORDERS
+        files["row_order.json"] = json.dumps(orders) + "\n"
     files["Makefile"] = makefile(
         [TOP, CHIP] if chip else [TOP],
         [name for name in files if _is_source(name)],
@@ -270,6 +275,9 @@ The plain testbench `eie_chip_tb.v` does the same without the layer; its last li
 _WORDS = """
 `chip_words.json` says which packets load a network into the chip and run it; those that are the same for every input
 are in `chip_setup*.hex` and `chip_load*.hex`, a word of the stream a line.
+"""
+_ORDERS = """
+Rows are placed so that the PEs have equal work: output i of a layer is its row number i of `row_order.json`.
 """
 _LAYER = ", the layer by WRITE, RUN and READ packets"
 

@@ -51,6 +51,7 @@ class Constants:
     and2_um2: float
     leakage_nw_per_um2: float
     filler_share: float
+    file_port_share: float
 
 
 def parse(text: str) -> dict[str, Constant]:

@@ -6,6 +6,7 @@ Verilog. Arrays are the RTL's small memories; gates are counted from the operati
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from eie.config import ArchConfig, bits_for
@@ -52,7 +53,51 @@ LOADED: dict[str, dict[str, str | None]] = {
     "act_rw": dict.fromkeys(("pending", "y_valid", "y_row", "y_acc", "rf_valid", "rf_to_src", "rf_at")),
 }
 # Counting up changes two bits on the average, whatever the width.
-COUNTS_UP = frozenset({"current", "wr_ptr", "rd_ptr", "count", "occupancy"})
+COUNTS_UP = frozenset({"current", "wr_ptr", "rd_ptr", "count", "occupancy", "word"})
+# What a PE with a window has in the place of some of these: a group that is read, a run (its entries on this PE), a
+# cycle that issues entries, an entry in a further lane, a word. `slot` and `lane` stand for every one.
+_WINDOW: dict[str, str | None] = {
+    "more": None,
+    "word": "word",
+    "left": "word",
+    "left_all": "word",
+    "begun": None,
+    "held_valid": None,
+    "held_addr": "word",
+    "slot_pos": "issue",
+    "slot_end": "word",
+    "slot_split": "word",
+    "slot_value": "run",
+    "slot_value1": "run",
+    "slot_null": None,
+    "slot_fresh": None,
+    "slot_turn": None,
+    "slot_word": "word",
+}
+
+
+def loaded(block: str, cfg: ArchConfig) -> dict[str, str | None]:
+    """What loads each register of a block in compute mode, as in `LOADED`, for any PE."""
+    if cfg.walks or block not in LOADED:
+        return LOADED.get(block, {})
+    published = LOADED[block]
+    if block == "act_queue":
+        return dict.fromkeys(flip_flops(block, cfg), "run" if cfg.filter_empty else "column")
+    names = flip_flops(block, cfg)
+    if block == "spmat_read":
+        return {name: _WINDOW[re.sub(r"^slot\d+", "slot", name)] for name in names}
+    if block == "ptr_read":
+        return dict.fromkeys(names, "column")
+    if block == "arithm_unit":
+        return {name: _of_lane(published[re.sub(r"^lane\d+_", "", name)], name) for name in names}
+    return published
+
+
+def _of_lane(event: str | None, name: str) -> str | None:
+    """What loads a lane's register where a walking PE's is loaded by `event`."""
+    if event == "entry":
+        return "lane" if name.startswith("lane") else "issue"
+    return "run" if event == "column" else event
 
 
 @dataclass(frozen=True)
@@ -73,37 +118,54 @@ class Gates:
     and2: int = 0
 
 
+def _counts(name: str) -> bool:
+    """Whether a register is a performance counter, or one in front of one."""
+    return name in COUNTERS or name.endswith("s4_clipped")
+
+
 def flip_flops(block: str, cfg: ArchConfig, *, counters: bool = False) -> dict[str, int]:
     """Bits of each register of a block; the performance counters only on request, and where there are any."""
     registers = {
         field.name: field.width
         for field in fields(block, cfg)
-        if field.kind.is_register and ((counters and cfg.counters) or field.name not in COUNTERS)
+        if field.kind.is_register and ((counters and cfg.counters) or not _counts(field.name))
     }
     if block == "arithm_unit" and not cfg.counters:
-        del registers["s3_forwarded"]  # only a counter reads it
+        # Only a counter reads them.
+        registers = {name: bits for name, bits in registers.items() if not name.endswith("s3_forwarded")}
+    # Of a further lane, that it writes says all that its valid bits would: synthesis takes them away.
+    registers = {name: bits for name, bits in registers.items() if not re.match(r"lane\d+_s[34]_valid", name)}
     if block == "spmat_read":
         # No pointer names a word beyond these bits: synthesis takes the others away.
-        registers["held_addr"] = min(registers["held_addr"], cfg.pointer_bits - cfg.sel_bits)
+        registers["held_addr"] = min(registers["held_addr"], cfg.start_bits - cfg.sel_bits)
     return registers
 
 
 def arrays(block: str, cfg: ArchConfig) -> tuple[Array, ...]:
     """The small memories of a block."""
     return {
-        "act_queue": (Array("fifo", cfg.queue_depth, cfg.col_bits + cfg.act_bits),),
+        "act_queue": (_queue(cfg),),
         "arithm_unit": (Array("codes", cfg.codebooks * cfg.n_codes, cfg.code_bits),),
         "act_rw": (Array("src", cfg.src_depth, cfg.act_bits), Array("acc", cfg.acc_depth, cfg.acc_bits)),
         "ccu": tuple(Array(f"table_{field.name}", cfg.passes, field.width) for field in config_fields(cfg)),
     }.get(block, ())
 
 
+def _queue(cfg: ArchConfig) -> Array:
+    """The queue: of columns or groups; or of runs, where they begin and how long they are, whose head is a register."""
+    values = cfg.act_bits + cfg.act1_bits
+    if not cfg.filter_empty:
+        return Array("fifo", cfg.queue_depth, cfg.col_bits + values)
+    run = cfg.run_bits + cfg.length_bits + cfg.length1_bits
+    return Array("fifo", max(1, cfg.queue_depth - 1), run + values)
+
+
 def macros(block: str, cfg: ArchConfig) -> tuple[Array, ...]:
     """The SRAMs of a block."""
-    bank = cfg.ptr_bank_depth
+    bank, matrix = cfg.ptr_bank_depth, -(-cfg.spmat_words // cfg.matrix_banks)
     return {
         "ptr_read": (Array("even", bank, cfg.pointer_bits), Array("odd", bank, cfg.pointer_bits)),
-        "spmat_read": (Array("spmat", cfg.spmat_words, cfg.word_bits),),
+        "spmat_read": (Array("spmat", matrix, cfg.word_bits),) * cfg.matrix_banks,
         "act_rw": (Array("act", cfg.act_words, cfg.acc_bits),),
     }.get(block, ())
 
@@ -111,6 +173,9 @@ def macros(block: str, cfg: ArchConfig) -> tuple[Array, ...]:
 def gates(block: str, cfg: ArchConfig) -> Gates:
     """Cells of a block's operations, the read multiplexers of its arrays included."""
     reading = sum(array.bits * (array.words - 1) for array in arrays(block, cfg))
+    lanes = cfg.issue
+    if not cfg.walks and block in ("ptr_read", "spmat_read"):
+        return _reading_runs(cfg) if block == "ptr_read" else _windowing(cfg)
     if block == "ptr_read":  # which bank holds p_j
         return Gates(mux2=2 * cfg.pointer_bits)
     if block == "spmat_read":  # entry of the word; next entry; base; is it the last one; is its word held
@@ -119,22 +184,52 @@ def gates(block: str, cfg: ArchConfig) -> Gates:
             adder=cfg.pointer_bits + cfg.word_addr_bits,
             and2=cfg.pointer_bits + cfg.word_addr_bits,
         )
-    if block == "arithm_unit":  # product; row; rounding; sum; shift; bypasses and saturation
+    if (
+        block == "arithm_unit"
+    ):  # product; row; rounding; sum; shift; bypasses (from every lane) and saturation
+        row = 0 if cfg.absolute else cfg.acc_addr_bits
         return Gates(
-            mux2=reading + SHIFT_BITS * cfg.product_bits + 3 * cfg.acc_bits,
-            adder=(cfg.code_bits - 1) * cfg.act_bits + cfg.acc_addr_bits + cfg.product_bits + cfg.acc_bits,
-            and2=cfg.code_bits * cfg.act_bits + 2 * cfg.acc_addr_bits,
+            mux2=lanes * (reading + SHIFT_BITS * cfg.product_bits + (2 * lanes + 1) * cfg.acc_bits),
+            adder=lanes * ((cfg.code_bits - 1) * cfg.act_bits + row + cfg.product_bits + cfg.acc_bits),
+            and2=lanes * (cfg.code_bits * cfg.act_bits + 2 * lanes * cfg.acc_addr_bits),
         )
     if block == "act_rw":
         # The leaf's find-first (a chain, an encoder); write-back: rounding, shift, saturation; who writes each memory.
         source, sums = cfg.src_addr_bits + cfg.act_bits, cfg.acc_addr_bits + cfg.acc_bits
         writing = 2 * source + 3 * sums + 2 * cfg.act_sram_addr_bits + cfg.acc_bits
+        # A further lane reads the accumulators through multiplexers of its own, and writes through one at each bit.
+        ports = (lanes - 1) * cfg.acc_bits * (2 * cfg.acc_depth - 1)
         return Gates(
-            mux2=reading + SHIFT_BITS * cfg.acc_bits + 2 * cfg.acc_bits + writing,
+            mux2=reading + ports + SHIFT_BITS * cfg.acc_bits + 2 * cfg.acc_bits + writing,
             adder=cfg.acc_bits,
             and2=cfg.src_depth * (2 + bits_for(cfg.src_depth - 1) // 2),
         )
     if block == "ccu":  # column number, counters and addresses of refill and write-back, who may broadcast
         counting = cfg.acc_addr_bits + 1 + cfg.file_addr_bits + 1 + 2 * cfg.act_sram_addr_bits
         return Gates(mux2=reading, adder=cfg.col_bits + counting, and2=3 * cfg.n_pe)
+    if block == "act_queue" and cfg.filter_empty:  # the head: what comes next, or what arrives
+        return Gates(mux2=reading + _queue(cfg).bits)
     return Gates(mux2=reading)
+
+
+def _reading_runs(cfg: ArchConfig) -> Gates:
+    """PtrRead of a PE with a window: the run's first entry (behind the even column, or not), and its length."""
+    return Gates(
+        mux2=cfg.run_bits + (2 * cfg.pointer_bits if cfg.group == 1 else 0),
+        adder=cfg.run_bits + 3 * cfg.length_bits,
+        and2=cfg.length_bits + cfg.length1_bits,
+    )
+
+
+def _windowing(cfg: ArchConfig) -> Gates:
+    """SpmatRead of a PE with a window.
+
+    Each lane's word and entry of it; compares of the rows; next word, base, what is left; is the word held.
+    """
+    word = cfg.word_bits * (cfg.window - 1) + cfg.entry_bits * (cfg.entries_per_word - 1)
+    pairs_of_lanes = cfg.issue * (cfg.issue - 1) // 2
+    return Gates(
+        mux2=cfg.issue * word,
+        adder=2 * cfg.word_addr_bits + 4 * cfg.length_bits + 3 * cfg.issue * cfg.place_count_bits,
+        and2=cfg.word_addr_bits + pairs_of_lanes * 2 * cfg.place_bits,
+    )

@@ -30,13 +30,19 @@ OPERATIONS_PER_MAC = 2
 
 @dataclass(frozen=True)
 class Activity:
-    """Events of a run per PE (means over the PEs) and its cycles."""
+    """Events of a run per PE (means over the PEs) and its cycles.
+
+    columns : columns or groups whose pointers are read. runs : of these, those that the queue holds. issues : cycles
+    in which entries issue.
+    """
 
     columns: float = 0.0
     entries: float = 0.0
     macs: float = 0.0
     words: float = 0.0
     cycles: int = 0
+    runs: float = 0.0
+    issues: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -191,7 +197,10 @@ def activity_of(cfg: ArchConfig, counters: Mapping[str, Counter], cycles: int | 
     """A run's events per PE, and its multiply-accumulates in all; errors as in `estimate`."""
     if isinstance(cycles, bool) or not isinstance(cycles, int | np.integer) or cycles < 0:
         raise ConfigError(f"energy needs the cycles of a run, an integer from 0, not {cycles!r}")
-    found = {name: _counter(cfg, counters, name, int(cycles)) for name in _NEEDED}
+    needed = {name: cfg.issue if name in ("entries", "macs") else 1 for name in _NEEDED}
+    needed |= {"empty_columns": 1} if cfg.filter_empty else {}
+    needed |= {"starved": 1} if cfg.issue > 1 else {}
+    found = {name: _counter(cfg, counters, name, int(cycles), most) for name, most in needed.items()}
     for name in ("macs", "spmat_reads"):
         beyond = np.flatnonzero(found[name] > found["entries"])
         if beyond.size:
@@ -202,14 +211,16 @@ def activity_of(cfg: ArchConfig, counters: Mapping[str, Counter], cycles: int | 
     # Python's integers do not overflow.
     totals = {name: sum(value.tolist()) for name, value in found.items()}
     columns, entries, macs, words = (totals[name] / cfg.n_pe for name in _NEEDED)
-    return Activity(columns, entries, macs, words, int(cycles)), totals["macs"]
+    runs = columns - totals["empty_columns"] / cfg.n_pe if cfg.filter_empty else columns
+    issues = cycles - totals["starved"] / cfg.n_pe if cfg.issue > 1 else entries
+    return Activity(columns, entries, macs, words, int(cycles), runs, issues), totals["macs"]
 
 
 _NEEDED = ("ptr_reads", "entries", "macs", "spmat_reads")
 
 
 def _counter(
-    cfg: ArchConfig, counters: Mapping[str, Counter], name: str, cycles: int
+    cfg: ArchConfig, counters: Mapping[str, Counter], name: str, cycles: int, a_cycle: int
 ) -> npt.NDArray[np.integer]:
     value = counters.get(name)
     try:
@@ -225,8 +236,11 @@ def _counter(
         wrong = f"holds {found.dtype}, no integers"
     if wrong:
         raise ConfigError(f"energy needs the counter {name} of each of {cfg.n_pe} PEs: it {wrong}")
-    if int(found.min()) < 0 or int(found.max()) > cycles:
-        raise ConfigError(f"the counter {name} must be from 0 to the {cycles} cycles of the run on each PE")
+    if int(found.min()) < 0 or int(found.max()) > a_cycle * cycles:
+        most = f"the {cycles} cycles of the run on each PE"
+        if a_cycle > 1:
+            most = f"{a_cycle * cycles} on each PE, in the {cycles} cycles of the run"
+        raise ConfigError(f"the counter {name} must be from 0 to {most}")
     return found
 
 
@@ -323,7 +337,7 @@ def _lnzd(cfg: ArchConfig, activity: Activity) -> list[Part]:
 
 
 def _entry_bits(cfg: ArchConfig) -> int:
-    return cfg.src_addr_bits + cfg.pe_bits + cfg.act_bits
+    return cfg.src_addr_bits + cfg.leaf_bits + cfg.act_bits + cfg.act1_bits
 
 
 # ---- events that change registers ----------------------------------------------------------------------------------
@@ -334,11 +348,20 @@ def register_changes(block: str, cfg: ArchConfig, activity: Activity, share: flo
 
     A register that counts up changes 2 - 2**(1 - width) bits a count on the average, whatever the data.
     """
-    events = {"column": activity.columns, "entry": activity.entries, "word": activity.words}
+    further = (activity.entries - activity.issues) / max(1, cfg.issue - 1)
+    events = {
+        "column": activity.columns,
+        "run": activity.runs,
+        "entry": activity.entries,
+        "issue": activity.issues,
+        "lane": further,
+        "word": activity.words,
+    }
     changes = 0.0
-    for name, event in inventory.LOADED.get(block, {}).items():
+    widths = inventory.flip_flops(block, cfg)
+    for name, event in inventory.loaded(block, cfg).items():
         if event is not None:
-            width = inventory.flip_flops(block, cfg)[name]
+            width = widths[name]
             counts_up = name in inventory.COUNTS_UP
             changes += events[event] * (2 - 2.0 ** (1 - width) if counts_up else width * share)
     return changes
@@ -386,29 +409,35 @@ _FILE_WORDS = 64
 def _arrays_pj(block: str, cfg: ArchConfig, c: Constants, activity: Activity) -> float:
     """Writes of latch arrays and accesses of the register files."""
     if block == "act_queue":
-        bits = cfg.col_bits + cfg.act_bits
+        (fifo,) = inventory.arrays(block, cfg)
         latch_fj = c.latch_pulse_fj + c.latch_toggle_fj * c.activity
-        return activity.columns * bits * _at_operating(c, latch_fj, c.cell_v)
+        return activity.runs * fifo.bits * _at_operating(c, latch_fj, c.cell_v)
     if block == "act_rw":
         # The published 1 pJ is for 32 bits; a read and a write for each entry. A deeper file: as CACTI's memories grow.
         depth = max(cfg.acc_depth, _FILE_WORDS)
         growth = sram(depth, cfg.acc_bits).read_pj / sram(_FILE_WORDS, cfg.acc_bits).read_pj
         bit_pj = published().operation_pj["register_file_32"] / 32 * growth
-        return activity.entries * 2 * cfg.acc_bits * bit_pj
+        ports = 1 + (cfg.issue - 1) * c.file_port_share
+        return activity.entries * 2 * cfg.acc_bits * bit_pj * ports
     return 0.0
 
 
 def _combinational_pj(block: str, cfg: ArchConfig, c: Constants, activity: Activity) -> float:
     gate = c.activity * _at_operating(c, c.gate_toggle_fj, c.cell_v)
     if block == "act_queue":
-        levels = math.log2(cfg.queue_depth)
-        return activity.columns * (cfg.col_bits + cfg.act_bits) * levels * gate
+        (fifo,) = inventory.arrays(block, cfg)
+        return (
+            activity.runs
+            * fifo.bits
+            * math.log2(max(2, fifo.words) if cfg.filter_empty else fifo.words)
+            * gate
+        )
     if block == "spmat_read":
-        levels = math.log2(cfg.entries_per_word)
+        levels = math.log2(cfg.entries_per_word * cfg.window)
         return activity.entries * cfg.entry_bits * levels * gate
     if block == "arithm_unit":
         multiply = c.int16_multiply_pj * cfg.code_bits * cfg.act_bits / 16**2
-        adder_bits = cfg.acc_addr_bits + cfg.product_bits + cfg.acc_bits
+        adder_bits = (0 if cfg.absolute else cfg.acc_addr_bits) + cfg.product_bits + cfg.acc_bits
         paths = cfg.code_bits * cfg.weight_bits + cfg.product_bits * SHIFT_BITS
         add = published().operation_pj["int16_add"] * adder_bits / 16
         return activity.macs * multiply + activity.entries * (add + paths * gate)

@@ -89,12 +89,11 @@ def run_tables(
 def _credit(m: int, k: int, t: int, when: Array, kept: Array, ring: Array, depth: int, A: int, B: int) -> int:
     """The first cycle from `t` on in which PE k has credit for broadcast m.
 
-    ring[k] holds when its last `depth` groups with entries started; `kept` tells for the last groups whether they had
-    entries there. A group without any holds its credit for A - 1 cycles alone.
+    ring[k] holds when its last `depth` groups with entries started, the oldest at kept[k, 0]; kept[k, 1] tells for the
+    last groups whether they had entries there. A group without any holds its credit for A - 1 cycles alone.
     """
-    count = kept[k, 0]
-    if count >= depth:
-        t = max(t, ring[k, count % depth] + B)
+    oldest = kept[k, 0]
+    t = max(t, ring[k, oldest] + B)
     while True:
         held = 0
         u = m - 1
@@ -103,7 +102,11 @@ def _credit(m: int, k: int, t: int, when: Array, kept: Array, ring: Array, depth
             held += (kept[k, 1] >> (m - 1 - u)) & 1
             u -= 1
         free = depth - held
-        if held == 0 or (free > 0 and (count < free or ring[k, (count - free) % depth] + B <= t)):
+        if held == 0:
+            return t
+        # No more than the last `free` of those that started may hold theirs.
+        place = oldest - free if oldest >= free else oldest - free + depth
+        if free > 0 and ring[k, place] + B <= t:
             return t
         t += 1
 
@@ -116,9 +119,9 @@ def counters(runs: Any, x: Array, machine: Any, counted: Array) -> tuple[int, in
     A, B = machine.A, machine.B
     groups, n_pe = runs.words.shape
     when = np.empty(groups, np.int64)
-    # Of each PE: groups with entries so far, and a history of the last ones without.
+    # Of each PE: the place in its ring, and a history of the last groups without entries.
     kept = np.zeros((n_pe, 2), np.int64)
-    ring = np.zeros((n_pe, depth), np.int64)
+    ring = np.full((n_pe, depth), _LONG_AGO, np.int32)
     tails = np.full((n_pe, window), -1, np.int64)
     fetched = np.full(n_pe, -1, np.int64)
     slices = np.zeros(n_pe, np.int64)
@@ -167,12 +170,12 @@ def counters(runs: Any, x: Array, machine: Any, counted: Array) -> tuple[int, in
                 begins = True
                 while True:
                     # A slice: what is left in this word.
-                    i = slices[k] % window
+                    i = slices[k]
                     start = max(last_fetch + 1, tails[k, i])
                     if begins:
                         start = max(start, arrival)
-                        ring[k, kept[k, 0] % depth] = start
-                        kept[k, 0] += 1
+                        ring[k, kept[k, 0]] = start
+                        kept[k, 0] = kept[k, 0] + 1 if kept[k, 0] + 1 < depth else 0
                         begins = False
                     if start + 1 > t:
                         t, taken = start + 1, 0
@@ -206,7 +209,7 @@ def counters(runs: Any, x: Array, machine: Any, counted: Array) -> tuple[int, in
                         taken += 1
                     last_fetch = start
                     tails[k, i] = t
-                    slices[k] += 1
+                    slices[k] = i + 1 if i + 1 < window else 0
                     if not left:
                         break
                 now[k], lane[k], fetched[k] = t, taken, last_fetch

@@ -17,8 +17,8 @@ class Part:
     """One part: `function(seed, progress)` of the module `eie.sim.evaluation.<module>` returns its `Section`.
 
     key : its name, that of its section; also : other names for it; what : it in a few words. alone : it measures
-    times on this machine, so nothing may run beside it. example : the function also takes `example`, the example
-    network's folder.
+    times on this machine, so nothing may run beside it. extra : computed only when it is named: it is no part of the
+    published evaluation. example : the function also takes `example`, the example network's folder.
     """
 
     key: str
@@ -27,6 +27,7 @@ class Part:
     function: str = "section"
     also: tuple[str, ...] = ()
     alone: bool = False
+    extra: bool = False
     example: bool = False
 
     def run(self, seed: int, progress: Progress | None, example: Path) -> Section:
@@ -58,13 +59,14 @@ PARTS = (
     Part("fig12", "padding against PE count", "scaling", "padding"),
     Part("fig13", "load balance against PE count", "scaling", "balance"),
     Part("plans", "the nine layers planned on memories of the published sizes", "plans"),
+    Part("beyond", "the better machine against the published one", "beyond", extra=True, example=True),
     Part("measured", "against numpy and scipy on this machine", "baselines", alone=True),
     Part("speed", "speed of the fast engine on this machine", "engine_speed", alone=True),
 )
 
 
 def named(names: Sequence[str]) -> list[Part]:
-    """The parts of these names, each once, in the order of the page; all of them without a name.
+    """The parts of these names, each once, in the order of the page; without a name all that are not extra.
 
     Raises
     ------
@@ -75,4 +77,4 @@ def named(names: Sequence[str]) -> list[Part]:
         if name not in by_name:
             raise ConfigError(f"the evaluation has no part {name!r}: use one of {', '.join(by_name)}")
     wanted = {by_name[name].key for name in names}
-    return [part for part in PARTS if not names or part.key in wanted]
+    return [part for part in PARTS if (part.key in wanted if names else not part.extra)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from eie.balance import Placed, place
 from eie.compress.float_layers import FloatArray
 from eie.config import ArchConfig
 from eie.errors import CapacityError, LayerError, ModelError
@@ -62,7 +63,8 @@ class Record:
 class Accelerator:
     """Compressed layers on an engine; `records` says what it did, by layer, in the order of their first use.
 
-    A layer that does not fit `cfg` runs as a plan of several passes. done : called with the number of vectors after
+    A layer that does not fit `cfg` runs as a plan of several passes. balance : rows are placed so that the PEs have
+    equal work. done : called with the number of vectors after
     each part of them.
 
     Raises
@@ -76,23 +78,30 @@ class Accelerator:
         cfg: ArchConfig,
         engine: str,
         done: Callable[[int], object] = lambda _: None,
+        *,
+        balance: bool = False,
     ) -> None:
         self.layers, self.cfg, self.engine = layers, cfg, engine
         self.records: dict[str, Record] = {}
         self._done = done
         self._parts: dict[tuple[str, int, int], CompressedLayer] = {}
         self._plans: dict[str, FastPlan] = {}
+        self._placed: dict[str, Placed] = {}
+        self._balance = balance
         for layer in layers.values():
             self._check(layer)
 
     def _check(self, layer: CompressedLayer) -> None:
         """Check a layer once, and plan its passes if it does not fit the machine."""
-        if self.engine == "cpu":  # has no memories
+        # The engine cpu has neither PEs nor memories.
+        (placed,) = place([layer], self.cfg, balance=self._balance and self.engine != "cpu")
+        self._placed[layer.name] = placed
+        if self.engine == "cpu":
             return
         try:
-            Job.create(layer, np.zeros(layer.cols, np.int64), self.cfg)
+            Job.create(placed.layer, np.zeros(layer.cols, np.int64), self.cfg)
         except CapacityError:
-            self._plans[layer.name] = FastPlan(make_plan([layer], self.cfg))
+            self._plans[layer.name] = FastPlan(make_plan([placed.layer], self.cfg))
 
     def __call__(self, layer: str, vectors: FloatArray, rows: slice | None = None) -> FloatArray:
         """See `Multiply`: quantised, multiplied in fixed point, and exact as float64."""
@@ -116,16 +125,17 @@ class Accelerator:
 
     def _run(self, layer: CompressedLayer, x: IntArray) -> list[Result]:
         """The layer on vectors [n, cols]; it was checked against the machine before, and quantised activations fit."""
-        plan = self._plans.get(layer.name)
+        plan, placed = self._plans.get(layer.name), self._placed[layer.name]
         if plan is None:
-            return simulate_many([Job(layer, vector, self.cfg) for vector in x], self.engine)
+            jobs = [Job(placed.layer, vector, self.cfg) for vector in x]
+            return [_restored(one, placed) for one in simulate_many(jobs, self.engine)]
         # Kept for all vectors: it encodes every pass.
         many = (
             [plan.run(vector) for vector in x]
             if self.engine == "fast"
             else run_plan(plan.plan, x, self.engine)
         )
-        return [_as_result(one) for one in many]
+        return [_restored(_as_result(one), placed) for one in many]
 
     def _part(self, name: str, rows: slice) -> CompressedLayer:
         """Some rows of a layer, as a layer."""
@@ -145,6 +155,10 @@ class Accelerator:
             )
             self._check(self._parts[key])
         return self._parts[key]
+
+
+def _restored(result: Result, placed: Placed) -> Result:
+    return result if placed.rows is None else replace(result, y=placed.restored(result.y))
 
 
 def _as_result(planned: Result) -> Result:

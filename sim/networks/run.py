@@ -120,17 +120,19 @@ class GraphNetwork(Network, Sequence[CompressedLayer]):
         done: Callable[[int], object] = lambda _: None,
         *,
         watch: bool = False,
+        balance: bool = False,
     ) -> GraphRun:
         """Outputs, cycles and counters; a layer that does not fit `cfg` runs as a plan of several passes.
 
         done : called with the number of vectors that the engine has run since the last call. watch : keep what the
-        host does as well, which takes longer.
+        host does as well, which takes longer. balance : rows are placed so that the PEs have equal work.
 
         Raises
         ------
         CapacityError, LayerError, ModelError : layers that `cfg` cannot run, inputs that the network does not take.
         """
-        accelerator = Accelerator(self.by_name, cfg or self.machine_for(engine), engine, done)
+        cfg = cfg or self.machine_for(engine, balance=balance)
+        accelerator = Accelerator(self.by_name, cfg, engine, done, balance=balance)
         watched = Watch() if watch else None
         named = self.graph.evaluate(self._named(x), accelerator, watched)
         records = list(accelerator.records.values())

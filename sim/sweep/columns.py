@@ -93,6 +93,7 @@ COLUMNS = (
     *_WORKLOAD,
     Column("technology", "TEXT", "", "technology of energy, power and area"),
     Column("memories", "TEXT", "", "sized: as large as the layer needs; own: the configuration's"),
+    Column("placement", "TEXT", "", "of rows on PEs: interleaved, or balanced"),
     *(
         Column(
             _RENAMED.get(f.name, f.name),
@@ -107,16 +108,36 @@ COLUMNS = (
 BY_NAME = {column.name: column for column in COLUMNS}
 # What rows are sorted by, so that their order does not depend on which worker finished first.
 ORDER = (
-    *("layer", "source", "density", "uneven_rows", "uneven_cols", "engine", "technology", "memories"),
+    *(
+        "layer",
+        "source",
+        "density",
+        "uneven_rows",
+        "uneven_cols",
+        "engine",
+        "technology",
+        "memories",
+        "placement",
+    ),
     *(_RENAMED.get(name, name) for name in MACHINE),
     *("act_density", "seed", "input"),
 )
 
 
 # What a grid may vary, the layer and the input itself apart; of memories sized for a layer the sizes are no choice.
-_SIZES = ("pointer_bits", "pointers", "entry_slots", "src_depth", "acc_depth")
+_SIZES = ("pointer_bits", "pointers", "entry_slots", "src_depth", "acc_depth", "row_bits")
 _AXES = (
-    *("density", "uneven_rows", "uneven_cols", "act_density", "seed", "engine", "technology", "memories"),
+    *(
+        "density",
+        "uneven_rows",
+        "uneven_cols",
+        "act_density",
+        "seed",
+        "engine",
+        "technology",
+        "memories",
+        "placement",
+    ),
     *(_RENAMED.get(name, name) for name in MACHINE),
 )
 
@@ -139,7 +160,7 @@ def varied(rows: Sequence[Row]) -> list[str]:
 
 def machine_choice(row: Row) -> dict[str, Any]:
     """What was chosen for a row's machine: without the sizes that follow from the layer."""
-    names = ("memories", "engine", "technology", *(_RENAMED.get(name, name) for name in MACHINE))
+    names = ("memories", "engine", "technology", "placement", *(_RENAMED.get(name, name) for name in MACHINE))
     return {name: row[name] for name in names if name not in _SIZES or row["memories"] == "own"}
 
 

@@ -25,7 +25,9 @@ from eie.sim.chain import choose, layer_inputs
 from eie.sim.energy.technology import Technology, named
 from eie.sim.sweep.columns import MACHINE
 from eie.sim.sweep.point import (
+    INTERLEAVED,
     MEMORIES,
+    PLACEMENTS,
     SIZED,
     SWEEP_ENGINES,
     HeldInput,
@@ -74,6 +76,7 @@ KEYS = {
     "inputs": Key(int, 1, 1),
     "engine": Key(str, "fast", choices=SWEEP_ENGINES),
     "memories": Key(str, SIZED, choices=MEMORIES),
+    "placement": Key(str, INTERLEAVED, choices=PLACEMENTS),
     "technology": Key(str, "45nm"),
     "preset": Key(str, "paper", choices=tuple(PRESETS)),
     **{name: Key(str if FIELDS[name].type == "str" else int) for name in MACHINE},
@@ -228,9 +231,10 @@ def _expand_one(axes: Mapping[str, Sequence[Any]], place: str, folder: Path, who
         for machine in machines:
             for layer, vectors in files.workloads(chosen, machine):
                 whole.points += [
-                    Point(machine, memories, engine, layer, vector, number, technology)
+                    Point(machine, memories, engine, layer, vector, number, technology, placement)
                     for technology in technologies
                     for memories in axes["memories"]
+                    for placement in axes["placement"]
                     for engine in axes["engine"]
                     for number, vector in enumerate(vectors)
                 ]

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from eie.balance import place
 from eie.capacity import sized_for
 from eie.config import ArchConfig
 from eie.errors import CapacityError, ClusterError, ConfigError, EieError, LayerError
@@ -36,6 +37,8 @@ from eie.sim.workloads.random import Unevenness, random_input, random_layer
 SWEEP_ENGINES = ("fast", "golden", "icarus", "verilator")
 SIZED, OWN = "sized", "own"
 MEMORIES = (SIZED, OWN)
+INTERLEAVED, BALANCED = "interleaved", "balanced"
+PLACEMENTS = (INTERLEAVED, BALANCED)
 # Random layers and inputs are drawn at this width.
 _DRAWN_BITS = 16
 
@@ -164,7 +167,7 @@ class Point:
 
     machine : every field of `ArchConfig`; no machine may be possible with them.
     memories : `SIZED` for each layer (`eie.sized_for`), or the configuration's `OWN`.
-    number : of the input vector.
+    number : of the input vector. placement : of rows, `INTERLEAVED` or `BALANCED` (`eie.balance`).
     """
 
     machine: Mapping[str, Any]
@@ -174,6 +177,7 @@ class Point:
     input: RandomInput | HeldInput
     number: int = 0
     technology: Technology = field(default_factory=default)
+    placement: str = INTERLEAVED
 
     @cached_property
     def key(self) -> str:
@@ -182,6 +186,7 @@ class Point:
             dataclasses.astuple(self.technology),
             sorted(self.machine.items()),
             self.memories,
+            self.placement,
             self.layer.identity,
             self.input.identity,
             self.engine,
@@ -201,6 +206,7 @@ class Point:
             "engine_version": engine_version(self.engine),
             "technology": self.technology.name,
             "memories": self.memories,
+            "placement": self.placement,
             **machine_columns(self.machine),
         }
 
@@ -284,6 +290,9 @@ def _figures(point: Point, row: Row) -> dict[str, Any]:
     layer = point.layer.build(asked)
     x = point.input.vector(layer, asked)
     cfg = sized_for(asked, layer) if point.memories == SIZED else asked
+    if point.placement == BALANCED:
+        layer = place([layer], cfg)[0].layer
+        cfg = sized_for(asked, layer) if point.memories == SIZED else asked
     active = int(np.count_nonzero(x))
     job = Job.create(layer, x, cfg)
     (result,) = simulate_many([job], point.engine)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eie.config import ArchConfig
-from eie.csc import Interleaved, interleave
+from eie.csc import Interleaved, encode
 from eie.fixed import IntArray
 from eie.layer import CompressedLayer
 from eie.sim.sweep.columns import Row
@@ -151,6 +151,6 @@ def filler_counts(inter: Interleaved) -> IntArray:
 
 def work_by_group(layer: CompressedLayer, x: IntArray, cfg: ArchConfig, groups: int) -> IntArray:
     """Entries of each PE in `groups` successive groups of active columns, int64[groups, n_pe]."""
-    lengths = interleave(layer, cfg.n_pe, cfg.index_bits).lengths[np.flatnonzero(x)]
+    lengths = encode(layer, cfg).lengths[np.flatnonzero(x)]
     parts = np.array_split(lengths, min(groups, max(1, len(lengths))))
     return np.stack([part.sum(axis=0) for part in parts])

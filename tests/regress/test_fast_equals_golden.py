@@ -10,6 +10,7 @@ from eie.golden.run import run as run_golden
 from eie.program import Job
 from eie.sim.simulate import simulate_many
 from eie.sim.workloads.random import random_input, random_layer
+from tests.support.better_cases import better_case
 from tests.support.cases import extreme_case, seeded_case
 from tests.support.results import require_equal
 
@@ -24,6 +25,16 @@ def test_random_cases(seed: int, fast_cases: int) -> None:
         require_equal(simulate_many([case.job], "fast")[0], golden, case)
         cycles += golden.cycles or 0
     print(f"\n{fast_cases:,} cases, {cycles:,} cycles: every figure equal")
+
+
+def test_random_switches(seed: int, fast_cases: int) -> None:
+    cycles = 0
+    for number in trange(fast_cases // 10, desc="fast = golden, switches", unit=" cases"):
+        case = better_case(seed * 1_000_000 + number)
+        golden = run_golden(case.job)
+        require_equal(simulate_many([case.job], "fast")[0], golden, case)
+        cycles += golden.cycles or 0
+    print(f"\n{fast_cases // 10:,} machines with random switches, {cycles:,} cycles: every figure equal")
 
 
 @pytest.mark.parametrize(("n_pe", "depth"), [(64, 8), (128, 4)])

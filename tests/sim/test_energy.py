@@ -19,19 +19,28 @@ from eie.rtl.verilog import array_verilog
 from eie.schema import PE_BLOCKS, fields
 from eie.sim.energy import constants as energy_constants
 from eie.sim.energy import inventory, sram
-from eie.sim.energy.model import area, estimate
+from eie.sim.energy.model import area, estimate, memory_read_pj
 from eie.sim.published import COMPONENTS, published
 from eie.sim.workloads.random import random_input, random_layer
+from tests.support.better_machines import SWITCHES, small
 from tests.support.machines import CONFIGS
 
 # A busy run on the published machine: of 1,000 cycles 900 entries, in 150 columns, from 200 words.
 CFG = ArchConfig()
+BETTER = ArchConfig.preset("eie2")
 
 
 def counters(
     cfg: ArchConfig = CFG, *, entries: int = 900, macs: int = 880, columns: int = 150, words: int = 200
 ) -> dict[str, np.ndarray]:
     values = {"entries": entries, "macs": macs, "ptr_reads": columns, "spmat_reads": words}
+    if cfg.issue > 1:  # in the same 900 cycles
+        values |= {
+            "entries": cfg.issue * entries,
+            "macs": cfg.issue * entries,
+            "starved": 100,
+            "empty_columns": 20,
+        }
     return {name: np.full(cfg.n_pe, value, np.int64) for name, value in values.items()}
 
 
@@ -43,10 +52,10 @@ NOT_COMPUTED_WITH = {"cell_slew_ps"}
 
 
 def figures(**changes: float) -> tuple[float, float]:
-    """Energy, area of a busy run with other constants."""
+    """Energy, area of a busy run on the published machine and one on the better one, with other constants."""
     changed = dataclasses.replace(energy_constants.constants(), **changes)
-    run = estimate(CFG, counters(), 1000, constants=changed)
-    return run.energy_nj, run.area_mm2
+    runs = [estimate(cfg, counters(cfg), 1000, constants=changed) for cfg in (CFG, BETTER)]
+    return sum(run.energy_nj for run in runs), sum(run.area_mm2 for run in runs)
 
 
 def test_every_constant_has_a_tag_and_a_source():
@@ -68,6 +77,7 @@ def test_what_is_fitted_and_what_is_assumed():
         "ff_load_ff",
         "gate_toggle_fj",
         "leakage_nw_per_um2",
+        "file_port_share",
     ]
     fitted = figures(filler_share=0.05)
     assert fitted[0] == figures()[0]
@@ -120,7 +130,13 @@ def test_damaged_constants_are_refused(old, new, message):
 # ---- what the blocks consist of ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cfg", CONFIGS.values(), ids=CONFIGS)
+# Machines with windows, lanes, pairs and queues of runs.
+WINDOWED = {
+    name: small(SWITCHES[name]) for name in ("eie2", "pairs", "window of three", "empty columns filtered")
+}
+
+
+@pytest.mark.parametrize("cfg", (CONFIGS | WINDOWED).values(), ids=CONFIGS | WINDOWED)
 def test_flip_flops_and_arrays_are_those_of_the_verilog(cfg):
     modules = analyse("\n".join(array_verilog(cfg).values()))
     for block in (*PE_BLOCKS, "lnzd", "ccu"):
@@ -153,6 +169,30 @@ def test_every_register_of_a_pe_has_a_load():
     for block in PE_BLOCKS:
         registers = {field.name for field in fields(block, CFG) if field.kind.is_register}
         assert inventory.LOADED[block].keys() == registers - inventory.COUNTERS, block
+        for cfg in WINDOWED.values():
+            assert inventory.loaded(block, cfg).keys() == inventory.flip_flops(block, cfg).keys(), block
+
+
+def test_what_the_better_machine_has_more():
+    plain = estimate(CFG, counters(), 1000)
+    better = estimate(BETTER, counters(BETTER), 1000)
+    assert 1.01 < better.pe_area_um2 / plain.pe_area_um2 < 1.04
+    # Four banks: a read wakes a quarter of the memory, the rest of a run stays as it is.
+    for cfg in (CFG, BETTER):
+        banks = estimate(cfg.replace(matrix_banks=4), counters(cfg), 1000)
+        one = estimate(cfg, counters(cfg), 1000)
+        saved = 200 * cfg.n_pe * (memory_read_pj(16384, 64) - memory_read_pj(4096, 64)) * 1e-3
+        leaks = 4 * sram.sram(4096, 64).leakage_mw - sram.sram(16384, 64).leakage_mw
+        more = cfg.n_pe * leaks * constants_of_supply() * 1000 / cfg.clock_hz * 1e6
+        assert one.energy_nj - banks.energy_nj == pytest.approx(saved - more)
+    # More than one entry a cycle is no error here, more than two is.
+    beyond = counters(BETTER) | {"entries": np.full(64, 2001, np.int64)}
+    with pytest.raises(ConfigError, match="entries must be from 0 to 2000 on each PE, in the 1000 cycles"):
+        estimate(BETTER, beyond, 1000)
+
+
+def constants_of_supply() -> float:
+    return energy_constants.constants().operating_v / sram.table().supply_v
 
 
 # ---- sums --------------------------------------------------------------------------------------------------------

@@ -227,4 +227,4 @@ def test_the_command():
     assert "no cycles, no counters" in text.stdout
     refused = runner.invoke(main, [*command, "--engine", "fast", "--float"])
     assert refused.exit_code == 2
-    assert "--float can do nothing with engine fast" in refused.output
+    assert "--float has no effect with engine fast" in refused.output

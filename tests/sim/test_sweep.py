@@ -152,6 +152,7 @@ def test_keys_follow_what_the_row_follows_from(layers: list[CompressedLayer]) ->
             point(**{name: f"not {value}" if isinstance(value, str) else value + 1})
             for name, value in MACHINE.items()
         ),
+        Point(MACHINE, "sized", "fast", LAYER, RandomInput(0.5, 0), placement="balanced"),
         Point(MACHINE, OWN, "fast", LAYER, RandomInput(0.5, 0)),
         Point(MACHINE, "sized", "golden", LAYER, RandomInput(0.5, 0)),
         *(

@@ -1,12 +1,14 @@
 """Balanced placement: the same sums in other places, even work, and networks whose columns follow."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import eie
 from eie.balance import balanced_rows, place
 from eie.capacity import sized_for
 from eie.config import ArchConfig
@@ -16,8 +18,11 @@ from eie.layer import CompressedLayer
 from eie.plan import make_plan
 from eie.program import Job
 from eie.sim.engines import reference
+from eie.sim.networks.accelerator import Accelerator
 from eie.sim.plans import run_plan
 from eie.sim.workloads.random import Unevenness, random_input, random_layer
+
+ROOT = Path(__file__).parents[2]
 
 
 def uneven(rows: int, cols: int, seed: int) -> CompressedLayer:
@@ -97,3 +102,38 @@ def test_a_network_on_the_chip_is_the_placed_one_bit_for_bit(preset: str) -> Non
     assert np.array_equal(result.y, expected)
     # With sums that do not saturate, the user's network gives the same numbers.
     assert np.array_equal(placed[-1].restored(result.y), _reference(layers, x, cfg))
+
+
+def test_a_result_is_in_the_users_order_on_every_engine() -> None:
+    layer = uneven(90, 60, 4)
+    x = random_input(60, 0.7, 2)
+    cfg = sized_for(ArchConfig(n_pe=4), layer)
+    cfg = cfg.replace(entries=2 * cfg.entries, pointer_bits=16)
+    plain = eie.simulate(layer, x, cfg, "fast")
+    for engine in ("reference", "golden", "fast"):
+        found = eie.simulate(layer, x, cfg, engine, balance=True)
+        assert np.array_equal(found.y, plain.y), engine
+        assert engine == "reference" or found.cycles < plain.cycles
+
+
+def test_chains_convolutions_and_graphs_give_what_they_gave() -> None:
+    net = eie.load(ROOT / "examples" / "trained" / "lenet-5.eie")
+    x = np.random.default_rng(1).random((2, 784))
+    plain, placed = net.run(x), net.run(x, balance=True)
+    assert plain.total("saturations") == 0  # so that the order of sums makes no difference
+    assert np.array_equal(plain.y, placed.y)
+    assert placed.total("macs") == plain.total("macs")
+    assert placed.cycles < plain.cycles
+    layer = uneven(90, 60, 4)
+    vectors = np.random.default_rng(2).normal(size=(3, 60))
+    for cfg in (
+        sized_for(ArchConfig(n_pe=4), layer),
+        ArchConfig(n_pe=4, acc_depth=7),
+    ):  # whole, and in passes
+        cfg = cfg.replace(entries=4096, pointer_bits=16)
+        engines = [
+            Accelerator({"a": replace(layer, name="a")}, cfg, "fast", balance=balance) for balance in (0, 1)
+        ]
+        one, two = (engine("a", vectors) for engine in engines)
+        assert np.array_equal(one, two)
+        assert engines[0].records["a"].result.cycles > engines[1].records["a"].result.cycles

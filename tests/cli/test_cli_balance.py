@@ -1,0 +1,88 @@
+"""Option --balance, preset eie2 and switches by --set: what commands do with them, and what they refuse."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import eie
+from eie.cli.main import main
+from eie.sim.workloads.random import Unevenness, random_layer
+
+
+def eie_command(*arguments: str, status: int = 0) -> str:
+    """What a command prints."""
+    result = CliRunner().invoke(main, list(arguments))
+    assert result.exit_code == status, result.output
+    return result.stderr if status else result.stdout
+
+
+@pytest.fixture
+def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    layers = [
+        random_layer(60, 80, 0.3, 1, name="one", uneven=Unevenness(0.6, 0.3)),
+        random_layer(20, 60, 0.3, 2, name="two"),
+    ]
+    eie.save(Path("net.eie"), layers)
+    np.save("x.npy", np.arange(80) % 7 * 40)
+    return "net.eie"
+
+
+def test_run_gives_the_same_outputs_sooner(net: str) -> None:
+    command = ("run", net, "--input", "x.npy", "--layer", "one", "--pe", "4", "--engine", "fast", "--json")
+    plain, placed, better = (
+        json.loads(eie_command(*command, *more))[0]
+        for more in ((), ("--balance",), ("--balance", "--preset", "eie2"))
+    )
+    assert plain["y"] == placed["y"] == better["y"]
+    assert better["cycles"] < placed["cycles"] < plain["cycles"]
+    assert better["counters"]["fillers"] == [0] * 4
+
+
+def test_plan_and_sweep_follow(net: str) -> None:
+    plan = ("plan", net, "--pe", "4", "--json")
+    compute = [
+        sum(json.loads(eie_command(*plan, *more))[0]["untiled_compute"]) for more in ((), ("--balance",))
+    ]
+    assert compute[1] < compute[0]
+    rows = {}
+    for more in ((), ("--balance",)):
+        found = json.loads(
+            eie_command("sweep", net, "--layer", "one", "--pe", "4", "--json", "--workers", "1", *more)
+        )
+        rows[found[0]["placement"]] = found[0]
+    assert rows["balanced"]["cycles"] < rows["interleaved"]["cycles"]
+    assert rows["balanced"]["queue_depth"] == 8
+    (row,) = json.loads(
+        eie_command(
+            "sweep", net, "--layer", "one", "--pe", "4", "--preset", "eie2", "--json", "--workers", "1"
+        )
+    )
+    assert (row["queue_depth"], row["row_format"], row["group"]) == (16, "absolute", 2)
+
+
+def test_export_says_which_row_each_output_is(net: str) -> None:
+    eie_command("export", net, "--layer", "one", "--pe", "4", "--balance", "-o", "verilog", "--no-check")
+    order = json.loads(Path("verilog/row_order.json").read_text())
+    assert sorted(order["one"]) == list(range(60)) != order["one"]
+    assert "row_order.json" in Path("verilog/README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        (("run", "net.eie", "--input", "x.npy", "--preset", "eie2", "--set", "window=1"),
+         "issue (2) needs window=2 or more, not 1"),
+        (("run", "net.eie", "--input", "x.npy", "--set", "row_format=dense"),
+         "row_format must be relative or absolute, not 'dense'"),
+        (("run", "net.eie", "--input", "x.npy", "--set", "queue_depth=deep"),
+         "'queue_depth=deep' is not a setting, such as pointers=4096"),
+        (("export", "--pe", "4", "--balance", "-o", "v"), "--balance has no effect without a .eie file"),
+        (("synth", "--balance"), "--balance has no effect here: there is no layer"),
+    ],
+)  # fmt: skip
+def test_refused(net: str, command: tuple[str, ...], text: str) -> None:
+    assert text in eie_command(*command, status=2)
