@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -234,7 +235,11 @@ def lockstep(
         raise LayerError(f"lockstep takes one input, not {len(fixed)}")
     vectors: list[IntArray] = single_vectors(layers, fixed[0], cfg.acc_bits)
     jobs = [Job.create(one, vector, cfg) for one, vector in zip(layers, vectors, strict=True)]
-    return lockstep_by_layer(jobs, simulator, waveform=waveform)
+    report = lockstep_by_layer(jobs, simulator, waveform=waveform)
+    # A run that diverged has fewer results.
+    pairs = zip(jobs, report.results, strict=False)
+    results = [replace(result, y_frac=job.layer.y_frac) for job, result in pairs]
+    return replace(report, results=results)
 
 
 def sweep(

@@ -48,6 +48,8 @@ FOLDED = (
     *("Log", "Floor", "Ceil", "Not", "And", "Or", "Equal", "Less", "Greater", "ReduceSum", "ReduceMean"),
     *("Expand", "Tile", "ConstantOfShape", "Pad"),
 )
+# What these give is never larger than all that they take.
+_NO_LARGER = ("Cast", "Concat", "Flatten", "Reshape", "Slice", "Squeeze", "Unsqueeze")
 # Whose results may be large whatever is given: their shapes must be known first.
 _GROWING = ("Expand", "Tile", "ConstantOfShape", "Pad")
 # Below so many numbers of all that is given, no result is large.
@@ -69,7 +71,7 @@ def _evaluated(content: bytes, given: Sequence[tuple[str, Reading]]) -> Array:
     """The output of the one node of a model."""
     opened = onnx_run.session(onnx.load_model_from_string(content))
     value = onnx_run.runtime().OrtValue.ortvalue_from_numpy
-    feeds = {name: value(np.ascontiguousarray(read())) for name, read in given}
+    feeds = {name: value(np.asarray(read(), order="C")) for name, read in given}
     (made,) = onnx_run.run(opened, [opened.get_outputs()[0].name], feeds)
     return np.asarray(onnx_run.array_of(made))
 
@@ -99,6 +101,8 @@ def folded(
     known = bool(shape) and min(shape) > 0 and count <= max(MOST_NUMBERS, MOST_TIMES * size)
     if size <= _SMALL and (node.op_type not in _GROWING or (known and count <= _SMALL)):
         return _now(read)
+    if (not shape or min(shape) < 1) and node.op_type in _NO_LARGER and size <= MOST_NUMBERS:
+        return _now(read)  # how large it is, only the result tells
     if not known:
         return None
     # Its type is that of a result of small arrays.

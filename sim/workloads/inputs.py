@@ -357,6 +357,9 @@ def _picture(path: Path, ports: Sequence[Port]) -> Given:
                 f"{path}: input {port} leaves the size of pictures open: give an array ({ARRAYS[0]})"
             )
         pixels: Array = read_picture(path, shape[1] or 1, (height, width), height * width)
+    elif takes and len(shape) == 4 and shape[3] in (1, 3) and shape[1] is not None and shape[2] is not None:
+        seen = read_picture(path, shape[3], (shape[1], shape[2]), shape[1] * shape[2])
+        pixels = seen.transpose(1, 2, 0)
     elif takes and len(shape) == 2 and shape[1] is not None:
         pixels = read_picture(path, 1, None, shape[1]).reshape(-1)
     else:

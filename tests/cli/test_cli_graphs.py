@@ -8,6 +8,7 @@ import onnx
 import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 import eie
 from eie.cli.main import main
@@ -161,3 +162,22 @@ def test_an_operator_that_there_is_not(here):
     assert line.startswith("net.onnx: onnxruntime does not take the graph: ")
     assert "com.example:Nonsense" in line
     assert line.endswith("(an operator that onnxruntime does not have)")
+
+
+def test_pictures_with_channels_last(here):
+    arrays = nets.weights(3, w=(2, 3))
+    nodes = [
+        nets.node("ReduceMean", ["x"], ["m"], axes=[1, 2], keepdims=0),
+        nets.node("Gemm", ["m", "w"], ["y"], transB=1),
+    ]
+    nets.save(here / "net.onnx", nodes, arrays, {"x": [1, 4, 5, 3]})
+    pixels = np.random.default_rng(1).integers(0, 256, (4, 5, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save("x.png")
+    invoke("run", "net.onnx", "--input", "x.png", "--engine", "fast", "--preset", "wide", "-o", "y.npy")
+    right = arrays["w"] @ (pixels / 255).mean(axis=(0, 1))
+    assert np.allclose(np.load("y.npy")[0], right, atol=0.2 * np.abs(right).max())
+    Image.fromarray(pixels[:3]).save("x.png")
+    assert (
+        refused("run", "net.onnx", "--input", "x.png")
+        == "x.png is 5 x 3: the network takes 5 x 4 (width x height)"
+    )

@@ -462,6 +462,45 @@ def test_soft_reset_while_words_wait_does_not_forget(simulator):
     assert activations(replies[at[3]][0][0], job.layer.rows).tolist() == want
 
 
+def reset_in_a_run(cfg):
+    """Script: runs with rst in their midst, sooner and later, then a whole run; the layer that they are of."""
+    job = Job.create(busy_job().layer, busy_job().x, cfg)
+    script = []
+    for polls in range(4):
+        script += [*load(job), Settle(), Send(run_packet(0)), UntilBusy(), *[Read(Reg.STATUS.offset)] * polls]
+        script += [Reset()]
+    script += [Read(Reg.STATUS.offset), *load(job), Send(run_packet(0)), read_accumulators(job), Settle()]
+    return job, script
+
+
+@on_icarus
+@pytest.mark.parametrize("bus_registers", [0, 1])
+def test_reset_in_the_midst_of_a_run(simulator, bus_registers):
+    cfg = CFG.replace(bus_registers=bus_registers)
+    job, script = reset_in_a_run(cfg)
+    replies = run(script, simulator, cfg=cfg).replies
+    at = max(number for number, step in enumerate(script) if isinstance(step, Reset))
+    assert Reg.STATUS.field("BUSY", replies[at - 1][0])
+    assert replies[at + 1] == (0, OKAY)
+    want = simulate_many([job], "reference")[0].y.tolist()
+    assert activations(replies[-1][0][0], job.layer.rows).tolist() == want
+
+
+def test_a_broadcast_that_outlives_the_reset_is_found():
+    """The mutant that long campaigns cannot kill, because they reset an idle array: `push` without its reset."""
+
+    def transform(sources):
+        text, places = re.subn(
+            r"if \(rst\) push <= 1'h0;\s*else (push <= bcast;)", r"\1", sources["eie_ccu.v"]
+        )
+        assert places == 1
+        return {**sources, "eie_ccu.v": text}
+
+    cfg = CFG.replace(bus_registers=1)
+    with pytest.raises(MismatchError, match=r"ccu\.push"):
+        run(reset_in_a_run(cfg)[1], "icarus", cfg=cfg, transform=transform)
+
+
 @on_both
 @pytest.mark.parametrize("cycles", [1, 2, 3])
 def test_reset_while_the_stream_sends(simulator, cycles):

@@ -28,6 +28,7 @@ from eie.schema import (
     unpack_probe,
 )
 from tests.support import ROOT
+from tests.support.better_machines import SWITCHES, small
 from tests.support.cases import seeded_case
 from tests.support.chip_programs import chip_program, random_inputs
 
@@ -58,6 +59,16 @@ def test_every_block_of_the_schema() -> None:
 def test_inside_an_array_every_input_is_as_wide_as_what_drives_it(bus_registers: int) -> None:
     """Connections go by name, and no width tells the simulator what does not fit."""
     cfg = ArchConfig(n_pe=16, bus_registers=bus_registers, acc_bits=32, src_depth=9, acc_depth=5, codebooks=3)
+    for scope, block in scopes(Array(cfg)):
+        for field in block.fields:
+            signal = block.signal(field.name)
+            assert (signal.width, signal.signed) == (field.width, field.signed), f"{scope}.{field.name}"
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_inside_a_better_machine_likewise(name: str) -> None:
+    """Runs, lanes and pairs are wired by name, too."""
+    cfg = small(SWITCHES[name])
     for scope, block in scopes(Array(cfg)):
         for field in block.fields:
             signal = block.signal(field.name)

@@ -7,7 +7,8 @@ from eie.golden.array import Array
 from eie.golden.run import Host, feed, run_program
 from eie.golden.waveform import scopes
 from eie.schema import Kind, Reg
-from tests.support.cases import KINDS, seeded_case
+from tests.support.better_machines import SWITCHES, small
+from tests.support.cases import KINDS, random_case, seeded_case
 from tests.support.chip_programs import chip_program, random_inputs
 
 
@@ -68,3 +69,12 @@ def test_visiting_order_of_passes(name: str) -> None:
     (expected,) = run_program(program, [x])
     np.testing.assert_array_equal(settled.y, expected.y)
     assert host.cycles == sum(count.busy_cycles + 1 for count in expected.runs)
+
+
+@pytest.mark.parametrize("name", ["eie2", "pairs", "window of three"])
+def test_visiting_order_of_better_machines(name: str) -> None:
+    """Pairs of leaves, runs before or behind the queue, lanes: in any order, too."""
+    case = random_case(np.random.default_rng(3), [small(SWITCHES[name])], "bypass")
+    host = Settling(Array(case.cfg), np.random.default_rng(1))
+    feed(host, case.job.program, [case.job.x], port=False)
+    assert host.most_rounds > 2

@@ -12,6 +12,9 @@ from click.testing import CliRunner
 from eie.cli.main import COMMANDS, main
 from tests.support import ROOT
 
+sys.path.insert(0, str(ROOT / "scripts"))
+import wrap_pages
+
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES += sorted((ROOT / "examples").rglob("*.md"))
 
@@ -31,6 +34,18 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def test_lines_of_prose_wrap() -> None:
+    long = {
+        str(page.relative_to(ROOT))
+        for page in wrap_pages.PAGES
+        if wrap_pages.wrapped(page.read_text()) != page.read_text()
+    }
+    assert not long, "run scripts/wrap_pages.py"
+    words = "word " * 40
+    assert max(map(len, wrap_pages.wrapped(f"* {words}\n\n{words}").split("\n"))) <= 120
+    assert wrap_pages.wrapped(f"| {words} |\n\n    {words}") == f"| {words} |\n\n    {words}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -36,7 +36,7 @@ from eie.sim.cosim.outcome import OUTCOME, REQUEST, Unfinished
 
 PROGRESS = "mutants-done"
 # Of real time, after which something is wrong with more than the mutant.
-CHILD_SECONDS = 600
+CHILD_SECONDS = 1800
 # Cycles of random traffic on the I/O port between two jobs, and from start to a reset in the middle of a layer.
 IDLE_CYCLES = 40
 RESET_AFTER = 25

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from eie.axi import host_if_fields
+from eie.axi import ErrorCode, host_if_fields
 from eie.config import ArchConfig
 from eie.rtl.host.commands import State
 from eie.rtl.host.queues import RESULT_DEPTH
@@ -76,6 +76,13 @@ def statements():
     # The array: busy from the cycle after start until it ends by itself.
     lines += ["always @* if (!begun || past_rst) assume(!busy);"]
     lines += ["always @* if (begun && !past_rst) assume(past_start ? busy : !busy || past_busy);"]
+    # Framing by TLAST alone: inside a packet, also after `cut` (a reset in its midst), until the host says otherwise.
+    lines += [
+        f"wire forgotten = registers_soft_reset && status_values__error_code == {ErrorCode.ABORTED:d}"
+        f" && state == {State.SWALLOW:d} && !input_valid0;",
+        "reg inside = 0;",
+        "always @(posedge clk) inside <= !rst && (cut || !forgotten && (input_r_en ? !input_r_data[64] : inside));",
+    ]
     lines += ["always @* if (begun && !past_rst) begin"]
     for channel, data in CHANNELS.items():
         lines.append(f"if (past_{channel}valid && !past_{channel}ready) begin assert({channel}valid);")
@@ -92,6 +99,11 @@ def statements():
         "if (start || busy) assert(!io_write && !io_read);",
         f"if (start || busy) assert(state == {State.HEADER:d} || state == {State.SWALLOW:d});",
         "assert(!(start && busy));",
+        # A header is the first word of a packet, whatever is reset or given up in its midst.
+        f"if (state == {State.CHECK:d}) assert(inside == !decoder_header_last);",
+        f"else if (state == {State.WRITE:d}) assert(inside);",
+        f"else if (state != {State.SWALLOW:d}) assert(!inside);",
+        f"if (cut) assert(past_rst && state == {State.HEADER:d} && !input_valid0);",
         # A place of a queue is filled only behind a filled one; a result always finds room.
         "assert(input_valid0 || !input_valid1);",
         "assert(m_axis_tvalid || !result_valid1);",
@@ -149,7 +161,12 @@ def test_hand_shakes_queues_and_port(tmp_path, verilog):
 
 
 @pytest.mark.parametrize(
-    ("net", "wrong"), [("arbiter_stream_word", "arbiter_read_third"), ("arbiter_lite__ready", "1'h1")]
+    ("net", "wrong"),
+    [
+        ("arbiter_stream_word", "arbiter_read_third"),
+        ("arbiter_lite__ready", "1'h1"),
+        ("decoder_forget", "1'h1"),  # ABORT alone says that nothing more comes
+    ],
 )
 def test_the_proof_fails_for_a_faulty_interface(tmp_path, verilog, net, wrong):
     faulty, places = re.subn(rf"(assign {net}) = .*;", rf"\1 = {wrong};", verilog)

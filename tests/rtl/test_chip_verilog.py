@@ -76,7 +76,7 @@ def test_export_with_the_chip(tmp_path):
     added = found.keys() - {path.name for path in (tmp_path / "array").iterdir()}
     assert added == {
         "eie_chip.v", "eie_host_if.v", "eie_regs.h", "registers.md", "eie_chip.core", "eie_chip.sdc",
-        "test_eie_chip.py", "eie_chip_tb.v", "eie_chip.rdl",
+        "test_eie_chip.py", "eie_chip_tb.v", "eie_chip.rdl", "eie_driver.h", "eie_driver.c",
     }  # fmt: skip
     assert {
         name: text for name, text in found.items() if name.endswith(".v") and name != "eie_chip_tb.v"

@@ -295,6 +295,38 @@ def test_nodes_that_are_refused(tmp_path, make, change, text):
     assert "\n" not in str(error.value)
 
 
+def test_a_number_without_axes_stays_one_in_a_body(tmp_path):
+    """An index from around a branch: with an axis, Gather would give one more."""
+    inner = helper.make_graph(
+        [
+            helper.make_node("Gather", ["x", "index"], ["row"], axis=0),
+            helper.make_node("MatMul", ["row", "w"], ["p"]),
+            helper.make_node("Tanh", ["p"], ["then"]),
+        ],
+        "then",
+        [],
+        [helper.make_tensor_value_info("then", 1, None)],
+    )
+    other = helper.make_graph(
+        [helper.make_node("Gather", ["x", "index"], ["else"], axis=0)],
+        "else",
+        [],
+        [helper.make_tensor_value_info("else", 1, None)],
+    )
+    nodes = [
+        helper.make_node("Constant", [], ["index"], value=numpy_helper.from_array(np.array(1))),
+        helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
+        helper.make_node("Less", ["most", "limit"], ["asked"]),
+        helper.make_node("If", ["asked"], ["made"], then_branch=inner, else_branch=other, name="branch"),
+        helper.make_node("Shape", ["made"], ["y"]),
+    ]
+    arrays = {"w": draw((4, 4)), "limit": np.float32(100)}
+    path = nets.save(tmp_path / "net.onnx", nodes, arrays, {"x": [3, 4]})
+    network = read_graph(path)
+    assert list(network.layers) == ["w"]
+    assert network.evaluate({"x": draw((3, 4))}, Trained(network))["y"].tolist() == [4]
+
+
 def test_a_bias_of_another_shape_is_refused_when_it_meets_one(tmp_path):
     """Its shape is known when it runs; onnxruntime says so then, too."""
     network = read_graph(changed(tmp_path, input_becomes("Conv", 2, "x"), nets.pictures))
