@@ -134,13 +134,18 @@ def export(
         click.echo(json.dumps(_json(report, bench)))
         return
     click.echo(f"{out}: {len(report.files)} files, {cfg.n_pe} PEs; start with {out / 'README.md'}")
-    if bench is not None:
-        cycles = f"{bench.expected.cycles:,} cycles"
-        click.echo(f"testbench: {bench.job.layer.name} on {bench.vector}; expects {cycles}")
+    _print(report, bench)
     if words is not None:
         click.echo(
             f"chip: the packets that load it and run {file} are in {out / INDEX} (docs/programming.md)"
         )
+
+
+def _print(report: ExportReport, bench: _Bench | None) -> None:
+    """The testbench, and what the check said."""
+    if bench is not None:
+        cycles = f"{bench.expected.cycles:,} cycles"
+        click.echo(f"testbench: {bench.job.layer.name} on {bench.vector}; expects {cycles}")
     for line in report.check.lines() if report.check else ["not checked"]:
         click.echo(line)
 

@@ -237,35 +237,43 @@ def run(
     cfg = machine.config(layers)
     technology = named(outputs.technology)
     check_wave(outputs.wave, engine)
-    out = outputs.out
-    if out is not None and out.suffix.lower() != ".npy":
-        raise OutputError(f"{out}: the outputs of layers are an array, .npy")
-    if source.input_file is not None and source.input_file.suffix.lower() == SOUND:
-        raise ModelError(
-            f"{source.input_file}: the layers of {file} take no sound, but a picture or an array [{layers[0].inputs}]"
-        )
+    _check_files(file, layers[0], source, outputs.out)
     source.refuse_useless(context, ())
     x, clipped = source.read(layers[0], cfg.act_bits)
-    check_targets(outputs.wave, out, outputs.trace)
+    check_targets(outputs.wave, outputs.out, outputs.trace)
     if runner.real:
         _run_real(layers, np.ldexp(x.astype(np.float64), -layers[0].x_frac), outputs)
         return
     traced = _traced(layers, x, cfg, outputs.trace, balance=machine.balance)
     results = run_network(layers, x, cfg, engine, balance=machine.balance, waveform=outputs.wave)
     warn_clipped(source.input_file, clipped, layers[0], cfg.act_bits)
-    if out is not None:
-        write(out, array_file(results[-1].y))
+    if outputs.out is not None:
+        write(outputs.out, array_file(results[-1].y))
     if outputs.trace is not None:
         write(outputs.trace, traced)
     if outputs.json_out:
-        # Only the first layer's inputs are read; the others get what the one before wrote back.
-        counts = [clipped, *[0] * (len(layers) - 1)]
-        each = zip(layers, results, counts, strict=True)
-        click.echo(
-            json.dumps([result_json(layer.name, result, count, technology) for layer, result, count in each])
-        )
+        click.echo(json.dumps(_json(layers, results, clipped, technology)))
         return
     _print(layers, results, machine.sized, outputs)
+
+
+def _check_files(file: Path, first: CompressedLayer, source: Source, out: Path | None) -> None:
+    """Refuse an output, or sound, that goes with graphs alone."""
+    if out is not None and out.suffix.lower() != ".npy":
+        raise OutputError(f"{out}: the outputs of layers are an array, .npy")
+    if source.input_file is not None and source.input_file.suffix.lower() == SOUND:
+        raise ModelError(
+            f"{source.input_file}: the layers of {file} take no sound, but a picture or an array [{first.inputs}]"
+        )
+
+
+def _json(
+    layers: Sequence[CompressedLayer], results: Sequence[Result], clipped: int, technology: Technology
+) -> list[dict[str, Any]]:
+    # Only the first layer's inputs are read; the others get what the one before wrote back.
+    counts = [clipped, *[0] * (len(layers) - 1)]
+    each = zip(layers, results, counts, strict=True)
+    return [result_json(layer.name, result, count, technology) for layer, result, count in each]
 
 
 def _run_real(layers: Sequence[CompressedLayer], x: FloatArray, outputs: Outputs) -> None:

@@ -27,6 +27,7 @@ from eie.sim.simulate import simulate
 from eie.sim.sweep.point import held_points
 from eie.sim.sweep.run import run_in_memory
 from eie.sim.sweep.store import Store
+from eie.sim.workloads.example import EXAMPLE
 from eie.sim.workloads.random import random_input, random_layer
 from tests.support.json_schemas import check
 
@@ -50,7 +51,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_main_job_agrees_with_the_library(out: Path) -> None:
     figures = check("demo", (out / "figures.json").read_text())
     layers = eie.load(out / "lenet_300_100.eie")
-    with np.load(demo_module.EXAMPLE / "mnist_test_1000.npz") as arrays:
+    with np.load(EXAMPLE / "mnist_test_1000.npz") as arrays:
         x = eie.compress.forward.quantize_inputs(layers[0], arrays["images"][0].ravel() / 255)
     for layer, shown in zip(layers, figures["layers"], strict=True):
         result = simulate(layer, x, SMALL)
@@ -105,7 +106,7 @@ def test_the_report_stands_alone(out: Path) -> None:
     page = (out / "report.html").read_text(encoding="utf-8")
     links = Links()
     links.feed(page)
-    assert len(links.targets) == 5
+    assert len(links.targets) == len(list(out.glob("*.png"))) == 6
     assert all(target.startswith("data:image/png;base64,") for target in links.targets)
     assert "http" not in re.sub(r"base64,[^\"]*", "", page)
     figures = json.loads((out / "figures.json").read_text())
