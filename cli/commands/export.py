@@ -134,18 +134,19 @@ def export(
         click.echo(json.dumps(_json(report, bench)))
         return
     click.echo(f"{out}: {len(report.files)} files, {cfg.n_pe} PEs; start with {out / 'README.md'}")
-    _print(report, bench)
-    if words is not None:
-        click.echo(
-            f"chip: the packets that load it and run {file} are in {out / INDEX} (docs/programming.md)"
-        )
+    _print(report, bench, file if words else None)
 
 
-def _print(report: ExportReport, bench: _Bench | None) -> None:
-    """The testbench, and what the check said."""
+def _print(report: ExportReport, bench: _Bench | None, in_packets: Path | None) -> None:
+    """The testbench, where the packets are that run a file, and what the check said."""
     if bench is not None:
         cycles = f"{bench.expected.cycles:,} cycles"
         click.echo(f"testbench: {bench.job.layer.name} on {bench.vector}; expects {cycles}")
+    if in_packets is not None:
+        index = report.folder / INDEX
+        click.echo(
+            f"chip: the packets that load it and run {in_packets} are in {index} (docs/programming.md)"
+        )
     for line in report.check.lines() if report.check else ["not checked"]:
         click.echo(line)
 
