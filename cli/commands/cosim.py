@@ -20,6 +20,7 @@ from eie.errors import ConfigError
 from eie.program import Job
 from eie.sim.chain import check_wave
 from eie.sim.cosim.build import SIMULATORS
+from eie.sim.cosim.free.compare import compare_jobs
 from eie.sim.cosim.lockstep import LockstepReport, expected_cycles, lockstep_by_layer, read_back_cycles
 from eie.sim.cosim.saif import record
 from eie.sim.workloads.random import random_layer
@@ -142,8 +143,6 @@ def _run_lockstep(case: _Case, out: Outputs) -> int:
 
 def _run_free(case: _Case, out: Outputs) -> int:
     """Free-running RTL, its comparison, and its switching activity if asked for; the exit status."""
-    from eie.sim.cosim.free.compare import compare_jobs
-
     report = compare_jobs(case.jobs, case.simulator)
     activity = None
     if out.saif is not None and not report.differences:
