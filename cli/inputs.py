@@ -34,7 +34,7 @@ def is_graph(file: Path | None) -> bool:
     return file is not None and (file.suffix.lower() in GRAPHS or has_graph(file))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Products:
     """Matrices of a graph, and a vector in fixed point for each. clipped : of the real numbers in these."""
 

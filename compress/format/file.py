@@ -330,13 +330,13 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
 def save(path: str | os.PathLike[str], layers: Iterable[CompressedLayer], graph: bytes = b"") -> None:
     """Write a network to a `.eie` file. The same layers give the same bytes.
 
-    graph : an ONNX message that says what lies between the layers. Layers that come one after the other (a generator's)
-    are written so, and not kept.
+    Layers that come one after the other (a generator's) are written so, and not kept.
 
     Parameters
     ----------
     path : the file, which is replaced as a whole.
     layers : in the order in which they follow one another; a network is a sequence of its layers.
+    graph : an ONNX message that says what lies between the layers; none if they follow one another.
 
     Raises
     ------

@@ -17,7 +17,7 @@ from eie.sim.networks.description import read_description
 from eie.sim.networks.run import with_weights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GraphInput:
     """What goes in, and how many frames, images or inputs that is."""
 

@@ -36,7 +36,7 @@ TILE_DENSITY = 1 / 16
 # Fewer vectors never go through the matrix side by side.
 FEWEST_LANES = 8
 # Nanoseconds, for the choice between one by one and side by side alone: a column of a tile, an entry of one vector, and
-# an entry of all lanes divided by their number. Measured by benchmarks/cpu_speed.py --costs on one machine.
+# an entry of all lanes divided by their number. Measured by hand on one machine; another choice costs time, no value.
 _TILE_NS, _ENTRY_NS, _LANE_NS = 3.5, 0.9, 0.2
 _CALL_NS = 4000  # what Python takes for a vector of its own
 # Bytes of the sums of a block, for all vectors that go side by side: they stay in the second cache.
