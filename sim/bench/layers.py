@@ -192,6 +192,6 @@ def picture(
             axes.set(xlabel=text, ylabel="time of an input (µs)")
         left.set_title("Batch 1")
         right.set_title("Batches: 9 % of weights, 35 % of inputs")
-        left.legend(fontsize=7.5, loc="upper left")
+        left.legend(fontsize=7.5, loc="upper left", handlelength=4)  # dashes are seen as such
         right.legend(fontsize=7.5)
     return drawn, lines
