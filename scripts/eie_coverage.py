@@ -16,6 +16,7 @@ import os
 import sys
 import tempfile
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,12 @@ def start() -> None:
     slipcover.ImportManager(measured, Ours(sources=SOURCES)).__enter__()
 
     def write() -> None:
-        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as out:
+        # Tests limit the size of files, or fill a disk: such a process is not counted, and behaves as without us.
+        with suppress(OSError), tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as out:
             json.dump(measured.get_coverage(), out)
-        # A process that is killed meanwhile leaves no half of a file under this name.
-        os.rename(out.name, f"{out.name}.json")
+            out.close()
+            # A process that is killed meanwhile leaves no half of a file under this name.
+            os.rename(out.name, f"{out.name}.json")
 
     def written_first(exit_now: Any) -> Any:
         def leave(status: int) -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,6 @@ from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.result import Result
 from eie.sim.chain import Chain, single_vectors
-from eie.sim.cosim.lockstep import LockstepReport, lockstep_by_layer
 from eie.sim.networks.network import Inputs, Network, NetworkRun
 from eie.sim.simulate import simulate as simulate_layer
 from eie.sim.sweep.grid import expand, read
@@ -36,6 +35,9 @@ from eie.sim.sweep.store import IN_MEMORY, Store
 from eie.sim.sweep.table import SweepTable
 from eie.sim.sweep.workers import workers as group_of
 from eie.sim.workloads.inputs import in_fixed_point
+
+if TYPE_CHECKING:
+    from eie.sim.cosim.lockstep import LockstepReport
 
 
 def compress(
@@ -235,6 +237,8 @@ def lockstep(
         raise LayerError(f"lockstep takes one input, not {len(fixed)}")
     vectors: list[IntArray] = single_vectors(layers, fixed[0], cfg.acc_bits)
     jobs = [Job.create(one, vector, cfg) for one, vector in zip(layers, vectors, strict=True)]
+    from eie.sim.cosim.lockstep import lockstep_by_layer  # numba, for the cycles that it will take
+
     report = lockstep_by_layer(jobs, simulator, waveform=waveform)
     # A run that diverged has fewer results.
     pairs = zip(jobs, report.results, strict=False)

@@ -208,7 +208,7 @@ def test_compress_with_settings_runs_whole(here: Path) -> None:
         "compress", "net.npz", "--settings", "s.toml", "--calibrate", "x.npy", "-o", "net.eie"
     )
     assert (status, error) == (0, "")
-    assert "\nnot used, not floating point: steps int64[3]\n" in out
+    assert "\nnot used, not floating point: steps int64[3]; 24 bytes\n" in out
     layers = load("net.eie")
     assert [layer.conv and layer.conv.size for layer in layers] == [(14, 14), (6, 6), None, None]
     assert [len(layer.codebook) for layer in layers] == [32, 8, 32, 8]

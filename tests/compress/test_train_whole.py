@@ -114,6 +114,8 @@ def test_the_file_runs_as_the_model_does(tmp_path, name, capfd):
                 "fast",
                 "--preset",
                 "wide",
+                "--set",
+                "weight_bits=8",
                 "--sized",
             ],
         )

@@ -89,7 +89,7 @@ def test_jobs_agree_with_the_fast_engine(simulator: str) -> None:
     report = compare_jobs(jobs, simulator)
     report.require_agreement()
     # Per job the activations, five counts of the run, eight counters of four PEs, and cycles of loading and storing.
-    assert report.compared == 3 * (40 + 5 + 8 * 4 + 2)
+    assert report.compared == 3 * (40 + 5 + 9 * 4 + 2)
     assert report.cycles > sum(result.cycles + result.load_cycles for result in report.results)
     assert simulate(jobs[0].layer, jobs[0].x, CFG, engine=simulator).cycles == report.results[0].cycles
 
@@ -109,7 +109,7 @@ def test_a_difference_is_told() -> None:
     } == {2}
     with pytest.raises(
         MismatchError,
-        match=r"^icarus: \d+ of 79 numbers differ, first: job 0, activation \d+: fast -?\d+, icarus ",
+        match=r"^icarus: \d+ of 83 numbers differ, first: job 0, activation \d+: fast -?\d+, icarus ",
     ):
         report.require_agreement()
 
@@ -156,7 +156,7 @@ def test_command(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     figures = check("cosim", done.stdout)
     assert figures["differences"] == []
-    assert figures["compared"] == 20 + 5 + 8 * 4 + 2
+    assert figures["compared"] == 20 + 5 + 9 * 4 + 2
     assert "--free" in figures["replay"]
 
 

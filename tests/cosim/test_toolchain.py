@@ -121,7 +121,7 @@ def test_missing_packages(machine: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     fake(machine, "make", "GNU Make 4.3")
     assert toolchain.missing_packages(required_only=True) == ["iverilog", "perl", "g++"]
     assert toolchain.missing_packages() == [
-        *("iverilog", "perl", "g++", "liblz4-dev", "zlib1g-dev"),
+        *("iverilog", "perl", "g++", "liblz4-dev", "zlib1g-dev", "opensta"),
         toolchain.CELLS_PACKAGE,
     ]
 

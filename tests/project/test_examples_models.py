@@ -60,7 +60,8 @@ def test_a_wrong_checksum_leaves_what_was_there(fetch, tmp_path):
         (
             ["fetch.py", "resnet"],
             2,
-            "fetch.py: error: there is no 'resnet': use nsnet2, minilm, khmer, speech",
+            "fetch.py: error: there is no 'resnet': use nsnet2, minilm, minilm-words, khmer, plcmos, dnsmos, "
+            "aecmos, magika, basic-pitch, silero-vad, orinet, speech",
         ),
         (
             ["measure.py", "nowhere", "--models", "khmer"],
