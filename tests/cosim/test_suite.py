@@ -378,7 +378,8 @@ def test_lockstep_layer_by_layer_runs_each_from_its_images():
 def test_names_and_mixed_configurations_are_refused():
     job = suite("four")[0].job
     with pytest.raises(
-        ConfigError, match=r"^no engine named 'magic': use one of reference, golden, fast, icarus, verilator, cpu$"
+        ConfigError,
+        match=r"^no engine named 'magic': use one of reference, golden, fast, icarus, verilator, cpu$",
     ):
         simulate_many([job], "magic")
     with pytest.raises(ConfigError, match=r"^cfg must be an ArchConfig, not 64$"):
