@@ -203,18 +203,27 @@ class Window:
 
 
 @dataclass(frozen=True, eq=False)
-class Convolution(Step):
-    """A matrix at each position of its window, and max pooling."""
+class _OfImages(Step):
+    """A step that takes images of so many channels."""
 
     window: Window = Window((), (), (), (), ())
     channels: int = 1
 
+    def images(self, given: Sequence[Any]) -> FloatArray:
+        """The first value, [batch, channels, sizes]; refused if it is something else."""
+        x = self.first(given)
+        if x.ndim != len(self.window.kernel) + 2 or x.shape[1] != self.channels:
+            raise self.refused(x, f"images of {self.channels} channels")
+        return x
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution(_OfImages):
+    """A matrix at each position of its window, and max pooling."""
+
     def run(self, given: Sequence[Any], multiply: Multiply, host: Hosting) -> Sequence[Any]:
         """[batch, channels, sizes] -> [batch, rows, sizes]; a second value is added to each channel."""
-        x, window = self.first(given), self.window
-        axes = len(window.kernel)
-        if x.ndim != axes + 2 or x.shape[1] != self.channels:
-            raise self.refused(x, f"images of {self.channels} channels")
+        x, window, axes = self.images(given), self.window, len(self.window.kernel)
         pads = [(0, 0), (0, 0), *zip(*window.padding(x.shape[2:]), strict=True)]
         x = np.pad(x, pads)
         if any(n < r for n, r in zip(x.shape[2:], window.reach, strict=True)):
@@ -242,18 +251,12 @@ class Convolution(Step):
 
 
 @dataclass(frozen=True, eq=False)
-class Transposed(Step):
+class Transposed(_OfImages):
     """A transposed convolution: a matrix at each place of the image, whose windows are added up."""
-
-    window: Window = Window((), (), (), (), ())
-    channels: int = 1
 
     def run(self, given: Sequence[Any], multiply: Multiply, host: Hosting) -> Sequence[Any]:
         """[batch, channels, sizes] -> [batch, outputs, sizes]; a second value is added to each output."""
-        x, window = self.first(given), self.window
-        axes = len(window.kernel)
-        if x.ndim != axes + 2 or x.shape[1] != self.channels:
-            raise self.refused(x, f"images of {self.channels} channels")
+        x, window, axes = self.images(given), self.window, len(self.window.kernel)
         size = x.shape[2:]
         before, made = window.transposed(size)
         products = multiply(self.layers[0], np.moveaxis(x, 1, -1).reshape(-1, self.channels))
