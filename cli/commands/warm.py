@@ -16,9 +16,10 @@ from eie.cli.output import make_folder
     help="Keep it in the installed package, for all its users, not in the cache of your own.",
 )
 def warm(shared: bool) -> None:
-    """Compile the loops of the compressor and of the fast engine, about half a minute, and keep the machine code.
+    """Compile the loops of the compressor and of the fast engine, and the golden model: a minute. Keeps machine code.
 
-    `make setup` does it. After `pip install`, the first command that needs a loop compiles it otherwise. Where users
+    `make setup` does it. After `pip install`, the first command that needs a loop compiles it otherwise. Lockstep takes
+    the compiled golden model (docs/rtl.md), which needs mypy, setuptools and a C compiler. Where users
     cannot write the installation, whoever installs it may run it once with --shared for all of them.
 
     \b
@@ -43,3 +44,7 @@ def warm(shared: bool) -> None:
         click.echo(f"{number} loops compiled in {time.perf_counter() - began:.0f} s")
     else:
         click.echo("every loop is compiled already")
+    from eie.compiled import compile_golden
+
+    problem = compile_golden()
+    click.echo(f"the golden model stays in Python: {problem}" if problem else "the golden model is compiled")
