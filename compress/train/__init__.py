@@ -10,6 +10,7 @@ Needs PyTorch: pip install 'eie-sim[train]'.
 from eie.compress.train.export import layers_of, save
 from eie.compress.train.loop import Epoch, Teacher, Training, fit
 from eie.compress.train.pruning import Schedule, prune
+from eie.compress.train.rank import low_rank
 from eie.compress.train.sensitivity import Choice, Sensitivity, accuracy, choose, scan
 from eie.compress.train.sharing import Shared, SharedWeight, share
 from eie.compress.train.weights import Weight, find_weights
@@ -29,6 +30,7 @@ __all__ = [
     "find_weights",
     "fit",
     "layers_of",
+    "low_rank",
     "prune",
     "save",
     "scan",
