@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eie.compress.train.loop import Epoch, Loss, Training, run
+from eie.compress.train.loop import Epoch, Fit, Loss, Training, run, seeded
+from eie.compress.train.units import By, cut_units
 from eie.compress.train.weights import PerLayer, Weight, find_weights, per_layer
 from eie.errors import ModelError
 
@@ -148,6 +149,27 @@ class Surgery:
         thin_dropout(self.model, self.dropout)
 
 
+class Narrowed(Fit):
+    """Plain training of what is left when units are cut."""
+
+    name = "units"
+
+    def __init__(self, model: nn.Module, by: By) -> None:
+        super().__init__(model)
+        self.name, self.by = "units", by
+
+    def settings(self) -> dict[str, Any]:  # noqa: D102
+        return {"units": self.by}
+
+
+def _prune_units(
+    model: nn.Module, loader: Any, loss: Loss, density: PerLayer, by: By, training: Training
+) -> list[Epoch]:
+    with seeded(training.seed, training.epochs):
+        cut_units(model, loader, density, by)
+    return run(model, loader, loss, Narrowed(model, by), training)
+
+
 def densities_above(weights: list[Weight], quality: list[float]) -> list[float]:
     """Share of the weights of each layer whose magnitude exceeds quality * the layer's standard deviation."""
     shares = []
@@ -164,6 +186,7 @@ def prune(
     *,
     density: PerLayer | None = None,
     quality: PerLayer | None = None,
+    units: bool | By = False,
     training: Training | None = None,
     schedule: Schedule | None = None,
 ) -> list[Epoch]:
@@ -175,16 +198,25 @@ def prune(
     density : share of the weights to keep, for all layers or by glob pattern (`{"fc*": 0.05, "conv1": 0.3}`; what no
         pattern fits stays dense). quality : or keep as many as exceed so many standard deviations of their layer in the
         given network.
+    units : cut whole units (neurons of Linear, filters of Conv2d) at once, in place, so that the module gets smaller,
+        and train what is left. density is then the share of a layer's units; "l1" (or True) keeps those with the
+        largest sum of magnitudes of their weights, "zeros" those that are most often not 0 behind their ReLU on the
+        loader's inputs. A number for all layers leaves those whole whose units are the model's outputs.
 
     Returns what each epoch ended with.
 
     Raises
     ------
-    ModelError : neither or both of density and quality, settings out of range, and see `run`.
+    ModelError : neither or both of density and quality, settings out of range, layers whose units cannot be cut
+        consistently, and see `run`.
     """
     if (density is None) == (quality is None):
         raise ModelError("give density or quality, one of them")
     training = training or Training()
+    if units is not False:
+        if density is None or schedule is not None:
+            raise ModelError("units are cut at once, by density: quality and schedule have no effect on them")
+        return _prune_units(model, loader, loss, density, "l1" if units is True else units, training)
     if training.epochs < 1:
         raise ModelError("pruning needs at least one epoch")
     weights = find_weights(model)
