@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from eie.compress.train.loop import Epoch, Fit, Loss, Training, run, seeded
+from eie.compress.train.tickets import Criterion, Rewind, best, check_criterion, prune_by_rounds, scores
 from eie.compress.train.units import By, cut_units
 from eie.compress.train.weights import PerLayer, Weight, find_weights, per_layer
 from eie.errors import ModelError
@@ -27,12 +28,20 @@ class Schedule:
 
     ramp : share of the steps over which the density falls to its goal. settle : share after which no connection is cut
     or grows any more. every : steps between two looks at the connections. regrow : whether cut ones may return.
+
+    rewind : prune by `rounds` instead, from an untrained network: train, cut, give the survivors back what they began
+    with, and train again (lottery tickets). 0: their first values; a number e: those after e epochs of the first
+    round; "sign": the sign of the first value times the standard deviation of the layer's first values; "random": first
+    values of the layer's other weights, drawn anew in each round. Each round takes all epochs of the training, and cuts
+    the same share of what is left; ramp, settle, every and regrow are not used.
     """
 
     ramp: float = 0.5
     settle: float = 0.85
     every: int = 16
     regrow: bool = True
+    rewind: Rewind | None = None
+    rounds: int = 1
 
     def __post_init__(self) -> None:
         if not (0 <= self.ramp <= self.settle <= 1 and self.every >= 1):
@@ -40,6 +49,11 @@ class Schedule:
                 "a schedule needs 0 <= ramp <= settle <= 1 and every >= 1, "
                 f"not {self.ramp}, {self.settle}, {self.every}"
             )
+        whole = isinstance(self.rewind, int) and not isinstance(self.rewind, bool) and self.rewind >= 0
+        if not (self.rewind is None or whole or self.rewind in ("sign", "random")):
+            raise ModelError(f"rewind must be an epoch from 0, sign or random, not {self.rewind!r}")
+        if self.rounds < 1 or (self.rewind is None and self.rounds != 1):
+            raise ModelError(f"rounds go with rewind and are at least 1, not {self.rounds}")
 
     def density(self, goal: float, progress: float) -> float:
         """Share of the weights left when the share `progress` of the steps is done.
@@ -91,9 +105,17 @@ class Surgery:
     name = "prune"
 
     def __init__(
-        self, model: nn.Module, weights: list[Weight], goals: list[float], schedule: Schedule
+        self,
+        model: nn.Module,
+        weights: list[Weight],
+        goals: list[float],
+        schedule: Schedule,
+        criterion: Criterion = "large_final",
+        seed: int = 1,
     ) -> None:
         self.model, self.weights, self.goals, self.schedule = model, weights, goals, schedule
+        self.criterion, self.seed = criterion, seed
+        self.start = [weight.parameter.detach().clone() for weight in weights]
         self.dense = [weight.parameter.detach().clone() for weight in weights]
         self.masks = [torch.ones_like(dense, dtype=torch.bool) for dense in self.dense]
         self.dropout = dropouts(model)
@@ -104,7 +126,7 @@ class Surgery:
 
     def settings(self) -> dict[str, Any]:  # noqa: D102
         goals = {weight.name: goal for weight, goal in zip(self.weights, self.goals, strict=True)}
-        return {"densities": goals, "schedule": asdict(self.schedule)}
+        return {"densities": goals, "schedule": asdict(self.schedule), "criterion": self.criterion}
 
     def before_step(self) -> None:
         """Let the optimiser see all weights, cut ones included."""
@@ -136,8 +158,15 @@ class Surgery:
                 density, self.masks[place]
             ):
                 continue
-            dense = self.dense[place] if self.schedule.regrow else self.dense[place] * self.masks[place]
-            self.masks[place] = largest(dense, density)
+            self.masks[place] = self._chosen(place, density)
+
+    def _chosen(self, place: int, density: float) -> Tensor:
+        dense, mask = self.dense[place], self.masks[place]
+        if self.criterion == "large_final":
+            return largest(dense if self.schedule.regrow else dense * mask, density)
+        among = torch.ones_like(mask) if self.schedule.regrow else mask
+        score = scores(dense, self.start[place], self.criterion, self.seed, place)
+        return best(score, among, kept(density, dense))
 
     def state(self) -> dict[str, Any]:  # noqa: D102
         return {"dense": self.dense, "masks": self.masks, "steps": self.steps}
@@ -187,6 +216,7 @@ def prune(
     density: PerLayer | None = None,
     quality: PerLayer | None = None,
     units: bool | By = False,
+    criterion: Criterion = "large_final",
     training: Training | None = None,
     schedule: Schedule | None = None,
 ) -> list[Epoch]:
@@ -203,6 +233,9 @@ def prune(
         largest sum of magnitudes of their weights, "zeros" those that are most often not 0 behind their ReLU on the
         loader's inputs. A number for all layers leaves those whole whose units are the model's outputs.
 
+    criterion : which connections stay, by their weights when they are looked at and when the call began: the largest
+        ("large_final"), or others of Zhou et al., 2019 (docs/learn.md). With `units` it has no effect.
+
     Returns what each epoch ended with.
 
     Raises
@@ -213,9 +246,12 @@ def prune(
     if (density is None) == (quality is None):
         raise ModelError("give density or quality, one of them")
     training = training or Training()
+    check_criterion(criterion)
     if units is not False:
-        if density is None or schedule is not None:
-            raise ModelError("units are cut at once, by density: quality and schedule have no effect on them")
+        if density is None or schedule is not None or criterion != "large_final":
+            raise ModelError(
+                "units are cut at once, by density: quality, schedule and criterion have no effect on them"
+            )
         return _prune_units(model, loader, loss, density, "l1" if units is True else units, training)
     if training.epochs < 1:
         raise ModelError("pruning needs at least one epoch")
@@ -226,5 +262,10 @@ def prune(
             raise ModelError(f"density must be above 0, not {density}")
     elif quality is not None:
         goals = densities_above(weights, per_layer("quality", quality, weights, 0, 100, 0.0))
-    phase = Surgery(model, weights, goals, schedule or Schedule())
+    schedule = schedule or Schedule()
+    if schedule.rewind is not None:
+        return prune_by_rounds(
+            model, loader, loss, weights, goals, schedule.rewind, schedule.rounds, criterion, training
+        )
+    phase = Surgery(model, weights, goals, schedule, criterion, training.seed)
     return run(model, loader, loss, phase, training)

@@ -70,7 +70,7 @@ _SUMS = {operator.add, operator.iadd, operator.sub, torch.add, torch.sub, "add",
 _SHAPES = {"flatten", "reshape", "view"}
 
 
-@dataclass
+@dataclass(eq=False)
 class _Flow:
     """The units that a tensor's features come from: ids[i] is that of feature i, along dimension `axis`."""
 
@@ -78,7 +78,7 @@ class _Flow:
     ids: Ids
 
 
-@dataclass
+@dataclass(eq=False)
 class _Part:
     """A module with parameters by unit. into : of its columns (None: the same units as its rows). out : of its rows."""
 
