@@ -7,6 +7,7 @@
 Needs PyTorch: pip install 'eie-sim[train]'.
 """
 
+from eie.compress.train.distill import weighted
 from eie.compress.train.export import layers_of, save
 from eie.compress.train.loop import Epoch, Teacher, Training, fit
 from eie.compress.train.pruning import Schedule, prune
@@ -35,4 +36,5 @@ __all__ = [
     "save",
     "scan",
     "share",
+    "weighted",
 ]
