@@ -117,7 +117,7 @@ def test_the_command_and_the_other_parts(here):
     result = CliRunner().invoke(main, ["reproduce", "learn-tickets", "learn-units", "-o", "out", "--json"])
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert set(found["parts"] if "parts" in found else found) >= {"learn-tickets", "learn-units"}
+    assert set(found.get("parts", found)) >= {"learn-tickets", "learn-units"}
     units = learn_small.units(1)
     macs = {row[1]: int(row[2].replace(",", "")) for row in units.tables[0].rows}
     assert macs["dense"] == 2_293_000
