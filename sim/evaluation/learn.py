@@ -22,8 +22,10 @@ import numpy as np
 import eie
 from eie.compress import datasets
 from eie.compress.format.file import write_atomically
+from eie.compress.forward import fixed_forward, quantize_inputs
 from eie.compress.pipeline import compress_network
 from eie.errors import ModelError
+from eie.sim.chain import Chain
 
 try:
     import torch
@@ -132,9 +134,6 @@ def figures(data: Digits, model: nn.Module, shared: train.Shared) -> Figures:
         train.layers_of(model, shared, data.bench.x[:_CALIBRATION]),
         calibration=data.bench.x[:_CALIBRATION].reshape(_CALIBRATION, -1).double().numpy(),
     )
-    from eie.compress.forward import fixed_forward, quantize_inputs
-    from eie.sim.chain import Chain
-
     x = data.bench.test_x.reshape(len(data.bench.test_x), -1).numpy()
     wrong = 0
     for part in np.array_split(np.arange(len(x)), max(1, len(x) // 1000)):
@@ -178,4 +177,8 @@ def spread(values: list[float], digits: int = 2) -> str:
     ('1.50 (1.00 to 2.00)', '1.00')
     """
     mean = f"{np.mean(values):,.{digits}f}"
-    return mean if len(values) == 1 else f"{mean} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
+    return (
+        mean
+        if min(values) == max(values)
+        else f"{mean} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
+    )

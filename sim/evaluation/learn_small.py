@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from eie.compress import train
+from eie.compress.train.recipes import Batches
 from eie.sim.evaluation import learn
 from eie.sim.evaluation.learn import Figures, cell, dense, digits, finished, fresh, how, spread
 from eie.sim.evaluation.section import Progress, Section, Table
@@ -316,8 +317,6 @@ def _taught(data_set: str, labels: int, seed: int) -> nn.Module:
     """LeNet-5 trained on few labels: which ones follows from the seed."""
     model, data = fresh("lenet-5", seed), digits(data_set, "lenet-5")
     order = torch.randperm(len(data.bench.x), generator=torch.Generator().manual_seed(seed))[:labels]
-    from eie.compress.train.recipes import Batches
-
     loader = Batches(data.bench.x[order], data.bench.y[order], 100)
     place = learn.FOLDER / f"teacher-{data_set}-{labels}-{seed}"
     train.fit(model, loader, CROSS, how(_TEACHER_STEPS // len(loader), seed, place, lr=1e-3))
