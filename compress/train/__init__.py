@@ -9,6 +9,7 @@ Needs PyTorch: pip install 'eie-sim[train]'.
 
 from eie.compress.train.distill import weighted
 from eie.compress.train.export import layers_of, save
+from eie.compress.train.few_bits import few_bits
 from eie.compress.train.loop import Epoch, Teacher, Training, fit
 from eie.compress.train.pruning import Schedule, prune
 from eie.compress.train.rank import low_rank
@@ -28,6 +29,7 @@ __all__ = [
     "Weight",
     "accuracy",
     "choose",
+    "few_bits",
     "find_weights",
     "fit",
     "layers_of",

@@ -268,12 +268,11 @@ def tickets(seed: int = 1, progress: Progress | None = None) -> Section:
         for kind in _KINDS:
             found[kind].append(_ticket_cell(kind, one))
             _say(progress, f"{kind}, seed {one}")
+    shown = [_ROUNDS * third // 3 for third in range(4)]
     rows = []
     for kind, each in found.items():
         # Held-out error at the end of some rounds.
-        at = [
-            spread([one["curve"][_ROUND_EPOCHS * r - 1][1] for one in each]) for r in (1, 6, 11, _ROUNDS + 1)
-        ]
+        at = [spread([one["curve"][_ROUND_EPOCHS * (r + 1) - 1][1] for one in each]) for r in shown]
         rows.append(
             [
                 kind,
@@ -282,7 +281,7 @@ def tickets(seed: int = 1, progress: Progress | None = None) -> Section:
                 spread([one["untrained"] for one in each]),
             ]
         )
-    shares = [f"{100 * _TICKET_DENSITY ** (r / _ROUNDS):.1f} %" for r in (0, 5, 10, _ROUNDS)]
+    shares = [f"{100 * _TICKET_DENSITY ** (r / _ROUNDS):.1f} %" for r in shown]
     note = (
         f"LeNet-300-100, MNIST, {_ROUNDS} rounds of {_ROUND_EPOCHS} epochs on 50,000 digits, fc3 pruned at half the "
         "pace. Error of 10,000 held-out digits at the end of the rounds with that share of fc1 left, and of 10,000 "
