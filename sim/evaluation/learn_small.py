@@ -316,7 +316,7 @@ def _taught(data_set: str, labels: int, seed: int) -> nn.Module:
     """LeNet-5 trained on few labels: which ones follows from the seed."""
     model, data = fresh("lenet-5", seed), digits(data_set, "lenet-5")
     order = torch.randperm(len(data.bench.x), generator=torch.Generator().manual_seed(seed))[:labels]
-    loader = Batches(data.bench.x[order], data.bench.y[order], 100)
+    loader = Batches(data.bench.x[order], data.bench.y[order], min(100, labels))
     place = learn.FOLDER / f"teacher-{data_set}-{labels}-{seed}"
     train.fit(model, loader, CROSS, how(_TEACHER_STEPS // len(loader), seed, place, lr=1e-3))
     return model

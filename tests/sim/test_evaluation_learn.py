@@ -45,7 +45,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "_ROUND_EPOCHS": 1,
         "_MATCH_EPOCHS": 1,
         "_LABELS": (60,),
-        "_TEACHER_STEPS": 12,
+        "_TEACHER_STEPS": 60,
         "_STUDENT_EPOCHS": 1,
     }.items():
         monkeypatch.setattr(learn_small, name, value)
