@@ -108,14 +108,14 @@ class BlockWeights:
         self.inside = torch.from_numpy(rows * s.cols + cols).to(device)
         self.place = torch.from_numpy(s.locate(rows, cols)[1]).to(device)
         flat = np.arange(s.rows * s.cols).reshape(s.shape)
-        pairs = []
+        # Elements of each block but the first, and the one at the same place of the block before.
+        own, before = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         for b in range(1, s.blocks if blocks.alike else 0):
-            own = flat[np.ix_(s.rows_of(b), s.cols_of(b))]
-            before = flat[np.ix_(s.rows_of(b - 1), s.cols_of(b - 1))][: own.shape[0], : own.shape[1]]
-            pairs.append((own.ravel(), before.ravel()))
-        own, before = (np.concatenate(each) for each in zip(*pairs, strict=True)) if pairs else ([], [])
-        self.own = torch.as_tensor(own, dtype=torch.int64, device=device)
-        self.before = torch.as_tensor(before, dtype=torch.int64, device=device)
+            here = flat[np.ix_(s.rows_of(b), s.cols_of(b))]
+            there = flat[np.ix_(s.rows_of(b - 1), s.cols_of(b - 1))][: here.shape[0], : here.shape[1]]
+            own.append(here.ravel())
+            before.append(there.ravel())
+        self.own, self.before = (torch.from_numpy(np.concatenate(each)).to(device) for each in (own, before))
 
     def stored(self) -> Tensor:
         """The weights of the distinct blocks, one block after the other."""
