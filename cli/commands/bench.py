@@ -100,22 +100,17 @@ def bench(
     """
     counts = threads or tuple(sorted({1, processors()}))
     _check(batches, counts, density)
-    if file.suffix.lower() in GRAPHS:
+    net = None if file.suffix.lower() in GRAPHS else load(file)
+    if net is not None and weights is not None:
+        raise click.UsageError(f"--weights has no effect: {file} holds compressed layers")
+    if not isinstance(net, Chain):
         if input_file is None:
             raise click.UsageError(f"a graph such as {file} needs --input")
-        given, makers = graph_contenders(file, weights, input_file)
-        times = {
-            many: {given.count: paired(makers(many), given.x, seconds, clock_of(many))} for many in counts
-        }
+        count, makers = graph_contenders(file, weights, input_file)
+        nothing = np.empty(0)
+        times = {many: {count: paired(makers(many), nothing, seconds, clock_of(many))} for many in counts}
         _show(file, times, {}, {}, json_out)
         return
-    if weights is not None:
-        raise click.UsageError(f"--weights has no effect: {file} holds layers already, not a graph")
-    net = load(file)
-    if not isinstance(net, Chain):
-        raise ModelError(
-            f"{file} holds a graph: give eie bench the graph's .onnx, and this file as --weights"
-        )
     x = {batch: _inputs(net, input_file, density, batch) for batch in batches}
     times = {}
     signal: dict[str, float] = {}

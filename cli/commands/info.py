@@ -13,7 +13,7 @@ import click
 
 from eie.cli.options import PATH
 from eie.cli.output import print_table, write_pictures
-from eie.cli.pages.sizes import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, scale_row, size_rows
+from eie.cli.pages.sizes import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, scale_row, size_rows, two_rules
 from eie.compress.float_layers import Unused, left_text, whole_ratio
 from eie.compress.format.file import load_with_sizes
 from eie.compress.format.sizes import SizeReport
@@ -43,6 +43,8 @@ def as_json(report: SizeReport, layers: Sequence[CompressedLayer]) -> dict[str, 
     return asdict(report) | {
         "dense_bytes": report.dense_bytes,
         "ratio": report.ratio,
+        "fully_connected_ratio": report.connected_ratios[0],
+        "mesa_ratio": report.connected_ratios[1],
         "layers": [
             asdict(size)
             | {"bytes": size.nbytes, "dense_bytes": size.dense_bytes}
@@ -108,6 +110,8 @@ def info(file: Path, pictures: Path | None, model: Path | None, key: str, json_o
     click.echo(f"{file}: format version {report.version}, checksum ok ({report.checksum})\n")
     print_table(SIZE_HEADINGS, size_rows(report))
     click.echo(f"{SIZE_NOTE}\n")
+    if text := two_rules(report):
+        click.echo(f"{text}\n")
     print_table(SCALE_HEADINGS, [scale_row(one.name, len(one.codebook), one, one.relu) for one in layers])
     if text := left_text(left, report.dense_bytes, report.total_bytes):
         click.echo(

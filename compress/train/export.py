@@ -266,6 +266,7 @@ def _layer(weight: Weight, shared: Shared, place: _Place) -> SharedLayer:
         bias=bias,
         relu=place.relu,
         conv=_conv(weight.module, place),
+        blocks=found.blocks,
     )
 
 
