@@ -9,12 +9,14 @@ Gupta, To prune, or not to prune, 2017). Without regrowth this is the iterative 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from eie.compress.train.blocks import Blocks, BlockWeights, of_layers
 from eie.compress.train.loop import Epoch, Fit, Loss, Training, run, seeded
 from eie.compress.train.tickets import Criterion, Rewind, best, check_criterion, prune_by_rounds, scores
 from eie.compress.train.units import By, cut_units
@@ -100,7 +102,10 @@ def dropouts(model: nn.Module) -> dict[str, float]:
 
 
 class Surgery:
-    """The pruning phase: `dense` holds every weight, the model's parameters only those that are connected."""
+    """The pruning phase: `dense` holds every weight, the model's parameters only those that are connected.
+
+    Matrices in blocks have their weights where they are from the first step on, and no other.
+    """
 
     name = "prune"
 
@@ -110,10 +115,20 @@ class Surgery:
         weights: list[Weight],
         goals: list[float],
         schedule: Schedule,
+        blocks: Mapping[str, Blocks] | None = None,
         criterion: Criterion = "large_final",
         seed: int = 1,
     ) -> None:
-        self.model, self.weights, self.goals, self.schedule = model, weights, goals, schedule
+        of_weight = blocks or {}
+        self.model, self.schedule = model, schedule
+        self.blocks = [
+            BlockWeights(weight, of_weight[weight.name]) for weight in weights if weight.name in of_weight
+        ]
+        for one in self.blocks:
+            one.begin()
+        pruned = [(w, goal) for w, goal in zip(weights, goals, strict=True) if w.name not in of_weight]
+        self.weights, self.goals = [w for w, _ in pruned], [goal for _, goal in pruned]
+        weights = self.weights
         self.criterion, self.seed = criterion, seed
         self.start = [weight.parameter.detach().clone() for weight in weights]
         self.dense = [weight.parameter.detach().clone() for weight in weights]
@@ -126,10 +141,15 @@ class Surgery:
 
     def settings(self) -> dict[str, Any]:  # noqa: D102
         goals = {weight.name: goal for weight, goal in zip(self.weights, self.goals, strict=True)}
-        return {"densities": goals, "schedule": asdict(self.schedule), "criterion": self.criterion}
+        blocks = {one.weight.name: asdict(one.blocks) for one in self.blocks}
+        return {"densities": goals, "schedule": asdict(self.schedule), "criterion": self.criterion} | (
+            {"blocks": blocks} if blocks else {}
+        )
 
     def before_step(self) -> None:
-        """Let the optimiser see all weights, cut ones included."""
+        """Let the optimiser see all weights, cut ones included; and of blocks only those that there are."""
+        for one in self.blocks:
+            one.before_step()
         with torch.no_grad():
             for weight, dense, mask in zip(self.weights, self.dense, self.masks, strict=True):
                 weight.parameter.copy_(dense)
@@ -215,6 +235,7 @@ def prune(
     *,
     density: PerLayer | None = None,
     quality: PerLayer | None = None,
+    blocks: Mapping[str, Blocks] | None = None,
     units: bool | By = False,
     criterion: Criterion = "large_final",
     training: Training | None = None,
@@ -227,7 +248,7 @@ def prune(
     loader : batches (inputs, targets), with a length. loss : of (model(inputs), targets), a scalar tensor.
     density : share of the weights to keep, for all layers or by glob pattern (`{"fc*": 0.05, "conv1": 0.3}`; what no
         pattern fits stays dense). quality : or keep as many as exceed so many standard deviations of their layer in the
-        given network.
+        given network. blocks : layers that become block-diagonal instead, by glob pattern: `{"fc1": Blocks(10)}`.
     units : cut whole units (neurons of Linear, filters of Conv2d) at once, in place, so that the module gets smaller,
         and train what is left. density is then the share of a layer's units; "l1" (or True) keeps those with the
         largest sum of magnitudes of their weights, "zeros" those that are most often not 0 behind their ReLU on the
@@ -240,18 +261,23 @@ def prune(
 
     Raises
     ------
-    ModelError : neither or both of density and quality, settings out of range, layers whose units cannot be cut
-        consistently, and see `run`.
+    ModelError : both of density and quality, or nothing to do; settings out of range, blocks that do not fit a layer,
+        layers whose units cannot be cut consistently, and see `run`.
     """
-    if (density is None) == (quality is None):
+    if density is not None and quality is not None:
         raise ModelError("give density or quality, one of them")
+    if density is None and quality is None:
+        if not blocks:
+            raise ModelError("give density, quality or blocks")
+        density = 1.0
     training = training or Training()
     check_criterion(criterion)
     if units is not False:
-        if density is None or schedule is not None or criterion != "large_final":
+        if quality is not None or schedule is not None or blocks or criterion != "large_final":
             raise ModelError(
-                "units are cut at once, by density: quality, schedule and criterion have no effect on them"
+                "units are cut at once, by density: quality, blocks, schedule and criterion have no effect on them"
             )
+        assert density is not None
         return _prune_units(model, loader, loss, density, "l1" if units is True else units, training)
     if training.epochs < 1:
         raise ModelError("pruning needs at least one epoch")
@@ -264,8 +290,11 @@ def prune(
         goals = densities_above(weights, per_layer("quality", quality, weights, 0, 100, 0.0))
     schedule = schedule or Schedule()
     if schedule.rewind is not None:
+        if blocks:
+            raise ModelError("layers of blocks are not rewound: give blocks or rewind")
         return prune_by_rounds(
             model, loader, loss, weights, goals, schedule.rewind, schedule.rounds, criterion, training
         )
-    phase = Surgery(model, weights, goals, schedule, criterion, training.seed)
+    of_weight = of_layers(blocks or {}, weights)
+    phase = Surgery(model, weights, goals, schedule, of_weight, criterion, training.seed)
     return run(model, loader, loss, phase, training)

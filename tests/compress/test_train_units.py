@@ -218,7 +218,7 @@ def test_settings_of_units():
     with pytest.raises(ModelError, match="units are chosen by l1 or zeros, not 'size'"):
         train.prune(network(), problem(), CROSS, density=0.5, units="size", training=quick())
     with pytest.raises(
-        ModelError, match="units are cut at once, by density: quality, schedule and criterion have"
+        ModelError, match="units are cut at once, by density: quality, blocks, schedule and criterion"
     ):
         train.prune(network(), problem(), CROSS, quality=1.0, units=True, training=quick())
     with pytest.raises(ModelError, match="units are cut at once"):
