@@ -9,6 +9,7 @@ Needs PyTorch: pip install 'eie-sim[train]'.
 
 from eie.compress.train.blocks import Blocks
 from eie.compress.train.distill import weighted
+from eie.compress.train.exits import Exits, Joint, exit_share, save_exits
 from eie.compress.train.export import layers_of, save
 from eie.compress.train.few_bits import few_bits
 from eie.compress.train.loop import Epoch, Teacher, Training, fit
@@ -22,6 +23,8 @@ __all__ = [
     "Blocks",
     "Choice",
     "Epoch",
+    "Exits",
+    "Joint",
     "Schedule",
     "Sensitivity",
     "Shared",
@@ -31,6 +34,7 @@ __all__ = [
     "Weight",
     "accuracy",
     "choose",
+    "exit_share",
     "few_bits",
     "find_weights",
     "fit",
@@ -38,6 +42,7 @@ __all__ = [
     "low_rank",
     "prune",
     "save",
+    "save_exits",
     "scan",
     "share",
     "weighted",

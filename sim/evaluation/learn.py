@@ -2,8 +2,8 @@
 
 Each part trains networks in cells. What a cell found is kept in build/learn/, its training's checkpoints beside it, so
 that a part that was killed goes on, and a second call shows what is there. A cell that was made by other settings is
-another cell. Networks learn from training digits but the last 10,000, on which choices are made (`HELD_OUT`), and are
-measured once on the test digits.
+another cell. Networks learn from the first `LEARNT` training digits; choices are made on the last 10,000 (`HELD_OUT`);
+test digits are looked at once, in the end.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ except ModuleNotFoundError as error:
 
 FOLDER = Path("build/learn")
 HELD_OUT = 10_000
+# Training digits that networks learn from: so few that all parts take minutes, not hours.
+LEARNT = 20_000
 SETS = ("mnist", "fashion-mnist")
 # Digits whose cycles are counted, and the machine they are counted on.
 COUNTED = 20
@@ -75,7 +77,7 @@ def digits(data_set: str, network: str) -> Digits:
     """A data set for a network of the recipes. Raises `ModelError` if it is not there: `eie data`."""
     both = [Bench.of(RECIPES[network], datasets.load(data_set), held) for held in (HELD_OUT, 0)]
     held, whole = both
-    bench = replace(whole, x=held.x, y=held.y)
+    bench = replace(whole, x=held.x[:LEARNT], y=held.y[:LEARNT])
     return Digits(bench, held.test_x, held.test_y)
 
 
@@ -87,7 +89,7 @@ def cell(name: str, settings: Mapping[str, Any], make: Callable[[Path], Figures]
 
     Floating point with one thread, so that a cell made anew on the same machine is the same.
     """
-    text = json.dumps({"name": name, **settings}, sort_keys=True)
+    text = json.dumps({"name": name, "digits": LEARNT, **settings}, sort_keys=True)
     key = f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     path = FOLDER / f"{key}.json"
     if path.exists():
@@ -117,7 +119,7 @@ def fresh(network: str, seed: int) -> nn.Module:
 
 def dense(data_set: str, network: str, seed: int, epochs: int) -> nn.Module:
     """The dense network, trained on plain digits; once for all parts."""
-    model, place = fresh(network, seed), FOLDER / f"dense-{data_set}-{network}-{seed}-{epochs}"
+    model, place = fresh(network, seed), FOLDER / f"dense-{data_set}-{network}-{seed}-{epochs}-{LEARNT}"
     with single_thread():
         train.fit(
             model, digits(data_set, network).bench.train, functional.cross_entropy, how(epochs, seed, place)

@@ -84,9 +84,10 @@ def rank(seed: int = 1, progress: Progress | None = None) -> Section:
             )
             rows.append([data_set, name, *_columns(found)])
     note = (
-        f"fc1 (300 x 784) is split or pruned; then {_AFTER_EPOCHS} epochs on 50,000 digits, 4-bit codes. Error of "
-        f"10,000 test digits, in floating point before sharing and in the accelerator's arithmetic; cycles of a digit "
-        f"on {learn.PES} PEs (mean of {learn.COUNTED}). Seeds {', '.join(map(str, _seeds(seed, 2)))}; mean and range."
+        f"fc1 (300 x 784) is split or pruned; then {_AFTER_EPOCHS} epochs on {learn.LEARNT:,} digits, 4-bit "
+        "codes. Error of 10,000 test digits, in floating point before sharing and in the accelerator's "
+        f"arithmetic; cycles of a digit on {learn.PES} PEs (mean of {learn.COUNTED}). Seeds "
+        f"{', '.join(map(str, _seeds(seed, 2)))}; mean and range."
     )
     headings = ("data", "network", "weights", "error %, float", "error %, fixed", "bytes", "cycles", "nJ")
     return Section(
@@ -208,11 +209,12 @@ def units(seed: int = 1, progress: Progress | None = None) -> Section:
             rows.append([data_set, kind, *macs, spread([one["error_float"] for one in found])])
     kept = ", ".join(f"{name} {100 * share:.0f} %" for name, share in _KEEP.items())
     note = (
-        f"LeNet-5, units kept: {kept}. tuned: units of least L1 norm go, then {_TUNE_EPOCHS} epochs; zeros: fc1's by "
-        f"how often they are 0; scratch-E: the narrow network from new weights, {_LENET_EPOCHS} epochs as the dense "
-        "one; scratch-B: as much work as the dense one, at most twice the epochs. Held out: 10,000 training digits. "
-        f"Seeds {', '.join(map(str, _seeds(seed, 2)))}; mean and range. Published (VGG-16-A, CIFAR-10, accuracy %): "
-        "whole 93.63, tuned 93.41, scratch-E 93.62, scratch-B 93.78 (Liu et al., ICLR 2019)."
+        f"LeNet-5, {learn.LEARNT:,} digits; units kept: {kept}. tuned: units of least L1 norm go, then "
+        f"{_TUNE_EPOCHS} epochs; zeros: fc1's by how often they are 0; scratch-E: the narrow network from new "
+        f"weights, {_LENET_EPOCHS} epochs as the dense one; scratch-B: as much work as the dense one, at most "
+        f"twice the epochs. Held out: 10,000 training digits. Seeds {', '.join(map(str, _seeds(seed, 2)))}; "
+        "mean and range. Published (VGG-16-A, CIFAR-10, accuracy %): whole 93.63, tuned 93.41, scratch-E "
+        "93.62, scratch-B 93.78 (Liu et al., ICLR 2019)."
     )
     headings = ("data", "network", "multiply-accumulates", "error %, held out", "error %, test")
     return Section(
@@ -283,10 +285,10 @@ def tickets(seed: int = 1, progress: Progress | None = None) -> Section:
         )
     shares = [f"{100 * _TICKET_DENSITY ** (r / _ROUNDS):.1f} %" for r in shown]
     note = (
-        f"LeNet-300-100, MNIST, {_ROUNDS} rounds of {_ROUND_EPOCHS} epochs on 50,000 digits, fc3 pruned at half the "
-        "pace. Error of 10,000 held-out digits at the end of the rounds with that share of fc1 left, and of 10,000 "
-        "test digits at the end; never trained: the last mask on the first weights. Seeds "
-        f"{', '.join(map(str, _seeds(seed)))}; mean and range."
+        f"LeNet-300-100, MNIST, {_ROUNDS} rounds of {_ROUND_EPOCHS} epochs on {learn.LEARNT:,} digits, fc3 "
+        "pruned at half the pace. Error of 10,000 held-out digits at the end of the rounds with that share "
+        "of fc1 left, and of 10,000 test digits at the end; never trained: the last mask on the first "
+        f"weights. Seeds {', '.join(map(str, _seeds(seed)))}; mean and range."
     )
     headings = ("survivors get", *(f"error %, {share}" for share in shares), "error %, test", "never trained")
     return Section(
@@ -301,7 +303,7 @@ def tickets(seed: int = 1, progress: Progress | None = None) -> Section:
 # ---- distillation ------------------------------------------------------------------------------------------
 
 _LABELS = (500, 1000)
-_TEACHER_STEPS, _STUDENT_EPOCHS = 1500, 5
+_TEACHER_STEPS, _STUDENT_EPOCHS = 600, 10
 _WAYS: tuple[Any, ...] = ("none", "debiased", "fidelity", "both", "oracle")
 _TEMPERATURES = (1, 2, 4, 8, 20)
 
@@ -317,7 +319,7 @@ def _taught(data_set: str, labels: int, seed: int) -> nn.Module:
     model, data = fresh("lenet-5", seed), digits(data_set, "lenet-5")
     order = torch.randperm(len(data.bench.x), generator=torch.Generator().manual_seed(seed))[:labels]
     loader = Batches(data.bench.x[order], data.bench.y[order], min(100, labels))
-    place = learn.FOLDER / f"teacher-{data_set}-{labels}-{seed}"
+    place = learn.FOLDER / f"teacher-{data_set}-{labels}-{seed}-{learn.LEARNT}"
     train.fit(model, loader, CROSS, how(_TEACHER_STEPS // len(loader), seed, place, lr=1e-3))
     return model
 
@@ -392,10 +394,10 @@ def distil(seed: int = 1, progress: Progress | None = None) -> Section:
                 ]
             )
     note = (
-        "Teacher: LeNet-5 on the labelled digits; student: LeNet-300-100 on these and the rest of 50,000 digits with "
-        "the teacher's answers at T = 1. oracle: without the answers that are wrong. Held out for the weights: half as "
-        f"many digits as labels. {_STUDENT_EPOCHS} epochs. Error of 10,000 test digits in percent; seeds "
-        f"{', '.join(map(str, _seeds(seed)))}; mean and range."
+        "Teacher: LeNet-5 on the labelled digits; student: LeNet-300-100 on these and the rest of "
+        f"{learn.LEARNT:,} digits with the teacher's answers at T = 1. oracle: without the answers that are "
+        f"wrong. Held out for the weights: half as many digits as labels. {_STUDENT_EPOCHS} epochs. Error of "
+        f"10,000 test digits in percent; seeds {', '.join(map(str, _seeds(seed)))}; mean and range."
     )
     return Section(
         "learn-distil",
@@ -445,8 +447,9 @@ def matching(seed: int = 1, progress: Progress | None = None) -> Section:
                 row.append(f"{found['error_float']:.2f}")
             rows.append(row)
     note = (
-        f"LeNet-300-100 taught by LeNet-5 on 50,000 plain digits; 1 x is {_MATCH_EPOCHS} epochs. Function matching: "
-        f"mixed inputs, no labels, T = 1. Error of 10,000 test digits in percent, seed {seed}."
+        f"LeNet-300-100 taught by LeNet-5 on {learn.LEARNT:,} plain digits; 1 x is {_MATCH_EPOCHS} epochs. "
+        "Function matching: mixed inputs, no labels, T = 1. Error of 10,000 test digits in percent, seed "
+        f"{seed}."
     )
     headings = ("data", "student learns", *(f"{times} x" for times in (1, 3, 10)))
     return Section(

@@ -83,7 +83,7 @@ def test_a_checkpoint_knows_about_mixup(tmp_path):
         return quick(1, folder=tmp_path, teacher=train.Teacher(network(2), share=1.0, mixup=mixup))
 
     train.fit(network(), problem(), CROSS, how(True))
-    with pytest.raises(ModelError, match="is of another run"):
+    with pytest.raises(ModelError, match="belongs to another run"):
         train.fit(network(), problem(), CROSS, how(False))
 
 

@@ -131,7 +131,7 @@ def test_a_killed_call_goes_on(tmp_path):
     train.few_bits(one, *given, stochastic=True, training=quick(4, folder=tmp_path))
     train.few_bits(two, *given, stochastic=True, training=quick(4))
     assert all(map(torch.equal, one.parameters(), two.parameters()))
-    with pytest.raises(ModelError, match="is of another run"):
+    with pytest.raises(ModelError, match="belongs to another run"):
         train.few_bits(network(), *given, training=quick(4, folder=tmp_path))
 
 

@@ -194,7 +194,7 @@ def test_a_killed_ticket_goes_on(tmp_path):
         weights_of(tickets(1, quick(2, folder=tmp_path))), weights_of(tickets(1)), strict=True
     ):
         assert torch.equal(one, two)
-    with pytest.raises(ModelError, match="is of another run"):
+    with pytest.raises(ModelError, match="belongs to another run"):
         tickets("sign", quick(2, folder=tmp_path))
 
 

@@ -136,7 +136,7 @@ def test_an_interrupted_call_goes_on(tmp_path):
     train.prune(models[1], problem(), CROSS, **given, training=quick(4))
     for one, two in zip(models[0].parameters(), models[1].parameters(), strict=True):
         assert torch.equal(one, two)
-    with pytest.raises(ModelError, match=r"is of another run \((data|units|model) differs"):
+    with pytest.raises(ModelError, match=r"belongs to another run \((data|units|model) differs"):
         train.prune(network(), problem(), CROSS, density=0.5, units="l1", training=quick(4, folder=tmp_path))
 
 
