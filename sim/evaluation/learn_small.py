@@ -7,15 +7,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional
 
+import eie
 from eie.compress import train
+from eie.compress.forward import quantize_inputs
 from eie.compress.train.recipes import Batches
+from eie.layer import CompressedLayer
+from eie.sim.chain import run_network
 from eie.sim.evaluation import learn
 from eie.sim.evaluation.learn import Figures, cell, dense, digits, finished, fresh, how, spread
-from eie.sim.evaluation.section import Progress, Section, Table
+from eie.sim.evaluation.section import Picture, Progress, Section, Table
+from eie.sim.exits import choose_threshold, leave, logits_at_exits, run_with_exits, totals, trunk
 
 CROSS = functional.cross_entropy
 SEEDS = 3
@@ -459,3 +466,142 @@ def matching(seed: int = 1, progress: Progress | None = None) -> Section:
         [Table("Function matching against epochs", headings, rows, note)],
         data=data,
     )
+
+
+# ---- early exits -------------------------------------------------------------------------------------------
+
+_EXIT_DENSITY = {
+    "model.conv1": 0.6,
+    "model.conv2": 0.16,
+    "model.fc1": 0.025,
+    "model.fc2": 0.2,
+    "heads.*": 0.2,
+}
+_EXIT_EPOCHS = (6, 4, 1)
+_CHOSEN_ON, _BUDGET = 3000, 0.1
+
+
+def _exit_cell(data_set: str, seed: int) -> Figures:
+    network = "lenet-5"
+
+    def make(folder: Path) -> Figures:
+        data = digits(data_set, network)
+        loader, joint = data.bench.train, train.Joint(CROSS)
+        model = train.Exits(fresh(network, seed), ["conv1", "conv2"], data.bench.x[:2])
+        plain, pruned, shared_for = _EXIT_EPOCHS
+        train.fit(model, loader, joint, how(plain, seed, folder))
+        training = how(pruned, seed, folder, 0.004, momentum=0.9)
+        train.prune(model, loader, joint, density=_EXIT_DENSITY, training=training)
+        shared = train.share(model, loader, joint, training=how(shared_for, seed, folder, lr=1e-4))
+        layers, report = train.save_exits(folder.with_suffix(".eie"), model, shared, data.bench.x[:500])
+        held, test = (_logits(layers, x) for x in (data.held_x[:_CHOSEN_ON], data.bench.test_x))
+        threshold = choose_threshold(held, data.held_y[:_CHOSEN_ON].numpy(), _BUDGET)
+        right = data.bench.test_y.numpy()
+        run = leave(test, threshold)
+        few = quantize_inputs(
+            layers[0], data.bench.test_x[: learn.COUNTED].reshape(learn.COUNTED, -1).numpy()
+        )
+        machine = eie.sized_for(eie.ArchConfig(n_pe=learn.PES), *layers)
+        early = run_with_exits(layers, few, machine, threshold)
+        whole = totals(run_network(trunk(layers), few, machine, "fast"))
+        return {
+            "bytes": folder.with_suffix(".eie").stat().st_size,
+            "without_exits": report.size.total_bytes,
+            "threshold": threshold,
+            "error_whole": 100 * float(np.mean(test[-1].argmax(1) != right)),
+            "error": 100 * float(np.mean(run.answers != right)),
+            "left": (np.bincount(run.left, minlength=len(test)) / len(right)).tolist(),
+            "cycles": [early.cycles, whole[0]],
+            "energy_uj": [early.energy_uj, whole[1]],
+            "curve": _exit_curve(layers, test, right, few, machine),
+        }
+
+    settings = {
+        "set": data_set,
+        "seed": seed,
+        "epochs": list(_EXIT_EPOCHS),
+        "density": _EXIT_DENSITY,
+        "chosen": [_CHOSEN_ON, _BUDGET, learn.COUNTED],
+    }
+    return cell("exits", settings, make)
+
+
+def _logits(layers: Sequence[CompressedLayer], x: torch.Tensor) -> list[npt.NDArray[np.float64]]:
+    """What each stage answers to images, in the accelerator's arithmetic."""
+    rows = x.reshape(len(x), -1).numpy()
+    fixed = quantize_inputs(layers[0], rows)
+    parts = [logits_at_exits(layers, fixed[i : i + 500])[0] for i in range(0, len(x), 500)]
+    return [np.concatenate(each) for each in zip(*parts, strict=True)]
+
+
+def _exit_curve(layers: Any, test: Any, right: Any, few: Any, machine: Any) -> list[list[float]]:
+    """Error in percent and cycles over those of the whole network at some thresholds."""
+    points = []
+    whole = totals(run_network(trunk(layers), few, machine, "fast"))[0] or 1
+    for threshold in (0.5, 0.8, 0.9, 0.95, 0.98, 0.99):
+        error = 100 * float(np.mean(leave(test, threshold).answers != right))
+        cycles = run_with_exits(layers, few, machine, threshold).cycles or 0
+        points.append([threshold, error, cycles / whole])
+    return points
+
+
+def exits(seed: int = 1, progress: Progress | None = None) -> Section:
+    """LeNet-5 with exits behind both convolutions."""
+    rows, data, pictures = [], {}, []
+    for data_set in learn.SETS[:1]:
+        found = [_exit_cell(data_set, one) for one in _seeds(seed, 1)]
+        _say(progress, f"{data_set}: early exits")
+        data[data_set] = found
+        rows.append(
+            [
+                data_set,
+                spread([one["error_whole"] for one in found]),
+                spread([one["error"] for one in found]),
+                spread([one["threshold"] for one in found]),
+                *(spread([100 * one["left"][k] for one in found], 1) for k in range(3)),
+                spread([one["cycles"][0] / one["cycles"][1] for one in found]),
+                spread([one["energy_uj"][0] / one["energy_uj"][1] for one in found]),
+                spread([float(one["bytes"]) for one in found], 0),
+            ]
+        )
+        pictures.append(_exit_picture(data_set, found))
+    note = (
+        f"LeNet-5, heads behind conv1 and conv2, {_EXIT_EPOCHS[0]} epochs dense, {_EXIT_EPOCHS[1]} pruned, "
+        f"{_EXIT_EPOCHS[2]} shared, on {learn.LEARNT:,} digits; threshold chosen on {_CHOSEN_ON:,} held-out digits for "
+        f"{_BUDGET:g} points; error of 10,000 test digits in the accelerator's arithmetic. Cycles and energy: over "
+        f"those without exits, {learn.COUNTED} digits, {learn.PES} PEs. Seed {seed}."
+    )
+    headings = (
+        "data",
+        "error %, whole",
+        "error %, exits",
+        "threshold",
+        "left at conv1 %",
+        "at conv2 %",
+        "at the end %",
+        "cycles",
+        "energy",
+        "bytes",
+    )
+    text = ["How many digits need all of LeNet-5."]
+    table = Table("Early exits of LeNet-5", headings, rows, note)
+    return Section("learn-exits", "Early exit", text, [table], pictures, data)
+
+
+def _exit_picture(data_set: str, found: Sequence[Figures]) -> Picture:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for one in found:
+        axes.plot([p[2] for p in one["curve"]], [p[1] for p in one["curve"]], marker="o", color="C0")
+        for threshold, error, cycles in one["curve"]:
+            axes.annotate(
+                f"{threshold:g}", (cycles, error), textcoords="offset points", xytext=(4, 4), fontsize=8
+            )
+        axes.axhline(one["error_whole"], color="0.5", linestyle="--")
+    axes.set_xlabel("mean cycles over those of the whole network")
+    axes.set_ylabel("error of test digits, %")
+    axes.set_title(f"LeNet-5 with exits, {data_set}: thresholds; dashed: no exits")
+    points = "; ".join(f"at {t:g}: {e:.2f} % at {c:.2f}" for t, e, c in found[0]["curve"])
+    return Picture(f"learn-exits-{data_set}", figure, f"Error against mean cycles by threshold: {points}.")

@@ -69,6 +69,7 @@ PARTS = (
             ("tickets", "tickets", "lottery tickets"),
             ("distil", "distil", "distillation with few labels"),
             ("matching", "matching", "function matching against epochs"),
+            ("exits", "exits", "early exits"),
         )
     ),
     Part("measured", "against numpy and scipy on this machine", "baselines", alone=True),

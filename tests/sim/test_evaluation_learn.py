@@ -44,6 +44,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "_ROUNDS": 2,
         "_ROUND_EPOCHS": 1,
         "_MATCH_EPOCHS": 1,
+        "_EXIT_EPOCHS": (1, 1, 1),
+        "_CHOSEN_ON": 20,
         "_LABELS": (60,),
         "_TEACHER_STEPS": 60,
         "_STUDENT_EPOCHS": 1,
@@ -55,7 +57,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_one_name_stands_for_all_parts():
     keys = [part.key for part in named(["learn"])]
-    assert keys == ["learn-rank", "learn-units", "learn-tickets", "learn-distil", "learn-matching"]
+    assert keys == [
+        "learn-rank",
+        "learn-units",
+        "learn-tickets",
+        "learn-distil",
+        "learn-matching",
+        "learn-exits",
+    ]
     assert [part.key for part in named(["learn-units"])] == ["learn-units"]
     assert not {"learn-rank", "beyond"} & {part.key for part in named([])}
 
@@ -124,7 +133,7 @@ def test_the_command_and_the_other_parts(here):
     assert 0 < macs["tuned"] == macs["scratch-E"] == macs["scratch-B"] < macs["dense"] / 2
     tickets = learn_small.tickets(1)
     assert [row[0] for row in tickets.tables[0].rows] == list(learn_small._KINDS)
-    for name in ("distil", "matching"):
+    for name in ("distil", "matching", "exits"):
         section = getattr(learn_small, name)(1)
         assert section.key == f"learn-{name}"
         assert section.tables[0].rows
