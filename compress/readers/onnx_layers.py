@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from eie.compress.float_layers import Layers, LayerSource, Model, Unused, array_text
 from eie.compress.readers.arrays import names_of
-from eie.compress.readers.onnx_graph import VIEWS, Graph, attributes_of, load, pair
+from eie.compress.readers.onnx_graph import Graph, attributes_of, load, pair
 from eie.compress.readers.onnx_tensors import Constant, Reading
 from eie.conv import Conv, Pair
 from eie.errors import LayerError, ModelError
@@ -25,7 +25,7 @@ RECURRENT = ("GRU", "LSTM", "RNN")
 # at most, unless its weights are as many.
 _MAX_GROUPED = 1 << 26
 # Of these an operation's sizes are made.
-_SIZES = (*VIEWS, "Constant", "ConstantOfShape", "Shape", "Gather", "Slice", "Concat", "Cast")
+_SIZES = ("Constant", "ConstantOfShape", "Shape", "Gather", "Slice", "Concat", "Cast")
 Array = npt.NDArray[Any]
 
 
@@ -710,7 +710,10 @@ def read(path: Path) -> Model:
     others = Counter(
         node.op_type
         for node in graph.nodes
-        if id(node) not in graph.held and node.op_type not in _SIZES and not graph.is_constant(node)
+        if id(node) not in graph.held
+        and node.op_type not in _SIZES
+        and not graph.is_view(node)
+        and not graph.is_constant(node)
     )
     operations = (Unused(f"{kind} ({count})", "an operation of no layer") for kind, count in others.items())
     problems = (problem for one in placed for problem in one.problems)
