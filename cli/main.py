@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 import click
 
-from eie.errors import EieError, MismatchError
+from eie.errors import EieError, MismatchError, printable
 
 DISTRIBUTION = "eie-sim"
 # In the order in which somebody meets them; each is the function of that name in the module
@@ -58,7 +58,8 @@ class _BadInput(click.ClickException):
     exit_code = 2
 
     def show(self, file: Any = None) -> None:
-        click.echo(f"eie: error: {self.message}", err=True, file=file)
+        lines = map(printable, self.message.split("\n"))  # a mismatch has several
+        click.echo("eie: error: " + "\n".join(lines), err=True, file=file)
 
 
 class _Disagreement(_BadInput):

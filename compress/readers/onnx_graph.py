@@ -15,6 +15,7 @@ from eie.compress.readers.onnx_check import OLDEST, check, without_sparse
 from eie.compress.readers.onnx_fold import FOLDED, folded
 from eie.compress.readers.onnx_tensors import Constant, Place
 from eie.conv import Pair
+from eie.errors import printable
 
 # What only changes how a value is seen (a transposition: that of a matrix).
 VIEWS = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose")
@@ -212,6 +213,7 @@ class Graph:
 
     def own_name(self, name: str) -> str:
         """The name for a layer; name.2 and so on where others have it, such as one with the same weights."""
+        name = printable(name)
         own, number = name, 1
         while own in self.names:
             number += 1
