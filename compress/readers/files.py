@@ -255,6 +255,8 @@ def read_model(path: str | os.PathLike[str], *, key: str = "", transpose: Sequen
         raise ModelError(f"{file}: a model must be a file ending in {', '.join(MODEL_KINDS)}")
     if file.is_dir():
         raise ModelError(f"{file} is a folder, not a file: give the file in it")
+    if file.exists() and not file.is_file():
+        raise ModelError(f"{file} is a pipe or a device: give a file, which can be read more than once")
     try:
         model = reader(file, Choice(key, tuple(transpose)))
     except EieError as error:

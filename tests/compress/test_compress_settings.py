@@ -180,7 +180,7 @@ def test_files_that_are_none(here: Path) -> None:
     with pytest.raises(ModelError, match=r"^absent.toml: cannot be read: No such file or directory$"):
         Plan.read(Path("absent.toml"))
     Path("b.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ModelError, match=r"^b.toml: cannot be read: not UTF-8$"):
+    with pytest.raises(ModelError, match=r"^b.toml: no TOML: not UTF-8$"):
         Plan.read(Path("b.toml"))
 
 
