@@ -97,14 +97,14 @@ def read_toml(path: Path) -> dict[str, Any]:
 
     Raises
     ------
-    ModelError : it cannot be read, or is no TOML.
+    ModelError : it cannot be read, or is not TOML.
     """
     try:
         return files.read_toml(path)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
-        raise ModelError(f"{path}: no TOML: {error}") from None
+        raise ModelError(f"{path} is not TOML: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Plan:
 
         Raises
         ------
-        ModelError : it cannot be read, is no TOML, or has a key or a value that there is not.
+        ModelError : it cannot be read, is not TOML, or has an unknown key or a wrong value.
         """
         given = read_toml(path)
         _check(given, _KEYS | _TOP, str(path))
@@ -187,7 +187,7 @@ class Plan:
         # Keys for every layer are for its convolutions.
         if source.conv is None and any(key not in self.every for key in geometry):
             raise ModelError(
-                f"{self.place}: layer {source.name!r} is no convolution: it has no {next(iter(geometry))}"
+                f"{self.place}: layer {source.name!r} is not a convolution: it has no {next(iter(geometry))}"
             )
         return (
             source if source.conv is None else replace(source, conv=self._conv(source, source.conv, geometry))

@@ -35,7 +35,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
     Raises
     ------
-    OSError : it cannot be read. ValueError : it is no TOML, or nested too deeply.
+    OSError : it cannot be read. ValueError : it is not TOML, or nested too deeply.
     """
     try:
         text = path.read_bytes().decode()
