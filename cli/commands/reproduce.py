@@ -39,9 +39,9 @@ Announce = Callable[[str], None]
 
 _HELP = """The published evaluation once more: tables and pictures with our figures beside the published ones.
 
-Without a PART everything but `beyond` is computed, in two processes, and written as evaluation.html, evaluation.md,
-the pictures and data.json. With PARTs only those, as PART.html, PART.md, pictures and PART.json, and their tables are
-printed.
+Without a PART everything but `beyond` and `mesa` is computed, in two processes, and written as evaluation.html,
+evaluation.md, the pictures and data.json. With PARTs only those, as PART.html, PART.md, pictures and PART.json, and
+their tables are printed.
 
 \b
 Parts:
