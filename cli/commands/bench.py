@@ -69,12 +69,16 @@ def faster_lines(times: Mapping[int, Mapping[int, Mapping[str, float]]]) -> list
 
 @click.command()
 @click.argument("file", metavar="NETWORK", type=PATH)
-@click.option("--weights", type=PATH, metavar="W.eie", help="Compressed layers of a graph (.onnx, .toml).")
-@click.option("--input", "input_file", type=PATH, metavar="X", help="Inputs; without, random ones.")
+@click.option("--weights", type=PATH, metavar="W.eie", help="Compressed layers for a graph (.onnx, .toml).")
+@click.option(
+    "--input", "input_file", type=PATH, metavar="X", help="Inputs to time; random ones if not given."
+)
 @click.option("--act-density", "density", default=1.0, help="Share of random inputs that are not zero.")
-@click.option("--batch", "batches", type=whole_numbers, default="1,64", help="Inputs at a time.")
-@click.option("--threads", type=whole_numbers, metavar="N,..", help="Threads of each; default 1 and all.")
-@click.option("--seconds", default=4.0, help="Of each paired run.")
+@click.option("--batch", "batches", type=whole_numbers, default="1,64", help="How many inputs at a time.")
+@click.option(
+    "--threads", type=whole_numbers, metavar="N,..", help="Numbers of threads; 1 and all if not given."
+)
+@click.option("--seconds", default=4.0, help="Length of each paired run.")
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 def bench(
     file: Path,

@@ -68,22 +68,26 @@ def draw(layers: Sequence[CompressedLayer], folder: Path) -> list[str]:
     "--pictures",
     type=PATH,
     metavar="FOLDER",
-    help="Write histograms of weights, codes and relative indices there, a PNG for each layer.",
+    help="Write histograms of weights, codes and relative indices into this folder, a PNG for each layer.",
 )
 @click.option(
     "--model",
     type=PATH,
     metavar="MODEL",
-    help="The file that was compressed: say what of it is not in FILE, and the whole model's ratio.",
+    help="The model that was compressed: show what FILE lacks of it, and the ratio of the whole model.",
 )
 @click.option(
-    "--key", default="", show_default=False, metavar="KEY", help="As of `eie compress`, for --model."
+    "--key",
+    default="",
+    show_default=False,
+    metavar="KEY",
+    help="With --model: the --key that `eie compress` was given.",
 )
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 def info(file: Path, pictures: Path | None, model: Path | None, key: str, json_out: bool) -> None:
     """Show the layers of a .eie FILE: shapes, densities, bits before and after coding, sizes, scales.
 
-    The whole file is verified first, checksum included.
+    The command verifies the whole file first, checksum included.
 
     \b
     Example:

@@ -186,7 +186,7 @@ def _check(layer: CompressedLayer) -> None:
     try:
         layer.name.encode()
     except UnicodeEncodeError:
-        raise LayerError(f"layer {layer.name!r}: the name has characters that UTF-8 has not") from None
+        raise LayerError(f"layer {layer.name!r}: the name has characters that UTF-8 cannot encode") from None
 
 
 def to_bytes(layers: Iterable[CompressedLayer]) -> bytes:
@@ -213,7 +213,7 @@ def _open(data: bytes) -> tuple[Reader, bytes]:
             "format version 1, which only development versions wrote: compress the network again"
         )
     if data[: len(MAGIC)] != MAGIC or len(data) < _HEADER_BYTES:
-        raise FormatError("no .eie file, or only the beginning of one")
+        raise FormatError("not a .eie file, or only the beginning of one")
     version = data[len(MAGIC)]
     if version > WITH_GRAPH:
         raise FormatError(

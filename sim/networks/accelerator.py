@@ -109,7 +109,7 @@ class Accelerator:
         whole = self.layers[layer]
         check_columns(layer, whole.cols, vectors)
         if np.isnan(vectors).any():
-            raise ModelError(f"layer {layer!r} meets values that are no numbers (NaN)")
+            raise ModelError(f"layer {layer!r} gets inputs that are not numbers (NaN)")
         part = whole if rows is None else self._part(layer, rows)
         plan = self._plans.get(part.name)
         record = self.records.setdefault(part.name, Record(part, len(plan.plan.steps) if plan else 1))

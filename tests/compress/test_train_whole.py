@@ -166,7 +166,7 @@ class Branches(nn.Module):
         ("sum", "torch cannot trace the model as it is"),
         ("item", "torch cannot trace the model as it is"),
         ("loop", "torch cannot trace the model as it is"),
-        ("random", "would not be the model"),
+        ("random", "would differ from the model"),
     ],
 )
 def test_what_no_graph_shows_is_refused(tmp_path, how, text):
