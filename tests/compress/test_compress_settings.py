@@ -256,7 +256,8 @@ def test_compress_with_settings_runs_whole(here: Path) -> None:
         (("--layer", "x*"), "--layer x* matches no layer (there are conv1, conv2, fc1, fc2)"),
         (
             ("--calibrate", "net.npz"),
-            "layer 'conv1' is a convolution over images of unknown size: compress it with a settings file that gives the size as `input`",
+            "layer 'conv1' is a convolution over images of unknown size: "
+            "compress it with a settings file that gives the size as `input`",
         ),
     ],
 )
