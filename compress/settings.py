@@ -13,13 +13,13 @@ docs/models.md lists the keys.
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from eie import files
 from eie.compress.float_layers import Layers, LayerSource, Model, Unused, left_over
 from eie.compress.pipeline import Settings
 from eie.compress.quantize import Widths
@@ -101,14 +101,11 @@ def read_toml(path: Path) -> dict[str, Any]:
     ModelError : it cannot be read, or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ModelError(f"{path}: cannot be read: {reason}") from None
-    except tomllib.TOMLDecodeError as error:
+        return files.read_toml(path)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
         raise ModelError(f"{path} is not TOML: {error}") from None
-    except RecursionError:
-        raise ModelError(f"{path} is not TOML: nested too deeply") from None
 
 
 @dataclass(frozen=True)
