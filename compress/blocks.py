@@ -31,7 +31,8 @@ def imposed(
     ModelError : a matrix that has not so many rows and columns.
     """
     try:
-        structure = BlockStructure(*layer.weight.shape, blocks, SHUFFLED)
+        rows, cols = layer.weight.shape
+        structure = BlockStructure(rows, cols, blocks, SHUFFLED)
     except LayerError as error:
         raise ModelError(f"layer {layer.name!r}: {error}") from None
     mask = structure.mask()
