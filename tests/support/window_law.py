@@ -1,4 +1,4 @@
-"""The law of docs/beyond.md, entry by entry in plain Python, and the counters that follow from it."""
+"""The law of docs/beyond.md and docs/index_free.md, entry by entry in plain Python, and the counters from it."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -36,11 +36,12 @@ class Outcome:
     cycles: int
     bcast: list[int]
     pes: list[Pe]
+    soonest: int
 
     @property
     def counters(self) -> dict[str, list[int] | int]:
         """By the names of a `Result`."""
-        stalls = self.bcast[-1] - self.bcast[0] + 1 - len(self.bcast) if self.bcast else 0
+        stalls = self.bcast[-1] - self.soonest + 1 - len(self.bcast) if self.bcast else 0
         return {
             "entries": [sum(row is not None for row in pe.rows) for pe in self.pes],
             "empty_columns": [pe.empty for pe in self.pes],
@@ -76,27 +77,39 @@ def run_of(inter: Interleaved, k: int, group: int, x: np.ndarray, absolute: bool
     return entries
 
 
+def unit_of(case: Case, column: int) -> int:
+    """What the block table of an index-free machine has at hand for a column; 0 without one."""
+    structure = case.layer.blocks if case.cfg.index_free else None
+    if structure is None:
+        return 0
+    if structure.order == "shuffled":
+        return column // structure.blocks
+    return next(b for b in range(structure.blocks) if column in structure.cols_of(b))
+
+
 def law(case: Case) -> Outcome:
     """What the law gives for a case."""
     cfg, x = case.cfg, np.asarray(case.x)
     k, inter = constants(cfg), case.job.interleaved
-    pes, bcast = [Pe() for _ in range(cfg.n_pe)], []
+    pes, bcast, unit = [Pe() for _ in range(cfg.n_pe)], [], 0
     for group in sorted({int(j) // cfg.group for j in np.flatnonzero(x)}):
         when = bcast[-1] + 1 if bcast else k.T0
+        when += max(0, unit_of(case, group) - unit - 1)
+        unit = unit_of(case, group)
         while any(sum(r + k.B > when for r in pe.released) >= cfg.queue_depth for pe in pes):
             when += 1
         bcast.append(when)
         for number, pe in enumerate(pes):
-            entries = run_of(inter, number, group, x, cfg.absolute)
+            entries = run_of(inter, number, group, x, not cfg.relative)
             pe.empty += not entries
             if not entries and cfg.filter_empty:
                 pe.released.append(when + k.A - 1)
             else:
                 _read(pe, case, when + k.A, entries or [(-1, None)])
     if not bcast:
-        return Outcome(0, bcast, pes)
+        return Outcome(0, bcast, pes, k.T0)
     cycles = max(pe.taken[-1] for pe in pes if pe.taken) + k.C if any(pe.taken for pe in pes) else 0
-    return Outcome(max(cycles, bcast[-1] + k.A) if cfg.filter_empty else cycles, bcast, pes)
+    return Outcome(max(cycles, bcast[-1] + k.A) if cfg.filter_empty else cycles, bcast, pes, k.T0)
 
 
 def _read(pe: Pe, case: Case, earliest: int, entries: list[Entry]) -> None:
