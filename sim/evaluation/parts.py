@@ -60,6 +60,7 @@ PARTS = (
     Part("fig13", "load balance against PE count", "scaling", "balance"),
     Part("plans", "the nine layers planned on memories of the published sizes", "plans"),
     Part("beyond", "the better machine against the published one", "beyond", extra=True, example=True),
+    Part("blocks", "the index-free machine on block-diagonal layers", "index_free", extra=True),
     Part("measured", "against numpy and scipy on this machine", "baselines", alone=True),
     Part("speed", "speed of the fast engine on this machine", "engine_speed", alone=True),
 )
