@@ -152,12 +152,18 @@ class BlockStructure:
     @property
     def entries(self) -> int:
         """Elements of the matrix that are in a block."""
-        return int(np.diff(self.row_starts) @ np.diff(self.col_starts))
+        return self._elements(self.blocks)
 
     @property
     def stored(self) -> int:
         """Elements of the distinct blocks."""
-        return int(np.diff(self.row_starts)[: self.distinct] @ np.diff(self.col_starts)[: self.distinct])
+        return self._elements(self.distinct)
+
+    def _elements(self, count: int) -> int:
+        """Elements of the first `count` blocks, without a look at each: a file may claim millions of them."""
+        (high, tall), (wide, broad) = divmod(self.rows, self.blocks), divmod(self.cols, self.blocks)
+        tall, broad = min(tall, count), min(broad, count)
+        return count * high * wide + tall * wide + broad * high + min(tall, broad)
 
     def mask(self) -> npt.NDArray[np.bool_]:
         """Which elements of the matrix are in a block, bool[rows, cols]."""
@@ -165,6 +171,12 @@ class BlockStructure:
         for block in range(self.blocks):
             found[np.ix_(self.rows_of(block), self.cols_of(block))] = True
         return found
+
+    def split(self, stored: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+        """The distinct blocks, [height, width] each, of what they hold one after the other, each row after row."""
+        sizes = [(self.height(d), self.width(d)) for d in range(self.distinct)]
+        parts = np.split(stored, np.cumsum([h * w for h, w in sizes])[:-1])
+        return [part.reshape(size) for part, size in zip(parts, sizes, strict=True)]
 
     @cached_property
     def _of_rows(self) -> tuple[Ints, Ints]:
@@ -271,7 +283,7 @@ class BlockCodes:
         differs = stored[place] != values
         if differs.any():
             raise _unequal(structure, int(block[np.argmax(differs)]))
-        blocks = _split(structure, stored)
+        blocks = structure.split(stored)
         found = np.bincount(block, minlength=structure.blocks)
         for b in range(structure.distinct, structure.blocks):
             same = blocks[b % structure.distinct][: structure.height(b), : structure.width(b)]
@@ -283,7 +295,7 @@ class BlockCodes:
         bits = max(1, (table.size - 1).bit_length())
         codebook = np.concatenate((table, np.repeat(table[-1:], (1 << bits) - table.size)))
         codes = np.searchsorted(table, stored).astype(np.uint8)
-        return cls(structure, tuple(_split(structure, codes)), codebook)
+        return cls(structure, tuple(structure.split(codes)), codebook)
 
     def expanded(self) -> tuple[Ints, npt.NDArray[np.int32], Bytes, npt.NDArray[np.int16]]:
         """The matrix in columns as a `CompressedLayer` has it: indptr, indices, codes and codebook.
@@ -325,10 +337,3 @@ def _unequal(structure: BlockStructure, block: int) -> LayerError:
         f"block {block} does not have the weights of block {block % structure.distinct}, as "
         f"{structure.distinct} distinct of {structure.blocks} blocks do"
     )
-
-
-def _split(structure: BlockStructure, stored: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-    """The distinct blocks of what they hold one after the other."""
-    sizes = [(structure.height(d), structure.width(d)) for d in range(structure.distinct)]
-    parts = np.split(stored, np.cumsum([h * w for h, w in sizes])[:-1])
-    return [part.reshape(size) for part, size in zip(parts, sizes, strict=True)]

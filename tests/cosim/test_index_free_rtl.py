@@ -12,7 +12,7 @@ from eie.sim.cosim.lockstep import lockstep, lockstep_program
 from eie.sim.engines.reference import run as run_reference
 from tests.support.block_cases import random_block_case, random_blocks
 from tests.support.cases import Case
-from tests.support.window_law import law
+from tests.support.slow_law import law
 
 ONE = ArchConfig(
     n_pe=4, blocks=7, filter_empty=1, queue_depth=4, src_depth=12, acc_depth=16, entries=700, act_words=9
