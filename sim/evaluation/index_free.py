@@ -91,7 +91,11 @@ def _run(
     # Neither table nor pointers where the machine has none.
     cfg = base.replace(**{name: max(getattr(base, name), getattr(sized, name)) for name in names})
     result = prepare(layer, sized).run(x)
-    return result, *(estimate(one, result.counters, result.cycles) for one in (cfg, sized))
+    return (
+        result,
+        estimate(cfg, result.counters, result.cycles),
+        estimate(sized, result.counters, result.cycles),
+    )
 
 
 def draw(size: Size, seed: int) -> Draw:
