@@ -150,6 +150,15 @@ class How:
         help="Bits of the index of a shared weight; auto takes for each layer the fewest at which sharing moves the "
         "kept weights by at most 5 % of their norm.",
     )
+    blocks: int = option(
+        "--blocks",
+        type=click.IntRange(0),
+        default=0,
+        show_default=False,
+        metavar="N",
+        help="Keep of each fully connected layer the weights in N shuffled blocks (docs/blocks.md); densities are then "
+        "of the convolutions.",
+    )
     acc_bits: str = option(
         "--acc-bits",
         type=click.Choice(["16", "32"]),
@@ -166,7 +175,7 @@ class How:
     def settings(self) -> Settings:
         """The settings of all layers."""
         bits = None if self.weight_bits == "auto" else int(self.weight_bits)
-        return Settings(self.density or (), self.threshold or (), bits, self.widths)
+        return Settings(self.density or (), self.threshold or (), bits, self.widths, blocks=self.blocks)
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,10 @@ PARTS = (
     Part("plans", "the nine layers planned on memories of the published sizes", "plans"),
     Part("beyond", "the better machine against the published one", "beyond", extra=True, example=True),
     Part("blocks", "the index-free machine on block-diagonal layers", "index_free", extra=True),
+    Part(
+        "mesa", "MESA's tables on LeNet-5 and MNIST, trained here (resumable)", "mesa", alone=True, extra=True
+    ),
+    Part("mesa-fashion", "the same on Fashion-MNIST", "mesa", "fashion", alone=True, extra=True),
     Part("measured", "against numpy and scipy on this machine", "baselines", alone=True),
     Part("speed", "speed of the fast engine on this machine", "engine_speed", alone=True),
 )

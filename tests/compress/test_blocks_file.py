@@ -17,7 +17,7 @@ from eie.errors import FormatError
 from eie.layer import CompressedLayer
 from eie.sim.api import simulate
 from tests.support import eie_decoder, eie_files, eie_fuzz
-from tests.vocabulary.test_blocks import block_codes
+from tests.support.block_draws import block_codes
 
 
 @settings(max_examples=60, deadline=None)
