@@ -19,6 +19,6 @@ def test_what_it_reaches() -> None:
     (first, *_) = made.data["segments"]
     assert (first["layer"], first["pe"], first["segments"]) == ("1024 x 8704", 256, 4)
     assert first["times"] >= 3.5
-    page = (ROOT / "docs" / "index_free.md").read_text()
+    page = " ".join((ROOT / "docs" / "index_free.md").read_text().split())
     for table in made.tables:
-        assert markdown_table(table) in page, f"docs/index_free.md: {table.title}"
+        assert " ".join(markdown_table(table).split()) in page, f"docs/index_free.md: {table.title}"
