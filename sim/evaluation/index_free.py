@@ -220,8 +220,8 @@ def _cycle_table(drawn: dict[str, list[Draw]], times: dict[str, dict[str, float]
             "shuffled",
             "x, aligned",
             "x, shuffled",
-            "aligned, two entries",
-            "shuffled, two entries",
+            "aligned, 2 a cycle",
+            "shuffled, 2 a cycle",
         ),
         rows,
         f"Means of {DRAWS} draws. x: times the unstructured layer, one entry a cycle on both. Two entries a cycle: "
