@@ -206,6 +206,8 @@ def _check_chain(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> None:
     if not layers:
         raise LayerError("a plan needs at least one layer")
     for layer in layers:
+        if layer.exit:
+            raise LayerError(f"layer {layer.name!r} is an early exit: plan the network without its exits")
         check_entries(layer, cfg)
         if layer.conv is not None and len(layers) > 1:
             raise LayerError(f"layer {layer.name!r} is a convolution: plan it by itself")
