@@ -504,9 +504,10 @@ class CompressedLayer:
 
     def check_widths(self, *, weight_bits: int, code_bits: int, acc_bits: int) -> None:
         """Raise `LayerError` unless codes and bias fit a configuration's widths."""
+        hint = "" if self.blocks is None else " (with indices, blocks take one code more than they have)"
         self._require(
             self.weight_bits <= weight_bits,
-            f"{self.weight_bits}-bit code indices do not fit weight_bits = {weight_bits}",
+            f"{self.weight_bits}-bit code indices do not fit weight_bits = {weight_bits}{hint}",
         )
         for what, array, bits in (("code", self.codebook, code_bits), ("bias", self.bias, acc_bits)):
             low, high = limits(bits)
