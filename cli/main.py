@@ -21,29 +21,29 @@ from typing import Any, NoReturn
 
 import click
 
-from eie.errors import EieError, MismatchError
+from eie.errors import EieError, MismatchError, printable
 
 DISTRIBUTION = "eie-sim"
 # In the order in which somebody meets them; each is the function of that name in the module
 # eie.cli.commands.<name>. What each is for stands here, so that the list of commands loads none of them.
 COMMANDS = {
-    "demo": "The main job on a trained network, and a report of it.",
+    "demo": "Do the main job on a trained network, and write a report.",
     "data": "Fetch the digits that the recipes train on.",
-    "train": "The paper's networks, trained and compressed.",
-    "compress": "A trained network into a .eie file.",
-    "info": "Sizes and scales of a .eie file.",
+    "train": "Train and compress the paper's networks.",
+    "compress": "Compress a trained network into a .eie file.",
+    "info": "Show sizes and scales of a .eie file.",
     "run": "Run a network or one layer on any engine.",
-    "plan": "How layers of any size run on a chip: passes, runs, cycles.",
-    "accuracy": "How often a network is right, in fixed point and in float.",
+    "plan": "Show how layers of any size run on a chip: passes, runs, cycles.",
+    "accuracy": "Count how often a network is right, in fixed point and in float.",
     "bench": "Time a network on this processor beside dense libraries.",
-    "cosim": "Golden model and RTL in lockstep, every signal compared.",
-    "sweep": "Layers over configurations, into a store and a table.",
-    "plot": "Pictures of a sweep.",
-    "reproduce": "The published evaluation, with our figures beside it.",
-    "export": "Verilog, memory images and a testbench, checked.",
-    "synth": "Cells, area and longest path of every block, by Yosys.",
-    "doctor": "Versions of what a run needs, and what is missing.",
-    "warm": "Compile ahead what first uses would have to wait for.",
+    "cosim": "Run golden model and RTL in lockstep and compare every signal.",
+    "sweep": "Run layers over configurations, into a store and a table.",
+    "plot": "Draw pictures of a sweep.",
+    "reproduce": "Repeat the published evaluation, with our figures beside it.",
+    "export": "Write Verilog, memory images and a testbench, and check them.",
+    "synth": "Synthesise the blocks with Yosys: cells, area, longest path.",
+    "doctor": "Show the versions of what a run needs, and what is missing.",
+    "warm": "Compile the fast loops now, so that first uses need not wait.",
 }
 
 # Status after a traceback (EX_SOFTWARE of sysexits.h): 1 would mean that two engines disagree.
@@ -58,7 +58,8 @@ class _BadInput(click.ClickException):
     exit_code = 2
 
     def show(self, file: Any = None) -> None:
-        click.echo(f"eie: error: {self.message}", err=True, file=file)
+        lines = map(printable, self.message.split("\n"))  # a mismatch has several
+        click.echo("eie: error: " + "\n".join(lines), err=True, file=file)
 
 
 class _Disagreement(_BadInput):
@@ -77,20 +78,35 @@ class _Interrupted(_BadInput):
 
 
 @contextmanager
-def _ending_at_sigterm() -> Iterator[None]:
-    """SIGTERM as an exception, so that worker processes and temporary files go, too."""
+def _ending_at_signals() -> Iterator[None]:
+    """SIGTERM as an exception, so that worker processes and temporary files go, too; and no signal is lost."""
 
     def end(number: int, _: object) -> NoReturn:
         raise SystemExit(128 + number)
 
+    def again(ignored: Any) -> None:
+        """Inside a call back from C, Python drops the exception of a signal: the signal comes once more."""
+        code = getattr(ignored.exc_value, "code", None)
+        number = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}.get(ignored.exc_type)
+        if number is None or (number == signal.SIGTERM and code != 128 + number):
+            hook(ignored)
+        else:
+            timers.append(threading.Timer(0.05, os.kill, (os.getpid(), number)))
+            timers[-1].start()
+
+    timers: list[threading.Timer] = []
     if threading.current_thread() is not threading.main_thread():  # only there are signals handled
         yield
         return
-    before = signal.signal(signal.SIGTERM, end)
+    before, hook = signal.signal(signal.SIGTERM, end), sys.unraisablehook
+    sys.unraisablehook = again
     try:
         yield
     finally:
+        for timer in timers:
+            timer.cancel()
         signal.signal(signal.SIGTERM, before)
+        sys.unraisablehook = hook
 
 
 def _make_do() -> None:
@@ -122,7 +138,7 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         _make_do()
         try:
-            with _ending_at_sigterm():
+            with _ending_at_signals():
                 return super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise _Interrupted(str(error)) from None

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from rich.cells import cell_len
 from rich.console import Console
 
-from eie.errors import OutputError
+from eie.errors import OutputError, printable
 from eie.files import beside
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def filling(folder: Path) -> Iterator[Path]:
         for made, place in places.items():
             if made.is_file() and place.is_dir():
                 raise OutputError(
-                    f"{place} is a folder: move it away, or write into another one than {folder}"
+                    f"{place} is a folder: move it away, or choose another folder than {folder}"
                 )
         try:
             for made, place in places.items():
@@ -155,7 +155,8 @@ def print_table(
     """
     target = out or console()
     width = target.width if target.is_terminal else None
-    for line in layout([list(headings), *map(list, rows)], width, text_last=text_last):
+    cells = [[*map(printable, row)] for row in (headings, *rows)]
+    for line in layout(cells, width, text_last=text_last):
         target.print(line, soft_wrap=True, markup=False, highlight=False)
 
 

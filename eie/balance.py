@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eie.config import ArchConfig
+from eie.errors import ConfigError
 from eie.layer import CompressedLayer
 
 # Columns whose work is balanced together: about what queues even out.
@@ -58,9 +59,18 @@ def place(layers: Sequence[CompressedLayer], cfg: ArchConfig, *, balance: bool =
     """Place the rows of each layer; the next layer's columns follow, but for what the host reorders (convolutions).
 
     Without `balance` the layers as they are.
+
+    Raises
+    ------
+    ConfigError : an index-free machine, which needs rows in their order.
     """
     if not balance:
         return [Placed(layer) for layer in layers]
+    if cfg.index_free:
+        raise ConfigError(
+            f"rows of an index-free machine (blocks={cfg.blocks}) are found by counting: run it without balance, which "
+            "would permute them"
+        )
     placed: list[Placed] = []
     for number, layer in enumerate(layers):
         before = placed[-1] if number else None
@@ -153,7 +163,12 @@ def with_rows(layer: CompressedLayer, order: Order) -> CompressedLayer:
     moved = place[layer.indices]
     by_row = np.argsort(layer.column_of_entry() * layer.rows + moved)
     return replace(
-        layer, indices=moved[by_row], codes=layer.codes[by_row], bias=layer.bias[order], meta=dict(layer.meta)
+        layer,
+        indices=moved[by_row],
+        codes=layer.codes[by_row],
+        bias=layer.bias[order],
+        blocks=None,
+        meta=dict(layer.meta),
     )
 
 
@@ -167,5 +182,6 @@ def _with_columns(layer: CompressedLayer, order: Order) -> CompressedLayer:
         indptr=indptr,
         indices=layer.indices[taken],
         codes=layer.codes[taken],
+        blocks=None,
         meta=dict(layer.meta),
     )

@@ -31,8 +31,8 @@ PYTHON = "python"
 PACKAGE = Path(__file__).parent
 # Compiled together, so that they know each other's classes. Runs, waveforms and the chip are in no cycle of lockstep.
 _GOLDEN = (
-    *("act_queue", "act_rw", "arithm_unit", "array", "base", "ccu", "leaf_pair", "lnzd"),
-    *("pe", "ptr_read", "run_queue", "run_read", "spmat_read", "sram", "window"),
+    *("act_queue", "act_rw", "arithm_unit", "array", "base", "block_table", "ccu", "leaf_pair", "lnzd"),
+    *("pe", "ptr_read", "run_queue", "run_read", "run_rows", "spmat_read", "sram", "window"),
 )
 MODULES = ("eie.schema", *(f"eie.golden.{name}" for name in _GOLDEN))
 # Their types are read as well.

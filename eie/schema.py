@@ -103,7 +103,7 @@ class Bundle:
 Path = tuple[str | int, ...]
 
 
-def _members(bundle: Bundle) -> list[tuple[str, Any]]:
+def members(bundle: Bundle) -> list[tuple[str, Any]]:
     """The members of a bundle, in the order in which its constructor makes them."""
     # A compiled class has no dictionary, but a list of its attributes in this very order.
     names: Sequence[str] = getattr(type(bundle), "__mypyc_attrs__", None) or list(vars(bundle))
@@ -113,7 +113,7 @@ def _members(bundle: Bundle) -> list[tuple[str, Any]]:
 def _signals(bundle: Bundle, path: Path = ()) -> Iterator[tuple[str, Path, Wire]]:
     """Name, path and signal of each signal of a bundle."""
     start = f"{bundle.prefix}_" if bundle.prefix else ""
-    for name, member in _members(bundle):
+    for name, member in members(bundle):
         if isinstance(member, Wire):
             if member.width:
                 yield f"{start}{name}", (*path, name), member
@@ -280,8 +280,9 @@ class Slot(Bundle):
         self.value = _reg(cfg.act_bits, signed=True)
         self.value1 = _reg(cfg.act1_bits, signed=True)
         self.null = _reg(int(not cfg.filter_empty))
-        self.fresh = _reg(int(not cfg.absolute))
-        self.turn = _reg(int(not cfg.absolute and cfg.group == 2))
+        self.fresh = _reg(int(cfg.relative))
+        self.turn = _reg(int(cfg.relative and cfg.group == 2))
+        self.row = _reg(cfg.acc_addr_bits * cfg.index_free)
         self.word = _reg(cfg.entries_per_word * cfg.entry_bits * kept)
 
 
@@ -293,17 +294,15 @@ class Token(Bundle):
         self.tok_valid = make()
         self.tok_value = make(cfg.act_bits, signed=True)
         self.v = make(cfg.weight_bits)
-        self.z = make(cfg.place_bits)
+        self.z = make(cfg.z_bits)
 
 
-class ArithmLane(Token):
-    """A further lane of the arithmetic unit."""
+class Stages(Bundle):
+    """Stages 1 to 4 of a lane of the arithmetic unit."""
 
-    def __init__(self, prefix: str, cfg: ArchConfig) -> None:
-        super().__init__(prefix, cfg, _in)
-        self.tok_empty = _in(0)
-        self.tok_first = _in(0)
-        self.acc_rdata = _in(cfg.acc_bits, signed=True)
+    def add_stages(self, cfg: ArchConfig, *, first: bool) -> None:
+        """Add them; first : those of lane 0, of which more is seen outside."""
+        valid = _outreg if first else _reg
         self.code_rdata = _out(cfg.code_bits, signed=True)
         self.forward2 = _out()
         self.forward1 = _out()
@@ -312,17 +311,28 @@ class ArithmLane(Token):
         self.s2_code = _reg(cfg.code_bits, signed=True)
         self.s2_value = _reg(cfg.act_bits, signed=True)
         self.s2_row = _outreg(cfg.acc_addr_bits)
-        self.s3_valid = _reg()
+        self.s3_valid = valid()
         self.s3_write = _reg()
         self.s3_product = _reg(cfg.product_bits, signed=True)
         self.s3_operand = _reg(cfg.acc_bits, signed=True)
         self.s3_forwarded = _reg()
         self.s3_row = _reg(cfg.acc_addr_bits)
-        self.s4_valid = _reg()
+        self.s4_valid = valid()
         self.s4_write = _outreg()
         self.s4_row = _outreg(cfg.acc_addr_bits)
         self.s4_sum = _outreg(cfg.acc_bits, signed=True)
-        self.s4_clipped = _reg()
+        self.s4_clipped = _reg(int(cfg.issue > 1))
+
+
+class ArithmLane(Token, Stages):
+    """A further lane of the arithmetic unit."""
+
+    def __init__(self, prefix: str, cfg: ArchConfig) -> None:
+        super().__init__(prefix, cfg, _in)
+        self.tok_empty = _in(0)
+        self.tok_first = _in(0)
+        self.acc_rdata = _in(cfg.acc_bits, signed=True)
+        self.add_stages(cfg, first=False)
 
 
 class AccLane(Bundle):
@@ -479,6 +489,27 @@ class BlockSignals(Bundle):
         return pack(self.probe_pieces)
 
 
+class HostAccess(Bundle):
+    """The I/O port at a block with SRAMs, and theirs."""
+
+    def _add_io(self, cfg: ArchConfig) -> None:
+        self.io_write = _in()
+        self.io_read = _in()
+        self.io_addr = _in(cfg.io_addr_bits)
+        self.io_data = _in(cfg.io_data_bits)
+
+    def add_pointer_ports(self, cfg: ArchConfig) -> None:
+        """Add the I/O port and those of both pointer SRAMs."""
+        self._add_io(cfg)
+        self.even_port = SramPort("even", cfg.ptr_addr_bits, cfg.pointer_bits)
+        self.odd_port = SramPort("odd", cfg.ptr_addr_bits, cfg.pointer_bits)
+
+    def add_matrix_port(self, cfg: ArchConfig) -> None:
+        """Add the I/O port and the matrix SRAM's."""
+        self._add_io(cfg)
+        self.spmat_port = SramPort("spmat", cfg.word_addr_bits, cfg.word_bits)
+
+
 class ActQueue(BlockSignals):
     """FIFO of broadcast columns, or groups of columns."""
 
@@ -514,6 +545,7 @@ class RunQueue(BlockSignals):
         self.p_start = _in(cfg.run_bits)
         self.p_count = _in(cfg.length_bits)
         self.p_count1 = _in(cfg.length1_bits)
+        self.p_row = _in(cfg.acc_addr_bits * cfg.index_free)
         self.value = _in(cfg.act_bits, signed=True)
         self.value1 = _in(cfg.act1_bits, signed=True)
         self.drop = _in()
@@ -522,6 +554,7 @@ class RunQueue(BlockSignals):
         self.head_start = _outreg(cfg.run_bits)
         self.head_count = _outreg(cfg.length_bits)
         self.head_count1 = _outreg(cfg.length1_bits)
+        self.head_row = _outreg(cfg.acc_addr_bits * cfg.index_free)
         self.head_value = _outreg(cfg.act_bits, signed=True)
         self.head_value1 = _outreg(cfg.act1_bits, signed=True)
         self.credit = _out()
@@ -532,7 +565,7 @@ class RunQueue(BlockSignals):
         self.occupancy = _outreg(cfg.occupancy_bits)
 
 
-class PtrRead(BlockSignals):
+class PtrRead(BlockSignals, HostAccess):
     """Both pointers of a column in one read."""
 
     NAME = "ptr_read"
@@ -543,12 +576,7 @@ class PtrRead(BlockSignals):
         self.head_col = _in(cfg.col_bits)
         self.head_value = _in(cfg.act_bits, signed=True)
         self.start = _in()
-        self.io_write = _in()
-        self.io_read = _in()
-        self.io_addr = _in(cfg.io_addr_bits)
-        self.io_data = _in(cfg.io_data_bits)
-        self.even_port = SramPort("even", cfg.ptr_addr_bits, cfg.pointer_bits)
-        self.odd_port = SramPort("odd", cfg.ptr_addr_bits, cfg.pointer_bits)
+        self.add_pointer_ports(cfg)
         self.pop = _out()
         self.p_start = _out(cfg.pointer_bits)
         self.p_end = _out(cfg.pointer_bits)
@@ -558,7 +586,7 @@ class PtrRead(BlockSignals):
         self.ptr_reads = _count(cfg)
 
 
-class RunRead(BlockSignals):
+class RunRead(BlockSignals, HostAccess):
     """Where a group's run begins and how many entries it has, in one read: PtrRead of a window PE."""
 
     NAME = "ptr_read"
@@ -575,12 +603,7 @@ class RunRead(BlockSignals):
         self.head_value = _in(cfg.act_bits * behind, signed=True)
         self.head_value1 = _in(cfg.act1_bits * behind, signed=True)
         self.start = _in(behind)
-        self.io_write = _in()
-        self.io_read = _in()
-        self.io_addr = _in(cfg.io_addr_bits)
-        self.io_data = _in(cfg.io_data_bits)
-        self.even_port = SramPort("even", cfg.ptr_addr_bits, cfg.pointer_bits)
-        self.odd_port = SramPort("odd", cfg.ptr_addr_bits, cfg.pointer_bits)
+        self.add_pointer_ports(cfg)
         self.pop = _out(behind)
         self.load = _out(before)
         self.p_start = _out(cfg.run_bits)
@@ -596,7 +619,30 @@ class RunRead(BlockSignals):
         self.empty_columns = _count(cfg, there=bool(cfg.filter_empty))
 
 
-class SpmatRead(BlockSignals):
+class RunRows(BlockSignals):
+    """Which of a column's entries are this PE's, from its block's first and last row: PtrRead of an index-free PE."""
+
+    NAME = "ptr_read"
+
+    def __init__(self, cfg: ArchConfig) -> None:
+        self.clear = _in()
+        self.number = _in(cfg.pe_bits)
+        self.push = _in()
+        self.push_start = _in(cfg.run_bits)
+        self.push_low = _in(cfg.bound_bits)
+        self.push_high = _in(cfg.bound_bits)
+        self.push_value = _in(cfg.act_bits, signed=True)
+        self.p_start = _out(cfg.run_bits)
+        self.p_count = _out(cfg.length_bits)
+        self.p_row = _out(cfg.acc_addr_bits)
+        self.keep = _out()
+        self.drop = _out()
+        self.value = _out(cfg.act_bits, signed=True)
+        self.ptr_reads = _count(cfg)
+        self.empty_columns = _count(cfg)
+
+
+class SpmatRead(BlockSignals, HostAccess):
     """One entry a cycle from the matrix SRAM."""
 
     NAME = "spmat_read"
@@ -609,11 +655,7 @@ class SpmatRead(BlockSignals):
         self.p_start = _in(cfg.pointer_bits)
         self.p_end = _in(cfg.pointer_bits)
         self.ptr_value = _in(cfg.act_bits, signed=True)
-        self.io_write = _in()
-        self.io_read = _in()
-        self.io_addr = _in(cfg.io_addr_bits)
-        self.io_data = _in(cfg.io_data_bits)
-        self.spmat_port = SramPort("spmat", cfg.word_addr_bits, cfg.word_bits)
+        self.add_matrix_port(cfg)
         self.start = _out()
         self.issue = _out()
         self.read = _out()
@@ -635,7 +677,7 @@ class SpmatRead(BlockSignals):
         self.spmat_reads = _count(cfg)
 
 
-class Window(BlockSignals):
+class Window(BlockSignals, HostAccess):
     """`issue` entries a cycle from the last `window` words: SpmatRead of a window PE."""
 
     NAME = "spmat_read"
@@ -649,13 +691,10 @@ class Window(BlockSignals):
         self.run_start = _in(cfg.run_bits)
         self.run_count = _in(cfg.length_bits)
         self.run_count1 = _in(cfg.length1_bits)
+        self.run_row = _in(cfg.acc_addr_bits * cfg.index_free)
         self.run_value = _in(cfg.act_bits, signed=True)
         self.run_value1 = _in(cfg.act1_bits, signed=True)
-        self.io_write = _in()
-        self.io_read = _in()
-        self.io_addr = _in(cfg.io_addr_bits)
-        self.io_data = _in(cfg.io_data_bits)
-        self.spmat_port = SramPort("spmat", cfg.word_addr_bits, cfg.word_bits)
+        self.add_matrix_port(cfg)
         self.fetch = _out()
         self.start = _out()
         self.read = _out()
@@ -665,13 +704,14 @@ class Window(BlockSignals):
         self.tok_first = _out()
         self.tok_value = _out(cfg.act_bits, signed=True)
         self.v = _out(cfg.weight_bits)
-        self.z = _out(cfg.place_bits)
+        self.z = _out(cfg.z_bits)
         self.lanes = [Token(prefix, cfg, _out) for prefix in _further(cfg)]
         self.more = _reg()
         self.word = _reg(cfg.word_addr_bits)
         self.left = _reg(cfg.length_bits * pairs)
         self.left_all = _reg(cfg.length_bits + pairs)
-        self.begun = _reg(int(pairs and not cfg.absolute))
+        self.row = _reg(cfg.acc_addr_bits * cfg.index_free)
+        self.begun = _reg(int(pairs and cfg.relative))
         self.held_valid = _reg()
         self.held_addr = _reg(cfg.word_addr_bits)
         self.slots = [Slot(f"slot{number}", cfg, kept=number > 0) for number in range(cfg.window)]
@@ -681,7 +721,7 @@ class Window(BlockSignals):
         self.spmat_reads = _count(cfg)
 
 
-class ArithmUnit(BlockSignals):
+class ArithmUnit(BlockSignals, Stages):
     """Codebook, multiply, shift and add, in four stages."""
 
     NAME = "arithm_unit"
@@ -693,34 +733,16 @@ class ArithmUnit(BlockSignals):
         self.tok_first = _in()
         self.tok_value = _in(cfg.act_bits, signed=True)
         self.v = _in(cfg.weight_bits)
-        self.z = _in(cfg.place_bits)
+        self.z = _in(cfg.z_bits)
         self.acc_rdata = _in(cfg.acc_bits, signed=True)
         self.product_shift = _in(SHIFT_BITS)
         self.codebook = _in(cfg.codebook_bits)
         self.io_write = _in()
         self.io_addr = _in(cfg.io_addr_bits)
         self.io_data = _in(cfg.io_data_bits)
-        self.code_rdata = _out(cfg.code_bits, signed=True)
-        self.forward2 = _out()
-        self.forward1 = _out()
-        self.s2_valid = _outreg()
-        self.s2_write = _reg()
-        self.s2_code = _reg(cfg.code_bits, signed=True)
-        self.s2_value = _reg(cfg.act_bits, signed=True)
-        self.s2_row = _outreg(cfg.acc_addr_bits)
-        self.s3_valid = _outreg()
-        self.s3_write = _reg()
-        self.s3_product = _reg(cfg.product_bits, signed=True)
-        self.s3_operand = _reg(cfg.acc_bits, signed=True)
-        self.s3_forwarded = _reg()
-        self.s3_row = _reg(cfg.acc_addr_bits)
-        self.s4_valid = _outreg()
-        self.s4_write = _outreg()
-        self.s4_row = _outreg(cfg.acc_addr_bits)
-        self.s4_sum = _outreg(cfg.acc_bits, signed=True)
-        self.s4_clipped = _reg(int(cfg.issue > 1))
+        self.add_stages(cfg, first=True)
         self.lanes = [ArithmLane(prefix, cfg) for prefix in _further(cfg)]
-        self.fillers = _count(cfg, there=not cfg.absolute)
+        self.fillers = _count(cfg, there=cfg.relative)
         self.bypasses = _count(cfg)
         self.saturations = _count(cfg)
 
@@ -777,9 +799,13 @@ class PE(BlockSignals):
     NAME = "pe"
 
     def __init__(self, cfg: ArchConfig) -> None:
+        self.number = _in(cfg.pe_bits * cfg.index_free)
         self.bcast = _in()
         self.push = _in()
-        self.push_col = _in(cfg.col_bits)
+        self.push_col = _in(cfg.col_bits * (not cfg.index_free))
+        self.push_start = _in(cfg.run_bits * cfg.index_free)
+        self.push_low = _in(cfg.bound_bits * cfg.index_free)
+        self.push_high = _in(cfg.bound_bits * cfg.index_free)
         self.push_value = _in(cfg.act_bits, signed=True)
         self.push_value1 = _in(cfg.act1_bits, signed=True)
         self.clear = _in()
@@ -803,8 +829,9 @@ class PE(BlockSignals):
         self.io_addr = _in(cfg.io_addr_bits)
         self.io_data = _in(cfg.io_data_bits)
         self.io_space = _in(IO_SPACE_BITS)
-        self.even_port = SramPort("even", cfg.ptr_addr_bits, cfg.pointer_bits)
-        self.odd_port = SramPort("odd", cfg.ptr_addr_bits, cfg.pointer_bits)
+        if not cfg.index_free:
+            self.even_port = SramPort("even", cfg.ptr_addr_bits, cfg.pointer_bits)
+            self.odd_port = SramPort("odd", cfg.ptr_addr_bits, cfg.pointer_bits)
         self.spmat_port = SramPort("spmat", cfg.word_addr_bits, cfg.word_bits)
         self.act_port = SramPort("act", cfg.act_sram_addr_bits, cfg.acc_bits)
         self.leaf_valid = _out()
@@ -840,6 +867,11 @@ class LeafPair(BlockSignals):
 
     NAME = "leaf_pair"
 
+    @staticmethod
+    def there(cfg: ArchConfig) -> bool:
+        """Whether a configuration has it."""
+        return cfg.group == 2
+
     def __init__(self, cfg: ArchConfig) -> None:
         self.a_valid = _in()
         self.a_row = _in(cfg.src_addr_bits)
@@ -874,13 +906,17 @@ class Ccu(BlockSignals):
         self.io_space = _in(IO_SPACE_BITS)
         self.io_pe = _in(cfg.pe_bits)
         self.pe_rdata = _in(cfg.io_data_bits * cfg.n_pe)
+        # What the block table has in the place of these outputs.
+        indexed = int(not cfg.index_free)
+        self.near = _in(int(cfg.index_free))
+        self.block_rdata = _in(cfg.io_data_bits * cfg.index_free)
         self.clear = _out()
         self.begin_pass = _out()
         self.compute = _out()
         self.bcast = _out()
-        self.push = _out()
-        self.push_col = _out(cfg.col_bits)
-        self.push_value = _out(cfg.act_bits, signed=True)
+        self.push = _out(indexed)
+        self.push_col = _out(cfg.col_bits * indexed)
+        self.push_value = _out(cfg.act_bits * indexed, signed=True)
         self.push_value1 = _out(cfg.act1_bits, signed=True)
         self.pe_write = _out(cfg.n_pe)
         self.pe_read = _out(cfg.n_pe)
@@ -893,7 +929,7 @@ class Ccu(BlockSignals):
         self.wb_target = _out(2)
         self.wb_base = _out(cfg.act_sram_addr_bits)
         self.codebook = _out(cfg.codebook_bits)
-        self.ptr_base = _out(cfg.ptr_addr_bits + 1)
+        self.ptr_base = _out(cfg.ptr_base_bits)
         self.spmat_base = _out(cfg.word_addr_bits)
         self.acc_rows = _out(cfg.acc_addr_bits + 1)
         self.acc_base = _out(cfg.act_sram_addr_bits)
@@ -916,7 +952,82 @@ class Ccu(BlockSignals):
         self.first_pass = _reg(cfg.pass_bits)
         self.last_pass = _reg(cfg.pass_bits)
         self.current_pass = _outreg(cfg.pass_bits)
-        self.bus = [BusStage(f"bus{stage}", cfg) for stage in range(cfg.bus_registers)]
+        self.bus = [BusStage(f"bus{stage}", cfg) for stage in range(cfg.bus_registers * indexed)]
+
+
+class BlockField(enum.IntEnum):
+    """Fields of an entry of the block table in `IoSpace.PTR`: address = entry << BLOCK_FIELD_BITS | field."""
+
+    END = 0
+    START = 1
+    STEP = 2
+    LOW = 3
+    HIGH = 4
+    TURN = 5
+
+
+class RunStage(Bundle):
+    """A register behind the block table: where a column's entries begin, its block's rows, its activation."""
+
+    def __init__(self, prefix: str, cfg: ArchConfig) -> None:
+        self.prefix = prefix
+        self.valid = _reg()
+        self.start = _reg(cfg.run_bits)
+        self.low = _reg(cfg.bound_bits)
+        self.high = _reg(cfg.bound_bits)
+        self.value = _reg(cfg.act_bits, signed=True)
+
+
+class BlockTable(BlockSignals):
+    """The blocks of an index-free machine: from a column to the place of its entries and the rows of its block."""
+
+    NAME = "block_table"
+
+    @staticmethod
+    def there(cfg: ArchConfig) -> bool:
+        """Whether a configuration has it."""
+        return cfg.index_free
+
+    def __init__(self, cfg: ArchConfig) -> None:
+        self.begin_pass = _in()
+        self.compute = _in()
+        self.busy = _in()
+        self.bcast = _in()
+        self.ptr_base = _in(cfg.ptr_base_bits)
+        self.root_valid = _in()
+        self.root_row = _in(cfg.src_addr_bits)
+        self.root_pe = _in(cfg.leaf_bits)
+        self.root_value = _in(cfg.act_bits, signed=True)
+        self.io_write = _in()
+        self.io_addr = _in(cfg.io_addr_bits)
+        self.io_data = _in(cfg.io_data_bits)
+        self.io_space = _in(IO_SPACE_BITS)
+        self.near = _out()
+        self.block_rdata = _out(cfg.io_data_bits)
+        self.push = _out()
+        self.push_start = _out(cfg.run_bits)
+        self.push_low = _out(cfg.bound_bits)
+        self.push_high = _out(cfg.bound_bits)
+        self.push_value = _out(cfg.act_bits, signed=True)
+        self.unit = _reg(cfg.col_bits)
+        self.first = _reg(cfg.col_bits + 1)
+        self.at_valid = _reg()
+        self.at_block = _reg(cfg.block_bits)
+        self.at_within = _reg(cfg.col_bits)
+        self.at_value = _reg(cfg.act_bits, signed=True)
+        self.runs = [RunStage(f"run{stage}", cfg) for stage in range(1 + cfg.bus_registers)]
+
+
+def block_fields(cfg: ArchConfig) -> dict[BlockField, int]:
+    """Width of each field of the block table."""
+    return {
+        BlockField.END: cfg.col_bits + 1,
+        BlockField.START: cfg.entry_number_bits,
+        BlockField.STEP: cfg.length_bits,
+        BlockField.LOW: cfg.bound_bits,
+        BlockField.HIGH: cfg.bound_bits,
+        BlockField.TURN: bits_for(cfg.blocks),
+    }
 
 
 class Array(BlockSignals):
@@ -947,23 +1058,26 @@ _BLOCKS: dict[str, type[BlockSignals]] = {
 }
 
 BLOCK_NAMES = tuple(_BLOCKS)
+# Blocks that some configurations have.
+_MORE: tuple[type[LeafPair | BlockTable], ...] = (LeafPair, BlockTable)
 PE_BLOCKS = ("act_queue", "ptr_read", "spmat_read", "arithm_unit", "act_rw")
 
 
 def block_names(cfg: ArchConfig) -> tuple[str, ...]:
-    """The blocks of a configuration: `BLOCK_NAMES`, and where columns are broadcast in pairs their leaf."""
-    return (*BLOCK_NAMES, LeafPair.NAME) if cfg.group == 2 else BLOCK_NAMES
+    """The blocks of a configuration: `BLOCK_NAMES`; for pairs of columns their leaf, index-free the block table."""
+    return (*BLOCK_NAMES, *(block.NAME for block in _MORE if block.there(cfg)))
 
 
 def kind_of(block: str, cfg: ArchConfig) -> type[BlockSignals]:
     """The class that declares `block` (a name in `block_names(cfg)`): window PEs have some of their own."""
-    if block == LeafPair.NAME:
-        return LeafPair
+    for more in _MORE:
+        if block == more.NAME:
+            return more
     if not cfg.walks:
         if block == RunQueue.NAME and cfg.filter_empty:
             return RunQueue
         if block == RunRead.NAME:
-            return RunRead
+            return RunRows if cfg.index_free else RunRead
         if block == Window.NAME:
             return Window
     return _BLOCKS[block]
@@ -1041,10 +1155,11 @@ def pe_probe(cfg: ArchConfig) -> tuple[ProbeField, ...]:
 
 @lru_cache(maxsize=256)
 def ccu_probe(cfg: ArchConfig) -> tuple[ProbeField, ...]:
-    """The probed fields of the CCU, of every LNZD node (`lnzd_<level>_<index>`) and pair, lowest bit first."""
+    """The probed fields of the CCU, every LNZD node (`lnzd_<level>_<index>`), pair and block table, in this order."""
     nodes = [(f"lnzd_{level}_{i}", "lnzd") for level, n in enumerate(lnzd_nodes(cfg)) for i in range(n)]
     pairs = [(f"leaf_pair_{i}", "leaf_pair") for i in range(cfg.leaves)] if cfg.group == 2 else []
-    return _lay_out(cfg, [("ccu", "ccu"), *nodes, *pairs])
+    table = [(BlockTable.NAME, BlockTable.NAME)] if cfg.index_free else []
+    return _lay_out(cfg, [("ccu", "ccu"), *nodes, *pairs, *table])
 
 
 @lru_cache(maxsize=256)

@@ -17,6 +17,7 @@ import numpy as np
 from chip_waveform import draw as draw_chip_waveform
 from folders import folder_table
 from rich.console import Console
+from wrap_pages import wrapped
 
 from eie.capacity import sized_for
 from eie.cli.commands.reproduce import compute
@@ -25,6 +26,7 @@ from eie.config import ArchConfig
 from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.registers import markdown as register_map
+from eie.schema import block_names
 from eie.sim.evaluation.parts import named
 from eie.sim.workloads.example import EXAMPLE
 from eie.timing import DELAYS, constants
@@ -37,7 +39,8 @@ def delay_table() -> str:
     cfg = ArchConfig.preset("paper")
     k = constants(cfg)
     lines = ["| delay | block | from -> to | cycles, N = 64 | cause |", "|---|---|---|---|---|"]
-    for name, d in DELAYS.items():
+    blocks = block_names(cfg)
+    for name, d in ((name, d) for name, d in DELAYS.items() if d.block in blocks):
         lines.append(f"| {name} | {d.block} | {d.event} | {d.cycles(cfg)} | {d.cause} |")
     loop = k.A + k.B
     stalls = [
@@ -226,11 +229,11 @@ def evaluation_body(name: str, made: dict[str, Made]) -> str:
 
 
 def replaced(text: str, name: str, body: str) -> str:
-    """`text` with what stands between the markers of part `name` replaced by `body`."""
+    """`text` with what stands between the markers of part `name` replaced by `body`, wrapped."""
     begin, end = f"<!-- generated: {name} -->", f"<!-- end: {name} -->"
     before, rest = text.split(begin, 1)
     after = rest.split(end, 1)[1]
-    return f"{before}{begin}\n{body}\n{end}{after}"
+    return f"{before}{begin}\n{wrapped(body)}\n{end}{after}"
 
 
 def main() -> int:

@@ -160,7 +160,7 @@ class Chain(Network, Sequence[CompressedLayer]):
 
 
 def load(path: str | PathLike[str]) -> Chain | GraphNetwork:
-    """The network in a `.eie` file: a sequence of its layers that runs as a whole; with its graph, if it has one.
+    """Read the network of a `.eie` file: a sequence of layers that runs as a whole, with its graph if it has one.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def load(path: str | PathLike[str]) -> Chain | GraphNetwork:
 
     Raises
     ------
-    FormatError : with the place, where the file is no such file, is of another version, or is damaged.
+    FormatError : not a `.eie` file, of another version, or damaged; the message names the place.
 
     Examples
     --------
@@ -208,7 +208,8 @@ def check_wave(waveform: Path | None, engine: str) -> None:
     suffix = WAVE_SUFFIX.get(engine)
     if suffix is None:
         raise ConfigError(
-            f"{waveform}: engine {engine} steps through no cycles and writes no waveform: use {', '.join(WAVE_SUFFIX)}"
+            f"{waveform}: engine {engine} does not step through cycles and writes no waveform: "
+            f"use {', '.join(WAVE_SUFFIX)}"
         )
     if waveform.suffix != suffix:
         raise ConfigError(f"{waveform}: engine {engine} writes waveforms as {suffix}")

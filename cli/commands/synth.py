@@ -42,15 +42,14 @@ def _row(block: BlockFigures, report: SynthReport) -> tuple[str, ...]:
 
 @click.command()
 @machine_options(n_pe=64, sized=False)
-@click.option("--liberty", type=PATH, metavar="F.lib", help="Cells to map to, instead of osu018's.")
+@click.option("--liberty", type=PATH, metavar="F.lib", help="Cell library to map to, instead of osu018.")
 @click.option("--plot", type=PATH, metavar="F.png", help="Draw the areas.")
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 def synth(machine: Machine, liberty: Path | None, plot: Path | None, json_out: bool) -> None:
-    """Synthesise one PE, a node of the LNZD tree, the CCU and the host interface; the SRAMs, which stand beside them,
-    take no part.
+    """Synthesise one PE, a node of the LNZD tree, the CCU and the host interface, without their SRAMs.
 
-    A latch, a combinational loop, a net with no driver or two, or any other warning of Yosys ends it with status 1.
-    Areas and delays are those of the cells alone: no placement, no wires, no clock tree.
+    The exit status is 1 if Yosys finds a latch, a combinational loop, a net with no driver or two, or warns of
+    anything else. Areas and delays are those of the cells alone: no placement, no wires, no clock tree.
 
     \b
     Example:
@@ -58,7 +57,7 @@ def synth(machine: Machine, liberty: Path | None, plot: Path | None, json_out: b
       eie synth --pe 64 --set counters=0
     """
     if machine.balance:
-        raise click.UsageError("--balance has no effect here: there is no layer")
+        raise click.UsageError("--balance has no effect: synthesis takes no layer")
     cfg = machine.config([])
     if plot is not None:
         check_writable(plot.absolute().parent)

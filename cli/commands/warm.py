@@ -13,14 +13,16 @@ from eie.cli.output import make_folder
 @click.option(
     "--shared",
     is_flag=True,
-    help="Keep it in the installed package, for all its users, not in the cache of your own.",
+    help="Keep the machine code in the installed package, for all its users, not in your own cache.",
 )
 def warm(shared: bool) -> None:
-    """Compile the loops of the compressor and of the fast engine, and the golden model: a minute. Keeps machine code.
+    """Compile the loops of the compressor and of the fast engine, and the golden model, and keep the machine code. This
+    takes about a minute.
 
-    `make setup` does it. After `pip install`, the first command that needs a loop compiles it otherwise. Lockstep takes
-    the compiled golden model (docs/rtl.md), which needs mypy, setuptools and a C compiler. Where users
-    cannot write the installation, whoever installs it may run it once with --shared for all of them.
+    `make setup` does it. After a plain `pip install`, each loop is compiled by the first command that needs it, unless
+    you run this. If several users share an installation that they cannot write, its owner can run it once with --shared
+    for all of them. Lockstep uses the compiled golden model (docs/rtl.md), which needs mypy, setuptools and a C
+    compiler.
 
     \b
     Example:

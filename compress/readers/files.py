@@ -24,7 +24,7 @@ from eie.compress.readers import torch_state
 from eie.compress.readers.arrays import FileArray, natural_key
 from eie.compress.readers.beside import external_file
 from eie.compress.readers.named import Choice, from_arrays
-from eie.errors import EieError, ModelError
+from eie.errors import EieError, ModelError, printable
 
 _DTYPES = {
     **{f"F{bits}": f"float{bits}" for bits in (16, 32, 64)},
@@ -92,7 +92,7 @@ def _read_shards(path: Path, choice: Choice) -> Model:
     index = json.loads(path.read_text())
     shards = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(shards, dict) or not all(isinstance(file, str) for file in shards.values()):
-        raise ModelError("no index of shards: it needs a table weight_map of arrays and their files")
+        raise ModelError("not an index of shards: it needs a table weight_map of arrays and their files")
     arrays: dict[str, FileArray] = {}
     for name in dict.fromkeys(shards.values()):
         file = external_file(name, "a part of the network", path)
@@ -101,7 +101,7 @@ def _read_shards(path: Path, choice: Choice) -> Model:
         elif kind_of(file) in (".pt", ".pth", ".bin", ".ckpt"):
             found = torch_state.arrays_of(file)
         else:
-            raise ModelError(f"{name} is no file of arrays that an index may name (.safetensors, .bin)")
+            raise ModelError(f"{name} is not a file that an index may name: use .safetensors or .bin")
         arrays |= {array: held for array, held in found.items() if shards.get(array) == name}
     missing = [name for name in shards if name not in arrays]
     if missing:
@@ -156,7 +156,7 @@ def _read_onnx(path: Path, choice: Choice) -> Model:
 
     if choice.key or choice.transpose:
         raise ModelError(
-            "--key and --transpose are for named arrays: a graph says itself what its matrices are"
+            "--key and --transpose are for named arrays: a graph already says what its matrices are"
         )
     return read(path)
 
@@ -202,7 +202,7 @@ UNREADABLE = (
 
 def _line(text: str) -> str:
     """The first line of a text that may hold anything, such as names from a damaged file."""
-    return "".join(c if c.isprintable() else "?" for c in text.partition("\n")[0])
+    return printable(text.partition("\n")[0])
 
 
 def reason_of(error: Exception) -> str:
@@ -255,6 +255,8 @@ def read_model(path: str | os.PathLike[str], *, key: str = "", transpose: Sequen
         raise ModelError(f"{file}: a model must be a file ending in {', '.join(MODEL_KINDS)}")
     if file.is_dir():
         raise ModelError(f"{file} is a folder, not a file: give the file in it")
+    if file.exists() and not file.is_file():
+        raise ModelError(f"{file} is a pipe or a device: give a file, which can be read more than once")
     try:
         model = reader(file, Choice(key, tuple(transpose)))
     except EieError as error:
@@ -265,4 +267,8 @@ def read_model(path: str | os.PathLike[str], *, key: str = "", transpose: Sequen
         found = ", ".join(map(str, model.unused[:_SHOWN])) or "no arrays"
         more = f" and {len(model.unused) - _SHOWN} more" if len(model.unused) > _SHOWN else ""
         raise ModelError(f"{file}: no layer to compress, only {_line(found)}{more}")
-    return replace(model, layers=Layers(tuple(guarded(source, file) for source in model.layers.sources)))
+    return Model(
+        Layers(tuple(guarded(source, file) for source in model.layers.sources)),
+        tuple(replace(one, array=printable(one.array)) for one in model.unused),
+        tuple(map(printable, model.notes)),
+    )

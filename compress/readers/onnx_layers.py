@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from eie.compress.float_layers import Layers, LayerSource, Model, Unused, array_text
 from eie.compress.readers.arrays import names_of
-from eie.compress.readers.onnx_graph import VIEWS, Graph, attributes_of, load, pair
+from eie.compress.readers.onnx_graph import Graph, attributes_of, load, pair
 from eie.compress.readers.onnx_tensors import Constant, Reading
 from eie.conv import Conv, Pair
 from eie.errors import LayerError, ModelError
@@ -25,7 +25,7 @@ RECURRENT = ("GRU", "LSTM", "RNN")
 # at most, unless its weights are as many.
 _MAX_GROUPED = 1 << 26
 # Of these an operation's sizes are made.
-_SIZES = (*VIEWS, "Constant", "ConstantOfShape", "Shape", "Gather", "Slice", "Concat", "Cast")
+_SIZES = ("Constant", "ConstantOfShape", "Shape", "Gather", "Slice", "Concat", "Cast")
 Array = npt.NDArray[Any]
 
 
@@ -134,7 +134,8 @@ def _batch_norm(graph: Graph, output: str, rows: int) -> tuple[str, _Norm | None
     gain, offset, mean, variance = vectors
     graph.use(*node.input[1:5])
     graph.hold(node)
-    scale = gain / np.sqrt(variance + about.get("epsilon", 1e-5))
+    with np.errstate(invalid="ignore", divide="ignore"):  # the layer that is no number says so
+        scale = gain / np.sqrt(variance + about.get("epsilon", 1e-5))
     return node.output[0], _Norm(scale, offset - mean * scale)
 
 
@@ -257,7 +258,7 @@ def _bias(graph: Graph, node: Any, rows: int) -> tuple[str, Constant | None, lis
         if len(shape) > 2 or outputs not in (1, rows) or batch not in (1, taken):
             raise _invalid(node, f"C of shape {list(shape)} for {rows} outputs")
     if name and not _is_bias(bias, rows, 2):
-        return "", None, [("bias", "no constant per output")]
+        return "", None, [("bias", "not a constant per output")]
     return name, bias, []
 
 
@@ -287,9 +288,9 @@ def _mat_mul(graph: Graph, node: Any) -> Iterator[Placed]:
         held = (right if left is None else left).form  # type: ignore[union-attr]
         more = held.dtype.kind == "f" and held.ndim > 2
         graph.reasons[graph.root(node.input[place])] = (
-            f"{held.ndim} dimensions, and no batch of as many to multiply; a matrix works"
+            f"{held.ndim} dimensions, and the other factor has no batch of as many; use a matrix"
             if more
-            else "no float matrix, in MatMul"
+            else "not a float matrix, in MatMul"
         )
         return
     # x @ B is the batch form, whose outputs run along the last axis; A @ x has column vectors, unless x is one vector.
@@ -320,7 +321,7 @@ def _gemm(graph: Graph, node: Any) -> Iterator[Placed]:
     if right is None or graph.constant(node.input[0]) is not None:
         return
     if not _is_weight(right, 2):
-        graph.reasons[graph.root(node.input[1])] = "no float matrix, in Gemm"
+        graph.reasons[graph.root(node.input[1])] = "not a float matrix, in Gemm"
         return
     weight = right if attributes.get("transB", 0) else right.then(np.transpose)
     rows, cols = weight.form.shape
@@ -355,7 +356,7 @@ def _einsum(graph: Graph, node: Any) -> Iterator[Placed]:
     found = Contraction.of(equation, place)
     letters = equation.replace(" ", "").partition("->")[0].split(",")
     if weight is None or not weight.is_float or found is None or len(letters[place]) != weight.form.ndim:
-        graph.reasons[root] = f"no float matrix at each place, in Einsum {equation!r}"
+        graph.reasons[root] = f"not one float matrix at each place, in Einsum {equation!r}"
         return
     axes = [letters[place].index(one) for one in found.kept + found.summed]
     sizes = [weight.form.shape[axis] for axis in axes]
@@ -486,7 +487,7 @@ def _conv(graph: Graph, node: Any) -> Iterator[Placed]:
         return
     root, groups = graph.root(node.input[1]), attributes_of(node).get("group", 1)
     if not weight.is_float or weight.form.ndim < 3:
-        graph.reasons[root] = "no float weights of a convolution"
+        graph.reasons[root] = "not float weights of a convolution"
         return
     _check_conv(graph, node, weight, groups)
     rows, channels, *window = weight.form.shape
@@ -566,7 +567,7 @@ def _conv_transpose(graph: Graph, node: Any) -> Iterator[Placed]:
     rows = groups * outputs * int(np.prod(window))
     large = rows * inputs > max(_MAX_GROUPED, weight.form.size)
     if not weight.is_float or weight.form.ndim < 3 or inputs % groups or large:
-        reason = "no float weights of a transposed convolution, or too many groups"
+        reason = "not float weights of a transposed convolution, or too many groups"
         graph.reasons[graph.root(node.input[1])] = reason
         return
     matrix = weight.then(partial(_spread, groups), (rows, inputs))
@@ -584,7 +585,7 @@ def _conv_transpose(graph: Graph, node: Any) -> Iterator[Placed]:
 
 
 def _check_cell(node: Any, inputs: Sequence[Constant | None], given: Sequence[int]) -> None:
-    """Raise `ModelError` unless the constant W, R and B of a recurrent node are of shapes that go together.
+    """Raise `ModelError` unless the constant W, R, B and P of a recurrent node are of shapes that go together.
 
     given : the shape of what the node takes, as far as it is known.
     """
@@ -593,8 +594,9 @@ def _check_cell(node: Any, inputs: Sequence[Constant | None], given: Sequence[in
     shapes = [None if one is None else one.form.shape for one in inputs]
     hidden = about.get("hidden_size", next((shape[1] // gates for shape in shapes[:2] if shape), 0))
     cols = given[2] or None if len(given) == 3 else None
-    for name, shape, last in zip("WRB", shapes, (cols, hidden, 2 * gates * hidden), strict=True):
-        want = (directions, last) if name == "B" else (directions, gates * hidden, last)
+    lasts = (cols, hidden, 2 * gates * hidden, 3 * hidden)
+    for name, shape, last in zip("WRBP", shapes, lasts, strict=True):
+        want = (directions, last) if name in "BP" else (directions, gates * hidden, last)
         if shape and (
             len(shape) != len(want) or any(w not in (None, s) for w, s in zip(want, shape, strict=True))
         ):
@@ -615,10 +617,11 @@ def _recurrent(graph: Graph, node: Any) -> Iterator[Placed]:
         problems.append(("bias", "no constant"))
     for kind, weights in enumerate(inputs[:2]):
         if weights is None or not _is_weight(weights, 3):
-            graph.reasons[graph.root(names[kind])] = f"no float weights of {node.op_type}"
+            graph.reasons[graph.root(names[kind])] = f"not float weights of {node.op_type}"
             continue
         graph.use(names[kind], names[2])
-        _check_cell(node, inputs, graph.shape(node.input[0]))
+        peepholes = graph.constant(node.input[7]) if node.op_type == "LSTM" and any(node.input[7:8]) else None
+        _check_cell(node, [*inputs, peepholes], graph.shape(node.input[0]))
         directions, rows, _ = weights.form.shape
         for direction in range(directions):
             part = None
@@ -710,8 +713,13 @@ def read(path: Path) -> Model:
     others = Counter(
         node.op_type
         for node in graph.nodes
-        if id(node) not in graph.held and node.op_type not in _SIZES and not graph.is_constant(node)
+        if id(node) not in graph.held
+        and node.op_type not in _SIZES
+        and not graph.is_view(node)
+        and not graph.is_constant(node)
     )
-    operations = (Unused(f"{kind} ({count})", "an operation of no layer") for kind, count in others.items())
+    operations = (
+        Unused(f"{kind} ({count})", "an operation that belongs to no layer") for kind, count in others.items()
+    )
     problems = (problem for one in placed for problem in one.problems)
     return Model(Layers(sources), (*unused, *problems, *operations))

@@ -16,7 +16,9 @@ from typing import Any
 
 from eie.config import ArchConfig
 from eie.errors import ConfigError
+from eie.files import read_toml
 from eie.layer import CompressedLayer
+from eie.schema import block_fields
 from eie.sim.energy.constants import Constants, constants
 from eie.sim.published import published
 
@@ -135,10 +137,10 @@ def read(path: Path) -> Technology:
     ConfigError : a file that cannot be read, an unknown key, a value that is not a positive number.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = read_toml(path)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
     try:
         return _built(content, path.stem)
@@ -193,8 +195,13 @@ def _number(key: str, value: Any) -> float:
 
 
 def weight_bits(layer: CompressedLayer, entries: int, cfg: ArchConfig) -> int:
-    """Bits of a layer's weights on the chip, loaded once: entries, fillers included, pointers and codebook."""
+    """Bits of a layer's weights on the chip, loaded once: entries, fillers included, pointers and codebook.
+
+    Index-free the block table stands for the pointers.
+    """
     pointers = cfg.n_pe * (layer.cols + 1) * cfg.pointer_bits
+    if cfg.index_free and layer.blocks is not None:
+        pointers = layer.blocks.blocks * sum(block_fields(cfg).values())
     return entries * cfg.entry_bits + pointers + cfg.n_codes * cfg.code_bits
 
 

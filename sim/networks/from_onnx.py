@@ -107,6 +107,7 @@ class _Cut:
     def made(self) -> StepGraph:
         """All steps that the outputs need."""
         units = self._needed(list(self._units()))
+        self._check_dropouts(units)
         steps = self._steps(units)
         used = [name for step in steps for name in step.layers]
         inner = [body for step in steps if isinstance(step, Control) for body in step.bodies.values()]
@@ -160,6 +161,17 @@ class _Cut:
                 wanted.update(unit.takes)
                 kept.append(unit)
         return kept[::-1]
+
+    def _check_dropouts(self, units: Sequence[_Unit]) -> None:
+        """Raise `ModelError` if a Dropout is in training mode: no two runs would agree."""
+        for unit in units:
+            for node in unit.nodes:
+                if node.op_type == "Dropout" and node.domain in ("", "ai.onnx") and self.graph.drops(node):
+                    name = repr(node.name) if node.name else f"that makes {node.output[0]!r}"
+                    raise ModelError(
+                        f"node {name} (Dropout) is in training mode, so that outputs are random: "
+                        "export the network in evaluation mode (model.eval())"
+                    )
 
     def _steps(self, units: Sequence[_Unit]) -> list[Step]:
         """Units in levels: first the host's part that waits for no product of its level, then the products."""
@@ -257,9 +269,9 @@ class _Cut:
             "QLinearMatMul",
             "QLinearConv",
         ):
-            return "an operator of its own kind, whose weights are not taken apart" if held else ""
+            return "an operator of its own kind: its weights are not taken apart" if held else ""
         if node.op_type in RECURRENT and not reasons:
-            return "its weights W and R are no constants"
+            return "its weights W and R are not constants"
         return reasons[0] if reasons else ""
 
     def _lacking(self, node: Any, placed: Sequence[Placed]) -> str:
@@ -349,7 +361,7 @@ class _Cut:
         inputs = [*node.input, *[""] * 8]
         count = 2 if about.get("direction") == b"bidirectional" else 1
         if len(placed) != 2 * count:
-            return "its weights W and R are no constants"
+            return "its weights W and R are not constants"
         if inputs[4]:
             return "it takes sequence_lens"
         if about.get("clip") or about.get("input_forget") or about.get("layout"):
@@ -358,7 +370,7 @@ class _Cut:
         if unknown:
             return f"its activation {unknown[0]} is not one of {', '.join(ACTIVATIONS)}"
         if kind == "LSTM" and inputs[7] and self.graph.constant(inputs[7]) is None:
-            return "its peepholes are no constants"
+            return "its peepholes are not constants"
         return ""
 
     @staticmethod
