@@ -9,12 +9,13 @@ each signal means and docs/timing.md when it moves.
 from __future__ import annotations
 
 import enum
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from mypy_extensions import mypyc_attr
+from mypy_extensions import mypyc_attr, trait
 
 from eie.config import ArchConfig, bits_for
 
@@ -50,6 +51,10 @@ class Field:
     probed: bool = True
 
 
+# Signals are numbered as they are made.
+_numbers = itertools.count()
+
+
 class Wire:
     """A combinational signal: as it is declared, and its value in the golden model.
 
@@ -57,12 +62,13 @@ class Wire:
     probed as in `Field`.
     """
 
-    __slots__ = ("kind", "probed", "signed", "value", "width")
+    __slots__ = ("kind", "made", "probed", "signed", "value", "width")
 
     def __init__(
         self, width: int = 1, kind: Kind = Kind.OUT, *, signed: bool = False, probed: bool = True
     ) -> None:
         self.value = 0
+        self.made = next(_numbers)
         self.width, self.kind, self.signed, self.probed = width, kind, signed, probed
 
     @property
@@ -104,10 +110,23 @@ Path = tuple[str | int, ...]
 
 
 def members(bundle: Bundle) -> list[tuple[str, Any]]:
-    """The members of a bundle, in the order in which its constructor makes them."""
-    # A compiled class has no dictionary, but a list of its attributes in this very order.
+    """The signals, bundles and lists of bundles of a bundle, in the order in which its constructor makes them."""
+    # A compiled class has no dictionary, but a list of its attributes, in an order of its own.
     names: Sequence[str] = getattr(type(bundle), "__mypyc_attrs__", None) or list(vars(bundle))
-    return [(name, getattr(bundle, name, None)) for name in names]
+    found = [
+        (_made(member), name, member) for name in names if (member := getattr(bundle, name, None)) is not None
+    ]
+    return [(name, member) for number, name, member in sorted(found, key=lambda one: one[0]) if number >= 0]
+
+
+def _made(member: Any) -> int:
+    """The number of a member's first signal; -1 if it has none."""
+    if isinstance(member, Wire):
+        return member.made
+    if isinstance(member, Bundle):
+        first = members(member)
+        return _made(first[0][1]) if first else -1
+    return _made(member[0]) if isinstance(member, list) and member else -1
 
 
 def _signals(bundle: Bundle, path: Path = ()) -> Iterator[tuple[str, Path, Wire]]:
@@ -297,8 +316,9 @@ class Token(Bundle):
         self.z = make(cfg.z_bits)
 
 
-class Stages(Bundle):
-    """Stages 1 to 4 of a lane of the arithmetic unit."""
+@trait
+class Stages:
+    """Stages 1 to 4 of a lane of the arithmetic unit: a part of its bundle."""
 
     def add_stages(self, cfg: ArchConfig, *, first: bool) -> None:
         """Add them; first : those of lane 0, of which more is seen outside."""
@@ -489,7 +509,8 @@ class BlockSignals(Bundle):
         return pack(self.probe_pieces)
 
 
-class HostAccess(Bundle):
+@trait
+class HostAccess:
     """The I/O port at a block with SRAMs, and theirs."""
 
     def _add_io(self, cfg: ArchConfig) -> None:
