@@ -214,7 +214,10 @@ def _prepare(task: tuple[Given, Settings]) -> _Prepared:
 def _finish(done: _Prepared, x: _Activations) -> tuple[_Outcome, _Activations]:
     """The compressed layer, its scales chosen for inputs x, and its outputs."""
     layer, scales, real, exact = quantize_layer(done.shared, x.real, x.exact, x.x_frac, done.widths)
-    table = np.ldexp(layer.codebook.astype(np.float64), -layer.w_frac)
+    # Of the codes as they were shared: in blocks, those whose values became the same are one code of the layer.
+    table = np.ldexp(
+        quantize(done.shared.centroids, layer.w_frac, done.widths.code_bits).astype(np.float64), -layer.w_frac
+    )
     outcome = _Outcome(
         layer, scales, done.error.of_pruning, done.error.with_codes(done.shared.centroids, table)
     )

@@ -204,6 +204,8 @@ def _check_chain(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> None:
     if not layers:
         raise LayerError("a plan needs at least one layer")
     for layer in layers:
+        if layer.exit:
+            raise LayerError(f"layer {layer.name!r} is an early exit: plan the network without its exits")
         layer.check(full=True)
         layer.check_widths(weight_bits=cfg.weight_bits, code_bits=cfg.code_bits, acc_bits=cfg.acc_bits)
         if layer.conv is not None and len(layers) > 1:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from eie.capacity import sized_for
 from eie.compress.float_layers import Model, check_finite
 from eie.compress.format import file
+from eie.compress.low_rank import low_rank
 from eie.compress.matrix import plain
 from eie.compress.pipeline import Settings, compress_network
 from eie.compress.quantize import Widths
@@ -47,6 +48,8 @@ def compress(
     density: float | Sequence[float] = (),
     threshold: float | Sequence[float] = (),
     weight_bits: int | None = 4,
+    rank: float | Mapping[str, float] | None = None,
+    energy: float | Mapping[str, float] | None = None,
     calibration: npt.ArrayLike | None = None,
     acc_bits: int = 16,
     key: str = "",
@@ -63,6 +66,9 @@ def compress(
     threshold : instead of a density, keep the weights larger than this many standard deviations of their layer.
     weight_bits : bits of the index of a shared weight, 1 to 8; None takes the fewest that move the weights by at most
         5 %.
+    rank : replace matrices by two of this rank, such as {"fc1": 32}: for all layers, or by glob pattern.
+    energy : or by the least rank that keeps this share of a matrix's squared norm, where that makes it smaller; see
+        `eie.compress.low_rank`.
     calibration : inputs of the first layer, real numbers [n, inputs], to choose the fixed-point scales from; random
         numbers from 0 to 1 if not given.
     acc_bits : bits of the accumulators that the scales must suit, 16 or 32.
@@ -90,7 +96,11 @@ def compress(
     """
     read_in = _model(model, key, tuple(transpose))
     settings = Settings(_each(density), _each(threshold), weight_bits, Widths(acc_bits=acc_bits))
-    layers, report = compress_network(read_in.layers, settings, calibration)
+    each = settings.for_each(len(read_in.layers))
+    if rank is not None or energy is not None:
+        read_in, places = low_rank(read_in, rank, energy)
+        each = [each[place] for place in places]
+    layers, report = compress_network(read_in.layers, each, calibration)
     if out is not None:
         file.save(out, layers)
     return Chain(layers, str(out) if out is not None else "network", report)

@@ -9,6 +9,7 @@ from eie.blocks import BlockStructure
 from eie.cli.main import main
 from eie.compress.blocks import imposed
 from eie.compress.float_layers import FloatLayer
+from eie.compress.pipeline import Settings, compress_network
 from eie.errors import ModelError
 
 
@@ -56,6 +57,17 @@ def test_imposed_blocks_keep_their_weights_and_share_all_codes(bits, values):
     assert len(np.unique(found[mask])) == values
     error = np.linalg.norm((found - weight)[mask]) / np.linalg.norm(weight[mask])
     assert error < {1: 0.7, 4: 0.12, 8: 0.02, None: 0.05}[bits]
+
+
+def test_values_that_become_the_same_in_fixed_point_are_one_code_and_the_error_is_right():
+    """Weights near 0 in blocks, beside large ones: their centroids round to 0."""
+    weight = np.random.default_rng(1).normal(size=(40, 40)).astype(np.float32) * np.float32(1e-7)
+    weight[0, 0] = weight[1, 2] = 1.0
+    layers, report = compress_network([FloatLayer("fc", weight, None, True)], Settings(blocks=2))
+    assert layers[0].block_codes().bits < 4
+    found = layers[0].decode() / 2.0 ** layers[0].w_frac
+    expected = np.linalg.norm(found - weight) / np.linalg.norm(weight)
+    assert report.layers[0].relative_error == pytest.approx(expected, rel=1e-6)
 
 
 def test_more_blocks_than_rows_are_refused():
