@@ -74,7 +74,8 @@ PARTS = (
             ("tickets", "tickets", "lottery tickets"),
             ("distil", "distil", "distillation with few labels"),
             ("matching", "matching", "function matching against epochs"),
-            ("exits", "exits", "early exits"),
+            ("exits", "exits", "early exits of LeNet-300-100"),
+            ("exits-5", "exits_5", "early exits of LeNet-5"),
         )
     ),
     Part("measured", "against numpy and scipy on this machine", "baselines", alone=True),
