@@ -58,6 +58,7 @@ _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "threshold": (lambda v: _number(v) and 0 <= v < float("inf"), "a number of at least 0"),
     "weight_bits": (lambda v: v == "auto" or (_whole(v, 1) and v <= 8), 'from 1 to 8, or "auto"'),
     "sharing_error": (lambda v: _number(v) and 0 < v < 1, "a number between 0 and 1"),
+    "blocks": (lambda v: _whole(v, 1), "a number of blocks from 1"),
     "skip": (lambda v: isinstance(v, bool), "true or false"),
     "relu": (lambda v: isinstance(v, bool), "true or false"),
     "stride": (_sizes(1), "a size from 1, or [height, width]"),
@@ -235,6 +236,7 @@ def _settings(keys: Mapping[str, Any], widths: Widths) -> Settings:
         weight_bits=None if bits == "auto" else bits,
         widths=widths,
         sharing_error=float(keys.get("sharing_error", Settings.sharing_error)),
+        blocks=keys.get("blocks", Settings.blocks),
     )
 
 

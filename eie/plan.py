@@ -10,13 +10,15 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from eie.capacity import pointers_of
 from eie.config import ArchConfig
 from eie.cuts import MATRIX, POINTERS, Cut, cut_layer
 from eie.errors import LayerError
 from eie.layer import CompressedLayer
 from eie.memory import PassEntry
+from eie.program import check_entries
 from eie.schema import WbTarget
-from eie.shown import table
+from eie.shown import counted, table
 
 # What ended a run, beside the memories of `eie.cuts`.
 BIASES, ACTIVATIONS, TABLE, CODEBOOKS = "activation SRAM", "activations", "pass table", "codebooks"
@@ -114,7 +116,7 @@ class Plan:
     --------
     >>> layer = CompressedLayer.from_codes([[1] * 40] * 8, [0, 3])
     >>> make_plan([layer], ArchConfig(n_pe=1, pointers=16))
-    Plan(1 layers on 1 PEs: 3 passes in 3 runs, weights loaded for every input)
+    Plan(1 layer on 1 PE: 3 passes in 3 runs, weights loaded for every input)
     """
 
     layers: tuple[CompressedLayer, ...]
@@ -128,8 +130,8 @@ class Plan:
 
     def __repr__(self) -> str:
         return (
-            f"Plan({len(self.layers)} layers on {self.cfg.n_pe} PEs: {len(self.steps)} passes in "
-            f"{len(self.runs)} runs, weights {'stay' if self.resident else 'loaded for every input'})"
+            f"Plan({counted(len(self.layers), 'layer')} on {self._passes}, "
+            f"weights {'stay' if self.resident else 'loaded for every input'})"
         )
 
     def _repr_html_(self) -> str:
@@ -137,8 +139,12 @@ class Plan:
             (layer.name, f"{layer.rows} x {layer.cols}", sum(step.cut.layer == number for step in self.steps))
             for number, layer in enumerate(self.layers)
         ]
-        title = f"{len(self.steps)} passes in {len(self.runs)} runs on {self.cfg.n_pe} PEs"
-        return table(title, rows, ("layer", "outputs x inputs", "passes"))
+        return table(self._passes, rows, ("layer", "outputs x inputs", "passes"))
+
+    @property
+    def _passes(self) -> str:
+        where, passes = counted(self.cfg.n_pe, "PE"), counted(len(self.steps), "pass")
+        return f"{where}: {passes} in {counted(len(self.runs), 'run')}"
 
     @property
     def resident(self) -> bool:
@@ -200,8 +206,9 @@ def _check_chain(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> None:
     if not layers:
         raise LayerError("a plan needs at least one layer")
     for layer in layers:
-        layer.check(full=True)
-        layer.check_widths(weight_bits=cfg.weight_bits, code_bits=cfg.code_bits, acc_bits=cfg.acc_bits)
+        if layer.exit:
+            raise LayerError(f"layer {layer.name!r} is an early exit: plan the network without its exits")
+        check_entries(layer, cfg)
         if layer.conv is not None and len(layers) > 1:
             raise LayerError(f"layer {layer.name!r} is a convolution: plan it by itself")
     for before, after in itertools.pairwise(layers):
@@ -295,7 +302,7 @@ def _steps(
         bias = rows if cut.first and not place.hosted else 0
         full = {
             MATRIX: words + cut.words > cfg.spmat_words,
-            POINTERS: pointers + cfg.pointers_for(cut.part.cols) > 2 * cfg.ptr_bank_depth,
+            POINTERS: pointers + pointers_of(cut.interleaved, cfg) > cfg.pointer_room,
         }
         if any(full.values()):
             group, words, pointers = group + 1, 0, 0
@@ -316,7 +323,7 @@ def _steps(
             }
         yield Step(cut, place, group, bound, bias_group, number, PassEntry.of_layer(cut.part, **registers))
         words, biases = words + cut.words, biases + bias
-        pointers += cfg.pointers_for(cut.part.cols)
+        pointers += pointers_of(cut.interleaved, cfg)
 
 
 def _write_back(cut: Cut, place: Place, rows: int, cfg: ArchConfig) -> dict[str, int]:

@@ -126,8 +126,8 @@ def test_geometry_of_two_different_sides(here: Path) -> None:
         ("densty = 1", "s.toml: there is no key 'densty': did you mean density?"),
         (
             "[layers.fc1]\nq = 1",
-            "s.toml: layers.\"fc1\": there is no key 'q': use density, threshold, weight_bits, sharing_error, skip, "
-            "relu, stride, padding, pool, pool_stride",
+            "s.toml: layers.\"fc1\": there is no key 'q': use density, threshold, weight_bits, sharing_error, "
+            "blocks, skip, relu, stride, padding, pool, pool_stride",
         ),
         ("[layers.fc1]\ninput = [1, 2, 3]", "s.toml: layers.\"fc1\": there is no key 'input'"),
         ("density = 0", "s.toml: density must be a number above 0 and at most 1, not 0"),

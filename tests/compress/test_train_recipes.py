@@ -36,6 +36,7 @@ def folder(small, tmp_path, monkeypatch):
             shared=Training(epochs=1, lr=1e-4),
         )
         monkeypatch.setitem(recipes.RECIPES, name, short)
+    monkeypatch.setattr(recipes, "_IN_BLOCKS", Training(epochs=2, lr=2e-3))
     return tmp_path
 
 
