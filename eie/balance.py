@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eie.config import ArchConfig
+from eie.errors import ConfigError
 from eie.layer import CompressedLayer
 
 # Columns whose work is balanced together: about what queues even out.
@@ -58,9 +59,18 @@ def place(layers: Sequence[CompressedLayer], cfg: ArchConfig, *, balance: bool =
     """Place the rows of each layer; the next layer's columns follow, but for what the host reorders (convolutions).
 
     Without `balance` the layers as they are.
+
+    Raises
+    ------
+    ConfigError : an index-free machine, which needs rows in their order.
     """
     if not balance:
         return [Placed(layer) for layer in layers]
+    if cfg.index_free:
+        raise ConfigError(
+            f"rows of an index-free machine (blocks={cfg.blocks}) are found by counting: run it without balance, which "
+            "would permute them"
+        )
     placed: list[Placed] = []
     for number, layer in enumerate(layers):
         before = placed[-1] if number else None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from eie.config import FIELDS, ArchConfig, bits_for
-from eie.csc import encode
+from eie.csc import Interleaved
+from eie.encoding import encode
 from eie.errors import CapacityError, ConfigError
+from eie.index_free import PlacedBlocks
 from eie.layer import CompressedLayer
 
 
@@ -13,12 +15,20 @@ def demand(layer: CompressedLayer, cfg: ArchConfig) -> dict[str, int]:
 
     Entries are counted with the places that are left free before a pair of columns.
     """
+    inter = encode(layer, cfg)
     return {
-        "entries": int(encode(layer, cfg).slots.max()),
-        "pointers": cfg.pointers_for(layer.cols),
+        "entries": int(inter.slots.max()),
+        "blocks" if cfg.index_free else "pointers": pointers_of(inter, cfg),
         "src_depth": -(-layer.cols // cfg.n_pe),
         "acc_depth": -(-layer.rows // cfg.n_pe),
     }
+
+
+def pointers_of(inter: Interleaved, cfg: ArchConfig) -> int:
+    """What a layer takes of `ArchConfig.pointer_room`: pointers, or entries of the block table."""
+    return (
+        len(inter.table) if isinstance(inter, PlacedBlocks) else cfg.pointers_for(inter.pointers.shape[1] - 1)
+    )
 
 
 def check_fits(cfg: ArchConfig, layer: CompressedLayer) -> None:
@@ -26,13 +36,15 @@ def check_fits(cfg: ArchConfig, layer: CompressedLayer) -> None:
     need = demand(layer, cfg)
     available = {
         "entries": cfg.reachable_entries,
-        "pointers": 2 * cfg.ptr_bank_depth,
+        "pointers": cfg.pointer_room,
+        "blocks": cfg.pointer_room,
         "src_depth": cfg.src_depth,
         "acc_depth": cfg.acc_depth,
     }
     what = {
         "entries": "entries",
         "pointers": "pointers",
+        "blocks": "entries of the block table",
         "src_depth": "source activations",
         "acc_depth": "accumulators",
     }
@@ -54,7 +66,8 @@ def sized_for(cfg: ArchConfig, *layers: CompressedLayer) -> ArchConfig:
     """The smallest configuration with the PEs, queue and widths of `cfg` that holds each layer untiled.
 
     Only the capacities (entries, pointers and their width, source activations, accumulators) change; with absolute
-    rows their width (row_bits), too, because it goes with the accumulators.
+    rows their width (row_bits), too, because it goes with the accumulators. An index-free machine gets as many entries
+    of the block table as the layers have blocks.
 
     Parameters
     ----------
@@ -78,7 +91,9 @@ def sized_for(cfg: ArchConfig, *layers: CompressedLayer) -> ArchConfig:
     needs = [demand(layer, cfg) for layer in layers]
     need = {key: max(n[key] for n in needs) for key in needs[0]}
     entries = max(1, need["entries"])
-    sized = {name: need[name] for name in ("pointers", "src_depth", "acc_depth")} | {"entries": entries}
+    sized = {**need, "entries": entries}
+    if cfg.index_free:
+        return cfg.replace(**sized)
     if cfg.group == 1:
         return cfg.replace(
             pointer_bits=max(4, cfg.sel_bits + 1, bits_for(cfg.pack_pointer(entries))), **sized

@@ -50,10 +50,13 @@ def run_folder(program: Program | None = None) -> Iterator[tuple[Path, list[str]
             return
         cfg = program.cfg
         for k, image in enumerate(program.images):
-            for name, words, bits, depth in (
-                ("spmat", image.spmat, cfg.word_bits, cfg.spmat_words),
+            pointers = (
                 ("even", image.even, cfg.pointer_bits, cfg.ptr_bank_depth),
                 ("odd", image.odd, cfg.pointer_bits, cfg.ptr_bank_depth),
+            )
+            for name, words, bits, depth in (
+                ("spmat", image.spmat, cfg.word_bits, cfg.spmat_words),
+                *(() if cfg.index_free else pointers),
                 ("act", image.act, cfg.acc_bits, cfg.act_words),
             ):
                 (folder / f"pe{k:03d}_{name}.hex").write_text(hex_image(words, bits, depth))

@@ -66,7 +66,9 @@ async def memories(dut: Any) -> None:
     rng = random.Random(SEED)
     config, spaces = manifest()["config"], manifest()["spaces"]
     await reset(dut)
-    widths = {"SPMAT": config["word_bits"], "PTR": config["pointer_bits"], "ACC": config["acc_bits"]}
+    widths = {"SPMAT": config["word_bits"], "ACC": config["acc_bits"]}
+    if not config["blocks"]:  # else the block table, which is not a PE's
+        widths["PTR"] = config["pointer_bits"]
     places = [
         (space, pe, addr)
         for space in widths
