@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from eie.config import FIELDS, ArchConfig, bits_for
-from eie.csc import Interleaved, encode
+from eie.csc import Interleaved
+from eie.encoding import encode
 from eie.errors import CapacityError, ConfigError
 from eie.index_free import PlacedBlocks
 from eie.layer import CompressedLayer

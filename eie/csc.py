@@ -134,19 +134,6 @@ class Interleaved:
 _latest: WeakKeyDictionary[CompressedLayer, tuple[Encoding, Interleaved]] = WeakKeyDictionary()
 
 
-def encode(layer: CompressedLayer, cfg: ArchConfig) -> Interleaved:
-    """A layer as the PEs of a configuration hold it.
-
-    The arrays are read-only: the layer's last encoding is kept as long as the layer.
-    """
-    if cfg.index_free:
-        from eie.index_free import check_blocks, place_blocks  # which builds on this module
-
-        check_blocks(layer, cfg)
-        return _encoded(layer, Encoding.of(cfg), lambda: place_blocks(layer, cfg))
-    return _encoded(layer, Encoding.of(cfg))
-
-
 def interleave(layer: CompressedLayer, n_pe: int, index_bits: int = 4) -> Interleaved:
     """Distribute a layer over `n_pe` PEs with relative indices of `index_bits` bits, fillers included.
 
@@ -157,12 +144,13 @@ def interleave(layer: CompressedLayer, n_pe: int, index_bits: int = 4) -> Interl
     >>> inter.v.tolist(), inter.z.tolist()
     ([1, 2, 0, 3], [2, 0, 15, 2])
     """
-    return _encoded(layer, Encoding(n_pe, index_bits, 1, 0))
+    return encoded(layer, Encoding(n_pe, index_bits, 1, 0))
 
 
-def _encoded(
+def encoded(
     layer: CompressedLayer, encoding: Encoding, make: Callable[[], Interleaved] | None = None
 ) -> Interleaved:
+    """A layer in this encoding, kept until another one is asked for. make : makes it (default: entries with rows)."""
     found, inter = _latest.get(layer, (None, None))
     if found != encoding or inter is None:
         inter = make() if make else _encode(layer, encoding)

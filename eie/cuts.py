@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from eie.capacity import check_fits
 from eie.config import ArchConfig
-from eie.csc import Interleaved, encode, group_lengths, places_of_groups
+from eie.csc import Interleaved, group_lengths, places_of_groups
+from eie.encoding import encode
 from eie.errors import CapacityError
 from eie.layer import CompressedLayer
 

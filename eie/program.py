@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from eie.capacity import check_fits
 from eie.config import ArchConfig
-from eie.csc import Interleaved, encode
+from eie.csc import Interleaved
+from eie.encoding import encode
 from eie.errors import CapacityError, LayerError, MismatchError
 from eie.fixed import limits
 from eie.index_free import check_blocks

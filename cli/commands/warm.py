@@ -40,7 +40,7 @@ def warm(shared: bool) -> None:
     def tell(name: str) -> None:
         nonlocal number
         number += 1
-        click.echo(f"compiling loop {number}, about 30 in all: {name}")
+        click.echo(f"compiling loop {number}: {name}")
 
     if compile_all(tell):
         click.echo(f"{number} loops compiled in {time.perf_counter() - began:.0f} s")
