@@ -69,7 +69,7 @@ def space_words(space: IoSpace, cfg: ArchConfig) -> int:
     return {
         IoSpace.CONFIG: cfg.passes << CONFIG_BITS,
         IoSpace.SPMAT: cfg.spmat_words,
-        IoSpace.PTR: 2 * cfg.ptr_bank_depth,
+        IoSpace.PTR: cfg.ptr_words,
         IoSpace.CODEBOOK: cfg.codebooks * cfg.n_codes,
         IoSpace.ACC: cfg.acc_depth,
         IoSpace.ACT: cfg.src_depth,

@@ -77,16 +77,11 @@ def sized_for(cfg: ArchConfig, *layers: CompressedLayer) -> ArchConfig:
         cfg = _with_rows(cfg, max(-(-layer.rows // cfg.n_pe) for layer in layers))
     needs = [demand(layer, cfg) for layer in layers]
     need = {key: max(n[key] for n in needs) for key in needs[0]}
-    entries = max(1, need["entries"])
-    sized = {name: need[name] for name in ("pointers", "src_depth", "acc_depth")} | {"entries": entries}
-    if cfg.group == 1:
-        return cfg.replace(
-            pointer_bits=max(4, cfg.sel_bits + 1, bits_for(cfg.pack_pointer(entries))), **sized
-        )
-    # The odd bank's word holds two lengths, and what is left of the pointer to a pair.
-    lengths = 2 * bits_for(need["acc_depth"])
-    start = max(cfg.sel_bits + 1, bits_for(cfg.pack_pointer(entries - 1)))
-    return cfg.replace(pointer_bits=max(4, cfg.sel_bits + 1, lengths, -(-(start + lengths) // 2)), **sized)
+    need["entries"] = max(1, need["entries"])
+    # Of single columns one past the last entry has a pointer, too.
+    last = need["entries"] - (cfg.group - 1)
+    stored = bits_for(cfg.pack_pointer(last)) - (cfg.start_bits - cfg.pointer_bits)
+    return cfg.replace(pointer_bits=max(4, cfg.sel_bits + 1, stored), **need)
 
 
 def _with_rows(cfg: ArchConfig, rows: int) -> ArchConfig:
@@ -98,6 +93,4 @@ def _with_rows(cfg: ArchConfig, rows: int) -> ArchConfig:
             f"{rows} rows a PE do not fit absolute rows, which reach {1 << widths[-1]}: use more PEs, "
             "row_format=relative, or passes (eie plan)"
         )
-    # Pairs need pointers as wide as two lengths: `sized_for` sets them when it knows the entries.
-    wide = max(cfg.pointer_bits, 2 * bits_for(rows)) if cfg.group > 1 else cfg.pointer_bits
-    return cfg.replace(row_bits=bits, acc_depth=rows, pointer_bits=wide)
+    return cfg.replace(row_bits=bits, acc_depth=rows)

@@ -232,6 +232,15 @@ class SramPort(Bundle):
         self.rdata = _in(width, probed=True)
 
 
+def pointer_srams(cfg: ArchConfig) -> tuple[str, ...]:
+    """Names of the pointer SRAMs: banks of even and odd columns, or one of pairs."""
+    return ("even", "odd") if cfg.group == 1 else ("ptr",)
+
+
+def _pointer_ports(cfg: ArchConfig) -> list[SramPort]:
+    return [SramPort(name, cfg.ptr_addr_bits, cfg.ptr_word_bits) for name in pointer_srams(cfg)]
+
+
 class Offer(Bundle):
     """What a leaf or a node of the LNZD tree offers to its parent: an entry, or that there will be none again."""
 
@@ -410,8 +419,7 @@ class PtrRead(BlockSignals):
         self.io_read = _in()
         self.io_addr = _in(cfg.io_addr_bits)
         self.io_data = _in(cfg.io_data_bits)
-        self.even_port = SramPort("even", cfg.ptr_addr_bits, cfg.pointer_bits)
-        self.odd_port = SramPort("odd", cfg.ptr_addr_bits, cfg.pointer_bits)
+        self.ptr_ports = _pointer_ports(cfg)
         self.pop = _out()
         self.p_start = _out(cfg.pointer_bits)
         self.p_end = _out(cfg.pointer_bits)
@@ -442,8 +450,7 @@ class RunRead(BlockSignals):
         self.io_read = _in()
         self.io_addr = _in(cfg.io_addr_bits)
         self.io_data = _in(cfg.io_data_bits)
-        self.even_port = SramPort("even", cfg.ptr_addr_bits, cfg.pointer_bits)
-        self.odd_port = SramPort("odd", cfg.ptr_addr_bits, cfg.pointer_bits)
+        self.ptr_ports = _pointer_ports(cfg)
         self.pop = _out(behind)
         self.load = _out(before)
         self.p_start = _out(cfg.run_bits)
@@ -666,8 +673,7 @@ class PE(BlockSignals):
         self.io_addr = _in(cfg.io_addr_bits)
         self.io_data = _in(cfg.io_data_bits)
         self.io_space = _in(IO_SPACE_BITS)
-        self.even_port = SramPort("even", cfg.ptr_addr_bits, cfg.pointer_bits)
-        self.odd_port = SramPort("odd", cfg.ptr_addr_bits, cfg.pointer_bits)
+        self.ptr_ports = _pointer_ports(cfg)
         self.spmat_port = SramPort("spmat", cfg.word_addr_bits, cfg.word_bits)
         self.act_port = SramPort("act", cfg.act_sram_addr_bits, cfg.acc_bits)
         self.leaf_valid = _out()

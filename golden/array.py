@@ -14,31 +14,21 @@ from eie.golden.leaf_pair import LeafPair
 from eie.golden.lnzd import Lnzd
 from eie.golden.pe import PE, Visit
 from eie.golden.sram import Sram
-from eie.memory import PeImage, Write
+from eie.memory import PeImage, Write, srams
 from eie.schema import LNZD_FAN_IN, IoSpace, Kind, Offer, Wire, ccu_probe, lnzd_nodes
 
 
 class Tile(PE):
-    """A PE and the four SRAMs beside it: even_sram, odd_sram, spmat_sram, act_sram."""
+    """A PE and the SRAMs beside it: srams, by name; spmat_sram, act_sram, and ptr_srams in the order of `ptr_ports`."""
 
     def __init__(self, cfg: ArchConfig, inputs: Mapping[str, Wire]) -> None:
-        self.even_sram = Sram(cfg.ptr_bank_depth, cfg.pointer_bits)
-        self.odd_sram = Sram(cfg.ptr_bank_depth, cfg.pointer_bits)
-        self.spmat_sram = Sram(cfg.spmat_words, cfg.word_bits)
-        self.act_sram = Sram(cfg.act_words, cfg.acc_bits)
-        rdata = {
-            "even_rdata": self.even_sram.rdata,
-            "odd_rdata": self.odd_sram.rdata,
-            "spmat_rdata": self.spmat_sram.rdata,
-            "act_rdata": self.act_sram.rdata,
-        }
-        super().__init__(cfg, {**inputs, **rdata})
-        for sram, port in (
-            (self.even_sram, self.even_port),
-            (self.odd_sram, self.odd_port),
-            (self.spmat_sram, self.spmat_port),
-            (self.act_sram, self.act_port),
-        ):
+        self.srams = {name: Sram(size.depth, size.width) for name, size in srams(cfg).items()}
+        self.spmat_sram, *self.ptr_srams, self.act_sram = self.srams.values()
+        super().__init__(
+            cfg, {**inputs, **{f"{name}_rdata": sram.rdata for name, sram in self.srams.items()}}
+        )
+        ports = (self.spmat_port, *self.ptr_ports, self.act_port)
+        for sram, port in zip(self.srams.values(), ports, strict=True):
             sram.connect(port)
             self.state_visits.append(sram.next_state)
             self.memory_visits.append(sram.write_memory)
@@ -46,10 +36,8 @@ class Tile(PE):
 
     def load_image(self, image: PeImage) -> None:
         """Initialise the SRAMs, as $readmemh does."""
-        self.even_sram.load(image.even)
-        self.odd_sram.load(image.odd)
-        self.spmat_sram.load(image.spmat)
-        self.act_sram.load(image.act)
+        for name, words in image.srams(self.cfg).items():
+            self.srams[name].load(words)
 
     def load(self, write: Write) -> None:
         """Put a word into one of the memories between two cycles, as if the I/O port had written it."""
@@ -57,7 +45,8 @@ class Tile(PE):
         if space == IoSpace.SPMAT:
             self.spmat_sram.memory[addr] = data
         elif space == IoSpace.PTR:
-            (self.odd_sram if addr & 1 else self.even_sram).memory[addr >> 1] = data
+            banks = len(self.ptr_srams)
+            self.ptr_srams[addr % banks].memory[addr // banks] = data
         elif space == IoSpace.CODEBOOK:
             self.arithm_unit.write_code(addr, data)
         elif space == IoSpace.ACC:
@@ -224,9 +213,7 @@ class Array(Block, schema.Array):
 
     def reset(self) -> None:
         """One clock edge with `rst`: registers but the SRAMs' outputs become 0; memories are written."""
-        outputs = [
-            sram.rdata for pe in self.pes for sram in (pe.even_sram, pe.odd_sram, pe.spmat_sram, pe.act_sram)
-        ]
+        outputs = [sram.rdata for pe in self.pes for sram in pe.srams.values()]
         kept = [register.next for register in outputs]
         self.write_memories()
         for register in self.registers:

@@ -128,7 +128,7 @@ class PE(Block, schema.PE):
         if space == IoSpace.SPMAT:
             return self.spmat_port.rdata.value
         if space == IoSpace.PTR:
-            return self.odd_port.rdata.value if addr & 1 else self.even_port.rdata.value
+            return self.ptr_ports[addr % len(self.ptr_ports)].rdata.value
         if space == IoSpace.CODEBOOK:
             return self.arithm_unit.code_rdata.value
         if space == IoSpace.ACT_SRAM:

@@ -66,12 +66,14 @@ async def memories(dut: Any) -> None:
     rng = random.Random(SEED)
     config, spaces = manifest()["config"], manifest()["spaces"]
     await reset(dut)
-    widths = {"SPMAT": config["word_bits"], "PTR": config["pointer_bits"], "ACC": config["acc_bits"]}
+    ports = manifest()["modules"]["eie_pe"]
+    pointers = ports["ptr_wdata" if config["group"] == 2 else "even_wdata"]["width"]
+    widths = {"SPMAT": config["word_bits"], "PTR": pointers, "ACC": config["acc_bits"]}
     places = [
         (space, pe, addr)
         for space in widths
         for pe in range(config["n_pe"])
-        for addr in range(min(2, config["acc_depth"]))
+        for addr in range(min(2, config["acc_depth"], config["pointers"] // 2))
     ]
     before = [await read(dut, spaces[space], pe, addr, widths[space]) for space, pe, addr in places]
     fresh = [rng.getrandbits(widths[space]) for space, _, _ in places]
