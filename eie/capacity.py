@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from eie.balance import balances, place
 from eie.config import FIELDS, ArchConfig, bits_for
 from eie.csc import encode
 from eie.errors import CapacityError, ConfigError
@@ -54,7 +55,8 @@ def sized_for(cfg: ArchConfig, *layers: CompressedLayer) -> ArchConfig:
     """The smallest configuration with the PEs, queue and widths of `cfg` that holds each layer untiled.
 
     Only the capacities (entries, pointers and their width, source activations, accumulators) change; with absolute
-    rows their width (row_bits), too, because it goes with the accumulators.
+    rows their width (row_bits), too, because it goes with the accumulators. Where rows are balanced by default
+    (`eie.balance.balances`), it holds the layers with balanced rows and without.
 
     Parameters
     ----------
@@ -75,7 +77,9 @@ def sized_for(cfg: ArchConfig, *layers: CompressedLayer) -> ArchConfig:
         raise ConfigError("sized_for needs at least one layer")
     if cfg.absolute:
         cfg = _with_rows(cfg, max(-(-layer.rows // cfg.n_pe) for layer in layers))
-    needs = [demand(layer, cfg) for layer in layers]
+    # A balanced layer's groups may leave a few places more free.
+    placed = [place([layer], cfg)[0].layer for layer in layers] if balances(cfg) else []
+    needs = [demand(layer, cfg) for layer in (*layers, *placed)]
     need = {key: max(n[key] for n in needs) for key in needs[0]}
     need["entries"] = max(1, need["entries"])
     # Of single columns one past the last entry has a pointer, too.

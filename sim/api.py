@@ -125,7 +125,7 @@ def simulate(
     cfg: ArchConfig | None = None,
     engine: str = "golden",
     *,
-    balance: bool = False,
+    balance: bool | None = None,
     waveform: Path | None = None,
 ) -> Result: ...
 @overload
@@ -135,7 +135,7 @@ def simulate(
     cfg: ArchConfig | None = None,
     engine: str = "golden",
     *,
-    balance: bool = False,
+    balance: bool | None = None,
 ) -> NetworkRun: ...
 def simulate(
     layer: CompressedLayer | Network,
@@ -143,7 +143,7 @@ def simulate(
     cfg: ArchConfig | None = None,
     engine: str = "golden",
     *,
-    balance: bool = False,
+    balance: bool | None = None,
     waveform: Path | None = None,
 ) -> Result | NetworkRun:
     """Run a layer on one input vector, or a network on inputs, on any engine.
@@ -156,7 +156,8 @@ def simulate(
     cfg : the machine (default: `ArchConfig()`, for a network with memories as large as its layers need).
     engine : "golden" (cycle-accurate Python), "fast" (the same figures by the timing law, compiled), "icarus" or
         "verilator" (the RTL), "reference" (arithmetic only, independent of all others).
-    balance : place the rows so that the PEs have equal work (docs/balance.md); outputs stay in their order.
+    balance : place the rows so that the PEs have equal work (docs/balance.md); outputs stay in their order. None: where
+        a PE takes several entries a cycle, as of preset eie2.
     waveform : of a layer: write the run's waveform there, VCD from golden, FST from the simulators.
 
     Returns

@@ -57,7 +57,7 @@ def synth(machine: Machine, liberty: Path | None, plot: Path | None, json_out: b
       eie synth --pe 64 --plot area.png
       eie synth --pe 64 --set counters=0
     """
-    if machine.balance:
+    if machine.balance is not None:
         raise click.UsageError("--balance has no effect here: there is no layer")
     cfg = machine.config([])
     if plot is not None:
