@@ -427,8 +427,8 @@ def _area_table() -> Table:
         "Area by the energy model, µm²",
         ("block", "published", "eie2", "eie2 / published"),
         rows,
-        "Cells of the library and CACTI's SRAMs, filler cells in the PE. `eie synth` and `eie synth --preset eie2` "
-        "give the cells of the RTL itself, without SRAMs.",
+        "Cells of the library and CACTI's SRAMs, filler cells in the PE. `eie synth --preset eie2 --against paper` "
+        "gives the cells of the RTL itself beside the same SRAMs (synth.md).",
     )
 
 
