@@ -32,46 +32,47 @@ TESTS ?= tests eie
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 30
 
-setup: ## make .venv, install the package and both simulators, say what was found (PYTHON=python3.12)
+setup: ## install everything and say what was found (PYTHON=...)
 	scripts/setup
 	@touch $(READY)
 
-demo: $(READY) ## the main job on a trained network, into out/ (OUT=folder)
+demo: $(READY) ## run the main job into out/ (OUT=folder)
 	$(BIN)/eie demo --out $(OUT)
 
-reproduce: $(READY) ## the published evaluation once more, with its figures and tables, into out/evaluation/
+reproduce: $(READY) ## repeat the published evaluation, into out/evaluation/
 	$(BIN)/eie reproduce --out $(OUT)/evaluation
 
-reproduce-compression: $(READY_TO_COMPARE) $(NNCODEC) ## every table of compression once more, an hour (PARTS="models coders speed recipes")
+reproduce-compression: $(READY_TO_COMPARE) $(NNCODEC) ## repeat every table of compression, an hour
 	$(BIN)/python benchmarks/reproduce_compression.py --nncodec $(NNCODEC) --out $(OUT)/compression $(PARTS)
 
-test: $(READY_TO_TEST) lint ## lint, then every test and doctest (WORKERS=2)
+test: $(READY_TO_TEST) lint ## run lint, then every test and doctest (WORKERS=2)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --timeout=600 --durations=15 $(TESTS)
 
-lint: $(READY) ## style, types, import arrows
+lint: $(READY) ## check style, types and import arrows
 	scripts/lint
 
-regress: $(READY_TO_REGRESS) ## long lockstep campaigns and mutants (SEED=1 CYCLES=1000000 MUTANTS=300 CASES=10000 FUZZ=1000000 READERS=10000 KILLS=25 MACHINES=200)
+regress: $(READY_TO_REGRESS) ## run long campaigns (SEED=1; see docs/regress.md)
 	EIE_REGRESS_SEED=$(SEED) EIE_REGRESS_CYCLES=$(CYCLES) EIE_REGRESS_MUTANTS=$(MUTANTS) \
-	    EIE_REGRESS_CASES=$(CASES) EIE_REGRESS_FUZZ=$(FUZZ) EIE_REGRESS_READERS=$(READERS) EIE_REGRESS_KILLS=$(KILLS) EIE_REGRESS_MACHINES=$(MACHINES) \
-	    $(BIN)/python -m pytest -s --hypothesis-seed=$(SEED) --hypothesis-show-statistics tests/regress tests/cosim/test_chip.py \
-	    tests/compress/test_onnx_oracle.py tests/compress/test_torch_oracle.py \
+	    EIE_REGRESS_CASES=$(CASES) EIE_REGRESS_FUZZ=$(FUZZ) EIE_REGRESS_READERS=$(READERS) \
+	    EIE_REGRESS_KILLS=$(KILLS) EIE_REGRESS_MACHINES=$(MACHINES) \
+	    $(BIN)/python -m pytest -s --hypothesis-seed=$(SEED) --hypothesis-show-statistics \
+	    tests/regress tests/cosim/test_chip.py tests/compress/test_onnx_oracle.py tests/compress/test_torch_oracle.py \
 	    tests/sim/test_graph_oracle.py tests/sim/test_module_oracle.py
 
-notebooks: $(READY) ## open the notebooks of examples/notebooks/ in JupyterLab
+notebooks: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[notebooks,train]'
 	$(BIN)/jupyter lab --notebook-dir examples/notebooks
 
-bench: $(READY) ## speed of every engine, against what is promised
+bench: $(READY) ## measure every engine against its promised speed
 	$(BIN)/python benchmarks/run.py
 
-coverage: $(READY_TO_TEST) ## make test, with the lines and branches that no test reaches; fails below the floor
+coverage: $(READY_TO_TEST) ## run the tests and show what they do not reach
 	rm -rf build/coverage
 	mkdir -p build/coverage
 	EIE_COVERAGE=$(CURDIR)/build/coverage $(MAKE) test
 	$(BIN)/python scripts/eie_coverage.py build/coverage
 
-site: $(READY_TO_TEST) ## the pages as a site with search and the Python reference, into build/site/
+site: $(READY_TO_TEST) ## build the pages as a site, into build/site/
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/site
 
 docs: $(READY) ## write the generated parts of docs/ again

@@ -8,7 +8,6 @@ Each compression runs in a process of its own (compress_child.py says how its me
 from __future__ import annotations
 
 import json
-import struct
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from compress_child import random_weights
+from random_file import write_file
 from rich.console import Console
 from rich.table import Table
 
@@ -139,26 +139,6 @@ def trained_example() -> Table:
     return table
 
 
-def write_file(path: Path, layers: int) -> None:
-    """A .safetensors file of random layers, without holding one of them."""
-    size = 4 * FILE_ROWS * FILE_COLS
-    header = {
-        f"blocks.{i}.weight": {
-            "dtype": "F32",
-            "shape": [FILE_ROWS, FILE_COLS],
-            "data_offsets": [i * size, (i + 1) * size],
-        }
-        for i in range(layers)
-    }
-    text = json.dumps(header).encode()
-    with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for i in range(layers):
-            rng = np.random.default_rng(i)
-            for _ in range(FILE_ROWS):
-                file.write(rng.standard_normal(FILE_COLS, dtype=np.float32).tobytes())
-
-
 def stream() -> bool:
     """Files larger than what their compression needs, one layer after the other and two at a time."""
     table = Table("file, MB", "layers", "processes", "s", "peak, MB", "largest worker, MB", "file.eie, MB")
@@ -166,7 +146,7 @@ def stream() -> bool:
     with tempfile.TemporaryDirectory() as folder:
         for layers in LAYERS:
             path = Path(folder) / f"{layers}.safetensors"
-            write_file(path, layers)
+            write_file(path, layers, FILE_ROWS, FILE_COLS)
             checksums = set()
             for processes in (1, 2):
                 found = child(0, 0, DENSITY, path, processes)

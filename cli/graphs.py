@@ -79,7 +79,7 @@ def measure_graph(
             run = network.run(given.inputs, network.machine(cfg))
             exact = network.run_float(given.inputs)
             if run.main is None or run.named[run.main].size % (stop - start):
-                raise ModelError(f"{file} gives no real numbers, one for each class")
+                raise ModelError(f"{file} must give one real number for each class")
             ours, trained = (y[run.main].reshape(stop - start, -1).argmax(axis=1) for y in (run.named, exact))
             right = labels[start:stop]
             sums += np.array(

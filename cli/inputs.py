@@ -53,9 +53,9 @@ class Source:
     input_file: Path | None = option(
         "--input", type=PATH, metavar="X", help=f"{INPUT_HELP} Or a picture (.png)."
     )
-    index: int | None = option("--index", default=0, help="Which of the input vectors, from 0.")
+    index: int | None = option("--index", default=0, help="Number of the input vector, from 0.")
     weights: Path | None = option(
-        "--weights", type=PATH, metavar="W.eie", help="Compressed layers of a graph (.onnx, .toml)."
+        "--weights", type=PATH, metavar="W.eie", help="Compressed layers for a graph (.onnx, .toml)."
     )
 
     def products(self, file: Path, machine: Machine) -> Products:
@@ -69,7 +69,7 @@ class Source:
 
         if self.input_file is None:
             raise ConfigError(
-                f"{file} is a graph: --input X gives the inputs from which its matrices' vectors follow"
+                f"{file} is a graph: --input X gives the inputs that its matrices' vectors follow from"
             )
         found = products_of(file, self.input_file, self.weights, machine.as_set)
         chosen = choose(found.layers, self.which)

@@ -27,23 +27,23 @@ DISTRIBUTION = "eie-sim"
 # In the order in which somebody meets them; each is the function of that name in the module
 # eie.cli.commands.<name>. What each is for stands here, so that the list of commands loads none of them.
 COMMANDS = {
-    "demo": "The main job on a trained network, and a report of it.",
+    "demo": "Do the main job on a trained network, and write a report.",
     "data": "Fetch the digits that the recipes train on.",
-    "train": "The paper's networks, trained and compressed.",
-    "compress": "A trained network into a .eie file.",
-    "info": "Sizes and scales of a .eie file.",
+    "train": "Train and compress the paper's networks.",
+    "compress": "Compress a trained network into a .eie file.",
+    "info": "Show sizes and scales of a .eie file.",
     "run": "Run a network or one layer on any engine.",
-    "plan": "How layers of any size run on a chip: passes, runs, cycles.",
-    "accuracy": "How often a network is right, in fixed point and in float.",
+    "plan": "Show how layers of any size run on a chip: passes, runs, cycles.",
+    "accuracy": "Count how often a network is right, in fixed point and in float.",
     "bench": "Time a network on this processor beside dense libraries.",
-    "cosim": "Golden model and RTL in lockstep, every signal compared.",
-    "sweep": "Layers over configurations, into a store and a table.",
-    "plot": "Pictures of a sweep.",
-    "reproduce": "The published evaluation, with our figures beside it.",
-    "export": "Verilog, memory images and a testbench, checked.",
-    "synth": "Cells, area and longest path of every block, by Yosys.",
-    "doctor": "Versions of what a run needs, and what is missing.",
-    "warm": "Compile ahead what first uses would have to wait for.",
+    "cosim": "Run golden model and RTL in lockstep and compare every signal.",
+    "sweep": "Run layers over configurations, into a store and a table.",
+    "plot": "Draw pictures of a sweep.",
+    "reproduce": "Repeat the published evaluation, with our figures beside it.",
+    "export": "Write Verilog, memory images and a testbench, and check them.",
+    "synth": "Synthesise the blocks with Yosys: cells, area, longest path.",
+    "doctor": "Show the versions of what a run needs, and what is missing.",
+    "warm": "Compile the fast loops now, so that first uses need not wait.",
 }
 
 # Status after a traceback (EX_SOFTWARE of sysexits.h): 1 would mean that two engines disagree.

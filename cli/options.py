@@ -60,7 +60,7 @@ def whole_numbers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise click.BadParameter(f"{text!r} is not a list of whole numbers such as 1,2,4") from None
+        raise click.BadParameter(f"{text!r} is not a list of whole numbers: write it as 1,2,4") from None
 
 
 def real_numbers(text: str) -> tuple[float, ...]:
@@ -68,14 +68,14 @@ def real_numbers(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise click.BadParameter(f"{text!r} is not a list of numbers such as 0.1,0.2") from None
+        raise click.BadParameter(f"{text!r} is not a list of numbers: write it as 0.1,0.2") from None
 
 
 def matrix_size(text: str) -> tuple[int, int]:
     """(rows, cols) of a size such as 300x784."""
     parts = text.lower().split("x")
     if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise click.BadParameter(f"{text!r} is not a size such as 300x784")
+        raise click.BadParameter(f"{text!r} is not a size: write it as 300x784")
     return int(parts[0]), int(parts[1])
 
 
@@ -109,7 +109,7 @@ def setting(text: str) -> Setting:
     # Of fields that have a name for a value, ArchConfig says which.
     if mark and name in FIELDS and FIELDS[name].type == "str":
         return Setting(name, value)
-    raise click.BadParameter(f"{text!r} is not a setting, such as pointers=4096")
+    raise click.BadParameter(f"{text!r} is not a setting: write it as pointers=4096")
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Machine:
         type=setting,
         multiple=True,
         metavar="FIELD=N",
-        help="Another size or switch of the machine, such as pointers=4096; may be given several times.",
+        help="Change a size or a switch of the machine, such as pointers=4096. May be repeated.",
     )
 
     @property

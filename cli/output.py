@@ -99,7 +99,7 @@ def filling(folder: Path) -> Iterator[Path]:
         for made, place in places.items():
             if made.is_file() and place.is_dir():
                 raise OutputError(
-                    f"{place} is a folder: move it away, or write into another one than {folder}"
+                    f"{place} is a folder: move it away, or choose another folder than {folder}"
                 )
         try:
             for made, place in places.items():

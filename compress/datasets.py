@@ -53,7 +53,7 @@ def _call(command: list[str], folder: Path, package: str) -> None:
     try:
         subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
     except FileNotFoundError:
-        raise ModelError(f"{command[0]} is not installed, which {package} is fetched with") from None
+        raise ModelError(f"{command[0]} is not installed, and {package} is fetched with it") from None
     except subprocess.CalledProcessError as error:
         lines = (error.stderr or error.stdout or "no message").strip().splitlines()
         raise ModelError(f"{' '.join(command)} failed: {lines[-1] if lines else error.returncode}") from None

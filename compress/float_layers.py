@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from eie.conv import Conv, from_vectors, to_vectors
 from eie.errors import LayerError, ModelError
-from eie.layer import MAX_DIM
+from eie.layer import MAX_DIM, CompressedLayer
 
 FloatArray = npt.NDArray[np.float64]
 # 128 MB as float64.
@@ -247,39 +247,35 @@ def array_text(name: str, array: npt.NDArray[Any]) -> str:
     return f"{name} {array.dtype}{list(array.shape)}"
 
 
-def _sized(layers: Sequence[Sized]) -> Sequence[Sized]:
+def _sized(layers: Sequence[Sized | CompressedLayer]) -> Sequence[Sized | CompressedLayer]:
     """The layers, or what is known of them without reading them."""
     return layers.sources if isinstance(layers, Layers) else layers
 
 
-def chains(layers: Sequence[Sized]) -> bool:
-    """Whether each layer takes as many inputs as the one before it has outputs (and every image's size is known)."""
+def no_chain(layers: Sequence[Sized | CompressedLayer]) -> str:
+    """Why the layers cannot be run one after the other; empty if they can."""
     sized = _sized(layers)
-    return all(layer.inputs for layer in sized) and all(
-        one.outputs == two.inputs and two.follows for one, two in itertools.pairwise(sized)
-    )
+    for layer in sized:
+        if not layer.inputs:
+            return (
+                f"layer {layer.name!r} is a convolution over images of unknown size: compress it with a settings file "
+                "that gives the size as `input`"
+            )
+    for one, two in itertools.pairwise(sized):
+        if one.outputs != two.inputs:
+            return f"layer {two.name!r} takes {two.inputs} inputs, but {one.name!r} has {one.outputs} outputs"
+        if not two.follows:
+            return (
+                f"layer {two.name!r} does not take the outputs of {one.name!r} as they are: no layer holds what "
+                "stands between them"
+            )
+    return ""
 
 
 def check_chains(layers: Sequence[Sized]) -> None:
     """Raise `ModelError` unless the layers can be run one after the other."""
-    sized = _sized(layers)
-    for layer in sized:
-        if not layer.inputs:
-            raise ModelError(
-                f"layer {layer.name!r} is a convolution over images of unknown size: "
-                "give the size as `input` in a settings file"
-            )
-    for one, two in itertools.pairwise(sized):
-        if one.outputs != two.inputs:
-            raise ModelError(
-                f"layer {two.name!r} takes {two.inputs} inputs, but {one.name!r} before it has "
-                f"{one.outputs} outputs: the layers are no chain that inputs could run through"
-            )
-        if not two.follows:
-            raise ModelError(
-                f"layer {two.name!r} does not take the outputs of {one.name!r} as they are: the layers are no "
-                "chain that inputs could run through"
-            )
+    if problem := no_chain(layers):
+        raise ModelError(problem)
 
 
 def check_inputs(x: npt.ArrayLike, cols: int, name: str) -> FloatArray:

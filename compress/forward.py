@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from eie.compress.float_layers import batches
+from eie.compress.float_layers import batches, no_chain
 from eie.conv import from_vectors, to_vectors
 from eie.errors import LayerError
 from eie.fixed import IntArray, limits, quantize, round_shift, saturate
@@ -82,22 +82,9 @@ def fixed_layer(
 
 def check_network(layers: Sequence[CompressedLayer]) -> None:
     """Raise `LayerError` unless each layer takes the outputs of the one before it: as many, and in the same scale."""
-    for layer in layers:
-        if not layer.inputs:
-            raise LayerError(
-                f"layer {layer.name!r} is a convolution over images of unknown size: compress it with a settings file "
-                "that gives the size as `input`"
-            )
+    if problem := no_chain(layers):
+        raise LayerError(problem)
     for one, two in itertools.pairwise(layers):
-        if one.outputs != two.inputs:
-            raise LayerError(
-                f"layer {two.name!r} takes {two.inputs} inputs, but {one.name!r} has {one.outputs} outputs"
-            )
-        if not two.follows:
-            raise LayerError(
-                f"layer {two.name!r} does not take the outputs of {one.name!r} as they are: what stands between them "
-                "is in no layer"
-            )
         if one.y_frac != two.x_frac:
             raise LayerError(
                 f"layer {two.name!r} takes inputs with {two.x_frac} fraction bits, "

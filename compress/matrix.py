@@ -93,7 +93,7 @@ def from_sparse(
     """See `CompressedLayer.from_sparse`."""
     if not hasattr(matrix, "tocsc"):
         raise ModelError(
-            f"a sparse matrix of scipy's is needed, not {type(matrix).__name__}: from_dense takes arrays"
+            f"the matrix must be a scipy sparse matrix, not {type(matrix).__name__}: from_dense takes arrays"
         )
     if len(matrix.shape) != 2:
         raise ModelError(f"weight must be a matrix [outputs, inputs], not of shape {list(matrix.shape)}")

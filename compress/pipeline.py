@@ -25,9 +25,9 @@ from eie.compress.float_layers import (
     Layers,
     LayerSource,
     Unused,
-    chains,
     check_chains,
     check_inputs,
+    no_chain,
     whole_ratio,
 )
 from eie.compress.format.file import EncodedLayer, measure, save_encoded
@@ -306,7 +306,7 @@ class _Network:
         if calibration is not None:
             check_chains(given)
             x = check_inputs(calibration, given[0].inputs, given[0].name)
-        return cls(given, each, x, chains(given), processes)
+        return cls(given, each, x, not no_chain(given), processes)
 
     def outcomes(self) -> Iterator[_Outcome]:
         """Each layer compressed, in order; calibrated with the outputs of the one before it if they are chained."""

@@ -142,7 +142,7 @@ def _choose(
 
 
 def _compressed(layer: SharedLayer, scales: Scales, widths: Widths) -> CompressedLayer:
-    return CompressedLayer.from_codes(
+    found = CompressedLayer.from_codes(
         layer.codes,
         quantize(layer.centroids, scales.w_frac, widths.code_bits),
         quantize(layer.bias, scales.acc_frac, widths.acc_bits),
@@ -154,6 +154,7 @@ def _compressed(layer: SharedLayer, scales: Scales, widths: Widths) -> Compresse
         w_frac=scales.w_frac,
         conv=layer.conv,
     )
+    return found if layer.blocks is None else found.with_blocks(layer.blocks)
 
 
 def first_x_frac(x: FloatArray, widths: Widths) -> int:

@@ -97,7 +97,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
     Raises
     ------
-    ModelError : it cannot be read, or is no TOML.
+    ModelError : it cannot be read, or is not TOML.
     """
     try:
         return tomllib.loads(path.read_text())
@@ -105,9 +105,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise ModelError(f"{path}: cannot be read: {reason}") from None
     except tomllib.TOMLDecodeError as error:
-        raise ModelError(f"{path}: no TOML: {error}") from None
+        raise ModelError(f"{path} is not TOML: {error}") from None
     except RecursionError:
-        raise ModelError(f"{path}: no TOML: nested too deeply") from None
+        raise ModelError(f"{path} is not TOML: nested too deeply") from None
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Plan:
 
         Raises
         ------
-        ModelError : it cannot be read, is no TOML, or has a key or a value that there is not.
+        ModelError : it cannot be read, is not TOML, or has an unknown key or a wrong value.
         """
         given = read_toml(path)
         _check(given, _KEYS | _TOP, str(path))
@@ -190,7 +190,7 @@ class Plan:
         # Keys for every layer are for its convolutions.
         if source.conv is None and any(key not in self.every for key in geometry):
             raise ModelError(
-                f"{self.place}: layer {source.name!r} is no convolution: it has no {next(iter(geometry))}"
+                f"{self.place}: layer {source.name!r} is not a convolution: it has no {next(iter(geometry))}"
             )
         return (
             source if source.conv is None else replace(source, conv=self._conv(source, source.conv, geometry))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eie.blocks import BlockStructure
 from eie.compress.float_layers import FloatArray, FloatLayer, Sized, check_finite
 from eie.compress.prune import row_strips
 from eie.conv import Conv
@@ -39,7 +40,8 @@ class SharedLayer(Sized):
     """A pruned layer whose surviving weights are code indices into a table of centroids.
 
     codes : uint8[rows, cols], 0 = pruned. centroids : float64[2**weight_bits], centroids[0] = 0.
-    bias : float64[rows]. name, relu, conv : as in `FloatLayer`. follows : as in `CompressedLayer`.
+    bias : float64[rows]. name, relu, conv : as in `FloatLayer`. follows, blocks : as in
+    `CompressedLayer`.
 
     Raises
     ------
@@ -53,6 +55,7 @@ class SharedLayer(Sized):
     relu: bool
     conv: Conv | None = None
     follows: bool = True
+    blocks: BlockStructure | None = None
 
     def __post_init__(self) -> None:
         sizes = [1 << bits for bits in range(1, MAX_WEIGHT_BITS + 1)]

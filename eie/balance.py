@@ -161,7 +161,12 @@ def with_rows(layer: CompressedLayer, order: Order) -> CompressedLayer:
     moved = place[layer.indices]
     by_row = np.argsort(layer.column_of_entry() * layer.rows + moved)
     return replace(
-        layer, indices=moved[by_row], codes=layer.codes[by_row], bias=layer.bias[order], meta=dict(layer.meta)
+        layer,
+        indices=moved[by_row],
+        codes=layer.codes[by_row],
+        bias=layer.bias[order],
+        blocks=None,
+        meta=dict(layer.meta),
     )
 
 
@@ -175,5 +180,6 @@ def _with_columns(layer: CompressedLayer, order: Order) -> CompressedLayer:
         indptr=indptr,
         indices=layer.indices[taken],
         codes=layer.codes[taken],
+        blocks=None,
         meta=dict(layer.meta),
     )

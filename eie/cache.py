@@ -53,10 +53,10 @@ def _own_temporary_folder() -> Path:
         folder.mkdir(mode=0o700, exist_ok=True)
         status = folder.lstat()
     except OSError as error:
-        raise OutputError(f"no folder for the cache: {folder}: {error.strerror}: {_REMEDY}") from None
+        raise OutputError(f"the cache folder {folder} cannot be made ({error.strerror}): {_REMEDY}") from None
     # Others can make files among the temporary ones: what they made is not run.
     if folder.is_symlink() or status.st_uid != os.getuid() or status.st_mode & 0o022:
-        raise OutputError(f"no folder for the cache: {folder} may be changed by others: {_REMEDY}")
+        raise OutputError(f"other users can change the cache folder {folder}: {_REMEDY}")
     return folder
 
 

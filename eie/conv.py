@@ -109,12 +109,12 @@ class Conv:
 
         Raises
         ------
-        LayerError : the columns are no whole number of channels.
+        LayerError : the columns are not a multiple of the channels.
         """
         taps = self.kernel[0] * self.kernel[1]
         if cols % taps:
             raise LayerError(
-                f"{cols} columns are no whole number of {self.kernel[0]} x {self.kernel[1]} kernels"
+                f"{cols} columns are not a multiple of the {self.kernel[0]} x {self.kernel[1]} kernels"
             )
         return cols // taps
 

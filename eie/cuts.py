@@ -162,6 +162,7 @@ def _tiles(layer: CompressedLayer, height: int) -> Iterator[tuple[int, Compresse
                 codes=layer.codes[inside],
                 bias=layer.bias[row:stop],
                 conv=None,
+                blocks=None,
             ),
         )
 
@@ -178,4 +179,5 @@ def _columns_of(layer: CompressedLayer, col: int, stop: int) -> CompressedLayer:
         indices=layer.indices[begin:end],
         codes=layer.codes[begin:end],
         conv=None,
+        blocks=None,
     )

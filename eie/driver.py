@@ -70,7 +70,7 @@ class Driver:
         found = bus.rd(Reg.ID.offset), bus.rd(Reg.VERSION.offset)
         if found[0] != MAGIC or found[1] >> 16 != VERSION >> 16:
             raise SimulationError(
-                f"no chip that this driver knows: ID {found[0]:#010x}, VERSION {found[1]:#010x}"
+                f"the driver does not know this chip: ID {found[0]:#010x}, VERSION {found[1]:#010x}"
             )
         self.n_pe = bus.rd(Reg.N_PE.offset)
         self.irq_enable()
@@ -100,7 +100,7 @@ class Driver:
                 return self.bus.receive(count)
             if status & Reg.STATUS.mask("ERROR") and not status & under_way:
                 self.check()
-        raise TimeoutError("no result word comes")
+        raise TimeoutError("the chip sends no result word")
 
     def run(self, first: int = 0, last: int | None = None, *, quiet: bool = False) -> None:
         """Queue passes behind what was sent; a quiet run raises no interrupt."""
@@ -180,7 +180,7 @@ class Driver:
             self._control("ABORT")
         self._control("SOFT_RESET")
         if self.bus.rd(Reg.STATUS.offset) & Reg.STATUS.mask("STREAM"):
-            raise TimeoutError("words of the packet still come")
+            raise TimeoutError("the chip still sends words of the packet")
 
     def _control(self, bit: str) -> None:
         self.bus.wr(Reg.CONTROL.offset, Reg.CONTROL.mask(bit))
@@ -190,4 +190,4 @@ class Driver:
         for _ in range(self.patience):
             if not self.bus.rd(Reg.STATUS.offset) & mask:
                 return
-        raise TimeoutError(f"STATUS keeps one of {', '.join(bits)}")
+        raise TimeoutError(f"STATUS still has one of {', '.join(bits)}")

@@ -199,7 +199,7 @@ def _expect(known: Known, cfg: ArchConfig) -> Conversation:
         if expected is not None and word & ((1 << cfg.io_data_bits) - 1) != expected:
             space, pe, addr = place
             raise MismatchError(
-                f"{space.name} of PE {pe} at {addr} holds {word:#x}, loaded was {expected:#x}"
+                f"{space.name} of PE {pe} at {addr} holds {word:#x}, but {expected:#x} was loaded"
             )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from eie.blocks import BlockCodes, BlockStructure
 from eie.conv import Conv
 from eie.errors import LayerError
 from eie.fixed import MAX_SHIFT, limits, quantize
@@ -69,6 +70,9 @@ class CompressedLayer:
     conv : the geometry, when the matrix is that of a convolution.
     follows : whether it may take the outputs of the layer before it in its network; false where something else that
         is in no layer stands between them.
+    blocks : where the weights lie, when the matrix is block-diagonal (docs/blocks.md): all of them in the blocks, those
+        of blocks that are the same the same. The codebook then has 0, the other values in ascending order, and zeros
+        behind them, in as few bits as hold them.
 
     Raises
     ------
@@ -97,6 +101,7 @@ class CompressedLayer:
     w_frac: int = 0
     conv: Conv | None = None
     follows: bool = True
+    blocks: BlockStructure | None = None
     meta: dict[str, Any] = field(default_factory=dict)
     _entries_checked: bool = field(default=False, init=False, repr=False)
 
@@ -158,6 +163,52 @@ class CompressedLayer:
             x_frac=x_frac,
             w_frac=w_frac,
             conv=conv,
+        )
+        layer.check(full=True)
+        return layer
+
+    @classmethod
+    def from_blocks(
+        cls,
+        blocks: BlockCodes,
+        bias: npt.ArrayLike | None = None,
+        relu: bool = True,
+        product_shift: int = 0,
+        output_shift: int = 0,
+        *,
+        name: str = "layer",
+        x_frac: int = 0,
+        w_frac: int = 0,
+    ) -> CompressedLayer:
+        """Layer from the codes of its blocks; `blocks` of the layer are their structure, and `block_codes` has them
+        again.
+
+        >>> from eie.blocks import BlockCodes, BlockStructure
+        >>> structure = BlockStructure(rows=2, cols=4, blocks=2, distinct=1)
+        >>> codes = np.array([[0, 1]], np.uint8)
+        >>> layer = CompressedLayer.from_blocks(BlockCodes(structure, (codes,), np.array([-3, 5], np.int16)))
+        >>> layer.decode().tolist()
+        [[-3, 5, 0, 0], [0, 0, -3, 5]]
+
+        Raises
+        ------
+        LayerError : codes that are not those of the structure's distinct blocks, and what `check` refuses.
+        """
+        indptr, indices, codes, codebook = blocks.expanded()
+        layer = cls(
+            shape=blocks.structure.shape,
+            indptr=indptr,
+            indices=indices,
+            codes=codes,
+            codebook=codebook,
+            bias=np.zeros(blocks.structure.rows, np.int32) if bias is None else _as(bias, np.int32, "bias"),
+            relu=relu,
+            product_shift=product_shift,
+            output_shift=output_shift,
+            name=name,
+            x_frac=x_frac,
+            w_frac=w_frac,
+            blocks=blocks.structure,
         )
         layer.check(full=True)
         return layer
@@ -235,7 +286,8 @@ class CompressedLayer:
     def __repr__(self) -> str:
         return (
             f"CompressedLayer({self.name!r}, {self.rows} x {self.cols}, {100 * self.density:.1f} % of the weights, "
-            f"{self.weight_bits}-bit codes{', ReLU' if self.relu else ''}{', convolution' if self.conv else ''})"
+            f"{self.weight_bits}-bit codes{', ReLU' if self.relu else ''}{', convolution' if self.conv else ''}"
+            f"{f', {self.blocks}' if self.blocks else ''})"
         )
 
     def _repr_html_(self) -> str:
@@ -249,7 +301,8 @@ class CompressedLayer:
                 f"inputs {self.x_frac}, weights {self.w_frac}, sums {self.acc_frac}, outputs {self.y_frac}",
             ),
         ]
-        return table(f"Layer {self.name}", [*rows, *([("convolution", self.conv)] if self.conv else [])])
+        extra = [(what, one) for what, one in (("convolution", self.conv), ("blocks", self.blocks)) if one]
+        return table(f"Layer {self.name}", [*rows, *extra])
 
     # ---- sizes ---------------------------------------------------------------------------------------------
 
@@ -314,6 +367,38 @@ class CompressedLayer:
         """Weights as a dense matrix, int16[rows, cols] = codebook[codes]."""
         return self.codebook[self.dense_codes()]
 
+    def block_codes(self) -> BlockCodes:
+        """The codes of the distinct blocks, without indices.
+
+        Raises
+        ------
+        LayerError : a layer without `blocks`, or with weights that are not where these say.
+        """
+        if self.blocks is None:
+            raise LayerError(f"layer {self.name!r} has no block structure")
+        values = self.codebook[self.codes]
+        known = self.codebook[self.codebook != 0]
+        try:
+            return BlockCodes.of(self.blocks, self.indices, self.column_of_entry(), values, known)
+        except LayerError as error:
+            raise LayerError(f"layer {self.name!r}: {error}") from None
+
+    def with_blocks(self, structure: BlockStructure) -> CompressedLayer:
+        """The same layer, known to be block-diagonal. Its codebook is ordered (`blocks`).
+
+        Raises
+        ------
+        LayerError : it has a weight in none of the blocks, or blocks that should be the same differ.
+        """
+        try:
+            of_matrix = BlockCodes.of(
+                structure, self.indices, self.column_of_entry(), self.codebook[self.codes]
+            )
+            indptr, indices, codes, codebook = of_matrix.expanded()
+        except LayerError as error:
+            raise LayerError(f"layer {self.name!r}: {error}") from None
+        return replace(self, indptr=indptr, indices=indices, codes=codes, codebook=codebook, blocks=structure)
+
     def equals(self, other: CompressedLayer) -> bool:
         """Whether every field but `meta` is the same."""
         names = [each.name for each in fields(self) if each.init and each.name != "meta"]
@@ -369,6 +454,18 @@ class CompressedLayer:
             int(self.indptr[0]) == 0 and int(self.indptr[-1]) == self.nnz,
             f"column pointers must run from 0 to {self.nnz}, not {self.indptr[0]} to {self.indptr[-1]}",
         )
+        if self.blocks is not None:
+            self._require(
+                self.blocks.shape == self.shape,
+                f"its blocks are those of a {self.blocks.rows} x {self.blocks.cols} matrix, not {rows} x {cols}",
+            )
+            values = self.codebook[1 : 1 + np.count_nonzero(self.codebook)].astype(np.int64)
+            self._require(
+                bool((np.diff(values) > 0).all() and (values != 0).all())
+                and self.weight_bits == max(1, values.size.bit_length()),
+                "the codebook of blocks must be 0, the other values in ascending order, and zeros, in as few bits as "
+                "hold them",
+            )
         if full and not self._entries_checked:
             self._check_entries()
             object.__setattr__(self, "_entries_checked", True)
@@ -397,6 +494,8 @@ class CompressedLayer:
             int(self.codes.max()) < len(self.codebook),
             f"code {int(self.codes.max())} is outside the codebook of {len(self.codebook)}",
         )
+        if self.blocks is not None:
+            self.block_codes()
 
     def check_widths(self, *, weight_bits: int, code_bits: int, acc_bits: int) -> None:
         """Raise `LayerError` unless codes and bias fit a configuration's widths."""

@@ -132,7 +132,7 @@ class Run:
         possible = rest in range(0, t0 * passes + 1, t0) if counted else rest >= t0 * passes
         if not possible:
             raise MismatchError(
-                f"{count.busy_cycles} busy cycles do not go with {count.cycles} in compute mode"
+                f"{count.busy_cycles} busy cycles are impossible with {count.cycles} in compute mode"
             )
 
     def busy_cycles(self, cycles: Sequence[int], cfg: ArchConfig) -> int:

@@ -189,7 +189,9 @@ class Result:
         [0.5, -0.5]
         """
         if self.y_frac is None:
-            raise ConfigError("the scale of y is not known here: np.ldexp(y.astype(float), -layer.y_frac)")
+            raise ConfigError(
+                "the scale of y is not known here: use np.ldexp(y.astype(float), -layer.y_frac)"
+            )
         return np.ldexp(self.y.astype(np.float64), -self.y_frac)
 
     @property

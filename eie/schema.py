@@ -295,14 +295,12 @@ class Token(Bundle):
         self.z = make(cfg.place_bits)
 
 
-class ArithmLane(Token):
-    """A further lane of the arithmetic unit."""
+class Stages(Bundle):
+    """Stages 1 to 4 of a lane of the arithmetic unit."""
 
-    def __init__(self, prefix: str, cfg: ArchConfig) -> None:
-        super().__init__(prefix, cfg, _in)
-        self.tok_empty = _in(0)
-        self.tok_first = _in(0)
-        self.acc_rdata = _in(cfg.acc_bits, signed=True)
+    def add_stages(self, cfg: ArchConfig, *, first: bool) -> None:
+        """Add them; first : those of lane 0, of which more is seen outside."""
+        valid = _outreg if first else _reg
         self.code_rdata = _out(cfg.code_bits, signed=True)
         self.forward2 = _out()
         self.forward1 = _out()
@@ -311,17 +309,28 @@ class ArithmLane(Token):
         self.s2_code = _reg(cfg.code_bits, signed=True)
         self.s2_value = _reg(cfg.act_bits, signed=True)
         self.s2_row = _outreg(cfg.acc_addr_bits)
-        self.s3_valid = _reg()
+        self.s3_valid = valid()
         self.s3_write = _reg()
         self.s3_product = _reg(cfg.product_bits, signed=True)
         self.s3_operand = _reg(cfg.acc_bits, signed=True)
         self.s3_forwarded = _reg()
         self.s3_row = _reg(cfg.acc_addr_bits)
-        self.s4_valid = _reg()
+        self.s4_valid = valid()
         self.s4_write = _outreg()
         self.s4_row = _outreg(cfg.acc_addr_bits)
         self.s4_sum = _outreg(cfg.acc_bits, signed=True)
-        self.s4_clipped = _reg()
+        self.s4_clipped = _reg(int(cfg.issue > 1))
+
+
+class ArithmLane(Token, Stages):
+    """A further lane of the arithmetic unit."""
+
+    def __init__(self, prefix: str, cfg: ArchConfig) -> None:
+        super().__init__(prefix, cfg, _in)
+        self.tok_empty = _in(0)
+        self.tok_first = _in(0)
+        self.acc_rdata = _in(cfg.acc_bits, signed=True)
+        self.add_stages(cfg, first=False)
 
 
 class AccLane(Bundle):
@@ -349,6 +358,26 @@ class BlockSignals(Bundle):
 
     def __init__(self, cfg: ArchConfig) -> None:
         pass
+
+
+class HostAccess(Bundle):
+    """The I/O port at a block with SRAMs, and theirs."""
+
+    def _add_io(self, cfg: ArchConfig) -> None:
+        self.io_write = _in()
+        self.io_read = _in()
+        self.io_addr = _in(cfg.io_addr_bits)
+        self.io_data = _in(cfg.io_data_bits)
+
+    def add_pointer_ports(self, cfg: ArchConfig) -> None:
+        """Add the I/O port and those of the pointer SRAMs."""
+        self._add_io(cfg)
+        self.ptr_ports = _pointer_ports(cfg)
+
+    def add_matrix_port(self, cfg: ArchConfig) -> None:
+        """Add the I/O port and the matrix SRAM's."""
+        self._add_io(cfg)
+        self.spmat_port = SramPort("spmat", cfg.word_addr_bits, cfg.word_bits)
 
 
 class ActQueue(BlockSignals):
@@ -404,7 +433,7 @@ class RunQueue(BlockSignals):
         self.occupancy = _outreg(cfg.occupancy_bits)
 
 
-class PtrRead(BlockSignals):
+class PtrRead(BlockSignals, HostAccess):
     """Both pointers of a column in one read."""
 
     NAME = "ptr_read"
@@ -415,11 +444,7 @@ class PtrRead(BlockSignals):
         self.head_col = _in(cfg.col_bits)
         self.head_value = _in(cfg.act_bits, signed=True)
         self.start = _in()
-        self.io_write = _in()
-        self.io_read = _in()
-        self.io_addr = _in(cfg.io_addr_bits)
-        self.io_data = _in(cfg.io_data_bits)
-        self.ptr_ports = _pointer_ports(cfg)
+        self.add_pointer_ports(cfg)
         self.pop = _out()
         self.p_start = _out(cfg.pointer_bits)
         self.p_end = _out(cfg.pointer_bits)
@@ -429,7 +454,7 @@ class PtrRead(BlockSignals):
         self.ptr_reads = _count(cfg)
 
 
-class RunRead(BlockSignals):
+class RunRead(BlockSignals, HostAccess):
     """Where a group's run begins and how many entries it has, in one read: PtrRead of a window PE."""
 
     NAME = "ptr_read"
@@ -446,11 +471,7 @@ class RunRead(BlockSignals):
         self.head_value = _in(cfg.act_bits * behind, signed=True)
         self.head_value1 = _in(cfg.act1_bits * behind, signed=True)
         self.start = _in(behind)
-        self.io_write = _in()
-        self.io_read = _in()
-        self.io_addr = _in(cfg.io_addr_bits)
-        self.io_data = _in(cfg.io_data_bits)
-        self.ptr_ports = _pointer_ports(cfg)
+        self.add_pointer_ports(cfg)
         self.pop = _out(behind)
         self.load = _out(before)
         self.p_start = _out(cfg.run_bits)
@@ -466,7 +487,7 @@ class RunRead(BlockSignals):
         self.empty_columns = _count(cfg, there=bool(cfg.filter_empty))
 
 
-class SpmatRead(BlockSignals):
+class SpmatRead(BlockSignals, HostAccess):
     """One entry a cycle from the matrix SRAM."""
 
     NAME = "spmat_read"
@@ -479,11 +500,7 @@ class SpmatRead(BlockSignals):
         self.p_start = _in(cfg.pointer_bits)
         self.p_end = _in(cfg.pointer_bits)
         self.ptr_value = _in(cfg.act_bits, signed=True)
-        self.io_write = _in()
-        self.io_read = _in()
-        self.io_addr = _in(cfg.io_addr_bits)
-        self.io_data = _in(cfg.io_data_bits)
-        self.spmat_port = SramPort("spmat", cfg.word_addr_bits, cfg.word_bits)
+        self.add_matrix_port(cfg)
         self.start = _out()
         self.issue = _out()
         self.read = _out()
@@ -505,7 +522,7 @@ class SpmatRead(BlockSignals):
         self.spmat_reads = _count(cfg)
 
 
-class Window(BlockSignals):
+class Window(BlockSignals, HostAccess):
     """`issue` entries a cycle from the last `window` words: SpmatRead of a window PE."""
 
     NAME = "spmat_read"
@@ -521,11 +538,7 @@ class Window(BlockSignals):
         self.run_count1 = _in(cfg.length1_bits)
         self.run_value = _in(cfg.act_bits, signed=True)
         self.run_value1 = _in(cfg.act1_bits, signed=True)
-        self.io_write = _in()
-        self.io_read = _in()
-        self.io_addr = _in(cfg.io_addr_bits)
-        self.io_data = _in(cfg.io_data_bits)
-        self.spmat_port = SramPort("spmat", cfg.word_addr_bits, cfg.word_bits)
+        self.add_matrix_port(cfg)
         self.fetch = _out()
         self.start = _out()
         self.read = _out()
@@ -551,7 +564,7 @@ class Window(BlockSignals):
         self.spmat_reads = _count(cfg)
 
 
-class ArithmUnit(BlockSignals):
+class ArithmUnit(BlockSignals, Stages):
     """Codebook, multiply, shift and add, in four stages."""
 
     NAME = "arithm_unit"
@@ -570,25 +583,7 @@ class ArithmUnit(BlockSignals):
         self.io_write = _in()
         self.io_addr = _in(cfg.io_addr_bits)
         self.io_data = _in(cfg.io_data_bits)
-        self.code_rdata = _out(cfg.code_bits, signed=True)
-        self.forward2 = _out()
-        self.forward1 = _out()
-        self.s2_valid = _outreg()
-        self.s2_write = _reg()
-        self.s2_code = _reg(cfg.code_bits, signed=True)
-        self.s2_value = _reg(cfg.act_bits, signed=True)
-        self.s2_row = _outreg(cfg.acc_addr_bits)
-        self.s3_valid = _outreg()
-        self.s3_write = _reg()
-        self.s3_product = _reg(cfg.product_bits, signed=True)
-        self.s3_operand = _reg(cfg.acc_bits, signed=True)
-        self.s3_forwarded = _reg()
-        self.s3_row = _reg(cfg.acc_addr_bits)
-        self.s4_valid = _outreg()
-        self.s4_write = _outreg()
-        self.s4_row = _outreg(cfg.acc_addr_bits)
-        self.s4_sum = _outreg(cfg.acc_bits, signed=True)
-        self.s4_clipped = _reg(int(cfg.issue > 1))
+        self.add_stages(cfg, first=True)
         self.lanes = [ArithmLane(prefix, cfg) for prefix in _further(cfg)]
         self.fillers = _count(cfg, there=not cfg.absolute)
         self.bypasses = _count(cfg)

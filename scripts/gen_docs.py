@@ -17,6 +17,7 @@ import numpy as np
 from chip_waveform import draw as draw_chip_waveform
 from folders import folder_table
 from rich.console import Console
+from wrap_pages import wrapped
 
 from eie.capacity import sized_for
 from eie.cli.commands.reproduce import compute
@@ -226,11 +227,11 @@ def evaluation_body(name: str, made: dict[str, Made]) -> str:
 
 
 def replaced(text: str, name: str, body: str) -> str:
-    """`text` with what stands between the markers of part `name` replaced by `body`."""
+    """`text` with what stands between the markers of part `name` replaced by `body`, wrapped."""
     begin, end = f"<!-- generated: {name} -->", f"<!-- end: {name} -->"
     before, rest = text.split(begin, 1)
     after = rest.split(end, 1)[1]
-    return f"{before}{begin}\n{body}\n{end}{after}"
+    return f"{before}{begin}\n{wrapped(body)}\n{end}{after}"
 
 
 def main() -> int:

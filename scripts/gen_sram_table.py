@@ -43,7 +43,7 @@ HEADER = """\
 # Energy, leakage and area of single-ported SRAMs at 45 nm, by size and width. Written by scripts/gen_sram_table.py.
 # Every figure here has the tag cacti; settings are in sim/energy/data/cacti.cfg. The device is ITRS low standby power,
 # whose supply in CACTI's tech_params/45nm.dat is supply_v.
-source = "CACTI 7 from PyPI {package}, 45 nm, ITRS LSTP, 300 K, one read-write port, one bank, least dynamic power"
+source = "CACTI 7 (PyPI {package}), 45 nm, ITRS LSTP, 300 K, one port, one bank, least dynamic power"
 tag = "cacti"
 supply_v = 1.1
 """

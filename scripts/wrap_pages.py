@@ -1,7 +1,6 @@
 """Wrap the prose of pages at 120 characters: `python scripts/wrap_pages.py PAGE...` (all pages without arguments).
 
-Tables, code, headings, links and pictures on lines of their own, and generated parts stay as they are, and so does a
-paragraph whose lines are short enough.
+Tables, code, headings and quotations stay as they are, and so does a paragraph whose lines are short enough.
 """
 
 import re
@@ -17,7 +16,7 @@ PAGES = [
     *sorted((ROOT / "examples").rglob("*.md")),
 ]
 _ITEM = re.compile(r" *(?:[-*] |\d+\. )")
-_KEPT = ("|", "#", ">", "<", "![", "    ", "\t")
+_KEPT = ("|", "#", ">", "<", "    ", "\t")
 # What a line must not begin with by accident.
 _MARKUP = re.compile(r" *(?:[-*+#>|] |\d+\. |[-=]+$|\|)")
 
@@ -29,22 +28,26 @@ def paragraph(lines: list[str]) -> list[str]:
     item = _ITEM.match(lines[0])
     lead = item[0] if item else lines[0][: len(lines[0]) - len(lines[0].lstrip())]
     text = " ".join([lines[0][len(lead) :].strip(), *(line.strip() for line in lines[1:])])
-    wrapped = textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=lead,
-        subsequent_indent=" " * len(lead),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return lines if any(_MARKUP.match(line) for line in wrapped[1:]) else wrapped
+    # A little narrower where a line would begin like a list or a heading.
+    for width in range(WIDTH, WIDTH - 20, -1):
+        found = textwrap.wrap(
+            text,
+            width,
+            initial_indent=lead,
+            subsequent_indent=" " * len(lead),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        if not any(_MARKUP.match(line) for line in found[1:]):
+            return found
+    return lines
 
 
 def wrapped(text: str) -> str:
     """A page with its prose wrapped."""
     out: list[str] = []
     held: list[str] = []
-    code = generated = False
+    code = False
 
     def flush() -> None:
         out.extend(paragraph(held) if held else [])
@@ -52,8 +55,7 @@ def wrapped(text: str) -> str:
 
     for line in text.split("\n"):
         fence = line.lstrip().startswith("```")
-        generated |= line.startswith("<!-- generated")
-        if fence or code or generated or not line.strip() or line.startswith(_KEPT):
+        if fence or code or not line.strip() or line.startswith(_KEPT):
             flush()
             out.append(line)
         else:
@@ -61,7 +63,6 @@ def wrapped(text: str) -> str:
                 flush()
             held.append(line)
         code ^= fence
-        generated &= not line.startswith("<!-- end")
     flush()
     return "\n".join(out)
 

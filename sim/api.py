@@ -178,10 +178,10 @@ def simulate(
     """
     if isinstance(layer, Network):
         if waveform is not None:
-            raise ConfigError("waveforms are written of one layer: eie.simulate(net[0], x, waveform=...)")
+            raise ConfigError("a waveform shows one layer: use eie.simulate(net[0], x, waveform=...)")
         return layer.run(x, cfg, engine, balance=balance)
     if not isinstance(layer, CompressedLayer):
-        raise LayerError(f"a CompressedLayer or a network runs, not {type(layer).__name__}")
+        raise LayerError(f"give a CompressedLayer or a network, not {type(layer).__name__}")
     activations = _activations(layer, x, cfg)
     return simulate_layer(layer, activations, cfg, engine, balance=balance, waveform=waveform)
 

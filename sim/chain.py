@@ -208,7 +208,8 @@ def check_wave(waveform: Path | None, engine: str) -> None:
     suffix = WAVE_SUFFIX.get(engine)
     if suffix is None:
         raise ConfigError(
-            f"{waveform}: engine {engine} steps through no cycles and writes no waveform: use {', '.join(WAVE_SUFFIX)}"
+            f"{waveform}: engine {engine} does not step through cycles and writes no waveform: "
+            f"use {', '.join(WAVE_SUFFIX)}"
         )
     if waveform.suffix != suffix:
         raise ConfigError(f"{waveform}: engine {engine} writes waveforms as {suffix}")

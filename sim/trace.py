@@ -46,7 +46,7 @@ def trace(layers: Sequence[CompressedLayer], inputs: Sequence[IntArray], cfg: Ar
     """
     if not cfg.walks:
         raise ConfigError(
-            "the table of columns is of machines that start them one by one: "
+            "a table of columns needs a machine that starts them one by one: "
             "window=1, group=1, issue=1, filter_empty=0"
         )
     parts = [_trace(layer, x, cfg) for layer, x in zip(layers, inputs, strict=True)]

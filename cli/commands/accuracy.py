@@ -87,8 +87,8 @@ def measure(layers: list[CompressedLayer], path: Path, cfg: ArchConfig, limit: i
     metavar="X.npz",
     help=f"{INPUT_HELP} A second array holds their labels.",
 )
-@click.option("--weights", type=PATH, metavar="W.eie", help="Compressed layers of a graph (.onnx, .toml).")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N inputs.")
+@click.option("--weights", type=PATH, metavar="W.eie", help="Compressed layers for a graph (.onnx, .toml).")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Use only the first N inputs.")
 @click.option("--preset", **PRESET)
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 @click.pass_context
@@ -101,9 +101,9 @@ def accuracy(
     preset: str,
     json_out: bool,
 ) -> None:
-    """Count how many labelled inputs the network of a .eie FILE gets wrong: in the accelerator's arithmetic, bit
-    for bit what every engine computes, and in floating point with the same weights; of a graph (.onnx, .toml), with
-    the trained ones.
+    """Count how many labelled inputs the network of a .eie FILE gets wrong, twice: in the accelerator's arithmetic,
+    which is bit for bit what every engine computes, and in floating point with the same weights. For a graph (.onnx,
+    .toml) the second count has the weights as trained.
 
     \b
     Example:
@@ -116,7 +116,7 @@ def accuracy(
 
         found = Accuracy(*measure_graph(file, input_file, weights, cfg, limit))
     else:
-        refuse_useless(context, ("--weights",), f"for layers such as those of {file}")
+        refuse_useless(context, ("--weights",), f"for {file}: it holds layers, not a graph")
         layers = load(file)
         found = measure(layers, input_file, cfg, limit)
         if not json_out:

@@ -69,12 +69,16 @@ def faster_lines(times: Mapping[int, Mapping[int, Mapping[str, float]]]) -> list
 
 @click.command()
 @click.argument("file", metavar="NETWORK", type=PATH)
-@click.option("--weights", type=PATH, metavar="W.eie", help="Compressed layers of a graph (.onnx, .toml).")
-@click.option("--input", "input_file", type=PATH, metavar="X", help="Inputs; without, random ones.")
+@click.option("--weights", type=PATH, metavar="W.eie", help="Compressed layers for a graph (.onnx, .toml).")
+@click.option(
+    "--input", "input_file", type=PATH, metavar="X", help="Inputs to time; random ones if not given."
+)
 @click.option("--act-density", "density", default=1.0, help="Share of random inputs that are not zero.")
-@click.option("--batch", "batches", type=whole_numbers, default="1,64", help="Inputs at a time.")
-@click.option("--threads", type=whole_numbers, metavar="N,..", help="Threads of each; default 1 and all.")
-@click.option("--seconds", default=4.0, help="Of each paired run.")
+@click.option("--batch", "batches", type=whole_numbers, default="1,64", help="How many inputs at a time.")
+@click.option(
+    "--threads", type=whole_numbers, metavar="N,..", help="Numbers of threads; 1 and all if not given."
+)
+@click.option("--seconds", default=4.0, help="Length of each paired run.")
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 def bench(
     file: Path,
@@ -96,22 +100,17 @@ def bench(
     """
     counts = threads or tuple(sorted({1, processors()}))
     _check(batches, counts, density)
-    if file.suffix.lower() in GRAPHS:
+    net = None if file.suffix.lower() in GRAPHS else load(file)
+    if net is not None and weights is not None:
+        raise click.UsageError(f"--weights has no effect: {file} holds compressed layers")
+    if not isinstance(net, Chain):
         if input_file is None:
             raise click.UsageError(f"a graph such as {file} needs --input")
-        given, makers = graph_contenders(file, weights, input_file)
-        times = {
-            many: {given.count: paired(makers(many), given.x, seconds, clock_of(many))} for many in counts
-        }
+        count, makers = graph_contenders(file, weights, input_file)
+        nothing = np.empty(0)
+        times = {many: {count: paired(makers(many), nothing, seconds, clock_of(many))} for many in counts}
         _show(file, times, {}, {}, json_out)
         return
-    if weights is not None:
-        raise click.UsageError(f"--weights has no effect for layers such as those of {file}")
-    net = load(file)
-    if not isinstance(net, Chain):
-        raise ModelError(
-            f"{file} holds a graph: give eie bench the graph's .onnx, and this file as --weights"
-        )
     x = {batch: _inputs(net, input_file, density, batch) for batch in batches}
     times = {}
     signal: dict[str, float] = {}

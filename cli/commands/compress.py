@@ -19,9 +19,9 @@ from eie.compress.float_layers import (
     Layers,
     Model,
     Unused,
-    chains,
     check_chains,
     left_text,
+    no_chain,
     whole_ratio,
 )
 from eie.compress.pipeline import CompressionReport, Settings, compress_each_to_file, compress_to_file
@@ -117,7 +117,7 @@ def described(path: Path, layers: Layers | None = None) -> Description | None:
     # ONNX's evaluator takes long to import, and few models need it.
     from eie.sim.networks.description import read_description
 
-    if layers is None or not chains(layers):
+    if layers is None or no_chain(layers):
         return read_description(path)
     try:
         description = read_description(path)
@@ -132,26 +132,29 @@ class How:
     """How layers are compressed without a settings file."""
 
     density: tuple[float, ...] | None = option(
-        "--density", type=real_numbers, metavar="D", help="Share of weights to keep: one, or one a layer."
+        "--density",
+        type=real_numbers,
+        metavar="D",
+        help="Share of the weights to keep: one number, or one for each layer.",
     )
     threshold: tuple[float, ...] | None = option(
         "--threshold",
         type=real_numbers,
         metavar="Q",
-        help="Or keep weights larger than Q standard deviations of their layer: one, or one a layer.",
+        help="Or keep the weights larger than Q standard deviations of their layer: one number, or one for each layer.",
     )
     weight_bits: str = option(
         "--weight-bits",
         type=click.Choice(["auto", *"12345678"]),
         default="4",
-        help="Bits of a shared weight's index; auto: for each layer the fewest at which sharing moves the kept "
-        "weights by at most 5 % of their norm.",
+        help="Bits of the index of a shared weight; auto takes for each layer the fewest at which sharing moves the "
+        "kept weights by at most 5 % of their norm.",
     )
     acc_bits: str = option(
         "--acc-bits",
         type=click.Choice(["16", "32"]),
         default="16",
-        help="Accumulators to choose scales for: presets paper (16) and wide (32).",
+        help="Bits of the accumulators that the scales must suit: 16 as in preset paper, 32 as in wide.",
     )
 
     @property
@@ -161,7 +164,7 @@ class How:
 
     @property
     def settings(self) -> Settings:
-        """Of all layers."""
+        """The settings of all layers."""
         bits = None if self.weight_bits == "auto" else int(self.weight_bits)
         return Settings(self.density or (), self.threshold or (), bits, self.widths)
 
@@ -174,7 +177,7 @@ class Which:
         "--layer",
         multiple=True,
         metavar="PATTERN",
-        help="Only layers whose name matches, such as 'encoder.*'; may be repeated.",
+        help="Only layers whose name matches, such as 'encoder.*'. May be repeated.",
     )
     settings_file: Path | None = option(
         "--settings",
@@ -187,13 +190,14 @@ class Which:
         default="",
         show_default=False,
         metavar="KEY",
-        help="Which dictionary of a checkpoint is the network (a.b: b inside a), or how its arrays' names begin.",
+        help="Dictionary of a checkpoint that holds the network (a.b: b inside a), or the start of its arrays' names.",
     )
     transpose: tuple[str, ...] = option(
         "--transpose",
         multiple=True,
         metavar="PATTERN",
-        help="Arrays or layers kept as [inputs, outputs], whatever their names say; '!PATTERN': as [outputs, inputs]. "
+        help="Read these arrays or layers as [inputs, outputs], whatever their names say; with '!PATTERN' as [outputs, "
+        "inputs]. "
         "May be repeated.",
     )
 
@@ -206,7 +210,7 @@ class Which:
     "--calibrate",
     type=PATH,
     metavar="X.npz",
-    help="Inputs of the first layer that the fixed-point scales follow from: real numbers, or uint8 pixels / 255. Of a "
+    help="Inputs of the first layer, to choose the fixed-point scales from: real numbers, or uint8 pixels / 255. Of a "
     "graph (.onnx, .toml): its inputs, which may be sound or a picture (docs/networks.md).",
 )
 @gathered("which", Which)
@@ -214,7 +218,7 @@ class Which:
     "--processes",
     type=click.IntRange(1),
     default=1,
-    help="Layers worked on at a time. Each needs about three times its size as float32.",
+    help="How many layers to compress at a time. Each needs about three times its size as float32.",
 )
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 @click.pass_context
@@ -285,7 +289,7 @@ def _met(description: Description, calibrate: Path, layers: Layers, model: Path)
     for source in layers.sources:
         if source.name not in description.graph.layers:
             raise ModelError(
-                f"{model}: layer {source.name!r} meets no inputs, as no output needs it: choose others (--layer)"
+                f"{model}: layer {source.name!r} meets no inputs, because no output needs it: choose others (--layer)"
             )
     return [met.get(source.name) for source in layers.sources]
 

@@ -74,8 +74,12 @@ class RandomCase:
 
     rows: int = option("--rows", default=64, help="Outputs of the random layer.")
     cols: int = option("--cols", default=64, help="Inputs of the random layer.")
-    density: float = option("--density", default=0.2, help="Of the random layer's weights.")
-    act_density: float = option("--act-density", default=0.5, help="Of random input vectors.")
+    density: float = option(
+        "--density", default=0.2, help="Share of the random layer's weights that are not zero."
+    )
+    act_density: float = option(
+        "--act-density", default=0.5, help="Share of random inputs that are not zero."
+    )
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,9 @@ class Outputs:
         "--wave", type=PATH, metavar="F.fst", help="Write the waveform of the RTL's whole run."
     )
     free: bool = option(
-        "--free", is_flag=True, help="The RTL alone, with the clock in HDL; numbers are compared at the end."
+        "--free",
+        is_flag=True,
+        help="Run the RTL alone, with its clock in HDL, and compare numbers at the end.",
     )
     saif: Path | None = option(
         "--saif",
@@ -176,8 +182,10 @@ def _run_free(case: _Case, out: Outputs) -> int:
 
 @click.command()
 @click.argument("file", type=PATH, required=False)
-@click.option("--sim", "simulator", type=click.Choice(SIMULATORS), default="icarus")
-@click.option("--seed", type=click.IntRange(0), default=1, help="Of everything random.")
+@click.option(
+    "--sim", "simulator", type=click.Choice(SIMULATORS), default="icarus", help="Simulator of the RTL."
+)
+@click.option("--seed", type=click.IntRange(0), default=1, help="Seed of everything random.")
 @machine_options(n_pe=4, sized=True)
 @gathered("random", RandomCase)
 @gathered("source", Source)
@@ -195,12 +203,12 @@ def cosim(
 ) -> None:
     """Run the golden model and the RTL in lockstep and compare every probed signal in every cycle.
 
-    Takes the layers of a .eie FILE, the matrices of a graph (.onnx, .toml) on what they meet for --input, or a random
-    layer. The first divergence is reported with its cycle, PE, signal
-    and both values, with a waveform around it (divergence.vcd); the exit status is then 1.
+    What runs is the layers of a .eie FILE, the matrices of a graph (.onnx, .toml) on what they meet for --input, or a
+    random layer. If golden model and RTL differ, the command reports the first divergence with its cycle, PE, signal
+    and both values, writes a waveform around it (divergence.vcd), and exits with status 1.
 
-    With --free Python sleeps while the RTL runs, which makes long layers far faster: activations, cycles and all
-    counters are compared with the fast engine's at the end.
+    With --free Python sleeps while the RTL runs, so that long layers take far less time. At the end the command
+    compares activations, cycles and all counters with the fast engine's.
 
     \b
     Example:
@@ -224,7 +232,7 @@ def cosim(
     placed = machine.placed(layers, cfg, chained=not found)
     jobs = [Job.create(one.layer, one.inputs(x), cfg) for one, x in zip(placed, inputs, strict=True)]
     if out.saif is not None and len(layers) > 1:
-        raise ConfigError("switching activity is written of one layer: choose it with --layer")
+        raise ConfigError("--saif writes the switching activity of one layer: choose it with --layer")
     check_wave(out.wave, simulator)
     check_targets(out.wave, out.saif)
     case = _Case(jobs, simulator, seed, replay_command(context), clipped)

@@ -39,7 +39,7 @@ SIMULATORS = ("icarus", "verilator")
 )
 @click.option("--json", "json_out", is_flag=True, help="Print the figures as one JSON object at the end.")
 def demo(folder: Path, count: int, example: Path, json_out: bool) -> None:
-    """The main job: compress a trained LeNet-300-100, run real digits on the golden model and on the RTL in
+    """Do the main job: compress a trained LeNet-300-100, run real digits on the golden model and on the RTL in
     Icarus and in Verilator in lockstep, sweep PE counts, export the Verilog, and write a report.
 
     The exit status is 1 if golden and RTL disagree anywhere.

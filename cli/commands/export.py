@@ -55,7 +55,7 @@ class What:
     probe: bool = option("--probe", is_flag=True, help="Add the probe outputs that lockstep compares.")
     chip: bool = option("--chip", is_flag=True, help="Add the chip: host interface, register map, C header.")
     check: bool = option("--check/--no-check", default=True, help="Check what was written.")
-    prefix: str = option("--prefix", default="", help="Before the name of every module.")
+    prefix: str = option("--prefix", default="", help="Text before the name of every module.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,7 @@ class _Bench:
 
 @click.command()
 @click.argument("file", type=PATH, required=False)
-@click.option("-o", "--out", required=True, type=PATH, metavar="FOLDER", help="Where it goes.")
+@click.option("-o", "--out", required=True, type=PATH, metavar="FOLDER", help="Folder to write into.")
 @machine_options(n_pe=64, sized=False)
 @gathered(
     "source",
@@ -78,7 +78,12 @@ class _Bench:
     *("which", "input_file", "index"),
     which={"default": "0", "help": "Layer (name, or number from 0)."},
 )
-@click.option("--seed", type=click.IntRange(0), default=1, help="Of the activations without --input.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=1,
+    help="Seed of the random activations, if there is no --input.",
+)
 @gathered("what", What)
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 @click.pass_context
@@ -94,10 +99,10 @@ def export(
 ) -> None:
     """Write the accelerator's Verilog, and for a layer of a .eie FILE its memory images and a testbench.
 
-    Checked are hierarchy, ports and nets, and that Verilator's lint and Icarus have no warning. The testbench runs the
-    layer, without --input on random activations, and ends with PASS if its outputs and cycles are those of the
-    reference engine and of the timing law. With --chip there are the packets, too, that load the chip with all layers
-    (or the one that --layer names) and run them (docs/programming.md).
+    The command checks hierarchy, ports and nets, and that Verilator's lint and Icarus give no warning. The testbench
+    runs the layer on --input, or on random activations. It ends with PASS if outputs and cycles are those of the
+    reference engine and of the timing law. With --chip it also writes the packets that load all layers (or the one that
+    --layer names) into the chip and run them (docs/programming.md).
 
     \b
     Example:

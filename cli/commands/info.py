@@ -13,7 +13,7 @@ import click
 
 from eie.cli.options import PATH
 from eie.cli.output import print_table, write_pictures
-from eie.cli.pages.sizes import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, scale_row, size_rows
+from eie.cli.pages.sizes import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, scale_row, size_rows, two_rules
 from eie.compress.float_layers import Unused, left_text, whole_ratio
 from eie.compress.format.file import load_with_sizes
 from eie.compress.format.sizes import SizeReport
@@ -43,6 +43,8 @@ def as_json(report: SizeReport, layers: Sequence[CompressedLayer]) -> dict[str, 
     return asdict(report) | {
         "dense_bytes": report.dense_bytes,
         "ratio": report.ratio,
+        "fully_connected_ratio": report.connected_ratios[0],
+        "mesa_ratio": report.connected_ratios[1],
         "layers": [
             asdict(size)
             | {"bytes": size.nbytes, "dense_bytes": size.dense_bytes}
@@ -66,22 +68,26 @@ def draw(layers: Sequence[CompressedLayer], folder: Path) -> list[str]:
     "--pictures",
     type=PATH,
     metavar="FOLDER",
-    help="Write histograms of weights, codes and relative indices there, a PNG for each layer.",
+    help="Write histograms of weights, codes and relative indices into this folder, a PNG for each layer.",
 )
 @click.option(
     "--model",
     type=PATH,
     metavar="MODEL",
-    help="The file that was compressed: say what of it is not in FILE, and the whole model's ratio.",
+    help="The model that was compressed: show what FILE lacks of it, and the ratio of the whole model.",
 )
 @click.option(
-    "--key", default="", show_default=False, metavar="KEY", help="As of `eie compress`, for --model."
+    "--key",
+    default="",
+    show_default=False,
+    metavar="KEY",
+    help="With --model: the --key that `eie compress` was given.",
 )
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 def info(file: Path, pictures: Path | None, model: Path | None, key: str, json_out: bool) -> None:
     """Show the layers of a .eie FILE: shapes, densities, bits before and after coding, sizes, scales.
 
-    The whole file is verified first, checksum included.
+    The command verifies the whole file first, checksum included.
 
     \b
     Example:
@@ -104,6 +110,8 @@ def info(file: Path, pictures: Path | None, model: Path | None, key: str, json_o
     click.echo(f"{file}: format version {report.version}, checksum ok ({report.checksum})\n")
     print_table(SIZE_HEADINGS, size_rows(report))
     click.echo(f"{SIZE_NOTE}\n")
+    if text := two_rules(report):
+        click.echo(f"{text}\n")
     print_table(SCALE_HEADINGS, [scale_row(one.name, len(one.codebook), one, one.relu) for one in layers])
     if text := left_text(left, report.dense_bytes, report.total_bytes):
         click.echo(

@@ -187,9 +187,13 @@ class RandomCase:
     size: tuple[int, int] | None = option(
         "--random", type=matrix_size, metavar="ROWSxCOLS", help="Plan a random layer of this size."
     )
-    density: float = option("--density", default=0.1, help="Of the random layer's weights.")
-    act_density: float = option("--act-density", default=0.3, help="Of a random input vector.")
-    seed: int = option("--seed", type=click.IntRange(0), default=1, help="Of everything random.")
+    density: float = option(
+        "--density", default=0.1, help="Share of the random layer's weights that are not zero."
+    )
+    act_density: float = option(
+        "--act-density", default=0.3, help="Share of random inputs that are not zero."
+    )
+    seed: int = option("--seed", type=click.IntRange(0), default=1, help="Seed of everything random.")
 
 
 @dataclass(frozen=True)
@@ -208,7 +212,7 @@ class Outputs:
         "--technology",
         default="45nm",
         metavar="T",
-        help="Of the energy of loading: a node such as 16nm, or a .toml file (docs/technology.md).",
+        help="Technology for the energy of loading: a node such as 16nm, or a .toml file (docs/technology.md).",
     )
     json_out: bool = option("--json", is_flag=True, help="Print a JSON array with an object for each chain.")
 
@@ -229,8 +233,8 @@ def plan(
     out: Outputs,
 ) -> None:
     """Show how the layers of a .eie file, the matrices of a graph (.onnx, .toml, with --input), or a random layer, are
-    cut into passes that fit a chip, and what an input takes: cycles of load, refill, compute, write-back and store, and
-    what bounds them (docs/plan.md).
+    cut into passes that fit a chip, and how long an input takes: the cycles of load, refill, compute, write-back and
+    store, and what bounds them (docs/plan.md).
 
     \b
     Example:

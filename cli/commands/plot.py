@@ -32,8 +32,8 @@ class Choice:
         "--by",
         metavar="COLUMN",
         multiple=True,
-        help="A line for each of its values. Given again: the first column is the colour, the second the marker, the "
-        "third the line style.",
+        help="Draw a line for each value of this column. May be repeated: the first column is the colour, the second "
+        "the marker, the third the line style.",
     )
     log: str | None = option(
         "--log", type=click.Choice(["x", "y", "xy"]), default=None, help="Logarithmic axes."
@@ -42,7 +42,7 @@ class Choice:
         "--overlay",
         type=PATH,
         metavar="P.csv",
-        help="Points of others as stars: a CSV file whose first line names the columns drawn, and label.",
+        help="Draw points of others as stars, from a CSV file whose first line names the columns drawn, and label.",
     )
     front: bool = option(
         "--pareto", is_flag=True, help="Draw and list the machines best in time, energy and area."
@@ -63,7 +63,7 @@ class Choice:
         if self.loading and not self.front:
             raise click.UsageError("--loading has no effect without --pareto")
         if self.front and self.x is not None:
-            raise click.UsageError("--pareto has axes of its own: no --x and --y")
+            raise click.UsageError("--pareto has its own axes: leave out --x and --y")
 
 
 @click.command()
@@ -86,7 +86,7 @@ def plot(store: Path, choice: Choice, where: str, out: Path, json_out: bool) -> 
     """Draw the sweep in STORE (.sqlite from eie sweep): speed-up, padding, load balance, utilization and work of each
     PE; with --x and --y any column against any other; with --pareto time, energy and area.
 
-    What needs several PE counts or several queue depths is drawn when the sweep has them; a note says what is left out.
+    Some pictures need several PE counts or several queue depths; a note says which of them the sweep leaves out.
 
     \b
     Example:
@@ -97,7 +97,7 @@ def plot(store: Path, choice: Choice, where: str, out: Path, json_out: bool) -> 
     with Store(store, read_only=True) as held:
         met = held.rows(where)
     if not met and where != "1":
-        raise ConfigError(f"there is nothing to plot: no point meets --where {where!r}")
+        raise ConfigError(f"nothing to plot: no point meets --where {where!r}")
     rows = [row for row in met if row["status"] == "ok"]
     from eie.sim.plots import columns as chart  # matplotlib takes its time to load
 

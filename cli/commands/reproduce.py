@@ -37,11 +37,11 @@ LEAD = (
 )
 Announce = Callable[[str], None]
 
-_HELP = """The published evaluation once more: tables and pictures with our figures beside the published ones.
+_HELP = """Repeat the published evaluation: tables and pictures with our figures beside the published ones.
 
-Without a PART everything but `beyond` is computed, in two processes, and written as evaluation.html, evaluation.md,
-the pictures and data.json. With PARTs only those, as PART.html, PART.md, pictures and PART.json, and their tables are
-printed.
+Without a PART, two processes compute everything but `beyond` and write evaluation.html, evaluation.md, the pictures and
+data.json. With PARTs, only these are computed and written, as PART.html, PART.md, pictures and PART.json; their tables
+are printed, too.
 
 \b
 Parts:
@@ -69,7 +69,7 @@ def _part_lines() -> str:
     metavar="FOLDER",
     help="Where the pages and pictures go.",
 )
-@click.option("--seed", type=click.IntRange(0), default=1, help="Of the random layers and inputs.")
+@click.option("--seed", type=click.IntRange(0), default=1, help="Seed of the random layers and inputs.")
 @click.option(
     "--example",
     type=PATH,

@@ -126,7 +126,7 @@ def frame_range(text: str) -> slice:
     """Frames such as 10:20."""
     first, mark, last = text.partition(":")
     if not mark or not first.isdecimal() or not last.isdecimal():
-        raise click.BadParameter(f"{text!r} is not a range of frames, such as 10:20")
+        raise click.BadParameter(f"{text!r} is not a range of frames: write it as 10:20")
     return slice(int(first), int(last))
 
 
@@ -143,9 +143,13 @@ class OfGraph:
 class Runner:
     """What runs the network."""
 
-    engine: str = option("--engine", type=click.Choice(ENGINES), default="golden", help="What runs it.")
+    engine: str = option(
+        "--engine", type=click.Choice(ENGINES), default="golden", help="Engine to run it on."
+    )
     real: bool = option(
-        "--float", is_flag=True, help="Engine cpu: in floating point, nothing rounded or clipped."
+        "--float",
+        is_flag=True,
+        help="With engine cpu: compute in floating point, without rounding or clipping.",
     )
 
 
@@ -170,16 +174,18 @@ class Outputs:
         "--out",
         type=PATH,
         metavar="Y.npy",
-        help="Write the outputs: int16, of a graph float64, or sound (.wav).",
+        help="Write the outputs: int16 of layers; float64 or sound (.wav) of a graph.",
     )
     technology: str = option(
         "--technology",
         default="45nm",
         metavar="T",
-        help="Of energy, power and area: a node such as 16nm, or a .toml file (docs/technology.md).",
+        help="Technology for energy, power and area: a node such as 16nm, or a .toml file (docs/technology.md).",
     )
     json_out: bool = option(
-        "--json", is_flag=True, help="Print JSON: an array with a result for each layer, or a graph's object."
+        "--json",
+        is_flag=True,
+        help="Print JSON: an array with a result for each layer; for a graph, one object.",
     )
 
 
@@ -193,7 +199,7 @@ class Outputs:
         "required": True,
         "help": f"{INPUT_HELP} Or a picture (.png), or sound (.wav), where the network takes it.",
     },
-    index={"help": "Which of the input vectors, from 0 (a graph: all)."},
+    index={"help": "Number of the input vector, from 0 (a graph takes all)."},
     which={"help": "Run only this layer (name, or number from 0)."},
 )
 @gathered("of_graph", OfGraph)
@@ -227,13 +233,13 @@ def run(
         refuse_useless(
             context,
             ("--layer", "--wave", "--trace-table", "--technology", "--float"),
-            f"for a graph such as {file}",
+            f"for {file}: it is a graph",
         )
         from eie.cli.commands.run_graph import run_file  # ONNX's evaluator takes long to import
 
         run_file(context, file, source, of_graph, engine, machine, outputs)
         return
-    refuse_useless(context, ("--weights", "--frames"), f"for layers such as those of {file}")
+    refuse_useless(context, ("--weights", "--frames"), f"for {file}: it holds layers, not a graph")
     layers = source.layers(file)
     cfg = machine.config(layers)
     technology = named(outputs.technology)
@@ -261,7 +267,7 @@ def run(
 def _check_files(file: Path, first: CompressedLayer, source: Source, out: Path | None) -> None:
     """Refuse an output, or sound, that goes with graphs alone."""
     if out is not None and out.suffix.lower() != ".npy":
-        raise OutputError(f"{out}: the outputs of layers are an array, .npy")
+        raise OutputError(f"{out}: the outputs of layers are written as .npy")
     if source.input_file is not None and source.input_file.suffix.lower() == SOUND:
         raise ModelError(
             f"{source.input_file}: the layers of {file} take no sound, but a picture or an array [{first.inputs}]"
@@ -307,7 +313,7 @@ def _traced(
     if path is None:
         return b""
     if balances(cfg, balance):
-        raise click.UsageError("--trace-table shows rows where they are without --balance: give --no-balance")
+        raise click.UsageError("--trace-table cannot follow rows that --balance moves: give --no-balance")
     if path.suffix not in FORMATS:
         raise OutputError(f"{path}: a table of columns is written as {' or '.join(FORMATS)}")
     return content(trace(layers, single_vectors(layers, x, cfg.acc_bits), cfg), path)

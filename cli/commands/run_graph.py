@@ -160,7 +160,9 @@ def check_out(out: Path | None, description: Description, input_file: Path) -> N
     if out.suffix.lower() not in (".npy", SOUND):
         raise ConfigError(f"{out}: outputs are written as .npy, or as {SOUND} where the network makes sound")
     if out.suffix.lower() == SOUND and (description.sound is None or input_file.suffix.lower() != SOUND):
-        raise ConfigError(f"{out}: only sound makes sound: {input_file} is none; write a .npy")
+        raise ConfigError(
+            f"{out}: the network makes sound only from sound, and {input_file} is not sound: write a .npy"
+        )
     check_writable(out.parent)
 
 
@@ -169,7 +171,7 @@ def output_data(out: Path, description: Description, given: Given, y: FloatArray
     if out.suffix.lower() == SOUND and description.sound is not None and given.spectra is not None:
         if y.shape[1:] != given.spectra.shape:
             raise ConfigError(
-                f"{out}: the outputs are of shape {list(y.shape)}: not a gain for each frequency"
+                f"{out}: the outputs are of shape {list(y.shape)}, and sound needs a gain for each frequency"
             )
         return description.sound.wav(description.sound.resynthesis(given.spectra * y[0]))
     return array_file(np.asarray(y))

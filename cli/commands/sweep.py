@@ -76,9 +76,13 @@ def _grid(
     metavar="ROWSxCOLS",
     help="A random layer instead of a file, such as 4096x9216.",
 )
-@click.option("--density", default=DEFAULTS["density"], help="Of the random layer's weights.")
-@click.option("--act-density", default=DEFAULTS["act_density"], help="Of random input vectors.")
-@click.option("--seed", type=click.IntRange(0), default=1, help="Of everything random.")
+@click.option(
+    "--density", default=DEFAULTS["density"], help="Share of the random layer's weights that are not zero."
+)
+@click.option(
+    "--act-density", default=DEFAULTS["act_density"], help="Share of random inputs that are not zero."
+)
+@click.option("--seed", type=click.IntRange(0), default=1, help="Seed of everything random.")
 @click.option("--layer", "layer", metavar="L", help="Only this layer of the file (name, or number from 0).")
 @click.option("--input", "input", type=click.Path(), metavar="X", help=INPUT_HELP)
 @click.option("--inputs", type=click.IntRange(1), default=1, help="How many vectors to run.")
@@ -104,19 +108,19 @@ def _grid(
     "--memories",
     type=click.Choice(MEMORIES),
     default=DEFAULTS["memories"],
-    help="As large as each layer needs, or the preset's own: layers that do not fit are then impossible.",
+    help="As large as each layer needs, or the preset's own, which cannot hold every layer.",
 )
 @click.option(
     "--technology",
     default=DEFAULTS["technology"],
     metavar="T",
-    help="Of energy, power and area: a node such as 16nm, or a .toml file (docs/technology.md).",
+    help="Technology for energy, power and area: a node such as 16nm, or a .toml file (docs/technology.md).",
 )
 @click.option(
     "--engine",
     type=click.Choice(SWEEP_ENGINES),
     default=DEFAULTS["engine"],
-    help="The others give the same figures, slower.",
+    help="Engine to run on. All give the same figures; fast takes the least time.",
 )
 @click.option(
     "-o",
@@ -125,16 +129,16 @@ def _grid(
     type=PATH,
     multiple=True,
     metavar="FILE",
-    help="The store, .sqlite, which keeps every finished point (a .toml grid has one in any case, of its own name); "
-    "or a copy of the rows, .csv or .json. May be given several times.",
+    help="Keep every finished point in a store (.sqlite), or write a copy of the rows (.csv, .json). May be repeated. "
+    "A .toml grid always has a store, of its own name.",
 )
-@click.option("--retry", is_flag=True, help="Run points again that the store holds as failed.")
+@click.option("--retry", is_flag=True, help="Run the points again that failed before.")
 @click.option(
     "--workers",
     "processes",
     type=click.IntRange(1),
     show_default="one a core",
-    help="Processes on this machine (1: none beside this one).",
+    help="Processes on this machine; 1 uses this one alone.",
 )
 @click.option("--scheduler", metavar="ADDRESS", help="Run on a Dask cluster, such as tcp://10.0.0.1:8786.")
 @click.option("--json", "json_out", is_flag=True, help="Print the rows as a JSON array, not a table.")
@@ -151,11 +155,11 @@ def sweep(
     json_out: bool,
     **options: Any,
 ) -> None:
-    """Run the layers of a .eie FILE, or a random layer, over PE counts and queue depths; or any grid over layers and
-    fields of the configuration, written as TOML.
+    """Run the layers of a .eie FILE, or a random layer, over PE counts and queue depths. Or run a grid over any layers
+    and fields of the configuration, written as TOML.
 
-    A sweep with a store goes on from the points that are there, however it ended before. Exit status: 0 if every point
-    has run or is impossible, 1 if some failed, 2 if there is no figure at all, 130 after Ctrl-C.
+    A sweep with a store goes on from the points that are there, however it ended before. The exit status is 0 if every
+    point has run or is impossible, 1 if some failed, 2 if no point has a figure, 130 after Ctrl-C.
 
     \b
     Example:
@@ -168,7 +172,7 @@ def sweep(
         check_writable(path.parent)
     stores = [path for path in outputs if path.suffix == _STORE]
     if len(stores) > 1:
-        raise ConfigError(f"{stores[1]}: a sweep has one store")
+        raise ConfigError(f"{stores[1]}: a sweep has only one store")
     if scheduler is not None:
         refuse_useless(context, ("--workers",), "with --scheduler")
     grid = _grid(context, file, size, options)

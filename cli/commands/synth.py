@@ -64,17 +64,16 @@ def _row(block: BlockFigures, report: SynthReport) -> tuple[str, ...]:
     type=PRESET["type"],
     help="Synthesise the PE of this preset, too, and print both with their SRAMs, side by side.",
 )
-@click.option("--liberty", type=PATH, metavar="F.lib", help="Cells to map to, instead of osu018's.")
+@click.option("--liberty", type=PATH, metavar="F.lib", help="Cell library to map to, instead of osu018.")
 @click.option("--plot", type=PATH, metavar="F.png", help="Draw the areas.")
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 def synth(
     machine: Machine, against: str | None, liberty: Path | None, plot: Path | None, json_out: bool
 ) -> None:
-    """Synthesise one PE, a node of the LNZD tree, the CCU and the host interface; the SRAMs, which stand beside them,
-    take no part.
+    """Synthesise one PE, a node of the LNZD tree, the CCU and the host interface, without their SRAMs.
 
-    A latch, a combinational loop, a net with no driver or two, or any other warning of Yosys ends it with status 1.
-    Areas and delays are those of the cells alone: no placement, no wires, no clock tree.
+    The exit status is 1 if Yosys finds a latch, a combinational loop, a net with no driver or two, or warns of
+    anything else. Areas and delays are those of the cells alone: no placement, no wires, no clock tree.
 
     \b
     Example:
@@ -83,7 +82,7 @@ def synth(
       eie synth --preset eie2 --against paper
     """
     if machine.balance is not None:
-        raise click.UsageError("--balance has no effect here: there is no layer")
+        raise click.UsageError("--balance has no effect: synthesis takes no layer")
     cfg = machine.config([])
     if plot is not None:
         check_writable(plot.absolute().parent)

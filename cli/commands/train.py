@@ -57,10 +57,10 @@ class Digits:
         type=PATH,
         show_default="build/DATA-SET",
         metavar="FOLDER",
-        help="The four IDX files, plain or .gz.",
+        help="Folder with the four IDX files, plain or .gz.",
     )
     data_set: str = option(
-        "--data-set", type=click.Choice(list(datasets.DATA_SETS)), default="mnist", help="Which images."
+        "--data-set", type=click.Choice(list(datasets.DATA_SETS)), default="mnist", help="Images to train on."
     )
 
 
@@ -71,13 +71,13 @@ class Scan:
     scan: bool = option(
         "--scan",
         is_flag=True,
-        help="Only the dense network, and how sensitive each of its layers is to pruning.",
+        help="Train only the dense network, and measure how sensitive each of its layers is to pruning.",
     )
     budget: float | None = option(
         "--budget",
         type=float,
         metavar="POINTS",
-        help="With the scan: densities at which one-shot pruning costs at most so many percentage points.",
+        help="Find densities at which one-shot pruning costs at most this many percentage points (implies --scan).",
     )
 
 
@@ -92,17 +92,17 @@ class Scan:
     help="Where the .eie file, the pictures and the checkpoints go.",
 )
 @gathered("digits", Digits)
-@click.option("--seed", type=click.IntRange(0), default=1, help="Of everything random.")
+@click.option("--seed", type=click.IntRange(0), default=1, help="Seed of everything random.")
 @click.option(
     "--holdout",
     type=click.IntRange(0),
     default=0,
     show_default=False,
     metavar="N",
-    help="Measure on the last N training digits, not trained on, instead of the test digits: to try a recipe.",
+    help="To try a recipe: do not train on the last N training digits, and measure on them, not on the test digits.",
 )
 @gathered("scan", Scan)
-@click.option("--quiet", is_flag=True, help="No progress bars.")
+@click.option("--quiet", is_flag=True, help="Show no progress bars.")
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 def train(
     name: str,

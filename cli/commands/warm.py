@@ -13,13 +13,15 @@ from eie.cli.output import make_folder
 @click.option(
     "--shared",
     is_flag=True,
-    help="Keep it in the installed package, for all its users, not in the cache of your own.",
+    help="Keep the machine code in the installed package, for all its users, not in your own cache.",
 )
 def warm(shared: bool) -> None:
-    """Compile the loops of the compressor and of the fast engine, about half a minute, and keep the machine code.
+    """Compile the loops of the compressor and of the fast engine, and keep the machine code. This takes about half a
+    minute.
 
-    `make setup` does it. After `pip install`, the first command that needs a loop compiles it otherwise. Where users
-    cannot write the installation, whoever installs it may run it once with --shared for all of them.
+    `make setup` does it. After a plain `pip install`, each loop is compiled by the first command that needs it, unless
+    you run this. If several users share an installation that they cannot write, its owner can run it once with --shared
+    for all of them.
 
     \b
     Example:

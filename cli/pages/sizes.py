@@ -35,6 +35,20 @@ def size_rows(report: SizeReport) -> list[list[str]]:
     return [*rows, ["file", *[""] * 7, *whole]]
 
 
+def two_rules(report: SizeReport) -> str:
+    """Ratios by both rules of counting and where the blocks are; empty for a file without blocks."""
+    if not any(size.blocks for size in report.layers):
+        return ""
+    ours, by_mesa = report.connected_ratios
+    return "\n".join(
+        [
+            *(f"{size.name}: {size.blocks}" for size in report.layers if size.blocks),
+            f"smaller than float32: whole file {report.ratio:.1f} x; fully connected layers only, codes and positions "
+            f"alone, {ours:.1f} x, with Huffman codes and their trees (as MESA counts) {by_mesa:.1f} x",
+        ]
+    )
+
+
 SIZE_HEADINGS = (
     "layer",
     "outputs x inputs",

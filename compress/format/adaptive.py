@@ -14,6 +14,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from eie.blocks import BlockStructure
 from eie.errors import FormatError
 from eie.layer import CompressedLayer
 
@@ -93,6 +94,12 @@ class Coder:
         """Write the elements of `dense` that are not 0, of `bits` bits each, or read them."""
         self._make_room(bits * int(np.count_nonzero(dense)))
         self._kernels.codes(dense, stride, bits, self._state, self._data, tables())
+
+    def block_codes(self, codes: Bytes, structure: BlockStructure, bits: int, deltas: bool) -> None:
+        """Write the codes of the distinct blocks, one block after the other, of `bits` bits each, or read them."""
+        self._make_room(bits * codes.size)
+        sizes = [np.diff(each)[: structure.distinct] for each in (structure.row_starts, structure.col_starts)]
+        self._kernels.block_codes(codes, *sizes, bits, deltas, self._state, self._data, tables())
 
     def finish(self) -> bytes:
         """The bytes written; those that would be 0 at the end are left out."""

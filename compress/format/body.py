@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from eie.blocks import BlockCodes
 from eie.compress.format import adaptive
 from eie.compress.format.adaptive import Coder, Ints
-from eie.compress.format.head import Head
+from eie.compress.format.head import Head, block_contexts
 from eie.compress.format.streams import Stream, encode_numbers, join
 from eie.compress.format.wire import Reader, varint
 from eie.errors import FormatError
@@ -17,11 +18,13 @@ from eie.layer import CompressedLayer
 # code: bounds of a reader's memory and time.
 MAX_PER_BYTE = 8
 _MAX_ELEMENTS_PER_BYTE = 1 << 10
+# The same of rows, columns and elements in blocks, which one code may stand for several of.
+MAX_PER_BLOCK_BYTE = 32
 
 
-def _write_numbers(coder: Coder, layer: CompressedLayer) -> dict[str, float]:
-    """Codebook and bias; the bits of each."""
-    coder.numbers(np.diff(layer.codebook.astype(np.int64)))
+def _write_numbers(coder: Coder, layer: CompressedLayer, differences: Ints | None = None) -> dict[str, float]:
+    """Codebook, as the differences of its codes, and bias; the bits of each."""
+    coder.numbers(np.diff(layer.codebook.astype(np.int64)) if differences is None else differences)
     codebook = coder.bits
     coder.numbers(layer.bias)
     return {"codebook": codebook, "bias": coder.bits - codebook}
@@ -30,8 +33,9 @@ def _write_numbers(coder: Coder, layer: CompressedLayer) -> dict[str, float]:
 def _read_numbers(
     coder: Coder, head: Head
 ) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int32], dict[str, float]]:
-    differences = coder.numbers(np.zeros((1 << head.weight_bits) - 1, np.int64))
-    codebook = np.concatenate(([0], np.cumsum(differences)))
+    # Code 0 is 0 and not there, but in blocks a weight like others.
+    differences = coder.numbers(np.zeros((1 << head.weight_bits) - (head.blocks is None), np.int64))
+    codebook = np.concatenate(([0] if head.blocks is None else [], np.cumsum(differences))).astype(np.int64)
     if not np.array_equal(codebook.astype(np.int16), codebook):
         raise FormatError("a code of more than 16 bits")
     bits = coder.bits
@@ -97,6 +101,42 @@ def read_adaptive(body: bytes, head: Head, before: Ints) -> tuple[CompressedLaye
         bias,
     )
     return layer, bits
+
+
+def blocks_body(layer: CompressedLayer) -> tuple[bytes, dict[str, float]]:
+    """Whether there are deltas, then everything in one arithmetic-coded stretch; the bits of each part."""
+    blocks = layer.block_codes()
+    codebook = blocks.codebook.astype(np.int64)
+    codes = np.concatenate([block.ravel() for block in blocks.codes])
+    found: list[tuple[bytes, dict[str, float]]] = []
+    for deltas in (False, True) if len(blocks.codes) > 1 else (False,):
+        coder = Coder()
+        bits = _write_numbers(coder, layer, np.diff(codebook, prepend=0))
+        start = coder.bits
+        coder.block_codes(codes, blocks.structure, blocks.bits, deltas)
+        bits |= {"codes": coder.bits - start, "positions": 0.0}
+        found.append((bytes([deltas]) + coder.finish(), bits))
+    body, bits = min(found, key=lambda coded: len(coded[0]))
+    units = layer.rows + layer.cols + blocks.structure.entries + block_contexts(blocks.bits)
+    return body.ljust(-(-units // MAX_PER_BLOCK_BYTE), b"\0"), bits
+
+
+def read_blocks(body: bytes, head: Head) -> tuple[CompressedLayer, dict[str, float]]:
+    """As `read_adaptive`."""
+    structure = head.blocks
+    assert structure is not None
+    deltas = Reader(body).byte("the kind of codes")
+    if deltas > 1:
+        raise FormatError(f"codes of kind {deltas} (0 or 1)")
+    coder = Coder(body[1:])
+    codebook, bias, bits = _read_numbers(coder, head)
+    start = coder.bits
+    stored = np.zeros(structure.stored, np.uint8)
+    coder.block_codes(stored, structure, head.weight_bits, bool(deltas))
+    bits |= {"codes": coder.bits - start, "positions": 0.0}
+    codes = BlockCodes(structure, tuple(structure.split(stored)), codebook)
+    indptr, indices, entries, table = codes.expanded()
+    return _layer(head, indptr, indices, entries, table, bias), bits
 
 
 def huffman_body(layer: CompressedLayer) -> tuple[bytes, dict[str, float]]:
@@ -191,6 +231,7 @@ def _layer(
         w_frac=head.w_frac,
         conv=head.conv,
         follows=head.follows,
+        blocks=head.blocks,
     )
     layer.check(full=True)
     return layer

@@ -15,8 +15,17 @@ from typing import IO, TypeVar
 
 from eie.compress.format import adaptive
 from eie.compress.format.adaptive import Ints
-from eie.compress.format.body import MAX_PER_BYTE, adaptive_body, huffman_body, read_adaptive, read_huffman
-from eie.compress.format.head import ADAPTIVE, HUFFMAN, MAX_FRAC, Head, head_bytes
+from eie.compress.format.body import (
+    MAX_PER_BLOCK_BYTE,
+    MAX_PER_BYTE,
+    adaptive_body,
+    blocks_body,
+    huffman_body,
+    read_adaptive,
+    read_blocks,
+    read_huffman,
+)
+from eie.compress.format.head import ADAPTIVE, BLOCKS, HUFFMAN, MAX_FRAC, Head, head_bytes
 from eie.compress.format.sizes import LayerSize, SizeReport, layer_size
 from eie.compress.format.wire import Reader, varint
 from eie.errors import FormatError, LayerError, OutputError
@@ -62,6 +71,8 @@ class EncodedLayer:
         """
         _check(layer)
         counts = adaptive.entries_of_rows(layer)
+        if layer.blocks is not None:
+            return cls(*_finished(layer, (BLOCKS, *blocks_body(layer))), counts)
         if adaptive.elements(layer.rows, layer.cols, adaptive.MIN_STRIDE) <= adaptive.MAX_ELEMENTS:
             return cls(b"", None, counts, layer)
         return cls(*_finished(layer, (HUFFMAN, *huffman_body(layer))), counts)
@@ -90,11 +101,13 @@ def _decode(reader: Reader, previous: Ints | None) -> tuple[CompressedLayer, str
     head = Head.parse(reader)
     try:
         body = reader.take(reader.varint("a layer's size"), "the layer")
-        if head.units > MAX_PER_BYTE * len(body):
+        if head.units > (MAX_PER_BYTE if head.blocks is None else MAX_PER_BLOCK_BYTE) * len(body):
             raise FormatError(
                 f"{head.rows} rows, {head.cols} columns and {head.entries} entries in {len(body)} bytes"
             )
-        if head.coding == HUFFMAN:
+        if head.coding == BLOCKS:
+            layer, bits = read_blocks(body, head)
+        elif head.coding == HUFFMAN:
             layer, bits = read_huffman(body, head)
         else:
             layer, bits = read_adaptive(body, head, adaptive.before(previous, head.cols))
@@ -173,7 +186,7 @@ def _check(layer: CompressedLayer) -> None:
     try:
         layer.name.encode()
     except UnicodeEncodeError:
-        raise LayerError(f"layer {layer.name!r}: the name has characters that UTF-8 has not") from None
+        raise LayerError(f"layer {layer.name!r}: the name has characters that UTF-8 cannot encode") from None
 
 
 def to_bytes(layers: Iterable[CompressedLayer]) -> bytes:
@@ -200,7 +213,7 @@ def _open(data: bytes) -> tuple[Reader, bytes]:
             "format version 1, which only development versions wrote: compress the network again"
         )
     if data[: len(MAGIC)] != MAGIC or len(data) < _HEADER_BYTES:
-        raise FormatError("no .eie file, or only the beginning of one")
+        raise FormatError("not a .eie file, or only the beginning of one")
     version = data[len(MAGIC)]
     if version > WITH_GRAPH:
         raise FormatError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from eie.blocks import ORDERS, PERMUTED, BlockStructure
 from eie.compress.format.wire import Reader, signed_varint, varint
 from eie.conv import Conv
 from eie.errors import FormatError, LayerError
@@ -11,8 +12,10 @@ from eie.fixed import MAX_SHIFT
 from eie.layer import MAX_DIM, CompressedLayer
 
 MAX_FRAC = 1000
-ADAPTIVE, HUFFMAN = "adaptive", "Huffman"
-_RELU, _CONV, _IS_HUFFMAN, _ALONE = 1, 2, 4, 64
+ADAPTIVE, HUFFMAN, BLOCKS = "adaptive", "Huffman", "blocks"
+_RELU, _CONV, _IS_HUFFMAN, _ALONE, _HAS_KIND = 1, 2, 4, 64, 128
+# The byte behind the flags, of what is no ordinary matrix.
+_KIND_BLOCKS = 1
 
 
 def _pair(pair: tuple[int, int]) -> bytes:
@@ -20,14 +23,31 @@ def _pair(pair: tuple[int, int]) -> bytes:
     return varint(2 * high) if high == wide else varint(2 * high + 1) + varint(wide)
 
 
+def _structure(blocks: BlockStructure) -> bytes:
+    order = ORDERS.index(blocks.order)
+    seed = varint(blocks.seed) if blocks.order == PERMUTED else b""
+    return varint(blocks.blocks) + varint(blocks.distinct) + bytes([order]) + seed
+
+
+def block_contexts(bits: int) -> int:
+    """What the contexts of codes in blocks count as."""
+    return (1 << 2 * bits) >> 3
+
+
 def head_bytes(layer: CompressedLayer, coding: str) -> bytes:
     """The head of a layer whose body is coded so."""
     name = layer.name.encode()
     flags = _RELU * layer.relu | _CONV * (layer.conv is not None) | _IS_HUFFMAN * (coding == HUFFMAN)
+    flags |= _ALONE * (not layer.follows) | _HAS_KIND * (coding == BLOCKS)
+    blocks = layer.blocks if coding == BLOCKS else None
+    # A block has its own codes.
+    bits = layer.weight_bits if blocks is None else layer.block_codes().bits
     parts = [
-        bytes([flags | (layer.weight_bits - 1) << 3 | _ALONE * (not layer.follows)]),
+        bytes([flags | (bits - 1) << 3]) + (b"" if blocks is None else bytes([_KIND_BLOCKS])),
         varint(len(name)) + name,
-        varint(layer.rows) + varint(layer.cols) + varint(layer.nnz),
+        varint(layer.rows)
+        + varint(layer.cols)
+        + (varint(layer.nnz) if blocks is None else _structure(blocks)),
         bytes([layer.product_shift, layer.output_shift]),
         signed_varint(layer.x_frac) + signed_varint(layer.w_frac),
     ]
@@ -54,6 +74,7 @@ class Head:
     w_frac: int
     conv: Conv | None
     follows: bool
+    blocks: BlockStructure | None = None
 
     @classmethod
     def parse(cls, reader: Reader) -> Head:
@@ -64,14 +85,23 @@ class Head:
         FormatError : it is cut short, or a number is out of its range.
         """
         flags = reader.byte("a layer's head")
-        if flags >> 7:
-            raise FormatError(f"the flags {flags:#04x} have no meaning")
+        in_blocks = bool(flags & _HAS_KIND)
+        if in_blocks:
+            kind = reader.byte("a layer's kind")
+            if kind != _KIND_BLOCKS:
+                raise FormatError(
+                    f"a layer of kind {kind}, which this program does not know: use a newer eie"
+                )
+            if flags & _IS_HUFFMAN:
+                raise FormatError(f"the flags {flags:#04x} have no meaning")
         name = reader.take(reader.varint("a layer's name"), "a layer's name")
         try:
             text = name.decode()
         except UnicodeDecodeError:
             raise FormatError("its name is not UTF-8") from None
-        rows, cols, entries = (reader.varint("a layer's head") for _ in range(3))
+        rows, cols = reader.varint("a layer's head"), reader.varint("a layer's head")
+        blocks = _parse_structure(reader, text, rows, cols) if in_blocks else None
+        entries = reader.varint("a layer's head") if blocks is None else blocks.entries
         product_shift, output_shift = reader.byte("a layer's head"), reader.byte("a layer's head")
         x_frac, w_frac = reader.signed_varint("a layer's head"), reader.signed_varint("a layer's head")
         ranges = {
@@ -89,7 +119,7 @@ class Head:
         return cls(
             text,
             bool(flags & _RELU),
-            HUFFMAN if flags & _IS_HUFFMAN else ADAPTIVE,
+            BLOCKS if in_blocks else HUFFMAN if flags & _IS_HUFFMAN else ADAPTIVE,
             (flags >> 3 & 7) + 1,
             rows,
             cols,
@@ -100,12 +130,31 @@ class Head:
             w_frac,
             _conv(reader, text) if flags & _CONV else None,
             not flags & _ALONE,
+            blocks,
         )
 
     @property
     def units(self) -> int:
-        """What takes memory, whatever the coding."""
-        return self.rows + self.cols + self.entries
+        """What takes memory, in a coding: of blocks also the coder's contexts."""
+        contexts = 0 if self.blocks is None else block_contexts(self.weight_bits)
+        return self.rows + self.cols + self.entries + contexts
+
+
+def _parse_structure(reader: Reader, name: str, rows: int, cols: int) -> BlockStructure:
+    blocks, distinct, order = (
+        reader.varint("blocks"),
+        reader.varint("blocks"),
+        reader.byte("the order of blocks"),
+    )
+    seed = reader.varint("the seed of blocks") if order == ORDERS.index(PERMUTED) else 0
+    if order >= len(ORDERS):
+        raise FormatError(f"layer {name!r}: order {order} of blocks has no meaning")
+    if max(rows, cols) > MAX_DIM or distinct < 1:
+        raise FormatError(f"layer {name!r}: a {rows} x {cols} matrix with {distinct} distinct blocks")
+    try:
+        return BlockStructure(rows, cols, blocks, ORDERS[order], distinct, seed)
+    except LayerError as error:
+        raise FormatError(f"layer {name!r}: {error}") from None
 
 
 def _conv(reader: Reader, name: str) -> Conv:

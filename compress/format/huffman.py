@@ -130,7 +130,7 @@ def decode(data: bytes, count: int, lengths: Bytes) -> Bytes:
         padded = np.frombuffer(data + bytes(16), np.uint8)
         place = int(kernels.huffman_decode(padded, symbol_at, length_at, table, _SHIFT, symbols))
     if place < 0:
-        raise FormatError("a bit pattern that no symbol has")
+        raise FormatError("a bit pattern that stands for no symbol")
     if place > 8 * len(data):
         raise FormatError(f"the bits end before {count} symbols do")
     if 8 * len(data) - place >= 8:

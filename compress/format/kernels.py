@@ -424,3 +424,50 @@ def codes(
                 node = 2 * node + bit
             column[_U(i)] = last[_U(i)] = node - size
     coder[:] = state
+
+
+@compiled
+def block_codes(
+    codes: Array,
+    heights: Array,
+    widths: Array,
+    bits: int,
+    deltas: bool,
+    coder: Array,
+    data: Array,
+    tables: tuple[Array, Array, Array],
+) -> None:
+    """Code or decode `codes`, uint8: one block of so many rows and columns after the other, each row after row."""
+    stretch, squash, rate = tables
+    size = 1 << bits
+    # By node and whether there is a block before; by node and the code there; by node and the symbol to the left.
+    second, third = 2 * size, 2 * size + size * (size + 1)
+    contexts = _contexts(third + size * (size + 1), 1 << (P_BITS - 1), 0)
+    weights = np.full(size * 3, 65536 // 3, np.int64)
+    state = _held(coder)
+    at = before = _I(0)
+    for block in range(heights.size):
+        for i in range(heights[block]):
+            left = size
+            for j in range(widths[block]):
+                same = _I(codes[_U(before + i * widths[block - 1] + j)]) if block else size
+                off = same if deltas and block else 0
+                symbol = (_I(codes[_U(at)]) - off) & (size - 1)
+                node = 1
+                for place in range(bits - 1, -1, -1):
+                    three = (
+                        node + (size if block else 0),
+                        second + node * (size + 1) + same,
+                        third + node * (size + 1) + left,
+                    )
+                    t = _logits(three, contexts, stretch)
+                    p = _mixed(_weighed(t, weights, 3 * node), squash)
+                    bit, state = _code(symbol >> place & 1, p, state, data)
+                    _teach(bit, ((bit << 16) - p) * 6, three, t, contexts, weights, 3 * node, rate)
+                    node = 2 * node + bit
+                left = node - size
+                codes[_U(at)] = (left + off) & (size - 1)
+                at += 1
+        if block:
+            before += heights[block - 1] * widths[block - 1]
+    coder[:] = state

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eie.compress.format.mesa import mesa_bits
 from eie.layer import CompressedLayer
 
 
@@ -28,9 +29,10 @@ class PartSize:
 class LayerSize:
     """Sizes of one layer in the file.
 
-    coding : "adaptive" or "Huffman". index_bits : the width at which plain relative indices are smallest, over the
-    whole matrix as one column. codes, positions, codebook_bits, bias_bits : bits of the parts. nbytes : all of it, with
-    its head.
+    coding : "adaptive", "Huffman" or "blocks". index_bits : the width at which plain relative indices are smallest,
+    over the whole matrix as one column (0 in blocks). codes, positions, codebook_bits, bias_bits : bits of the parts.
+    nbytes : all of it, with its head. blocks : in words, empty without. mesa_bits : of codes and positions as MESA
+    counts them (`eie.compress.format.mesa`).
     """
 
     name: str
@@ -45,6 +47,9 @@ class LayerSize:
     bias_bits: float
     nbytes: int
     has_bias: bool
+    fully_connected: bool
+    blocks: str
+    mesa_bits: float
 
     @property
     def dense_bytes(self) -> int:
@@ -77,6 +82,18 @@ class SizeReport:
         """How many times smaller the file is than the dense float32 network."""
         return self.dense_bytes / self.total_bytes
 
+    @property
+    def connected_ratios(self) -> tuple[float, float]:
+        """How many times smaller the weights of the fully connected layers are than float32, their codes and positions
+        alone counted: as they are in the file, and as MESA counts. 0 if there are none.
+        """
+        layers = [layer for layer in self.layers if layer.fully_connected]
+        dense = 32 * sum(layer.rows * layer.cols for layer in layers)
+        ours = sum(layer.codes.coded + layer.positions.coded for layer in layers)
+        return dense / ours if ours else 0.0, dense / by_mesa if (
+            by_mesa := sum(x.mesa_bits for x in layers)
+        ) else 0.0
+
 
 def _entropy(counts: np.ndarray) -> float:
     """Bits of that many symbols of each kind when each is coded by itself."""
@@ -86,12 +103,37 @@ def _entropy(counts: np.ndarray) -> float:
 
 def layer_size(layer: CompressedLayer, coding: str, coded: dict[str, float], nbytes: int) -> LayerSize:
     """Sizes of a layer; `coded` has the bits of codes, positions, codebook and bias."""
+    if layer.blocks is not None:
+        blocks = layer.block_codes()
+        codes = np.concatenate([block.ravel() for block in blocks.codes])
+        of_codes = PartSize(codes.size * blocks.bits, coded["codes"], _entropy(np.bincount(codes)))
+        return _size(layer, coding, 0, (of_codes, PartSize(0, 0.0, 0.0)), coded, nbytes, mesa_bits(blocks))
     places = layer.column_of_entry() * layer.rows + layer.indices
     gaps = np.diff(places, prepend=-1) - 1
     fillers = {bits: int((gaps >> bits).sum()) for bits in range(1, 17)}
     index_bits = min(fillers, key=lambda bits: (layer.nnz + fillers[bits]) * (bits + layer.weight_bits))
     more = fillers[index_bits]
     elements = layer.rows * layer.cols
+    parts = (
+        PartSize(layer.nnz * layer.weight_bits, coded["codes"], _entropy(np.bincount(layer.codes))),
+        PartSize(
+            layer.nnz * index_bits + more * (index_bits + layer.weight_bits),
+            coded["positions"],
+            _entropy(np.array([layer.nnz, elements - layer.nnz])),
+        ),
+    )
+    return _size(layer, coding, index_bits, parts, coded, nbytes, coded["codes"] + coded["positions"])
+
+
+def _size(
+    layer: CompressedLayer,
+    coding: str,
+    index_bits: int,
+    parts: tuple[PartSize, PartSize],
+    coded: dict[str, float],
+    nbytes: int,
+    by_mesa: float,
+) -> LayerSize:
     return LayerSize(
         layer.name,
         layer.rows,
@@ -99,14 +141,12 @@ def layer_size(layer: CompressedLayer, coding: str, coded: dict[str, float], nby
         layer.nnz,
         coding,
         index_bits,
-        PartSize(layer.nnz * layer.weight_bits, coded["codes"], _entropy(np.bincount(layer.codes))),
-        PartSize(
-            layer.nnz * index_bits + more * (index_bits + layer.weight_bits),
-            coded["positions"],
-            _entropy(np.array([layer.nnz, elements - layer.nnz])),
-        ),
+        *parts,
         coded["codebook"],
         coded["bias"],
         nbytes,
         bool(np.any(layer.bias)),
+        layer.conv is None,
+        "" if layer.blocks is None else str(layer.blocks),
+        by_mesa,
     )

@@ -228,7 +228,7 @@ def _masks_beside(found: Combined) -> None:
 
 def _masked(name: str, weight: Array, mask: Array) -> Array:
     if not np.isin(mask, (0, 1)).all():
-        raise ModelError(f"{name} is not of zeros and ones: multiply the weights with it before saving")
+        raise ModelError(f"{name} holds more than zeros and ones: multiply the weights with it before saving")
     return np.asarray(weight * mask)
 
 

@@ -92,7 +92,7 @@ def _read_shards(path: Path, choice: Choice) -> Model:
     index = json.loads(path.read_text())
     shards = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(shards, dict) or not all(isinstance(file, str) for file in shards.values()):
-        raise ModelError("no index of shards: it needs a table weight_map of arrays and their files")
+        raise ModelError("not an index of shards: it needs a table weight_map of arrays and their files")
     arrays: dict[str, FileArray] = {}
     for name in dict.fromkeys(shards.values()):
         file = external_file(name, "a part of the network", path)
@@ -101,7 +101,7 @@ def _read_shards(path: Path, choice: Choice) -> Model:
         elif kind_of(file) in (".pt", ".pth", ".bin", ".ckpt"):
             found = torch_state.arrays_of(file)
         else:
-            raise ModelError(f"{name} is no file of arrays that an index may name (.safetensors, .bin)")
+            raise ModelError(f"{name} is not a file that an index may name: use .safetensors or .bin")
         arrays |= {array: held for array, held in found.items() if shards.get(array) == name}
     missing = [name for name in shards if name not in arrays]
     if missing:
@@ -156,7 +156,7 @@ def _read_onnx(path: Path, choice: Choice) -> Model:
 
     if choice.key or choice.transpose:
         raise ModelError(
-            "--key and --transpose are for named arrays: a graph says itself what its matrices are"
+            "--key and --transpose are for named arrays: a graph already says what its matrices are"
         )
     return read(path)
 

@@ -64,7 +64,7 @@ def _unfit(name: str, array: FileArray) -> str:
     if is_optimizers(name):
         return "an optimizer's"
     if len(array.shape) < 2:
-        return "one number" if not array.shape else "a vector, and no layer's bias"
+        return "one number" if not array.shape else "a vector that is not a bias of any layer"
     if is_bias(name):
         return "a bias without a layer"
     if len(array.shape) > 4:
@@ -212,7 +212,7 @@ def _chosen(given: Mapping[str, FileArray], key: str) -> tuple[dict[str, FileArr
         }
         if not arrays:
             starts = sorted({re.split(r"[./]", name)[0] for name in given})
-            raise ModelError(f"--key {key}: no name begins so; there are {', '.join(starts[:8])}")
+            raise ModelError(f"--key {key}: no name begins with it; there are {', '.join(starts[:8])}")
         return arrays, [Unused(f"{len(given) - len(arrays)} arrays", f"not in {key}")] if len(arrays) < len(
             given
         ) else []
@@ -236,7 +236,7 @@ def _layer_names(weights: Sequence[str], bias_of: Mapping[str, str]) -> dict[str
         if takers > 1:
             same = [name for name in weights if bias_of[name] == bias]
             raise ModelError(
-                f"{' and '.join(same)} are both called weights of {bias}: give each a name of its own, or leave one out"
+                f"{' and '.join(same)} both claim {bias} as their bias: rename or leave out one of them"
             )
     count = Counter(names.values())
     return {name: layer if count[layer] == 1 else name for name, layer in names.items()}

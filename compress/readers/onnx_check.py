@@ -46,8 +46,8 @@ def check(model: Any, elsewhere: set[str], *, full: bool = True) -> None:
     opset = opsets.get("", opsets.get("ai.onnx", OLDEST))
     if opset < OLDEST:
         raise ModelError(
-            f"an ONNX graph of opset {opset}, in which operators meant something else: "
-            "onnx.version_converter.convert_version(model, 13) makes it newer"
+            f"an ONNX graph of opset {opset}, in which operators have other meanings: convert it "
+            "with onnx.version_converter.convert_version(model, 13)"
         )
     _open_sizes(graph)
     _once(graph)

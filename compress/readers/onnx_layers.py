@@ -257,7 +257,7 @@ def _bias(graph: Graph, node: Any, rows: int) -> tuple[str, Constant | None, lis
         if len(shape) > 2 or outputs not in (1, rows) or batch not in (1, taken):
             raise _invalid(node, f"C of shape {list(shape)} for {rows} outputs")
     if name and not _is_bias(bias, rows, 2):
-        return "", None, [("bias", "no constant per output")]
+        return "", None, [("bias", "not a constant per output")]
     return name, bias, []
 
 
@@ -287,9 +287,9 @@ def _mat_mul(graph: Graph, node: Any) -> Iterator[Placed]:
         held = (right if left is None else left).form  # type: ignore[union-attr]
         more = held.dtype.kind == "f" and held.ndim > 2
         graph.reasons[graph.root(node.input[place])] = (
-            f"{held.ndim} dimensions, and no batch of as many to multiply; a matrix works"
+            f"{held.ndim} dimensions, and the other factor has no batch of as many; use a matrix"
             if more
-            else "no float matrix, in MatMul"
+            else "not a float matrix, in MatMul"
         )
         return
     # x @ B is the batch form, whose outputs run along the last axis; A @ x has column vectors, unless x is one vector.
@@ -320,7 +320,7 @@ def _gemm(graph: Graph, node: Any) -> Iterator[Placed]:
     if right is None or graph.constant(node.input[0]) is not None:
         return
     if not _is_weight(right, 2):
-        graph.reasons[graph.root(node.input[1])] = "no float matrix, in Gemm"
+        graph.reasons[graph.root(node.input[1])] = "not a float matrix, in Gemm"
         return
     weight = right if attributes.get("transB", 0) else right.then(np.transpose)
     rows, cols = weight.form.shape
@@ -355,7 +355,7 @@ def _einsum(graph: Graph, node: Any) -> Iterator[Placed]:
     found = Contraction.of(equation, place)
     letters = equation.replace(" ", "").partition("->")[0].split(",")
     if weight is None or not weight.is_float or found is None or len(letters[place]) != weight.form.ndim:
-        graph.reasons[root] = f"no float matrix at each place, in Einsum {equation!r}"
+        graph.reasons[root] = f"not one float matrix at each place, in Einsum {equation!r}"
         return
     axes = [letters[place].index(one) for one in found.kept + found.summed]
     sizes = [weight.form.shape[axis] for axis in axes]
@@ -486,7 +486,7 @@ def _conv(graph: Graph, node: Any) -> Iterator[Placed]:
         return
     root, groups = graph.root(node.input[1]), attributes_of(node).get("group", 1)
     if not weight.is_float or weight.form.ndim < 3:
-        graph.reasons[root] = "no float weights of a convolution"
+        graph.reasons[root] = "not float weights of a convolution"
         return
     _check_conv(graph, node, weight, groups)
     rows, channels, *window = weight.form.shape
@@ -566,7 +566,7 @@ def _conv_transpose(graph: Graph, node: Any) -> Iterator[Placed]:
     rows = groups * outputs * int(np.prod(window))
     large = rows * inputs > max(_MAX_GROUPED, weight.form.size)
     if not weight.is_float or weight.form.ndim < 3 or inputs % groups or large:
-        reason = "no float weights of a transposed convolution, or too many groups"
+        reason = "not float weights of a transposed convolution, or too many groups"
         graph.reasons[graph.root(node.input[1])] = reason
         return
     matrix = weight.then(partial(_spread, groups), (rows, inputs))
@@ -615,7 +615,7 @@ def _recurrent(graph: Graph, node: Any) -> Iterator[Placed]:
         problems.append(("bias", "no constant"))
     for kind, weights in enumerate(inputs[:2]):
         if weights is None or not _is_weight(weights, 3):
-            graph.reasons[graph.root(names[kind])] = f"no float weights of {node.op_type}"
+            graph.reasons[graph.root(names[kind])] = f"not float weights of {node.op_type}"
             continue
         graph.use(names[kind], names[2])
         _check_cell(node, inputs, graph.shape(node.input[0]))
@@ -712,6 +712,8 @@ def read(path: Path) -> Model:
         for node in graph.nodes
         if id(node) not in graph.held and node.op_type not in _SIZES and not graph.is_constant(node)
     )
-    operations = (Unused(f"{kind} ({count})", "an operation of no layer") for kind, count in others.items())
+    operations = (
+        Unused(f"{kind} ({count})", "an operation that belongs to no layer") for kind, count in others.items()
+    )
     problems = (problem for one in placed for problem in one.problems)
     return Model(Layers(sources), (*unused, *problems, *operations))

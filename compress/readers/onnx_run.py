@@ -114,7 +114,7 @@ def value_of(array: Array, kind: str) -> Any:
     """
     element = element_of(kind)
     if element is None or element not in PLAIN:
-        raise ModelError(f"no array of numbers is a value of type {kind}")
+        raise ModelError(f"a value of type {kind} is not an array of numbers")
     dtype = onnx.helper.tensor_dtype_to_np_dtype(element)
     return runtime().OrtValue.ortvalue_from_numpy(np.asarray(array, dtype, order="C"))
 
@@ -131,7 +131,7 @@ def array_of(value: Any) -> Any:
     try:
         return value.numpy()
     except Exception:  # its errors have no base of their own
-        raise ModelError(f"a value of type {value.data_type()} is nothing that numpy can hold") from None
+        raise ModelError(f"a value of type {value.data_type()} cannot become a numpy array") from None
 
 
 def element_of(kind: str) -> int | None:

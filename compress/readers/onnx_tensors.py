@@ -234,7 +234,7 @@ def _external(tensor: Any, path: Path, size: int) -> tuple[Path, Place]:
     try:
         at, length = int(about.get("offset", 0)), int(about.get("length", size))
     except ValueError:
-        raise ModelError(f"not an ONNX file ({tensor.name} is at no place of {file.name})") from None
+        raise ModelError(f"not an ONNX file ({tensor.name} lies outside {file.name})") from None
     if at < 0 or length < 0 or at + length > file.stat().st_size:
         raise ModelError(f"{tensor.name} is in the file {file.name}, which is too short")
     return file, (at, length)
@@ -271,7 +271,7 @@ def _is_in_layer(tensor: Any) -> bool:
 
 
 def _held_elsewhere(name: str) -> Array:
-    raise ModelError(f"the numbers of {name} are those of a compressed layer, which the file lacks")
+    raise ModelError(f"the numbers of {name} are those of a compressed layer that the file lacks")
 
 
 def constant(tensor: Any, path: Path, places: dict[str, Place]) -> Constant:

@@ -43,7 +43,7 @@ def _load(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
     except pickle.UnpicklingError:
         raise ModelError(
-            "it holds Python objects other than tensors, or is no file of PyTorch's: "
+            "it holds Python objects other than tensors, or is not a PyTorch file: "
             "save the state dictionary, torch.save(model.state_dict(), FILE)"
         ) from None
     except OSError:
@@ -169,14 +169,14 @@ def read(path: Path, choice: Choice = Choice()) -> Model:  # noqa: B008
     if taken is None:
         taken = min(found, key=lambda one: one.rank)
         if choice.key and not any(name.startswith(choice.key + ".") for name in taken.arrays):
-            raise ModelError(f"--key {choice.key}: there is {', '.join(map(str, found[:_SHOWN]))}")
+            raise ModelError(f"--key {choice.key}: the file holds {', '.join(map(str, found[:_SHOWN]))}")
     model = from_arrays(taken.arrays, rest)
     beside = (
         [str(key) for key, value in held.items() if not _is_tensor(value) and not _is_nest(value)]
         if isinstance(held, Mapping) and taken.path
         else []
     )
-    unused = [Unused(name, "no tensor") for name in (*taken.others, *beside)]
+    unused = [Unused(name, "not a tensor") for name in (*taken.others, *beside)]
     others = [one for one in found if one is not taken]
     unused += [Unused(str(one), "another dictionary (--key takes it)") for one in others]
     notes = (f"the network is {taken}",) if others or taken.path else ()

@@ -7,6 +7,7 @@
 Needs PyTorch: pip install 'eie-sim[train]'.
 """
 
+from eie.compress.train.blocks import Blocks
 from eie.compress.train.export import layers_of, save
 from eie.compress.train.loop import Epoch, Teacher, Training, fit
 from eie.compress.train.pruning import Schedule, prune
@@ -15,6 +16,7 @@ from eie.compress.train.sharing import Shared, SharedWeight, share
 from eie.compress.train.weights import Weight, find_weights
 
 __all__ = [
+    "Blocks",
     "Choice",
     "Epoch",
     "Schedule",

@@ -188,7 +188,7 @@ def _check_chain(weights: list[Weight], layers: list[SharedLayer], run: _Run) ->
     count, dtype = len(run.batch), weights[0].parameter.dtype
 
     def refuse(where: str) -> NoChain:
-        return NoChain(f"the model is no chain of layers: {where}")
+        return NoChain(f"the model is not a chain of layers: {where}")
 
     for weight in weights:
         calls = run.calls.get(id(weight.module), 0)
@@ -201,7 +201,7 @@ def _check_chain(weights: list[Weight], layers: list[SharedLayer], run: _Run) ->
         if not _same(reached, given, dtype):
             between = f"between {before!r} and {layer.name!r}" if before else f"before {layer.name!r}"
             raise refuse(
-                f"{between} the model does something else than ReLU, max pooling or flattening that torch.fx can trace"
+                f"{between} the model does something other than ReLU, max pooling or flattening that torch.fx can trace"
             )
         if given is None or given.shape[1] != layer.inputs:
             raise refuse(f"layer {layer.name!r} is applied at several places of its input")
@@ -213,7 +213,7 @@ def _check_chain(weights: list[Weight], layers: list[SharedLayer], run: _Run) ->
         ends += [logits.softmax(1).numpy(), logits.log_softmax(1).numpy()]
     if not any(_same(end, answer, dtype) for end in ends):
         raise refuse(
-            f"after {before!r} the model does something else than ReLU, max pooling, flattening or softmax"
+            f"after {before!r} the model does something other than ReLU, max pooling, flattening or softmax"
         )
 
 
@@ -266,6 +266,7 @@ def _layer(weight: Weight, shared: Shared, place: _Place) -> SharedLayer:
         bias=bias,
         relu=place.relu,
         conv=_conv(weight.module, place),
+        blocks=found.blocks,
     )
 
 

@@ -254,13 +254,15 @@ def read_checkpoint(path: Path, settings: dict[str, Any]) -> dict[str, Any] | No
         content = torch.load(path, map_location="cpu", weights_only=True)
         there = content["settings"]
     except Exception as error:
-        raise ModelError(f"{path} is no checkpoint ({str(error).partition(chr(10))[0]}): delete it") from None
+        raise ModelError(
+            f"{path} is not a checkpoint ({str(error).partition(chr(10))[0]}): delete it"
+        ) from None
     differing = [name for name in settings if there.get(name) != settings[name]]
     if differing:
         name = differing[0]
         values = "" if name in ("model", "data") else f", {there.get(name)} there and {settings[name]} here"
         raise ModelError(
-            f"{path} is of another run ({name} differs{values}): delete it, or choose another folder"
+            f"{path} belongs to another run ({name} differs{values}): delete it, or choose another folder"
         )
     return dict(content)
 

@@ -9,12 +9,14 @@ Gupta, To prune, or not to prune, 2017). Without regrowth this is the iterative 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from eie.compress.train.blocks import Blocks, BlockWeights, of_layers
 from eie.compress.train.loop import Epoch, Loss, Training, run
 from eie.compress.train.weights import PerLayer, Weight, find_weights, per_layer
 from eie.errors import ModelError
@@ -85,14 +87,31 @@ def dropouts(model: nn.Module) -> dict[str, float]:
 
 
 class Surgery:
-    """The pruning phase: `dense` holds every weight, the model's parameters only those that are connected."""
+    """The pruning phase: `dense` holds every weight, the model's parameters only those that are connected.
+
+    Matrices in blocks have their weights where they are from the first step on, and no other.
+    """
 
     name = "prune"
 
     def __init__(
-        self, model: nn.Module, weights: list[Weight], goals: list[float], schedule: Schedule
+        self,
+        model: nn.Module,
+        weights: list[Weight],
+        goals: list[float],
+        schedule: Schedule,
+        blocks: Mapping[str, Blocks] | None = None,
     ) -> None:
-        self.model, self.weights, self.goals, self.schedule = model, weights, goals, schedule
+        of_weight = blocks or {}
+        self.model, self.schedule = model, schedule
+        self.blocks = [
+            BlockWeights(weight, of_weight[weight.name]) for weight in weights if weight.name in of_weight
+        ]
+        for one in self.blocks:
+            one.begin()
+        pruned = [(w, goal) for w, goal in zip(weights, goals, strict=True) if w.name not in of_weight]
+        self.weights, self.goals = [w for w, _ in pruned], [goal for _, goal in pruned]
+        weights = self.weights
         self.dense = [weight.parameter.detach().clone() for weight in weights]
         self.masks = [torch.ones_like(dense, dtype=torch.bool) for dense in self.dense]
         self.dropout = dropouts(model)
@@ -103,10 +122,15 @@ class Surgery:
 
     def settings(self) -> dict[str, Any]:  # noqa: D102
         goals = {weight.name: goal for weight, goal in zip(self.weights, self.goals, strict=True)}
-        return {"densities": goals, "schedule": asdict(self.schedule)}
+        blocks = {one.weight.name: asdict(one.blocks) for one in self.blocks}
+        return {"densities": goals, "schedule": asdict(self.schedule)} | (
+            {"blocks": blocks} if blocks else {}
+        )
 
     def before_step(self) -> None:
-        """Let the optimiser see all weights, cut ones included."""
+        """Let the optimiser see all weights, cut ones included; and of blocks only those that there are."""
+        for one in self.blocks:
+            one.before_step()
         with torch.no_grad():
             for weight, dense, mask in zip(self.weights, self.dense, self.masks, strict=True):
                 weight.parameter.copy_(dense)
@@ -164,6 +188,7 @@ def prune(
     *,
     density: PerLayer | None = None,
     quality: PerLayer | None = None,
+    blocks: Mapping[str, Blocks] | None = None,
     training: Training | None = None,
     schedule: Schedule | None = None,
 ) -> list[Epoch]:
@@ -174,16 +199,21 @@ def prune(
     loader : batches (inputs, targets), with a length. loss : of (model(inputs), targets), a scalar tensor.
     density : share of the weights to keep, for all layers or by glob pattern (`{"fc*": 0.05, "conv1": 0.3}`; what no
         pattern fits stays dense). quality : or keep as many as exceed so many standard deviations of their layer in the
-        given network.
+        given network. blocks : layers that become block-diagonal instead, by glob pattern: `{"fc1": Blocks(10)}`.
 
     Returns what each epoch ended with.
 
     Raises
     ------
-    ModelError : neither or both of density and quality, settings out of range, and see `run`.
+    ModelError : both of density and quality, or nothing to do; settings out of range, blocks that do not fit a layer,
+        and see `run`.
     """
-    if (density is None) == (quality is None):
+    if density is not None and quality is not None:
         raise ModelError("give density or quality, one of them")
+    if density is None and quality is None:
+        if not blocks:
+            raise ModelError("give density, quality or blocks")
+        density = 1.0
     training = training or Training()
     if training.epochs < 1:
         raise ModelError("pruning needs at least one epoch")
@@ -194,5 +224,6 @@ def prune(
             raise ModelError(f"density must be above 0, not {density}")
     elif quality is not None:
         goals = densities_above(weights, per_layer("quality", quality, weights, 0, 100, 0.0))
-    phase = Surgery(model, weights, goals, schedule or Schedule())
+    of_weight = of_layers(blocks or {}, weights)
+    phase = Surgery(model, weights, goals, schedule or Schedule(), of_weight)
     return run(model, loader, loss, phase, training)

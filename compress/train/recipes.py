@@ -21,6 +21,7 @@ from eie.compress.datasets import SIDE, Digits
 from eie.compress.format.file import load
 from eie.compress.format.sizes import SizeReport
 from eie.compress.forward import fixed_forward, quantize_inputs
+from eie.compress.train.blocks import Blocks
 from eie.compress.train.export import save
 from eie.compress.train.loop import Teacher, Training, fit
 from eie.compress.train.pruning import Schedule, prune
@@ -29,6 +30,9 @@ from eie.compress.train.sharing import Shared, share
 from eie.errors import ModelError
 
 _CALIBRATION = 500
+_CLASSES = 10
+# How a recipe is pruned when its fully connected layers are in blocks.
+_IN_BLOCKS = Training(epochs=12, lr=2e-3)
 _TEST_BATCH = 1000
 
 
@@ -67,6 +71,7 @@ class Recipe:
     dense : of the reference, on digits as they are. All that follows learns from distorted ones, shifted by up to
     `shift` pixels (see `distort`): teacher, the dense network trained on; and pruned and shared, which start from the
     teacher and learn from it, too (see `Teacher` for temperature and teacher_share).
+    blocks : layers that are in blocks instead.
     """
 
     name: str
@@ -84,6 +89,21 @@ class Recipe:
     published: Published
     temperature: float = 2.0
     teacher_share: float = 0.5
+    blocks: Mapping[str, Blocks] = field(default_factory=dict)
+
+    def in_blocks(self, blocks: Blocks, bits: int | None = None) -> Recipe:
+        """The same with fully connected layers in blocks: the last one, of 10 outputs, in free ones of at least two
+        rows. bits : of their codes (default: the recipe's).
+        """
+        full = [name for name in self.densities if name.startswith("fc")]
+        last = Blocks(min(blocks.n, _CLASSES // 2), order=blocks.order, seed=blocks.seed)
+        return replace(
+            self,
+            pruned=_IN_BLOCKS,
+            densities={name: share for name, share in self.densities.items() if name not in full},
+            bits=(dict.fromkeys(full, bits) if bits else {}) | dict(self.bits),
+            blocks=dict.fromkeys(full[:-1], blocks) | {full[-1]: last},
+        )
 
 
 def lenet_300_100() -> nn.Sequential:
@@ -315,10 +335,14 @@ def train_dense(bench: Bench, training: Training) -> nn.Module:
     return model
 
 
-def run_recipe(bench: Bench, folder: Path, seed: int = 1, progress: bool = True) -> Result:
-    """Train, compress and measure a recipe's network; files and checkpoints go to `folder`. The same seed on the same
-    machine gives the same file. A run that was killed goes on where it was.
+def run_recipe(
+    bench: Bench, folder: Path, seed: int = 1, progress: bool = True, base: Path | None = None
+) -> Result:
+    """Train, compress and measure a recipe's network; files and checkpoints go to `folder`, those of the dense network
+    and the teacher to `base` (default: `folder`), where those of another recipe for the same network are taken up. The
+    same seed on the same machine gives the same file. A run that was killed goes on where it was.
     """
+    start = (folder if base is None else base) / "checkpoints"
     began, cpu = time.perf_counter(), time.process_time()
     recipe, loss = bench.recipe, functional.cross_entropy
     everywhere = Training(
@@ -329,16 +353,29 @@ def run_recipe(bench: Bench, folder: Path, seed: int = 1, progress: bool = True)
         return replace(everywhere, epochs=of.epochs, lr=of.lr, momentum=of.momentum, teacher=teacher)
 
     with single_thread():
-        model = train_dense(bench, training(recipe.dense))
+        model = train_dense(bench, replace(training(recipe.dense), folder=start))
         dense = copy.deepcopy(model)
-        how = replace(training(recipe.teacher), folder=folder / "checkpoints" / "teacher")
+        how = replace(training(recipe.teacher), folder=start / "teacher")
         fit(model, bench.retrain, loss, how)
         teacher = Teacher(copy.deepcopy(model), recipe.temperature, recipe.teacher_share)
         how = training(recipe.pruned, teacher)
-        prune(model, bench.retrain, loss, density=recipe.densities, training=how, schedule=recipe.schedule)
+        prune(
+            model,
+            bench.retrain,
+            loss,
+            density=recipe.densities,
+            blocks=recipe.blocks,
+            training=how,
+            schedule=recipe.schedule,
+        )
         pruned = copy.deepcopy(model)
         shared = share(
-            model, bench.retrain, loss, bits=recipe.bits, training=training(recipe.shared, teacher)
+            model,
+            bench.retrain,
+            loss,
+            bits=recipe.bits,
+            blocks=recipe.blocks,
+            training=training(recipe.shared, teacher),
         )
         path = folder / f"{recipe.name}.eie"
         report = save(path, model, shared, bench.calibration)

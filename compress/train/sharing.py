@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -9,27 +10,33 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from eie.blocks import BlockStructure
 from eie.compress.share import k_means
+from eie.compress.train.blocks import Blocks, BlockWeights, of_layers
 from eie.compress.train.loop import Epoch, Loss, Training, run
 from eie.compress.train.weights import PerLayer, Weight, find_weights, per_layer
 from eie.errors import ModelError
 
+# The table of a layer has at most 256 places, one of them for no weight.
+MOST_BLOCK_BITS = 7
 Start = Literal["linear", "density", "random"]
 
 
 @dataclass(frozen=True, eq=False)
 class SharedWeight:
     """A layer's weights as codes into a table. codes : int64, the parameter's shape; 0 = pruned. centroids :
-    float32[2**bits]; centroids[0] = 0, and unused ones are 0, too.
+    float32[2**bits]; centroids[0] = 0, and unused ones are 0, too. blocks : where the weights lie, if in blocks, which
+    have 2**bits values; the table then has twice as many places.
     """
 
     codes: Tensor
     centroids: Tensor
+    blocks: BlockStructure | None = None
 
     @property
     def bits(self) -> int:
         """Bits of a code."""
-        return (len(self.centroids) - 1).bit_length()
+        return (len(self.centroids) - 1).bit_length() - (self.blocks is not None)
 
     def decode(self) -> Tensor:
         """The weights that codes and centroids stand for."""
@@ -71,6 +78,29 @@ def cluster(weight: Tensor, bits: int, start: Start = "linear", seed: int = 1) -
     return SharedWeight(torch.from_numpy(codes), torch.from_numpy(centroids))
 
 
+def cluster_blocks(of: BlockWeights, bits: int, start: Start = "linear", seed: int = 1) -> SharedWeight:
+    """Share the weights in blocks, zeros as well, among at most 2**bits values; code 0 is for what is in no block.
+
+    Raises
+    ------
+    ModelError : weights that are not in the blocks, or too many bits.
+    """
+    if bits > MOST_BLOCK_BITS:
+        raise ModelError(
+            f"layer {of.weight.name!r}: weights in blocks have at most {MOST_BLOCK_BITS} bits, not {bits}"
+        )
+    if not of.holds():
+        raise ModelError(
+            f"layer {of.weight.name!r} does not have these blocks ({of.structure}): prune it so first"
+        )
+    values = of.stored().cpu().double().numpy()
+    found = k_means(values, 1 << bits, first_centroids(values, 1 << bits, start, seed))
+    centroids = np.zeros(2 << bits, np.float32)
+    centroids[1 : 1 + found.size] = found
+    codes = torch.from_numpy(np.searchsorted((found[1:] + found[:-1]) / 2, values, side="right") + 1)
+    return SharedWeight(of.spread(codes.to(of.place)).cpu(), torch.from_numpy(centroids), of.structure)
+
+
 class Sharing:
     """The sharing phase: centroids and everything that is no weight matrix are trained; codes stay as they are."""
 
@@ -95,10 +125,15 @@ class Sharing:
         return [*self.centroids, *(p for p in self.model.parameters() if id(p) not in matrices)]
 
     def settings(self) -> dict[str, Any]:  # noqa: D102
+        blocks = {
+            w.name: str(s.blocks)
+            for w, s in zip(self.weights, self.shared, strict=True)
+            if s.blocks is not None
+        }
         return {
             "bits": {w.name: s.bits for w, s in zip(self.weights, self.shared, strict=True)},
             "start": self.start,
-        }
+        } | ({"blocks": blocks} if blocks else {})
 
     def before_step(self) -> None:
         """A centroid's gradient is the sum over its weights; code 0 has none, so that it stays zero."""
@@ -124,7 +159,7 @@ class Sharing:
     def result(self) -> dict[str, SharedWeight]:
         """The layers by name."""
         return {
-            weight.name: SharedWeight(shared.codes, centroids.detach().cpu())
+            weight.name: SharedWeight(shared.codes, centroids.detach().cpu(), shared.blocks)
             for weight, shared, centroids in zip(self.weights, self.shared, self.centroids, strict=True)
         }
 
@@ -136,6 +171,7 @@ def share(
     *,
     bits: PerLayer = 4,
     start: Start = "linear",
+    blocks: Mapping[str, Blocks] | None = None,
     training: Training | None = None,
 ) -> Shared:
     """Let the weights of each layer share 2**bits values (zero among them), and train these values.
@@ -146,6 +182,7 @@ def share(
     ----------
     loader, loss : as for `prune`. bits : of a code, 1 to 8, for all layers or by glob pattern.
     start : where k-means begins: "linear" (best in the paper), "density" or "random".
+    blocks : those that `prune` was given. In blocks all 2**bits values (1 to 7 bits) are weights.
 
     Raises
     ------
@@ -159,8 +196,11 @@ def share(
     widths = [int(b) for b in each]
     if widths != each:
         raise ModelError(f"bits must be whole numbers, not {bits}")
+    of_weight = of_layers(blocks or {}, weights)
     shared = [
-        cluster(weight.parameter, width, start, training.seed)
+        cluster_blocks(BlockWeights(weight, of_weight[weight.name]), width, start, training.seed)
+        if weight.name in of_weight
+        else cluster(weight.parameter, width, start, training.seed)
         for weight, width in zip(weights, widths, strict=True)
     ]
     phase = Sharing(model, weights, shared, start)

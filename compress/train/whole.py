@@ -102,7 +102,7 @@ def _flat(found: Any) -> Iterator[Tensor]:
             yield from _flat(one)
     elif found is not None:
         raise ModelError(
-            f"the model gives a {type(found).__name__}: only tensors come out of a file's network"
+            f"the model returns a {type(found).__name__}: a file's network can give only tensors"
         )
 
 
@@ -172,15 +172,15 @@ def _compare(found: Sequence[Any], right: Sequence[Tensor], dtype: torch.dtype, 
     close = max(1e-3, torch.finfo(dtype).eps ** 0.5)
     if len(found) != len(right):
         raise ModelError(
-            f"the file's network would not be the model: {len(found)} outputs {where}, not {len(right)}"
+            f"the file's network would differ from the model: {len(found)} outputs {where}, not {len(right)}"
         )
     for place, (ours, theirs) in enumerate(zip(found, right, strict=True)):
         wide = theirs.detach().double().cpu().numpy()
         scale = max(np.abs(wide).max(initial=0), 1e-9)
         if np.shape(ours) != wide.shape or not np.abs(ours - wide).max(initial=0) <= close * scale:
             raise ModelError(
-                f"the file's network would not be the model: its output {place} is another one {where} (something "
-                "random, or that torch.onnx does not write as it is)"
+                f"the file's network would differ from the model: output {place} is not the same {where} (something "
+                "random, or something that torch.onnx changes)"
             )
 
 

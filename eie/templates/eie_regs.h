@@ -1,5 +1,6 @@
 {% macro define(name, value, meaning="") %}
-#define EIE_{{ name }} {{ value }}{% if meaning %} /* {{ meaning | replace("`", "") | replace("*/", "") }} */{% endif +%}
+#define EIE_{{ name }} {{ value }}{% if meaning %} /* {{ meaning | replace("`", "") | replace("*/", "")
+}} */{% endif +%}
 {% endmacro %}
 {% macro fields(prefix, found, suffix) %}
 {% for bits in found %}
@@ -52,7 +53,8 @@
 {% endfor %}
 {% endif %}
 
-static inline uint64_t eie_header(unsigned command, unsigned space, unsigned spread, unsigned pe, uint32_t addr, uint32_t count)
+static inline uint64_t eie_header(unsigned command, unsigned space, unsigned spread, unsigned pe, uint32_t addr,
+                                  uint32_t count)
 {
     return (uint64_t)space << EIE_HEADER_SPACE_SHIFT | (uint64_t)command << EIE_HEADER_COMMAND_SHIFT |
            (uint64_t)spread << EIE_HEADER_SPREAD_SHIFT | (uint64_t)pe << EIE_HEADER_PE_SHIFT |

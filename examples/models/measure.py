@@ -10,7 +10,6 @@ how far one gets with no data and no time, and where training has to begin.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,13 +25,15 @@ from threadpoolctl import threadpool_limits
 
 from eie.compress.pipeline import CompressionReport, Settings, compress_network
 from eie.compress.readers.files import read_model
-from eie.errors import EieError
 from eie.layer import CompressedLayer
 
-ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from page import ROOT, Page, errors_told, fail, table
+
 MODELS = ROOT / "build" / "models"
-PAGE = ROOT / "docs" / "models.md"
-BEGIN, END = "<!-- tables: examples/models/measure.py --write -->", "<!-- end of the tables -->"
+PAGE = Page(
+    "docs/models.md", "<!-- tables: examples/models/measure.py --write -->", "<!-- end of the tables -->"
+)
 FILES = {"nsnet2": "nsnet2.onnx", "minilm": "minilm.safetensors", "khmer": "khmer.pth"}
 # Share of the weights that stay, and bits of a code.
 FEW = ((1.0, 4), (0.5, 4), (0.1, 4))
@@ -45,12 +46,6 @@ SETTINGS = {
 SHOWN = (0.5, 4)
 
 Floats = npt.NDArray[np.floating]
-
-
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = [headings, ["---"] + ["---:"] * (len(headings) - 1), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 # ---- nsnet2 on speech --------------------------------------------------------------------------------------
@@ -193,24 +188,11 @@ def section(name: str, path: Path) -> str:
     return "\n\n".join(parts)
 
 
-def write(text: str) -> None:
-    """Put the tables into the page, in place of those that are there."""
-    page = PAGE.read_text()
-    head, _, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not end:
-        raise SystemExit(f"measure.py: error: {PAGE} has no place for the tables ({BEGIN} and {END})")
-    PAGE.write_text(f"{head}{BEGIN}\n\n{text}\n\n{END}{tail}")
-
-
 def main() -> None:
     """Measure what the command line asks for, or everything that was fetched."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = PAGE.arguments(__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=MODELS, help="where fetch.py put the files")
     parser.add_argument("--models", nargs="+", choices=FILES, default=list(FILES))
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/models.md as well")
     arguments = parser.parse_args()
     if arguments.write and arguments.models != list(FILES):
         parser.error("--write needs all the models")
@@ -218,14 +200,12 @@ def main() -> None:
     for name in arguments.models:
         path = arguments.folder / FILES[name]
         if not path.exists():
-            sys.exit(f"measure.py: error: {path} is missing: run examples/models/fetch.py {name}")
-        try:
+            fail(f"{path} is missing: run examples/models/fetch.py {name}")
+        with errors_told():
             sections.append(section(name, path))
-        except EieError as error:
-            sys.exit(f"measure.py: error: {error}")
         print(sections[-1] + "\n", flush=True)
     if arguments.write:
-        write("\n\n".join(sections))
+        PAGE.write("\n\n".join(sections))
 
 
 if __name__ == "__main__":

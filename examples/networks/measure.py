@@ -11,11 +11,10 @@ the network as a .eie file, for `eie run --weights`.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +27,6 @@ from eie.compress.float_layers import FloatArray
 from eie.compress.pipeline import Settings, compress_each
 from eie.compress.quantize import Widths
 from eie.config import ArchConfig
-from eie.errors import EieError
 from eie.sim.chain import run_network
 from eie.sim.energy.model import estimate
 from eie.sim.networks.accelerator import Record
@@ -38,11 +36,14 @@ from eie.sim.networks.network import energy_uj
 from eie.sim.networks.run import GraphNetwork, GraphRun, decibels, snr
 from eie.sim.workloads.inputs import Given
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from page import ROOT, Page, errors_told, table
+
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
 MODELS = ROOT / "build" / "models"
-PAGE = ROOT / "docs" / "networks.md"
-BEGIN, END = "<!-- tables: examples/networks/measure.py --write -->", "<!-- end of the tables -->"
+PAGE = Page(
+    "docs/networks.md", "<!-- tables: examples/networks/measure.py --write -->", "<!-- end of the tables -->"
+)
 MEASURED = "Front_Center.wav"
 N_PE = 64
 DIGITS = 100
@@ -71,12 +72,6 @@ SETTINGS = (
     Setting(0.5, 4, 16),
 )
 SHOWN = Setting(1.0, 4, 16)  # of which the layers are shown one by one, and that runs on the RTL
-
-
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = [headings, ["---"] + ["---:"] * (len(headings) - 1), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 # ---- nsnet2 ------------------------------------------------------------------------------------------------
@@ -334,38 +329,23 @@ def _digit_row(name: str, size: str, cols: int, figures: npt.NDArray[np.float64]
     ]
 
 
-def write(text: str) -> None:
-    """Put the tables into the page, in place of those that are there."""
-    page = PAGE.read_text()
-    head, _, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not end:
-        raise SystemExit(f"measure.py: error: {PAGE} has no place for the tables ({BEGIN} and {END})")
-    PAGE.write_text(f"{head}{BEGIN}\n\n{text}\n\n{END}{tail}")
-
-
 def main() -> None:
     """Measure what the command line asks for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/networks.md as well")
+    parser = PAGE.arguments(__doc__)
     parser.add_argument("--rtl", choices=("icarus", "verilator"), help="only: frames on the RTL")
     parser.add_argument("--frames", default="15:17", help="which frames (default 15:17)")
     arguments = parser.parse_args()
     if not (MODELS / "nsnet2.onnx").exists() or not (MODELS / MEASURED).exists():
         parser.error(f"{MODELS} lacks the network or the speech: run examples/models/fetch.py nsnet2 speech")
-    try:
+    with errors_told():
         if arguments.rtl:
             first, _, last = arguments.frames.partition(":")
             print(rtl(arguments.rtl, slice(int(first), int(last))))
             return
         text = f"{nsnet2()}\n\n{lenet_5()}"
-    except EieError as error:
-        sys.exit(f"measure.py: error: {error}")
     print(text)
     if arguments.write:
-        write(text)
+        PAGE.write(text)
 
 
 if __name__ == "__main__":

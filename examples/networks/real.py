@@ -10,7 +10,6 @@ follow from other inputs than those that are measured.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,14 +28,18 @@ from eie.compress.format.file import measure
 from eie.compress.pipeline import Settings, compress_each
 from eie.compress.quantize import Widths
 from eie.config import ArchConfig
-from eie.errors import EieError
 from eie.sim.networks.from_onnx import read_graph
 from eie.sim.networks.run import GraphNetwork, GraphRun
 
-ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from page import ROOT, Page, errors_told, table
+
 MODELS = ROOT / "build" / "models"
-PAGE = ROOT / "docs" / "networks.md"
-BEGIN, END = "<!-- tables: examples/networks/real.py --write -->", "<!-- end of the real networks -->"
+PAGE = Page(
+    "docs/networks.md",
+    "<!-- tables: examples/networks/real.py --write -->",
+    "<!-- end of the real networks -->",
+)
 ROWS = MODELS / "real.json"  # the rows of all that were measured
 BITS, N_PE, SEED = 8, 64, 1
 Array = npt.NDArray[Any]
@@ -379,30 +382,10 @@ def measured(case: Case) -> Measured:
     )
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """The table in Markdown."""
-    lines = [HEADINGS, ["---", "---", *["---:"] * (len(HEADINGS) - 2)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def write(text: str) -> None:
-    """Put the table into the page, in place of the one that is there."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise SystemExit(f"real.py: error: {PAGE} has no place for the table ({BEGIN} and {END})")
-    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
-
-
 def main() -> None:
     """Measure what the command line asks for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = PAGE.arguments(__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CASES)}; default all")
-    parser.add_argument(
-        "--write", action="store_true", help="put all rows measured so far into docs/networks.md as well"
-    )
     arguments = parser.parse_args()
     unknown = [name for name in arguments.names if name not in CASES]
     if unknown:
@@ -412,17 +395,15 @@ def main() -> None:
     if missing or not (MODELS / "Front_Center.wav").exists():
         parser.error(f"{MODELS} lacks files: run examples/models/fetch.py {' '.join(names)} speech")
     rows: dict[str, list[str]] = json.loads(ROWS.read_text()) if ROWS.exists() else {}
-    try:
+    with errors_told():
         for name in names:
             found = measured(CASES[name])
             rows[name] = found.row
             ROWS.write_text(json.dumps(rows))
             print(f"{name}: {' | '.join(found.row[2:])} {found.left or ''}", file=sys.stderr)
-    except EieError as error:
-        sys.exit(f"real.py: error: {error}")
-    print(table([rows[name] for name in names]))
+    print(table(HEADINGS, [rows[name] for name in names], texts=2))
     if arguments.write:
-        write(table([rows[name] for name in CASES if name in rows]))
+        PAGE.write(table(HEADINGS, [rows[name] for name in CASES if name in rows], texts=2))
 
 
 if __name__ == "__main__":

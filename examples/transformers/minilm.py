@@ -9,7 +9,6 @@ Embeddings, attention, layer norms and GELU run on the host, every projection on
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import sys
 import unicodedata
@@ -26,16 +25,20 @@ from eie.compress.format.file import measure as sizes_of
 from eie.compress.pipeline import Settings, compress_each
 from eie.compress.quantize import Widths
 from eie.config import ArchConfig
-from eie.errors import EieError
 from eie.sim.networks.from_onnx import read_graph
 from eie.sim.networks.graph import StepGraph
 from eie.sim.networks.run import GraphNetwork, GraphRun
 
-ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from page import ROOT, Page, errors_told, table
+
 MODELS = ROOT / "build" / "models"
 WEIGHTS, WORDS, GRAPH = (MODELS / f"minilm{end}" for end in (".safetensors", "-words.txt", ".onnx"))
-PAGE = ROOT / "docs" / "networks.md"
-BEGIN, END = "<!-- tables: examples/transformers/minilm.py measure --write -->", "<!-- end of MiniLM -->"
+PAGE = Page(
+    "docs/networks.md",
+    "<!-- tables: examples/transformers/minilm.py measure --write -->",
+    "<!-- end of MiniLM -->",
+)
 N_PE = 64
 Array = npt.NDArray[Any]
 
@@ -249,12 +252,6 @@ def row_of(setting: Setting, run: GraphRun, exact: Array, tokens: int, ratio: fl
     ]
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = [headings, ["---"] + ["---:"] * (len(headings) - 1), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def pairs_of(run: GraphRun, exact: Array) -> list[list[str]]:
     """Similarities of some pairs, the float network's and ours."""
     ours, right = similarities(run.outputs), similarities(exact)
@@ -306,22 +303,10 @@ def measure(settings: Sequence[Setting]) -> str:
     )
 
 
-def write(text: str) -> None:
-    """Put the tables into the page, in place of those that are there."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise SystemExit(f"minilm.py: error: {PAGE} has no place for the tables ({BEGIN} and {END})")
-    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
-
-
 def main() -> None:
     """Do what the command line asks for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = PAGE.arguments(__doc__)
     parser.add_argument("what", choices=("export", "measure"))
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/networks.md as well")
     parser.add_argument(
         "--settings", type=int, default=len(SETTINGS), help="only the first so many of the table"
     )
@@ -330,17 +315,15 @@ def main() -> None:
     for path in needed:
         if not path.exists():
             parser.error(f"{path} is missing: run examples/models/fetch.py minilm minilm-words, then export")
-    try:
+    with errors_told():
         if arguments.what == "export":
             export(GRAPH)
             print(GRAPH)
             return
         text = measure(SETTINGS[: arguments.settings])
-    except EieError as error:
-        sys.exit(f"minilm.py: error: {error}")
     print(text)
     if arguments.write:
-        write(text)
+        PAGE.write(text)
 
 
 if __name__ == "__main__":

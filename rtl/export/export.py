@@ -99,7 +99,7 @@ def export(
     _refuse_foreign(folder)
     if prefix and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", prefix):
         raise OutputError(
-            f"the prefix {prefix!r} does not begin a Verilog name: letters, digits and _, no digit first"
+            f"the prefix {prefix!r} cannot begin a Verilog name: use letters, digits and _, with no digit first"
         )
     images = job is not None
     files = array_verilog(cfg, probe=probe, images=images)
@@ -265,20 +265,21 @@ def _manifest(cfg: ArchConfig, files: list[str], probe: bool, chip: bool) -> str
 _CHIP = """
 ## The chip
 
-`eie_chip` is `eie_array` behind AXI4-Lite and AXI4-Stream, with `eie_host_if`; `registers.md` lists its ports,
-registers and packets, `eie_regs.h` the same for C. `eie_chip.core` and `eie_chip.sdc` are its core and constraints.
-`make test` runs its cocotb test, too: identification, packets, an error{layer}; `make smoke-eie_chip` runs it alone.
-The plain testbench `eie_chip_tb.v` does the same without the layer; its last line is PASS or FAIL.
-`make lint` is over both top modules, and with FuseSoC:
+`eie_chip` is `eie_array` behind AXI4-Lite and AXI4-Stream, with `eie_host_if`. `registers.md` lists its ports,
+registers and packets, and `eie_regs.h` defines them for C. `eie_chip.core` and `eie_chip.sdc` are its core and
+constraints. `make test` runs its cocotb test, too: identification, packets, an error{layer}; `make smoke-eie_chip`
+runs it alone. The plain testbench `eie_chip_tb.v` does the same without the layer; its last line is PASS or FAIL.
+`make lint` checks both top modules. With FuseSoC:
 
     fusesoc --cores-root . run --target={target} {core}
 """
 _WORDS = """
-`chip_words.json` says which packets load a network into the chip and run it; those that are the same for every input
-are in `chip_setup*.hex` and `chip_load*.hex`, a word of the stream a line.
+`chip_words.json` says which packets load a network into the chip and run it. `chip_setup*.hex` and `chip_load*.hex`
+hold the packets that are the same for every input, one word of the stream in each line.
 """
 _ORDERS = """
-Rows are placed so that the PEs have equal work: output i of a layer is its row number i of `row_order.json`.
+Rows are placed so that the PEs have equal work. `row_order.json` lists, for each layer, which row holds which output:
+output i is row number i of that list.
 """
 _LAYER = ", the layer by WRITE, RUN and READ packets"
 
@@ -292,12 +293,12 @@ _RUN = """The memory images (`pe<k>_<memory>.hex`) hold layer {layer!r}, {rows} 
     iverilog -g2005 -o {compiled} {testbench} {sources}
     vvp -n {compiled}
 
-prints the cycles, the activations and each PE's counters{verdict}.
+This prints the cycles, the activations and each PE's counters{verdict}.
 """
 
-_VERDICT = """; the last line is PASS if
-activations and cycles are the expected ones (`expected.hex`, `EXPECTED_CYCLES`), else FAIL with the number of
-differences, and the exit status is 1 in Icarus"""
+_VERDICT = """. The last line is PASS if
+activations and cycles are the expected ones (`expected.hex`, `EXPECTED_CYCLES`). Else it is FAIL with the number of
+differences, and Icarus exits with status 1"""
 
 
 def _readme(
@@ -350,7 +351,7 @@ def _refuse_foreign(folder: Path) -> None:
         ours = set()
     if held - ours:
         raise OutputError(
-            f"cannot export into {folder}: it holds {min(held - ours)}, which is no part of an export; "
+            f"cannot export into {folder}: it holds {min(held - ours)}, which does not belong to an export: "
             "name another folder"
         )
 

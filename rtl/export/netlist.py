@@ -225,7 +225,7 @@ class _Analysis:
         ports = _ports(definition, parameters)
         connected = {given.portname: given.argname for given in instance.portlist}
         for name in sorted(ports.keys() ^ connected.keys()):
-            missing = "is not connected" if name in ports else f"is none of {instance.module}"
+            missing = "is not connected" if name in ports else f"does not belong to {instance.module}"
             self._problem(f"instance {instance.name}: port {name} {missing}")
         for name in ports.keys() & connected.keys():
             self._connection(f"{instance.name}.{name}", ports[name], connected[name])

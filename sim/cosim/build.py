@@ -220,9 +220,7 @@ def _plain(folder: Path) -> Path:
     for place in places:
         if re.fullmatch(r"[\w./+@=-]+", str(place), re.ASCII) and os.access(place, os.W_OK):
             return place
-    raise OutputError(
-        f"{folder}: simulators are built in a path of plain letters: set EIE_CACHE or TMPDIR to one"
-    )
+    raise OutputError(f"{folder}: simulators need a path of plain letters: set EIE_CACHE or TMPDIR to one")
 
 
 def _publish(work: Path, folder: Path) -> None:

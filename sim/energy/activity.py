@@ -68,6 +68,6 @@ def _registers(array: Array, cfg: ArchConfig, blocks: list[str]) -> list[tuple[s
             for register in inventory.flip_flops(name, cfg):
                 signal = block.signal(register)
                 if not isinstance(signal, Reg):
-                    raise TypeError(f"{name}.{register} is no register")
+                    raise TypeError(f"{name}.{register} is not a register")
                 found.append((name, signal, signal.mask))
     return found

@@ -233,7 +233,7 @@ def _counter(
     elif found.shape != (cfg.n_pe,):
         wrong = f"has the shape {found.shape}"
     elif found.dtype.kind not in "iu":
-        wrong = f"holds {found.dtype}, no integers"
+        wrong = f"holds {found.dtype}, not integers"
     if wrong:
         raise ConfigError(f"energy needs the counter {name} of each of {cfg.n_pe} PEs: it {wrong}")
     if int(found.min()) < 0 or int(found.max()) > a_cycle * cycles:

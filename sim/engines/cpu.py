@@ -391,15 +391,19 @@ class CpuNetwork:
 
 # ---- as an engine ------------------------------------------------------------------------------------------
 
-_prepared: WeakKeyDictionary[CompressedLayer, dict[tuple[Arithmetic, bool], CpuLayer]] = WeakKeyDictionary()
+_prepared: WeakKeyDictionary[CompressedLayer, dict[tuple[Arithmetic, int | None, bool], CpuLayer]] = (
+    WeakKeyDictionary()
+)
 
 
-def prepared(layer: CompressedLayer, arithmetic: Arithmetic, *, windows: bool = True) -> CpuLayer:
+def prepared(
+    layer: CompressedLayer, arithmetic: Arithmetic, threads: int | None = None, *, windows: bool = True
+) -> CpuLayer:
     """The layer in the processor's form, which is kept for the next time."""
     kept = _prepared.setdefault(layer, {})
-    key = arithmetic, windows and layer.conv is not None
+    key = arithmetic, threads, windows and layer.conv is not None
     if key not in kept:
-        kept[key] = CpuLayer(layer, arithmetic, windows=windows)
+        kept[key] = CpuLayer(layer, arithmetic, threads, windows=windows)
     return kept[key]
 
 
@@ -419,8 +423,8 @@ def simulate(layer: CompressedLayer, x: npt.ArrayLike, cfg: ArchConfig) -> Resul
     return result(prepared(layer, Arithmetic.of(cfg), windows=False).run(activations[None])[0], cfg)
 
 
-def run(jobs: Sequence[Job]) -> list[Result]:
-    """Run jobs; neighbours of one layer and configuration as a batch."""
+def run(jobs: Sequence[Job], threads: int | None = None) -> list[Result]:
+    """Run jobs; neighbours of one layer and configuration as a batch. threads : as in `CpuLayer`."""
     results: list[Result] = []
     start = 0
     while start < len(jobs):
@@ -428,7 +432,7 @@ def run(jobs: Sequence[Job]) -> list[Result]:
         while stop < len(jobs) and jobs[stop].layer is first.layer and jobs[stop].cfg == first.cfg:
             stop += 1
         x = np.stack([job.x for job in jobs[start:stop]]).astype(np.int16)
-        ready = prepared(first.layer, Arithmetic.of(first.cfg), windows=False)
+        ready = prepared(first.layer, Arithmetic.of(first.cfg), threads, windows=False)
         results += [result(y, first.cfg) for y in ready.run(x)]
         start = stop
     return results

@@ -64,8 +64,8 @@ class Accelerator:
     """Compressed layers on an engine; `records` says what it did, by layer, in the order of their first use.
 
     A layer that does not fit `cfg` runs as a plan of several passes. balance : rows are placed so that the PEs have
-    equal work. done : called with the number of vectors after
-    each part of them.
+    equal work. threads : of the engine cpu, default one for each processor. done : called with the number of vectors
+    after each part of them.
 
     Raises
     ------
@@ -80,6 +80,7 @@ class Accelerator:
         done: Callable[[int], object] = lambda _: None,
         *,
         balance: bool | None = None,
+        threads: int | None = None,
     ) -> None:
         self.layers, self.cfg, self.engine = layers, cfg, engine
         self.records: dict[str, Record] = {}
@@ -87,7 +88,7 @@ class Accelerator:
         self._parts: dict[tuple[str, int, int], CompressedLayer] = {}
         self._plans: dict[str, FastPlan] = {}
         self._placed: dict[str, Placed] = {}
-        self._balance = balance
+        self._balance, self._threads = balance, threads
         for layer in layers.values():
             self._check(layer)
 
@@ -108,7 +109,7 @@ class Accelerator:
         whole = self.layers[layer]
         check_columns(layer, whole.cols, vectors)
         if np.isnan(vectors).any():
-            raise ModelError(f"layer {layer!r} meets values that are no numbers (NaN)")
+            raise ModelError(f"layer {layer!r} gets inputs that are not numbers (NaN)")
         part = whole if rows is None else self._part(layer, rows)
         plan = self._plans.get(part.name)
         record = self.records.setdefault(part.name, Record(part, len(plan.plan.steps) if plan else 1))
@@ -128,6 +129,10 @@ class Accelerator:
         plan, placed = self._plans.get(layer.name), self._placed[layer.name]
         if plan is None:
             jobs = [Job(placed.layer, vector, self.cfg) for vector in x]
+            if self.engine == "cpu":
+                from eie.sim.engines import cpu  # numba
+
+                return cpu.run(jobs, self._threads)
             return [_restored(one, placed) for one in simulate_many(jobs, self.engine)]
         # Kept for all vectors: it encodes every pass.
         many = (

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+from onnx import numpy_helper
 
 from eie.compress.float_layers import FloatArray, LayerSource
 from eie.compress.format import file
@@ -25,6 +26,8 @@ from eie.sim.networks.graph import StepGraph, Trained
 
 # An array below so many bytes stays in the graph.
 _LEAST = 256
+# Whole numbers below this are exact in every floating-point type that weights come in.
+_BASE = 256
 # Where a product's weights stand among a node's inputs.
 _WEIGHTS = {
     **dict.fromkeys(("MatMul", "Einsum"), (0, 1)),
@@ -54,6 +57,49 @@ def _numbers(layer: CompressedLayer) -> tuple[npt.NDArray[np.float32], npt.NDArr
     """Weights and bias of a compressed layer, as `LayerSource.read` gives them."""
     weight = np.ldexp(layer.decode().astype(np.float32), -layer.w_frac)
     return weight, np.ldexp(layer.bias.astype(np.float32), -layer.acc_frac)
+
+
+def whole_model(path: Path) -> bytes:
+    """The graph in a `.eie` file as an ONNX message with the compressed weights in it, for other programs to run.
+
+    A layer takes its weights out of the graph's tensors by place alone. So the places go through the reader instead of
+    weights, and say where each weight of a layer belongs. They go in digits, because a tensor may have small floats.
+    Biases are in the graph, not rounded.
+
+    Raises
+    ------
+    FormatError : no such file. ModelError : a graph that onnxruntime does not take.
+    """
+    model = onnx.load_model_from_string(file.load_graph(path))
+    layers = {layer.name: layer for layer in file.load(path)}
+    held = [one for one in model.graph.initializer if one.data_location == onnx.TensorProto.EXTERNAL]
+    sizes = [int(np.prod(one.dims)) for one in held]
+    types = [onnx.helper.tensor_dtype_to_np_dtype(one.data_type) for one in held]
+    place = {name: np.zeros((layer.rows, layer.cols), np.int64) for name, layer in layers.items()}
+    number, scale = np.arange(1, sum(sizes) + 1), 1
+    while number.any():
+        _fill(held, sizes, types, number % _BASE)
+        digits = cut(Graph(model, path, {}, lenient=True, folds=False), path, frozenset(layers))
+        for name, source in digits.layers.items():
+            place[name] += source.read()[0].astype(np.int64) * scale
+        number, scale = number // _BASE, scale * _BASE
+    weights = np.zeros(sum(sizes) + 1)
+    for name, layer in layers.items():
+        weights[place[name]] = np.ldexp(layer.decode().astype(np.float64), -layer.w_frac)
+    _fill(held, sizes, types, weights[1:])
+    return model.SerializeToString()
+
+
+def _fill(
+    held: Sequence[Any], sizes: Sequence[int], types: Sequence[npt.DTypeLike], numbers: npt.NDArray[Any]
+) -> None:
+    """The numbers into tensors, one after the other."""
+    for one, size, type_, part in zip(
+        held, sizes, types, np.split(numbers, np.cumsum(sizes)[:-1]), strict=True
+    ):
+        filled = numpy_helper.from_array(part.astype(type_).reshape(tuple(one.dims)), one.name)
+        assert part.size == size
+        one.CopyFrom(filled)
 
 
 # ---- writing -----------------------------------------------------------------------------------------------

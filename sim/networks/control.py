@@ -69,7 +69,7 @@ class Loop(Control):
             number += 1
         if not rounds and len(self.gives) > len(carried):
             raise ModelError(
-                f"node {self.name!r} (Loop) does no round, so the size of what it gives is not known"
+                f"node {self.name!r} (Loop) does not run even once, so the size of its output is unknown"
             )
         return [*carried, *(np.stack(each) for each in zip(*rounds, strict=True))]
 

@@ -257,9 +257,9 @@ class _Cut:
             "QLinearMatMul",
             "QLinearConv",
         ):
-            return "an operator of its own kind, whose weights are not taken apart" if held else ""
+            return "an operator of its own kind: its weights are not taken apart" if held else ""
         if node.op_type in RECURRENT and not reasons:
-            return "its weights W and R are no constants"
+            return "its weights W and R are not constants"
         return reasons[0] if reasons else ""
 
     def _lacking(self, node: Any, placed: Sequence[Placed]) -> str:
@@ -349,7 +349,7 @@ class _Cut:
         inputs = [*node.input, *[""] * 8]
         count = 2 if about.get("direction") == b"bidirectional" else 1
         if len(placed) != 2 * count:
-            return "its weights W and R are no constants"
+            return "its weights W and R are not constants"
         if inputs[4]:
             return "it takes sequence_lens"
         if about.get("clip") or about.get("input_forget") or about.get("layout"):
@@ -358,7 +358,7 @@ class _Cut:
         if unknown:
             return f"its activation {unknown[0]} is not one of {', '.join(ACTIVATIONS)}"
         if kind == "LSTM" and inputs[7] and self.graph.constant(inputs[7]) is None:
-            return "its peepholes are no constants"
+            return "its peepholes are not constants"
         return ""
 
     @staticmethod

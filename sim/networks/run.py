@@ -121,18 +121,20 @@ class GraphNetwork(Network, Sequence[CompressedLayer]):
         *,
         watch: bool = False,
         balance: bool | None = None,
+        threads: int | None = None,
     ) -> GraphRun:
         """Outputs, cycles and counters; a layer that does not fit `cfg` runs as a plan of several passes.
 
         done : called with the number of vectors that the engine has run since the last call. watch : keep what the
-        host does as well, which takes longer. balance : rows are placed so that the PEs have equal work.
+        host does as well, which takes longer. balance : rows are placed so that the PEs have equal work. threads : of
+        the engine cpu, default one for each processor.
 
         Raises
         ------
         CapacityError, LayerError, ModelError : layers that `cfg` cannot run, inputs that the network does not take.
         """
         cfg = cfg or self.machine_for(engine, balance=balance)
-        accelerator = Accelerator(self.by_name, cfg, engine, done, balance=balance)
+        accelerator = Accelerator(self.by_name, cfg, engine, done, balance=balance, threads=threads)
         watched = Watch() if watch else None
         named = self.graph.evaluate(self._named(x), accelerator, watched)
         records = list(accelerator.records.values())

@@ -42,7 +42,7 @@ def known(name: str, *, number: bool = False) -> str:
         hint = f"did you mean {' or '.join(near)}?" if near else f"use {', '.join(BY_NAME)}"
         raise ConfigError(f"there is no column {name!r}: {hint}")
     if name == "work":
-        raise ConfigError("column 'work' holds a list for each point, which no axis can show")
+        raise ConfigError("column 'work' holds a list for each point, which an axis cannot show")
     if number and BY_NAME[name].sql not in ("INTEGER", "REAL"):
         raise ConfigError(f"column {name!r} holds text, and an axis needs numbers")
     return name
@@ -73,10 +73,10 @@ def against(
         known(name)
     rows = [row for row in rows if row[y] is not None and row[x] is not None]
     if not rows:
-        raise ConfigError(f"there is nothing to plot: no point has figures in {x} and {y}")
+        raise ConfigError(f"nothing to plot: no point has figures in {x} and {y}")
     numbers = BY_NAME[x].sql in ("INTEGER", "REAL")
     if "x" in log and not numbers:
-        raise ConfigError(f"column {x!r} holds text, which no logarithmic axis can show")
+        raise ConfigError(f"column {x!r} holds text, which a logarithmic axis cannot show")
     for name in (name for letter, name in (("x", x), ("y", y)) if letter in log):
         if min(row[name] for row in rows) <= 0:
             raise ConfigError(
@@ -337,7 +337,7 @@ def pareto(rows: Sequence[Row], *, loading: bool = False) -> Front:
     ConfigError : no rows.
     """
     if not rows:
-        raise ConfigError("there is nothing to plot: no point has figures")
+        raise ConfigError("nothing to plot: no point has figures")
     groups: dict[tuple[tuple[str, Any], ...], list[Row]] = defaultdict(list)
     for row in rows:
         groups[tuple(machine_choice(row).items())].append(row)

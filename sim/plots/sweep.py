@@ -332,6 +332,6 @@ def pictures(rows: Sequence[Row]) -> dict[str, Figure]:
     ConfigError : no rows.
     """
     if not rows:
-        raise ConfigError("there is nothing to plot: no point has figures")
+        raise ConfigError("nothing to plot: no point has figures")
     missing = left_out(rows)
     return {name: draw(rows) for name, draw in _STANDARD.items() if name not in missing}

@@ -91,7 +91,7 @@ def read_liberty(path: Path) -> dict[str, Cell]:
     except OSError as error:
         raise FormatError(f"cannot read {path}: {error.strerror}") from None
     except (StopIteration, ValueError, IndexError):
-        raise FormatError(f"{path} is no cell library in the Liberty format") from None
+        raise FormatError(f"{path} is not a cell library in the Liberty format") from None
     units = library.attributes.get("time_unit"), library.lists.get("capacitive_load_unit")
     if (
         library.kind != "library"

@@ -117,7 +117,9 @@ def read_picture(
             made = np.asarray(image.convert("L" if channels == 1 else "RGB")) if mode in _MODES else None
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = (
-            error.strerror if isinstance(error, OSError) and error.strerror else "no picture, or a broken one"
+            error.strerror
+            if isinstance(error, OSError) and error.strerror
+            else "not a picture, or a broken one"
         )
         raise ModelError(f"{path}: cannot be read: {reason}") from None
     if made is None:
@@ -318,9 +320,9 @@ def read_given(
     """
     kind = path.suffix.lower()
     if frames is not None and kind != SOUND:
-        raise ConfigError(f"--frames chooses frames of a sound ({SOUND}): {path} is none")
+        raise ConfigError(f"--frames chooses frames of a sound ({SOUND}), and {path} is not one")
     if index is not None and kind not in ARRAYS:
-        raise ConfigError(f"--index chooses from an array ({', '.join(ARRAYS)}): {path} is none")
+        raise ConfigError(f"--index chooses from an array ({', '.join(ARRAYS)}), and {path} is not one")
     if kind == SOUND:
         if sound is None:
             raise ModelError(

@@ -73,14 +73,14 @@ class Sound:
         if rate != self.rate:
             raise ModelError(
                 f"{path} has {rate} samples a second, but the network takes {self.rate}: resample it, "
-                f"such as with: sox {path.name} -r {self.rate} OUT.wav"
+                f"for example: sox {path.name} -r {self.rate} OUT.wav"
             )
         first = samples if samples.ndim == 1 else samples[:, 0]
         if len(first) < self.window:
             raise ModelError(f"{path} has {len(first)} samples: one frame needs {self.window}")
         if first.dtype.kind == "f":
             if not np.isfinite(first).all():
-                raise ModelError(f"{path} holds samples that are no finite numbers")
+                raise ModelError(f"{path} holds samples that are not finite numbers")
             return first.astype(np.float64)
         if first.dtype == np.uint8:
             return (first.astype(np.float64) - 128) / 128

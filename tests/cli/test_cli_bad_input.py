@@ -21,6 +21,7 @@ from eie.sim.cosim import toolchain
 from eie.sim.workloads import example
 from eie.sim.workloads.random import random_layer
 from tests.support import ROOT
+from tests.support.command import refused
 
 EXAMPLE = ROOT / "examples" / "lenet_300_100"
 DIGITS = EXAMPLE / "mnist_test_1000.npz"
@@ -44,19 +45,10 @@ def network(here: Path) -> Path:
     return Path("net.eie")
 
 
-def refused(*arguments: object) -> str:
-    """The one line with which a command refuses its input."""
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exit_code == 2, result.output
-    assert result.stdout == ""
-    (line,) = result.stderr.splitlines()
-    return line.removeprefix("eie: error: ")
-
-
 def test_a_model_without_weights(here: Path) -> None:
     save_file({"bias": np.zeros(3, np.float32)}, "model.safetensors")
     assert refused("compress", "model.safetensors", "-o", "net.eie") == (
-        "model.safetensors: no layer to compress, only bias float32[3] (a vector, and no layer's bias)"
+        "model.safetensors: no layer to compress, only bias float32[3] (a vector that is not a bias of any layer)"
     )
     assert not Path("net.eie").exists()
 
@@ -160,7 +152,7 @@ def test_waveforms_that_an_engine_does_not_write(network: Path) -> None:
         return refused("run", network, "--input", "x.npy", "--engine", engine, "--wave", wave)
 
     assert run("reference", "r.vcd") == (
-        "r.vcd: engine reference steps through no cycles and writes no waveform: use golden, icarus, verilator"
+        "r.vcd: engine reference does not step through cycles and writes no waveform: use golden, icarus, verilator"
     )
     assert run("golden", "g.fst") == "g.fst: engine golden writes waveforms as .vcd"
     assert run("icarus", "i.vcd") == "i.vcd: engine icarus writes waveforms as .fst"
@@ -290,7 +282,7 @@ def test_usage(network: Path) -> None:
         "Invalid value for '--random': '4by4' is not a size"
     )
     assert refused("sweep", "--random", "4x4", "--pe", "1;2").endswith(
-        "'1;2' is not a list of whole numbers such as 1,2,4 (see eie sweep --help)"
+        "'1;2' is not a list of whole numbers: write it as 1,2,4 (see eie sweep --help)"
     )
     assert refused("run").startswith("Missing argument 'NETWORK'")
     assert refused("nonsense").startswith("No such command 'nonsense'")
@@ -327,7 +319,7 @@ def test_usage(network: Path) -> None:
         ),
         (
             "plot s.sqlite --pareto --x n_pe --y cycles",
-            "--pareto has axes of its own: no --x and --y (see eie plot --help)",
+            "--pareto has its own axes: leave out --x and --y (see eie plot --help)",
         ),
     ],
 )
@@ -347,7 +339,7 @@ def test_sweeps_and_stores(here: Path) -> None:
         "none of the 2 points has a figure; the first: layer 'random 300 x 20000' (300 x 20000) does not fit 1 PE"
     )
     assert refused("plot", "g.sqlite", "--where", "1) OR (1=1", "--pareto") == (
-        "there is nothing to plot: no point has figures"
+        "nothing to plot: no point has figures"
     )
     Path("text.sqlite").write_text("no store " * 100)
     line = "text.sqlite is not the store of a sweep: file is not a database"
@@ -358,7 +350,7 @@ def test_sweeps_and_stores(here: Path) -> None:
         f"cannot read {here}: it is a folder, and not the .sqlite file of a sweep"
     )
     assert refused("sweep", "--random", "4x4", "-o", "a.sqlite", "-o", "b.sqlite") == (
-        "b.sqlite: a sweep has one store"
+        "b.sqlite: a sweep has only one store"
     )
     assert refused("sweep", "--random", "4x4", "--scheduler", "here") == (
         "'here' is not the address of a scheduler, such as tcp://10.0.0.1:8786"
@@ -371,7 +363,7 @@ def test_sweeps_and_stores(here: Path) -> None:
         "cannot read s.sqlite with the condition 'n_pe >': near \")\": syntax error"
     )
     assert refused("plot", "s.sqlite", "--where", "n_pe > 1") == (
-        "there is nothing to plot: no point meets --where 'n_pe > 1'"
+        "nothing to plot: no point meets --where 'n_pe > 1'"
     )
     database = sqlite3.connect("s.sqlite")
     database.execute("PRAGMA user_version = 9")
@@ -406,6 +398,6 @@ def test_layers_take_no_sound_and_write_no_sound(network: Path) -> None:
         f"s.wav: the layers of {network} take no sound, but a picture or an array [40]"
     )
     assert refused("run", network, "--input", "x.npy", "-o", "y.wav") == (
-        "y.wav: the outputs of layers are an array, .npy"
+        "y.wav: the outputs of layers are written as .npy"
     )
     assert not Path("y.wav").exists()

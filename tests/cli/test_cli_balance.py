@@ -113,11 +113,11 @@ def test_export_says_which_row_each_output_is(net: str) -> None:
         (("run", "net.eie", "--input", "x.npy", "--set", "row_format=dense"),
          "row_format must be relative or absolute, not 'dense'"),
         (("run", "net.eie", "--input", "x.npy", "--set", "queue_depth=deep"),
-         "'queue_depth=deep' is not a setting, such as pointers=4096"),
+         "'queue_depth=deep' is not a setting: write it as pointers=4096"),
         (("export", "--pe", "4", "--balance", "-o", "v"), "--balance has no effect without a .eie file"),
-        (("synth", "--balance"), "--balance has no effect here: there is no layer"),
+        (("synth", "--balance"), "--balance has no effect: synthesis takes no layer"),
         (("run", "net.eie", "--input", "x.npy", "--preset", "eie2", "--trace-table", "t.csv"),
-         "--trace-table shows rows where they are without --balance: give --no-balance"),
+         "--trace-table cannot follow rows that --balance moves: give --no-balance"),
     ],
 )  # fmt: skip
 def test_refused(net: str, command: tuple[str, ...], text: str) -> None:

@@ -92,7 +92,7 @@ def test_every_contender_runs_in_turns():
         ((NETWORK, "--threads", "0"), "--threads takes numbers from 1 on, not 0"),
         ((NETWORK, "--act-density", "0"), "--act-density must be above 0 and at most 1, not 0"),
         ((NETWORK, "--input", DIGITS, "--batch", "2000"), "holds 1000 inputs: a batch of 2000 needs more"),
-        ((NETWORK, "--weights", NETWORK), "--weights has no effect for layers"),
+        ((NETWORK, "--weights", NETWORK), "--weights has no effect"),
         (("examples/networks/nsnet2.toml",), "needs --input"),
         (("missing.eie",), "missing.eie"),
     ],

@@ -11,7 +11,6 @@ from typing import Any
 import click
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
 import eie
 from eie.cli.commands import cosim as cosim_module
@@ -20,16 +19,11 @@ from eie.compress.forward import fixed_forward, quantize_inputs
 from eie.sim.sweep.store import Store
 from eie.sim.workloads.random import random_layer
 from tests.support import ROOT
+from tests.support.command import invoke
 
 EXAMPLE = ROOT / "examples" / "lenet_300_100"
 MODEL = EXAMPLE / "lenet_300_100.safetensors"
 DIGITS = EXAMPLE / "mnist_test_1000.npz"
-
-
-def invoke(*arguments: object, status: int = 0) -> Result:
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exit_code == status, result.output + repr(result.exception)
-    return result
 
 
 @pytest.fixture
@@ -339,7 +333,7 @@ def test_what_is_not_compressed_is_listed_with_its_bytes(here: Path) -> None:
         "not used, a transposed convolution, as its bias tells: up.weight float32[4, 6, 3, 3]; 864 bytes",
         "not used, a transposed convolution: deconv1.weight float32[4, 6, 3]; 288 bytes",
         "not used, 5 dimensions; layers have 2, convolutions 3 or 4: conv3.weight float32[3, 2, 2, 2, 2]; 192 bytes",
-        "not used, a vector, and no layer's bias: up.bias float32[6], norm.weight float32[8]; 56 bytes",
+        "not used, a vector that is not a bias of any layer: up.bias float32[6], norm.weight float32[8]; 56 bytes",
     ):
         assert text in printed.splitlines()
     whole = (dense + kept) / (Path("net.eie").stat().st_size + kept)
@@ -372,11 +366,11 @@ def test_compress_names_what_it_does_not_use(here: Path) -> None:
     np.savez("net.npz", w=np.eye(4, dtype=np.float32) * 1e30, scale=np.ones(4), step=np.int64(3))
     result = invoke("compress", "net.npz", "-o", "net.eie", "--json")
     assert json.loads(result.stdout, parse_constant=no_constant)["unused"] == [
-        {"array": "scale float64[4]", "reason": "a vector, and no layer's bias", "nbytes": 32},
+        {"array": "scale float64[4]", "reason": "a vector that is not a bias of any layer", "nbytes": 32},
         {"array": "step int64[]", "reason": "not floating point", "nbytes": 8},
     ]
     text = invoke("compress", "net.npz", "-o", "net.eie").stdout
-    assert "\nnot used, a vector, and no layer's bias: scale float64[4]; 32 bytes\n" in text
+    assert "\nnot used, a vector that is not a bias of any layer: scale float64[4]; 32 bytes\n" in text
     assert "\nnot used, not floating point: step int64[]; 8 bytes\n" in text
     np.savez("net.npz", w=np.eye(4), **{f"a{i}": np.ones(1) for i in range(10)})
     text = invoke("compress", "net.npz", "-o", "net.eie").stdout

@@ -6,26 +6,12 @@ import re
 import numpy as np
 import onnx
 import pytest
-from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 import eie
-from eie.cli.main import main
 from tests.support import onnx_networks as nets
-
-
-def invoke(*arguments, status=0):
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exit_code == status, result.output + repr(result.exception)
-    return result
-
-
-def refused(*arguments):
-    result = invoke(*arguments, status=2)
-    assert result.stdout == ""
-    (line,) = result.stderr.splitlines()
-    return line.removeprefix("eie: error: ")
+from tests.support.command import invoke, refused
 
 
 @pytest.fixture
@@ -94,7 +80,7 @@ def test_one_matrix_of_a_graph(here):
     assert len(plans) == 3
     assert "without a graph" in invoke("plan", "--random", "8x8", "--weights", "w.eie", status=2).stderr
     assert refused("plan", "net.onnx") == (
-        "net.onnx is a graph: --input X gives the inputs from which its matrices' vectors follow"
+        "net.onnx is a graph: --input X gives the inputs that its matrices' vectors follow from"
     )
 
 

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 import eie
 from eie.capacity import sized_for
 from eie.cli.commands.plan import chains
-from eie.cli.main import main
 from eie.config import ArchConfig
 from eie.conv import Conv
 from eie.errors import MismatchError
@@ -23,6 +22,7 @@ from eie.sim.plan_report import Phases, require_equal
 from eie.sim.plans import run_plan
 from eie.sim.simulate import simulate
 from eie.sim.workloads.random import random_input, random_layer
+from tests.support import command
 
 SMALL = (
     "--pe",
@@ -40,16 +40,11 @@ CONFIG = ArchConfig(n_pe=2, acc_depth=5, src_depth=6, pointers=40, act_words=60)
 
 
 def invoke(*arguments: object, status: int = 0) -> Result:
-    result = CliRunner().invoke(main, ["plan", *map(str, arguments)])
-    assert result.exit_code == status, result.output + repr(result.exception)
-    return result
+    return command.invoke("plan", *arguments, status=status)
 
 
 def refused(*arguments: object) -> str:
-    result = invoke(*arguments, status=2)
-    assert result.stdout == ""
-    (line,) = result.stderr.splitlines()
-    return line.removeprefix("eie: error: ")
+    return command.refused("plan", *arguments)
 
 
 @pytest.fixture

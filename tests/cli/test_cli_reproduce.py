@@ -256,7 +256,7 @@ def test_a_folder_where_a_file_is_to_go_stays(tmp_path: Path, monkeypatch: pytes
     mine.parent.mkdir()
     mine.write_text("kept")
     assert refused("fig8", "-o", tmp_path) == (
-        f"{mine.parent} is a folder: move it away, or write into another one than {tmp_path}"
+        f"{mine.parent} is a folder: move it away, or choose another folder than {tmp_path}"
     )
     assert [*tmp_path.iterdir()] == [mine.parent]
     assert mine.read_text() == "kept"

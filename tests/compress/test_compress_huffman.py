@@ -91,7 +91,7 @@ def test_coding_is_compiled():
         ([2, 2, 2], b"\0", 1, "incomplete Huffman table: some bit patterns have no symbol"),
         ([2], b"\0", 1, "incomplete Huffman table: some bit patterns have no symbol"),
         ([16, 1], b"\0", 1, "a code word of 16 bits (at most 15)"),
-        ([0, 1], b"\x80", 1, "a bit pattern that no symbol has"),
+        ([0, 1], b"\x80", 1, "a bit pattern that stands for no symbol"),
         ([0, 0], b"\0", 1, "1 symbols, but the Huffman table has none"),
         ([1, 1], b"\0", 9, "9 symbols do not fit 1 bytes"),
         ([1, 2, 2], b"\xff", 5, "the bits end before 5 symbols do"),

@@ -1,7 +1,6 @@
 """Memory and processes: what a compression needs follows from its largest layer, and the result from nothing else."""
 
 import json
-import struct
 import subprocess
 import sys
 import weakref
@@ -13,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks.random_file import write_file
 from eie.cli.main import main
 from eie.compress.float_layers import FloatLayer
 from eie.compress.format.file import EncodedLayer, describe, load, save_encoded, to_bytes
@@ -41,27 +41,6 @@ def random_layers(*shapes, seed=1):
     ]
 
 
-def write_file(path, layers):
-    """A .safetensors file of random ROWS x COLS layers, written row by row."""
-    size = 4 * ROWS * COLS
-    header = {
-        f"blocks.{i}.weight": {
-            "dtype": "F32",
-            "shape": [ROWS, COLS],
-            "data_offsets": [i * size, (i + 1) * size],
-        }
-        for i in range(layers)
-    }
-    text = json.dumps(header).encode()
-    with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for i in range(layers):
-            rng = np.random.default_rng(i)
-            for _ in range(ROWS):
-                file.write(rng.standard_normal(COLS, dtype=np.float32).tobytes())
-    return path
-
-
 def child(*arguments):
     done = subprocess.run(
         [sys.executable, str(CHILD), *map(str, arguments)], check=True, capture_output=True, text=True
@@ -76,7 +55,9 @@ def test_peak_memory_of_one_layer():
 
 
 def test_peak_memory_follows_the_largest_layer_not_the_file(tmp_path):
-    small, large = (child(0, 0, 0.05, write_file(tmp_path / f"{n}.safetensors", n)) for n in (1, 5))
+    small, large = (
+        child(0, 0, 0.05, write_file(tmp_path / f"{n}.safetensors", n, ROWS, COLS)) for n in (1, 5)
+    )
     assert small["float_bytes"] == large["float_bytes"] == 4 * ROWS * COLS
     assert large["bytes"] > 4 * small["bytes"]
     assert large["peak"] - small["peak"] < large["float_bytes"] / 4

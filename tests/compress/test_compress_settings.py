@@ -146,7 +146,7 @@ def test_geometry_of_two_different_sides(here: Path) -> None:
             '[layers."dense*"]\ndensity = 1',
             's.toml: layers."dense*" matches no layer (there are conv1, conv2, fc1, fc2)',
         ),
-        ("[layers.fc1]\npool = 2", "s.toml: layer 'fc1' is no convolution: it has no pool"),
+        ("[layers.fc1]\npool = 2", "s.toml: layer 'fc1' is not a convolution: it has no pool"),
         ('[layers."*"]\nskip = true', "s.toml: every layer is skipped"),
         (
             "sharing_error = 0.1\nweight_bits = 4",
@@ -176,7 +176,7 @@ def test_what_is_wrong_with_a_file_is_one_line(here: Path, text: str, line: str)
 
 
 def test_files_that_are_none(here: Path) -> None:
-    assert refused("density = ").startswith("s.toml: no TOML: Invalid value (at ")
+    assert refused("density = ").startswith("s.toml is not TOML: Invalid value (at ")
     with pytest.raises(ModelError, match=r"^absent.toml: cannot be read: No such file or directory$"):
         Plan.read(Path("absent.toml"))
     Path("b.toml").write_bytes(b"\xff\xfe")

@@ -46,10 +46,10 @@ def test_layers_of_a_state_dictionary(tmp_path, network, zipped):
     assert np.array_equal(hh.bias, held["rnn.bias_hh_l0"])
     assert not any(layer.relu for layer in model.layers)
     assert [str(one) for one in model.unused] == [
-        "cnn.1.weight float32[4] (a vector, and no layer's bias)",
-        "cnn.1.bias float32[4] (a vector, and no layer's bias)",
-        "cnn.1.running_mean float32[4] (a vector, and no layer's bias)",
-        "cnn.1.running_var float32[4] (a vector, and no layer's bias)",
+        "cnn.1.weight float32[4] (a vector that is not a bias of any layer)",
+        "cnn.1.bias float32[4] (a vector that is not a bias of any layer)",
+        "cnn.1.running_mean float32[4] (a vector that is not a bias of any layer)",
+        "cnn.1.running_var float32[4] (a vector that is not a bias of any layer)",
         "cnn.1.num_batches_tracked int64[] (not floating point)",
     ]
 
@@ -68,7 +68,7 @@ def test_a_checkpoint_with_more_than_the_network(tmp_path, network):
     # The optimizer's moments have the weights' shapes, and are not taken for them.
     assert len(model.layers) == 6
     assert np.array_equal(model.layers[5].weight, network.fc.weight.detach().numpy())
-    assert [str(one) for one in model.unused if one.reason == "no tensor"] == ["epoch (no tensor)"]
+    assert [str(one) for one in model.unused if one.reason == "not a tensor"] == ["epoch (not a tensor)"]
     others = [one.array for one in model.unused if "another dictionary" in one.reason]
     assert len(others) == 2
     assert all(one.startswith("optimizer.state.") for one in others)
@@ -107,7 +107,7 @@ def test_what_no_reader_should_run_or_can_use(tmp_path, network):
         return line.replace(str(path), "FILE")
 
     objects = (
-        "FILE: it holds Python objects other than tensors, or is no file of PyTorch's: "
+        "FILE: it holds Python objects other than tensors, or is not a PyTorch file: "
         "save the state dictionary, torch.save(model.state_dict(), FILE)"
     )
     assert refused("module.pt", lambda path: torch.save(network, path)) == objects

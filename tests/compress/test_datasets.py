@@ -83,7 +83,7 @@ def test_missing_and_truncated_files(small, tmp_path):
 
 
 def test_a_missing_or_failing_tool_is_one_line(tmp_path):
-    with pytest.raises(ModelError, match="no-such-tool is not installed, which mnist is fetched with"):
+    with pytest.raises(ModelError, match="no-such-tool is not installed, and mnist is fetched with it"):
         datasets._call(["no-such-tool"], tmp_path, "mnist")
     with pytest.raises(ModelError, match=r"^sh -c echo one >&2; echo two >&2; exit 3 failed: two$"):
         datasets._call(["sh", "-c", "echo one >&2; echo two >&2; exit 3"], tmp_path, "mnist")

@@ -252,8 +252,8 @@ def test_every_truncation_and_appendix_is_noticed(tmp_path):
 
 
 def test_no_eie_file(tmp_path):
-    assert refusal(tmp_path, b"") == "no .eie file, or only the beginning of one"
-    assert refusal(tmp_path, b"EIE\x02 short") == "no .eie file, or only the beginning of one"
+    assert refusal(tmp_path, b"") == "not a .eie file, or only the beginning of one"
+    assert refusal(tmp_path, b"EIE\x02 short") == "not a .eie file, or only the beginning of one"
     version_1 = b'\x20\0\0\0\0\0\0\0{"__metadata__":{"eie":"...'
     assert refusal(tmp_path, version_1) == (
         "format version 1, which only development versions wrote: compress the network again"

@@ -193,7 +193,7 @@ def test_big_endian_numbers(tmp_path):
 def test_two_weights_of_one_bias_are_refused(tmp_path):
     arrays = {"fc1.weight": floats(2, 3), "fc1.bias": floats(2), "fc1.kernel": floats(3, 2)}
     with pytest.raises(
-        ModelError, match=r"fc1.weight and fc1.kernel are both called weights of fc1.bias: give each"
+        ModelError, match=r"fc1.weight and fc1.kernel both claim fc1.bias as their bias: rename"
     ):
         read(tmp_path, arrays)
     del arrays["fc1.bias"]
@@ -221,7 +221,7 @@ def test_moments_and_averages_are_not_the_network(tmp_path):
     (average,) = read(tmp_path, arrays, key="ema_model").layers
     assert np.array_equal(average.weight, arrays["ema_model.fc.weight"])
     with pytest.raises(
-        ModelError, match=r"--key nobody: no name begins so; there are ema_model, fc, model, optimizer$"
+        ModelError, match=r"--key nobody: no name begins with it; there are ema_model, fc, model, optimizer$"
     ):
         read(tmp_path, arrays, key="nobody")
 
@@ -247,7 +247,7 @@ def test_a_mask_beside_its_weights(tmp_path):
     weight, mask = floats(4, 4), (rng.random((4, 4)) < 0.5).astype(np.float32)
     (found,) = read(tmp_path, {"fc.weight": weight, "fc.mask": mask}).layers
     assert np.array_equal(found.weight, weight * mask)
-    with pytest.raises(ModelError, match=r"fc\.mask is not of zeros and ones"):
+    with pytest.raises(ModelError, match=r"fc\.mask holds more than zeros and ones"):
         read(tmp_path, {"fc.weight": weight, "fc.mask": mask * 2}).layers[0]
 
 
@@ -349,7 +349,5 @@ def test_tables_and_tokens_are_no_layers(tmp_path, name):
 def test_an_index_of_shards_names_files_of_arrays(tmp_path):
     index = tmp_path / "net.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"fc.weight": index.name}}))
-    with pytest.raises(
-        ModelError, match=r"is no file of arrays that an index may name \(.safetensors, .bin\)$"
-    ):
+    with pytest.raises(ModelError, match=r"is not a file that an index may name: use .safetensors or .bin$"):
         read_model(index)

@@ -114,7 +114,7 @@ def test_a_sparse_matrix_that_is_never_dense(monkeypatch):
         ("from_dense", [[1, 2]], {"bias": [1, 2]}, "bias must have one value for each of 1 outputs"),
         ("from_dense", [[1, 2]], {"weight_bits": 9}, "weight_bits must be from 1 to 8, not 9"),
         ("from_dense", [[1, 2]], {"density": 0}, "density must be more than 0 and at most 1"),
-        ("from_sparse", [[1, 2]], {}, "a sparse matrix of scipy's is needed, not list"),
+        ("from_sparse", [[1, 2]], {}, "the matrix must be a scipy sparse matrix, not list"),
     ],
 )
 def test_what_is_no_matrix(make, given, options, text):

@@ -347,7 +347,7 @@ def test_training_leaves_the_random_generators_alone():
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     train.fit(network(), problem(), CROSS, quick(1, folder=tmp_path))
     with pytest.raises(
-        ModelError, match=r"fit\.pt is of another run \(lr differs, 0\.01 there and 0\.02 here\)"
+        ModelError, match=r"fit\.pt belongs to another run \(lr differs, 0\.01 there and 0\.02 here\)"
     ):
         train.fit(network(), problem(), CROSS, quick(1, folder=tmp_path, lr=0.02))
     with pytest.raises(ModelError, match=r"another run \(model differs\)"):
@@ -359,7 +359,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     ):
         train.fit(network(), problem(), functional.nll_loss, quick(1, folder=tmp_path))
     (tmp_path / "fit.pt").write_bytes(b"nonsense")
-    with pytest.raises(ModelError, match=r"fit\.pt is no checkpoint"):
+    with pytest.raises(ModelError, match=r"fit\.pt is not a checkpoint"):
         train.fit(network(), problem(), CROSS, quick(1, folder=tmp_path))
 
 

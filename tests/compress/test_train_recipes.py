@@ -115,7 +115,7 @@ def test_another_data_set_does_not_take_up_the_checkpoints_of_the_first(folder, 
         (folder / "data" / name).write_bytes(data)
     done = call(folder, "lenet-300-100", "--scan", "--data-set", "fashion-mnist")
     assert done.exit_code == 2
-    assert "fit.pt is of another run (data differs): delete it, or choose another folder" in done.stderr
+    assert "fit.pt belongs to another run (data differs): delete it, or choose another folder" in done.stderr
     monkeypatch.chdir(folder)
     done = CliRunner().invoke(
         main, ["train", "lenet-300-100", "--scan", "--data-set", "fashion-mnist", "--data", "data", "--quiet"]

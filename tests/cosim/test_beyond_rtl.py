@@ -10,7 +10,7 @@ from eie.sim.cosim.lockstep import LockstepReport, lockstep
 from eie.sim.engines.reference import run as run_reference
 from tests.support.better_machines import ABSOLUTE, SWITCHES, small
 from tests.support.cases import Case, random_case
-from tests.support.window_law import law
+from tests.support.slow_law import law
 
 # Golden and law know four entries a cycle, and the RTL is written for any number of lanes.
 MACHINES = SWITCHES | {

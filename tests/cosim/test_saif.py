@@ -191,5 +191,5 @@ def test_one_layer_only(tmp_path: Path) -> None:
     command = ["cosim", str(tmp_path / "net.eie"), "--free", "--saif", str(tmp_path / "a.saif")]
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 2
-    assert "switching activity is written of one layer: choose it with --layer" in done.stderr
+    assert "--saif writes the switching activity of one layer: choose it with --layer" in done.stderr
     assert done.stdout == ""  # refused before anything is said

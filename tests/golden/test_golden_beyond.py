@@ -10,7 +10,7 @@ from eie.golden.run import run
 from eie.sim.engines.reference import run as run_reference
 from tests.support.better_machines import SWITCHES, draw, small
 from tests.support.cases import KINDS, Case, random_case
-from tests.support.window_law import law
+from tests.support.slow_law import law
 
 CASES = 120
 EVENTS = (
@@ -30,24 +30,20 @@ def check(case: Case) -> set[str]:
     golden, reference, expected = run(case.job), run_reference(case.job), law(case)
     np.testing.assert_array_equal(golden.y, reference.y)
     assert golden.cycles == expected.cycles
-    for name in ("macs", "saturations", "writeback_saturations"):
+    for name in ("saturations", "writeback_saturations"):
         np.testing.assert_array_equal(golden.counters[name], reference.counters[name], err_msg=name)
     for name, values in expected.counters.items():
         np.testing.assert_array_equal(golden.counters[name], values, err_msg=name)
     if case.cfg.absolute:
         assert not golden.total("fillers")
-    pes, active = expected.pes, Counter(int(j) // 2 for j in np.flatnonzero(case.x))
-    happened = (
-        any(pe.conflicts for pe in pes),
-        any(pe.cut for pe in pes),
-        any(pe.empty for pe in pes),
-        any(pe.full for pe in pes),
-        case.cfg.group == 2 and 1 in active.values(),
-        case.cfg.group == 2 and 2 in active.values(),
-        bool(golden.total("broadcast_stalls")),
-        bool(golden.total("bypasses")),
-    )
-    return {event for event, there in zip(EVENTS, happened, strict=True) if there}
+    active = Counter(int(j) // 2 for j in np.flatnonzero(case.x))
+    happened = {
+        "a pair with one active column": case.cfg.group == 2 and 1 in active.values(),
+        "a pair with both": case.cfg.group == 2 and 2 in active.values(),
+        "a broadcast stall": bool(golden.total("broadcast_stalls")),
+        "a bypass": bool(golden.total("bypasses")),
+    }
+    return expected.events | {event for event, there in happened.items() if there}
 
 
 def test_random_machines(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,9 +1,11 @@
 """The pages: generated parts up to date, links that lead somewhere, constants as declared, commands that exist."""
 
+import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,9 @@ import wrap_pages
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES += sorted((ROOT / "examples").rglob("*.md"))
+# A line of a page that runs something, and one of a table of numbers.
+COMMAND = re.compile(r"(?: {4}|\$ )(?:cd|eie|fusesoc|git|gtkwave|iverilog|make|pip|python|source|\.venv)\b")
+NUMBERS = re.compile(r"\w+ = \[[-+\d., e]+\]")
 
 
 def test_the_generated_parts_are_up_to_date():
@@ -46,6 +51,30 @@ def test_lines_of_prose_wrap() -> None:
     words = "word " * 40
     assert max(map(len, wrap_pages.wrapped(f"* {words}\n\n{words}").split("\n"))) <= 120
     assert wrap_pages.wrapped(f"| {words} |\n\n    {words}") == f"| {words} |\n\n    {words}"
+    # No line begins like a list by accident.
+    assert wrap_pages.wrapped("a " * 59 + "- b " + "c " * 20).count("\n- ") == 0
+
+
+def long_lines(name: str) -> Iterator[str]:
+    """Lines of more than 120 characters that a reader meets: not tables, numbers, nor what a command prints."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    if name.endswith(".ipynb"):
+        text = "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
+    code = False
+    for line in text.split("\n"):
+        code ^= line.startswith("```")
+        printed = name.endswith(".md") and (code or line.startswith("    ")) and not COMMAND.match(line)
+        if len(line) > 120 and not (line.startswith("|") or NUMBERS.fullmatch(line) or printed):
+            yield f"{name}: {line[:60]}..."
+
+
+def test_no_line_of_a_text_is_long() -> None:
+    listed = ["git", "ls-files", "Makefile", "*.md", "*.rst", "*.html", "*.ipynb", "*.toml"]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert {"docs/index.rst", "cli/pages/templates/demo.html", "sim/evaluation/templates/fig8.md"} <= set(
+        names
+    )
+    assert not [line for name in names for line in long_lines(name)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

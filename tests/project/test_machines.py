@@ -72,7 +72,7 @@ def test_a_cache_that_others_may_change_is_not_used(tmp_path: Path, monkeypatch:
     planted = tmp_path / f"eie-{os.getuid()}"
     planted.mkdir()
     planted.chmod(0o777)
-    with pytest.raises(OutputError, match="may be changed by others"):
+    with pytest.raises(OutputError, match="other users can change the cache folder"):
         cache_folder()
     planted.chmod(0o700)
     assert cache_folder() == planted

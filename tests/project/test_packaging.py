@@ -43,7 +43,7 @@ def installed_files() -> set[str]:
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sources alone: nothing built, and room to plant errors."""
     there = tmp_path_factory.mktemp("copy")
-    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE", "MANIFEST.in"):
         shutil.copy(ROOT / name, there)
     for folder in (*PACKAGES.values(), ROOT / "scripts"):
         shutil.copytree(
@@ -58,9 +58,13 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(copy: Path) -> Path:
+    """Built from the archive of the sources, which so has all that a wheel needs."""
+    archive = "import setuptools.build_meta as build; print(build.build_sdist('dist'))"
+    done = run(sys.executable, "-c", archive, cwd=copy)
+    assert done.returncode == 0, done.stderr
     done = run(
         *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"),
-        *("--wheel-dir", "dist", "."),
+        *("--wheel-dir", "dist", f"dist/{done.stdout.split()[-1]}"),
         cwd=copy,
     )
     assert done.returncode == 0, done.stderr
@@ -92,6 +96,35 @@ def test_the_wheel_holds_every_file(wheel: Path) -> None:
     assert packaged == installed_files()
     assert "eie/py.typed" in packaged
     assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_the_wheel_has_its_bill_of_materials(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as held:
+        (name,) = (name for name in held.namelist() if ".dist-info/sboms/" in name)
+        bill = json.loads(held.read(name))
+        (record,) = (one for one in held.namelist() if one.endswith(".dist-info/RECORD"))
+        assert f"{name},sha256=" in held.read(record).decode()
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    about = bill["metadata"]["component"]
+    assert [about[key] for key in ("name", "version")] == [
+        PROJECT["project"][key] for key in ("name", "version")
+    ]
+    wanted = {one["properties"][0]["value"]: one["purl"] for one in bill["components"]}
+    assert list(wanted) == PROJECT["project"]["dependencies"]
+    assert wanted["amaranth[builtin-yosys]>=0.5.4,<0.6"] == "pkg:pypi/amaranth"
+    # Every file that NOTICE names is there, and every data file of somebody else's is named.
+    named = {
+        path for one in about["components"] for text in one["name"].split(", ") for path in ROOT.glob(text)
+    }
+    assert all(any(ROOT.glob(text)) for one in about["components"] for text in one["name"].split(", "))
+    tracked = run(
+        "git", "ls-files", "*.npz", "*.safetensors", "*.eie", "*/data/*.toml", cwd=ROOT
+    ).stdout.split()
+    assert named >= {ROOT / path for path in tracked if not path.startswith("tests/")}
+    assert {one["licenses"][0]["license"]["id"] for one in about["components"]} == {
+        "Apache-2.0",
+        "CC-BY-SA-3.0",
+    }
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ PAGES = {"tutorial.md": 7, "sweeps.md": 5}
 def commands(page: str) -> list[tuple[str, str]]:
     """The commands of the console blocks, each with what it prints."""
     blocks = re.findall(r"^```console\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    return [tuple(re.fullmatch(r"([^\n]*)\n(.*)", part, re.DOTALL).groups())
+    return [tuple(re.fullmatch(r"((?:[^\n]*\\\n)*[^\n]*)\n(.*)", part, re.DOTALL).groups())
             for block in blocks for part in block.split("$ ")[1:]]  # fmt: skip
 
 

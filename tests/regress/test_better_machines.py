@@ -9,7 +9,7 @@ from eie.sim.cosim.lockstep import lockstep
 from eie.sim.engines.reference import run as run_reference
 from tests.support.better_machines import draw
 from tests.support.cases import random_case
-from tests.support.window_law import law
+from tests.support.slow_law import law
 
 LAYERS = 4
 # Verilator compiles for long, and says what Icarus says: every eighth machine is its.

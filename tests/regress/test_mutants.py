@@ -26,7 +26,7 @@ from eie.sim.cosim.build import build, run_test
 from eie.sim.cosim.outcome import OUTCOME, REQUEST
 from eie.sim.simulate import simulate_many
 from tests.support.cases import Case
-from tests.support.window_law import law
+from tests.support.slow_law import law
 
 KILLED_AT_LEAST = 0.95
 REASONS = Path(__file__).with_name("survivors.toml")

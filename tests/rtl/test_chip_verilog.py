@@ -165,7 +165,7 @@ def test_two_exports_with_prefixes_live_in_one_design(tmp_path):
 
 @pytest.mark.parametrize("prefix", ["1a_", "a-b", "é_"])
 def test_a_prefix_that_begins_no_name(prefix, tmp_path):
-    with pytest.raises(OutputError, match="does not begin a Verilog name"):
+    with pytest.raises(OutputError, match="cannot begin a Verilog name"):
         export(SMALL, tmp_path / "verilog", check=False, prefix=prefix)
     assert not (tmp_path / "verilog").exists()
 

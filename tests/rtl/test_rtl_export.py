@@ -285,7 +285,7 @@ def test_an_export_is_replaced_and_nothing_else(tmp_path: Path) -> None:
     with pytest.raises(OutputError) as caught:
         export(CFG, folder, check=False)
     assert str(caught.value) == (
-        f"cannot export into {folder}: it holds notes.txt, which is no part of an export; name another folder"
+        f"cannot export into {folder}: it holds notes.txt, which does not belong to an export: name another folder"
     )
     assert (folder / "notes.txt").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["verilog"]

@@ -69,10 +69,13 @@ def test_text_and_numbers_that_are_missing(rows: list[Row]) -> None:
         ({"x": "n_pes", "y": "cycles"}, "there is no column 'n_pes': did you mean n_pe"),
         ({"x": "n_pe", "y": "zzz"}, "there is no column 'zzz': use key, status, error"),
         ({"x": "n_pe", "y": "layer"}, "column 'layer' holds text, and an axis needs numbers"),
-        ({"x": "work", "y": "cycles"}, "column 'work' holds a list for each point, which no axis can show"),
+        (
+            {"x": "work", "y": "cycles"},
+            "column 'work' holds a list for each point, which an axis cannot show",
+        ),
         (
             {"x": "layer", "y": "cycles", "log": "x"},
-            "column 'layer' holds text, which no logarithmic axis can show",
+            "column 'layer' holds text, which a logarithmic axis cannot show",
         ),
         (
             {"x": "n_pe", "y": "fillers", "log": "y"},

@@ -62,7 +62,7 @@ def test_lines_that_miss_twenty_per_cent_have_a_reason(run, part):
 
 def test_the_totals_errors_cancel_as_stated(run, part):
     errors = [line.power_mw - line.published.power_mw for line in lines(run.ours) if line.kind == "component"]
-    stated = f"{sum(errors):+.2f} mW in all, and {sum(map(abs, errors)):.2f} mW without their signs"
+    stated = f"add up to {sum(errors):+.2f} mW, and to {sum(map(abs, errors)):.2f} mW without their signs"
     assert stated in part.text[1]
     assert abs(sum(errors)) < 0.6 * sum(map(abs, errors))
 
@@ -116,7 +116,7 @@ def test_fitted_and_assumed_constants_are_counted_together(run, part):
     (text,) = (text for text in part.text if text.startswith("**Constants.**"))
     assert "Fitted: 1," in text
     assert "Assumed: 8." in text
-    assert "counts 9, and then the rule is broken" in text
+    assert "there are 9, and that rule is broken" in text
     assert all(name in text for name in names_of("assumed"))
 
 
@@ -233,10 +233,11 @@ def test_with_the_word_held_the_widest_is_best_and_the_page_says_that_the_check_
     met = sum(min(energy, key=energy.get) == 64 for energy in alone)
     page = PAGE.replace("\n", " ")
     assert (
-        f"is met for AlexNet with a read at each column's begin (and for {met} of the {len(alone)} layers alone)"
-        in page
+        "With a read at the start of each column, AlexNet meets the published minimum, 64 bits (and so do "
+        f"{met} of the {len(alone)} layers alone)" in page
     )
-    assert "It is missed for our machine, which holds the word from column to column: 512 bits" in page
+    assert "Our machine misses it: it holds the word from column to column" in page
+    assert "its minimum is 512 bits" in page
 
 
 @pytest.mark.parametrize("word_bits", [16, 64, 512])

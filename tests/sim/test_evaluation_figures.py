@@ -116,7 +116,7 @@ def test_queue_depths_are_drawn_beside_what_the_paper_says(fig8: Section) -> Non
     assert fig8.tables[1].rows[-1][0] == "mean"
     # Of the two layers NT-We alone idles for more than half of the time.
     assert (
-        "72 % (NT-We), 53 % in the mean of the layers, and less than half of it in 1 of 2 layers"
+        "72 % (NT-We), and 53 % in the mean of the layers. They are idle less than half of the time in 1 of 2 layers."
         in fig8.text[1]
     )
 

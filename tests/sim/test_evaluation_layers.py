@@ -230,7 +230,7 @@ def test_times_table(section: Section) -> None:
 def test_rounding_of_the_density_does_not_explain_vgg_6(section: Section) -> None:
     text = section.text[-1]
     assert text.startswith(
-        "VGG-6's theoretical time is furthest from the published one: 22.3 of 28.1 µs, and 24.1 µs"
+        "The theoretical time of VGG-6 is furthest from the published one: 22.3 of 28.1 µs, and 24.1 µs"
     )
     # 4.5 % of 25,088 x 4,096 weights at 18.3 % of the inputs, without padding, would be 16.5 µs.
     layer = random_layer(4096, 25088, 0.045, SEED)

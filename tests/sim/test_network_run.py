@@ -6,13 +6,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 from scipy.io import wavfile
 
 import eie
 from eie.capacity import sized_for
-from eie.cli.main import main
 from eie.config import ArchConfig
 from eie.errors import ModelError
 from eie.sim.networks.accelerator import Accelerator, check_weights
@@ -21,6 +19,7 @@ from eie.sim.networks.graph import Trained
 from eie.sim.workloads.sound import Sound
 from tests.support import ROOT
 from tests.support import onnx_networks as nets
+from tests.support.command import invoke, refused
 from tests.support.json_schemas import check
 
 EXAMPLES = ROOT / "examples"
@@ -34,20 +33,6 @@ window = 12
 hop = 8
 fft = 16
 """
-
-
-def invoke(*arguments, status=0):
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exit_code == status, result.output + repr(result.exception)
-    return result
-
-
-def refused(*arguments):
-    """The one line with which a command refuses its input."""
-    result = invoke(*arguments, status=2)
-    assert result.stdout == ""
-    (line,) = result.stderr.splitlines()
-    return line.removeprefix("eie: error: ")
 
 
 @pytest.fixture
@@ -149,7 +134,7 @@ def test_calibration_of_a_layer_that_no_output_needs(here):
     np.save("x.npy", np.ones((1, 3, 9), np.float32))
     options = ("--calibrate", "x.npy", "-o", "more.eie")
     assert refused("compress", "more.onnx", *options) == (
-        "more.onnx: layer 'MatMul_nobody' meets no inputs, as no output needs it: choose others (--layer)"
+        "more.onnx: layer 'MatMul_nobody' meets no inputs, because no output needs it: choose others (--layer)"
     )
     invoke("compress", "more.onnx", *options, "--layer", "w.*")
     assert [layer.name for layer in eie.load("more.eie")] == ["w.W", "w.R"]
@@ -213,7 +198,7 @@ def test_the_example_digit_runs_on_both_examples(here):
 def test_sound_that_the_network_does_not_take(here):
     wavfile.write("slow.wav", 44100, np.zeros(99, np.int16))
     assert refused("run", "net.toml", "--input", "slow.wav") == (
-        "slow.wav has 44100 samples a second, but the network takes 8000: resample it, such as with: "
+        "slow.wav has 44100 samples a second, but the network takes 8000: resample it, for example: "
         "sox slow.wav -r 8000 OUT.wav"
     )
     wavfile.write("short.wav", 8000, np.zeros(11, np.int16))
@@ -222,7 +207,8 @@ def test_sound_that_the_network_does_not_take(here):
     )
     wavfile.write("nan.wav", 8000, np.full(20, np.nan, np.float32))
     assert (
-        refused("run", "net.toml", "--input", "nan.wav") == "nan.wav holds samples that are no finite numbers"
+        refused("run", "net.toml", "--input", "nan.wav")
+        == "nan.wav holds samples that are not finite numbers"
     )
     for content in (b"", b"RIFF", b"RIFF\x00\x00\x00\x00WAVEfmt ", Path("sound.wav").read_bytes()[:30]):
         Path("bad.wav").write_bytes(content)
@@ -237,7 +223,7 @@ def test_sound_that_the_network_does_not_take(here):
         "sound.wav has the frames 0:30: there is no 28:31"
     )
     assert refused("run", "net.toml", "--input", "sound.wav", "--frames", "9").startswith(
-        "Invalid value for '--frames': '9' is not a range of frames, such as 10:20"
+        "Invalid value for '--frames': '9' is not a range of frames: write it as 10:20"
     )
     assert refused("run", "net.onnx", "--input", "sound.wav") == (
         "sound.wav: net.onnx does not say which sound it takes: run a description (.toml) with its graph and a table "
@@ -248,10 +234,10 @@ def test_sound_that_the_network_does_not_take(here):
     )
     np.save("x.npy", np.zeros((5, 9)))
     assert refused("run", "net.toml", "--input", "x.npy", "-o", "y.wav") == (
-        "y.wav: only sound makes sound: x.npy is none; write a .npy"
+        "y.wav: the network makes sound only from sound, and x.npy is not sound: write a .npy"
     )
     assert refused("run", "net.toml", "--input", "x.npy", "--frames", "1:2") == (
-        "--frames chooses frames of a sound (.wav): x.npy is none"
+        "--frames chooses frames of a sound (.wav), and x.npy is not one"
     )
 
 
@@ -269,7 +255,7 @@ def test_pictures_that_the_network_does_not_take(here):
     )
     assert (
         refused("run", "p.onnx", "--input", "bad.png")
-        == "bad.png: cannot be read: no picture, or a broken one"
+        == "bad.png: cannot be read: not a picture, or a broken one"
     )
     assert (
         refused("run", "p.onnx", "--input", "no.png") == "no.png: cannot be read: No such file or directory"
@@ -306,10 +292,10 @@ def test_arrays_and_options_that_do_not_fit(here):
     )
     for option in (("--layer", "0"), ("--wave", "w.vcd")):
         assert refused("run", "net.onnx", "--input", "x.npy", *option).startswith(
-            f"{option[0]} has no effect for a graph such as net.onnx"
+            f"{option[0]} has no effect for net.onnx: it is a graph"
         )
     assert refused("run", "net.eie", "--input", "x.npy", "--frames", "0:1").startswith(
-        "--frames has no effect for layers such as those of net.eie"
+        "--frames has no effect for net.eie: it holds layers, not a graph"
     )
     assert refused("run", "net.onnx", "--input", "sound.wav", "--weights", "no.eie").startswith(
         "sound.wav: net.onnx does not say"
@@ -327,7 +313,7 @@ def test_arrays_and_options_that_do_not_fit(here):
         ("graph = 3", "graph must be the name of a file, not 3"),
         ('graph = "net.eie"', "graph must be an .onnx file, not 'net.eie'"),
         ('graph = "net.onnx"\nwidth = 3', "there is no key 'width': use graph, weights, sound"),
-        ("graph = ", "no TOML: Invalid value (at end of document)"),
+        ("graph = ", "bad.toml is not TOML: Invalid value (at end of document)"),
         ('graph = "net.onnx"\nsound = 3', "sound must be a table with rate, window, hop, fft, floor"),
         ('graph = "net.onnx"\n[sound]\nrate = 8000', "sound: window is missing"),
         (DESCRIPTION.replace("8000", "0"), "sound: rate must be a whole number from 1 to 1048576, not 0"),
@@ -344,7 +330,9 @@ def test_arrays_and_options_that_do_not_fit(here):
 )
 def test_descriptions_that_are_none(here, text, line):
     Path("bad.toml").write_text(text)
-    assert refused("run", "bad.toml", "--input", "sound.wav") == f"bad.toml: {line}"
+    assert refused("run", "bad.toml", "--input", "sound.wav") == (
+        line if line.startswith("bad.toml") else f"bad.toml: {line}"
+    )
 
 
 def test_files_that_are_not_there(here):

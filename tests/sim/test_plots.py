@@ -127,7 +127,7 @@ def test_what_the_points_do_not_suffice_for_is_left_out(rows: list[Row]) -> None
     # Layers swept over different PE counts have no speed-up together.
     some = [p for p in rows if p["layer"] == "fc1" or p["n_pe"] < 16]
     assert set(lines(plots.speedup(some))) == {"ideal", "fc1", "fc2"}
-    with pytest.raises(ConfigError, match="there is nothing to plot"):
+    with pytest.raises(ConfigError, match="nothing to plot"):
         plots.pictures([])
 
 

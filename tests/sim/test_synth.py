@@ -113,9 +113,9 @@ def test_a_loop_is_no_path(tiny: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("nothing of the kind", "is no cell library in the Liberty format"),
+        ("nothing of the kind", "is not a cell library in the Liberty format"),
         (LIBRARY.replace('"1ns"', '"1ps"'), "a library with times in ns and capacitances in pF is needed"),
-        (LIBRARY[:-200], "is no cell library in the Liberty format"),
+        (LIBRARY[:-200], "is not a cell library in the Liberty format"),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, text: str, complaint: str) -> None:

@@ -219,7 +219,67 @@ def code_indices(bits, full, stride, weight_bits):
     return codes
 
 
-# ---- Huffman -----------------------------------------------------------------------------------------------
+# ---- blocks ----------------------------------------------------------------------------------------------
+
+
+def cut(order, parts):
+    """Lists of so many parts of `order`, the first ones one longer."""
+    each, more = divmod(len(order), parts)
+    found, place = [], 0
+    for part in range(parts):
+        found.append(order[place : place + each + (part < more)])
+        place += len(found[-1])
+    return found
+
+
+def random_order(count, state):
+    numbers = []
+    for i in range(1, count + 1):
+        z = (state + i * 0x9E3779B97F4A7C15) % 2**64
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+        numbers.append(z ^ z >> 31)
+    return sorted(range(count), key=lambda i: numbers[i])
+
+
+def block_places(rows, cols, blocks, order, seed):
+    """Rows and columns of each block."""
+    if order == 2:
+        return cut(random_order(rows, 2 * seed), blocks), cut(random_order(cols, 2 * seed + 1), blocks)
+    by_column = [j for b in range(blocks) for j in range(b, cols, blocks)] if order else list(range(cols))
+    return cut(list(range(rows)), blocks), cut(by_column, blocks)
+
+
+def in_blocks(bits, layer, deltas):
+    """int[rows, cols]: the weights."""
+    rows, cols = layer["rows"], layer["cols"]
+    count, distinct, order, seed = layer["blocks"]
+    of_rows, of_cols = block_places(rows, cols, count, order, seed)
+    size = 2 ** layer["weight_bits"]
+    contexts, weights = Contexts(), [[21845] * 3 for _ in range(size)]
+    blocks, symbol = [], size
+    for b in range(distinct):
+        codes = np.zeros((len(of_rows[b]), len(of_cols[b])), int)
+        for i, j in np.ndindex(codes.shape):
+            same = int(blocks[-1][i, j]) if b else size
+            left = size if j == 0 else symbol
+            node = 1
+            for _ in range(layer["weight_bits"]):
+                chosen = [
+                    contexts[key] for key in ((node, b > 0), ("same", node, same), ("left", node, left))
+                ]
+                node = 2 * node + bits.mixed(chosen, weights[node], 6)
+            symbol = node - size
+            codes[i, j] = (symbol + same) % size if deltas and b else symbol
+        blocks.append(codes)
+    found = np.zeros((rows, cols), int)
+    for b in range(count):
+        part = blocks[b % distinct][: len(of_rows[b]), : len(of_cols[b])]
+        found[np.ix_(of_rows[b], of_cols[b])] = layer["codebook"][part]
+    return found
+
+
+# ---- Huffman ---------------------------------------------------------------------------------------------
 
 
 def code_words(lengths):
@@ -311,25 +371,41 @@ def geometry(cols, kernel, stride, padding, pool, pool_stride, image):
 def head(reader):
     """The head of a layer, and its body."""
     flags = reader.byte()
-    require(flags < 128, "flags")
+    if flags & 128:
+        require(reader.byte() == 1 and not flags & 4, "kind")
     layer = {"relu": flags & 1, "huffman": flags & 4, "weight_bits": (flags >> 3 & 7) + 1}
     layer["follows"] = not flags & 64
     try:
         layer["name"] = reader.take(reader.varint()).decode()
     except UnicodeDecodeError:
         raise Refused("name") from None
-    layer |= {field: reader.varint() for field in ("rows", "cols", "entries")}
+    layer |= {field: reader.varint() for field in ("rows", "cols")}
+    require(1 <= layer["rows"] <= 2**24 and 1 <= layer["cols"] <= 2**24, "size")
+    layer["blocks"] = None
+    if flags & 128:
+        count, distinct, order = reader.varint(), reader.varint(), reader.byte()
+        seed = reader.varint() if order == 2 else 0
+        require(1 <= distinct <= count <= min(layer["rows"], layer["cols"]), "blocks")
+        require(order <= 2 and seed < 2**32, "order")
+        layer["blocks"] = count, distinct, order, seed
+        require(layer["rows"] + layer["cols"] <= 32 * len(reader.data), "a body too small")
+        of_rows, of_cols = cut(range(layer["rows"]), count), cut(range(layer["cols"]), count)
+        layer["entries"] = sum(len(a) * len(b) for a, b in zip(of_rows, of_cols, strict=True))
+    else:
+        layer["entries"] = reader.varint()
     layer |= {field: reader.byte() for field in ("product_shift", "output_shift")}
     layer |= {field: reader.signed() for field in ("x_frac", "w_frac")}
     layer["geometry"] = [reader.pair() for _ in range(6)] if flags & 2 else None
-    require(1 <= layer["rows"] <= 2**24 and 1 <= layer["cols"] <= 2**24, "size")
     require(layer["entries"] <= layer["rows"] * layer["cols"], "entries")
     require(max(layer["product_shift"], layer["output_shift"]) <= 31, "shift")
     require(max(abs(layer["x_frac"]), abs(layer["w_frac"])) <= 1000, "fraction bits")
     if flags & 2:
         geometry(layer["cols"], *layer["geometry"])
     body = reader.take(reader.varint())
-    require(layer["rows"] + layer["cols"] + layer["entries"] <= 8 * len(body), "a body too small")
+    units = layer["rows"] + layer["cols"] + layer["entries"]
+    if layer["blocks"]:
+        units += 4 ** layer["weight_bits"] // 8
+    require(units <= (32 if layer["blocks"] else 8) * len(body), "a body too small")
     return layer, body
 
 
@@ -354,10 +430,19 @@ def decode(data):
         inside = Reader(body)
         first = inside.varint() if layer["huffman"] else inside.byte()
         bits = Bits(inside.take(first) if layer["huffman"] else body[1:])
-        layer["codebook"] = np.cumsum([0, *bits.numbers(2 ** layer["weight_bits"] - 1)])
+        if layer["blocks"]:
+            steps = bits.numbers(2 ** layer["weight_bits"])
+            layer["codebook"] = np.cumsum(steps)
+            require(min(steps[1:]) >= 0, "a codebook that falls")
+            require(len({*layer["codebook"].tolist()} - {0}) <= 255, "too many codes")
+        else:
+            layer["codebook"] = np.cumsum([0, *bits.numbers(2 ** layer["weight_bits"] - 1)])
         require(np.abs(2 * layer["codebook"] + 1).max() < 2**16, "code of more than 16 bits")
         layer["bias"] = bits.numbers(rows)
-        if layer["huffman"]:
+        if layer["blocks"]:
+            require(first <= 1, "kind of codes")
+            layer["weights"] = in_blocks(bits, layer, first)
+        elif layer["huffman"]:
             layer["codes"] = from_streams(inside, layer)
         else:
             require(first >= 2 and rows * (cols + first + 1) <= min(2**21, 1024 * len(body)), "elements")
@@ -365,7 +450,7 @@ def decode(data):
             before = [int(rows_before[j * len(rows_before) // cols]) if known else 0 for j in range(cols)]
             full = positions(bits, rows, cols, layer["entries"], first, before)
             layer["codes"] = code_indices(bits, full, first, layer["weight_bits"])
-        rows_before = np.count_nonzero(layer["codes"], axis=1)
+        rows_before = np.count_nonzero(layer["weights" if layer["blocks"] else "codes"], axis=1)
         layers.append(layer)
         require(len(layers) <= 4096, "layers")
     return layers

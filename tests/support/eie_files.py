@@ -22,6 +22,8 @@ def file(*layers: bytes, version: int = 2) -> bytes:
 def layer(
     *,
     flags=0b001101,
+    kind=1,
+    blocks=(1, 1, 0),
     name=b"example",
     rows=ROWS,
     cols=1,
@@ -34,7 +36,20 @@ def layer(
 ) -> bytes:
     """A layer: ReLU, Huffman-coded, weight_bits 2."""
     body = huffman_body() if body is None else body
-    parts = [bytes([flags]), varint(len(name)), name, *map(varint, (rows, cols, entries)), bytes(shifts)]
+    parts = [
+        bytes([flags]),
+        bytes([kind] if flags & 128 else []),
+        varint(len(name)),
+        name,
+        varint(rows),
+        varint(cols),
+    ]
+    if flags & 128:
+        number, distinct, order, *seed = blocks
+        parts += [varint(number), varint(distinct), bytes([order]), *map(varint, seed)]
+    else:
+        parts.append(varint(entries))
+    parts.append(bytes(shifts))
     parts += [*map(signed_varint, fracs)]
     parts += [varint(2 * high + 1) + varint(wide) for high, wide in geometry]
     return b"".join([*parts, varint(len(body) if size is None else size), body])
@@ -50,6 +65,15 @@ def huffman_body(*, codebook=CODEBOOK, bias=(0,) * ROWS, codes=None, rows=None, 
     rows = stream(split(np.array(ZEROS), 1), 1) if rows is None else rows
     counts = stream(split(np.array(COUNTS), 1), 1) if counts is None else counts
     return varint(len(numbers)) + numbers + codes + rows + counts
+
+
+def blocks_body(codes, *, codebook=(5, 1, 1, 1), bias=(0,) * ROWS, structure, deltas=0) -> bytes:
+    """A body in blocks; `codes` of the distinct ones, one after the other."""
+    coder = Coder()
+    coder.numbers(list(codebook))
+    coder.numbers(list(bias))
+    coder.block_codes(np.array(codes, np.uint8), structure, (len(codebook) - 1).bit_length(), bool(deltas))
+    return bytes([deltas]) + coder.finish()
 
 
 def stream(symbols, width, lengths=None, *, count=None, extra=b"") -> bytes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eie.blocks import ORDERS, BlockCodes, BlockStructure
 from eie.compress.format import adaptive
 from eie.compress.format.adaptive import Coder
 from eie.compress.format.file import from_bytes, to_bytes
@@ -36,6 +37,9 @@ def references() -> list[bytes]:
         table = np.concatenate(([0], rng.integers(-30000, 30000, (1 << bits) - 1)))
         bias = rng.integers(-(2**31), 2**31, rows)
         layers.append(CompressedLayer.from_codes(codes, table, bias, conv=conv, x_frac=-3, product_shift=7))
+    layers += [
+        in_blocks(rng, order, bits) for order, bits in (("shuffled", 3), ("permuted", 1), ("aligned", 8))
+    ]
     huffman = [eie_files.file(eie_files.layer()), eie_files.file(*[eie_files.layer()] * 3)]
     most, adaptive.MAX_ELEMENTS = adaptive.MAX_ELEMENTS, 0
     try:
@@ -43,6 +47,61 @@ def references() -> list[bytes]:
     finally:
         adaptive.MAX_ELEMENTS = most
     return [to_bytes(layers), to_bytes(layers[:1]), *huffman]
+
+
+def in_blocks(rng: np.random.Generator, order: str, bits: int) -> CompressedLayer:
+    """A small layer in uneven blocks, one of them the same as another."""
+    structure = BlockStructure(11, 17, 3, order, 2, seed=9 if order == "permuted" else 0)
+    sizes = [(structure.height(d), structure.width(d)) for d in range(structure.distinct)]
+    codes = tuple(rng.integers(0, 1 << bits, size).astype(np.uint8) for size in sizes)
+    table = np.sort(rng.integers(-9000, 9000, 1 << bits)).astype(np.int16)
+    table[0] = table[1]  # at most 255 values
+    return CompressedLayer.from_blocks(BlockCodes(structure, codes, table), rng.integers(-99, 99, 11))
+
+
+def block_file(rng: random.Random) -> bytes:
+    """A layer in blocks of the right form, whose numbers may be wrong."""
+    rows, cols, bits = rng.randrange(1, 30), rng.randrange(1, 30), rng.randrange(1, 9)
+    count = rng.randrange(1, min(rows, cols) + 1)
+    distinct, order = rng.randrange(1, count + 1), rng.randrange(3)
+    seed = rng.randrange(1 << 32) if order == 2 else 0
+    structure = BlockStructure(rows, cols, count, ORDERS[order], distinct, seed)
+    codebook = [rng.randrange(-200, 200), *(rng.randrange(5) for _ in range((1 << bits) - 1))]
+    if rng.random() < 0.1:
+        codebook[rng.randrange(1 << bits)] = rng.choice((-1, -500, 40000))
+    bias = [rng.randrange(-9, 9) for _ in range(rows)]
+    codes = [rng.randrange(1 << bits) for _ in range(structure.stored)]
+    body = eie_files.blocks_body(
+        codes, codebook=codebook, bias=bias, structure=structure, deltas=rng.randrange(2)
+    )
+    body = body[: number(rng, len(body))]
+    body += bytes(
+        max(0, (rows + cols + structure.entries + 4**bits // 8) // 32 + 1 - len(body))
+        if rng.random() < 0.9
+        else 0
+    )
+    if rng.random() < 0.05:
+        body = bytes([rng.randrange(256)]) + body[1:]
+    order = order if rng.random() < 0.95 else rng.randrange(256)
+    return eie_files.file(
+        eie_files.layer(
+            flags=rng.randrange(2)
+            | (bits - 1) << 3
+            | 4 * (rng.random() < 0.03)
+            | 64 * rng.randrange(2)
+            | 128,
+            kind=1 if rng.random() < 0.97 else rng.randrange(256),
+            rows=number(rng, rows),
+            cols=number(rng, cols),
+            blocks=(
+                number(rng, count),
+                number(rng, distinct),
+                order,
+                *([number(rng, seed)] if order == 2 else []),
+            ),
+            body=body,
+        )
+    )
 
 
 def mutated(rng: random.Random, data: bytes) -> bytes:
@@ -164,7 +223,15 @@ def candidate(rng: random.Random, valid: list[bytes]) -> bytes:
     """One file."""
     kind = rng.random()
     if kind < 0.4:
-        return tiny(rng) if kind < 0.0002 else heads(rng) if kind < 0.1 else structured(rng)
+        return (
+            tiny(rng)
+            if kind < 0.0002
+            else heads(rng)
+            if kind < 0.1
+            else block_file(rng)
+            if kind < 0.2
+            else structured(rng)
+        )
     new = mutated(rng, rng.choice(valid))
     return new if rng.random() < 0.1 else eie_files.file(new[12:])
 
@@ -248,11 +315,13 @@ def both_decoders(seed: int, count: int, progress=iter) -> int:
     """Give `count` files to the reader and to the second decoder: both refuse one, or both read the same. How many both
     read.
     """
-    valid = [eie_files.file(eie_files.layer()), references()[1]]
+    drawn = np.random.default_rng(7)
+    blocks = to_bytes([in_blocks(drawn, order, 3) for order in ORDERS])
+    valid = [eie_files.file(eie_files.layer()), references()[1], blocks]
     accepted = 0
     for i in progress(range(count)):
         rng = random.Random(f"{seed} {i}")
-        data = heads(rng) if i % 3 == 0 else candidate(rng, valid)
+        data = (heads(rng), block_file(rng), candidate(rng, valid))[i % 3]
         try:
             layers = from_bytes(data)
         except FormatError:
@@ -267,19 +336,26 @@ def both_decoders(seed: int, count: int, progress=iter) -> int:
             continue
         accepted += 1
         for layer, other in zip(layers, others, strict=True):
-            assert np.array_equal(layer.dense_codes(), other["codes"]), where
+            assert (layer.blocks is not None) == bool(other["blocks"]), where
+            if layer.blocks is not None:
+                assert np.array_equal(layer.decode(), other["weights"]), where
+                count, distinct, order, seed = other["blocks"]
+                expected = BlockStructure(layer.rows, layer.cols, count, ORDERS[order], distinct, seed)
+                assert layer.blocks == expected, where
+            else:
+                assert np.array_equal(layer.dense_codes(), other["codes"]), where
+                assert np.array_equal(layer.codebook, other["codebook"]), where
+                assert layer.weight_bits == other["weight_bits"], where
             for field in (
                 "name",
                 "x_frac",
                 "w_frac",
                 "product_shift",
                 "output_shift",
-                "weight_bits",
                 "follows",
             ):
                 assert getattr(layer, field) == other[field], where
             assert layer.relu == bool(other["relu"]), where
-            assert np.array_equal(layer.codebook, other["codebook"]), where
             assert np.array_equal(layer.bias, other["bias"]), where
             numbers = None if layer.conv is None else layer.conv.to_numbers()
             pairs = other["geometry"]

@@ -9,8 +9,19 @@ from dataclasses import dataclass, field
 
 from eie.config import ArchConfig
 from eie.layer import CompressedLayer
+from tests.support.cases import Case
 
 A_ROW = None  # the row of a token without an entry
+
+
+@dataclass
+class Outcome:
+    """What the law gives for a case: cycles; counters by the names of a `Result`, one of each PE but for the stalls of
+    the broadcast, and without the two of saturations; and what happened on the way, in words."""
+
+    cycles: int
+    counters: dict[str, list[int] | int]
+    events: set[str]
 
 
 @dataclass
@@ -78,12 +89,14 @@ def constants(cfg: ArchConfig) -> tuple[int, int, int, int]:
     return levels, 2 + cfg.bus_registers, 1, 4
 
 
-def slow_law(layer: CompressedLayer, x: list[int], cfg: ArchConfig) -> dict[str, object]:
-    """cycles, broadcast_stalls, and each counter of a PE as a list, but for the two of saturations."""
+def law(case: Case) -> Outcome:
+    """What the law gives for a case."""
+    cfg = case.cfg
     T0, A, B, C = constants(cfg)
     W, S, D = cfg.issue, cfg.window, cfg.queue_depth
-    runs = [runs_of_pe(layer, x, cfg, k) for k in range(cfg.n_pe)]
+    runs = [runs_of_pe(case.layer, [int(value) for value in case.x], cfg, k) for k in range(cfg.n_pe)]
     groups = len(runs[0])
+    events: set[str] = set()
     slices: list[list[Slice]] = [[] for _ in range(cfg.n_pe)]
     issued: list[list[tuple[int, int | None]]] = [[] for _ in range(cfg.n_pe)]  # (T, row) of each entry
     rel: list[list[int]] = [[] for _ in range(cfg.n_pe)]
@@ -96,12 +109,15 @@ def slow_law(layer: CompressedLayer, x: list[int], cfg: ArchConfig) -> dict[str,
         for k in range(cfg.n_pe):
             mine, done = slices[k], issued[k]
             rel[k].append(t + A - 1)
+            if len(runs[k][m]) > 1:
+                events.add("a slice that ends in a word")
             for number, one in enumerate(runs[k][m]):
                 one.F = t + A
                 if mine:
                     one.F = max(one.F, mine[-1].F + 1)
-                if len(mine) >= S:
-                    one.F = max(one.F, mine[-S].T[-1])
+                if len(mine) >= S and mine[-S].T[-1] > one.F:
+                    events.add("a full window")
+                    one.F = mine[-S].T[-1]
                 if number == 0:
                     rel[k][-1] = one.F
                 mine.append(one)
@@ -112,20 +128,23 @@ def slow_law(layer: CompressedLayer, x: list[int], cfg: ArchConfig) -> dict[str,
                     if len(done) >= W:
                         T = max(T, done[-W][0] + 1)
                     if row is not A_ROW and any(at == T and other == row for at, other in done[-W:]):
+                        events.add("two entries of one row in a cycle")
                         T += 1
                     one.T.append(T)
                     done.append((T, row))
-    found: dict[str, object] = {"cycles": 0, "broadcast_stalls": 0}
+    cycles = stalls = 0
     if groups:
         last = [done[-1][0] + C for done in issued if done]
-        found["cycles"] = max([*last, bcast[-1] + A] if cfg.filter_empty else last)
-        found["broadcast_stalls"] = bcast[-1] - bcast[0] + 1 - groups
-    return found | _counters(runs, slices, issued, groups, int(found["cycles"]), cfg)
+        cycles = max([*last, bcast[-1] + A] if cfg.filter_empty else last)
+        stalls = bcast[-1] - bcast[0] + 1 - groups
+    counters = _counters(runs, slices, issued, groups, cycles)
+    events |= {"an empty group"} if any(counters["empty_columns"]) else set()
+    return Outcome(cycles, {"broadcast_stalls": stalls, **counters}, events)
 
 
-def _counters(runs, slices, issued, groups: int, cycles: int, cfg: ArchConfig) -> dict[str, list[int]]:
+def _counters(runs, slices, issued, groups: int, cycles: int) -> dict[str, list[int]]:
     counters: dict[str, list[int]] = {}
-    for k in range(cfg.n_pe):
+    for k in range(len(runs)):
         mine = [one for one in slices[k] if one.word is not None]
         entries = [entry for one in mine for entry in one.entries]
         words = [one.word for one in mine]

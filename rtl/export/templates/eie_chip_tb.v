@@ -1,4 +1,4 @@
-// Drives eie_chip by its AXI ports: identification and N_PE by AXI4-Lite, a WRITE and a READ packet, a malformed packet,
+// Drives eie_chip by its AXI ports: identification and N_PE by AXI4-Lite, a WRITE and a READ packet, a bad packet,
 // and that CLEAR_ERROR ends its error. The last line is PASS or FAIL. Offsets and codes are those of eie_regs.h.
 module eie_chip_tb;
 @PARAMETERS@

@@ -1,4 +1,4 @@
-/* Driver of eie_chip for bare metal: C99, no memory of its own, no libc. docs/programming.md says what each step does. */
+/* Driver of eie_chip for bare metal: C99, no memory of its own, no libc. docs/programming.md explains each step. */
 #ifndef EIE_DRIVER_H
 #define EIE_DRIVER_H
 

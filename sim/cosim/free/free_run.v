@@ -1,6 +1,6 @@
-// Drives @TOP@ from a program, with the clock in here: between the first cycle and the last nothing wakes but the simulator.
+// Drives @TOP@ from a program, with the clock in here: between the first and the last cycle only the simulator runs.
 //
-// program.txt has a line for each step: code, number, inputs (hexadecimal; the inputs side by side, first in the high bits).
+// program.txt has a line for each step: code, number, inputs (hexadecimal, side by side, the first in the high bits).
 //   0  drive the inputs for `number` cycles
 //   1  drive the inputs until `@UNTIL@`, at least one cycle; after `number` cycles give up
 //   2  write the outputs as they are now to results.txt: cycles since the start, and all of them side by side;

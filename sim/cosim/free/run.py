@@ -164,7 +164,7 @@ class Recording:
             look = next(looks)
             if isinstance(look, Load):
                 if look != command:
-                    raise MismatchError("the host got other activations than it was given")
+                    raise MismatchError("the host read other activations than it wrote")
                 return None
             if isinstance(look, list):
                 return words(look)

@@ -1,4 +1,4 @@
-/* The C driver on the chip: a layer, interrupts, errors, and every way to give up a packet. Ends with 0 if all is right. */
+/* The C driver on the chip: a layer, interrupts, errors, every way to give up a packet. Status 0 if all is right. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
