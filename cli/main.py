@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 import click
 
-from eie.errors import EieError, MismatchError
+from eie.errors import EieError, MismatchError, printable
 
 DISTRIBUTION = "eie-sim"
 # In the order in which somebody meets them; each is the function of that name in the module
@@ -58,7 +58,8 @@ class _BadInput(click.ClickException):
     exit_code = 2
 
     def show(self, file: Any = None) -> None:
-        click.echo(f"eie: error: {self.message}", err=True, file=file)
+        lines = map(printable, self.message.split("\n"))  # a mismatch has several
+        click.echo("eie: error: " + "\n".join(lines), err=True, file=file)
 
 
 class _Disagreement(_BadInput):
@@ -77,20 +78,35 @@ class _Interrupted(_BadInput):
 
 
 @contextmanager
-def _ending_at_sigterm() -> Iterator[None]:
-    """SIGTERM as an exception, so that worker processes and temporary files go, too."""
+def _ending_at_signals() -> Iterator[None]:
+    """SIGTERM as an exception, so that worker processes and temporary files go, too; and no signal is lost."""
 
     def end(number: int, _: object) -> NoReturn:
         raise SystemExit(128 + number)
 
+    def again(ignored: Any) -> None:
+        """Inside a call back from C, Python drops the exception of a signal: the signal comes once more."""
+        code = getattr(ignored.exc_value, "code", None)
+        number = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}.get(ignored.exc_type)
+        if number is None or (number == signal.SIGTERM and code != 128 + number):
+            hook(ignored)
+        else:
+            timers.append(threading.Timer(0.05, os.kill, (os.getpid(), number)))
+            timers[-1].start()
+
+    timers: list[threading.Timer] = []
     if threading.current_thread() is not threading.main_thread():  # only there are signals handled
         yield
         return
-    before = signal.signal(signal.SIGTERM, end)
+    before, hook = signal.signal(signal.SIGTERM, end), sys.unraisablehook
+    sys.unraisablehook = again
     try:
         yield
     finally:
+        for timer in timers:
+            timer.cancel()
         signal.signal(signal.SIGTERM, before)
+        sys.unraisablehook = hook
 
 
 def _make_do() -> None:
@@ -122,7 +138,7 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         _make_do()
         try:
-            with _ending_at_sigterm():
+            with _ending_at_signals():
                 return super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise _Interrupted(str(error)) from None

@@ -71,6 +71,22 @@ def real_numbers(text: str) -> tuple[float, ...]:
         raise click.BadParameter(f"{text!r} is not a list of numbers: write it as 0.1,0.2") from None
 
 
+def pattern_number(text: str) -> tuple[str, float]:
+    """A pattern of names and its number, such as ('fc*', 32.0) of fc*=32."""
+    pattern, mark, number = text.rpartition("=")
+    try:
+        if not (mark and pattern):
+            raise ValueError
+        return pattern, float(number)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a pattern of names and a number, such as fc1=32") from None
+
+
+def pattern_or_number(text: str) -> tuple[str, float]:
+    """As `pattern_number`; a number alone is for every name."""
+    return pattern_number(text if "=" in text else f"*={text}")
+
+
 def matrix_size(text: str) -> tuple[int, int]:
     """(rows, cols) of a size such as 300x784."""
     parts = text.lower().split("x")

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from rich.cells import cell_len
 from rich.console import Console
 
-from eie.errors import OutputError
+from eie.errors import OutputError, printable
 from eie.files import beside
 
 if TYPE_CHECKING:
@@ -155,7 +155,8 @@ def print_table(
     """
     target = out or console()
     width = target.width if target.is_terminal else None
-    for line in layout([list(headings), *map(list, rows)], width, text_last=text_last):
+    cells = [[*map(printable, row)] for row in (headings, *rows)]
+    for line in layout(cells, width, text_last=text_last):
         target.print(line, soft_wrap=True, markup=False, highlight=False)
 
 

@@ -35,6 +35,8 @@ class Sized:
     conv: Conv | None
     # Whether it takes the outputs of the layer before it as they are, as far as the file tells.
     follows: bool = True
+    # Whether it is an early exit of its network.
+    exit: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -256,6 +258,10 @@ def no_chain(layers: Sequence[Sized | CompressedLayer]) -> str:
     """Why the layers cannot be run one after the other; empty if they can."""
     sized = _sized(layers)
     for layer in sized:
+        if layer.exit:
+            return (
+                f"layer {layer.name!r} is an early exit: only `eie accuracy --exit` runs a network with exits"
+            )
         if not layer.inputs:
             return (
                 f"layer {layer.name!r} is a convolution over images of unknown size: compress it with a settings file "

@@ -19,6 +19,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from eie.compress.blocks import imposed, recognised
 from eie.compress.float_layers import (
     FloatArray,
     FloatLayer,
@@ -56,7 +57,8 @@ class Settings:
     density : share of the weights to keep (0..1]; one for all layers or one for each. threshold : keep what is larger
     than so many standard deviations of its layer; likewise. With neither, only zero weights are left out.
     weight_bits : bits of a code index; None for the fewest at which sharing moves a layer's surviving weights by at
-    most `sharing_error` of their norm. widths : of the fixed-point numbers, and the headroom of their scales.
+    most `sharing_error` of their norm. widths : of the fixed-point numbers, and the headroom of their scales. blocks :
+    of a fully connected layer only the weights in so many shuffled blocks are kept, whatever its density (0: none).
 
     A layer that is shared already (a `SharedLayer`, or one with no more than 2**weight_bits - 1 distinct weights) keeps
     its weights as they are; of a `SharedLayer` nothing is pruned either.
@@ -67,6 +69,7 @@ class Settings:
     weight_bits: int | None = 4
     widths: Widths = field(default_factory=Widths)
     sharing_error: float = 0.05
+    blocks: int = 0
 
     def for_each(self, count: int) -> list[Settings]:
         """The settings of each of `count` layers.
@@ -200,15 +203,21 @@ def _prepare(task: tuple[Given, Settings]) -> _Prepared:
     given, settings = task
     layer = given.load() if isinstance(given, LayerSource) else given
     if isinstance(layer, SharedLayer):
-        return _Prepared(layer, SharingError.none(layer), settings.widths)
-    shared = share(layer, settings.mask(layer), settings.weight_bits, settings.sharing_error)
+        return _Prepared(recognised(layer), SharingError.none(layer), settings.widths)
+    if settings.blocks and layer.conv is None:
+        shared = imposed(layer, settings.blocks, settings.weight_bits, settings.sharing_error)
+    else:
+        shared = recognised(share(layer, settings.mask(layer), settings.weight_bits, settings.sharing_error))
     return _Prepared(shared, SharingError.of(layer.weight, shared), settings.widths)
 
 
 def _finish(done: _Prepared, x: _Activations) -> tuple[_Outcome, _Activations]:
     """The compressed layer, its scales chosen for inputs x, and its outputs."""
     layer, scales, real, exact = quantize_layer(done.shared, x.real, x.exact, x.x_frac, done.widths)
-    table = np.ldexp(layer.codebook.astype(np.float64), -layer.w_frac)
+    # Of the codes as they were shared: in blocks, those whose values became the same are one code of the layer.
+    table = np.ldexp(
+        quantize(done.shared.centroids, layer.w_frac, done.widths.code_bits).astype(np.float64), -layer.w_frac
+    )
     outcome = _Outcome(
         layer, scales, done.error.of_pruning, done.error.with_codes(done.shared.centroids, table)
     )

@@ -13,13 +13,13 @@ docs/models.md lists the keys.
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from eie import files
 from eie.compress.float_layers import Layers, LayerSource, Model, Unused, left_over
 from eie.compress.pipeline import Settings
 from eie.compress.quantize import Widths
@@ -58,6 +58,7 @@ _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "threshold": (lambda v: _number(v) and 0 <= v < float("inf"), "a number of at least 0"),
     "weight_bits": (lambda v: v == "auto" or (_whole(v, 1) and v <= 8), 'from 1 to 8, or "auto"'),
     "sharing_error": (lambda v: _number(v) and 0 < v < 1, "a number between 0 and 1"),
+    "blocks": (lambda v: _whole(v, 1), "a number of blocks from 1"),
     "skip": (lambda v: isinstance(v, bool), "true or false"),
     "relu": (lambda v: isinstance(v, bool), "true or false"),
     "stride": (_sizes(1), "a size from 1, or [height, width]"),
@@ -100,14 +101,11 @@ def read_toml(path: Path) -> dict[str, Any]:
     ModelError : it cannot be read, or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ModelError(f"{path}: cannot be read: {reason}") from None
-    except tomllib.TOMLDecodeError as error:
+        return files.read_toml(path)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
         raise ModelError(f"{path} is not TOML: {error}") from None
-    except RecursionError:
-        raise ModelError(f"{path} is not TOML: nested too deeply") from None
 
 
 @dataclass(frozen=True)
@@ -238,6 +236,7 @@ def _settings(keys: Mapping[str, Any], widths: Widths) -> Settings:
         weight_bits=None if bits == "auto" else bits,
         widths=widths,
         sharing_error=float(keys.get("sharing_error", Settings.sharing_error)),
+        blocks=keys.get("blocks", Settings.blocks),
     )
 
 

@@ -395,7 +395,7 @@ def _fewest_centroids(data: _Sorted, most_error: float) -> FloatArray:
 # ---- layers ------------------------------------------------------------------------------------------------
 
 
-def _code_indices(
+def code_indices(
     weight: npt.NDArray[np.float32], keep: npt.NDArray[np.bool_], centroids: FloatArray
 ) -> npt.NDArray[np.uint8]:
     """1 + the number of the nearest centroid of each kept weight, 0 for the others."""
@@ -436,5 +436,5 @@ def share(
         found = _centroids(surviving, (1 << weight_bits) - 1)
     centroids = np.zeros(1 << weight_bits)
     centroids[1 : 1 + found.size] = found
-    codes = _code_indices(layer.weight, keep, found)
+    codes = code_indices(layer.weight, keep, found)
     return SharedLayer(layer.name, codes, centroids, layer.start, layer.relu, layer.conv)

@@ -5,6 +5,15 @@ escapes is a bug and shows its traceback.
 """
 
 
+def printable(text: str) -> str:
+    """A text without what a terminal would act on: names in a file may hold anything.
+
+    >>> printable("fc\\x1b[2J")
+    'fc?[2J'
+    """
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 class EieError(Exception):
     """Base of every error that the user's input, files or machine can cause.
 

@@ -1,4 +1,4 @@
-"""Names of files: of those that are being written, and of those named after a layer."""
+"""Names of files: of those that are being written, and of those named after a layer. Files in TOML."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ import os
 import re
 import shutil
 import socket
+import tomllib
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+# A key of more parts takes the parser longer than the file could matter.
+_PARTS = 100
 
 
 def beside(target: Path, ending: str = ".tmp") -> Path:
@@ -23,6 +28,25 @@ def beside(target: Path, ending: str = ".tmp") -> Path:
             if match and not _runs(int(match[1])):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     return target.with_name(f"{name}{os.getpid()}{ending}")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file, which is UTF-8 whatever the locale says.
+
+    Raises
+    ------
+    OSError : it cannot be read. ValueError : it is not TOML, or nested too deeply.
+    """
+    try:
+        text = path.read_bytes().decode()
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8") from None
+    if max(word.count(".") for word in re.split(r"[^\w.\-\"']+", re.sub(r"[ \t]+", "", text))) > _PARTS:
+        raise ValueError("nested too deeply")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def file_name(name: str) -> str:

@@ -73,6 +73,8 @@ class CompressedLayer:
     blocks : where the weights lie, when the matrix is block-diagonal (docs/blocks.md): all of them in the blocks, those
         of blocks that are the same the same. The codebook then has 0, the other values in ascending order, and zeros
         behind them, in as few bits as hold them.
+    exit : whether it is an early exit of its network: what it gives is the network's answer where that is sure enough,
+        and otherwise the layer behind it takes what it took (docs/learn.md).
 
     Raises
     ------
@@ -102,6 +104,7 @@ class CompressedLayer:
     conv: Conv | None = None
     follows: bool = True
     blocks: BlockStructure | None = None
+    exit: bool = False
     meta: dict[str, Any] = field(default_factory=dict)
     _entries_checked: bool = field(default=False, init=False, repr=False)
 
@@ -287,7 +290,7 @@ class CompressedLayer:
         return (
             f"CompressedLayer({self.name!r}, {self.rows} x {self.cols}, {100 * self.density:.1f} % of the weights, "
             f"{self.weight_bits}-bit codes{', ReLU' if self.relu else ''}{', convolution' if self.conv else ''}"
-            f"{f', {self.blocks}' if self.blocks else ''})"
+            f"{f', {self.blocks}' if self.blocks else ''}{', early exit' if self.exit else ''})"
         )
 
     def _repr_html_(self) -> str:
@@ -421,6 +424,8 @@ class CompressedLayer:
             value = getattr(self, name)
             self._require(isinstance(value, int), f"{name} must be an integer, not {value!r}")
         rows, cols = self.shape
+        if self.exit:
+            self._require(self.blocks is None and self.conv is None, "an early exit is a plain matrix")
         if self.conv is not None:
             try:
                 self.conv.channels(cols)
@@ -499,9 +504,10 @@ class CompressedLayer:
 
     def check_widths(self, *, weight_bits: int, code_bits: int, acc_bits: int) -> None:
         """Raise `LayerError` unless codes and bias fit a configuration's widths."""
+        hint = "" if self.blocks is None else " (with indices, blocks take one code more than they have)"
         self._require(
             self.weight_bits <= weight_bits,
-            f"{self.weight_bits}-bit code indices do not fit weight_bits = {weight_bits}",
+            f"{self.weight_bits}-bit code indices do not fit weight_bits = {weight_bits}{hint}",
         )
         for what, array, bits in (("code", self.codebook, code_bits), ("bias", self.bias, acc_bits)):
             low, high = limits(bits)

@@ -16,7 +16,7 @@ from eie.errors import LayerError
 from eie.layer import CompressedLayer
 from eie.memory import PassEntry
 from eie.schema import WbTarget
-from eie.shown import table
+from eie.shown import counted, table
 
 # What ended a run, beside the memories of `eie.cuts`.
 BIASES, ACTIVATIONS, TABLE, CODEBOOKS = "activation SRAM", "activations", "pass table", "codebooks"
@@ -114,7 +114,7 @@ class Plan:
     --------
     >>> layer = CompressedLayer.from_codes([[1] * 40] * 8, [0, 3])
     >>> make_plan([layer], ArchConfig(n_pe=1, pointers=16))
-    Plan(1 layers on 1 PEs: 3 passes in 3 runs, weights loaded for every input)
+    Plan(1 layer on 1 PE: 3 passes in 3 runs, weights loaded for every input)
     """
 
     layers: tuple[CompressedLayer, ...]
@@ -128,8 +128,8 @@ class Plan:
 
     def __repr__(self) -> str:
         return (
-            f"Plan({len(self.layers)} layers on {self.cfg.n_pe} PEs: {len(self.steps)} passes in "
-            f"{len(self.runs)} runs, weights {'stay' if self.resident else 'loaded for every input'})"
+            f"Plan({counted(len(self.layers), 'layer')} on {self._passes}, "
+            f"weights {'stay' if self.resident else 'loaded for every input'})"
         )
 
     def _repr_html_(self) -> str:
@@ -137,8 +137,12 @@ class Plan:
             (layer.name, f"{layer.rows} x {layer.cols}", sum(step.cut.layer == number for step in self.steps))
             for number, layer in enumerate(self.layers)
         ]
-        title = f"{len(self.steps)} passes in {len(self.runs)} runs on {self.cfg.n_pe} PEs"
-        return table(title, rows, ("layer", "outputs x inputs", "passes"))
+        return table(self._passes, rows, ("layer", "outputs x inputs", "passes"))
+
+    @property
+    def _passes(self) -> str:
+        where, passes = counted(self.cfg.n_pe, "PE"), counted(len(self.steps), "pass")
+        return f"{where}: {passes} in {counted(len(self.runs), 'run')}"
 
     @property
     def resident(self) -> bool:
@@ -200,6 +204,8 @@ def _check_chain(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> None:
     if not layers:
         raise LayerError("a plan needs at least one layer")
     for layer in layers:
+        if layer.exit:
+            raise LayerError(f"layer {layer.name!r} is an early exit: plan the network without its exits")
         layer.check(full=True)
         layer.check_widths(weight_bits=cfg.weight_bits, code_bits=cfg.code_bits, acc_bits=cfg.acc_bits)
         if layer.conv is not None and len(layers) > 1:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from eie.config import ArchConfig
 from eie.errors import ConfigError
 from eie.schema import CCU_COUNTERS, PeCounter
-from eie.shown import frame, optional, table
+from eie.shown import counted, frame, optional, table
 
 # Names of the counters that every engine fills in the same way: int64[n_pe] each, but for broadcast_stalls (int).
 COUNTERS = (
@@ -153,13 +153,13 @@ class Result:
             found += [f"load balance {optional(self.balance, '.1%')}"]
         if self.utilization is not None:
             found += [f"utilization {optional(self.utilization, '.1%')}"]
-        return f"Result({self.engine}, {self.cfg.n_pe} PEs: {', '.join(found)})"
+        return f"Result({self.engine}, {counted(self.cfg.n_pe, 'PE')}: {', '.join(found)})"
 
     def _repr_html_(self) -> str:
         return table(f"Result of engine {self.engine}", self._figures())
 
     def _figures(self) -> list[tuple[str, str]]:
-        counted = [(name, self.counters.get(name)) for name in COUNTERS]
+        counters = [(name, self.counters.get(name)) for name in COUNTERS]
         return [
             ("PEs", str(self.cfg.n_pe)),
             ("outputs", f"int16{list(self.y.shape)}"),
@@ -169,7 +169,7 @@ class Result:
             ("utilization", optional(self.utilization, ".1%")),
             *(
                 (name, optional(None if value is None else int(np.sum(value)), ","))
-                for name, value in counted
+                for name, value in counters
             ),
         ]
 

@@ -9,6 +9,16 @@ from typing import Any
 from eie.errors import ConfigError
 
 
+def counted(number: int, word: str) -> str:
+    """So many of something.
+
+    >>> counted(1, "pass"), counted(1200, "pass"), counted(2, "PE")
+    ('1 pass', '1,200 passes', '2 PEs')
+    """
+    ending = "" if number == 1 else "es" if word.endswith("s") else "s"
+    return f"{number:,} {word}{ending}"
+
+
 def table(title: str, rows: Iterable[Sequence[object]], headings: Sequence[str] = ()) -> str:
     """A table as HTML, as `_repr_html_` returns it; every text is escaped.
 

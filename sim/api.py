@@ -14,6 +14,7 @@ import numpy.typing as npt
 from eie.capacity import sized_for
 from eie.compress.float_layers import Model, check_finite
 from eie.compress.format import file
+from eie.compress.low_rank import low_rank
 from eie.compress.matrix import plain
 from eie.compress.pipeline import Settings, compress_network
 from eie.compress.quantize import Widths
@@ -47,6 +48,8 @@ def compress(
     density: float | Sequence[float] = (),
     threshold: float | Sequence[float] = (),
     weight_bits: int | None = 4,
+    rank: float | Mapping[str, float] | None = None,
+    energy: float | Mapping[str, float] | None = None,
     calibration: npt.ArrayLike | None = None,
     acc_bits: int = 16,
     key: str = "",
@@ -58,14 +61,18 @@ def compress(
     ----------
     model : a file (.safetensors, .npz, .onnx, .pt, ...), a PyTorch module, or a dictionary of arrays [outputs, inputs]
         by name, as `state_dict()` gives it.
-    out : a `.eie` file to write, too.
-    density : share of the weights to keep, 0 to 1: one for all layers, or one for each.
-    threshold : instead, keep weights larger than so many standard deviations of their layer.
-    weight_bits : of a shared weight's index, 1 to 8; None for the fewest that move the weights by at most 5 %.
-    calibration : inputs of the first layer that the scales follow from, [n, inputs]; real numbers. Without them, random
-        ones from 0 to 1 serve.
-    acc_bits : 16 or 32, the accumulators to choose scales for.
-    key, transpose : which dictionary of a file is the network, and which of its arrays are [inputs, outputs]; see
+    out : also write the network to this `.eie` file.
+    density : share of the weights to keep, 0 to 1: one number for all layers, or one for each.
+    threshold : instead of a density, keep the weights larger than this many standard deviations of their layer.
+    weight_bits : bits of the index of a shared weight, 1 to 8; None takes the fewest that move the weights by at most
+        5 %.
+    rank : replace matrices by two of this rank, such as {"fc1": 32}: for all layers, or by glob pattern.
+    energy : or by the least rank that keeps this share of a matrix's squared norm, where that makes it smaller; see
+        `eie.compress.low_rank`.
+    calibration : inputs of the first layer, real numbers [n, inputs], to choose the fixed-point scales from; random
+        numbers from 0 to 1 if not given.
+    acc_bits : bits of the accumulators that the scales must suit, 16 or 32.
+    key, transpose : the dictionary of a file that holds the network, and the arrays that are [inputs, outputs]; see
         `eie compress --help`.
 
     Returns
@@ -74,7 +81,8 @@ def compress(
 
     Raises
     ------
-    ModelError : a model that cannot be read, settings that do not fit it. OutputError : `out` cannot be written.
+    ModelError : the model cannot be read, or the settings do not fit it.
+    OutputError : `out` cannot be written.
 
     Examples
     --------
@@ -88,7 +96,11 @@ def compress(
     """
     read_in = _model(model, key, tuple(transpose))
     settings = Settings(_each(density), _each(threshold), weight_bits, Widths(acc_bits=acc_bits))
-    layers, report = compress_network(read_in.layers, settings, calibration)
+    each = settings.for_each(len(read_in.layers))
+    if rank is not None or energy is not None:
+        read_in, places = low_rank(read_in, rank, energy)
+        each = [each[place] for place in places]
+    layers, report = compress_network(read_in.layers, each, calibration)
     if out is not None:
         file.save(out, layers)
     return Chain(layers, str(out) if out is not None else "network", report)
@@ -150,24 +162,24 @@ def simulate(
 
     Parameters
     ----------
-    layer : what runs; a network runs as by its method `run`.
-    x : of a layer, [cols]: real numbers, which are quantised with the layer's `x_frac`, or integers, which are fixed
-        point already. Of a network, [batch, inputs] or [inputs].
-    cfg : the machine (default: `ArchConfig()`, for a network with memories as large as its layers need).
+    layer : the layer, or the network, to run; a network runs as by its method `run`.
+    x : for a layer [cols]: real numbers, which are quantised with the layer's `x_frac`, or integers, which are fixed
+        point already. For a network [batch, inputs] or [inputs].
+    cfg : the machine (default: `ArchConfig()`; for a network, with memories as large as its layers need).
     engine : "golden" (cycle-accurate Python), "fast" (the same figures by the timing law, compiled), "icarus" or
         "verilator" (the RTL), "reference" (arithmetic only, independent of all others).
     balance : place the rows so that the PEs have equal work (docs/balance.md); outputs stay in their order. None: where
         a PE takes several entries a cycle, as of preset eie2.
-    waveform : of a layer: write the run's waveform there, VCD from golden, FST from the simulators.
+    waveform : for a layer: the file to write the waveform of the run to, VCD from golden, FST from the simulators.
 
     Returns
     -------
-    Result, or of a network NetworkRun : values, cycles and counters.
+    Result : values, cycles and counters; for a network, a `NetworkRun`.
 
     Raises
     ------
-    CapacityError, LayerError, ConfigError : what does not fit the machine. SimulatorMissing, SimulationError,
-    MismatchError : from the RTL.
+    CapacityError, LayerError, ConfigError : something does not fit the machine.
+    SimulatorMissing, SimulationError, MismatchError : the RTL does not run, or is wrong.
 
     Examples
     --------
@@ -210,19 +222,20 @@ def lockstep(
 
     Parameters
     ----------
-    layer : a layer, or a chain of them, each of which meets what the one before it gives.
-    x : one input of it, [inputs]: real numbers, or integers in fixed point.
+    layer : a layer, or a chain of layers, each of which takes what the one before it gives.
+    x : one input, [inputs]: real numbers, or integers in fixed point.
     cfg : the machine (default: 4 PEs with memories as large as the layers need).
     simulator : "icarus" or "verilator".
-    waveform : write the RTL's whole run there (FST).
+    waveform : the file to write the waveform of the RTL's whole run to (FST).
 
     Returns
     -------
-    LockstepReport : `mismatches` is 0 where both agree; `divergence` says where they first did not.
+    LockstepReport : `mismatches` is 0 if both agree; `divergence` says where they first differ.
 
     Raises
     ------
-    CapacityError, LayerError : what does not fit. SimulatorMissing, SimulationError.
+    CapacityError, LayerError : something does not fit the machine.
+    SimulatorMissing, SimulationError : the RTL does not run.
 
     Examples
     --------
@@ -255,24 +268,25 @@ def sweep(
     scheduler: str | None = None,
     **keys: Any,
 ) -> SweepTable:
-    """Run layers over configurations: every combination of the values of some keys.
+    """Run layers over configurations: every combination of the values of the keys that you give.
 
     Parameters
     ----------
-    grid : the keys as a dictionary, several of them, or a .toml file (docs/sweeps.md lists the keys).
+    grid : a dictionary of keys, a list of such dictionaries, or a .toml file (docs/sweeps.md lists the keys).
     store : a .sqlite file that keeps every finished point; the same call goes on from there.
-    workers : processes of this machine. A script that asks for several must start behind
+    workers : how many processes to use. A script that asks for several must start behind
         `if __name__ == "__main__":`, as multiprocessing demands.
-    scheduler : a Dask cluster instead, such as "tcp://10.0.0.1:8786".
+    scheduler : the address of a Dask cluster to use instead, such as "tcp://10.0.0.1:8786".
     **keys : the keys of one grid by name, instead of `grid`: a value or a list of values each.
 
     Returns
     -------
-    SweepTable : a sequence of rows, one a point, as dictionaries; `to_frame`, `plot` and `pareto` of them.
+    SweepTable : a sequence of rows, a dictionary for each point, with the methods `to_frame`, `plot` and `pareto`.
 
     Raises
     ------
-    ConfigError : an unknown key, a value out of range. EieError : a file that cannot be read or written.
+    ConfigError : an unknown key, or a value out of range.
+    EieError : a file cannot be read or written.
 
     Examples
     --------

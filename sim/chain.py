@@ -160,7 +160,7 @@ class Chain(Network, Sequence[CompressedLayer]):
 
 
 def load(path: str | PathLike[str]) -> Chain | GraphNetwork:
-    """The network in a `.eie` file: a sequence of its layers that runs as a whole; with its graph, if it has one.
+    """Read the network of a `.eie` file: a sequence of layers that runs as a whole, with its graph if it has one.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def load(path: str | PathLike[str]) -> Chain | GraphNetwork:
 
     Raises
     ------
-    FormatError : with the place, where the file is no such file, is of another version, or is damaged.
+    FormatError : not a `.eie` file, of another version, or damaged; the message names the place.
 
     Examples
     --------

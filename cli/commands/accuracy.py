@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 from tqdm import tqdm
 
+from eie.capacity import sized_for
 from eie.cli.inputs import INPUT_HELP, is_graph, warn_clipped
-from eie.cli.options import PATH, PRESET, refuse_useless
+from eie.cli.options import PATH, PRESET, gathered, option, refuse_useless
 from eie.compress.float_layers import float_forward
 from eie.compress.format.file import load
 from eie.compress.forward import check_network, fixed_forward
 from eie.config import ArchConfig
-from eie.errors import ModelError
+from eie.errors import ConfigError, ModelError
 from eie.layer import CompressedLayer
-from eie.sim.chain import as_float
+from eie.sim.chain import as_float, run_network
+from eie.sim.exits import choose_threshold, leave, logits_at_exits, run_with_exits, stages, totals, trunk
 from eie.sim.workloads.inputs import in_fixed_point, is_real, read_inputs, read_vectors
 
 # Inputs between two steps of the progress bar.
@@ -77,6 +80,123 @@ def measure(layers: list[CompressedLayer], path: Path, cfg: ArchConfig, limit: i
     return Accuracy(count, *sums.tolist())
 
 
+# ---- early exits -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """At which certainty inputs leave a network with early exits."""
+
+    threshold: float | None = option(
+        "--exit",
+        type=click.FloatRange(0, 1),
+        metavar="T",
+        help="Leave at the first early exit whose largest softmax is above T (docs/learn.md).",
+    )
+    held_out: Path | None = option(
+        "--held-out",
+        type=PATH,
+        metavar="H.npz",
+        help="Or choose T on these labelled inputs: the least, in hundredths, within the budget.",
+    )
+    budget: float = option(
+        "--budget",
+        type=click.FloatRange(0),
+        default=0.1,
+        metavar="POINTS",
+        help="How much more error than that of the whole network --held-out may find, in percentage points.",
+    )
+    counted: int = option(
+        "--counted",
+        type=click.IntRange(1),
+        default=100,
+        metavar="N",
+        help="Count cycles and energy of the first N inputs.",
+    )
+
+
+@dataclass(frozen=True)
+class Exits:
+    """What early exits make of a network: wrong of all inputs; left : inputs by the layer whose answer they took.
+
+    cycles, energy_nj : of an input, the mean of the first `counted`; whole_cycles, whole_energy_nj : without exits.
+    """
+
+    threshold: float
+    wrong: int
+    left: dict[str, int]
+    counted: int
+    cycles: float
+    energy_nj: float
+    whole_cycles: float
+    whole_energy_nj: float
+
+
+def _answers(
+    layers: list[CompressedLayer], path: Path, cfg: ArchConfig, limit: int | None
+) -> tuple[Any, Any, Any]:
+    """What each stage answers to the inputs of a file, their labels, and the inputs in fixed point."""
+    held, labels = read_vectors(path, layers[0].inputs)
+    if labels is None:
+        raise ModelError(f"{path} holds no labels (integers, one for each input)")
+    x, _ = in_fixed_point(held[:limit], layers[0], cfg.act_bits)
+    parts = [
+        logits_at_exits(layers, part, cfg.acc_bits, cfg.act_bits)[0]
+        for part in np.array_split(x, -(-len(x) // _PART))
+    ]
+    return [np.concatenate(each) for each in zip(*parts, strict=True)], labels[:limit], x
+
+
+def measure_exits(
+    layers: list[CompressedLayer], path: Path, cfg: ArchConfig, leaving: Leaving, limit: int | None = None
+) -> Exits:
+    """What early exits make of the first `limit` inputs of a file.
+
+    Raises
+    ------
+    ModelError : a file without such inputs or labels; LayerError : a network without exits.
+    """
+    logits, labels, x = _answers(layers, path, cfg, limit)
+    threshold = leaving.threshold
+    if leaving.held_out is not None:
+        of_held, right, _ = _answers(layers, leaving.held_out, cfg, None)
+        threshold = choose_threshold(of_held, right, leaving.budget)
+    assert threshold is not None
+    run = leave(logits, threshold)
+    names = [stage.answers.name for stage in stages(layers)]
+    some = x[: leaving.counted]
+    machine = sized_for(cfg, *trunk(layers), *[stage.answers for stage in stages(layers)])
+    early = run_with_exits(layers, some, machine, threshold)
+    whole = totals(run_network(trunk(layers), some, machine, "fast"))
+    # The fast engine counts both.
+    cycles, energy, early_cycles, early_energy = (
+        float(value or 0) for value in (*whole, early.cycles, early.energy_uj)
+    )
+    return Exits(
+        threshold,
+        int(np.count_nonzero(run.answers != labels)),
+        {name: int(np.count_nonzero(run.left == number)) for number, name in enumerate(names)},
+        len(some),
+        early_cycles / len(some),
+        1000 * early_energy / len(some),
+        cycles / len(some),
+        1000 * energy / len(some),
+    )
+
+
+def _print_exits(found: Exits, inputs: int, cfg: ArchConfig) -> None:
+    click.echo(
+        f"early exits   {found.wrong:,} wrong ({100 * found.wrong / inputs:.2f} %), above {found.threshold:g}"
+    )
+    for name, count in found.left.items():
+        click.echo(f"  {100 * count / inputs:5.1f} % with the answer of {name}")
+    click.echo(
+        f"  {found.cycles:,.0f} cycles and {found.energy_nj:,.1f} nJ an input, of {found.whole_cycles:,.0f} and "
+        f"{found.whole_energy_nj:,.1f} without exits ({found.cycles / found.whole_cycles:.2f}, "
+        f"{found.energy_nj / found.whole_energy_nj:.2f}); mean of {found.counted}, {cfg.n_pe} PEs"
+    )
+
+
 @click.command()
 @click.argument("file", type=PATH)
 @click.option(
@@ -89,6 +209,7 @@ def measure(layers: list[CompressedLayer], path: Path, cfg: ArchConfig, limit: i
 )
 @click.option("--weights", type=PATH, metavar="W.eie", help="Compressed layers for a graph (.onnx, .toml).")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Use only the first N inputs.")
+@gathered("leaving", Leaving)
 @click.option("--preset", **PRESET)
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 @click.pass_context
@@ -98,6 +219,7 @@ def accuracy(
     input_file: Path,
     weights: Path | None,
     limit: int | None,
+    leaving: Leaving,
     preset: str,
     json_out: bool,
 ) -> None:
@@ -109,20 +231,32 @@ def accuracy(
     Example:
       eie accuracy lenet.eie --input examples/lenet_300_100/mnist_test_1000.npz
       eie accuracy net.onnx --weights net.eie --input x.npz
+      eie accuracy exits.eie --input x.npz --held-out h.npz --budget 0.1
     """
     cfg = ArchConfig.preset(preset)
+    exits: Exits | None = None
+    if leaving.threshold is not None and leaving.held_out is not None:
+        raise ConfigError("give --exit, or --held-out to choose it, not both")
+    early = leaving.threshold is not None or leaving.held_out is not None
+    if leaving.held_out is None:
+        refuse_useless(context, ("--budget",), "without --held-out")
+    if not early:
+        refuse_useless(context, ("--counted",), "without --exit or --held-out")
     if is_graph(file):
+        refuse_useless(context, ("--exit", "--held-out"), f"for {file}: a graph has no early exits")
         from eie.cli.graphs import measure_graph  # onnx takes long to import
 
         found = Accuracy(*measure_graph(file, input_file, weights, cfg, limit))
     else:
         refuse_useless(context, ("--weights",), f"for {file}: it holds layers, not a graph")
         layers = load(file)
-        found = measure(layers, input_file, cfg, limit)
+        found = measure(trunk(layers) if early else layers, input_file, cfg, limit)
+        if early:
+            exits = measure_exits(layers, input_file, cfg, leaving, limit)
         if not json_out:
             warn_clipped(input_file, found.clipped, layers[0], cfg.act_bits)
     if json_out:
-        click.echo(json.dumps(asdict(found)))
+        click.echo(json.dumps(asdict(found) | ({"exits": asdict(exits)} if exits else {})))
         return
 
     def share(part: int) -> str:
@@ -136,3 +270,5 @@ def accuracy(
         f"{found.different:,} answers differ; {found.saturations:,} sums and {found.writeback_saturations:,} "
         "outputs clipped"
     )
+    if exits:
+        _print_exits(exits, found.inputs, cfg)

@@ -14,6 +14,7 @@ import numpy as np
 from eie.cli.inputs import GRAPHS
 from eie.cli.options import PATH, whole_numbers
 from eie.cli.output import print_table
+from eie.compress.forward import check_network
 from eie.errors import ConfigError, ModelError
 from eie.sim.bench.contenders import EXACT, INT8, OURS, REAL, Contender, contender, names
 from eie.sim.bench.graphs import graph_contenders
@@ -111,6 +112,7 @@ def bench(
         times = {many: {count: paired(makers(many), nothing, seconds, clock_of(many))} for many in counts}
         _show(file, times, {}, {}, json_out)
         return
+    check_network(net.layers)
     x = {batch: _inputs(net, input_file, density, batch) for batch in batches}
     times = {}
     signal: dict[str, float] = {}

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eie.cli.options import PATH, gathered, option, real_numbers, refuse_useless
+from eie.cli.options import (
+    PATH,
+    gathered,
+    option,
+    pattern_number,
+    pattern_or_number,
+    real_numbers,
+    refuse_useless,
+)
 from eie.cli.output import check_writable, print_table
 from eie.cli.pages.sizes import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, scale_row, size_rows
 from eie.compress.float_layers import (
@@ -24,6 +32,7 @@ from eie.compress.float_layers import (
     no_chain,
     whole_ratio,
 )
+from eie.compress.low_rank import low_rank
 from eie.compress.pipeline import CompressionReport, Settings, compress_each_to_file, compress_to_file
 from eie.compress.quantize import Widths
 from eie.compress.readers.files import MODEL_KINDS, kind_of, read_model
@@ -150,6 +159,15 @@ class How:
         help="Bits of the index of a shared weight; auto takes for each layer the fewest at which sharing moves the "
         "kept weights by at most 5 % of their norm.",
     )
+    blocks: int = option(
+        "--blocks",
+        type=click.IntRange(0),
+        default=0,
+        show_default=False,
+        metavar="N",
+        help="Keep of each fully connected layer the weights in N shuffled blocks (docs/blocks.md); densities are then "
+        "of the convolutions.",
+    )
     acc_bits: str = option(
         "--acc-bits",
         type=click.Choice(["16", "32"]),
@@ -166,7 +184,7 @@ class How:
     def settings(self) -> Settings:
         """The settings of all layers."""
         bits = None if self.weight_bits == "auto" else int(self.weight_bits)
-        return Settings(self.density or (), self.threshold or (), bits, self.widths)
+        return Settings(self.density or (), self.threshold or (), bits, self.widths, blocks=self.blocks)
 
 
 @dataclass(frozen=True)
@@ -202,10 +220,43 @@ class Which:
     )
 
 
+@dataclass(frozen=True)
+class Rank:
+    """Which layers become two of low rank."""
+
+    rank: tuple[tuple[str, float], ...] = option(
+        "--rank",
+        type=pattern_number,
+        multiple=True,
+        metavar="PATTERN=R",
+        help="Replace the matrix of these layers by two of rank R (docs/learn.md); may be repeated.",
+    )
+    energy: tuple[str, float] | None = option(
+        "--energy",
+        type=pattern_or_number,
+        metavar="[PATTERN=]E",
+        help="Or by the least rank that keeps the share E of the matrix's squared norm, where that makes it smaller.",
+    )
+
+    def split(
+        self, model: Model, settings: Settings | Sequence[Settings]
+    ) -> tuple[Model, Settings | Sequence[Settings]]:
+        """The model with these layers split, and the settings of its layers."""
+        if not self.rank and self.energy is None:
+            return model, settings
+        # Of two ranks for one pattern the last holds, as of any option that is repeated.
+        split, places = low_rank(
+            model, dict(self.rank) or None, None if self.energy is None else dict([self.energy])
+        )
+        each = settings.for_each(len(model.layers)) if isinstance(settings, Settings) else settings
+        return split, [each[place] for place in places]
+
+
 @click.command()
 @click.argument("model", type=PATH)
 @click.option("-o", "--out", required=True, type=PATH, metavar="OUT.eie", help="The file to write.")
 @gathered("how", How)
+@gathered("rank", Rank)
 @click.option(
     "--calibrate",
     type=PATH,
@@ -227,6 +278,7 @@ def compress(
     model: Path,
     out: Path,
     how: How,
+    rank: Rank,
     calibrate: Path | None,
     which: Which,
     processes: int,
@@ -240,6 +292,7 @@ def compress(
     \b
     Example:
       eie compress examples/lenet_300_100/lenet_300_100.safetensors --density 0.08,0.09,0.26 -o lenet.eie
+      eie compress examples/lenet_300_100/lenet_300_100.safetensors --rank fc1=32 -o net.eie
       eie compress model.pth --settings settings.toml --layer 'encoder.*' -o encoder.eie
       eie compress checkpoint.ckpt --key model_ema --transpose 'head.*' -o net.eie
       eie compress examples/networks/nsnet2.toml --calibrate speech.wav -o nsnet2.eie
@@ -256,9 +309,14 @@ def compress(
         if description is None
         else Model(description.graph.trained)
     )
-    read, settings = _chosen(read, how, which)
+    whole, settings = _chosen(read, how, which)
+    read, settings = rank.split(whole, settings)
     if calibrate is not None and model.suffix.lower() == ".onnx":
-        description = described(model, read.layers)
+        description = described(model, whole.layers)
+    if description is not None and read is not whole:
+        raise ModelError(
+            f"{model} has a graph, whose layers cannot become two: give --rank and --energy to a chain of layers"
+        )
     if calibrate is not None and description is not None:
         vectors = _met(description, calibrate, read.layers, model)
         report = compress_each_to_file(out, read.layers, vectors, settings)
@@ -268,10 +326,20 @@ def compress(
             check_chains(read.layers)
             inputs, _ = read_inputs(calibrate, read.layers.sources[0].inputs)
         report = compress_to_file(out, read.layers, settings, inputs, processes)
+    # What splitting took away, biases being the same.
+    given = report.size.dense_bytes + 4 * (_elements(whole.layers) - _elements(read.layers))
     if json_out:
-        click.echo(json.dumps(report_json(report, read)))
+        click.echo(json.dumps(report_json(report, read) | {"given_bytes": given}))
         return
     _print(report, read, out)
+    if read is not whole:
+        ratio = given / max(report.size.total_bytes, 1)
+        click.echo(f"{ratio:.1f} x smaller than the {given:,} bytes of the layers before they were split")
+
+
+def _elements(layers: Layers) -> int:
+    """Elements of all matrices."""
+    return sum(rows * cols for rows, cols in (source.shape for source in layers.sources))
 
 
 def _chosen(read: Model, how: How, which: Which) -> tuple[Model, Settings | Sequence[Settings]]:

@@ -39,9 +39,9 @@ Announce = Callable[[str], None]
 
 _HELP = """Repeat the published evaluation: tables and pictures with our figures beside the published ones.
 
-Without a PART, two processes compute everything but `beyond` and write evaluation.html, evaluation.md, the pictures and
-data.json. With PARTs, only these are computed and written, as PART.html, PART.md, pictures and PART.json; their tables
-are printed, too.
+Without a PART, two processes compute everything but `beyond` and `mesa` and write evaluation.html, evaluation.md, the
+pictures and data.json. With PARTs, only these are computed and written, as PART.html, PART.md, pictures and PART.json;
+their tables are printed, too.
 
 \b
 Parts:

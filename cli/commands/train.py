@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from eie.blocks import ORDERS
 from eie.cli.options import PATH, gathered, option
 from eie.cli.output import console, make_folder, print_table, write
 from eie.cli.pages import train_pictures
+from eie.cli.pages.sizes import two_rules
 from eie.compress import datasets
 from eie.compress.datasets import SIDE
 from eie.errors import MismatchError, ModelError
@@ -81,13 +83,70 @@ class Scan:
     )
 
 
+@dataclass(frozen=True)
+class InBlocks:
+    """Fully connected layers in blocks (docs/blocks.md) instead of pruned ones; blocks : None without."""
+
+    blocks: int | None = option(
+        "--blocks",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Fully connected layers in N blocks instead of pruned.",
+    )
+    distinct: int = option(
+        "--distinct",
+        type=click.IntRange(0),
+        default=0,
+        show_default="N",
+        metavar="K",
+        help="Blocks that differ, used in turn.",
+    )
+    alike: float = option(
+        "--alike", type=float, default=0.0, metavar="ALPHA", help="MESA's penalty between neighbour blocks."
+    )
+    order: str = option(
+        "--order", type=click.Choice(ORDERS), default="shuffled", help="Of the blocks' inputs and outputs."
+    )
+    bits: int | None = option(
+        "--bits",
+        type=click.IntRange(1, 7),
+        show_default="of the recipe",
+        metavar="BITS",
+        help="Of a code in blocks.",
+    )
+
+    def recipe(self, of: Recipe, seed: int) -> Recipe:
+        """The recipe with these blocks."""
+        if self.blocks is None:
+            if self.distinct or self.alike or self.order != "shuffled" or self.bits:
+                raise ModelError(
+                    "--distinct, --alike, --order and --bits are about blocks: give --blocks as well"
+                )
+            return of
+        from eie.compress.train.blocks import Blocks
+
+        drawn = seed if self.order == "permuted" else 0
+        return of.in_blocks(Blocks(self.blocks, self.distinct, self.order, self.alike, drawn), self.bits)
+
+    @property
+    def suffix(self) -> str:
+        """Of the folder's name: networks of other settings have other checkpoints."""
+        if self.blocks is None:
+            return ""
+        parts = [f"-{self.blocks}-blocks"]
+        parts += [f"-{self.distinct}-distinct"] if self.distinct else []
+        parts += [f"-{self.order}"] if self.order != "shuffled" else []
+        parts += [f"-alike-{self.alike:g}"] if self.alike else []
+        return "".join([*parts, f"-{self.bits}-bits" if self.bits else ""])
+
+
 @click.command()
 @click.argument("name", type=click.Choice(NAMES))
 @click.option(
     "-o",
     "--out",
     type=PATH,
-    show_default="out/train/NAME, with another data set out/train/NAME-DATA-SET",
+    show_default="out/train/NAME, with another data set or blocks these as well",
     metavar="FOLDER",
     help="Where the .eie file, the pictures and the checkpoints go.",
 )
@@ -101,6 +160,7 @@ class Scan:
     metavar="N",
     help="To try a recipe: do not train on the last N training digits, and measure on them, not on the test digits.",
 )
+@gathered("in_blocks", InBlocks)
 @gathered("scan", Scan)
 @click.option("--quiet", is_flag=True, help="Show no progress bars.")
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
@@ -110,6 +170,7 @@ def train(
     digits: Digits,
     seed: int,
     holdout: int,
+    in_blocks: InBlocks,
     scan: Scan,
     quiet: bool,
     json_out: bool,
@@ -124,28 +185,33 @@ def train(
     Example:
       eie train lenet-300-100
       eie train lenet-300-100 --budget 0.5
+      eie train lenet-5 --blocks 10 --distinct 2
     """
     recipes = _recipes()
     # Of other images: not beside MNIST's checkpoints.
     mnist = digits.data_set == "mnist"
-    place = Path("out/train") / (name if mnist else f"{name}-{digits.data_set}") if out is None else out
+    base = Path("out/train") / (name if mnist else f"{name}-{digits.data_set}")
+    place = base.with_name(base.name + in_blocks.suffix) if out is None else out
+    recipe = in_blocks.recipe(recipes.RECIPES[name], seed)
     images = datasets.load(digits.data_set, digits.folder)
     make_folder(place)
-    bench = recipes.Bench.of(recipes.RECIPES[name], images, holdout)
+    bench = recipes.Bench.of(recipe, images, holdout)
     budget = scan.budget
     if budget is not None and not 0 <= budget <= 100:
         raise ModelError(f"budget must be from 0 to 100 percentage points, not {budget:g}")
+    if (scan.scan or budget is not None) and in_blocks.blocks is not None:
+        raise ModelError("--scan and --budget are about pruning: not with --blocks")
     if scan.scan or budget is not None:
         _scan(bench, place, seed, budget, not quiet, json_out)
         return
-    result = recipes.run_recipe(bench, place, seed, not quiet)
+    result = recipes.run_recipe(bench, place, seed, not quiet, base if out is None else None)
     _draw(bench, result, place)
     summary = as_json(result)
     write(place / "result.json", json.dumps(summary, indent=1) + "\n")
     if json_out:
         click.echo(json.dumps(summary))
         return
-    print_result(result, mnist)
+    print_result(result, mnist and in_blocks.blocks is None)
     click.echo(f"\nEverything is in {place}/; run `eie info {result.path}` for where the bytes go.")
 
 
@@ -224,6 +290,8 @@ def print_result(result: Result, compare: bool = True) -> None:
         f"{result.seconds:.0f} s, {result.cpu_seconds:.0f} s of one core",
         soft_wrap=True,
     )
+    if text := two_rules(size):
+        out.print(text, soft_wrap=True)
     out.print(
         "The dense network learnt from plain images; the teacher and the compressed one from images turned, stretched "
         "and shifted at random.",
@@ -241,6 +309,8 @@ def as_json(result: Result) -> dict[str, Any]:
         "dense_bytes": result.size.dense_bytes,
         "bytes": result.size.total_bytes,
         "ratio": result.size.ratio,
+        "fully_connected_ratio": result.size.connected_ratios[0],
+        "mesa_ratio": result.size.connected_ratios[1],
         "seconds": result.seconds,
         "cpu_seconds": result.cpu_seconds,
         "layers": [

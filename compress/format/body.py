@@ -232,6 +232,7 @@ def _layer(
         conv=head.conv,
         follows=head.follows,
         blocks=head.blocks,
+        exit=head.exit,
     )
     layer.check(full=True)
     return layer

@@ -343,17 +343,18 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
 def save(path: str | os.PathLike[str], layers: Iterable[CompressedLayer], graph: bytes = b"") -> None:
     """Write a network to a `.eie` file. The same layers give the same bytes.
 
-    Layers that come one after the other (a generator's) are written so, and not kept.
+    If a generator gives the layers one by one, they are written one by one and not kept.
 
     Parameters
     ----------
     path : the file, which is replaced as a whole.
-    layers : in the order in which they follow one another; a network is a sequence of its layers.
-    graph : an ONNX message that says what lies between the layers; none if they follow one another.
+    layers : the layers, in the order in which they follow one another; a network is a sequence of its layers.
+    graph : an ONNX message that says what lies between the layers; empty if they follow one another.
 
     Raises
     ------
-    LayerError : no layers, or one that breaks its rules. OutputError : the file cannot be written.
+    LayerError : no layers, or one that breaks its rules.
+    OutputError : the file cannot be written.
 
     Examples
     --------

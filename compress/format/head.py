@@ -15,7 +15,7 @@ MAX_FRAC = 1000
 ADAPTIVE, HUFFMAN, BLOCKS = "adaptive", "Huffman", "blocks"
 _RELU, _CONV, _IS_HUFFMAN, _ALONE, _HAS_KIND = 1, 2, 4, 64, 128
 # The byte behind the flags, of what is no ordinary matrix.
-_KIND_BLOCKS = 1
+_KIND_BLOCKS, _KIND_EXIT = 1, 2
 
 
 def _pair(pair: tuple[int, int]) -> bytes:
@@ -38,12 +38,13 @@ def head_bytes(layer: CompressedLayer, coding: str) -> bytes:
     """The head of a layer whose body is coded so."""
     name = layer.name.encode()
     flags = _RELU * layer.relu | _CONV * (layer.conv is not None) | _IS_HUFFMAN * (coding == HUFFMAN)
-    flags |= _ALONE * (not layer.follows) | _HAS_KIND * (coding == BLOCKS)
+    kind = (_KIND_BLOCKS if coding == BLOCKS else 0) or (_KIND_EXIT if layer.exit else 0)
+    flags |= _ALONE * (not layer.follows) | _HAS_KIND * bool(kind)
     blocks = layer.blocks if coding == BLOCKS else None
     # A block has its own codes.
     bits = layer.weight_bits if blocks is None else layer.block_codes().bits
     parts = [
-        bytes([flags | (bits - 1) << 3]) + (b"" if blocks is None else bytes([_KIND_BLOCKS])),
+        bytes([flags | (bits - 1) << 3]) + bytes([kind] if kind else []),
         varint(len(name)) + name,
         varint(layer.rows)
         + varint(layer.cols)
@@ -75,6 +76,7 @@ class Head:
     conv: Conv | None
     follows: bool
     blocks: BlockStructure | None = None
+    exit: bool = False
 
     @classmethod
     def parse(cls, reader: Reader) -> Head:
@@ -85,14 +87,14 @@ class Head:
         FormatError : it is cut short, or a number is out of its range.
         """
         flags = reader.byte("a layer's head")
-        in_blocks = bool(flags & _HAS_KIND)
-        if in_blocks:
-            kind = reader.byte("a layer's kind")
-            if kind != _KIND_BLOCKS:
+        kind = reader.byte("a layer's kind") if flags & _HAS_KIND else 0
+        in_blocks = kind == _KIND_BLOCKS
+        if flags & _HAS_KIND:
+            if kind not in (_KIND_BLOCKS, _KIND_EXIT):
                 raise FormatError(
                     f"a layer of kind {kind}, which this program does not know: use a newer eie"
                 )
-            if flags & _IS_HUFFMAN:
+            if in_blocks and flags & _IS_HUFFMAN:
                 raise FormatError(f"the flags {flags:#04x} have no meaning")
         name = reader.take(reader.varint("a layer's name"), "a layer's name")
         try:
@@ -131,6 +133,7 @@ class Head:
             _conv(reader, text) if flags & _CONV else None,
             not flags & _ALONE,
             blocks,
+            kind == _KIND_EXIT,
         )
 
     @property

@@ -31,8 +31,8 @@ class LayerSize:
 
     coding : "adaptive", "Huffman" or "blocks". index_bits : the width at which plain relative indices are smallest,
     over the whole matrix as one column (0 in blocks). codes, positions, codebook_bits, bias_bits : bits of the parts.
-    nbytes : all of it, with its head. blocks : in words, empty without. mesa_bits : of codes and positions as MESA
-    counts them (`eie.compress.format.mesa`).
+    nnz : weights; in blocks those that are 0 as well. nbytes : all of it, with its head. blocks : in words, empty
+    without. mesa_bits : of codes and positions as MESA counts them (`eie.compress.format.mesa`).
     """
 
     name: str
@@ -138,7 +138,7 @@ def _size(
         layer.name,
         layer.rows,
         layer.cols,
-        layer.nnz,
+        layer.nnz if layer.blocks is None else layer.blocks.entries,
         coding,
         index_bits,
         *parts,

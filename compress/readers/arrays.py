@@ -25,7 +25,7 @@ FLOATS = (
 _GATES = r"_(?:ih|hh|hr)(?:_l\d+)?(?:_reverse)?"
 # What a weight's name may end in, and what may take its place in the name of its bias.
 _WEIGHT = re.compile(
-    rf"(?:(?P<stem>.*)(?P<mark>[._/]))?(?P<word>weights?|kernel|[wW])(?P<number>{_GATES}|[._]?\d*)(?P<tail>:\d+)?"
+    rf"(?s)(?:(?P<stem>.*)(?P<mark>[._/]))?(?P<word>weights?|kernel|[wW]|coefs?)(?P<number>{_GATES}|[._]?\d*)(?P<tail>:\d+)?"
 )
 _BIAS_WORDS = {
     "weight": ("bias",),
@@ -33,8 +33,10 @@ _BIAS_WORDS = {
     "kernel": ("bias",),
     "w": ("b", "bias"),
     "W": ("b", "B", "bias"),
+    "coefs": ("intercepts",),
+    "coef": ("intercept",),
 }
-_BIAS = re.compile(rf"(?:.*[._/])?bias(?:es)?(?:{_GATES}|[._]?\d*)(?::\d+)?")
+_BIAS = re.compile(rf"(?s)(?:.*[._/])?bias(?:es)?(?:{_GATES}|[._]?\d*)(?::\d+)?")
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,14 @@ _LORA = re.compile(
     r"(?P<stem>.*?)[._]lora_(?:A|B|up|down|embedding_A|embedding_B|magnitude_vector)(?:[._].*)?"
 )
 _MASKED = re.compile(r"(?P<stem>(?:.*[./])?)(?P<word>weights?|kernel|w|W)(?P<tail>:\d+)?")
+# Keras 3 numbers what a layer holds, in the order in which the layer made it.
+_NUMBERED = re.compile(r"(?P<stem>.*[/.])vars[/.](?P<number>\d+)")
 _SCALE = re.compile(
     r"(?P<stem>.*[._])?(?:weight[._])?(?:scales?(?:_inv)?|zeros?|zero_points?|qzeros|absmax|nested_absmax|quant_map"
     r"|nested_quant_map|SCB)"
 )
+# Of fewer numbers than this two vectors may point the same way although nothing has turned them so.
+_CHANCE = 8
 _REMEDY = (
     "make it one tensor before saving: torch.nn.utils.parametrize.remove_parametrizations or prune.remove"
 )
@@ -91,6 +95,26 @@ def _make(make: Callable[..., Array], reads: Sequence[Callable[[], Array]]) -> A
     return make(*(read().astype(np.float64) for read in reads))
 
 
+def _numbered(found: Combined) -> None:
+    """Keras 3: a kernel and its bias, or both kernels of a recurrent layer and their bias, by number."""
+    groups: dict[str, dict[str, str]] = {}
+    for name in found.arrays:
+        match = _NUMBERED.fullmatch(name)
+        if match:
+            groups.setdefault(match["stem"], {})[match["number"]] = name
+    for stem, numbers in groups.items():
+        dims = [len(found.arrays[numbers[str(i)]].shape) for i in range(len(numbers)) if str(i) in numbers]
+        words = {1: ["kernel"], 2: ["kernel", "bias"]}.get(len(numbers), [])
+        if len(dims) > 1 and dims[:2] == [2, 2]:
+            words = ["kernel", "recurrent_kernel", "bias"]
+        if len(dims) != len(numbers) or dims[0] < 2 or (dims[1:2] != [1] and words[1:2] == ["bias"]):
+            continue
+        for number, word in zip(sorted(numbers, key=int), words, strict=False):
+            name = stem + word
+            if name not in found.arrays:
+                found.replace([numbers[number]], name, found.arrays[numbers[number]])
+
+
 # ---- PyTorch's parts ---------------------------------------------------------------------------------------
 
 
@@ -150,13 +174,13 @@ def _spectral_of(found: Combined, parts: list[str], name: str) -> None:
     if len(left) != 1 or len(right) != 1 or (left[0], right[0]) not in sizes:
         found.refuse(parts, name, f"which do not go together; {_REMEDY}")
     else:
-        _made(found, parts, name, _over_sigma, "over its spectral norm")
+        _made(found, parts, name, partial(_over_sigma, name), "over its spectral norm")
 
 
-def _over_sigma(weight: Array, left: Array, right: Array) -> Array:
+def _over_sigma(name: str, weight: Array, left: Array, right: Array) -> Array:
     """`left` runs along the first axis in PyTorch, or along the second (a transposed convolution, or who asked for it).
     Where it could be either, it is the second only if the vectors show it: power iteration has made them singular
-    vectors of the weight, nearly, along one axis, and far from it along the other.
+    vectors of the weight, nearly, along one axis, and far from it along the other. Short vectors do that by chance.
     """
     along = [
         np.moveaxis(weight, axis, 0).reshape(len(left), -1)
@@ -165,6 +189,10 @@ def _over_sigma(weight: Array, left: Array, right: Array) -> Array:
     ]
     near = [min(_cosine(left, one @ right), _cosine(right, left @ one)) for one in along]
     place = int(len(near) == 2 and near[1] > 0.99 and near[0] < 0.5)
+    if place and len(right) < _CHANCE:
+        raise ModelError(
+            f"{name}: its spectral norm may be that along the first or the second axis; {_REMEDY}"
+        )
     return np.asarray(weight / (left @ along[place] @ right))
 
 
@@ -200,6 +228,34 @@ def _parametrizations(found: Combined) -> None:
             found.refuse(left, name, f"by a parametrisation that the file does not tell; {_REMEDY}")
 
 
+def _attention(found: Combined) -> None:
+    """One bias of three matrices (torch.nn.MultiheadAttention with kdim or vdim) becomes three."""
+    for name in list(found.arrays):
+        stem, mark, _ = name.rpartition("in_proj_bias")
+        if not mark or name != stem + mark:
+            continue
+        parts = [f"{stem}{letter}_proj_weight" for letter in "qkv"]
+        whole = found.arrays[name]
+        if not all(part in found.arrays for part in parts) or len(whole.shape) != 1 or whole.shape[0] % 3:
+            continue
+        each = whole.shape[0] // 3
+        items: dict[str, FileArray] = {}
+        for key, value in found.arrays.items():
+            if key != name:
+                items[key] = value
+                continue
+            for place, letter in enumerate("qkv"):
+                read = partial(_third, whole.read, place)
+                items[f"{stem}{letter}_proj_bias"] = FileArray(whole.dtype, (each,), read, whole.refused)
+        found.arrays = items
+
+
+def _third(read: Callable[[], Array], place: int) -> Array:
+    whole = read()
+    each = len(whole) // 3
+    return whole[place * each : (place + 1) * each]
+
+
 def _lone_parts(found: Combined) -> None:
     """weight_orig, whose other parts are missing."""
     for part in list(found.arrays):
@@ -214,16 +270,31 @@ def _lone_parts(found: Combined) -> None:
 
 
 def _masks_beside(found: Combined) -> None:
-    """A mask beside its weights: fc.weight with fc.weight_mask or fc.mask, fc/kernel:0 with fc/mask:0."""
+    """A mask beside its weights: fc.weight with fc.weight_mask, fc.mask or mask.fc.weight."""
     for name in list(found.arrays):
         match = _MASKED.fullmatch(name)
         if match is None:
             continue
         stem, word, tail = match["stem"] or "", match["word"], match["tail"] or ""
-        for mask in (f"{stem}{word}_mask{tail}", f"{stem}mask{tail}"):
-            if mask in found.arrays and found.arrays[mask].shape == found.arrays[name].shape:
-                _made(found, [name, mask], name, partial(_masked, mask), "masked")
-                break
+        own = [f"{stem}{word}_mask{tail}", f"{name}.mask", f"{name}_mask"]
+        own += [f"{first}{mark}{name}" for first in ("mask", "masks") for mark in "./"]
+        held = [mask for mask in (*own, f"{stem}mask{tail}") if mask in found.arrays]
+        if not held:
+            continue
+        mask = held[0]
+        weight, over = found.arrays[name].shape, found.arrays[mask].shape
+        if over == weight:
+            _made(found, [name, mask], name, partial(_masked, mask), "masked")
+        elif mask in own:
+            found.refuse(
+                [name, mask],
+                name,
+                f"of shapes {list(weight)} and {list(over)}, which do not go together: multiply them before saving",
+            )
+        else:
+            found.notes.append(
+                f"{mask} {list(over)} is of another shape than {name} {list(weight)}, and not multiplied with it"
+            )
 
 
 def _masked(name: str, weight: Array, mask: Array) -> Array:
@@ -264,4 +335,7 @@ def _quantised(found: Combined) -> None:
                 )
 
 
-_STEPS = (_masks, _parametrizations, _norms, _spectral, _lone_parts, _masks_beside, _adapters, _quantised)
+_STEPS = (
+    *(_numbered, _masks, _parametrizations, _norms, _spectral, _attention, _lone_parts, _masks_beside),
+    *(_adapters, _quantised),
+)

@@ -24,7 +24,7 @@ from eie.compress.readers import torch_state
 from eie.compress.readers.arrays import FileArray, natural_key
 from eie.compress.readers.beside import external_file
 from eie.compress.readers.named import Choice, from_arrays
-from eie.errors import EieError, ModelError
+from eie.errors import EieError, ModelError, printable
 
 _DTYPES = {
     **{f"F{bits}": f"float{bits}" for bits in (16, 32, 64)},
@@ -202,7 +202,7 @@ UNREADABLE = (
 
 def _line(text: str) -> str:
     """The first line of a text that may hold anything, such as names from a damaged file."""
-    return "".join(c if c.isprintable() else "?" for c in text.partition("\n")[0])
+    return printable(text.partition("\n")[0])
 
 
 def reason_of(error: Exception) -> str:
@@ -255,6 +255,8 @@ def read_model(path: str | os.PathLike[str], *, key: str = "", transpose: Sequen
         raise ModelError(f"{file}: a model must be a file ending in {', '.join(MODEL_KINDS)}")
     if file.is_dir():
         raise ModelError(f"{file} is a folder, not a file: give the file in it")
+    if file.exists() and not file.is_file():
+        raise ModelError(f"{file} is a pipe or a device: give a file, which can be read more than once")
     try:
         model = reader(file, Choice(key, tuple(transpose)))
     except EieError as error:
@@ -265,4 +267,8 @@ def read_model(path: str | os.PathLike[str], *, key: str = "", transpose: Sequen
         found = ", ".join(map(str, model.unused[:_SHOWN])) or "no arrays"
         more = f" and {len(model.unused) - _SHOWN} more" if len(model.unused) > _SHOWN else ""
         raise ModelError(f"{file}: no layer to compress, only {_line(found)}{more}")
-    return replace(model, layers=Layers(tuple(guarded(source, file) for source in model.layers.sources)))
+    return Model(
+        Layers(tuple(guarded(source, file) for source in model.layers.sources)),
+        tuple(replace(one, array=printable(one.array)) for one in model.unused),
+        tuple(map(printable, model.notes)),
+    )

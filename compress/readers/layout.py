@@ -15,20 +15,25 @@ from eie.errors import ModelError
 
 Shape = tuple[int, ...]
 # Names whose matrices are kept as [inputs, outputs], kernels as [height, width, inputs, outputs].
-_INPUTS_FIRST = re.compile(r"(?:.*[._/])?kernel\d*|.*/w|.*/weights?:\d+|(?:.*/)?weights:\d+")
+_INPUTS_FIRST = re.compile(
+    r"(?:.*[._/])?kernel\d*|.*/w|.*/weights?:\d+|(?:.*/)?weights:\d+|(?:.*[._/])?coefs_\d*"
+)
 # Names whose matrices alone are.
 _MATRIX_INPUTS_FIRST = re.compile(r".*\.w_\d+|(?:.*\.)?(?:c_attn|c_proj|c_fc|q_attn)\.weight")
 # Names that leave no doubt that the outputs come first.
-_OUTPUTS_FIRST = re.compile(r"(?:.*[._])?weight(?:_(?:ih|hh|hr)\w*)?")
+_OUTPUTS_FIRST = re.compile(r"(?:.*[._])?(?:weight(?:_(?:ih|hh|hr)\w*)?|coef_?)")
 # A projection that makes several of one, and how many.
 _WIDER = {"c_attn": 3, "c_fc": 4}
 _TABLE = re.compile(
     r"(?:\w+_)?(?:emb|embed|embeds|embedding|embeddings)(?:_(?:tokens|positions|table|layer|in))?(?:_?\d+)?"
-    r"|Embed_\d+|wte|wpe|\w+_table|(?:cls|mask|dist|distillation|query|reg|register|class|pad|sep)_tokens?"
+    r"|Embed_\d+|wte|wpe|\w+_table|relative_attention_bias|(?:cls|mask|dist|distillation|query|reg|register|class|pad|sep)_tokens?"
 )
 _TRANSPOSED = re.compile(
     r"(?i)(?:\w+_)?(?:de_?conv(?:olution)?|conv(?:\dd)?_?transposed?|conv_?trans|trans(?:posed?)?_?conv)(?:\dd)?_?\d*"
 )
+_NORM = re.compile(r"(?i)(?:\w+_)?(?:layer|batch|group|instance|rms)?_?norm(?:\dd)?_?\d*")
+_EACH = re.compile(r"(?:\w+_)?(?:gamma|beta|scale|shift|temperature)")
+_DEPTHWISE = re.compile(r"(?i)(?:\w+_)?(?:depthwise|separable)_?conv(?:\dd)?_?\d*")
 _DENSE_GENERAL = re.compile(r"(?:.*/)?\w*[aA]ttention\w*/(?:query|key|value|out|qkv)/kernel(?::\d+)?")
 
 
@@ -49,6 +54,10 @@ def no_matrix(name: str, shape: Shape, has_bias: bool) -> str:
     holder = parts[-2] if len(parts) > 1 and re.fullmatch(r"weights?|kernel|w|W", parts[-1]) else parts[-1]
     if re.fullmatch(r"(?:\w+_)?mask", parts[-1]):
         return "a mask"
+    if _EACH.fullmatch(parts[-1]) or (not has_bias and _NORM.fullmatch(holder)):
+        return "one number for each number, not a matrix"
+    if len(shape) > 2 and _DEPTHWISE.fullmatch(holder) and parts[-1] == "kernel":
+        return "a separable kernel: give the network as ONNX"
     if not has_bias and _TABLE.fullmatch(holder):
         return "an embedding, a table in which rows are looked up"
     if len(shape) > 2 and _TRANSPOSED.fullmatch(holder):

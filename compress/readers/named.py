@@ -17,13 +17,18 @@ from eie.compress.readers.arrays import FLOATS, FileArray, is_bias, is_recurrent
 from eie.compress.readers.combined import combined
 from eie.compress.readers.layout import Stored, inputs_first, no_matrix
 from eie.conv import MAX_SIZE, Conv
-from eie.errors import ModelError
+from eie.errors import ModelError, printable
 from eie.layer import MAX_DIM
 
 _OPTIMIZER = re.compile(
     r"(?:.*[./])?(?:optimi[sz]ers?(?:_states?)?(?:_dict)?|opt_state|exp_avg(?:_sq)?|max_exp_avg_sq|momentum_buffer"
     r"|Adam(?:_\d+)?|Momentum|RMSProp(?:_\d+)?)(?::\d+)?(?:[./].*)?"
 )
+# What an optimizer keeps for each weight, behind the weight's name.
+_SLOT = re.compile(
+    r"(?P<of>.*)[._/](?:grad|square_avg|acc_delta|grad_avg|exp_inf|momentum|velocity|mu_product|max_exp_avg_sqs)(?::\d+)?"
+)
+_MOMENTS = "an optimizer's"
 # A part of a name that says that what it holds is a running average of the network.
 AVERAGE = re.compile(r"(?i)(?:\w+_)?(?:ema|swa|shadow)(?:_\w+)?|ExponentialMovingAverage")
 
@@ -49,6 +54,12 @@ def is_optimizers(name: str) -> bool:
     return _OPTIMIZER.fullmatch(name) is not None
 
 
+def _is_slot(name: str, arrays: Mapping[str, FileArray]) -> bool:
+    """Whether an array is what an optimizer keeps for another one."""
+    match = _SLOT.fullmatch(name)
+    return match is not None and match["of"] in arrays
+
+
 def may_be_weights(array: FileArray) -> bool:
     """Whether an array has the type and the dimensions of a layer's weights."""
     return array.dtype in FLOATS and 2 <= len(array.shape) <= 4
@@ -62,7 +73,7 @@ def _unfit(name: str, array: FileArray) -> str:
         floats = array.dtype.lower().startswith(("f8_", "f6_", "f4_", "float", "bfloat", "complex"))
         return "numbers of this type are not read" if floats else "not floating point"
     if is_optimizers(name):
-        return "an optimizer's"
+        return _MOMENTS
     if len(array.shape) < 2:
         return "one number" if not array.shape else "a vector that is not a bias of any layer"
     if is_bias(name):
@@ -159,11 +170,14 @@ def from_arrays(given: Mapping[str, FileArray], choice: Choice = Choice()) -> Mo
     biases = {bias for name in arrays for bias in names_of(name)[1]}
     unfit = {name: _unfit(name, array) for name, array in arrays.items()}
     bias_of = {name: next((b for b in names_of(name)[1] if b in arrays), "") for name in arrays}
+    unfit |= {name: _MOMENTS for name in arrays if _is_slot(name, arrays)}
     for name, array in arrays.items():
         layer = names_of(name)[0]
         asked = any(fnmatchcase(n, p.removeprefix("!")) for p in choice.transpose for n in (name, layer))
         if not unfit[name] and not asked:
             unfit[name] = no_matrix(name, array.shape, bool(bias_of[name]))
+        if not unfit[name] and not _gates(name, arrays) and _is_scale(name, array, arrays.get(bias_of[name])):
+            unfit[name] = "one number for each number, as its bias of the same shape tells"
         if not unfit[name] and _is_transposed_convolution(array, arrays.get(bias_of[name])):
             unfit[name] = "a transposed convolution, as its bias tells"
     weights = [name for name in arrays if not unfit[name] and name not in biases]
@@ -190,16 +204,16 @@ def from_arrays(given: Mapping[str, FileArray], choice: Choice = Choice()) -> Mo
     if not recurrent and all(_follows(one, two) for one, two in itertools.pairwise(sources)):
         sources[:-1] = [replace(source, relu=True) for source in sources[:-1]]
     left = [
-        Unused(array.text(name), unfit[name] or "a bias without a layer", _needed(name, array))
+        Unused(array.text(name), unfit[name] or "a bias without a layer", _needed(array, unfit[name]))
         for name, array in arrays.items()
         if name not in used
     ]
     return Model(Layers(tuple(sources)), (*left, *found.unused, *unused), (*found.notes, *notes))
 
 
-def _needed(name: str, array: FileArray) -> int:
-    """Bytes that the network needs of an array that is in no layer."""
-    return 0 if array.dtype == "no array" or is_optimizers(name) else array.nbytes
+def _needed(array: FileArray, why: str) -> int:
+    """Bytes that the network needs of an array that is in no layer, and why it is in none."""
+    return 0 if array.dtype == "no array" or why == _MOMENTS else array.nbytes
 
 
 def _chosen(given: Mapping[str, FileArray], key: str) -> tuple[dict[str, FileArray], list[Unused]]:
@@ -230,7 +244,7 @@ def _layer_names(weights: Sequence[str], bias_of: Mapping[str, str]) -> dict[str
     ------
     ModelError : two of them have the same bias, too.
     """
-    names = {name: names_of(name)[0] for name in weights}
+    names = {name: printable(names_of(name)[0]) for name in weights}
     shared = Counter(bias_of[name] for name in weights if bias_of[name])
     for bias, takers in shared.items():
         if takers > 1:
@@ -239,7 +253,7 @@ def _layer_names(weights: Sequence[str], bias_of: Mapping[str, str]) -> dict[str
                 f"{' and '.join(same)} both claim {bias} as their bias: rename or leave out one of them"
             )
     count = Counter(names.values())
-    return {name: layer if count[layer] == 1 else name for name, layer in names.items()}
+    return {name: layer if count[layer] == 1 else printable(name) for name, layer in names.items()}
 
 
 def _length(bias: FileArray | None) -> int | None:
@@ -247,6 +261,16 @@ def _length(bias: FileArray | None) -> int | None:
     if bias is None or sum(size != 1 for size in bias.shape) > 1 or not bias.shape:
         return None
     return int(np.prod(bias.shape))
+
+
+def _is_scale(name: str, weight: FileArray, bias: FileArray | None) -> bool:
+    """Whether the bias has a number for each of the weights: those of a normalisation over several dimensions.
+
+    A matrix of one row or column may have such a bias where somebody has made it by hand: PyTorch never keeps it so.
+    """
+    if bias is None or bias.shape != weight.shape:
+        return False
+    return sum(size != 1 for size in weight.shape) > (not re.fullmatch(r".*\.weight", name))
 
 
 def _is_transposed_convolution(weight: FileArray, bias: FileArray | None) -> bool:

@@ -49,6 +49,12 @@ def check(model: Any, elsewhere: set[str], *, full: bool = True) -> None:
             f"an ONNX graph of opset {opset}, in which operators have other meanings: convert it "
             "with onnx.version_converter.convert_version(model, 13)"
         )
+    known = onnx.defs.onnx_opset_version()
+    if full and opset > known:
+        raise ModelError(
+            f"an ONNX graph of opset {opset}, of which the installed onnx knows those up to {known}: "
+            "a newer onnx may know it"
+        )
     _open_sizes(graph)
     _once(graph)
     for number, node in enumerate(graph.node):
@@ -198,6 +204,10 @@ def _window(node: Any, about: dict[str, Any]) -> Iterator[str]:
         yield "kernel_shape, strides, dilations and pads are of different dimensions"
     if node.op_type.endswith("Pool") and "kernel_shape" not in about:
         yield "kernel_shape is missing"
+    elif node.op_type.endswith("Pool") and len(sizes) == 1:
+        kernel = [*about["kernel_shape"]]
+        if any(pad >= size for pad, size in zip(about.get("pads", ()), kernel * 2, strict=False)):
+            yield f"pads {list(about['pads'])} must be smaller than the window {kernel}"
 
 
 def _cell(node: Any, about: dict[str, Any]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from eie.compress.readers.onnx_check import OLDEST, check, without_sparse
 from eie.compress.readers.onnx_fold import FOLDED, folded
 from eie.compress.readers.onnx_tensors import Constant, Place
 from eie.conv import Pair
+from eie.errors import printable
 
 # What only changes how a value is seen (a transposition: that of a matrix).
 VIEWS = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose")
@@ -212,6 +213,7 @@ class Graph:
 
     def own_name(self, name: str) -> str:
         """The name for a layer; name.2 and so on where others have it, such as one with the same weights."""
+        name = printable(name)
         own, number = name, 1
         while own in self.names:
             number += 1
@@ -219,12 +221,24 @@ class Graph:
         self.names.add(own)
         return own
 
+    def drops(self, node: Any) -> bool | None:
+        """Whether a Dropout sets numbers to 0, as in training; None if only a run tells."""
+        ratio, mode = (*node.input[1:3], "", "")[:2]
+        held = [self.constant(name) if name else None for name in (ratio, mode)]
+        if not mode or (held[0] is not None and not held[0].read().any()):
+            return False
+        return None if held[1] is None else bool(held[1].read().any())
+
+    def is_view(self, node: Any) -> bool:
+        """Whether a node only changes how a value is seen."""
+        return node.op_type in VIEWS and not (node.op_type == "Dropout" and self.drops(node) is not False)
+
     def origin(self, name: str) -> tuple[str, bool]:
         """The value that the value called `name` is another view of, and whether that turns a matrix round."""
         turned = False
         for _ in self.nodes:  # a hostile graph goes in circles
             node = self.producers.get(name)
-            if node is None or node.op_type not in VIEWS or not node.input:
+            if node is None or not node.input or not self.is_view(node):
                 break
             if node.op_type == "Transpose":
                 if len(self.shape(name)) > 2:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from eie.compress.float_layers import Layers, LayerSource, Model, Unused, array_text
 from eie.compress.readers.arrays import names_of
-from eie.compress.readers.onnx_graph import VIEWS, Graph, attributes_of, load, pair
+from eie.compress.readers.onnx_graph import Graph, attributes_of, load, pair
 from eie.compress.readers.onnx_tensors import Constant, Reading
 from eie.conv import Conv, Pair
 from eie.errors import LayerError, ModelError
@@ -25,7 +25,7 @@ RECURRENT = ("GRU", "LSTM", "RNN")
 # at most, unless its weights are as many.
 _MAX_GROUPED = 1 << 26
 # Of these an operation's sizes are made.
-_SIZES = (*VIEWS, "Constant", "ConstantOfShape", "Shape", "Gather", "Slice", "Concat", "Cast")
+_SIZES = ("Constant", "ConstantOfShape", "Shape", "Gather", "Slice", "Concat", "Cast")
 Array = npt.NDArray[Any]
 
 
@@ -134,7 +134,8 @@ def _batch_norm(graph: Graph, output: str, rows: int) -> tuple[str, _Norm | None
     gain, offset, mean, variance = vectors
     graph.use(*node.input[1:5])
     graph.hold(node)
-    scale = gain / np.sqrt(variance + about.get("epsilon", 1e-5))
+    with np.errstate(invalid="ignore", divide="ignore"):  # the layer that is no number says so
+        scale = gain / np.sqrt(variance + about.get("epsilon", 1e-5))
     return node.output[0], _Norm(scale, offset - mean * scale)
 
 
@@ -584,7 +585,7 @@ def _conv_transpose(graph: Graph, node: Any) -> Iterator[Placed]:
 
 
 def _check_cell(node: Any, inputs: Sequence[Constant | None], given: Sequence[int]) -> None:
-    """Raise `ModelError` unless the constant W, R and B of a recurrent node are of shapes that go together.
+    """Raise `ModelError` unless the constant W, R, B and P of a recurrent node are of shapes that go together.
 
     given : the shape of what the node takes, as far as it is known.
     """
@@ -593,8 +594,9 @@ def _check_cell(node: Any, inputs: Sequence[Constant | None], given: Sequence[in
     shapes = [None if one is None else one.form.shape for one in inputs]
     hidden = about.get("hidden_size", next((shape[1] // gates for shape in shapes[:2] if shape), 0))
     cols = given[2] or None if len(given) == 3 else None
-    for name, shape, last in zip("WRB", shapes, (cols, hidden, 2 * gates * hidden), strict=True):
-        want = (directions, last) if name == "B" else (directions, gates * hidden, last)
+    lasts = (cols, hidden, 2 * gates * hidden, 3 * hidden)
+    for name, shape, last in zip("WRBP", shapes, lasts, strict=True):
+        want = (directions, last) if name in "BP" else (directions, gates * hidden, last)
         if shape and (
             len(shape) != len(want) or any(w not in (None, s) for w, s in zip(want, shape, strict=True))
         ):
@@ -618,7 +620,8 @@ def _recurrent(graph: Graph, node: Any) -> Iterator[Placed]:
             graph.reasons[graph.root(names[kind])] = f"not float weights of {node.op_type}"
             continue
         graph.use(names[kind], names[2])
-        _check_cell(node, inputs, graph.shape(node.input[0]))
+        peepholes = graph.constant(node.input[7]) if node.op_type == "LSTM" and any(node.input[7:8]) else None
+        _check_cell(node, [*inputs, peepholes], graph.shape(node.input[0]))
         directions, rows, _ = weights.form.shape
         for direction in range(directions):
             part = None
@@ -710,7 +713,10 @@ def read(path: Path) -> Model:
     others = Counter(
         node.op_type
         for node in graph.nodes
-        if id(node) not in graph.held and node.op_type not in _SIZES and not graph.is_constant(node)
+        if id(node) not in graph.held
+        and node.op_type not in _SIZES
+        and not graph.is_view(node)
+        and not graph.is_constant(node)
     )
     operations = (
         Unused(f"{kind} ({count})", "an operation that belongs to no layer") for kind, count in others.items()

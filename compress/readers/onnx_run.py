@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from eie.errors import ModelError
+from eie.errors import ModelError, printable
 
 Array = npt.NDArray[Any]
 # The smallest version of a message that may hold initializers which are no inputs.
@@ -91,7 +91,7 @@ def run(opened: Any, outputs: Sequence[str], given: Mapping[str, Any]) -> list[A
 
 def first_line(text: str) -> str:
     """The first line of a text, without what cannot be printed."""
-    return "".join(c if c.isprintable() else "?" for c in text.strip().partition("\n")[0])
+    return printable(text.strip().partition("\n")[0])
 
 
 def _reason(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,6 +22,8 @@ from eie.errors import ModelError
 
 # Under which names training scripts keep the state dictionary in a checkpoint; others are looked through after these.
 _USUAL = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params")
+# The last key of a dictionary of masks, which has the network's names.
+_MASKS = re.compile(r"(?i)(?:\w+_)?masks?(?:_dict)?")
 # So many dictionaries, or levels of them, are looked through.
 _MOST, _DEEPEST = 10_000, 16
 # So many dictionaries are named when a key leads to none.
@@ -170,7 +173,11 @@ def read(path: Path, choice: Choice = Choice()) -> Model:  # noqa: B008
         taken = min(found, key=lambda one: one.rank)
         if choice.key and not any(name.startswith(choice.key + ".") for name in taken.arrays):
             raise ModelError(f"--key {choice.key}: the file holds {', '.join(map(str, found[:_SHOWN]))}")
-    model = from_arrays(taken.arrays, rest)
+    arrays = dict(taken.arrays)
+    for one in found:
+        if one is not taken and _MASKS.fullmatch(one.path.rpartition(".")[2]):
+            arrays |= {f"{name}_mask": mask for name, mask in one.arrays.items() if name in taken.arrays}
+    model = from_arrays(arrays, rest)
     beside = (
         [str(key) for key, value in held.items() if not _is_tensor(value) and not _is_nest(value)]
         if isinstance(held, Mapping) and taken.path

@@ -8,9 +8,13 @@ Needs PyTorch: pip install 'eie-sim[train]'.
 """
 
 from eie.compress.train.blocks import Blocks
+from eie.compress.train.distill import weighted
+from eie.compress.train.exits import Exits, Joint, exit_share, save_exits
 from eie.compress.train.export import layers_of, save
+from eie.compress.train.few_bits import few_bits
 from eie.compress.train.loop import Epoch, Teacher, Training, fit
 from eie.compress.train.pruning import Schedule, prune
+from eie.compress.train.rank import low_rank
 from eie.compress.train.sensitivity import Choice, Sensitivity, accuracy, choose, scan
 from eie.compress.train.sharing import Shared, SharedWeight, share
 from eie.compress.train.weights import Weight, find_weights
@@ -19,6 +23,8 @@ __all__ = [
     "Blocks",
     "Choice",
     "Epoch",
+    "Exits",
+    "Joint",
     "Schedule",
     "Sensitivity",
     "Shared",
@@ -28,11 +34,16 @@ __all__ = [
     "Weight",
     "accuracy",
     "choose",
+    "exit_share",
+    "few_bits",
     "find_weights",
     "fit",
     "layers_of",
+    "low_rank",
     "prune",
     "save",
+    "save_exits",
     "scan",
     "share",
+    "weighted",
 ]

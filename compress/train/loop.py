@@ -37,18 +37,41 @@ class Teacher:
     """A trained network whose soft answers are learnt along with the labels (Hinton et al., 2015).
 
     The loss becomes (1 - share) * loss + share * temperature**2 * KL(teacher || student), both answers being logits
-    [batch, classes] divided by `temperature` before the softmax.
+    [batch, classes] divided by `temperature` before the softmax. Both see the same inputs, distorted alike.
+
+    mixup : function matching (Beyer et al., 2022): every batch is mixed with itself in another order, at a share drawn
+    evenly from 0 to 1, before both see it. Labels then mean nothing: share is 1 (its default is 0.7 otherwise).
     """
 
     model: nn.Module
     temperature: float = 4.0
-    share: float = 0.7
+    share: float | None = None
+    mixup: bool = False
 
     def __post_init__(self) -> None:
-        if not (self.temperature > 0 and 0 <= self.share <= 1):
+        if self.share is None:
+            object.__setattr__(self, "share", 1.0 if self.mixup else 0.7)
+        if not (self.temperature > 0 and 0 <= self.of_teacher <= 1):
             raise ModelError(
                 f"a teacher needs a temperature above 0 and a share from 0 to 1, not {self.temperature}, {self.share}"
             )
+        if self.mixup and self.share != 1:
+            raise ModelError(f"mixed inputs have no labels: with mixup share must be 1, not {self.share}")
+
+    @property
+    def of_teacher(self) -> float:
+        """`share`, which is set."""
+        assert self.share is not None
+        return self.share
+
+    def view(self, x: Any) -> Any:
+        """What teacher and student see of a batch of inputs."""
+        if not self.mixup:
+            return x
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            raise ModelError("mixup takes a batch of inputs that is one tensor of real numbers")
+        part = float(torch.rand(()))
+        return torch.lerp(x[torch.randperm(len(x)).to(x.device)], x, part)
 
     def loss(self, x: Any, answer: Tensor, plain: Tensor) -> Tensor:
         """The loss for inputs `x`, to which the student gave `answer` at the loss `plain`."""
@@ -56,7 +79,7 @@ class Teacher:
             soft = functional.log_softmax(self.model(x) / self.temperature, dim=1)
         own = functional.log_softmax(answer / self.temperature, dim=1)
         apart = functional.kl_div(own, soft, reduction="batchmean", log_target=True)
-        return (1 - self.share) * plain + self.share * self.temperature**2 * apart
+        return (1 - self.of_teacher) * plain + self.of_teacher * self.temperature**2 * apart
 
 
 @dataclass(frozen=True)
@@ -219,7 +242,9 @@ def _settings(
         "seed": training.seed,
         "batches": len(loader),
         "loss": _loss_name(loss),
-        "teacher": [teacher.temperature, teacher.share, _digest(teacher.model)] if teacher else None,
+        "teacher": (
+            [teacher.temperature, teacher.share, teacher.mixup, _digest(teacher.model)] if teacher else None
+        ),
         "data": _batch_digest(first),
         "model": _digest(model),
         **phase.settings(),
@@ -354,6 +379,8 @@ class _Loop:
         return mean
 
     def step(self, x: Any, y: Any) -> float:
+        if self.training.teacher:
+            x = self.training.teacher.view(x)
         answer = self.model(x)
         value = self.loss(answer, y)
         if self.training.teacher:

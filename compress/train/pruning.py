@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from eie.compress.train.blocks import Blocks, BlockWeights, of_layers
-from eie.compress.train.loop import Epoch, Loss, Training, run
+from eie.compress.train.loop import Epoch, Fit, Loss, Training, run, seeded
+from eie.compress.train.tickets import Criterion, Rewind, best, check_criterion, prune_by_rounds, scores
+from eie.compress.train.units import By, cut_units
 from eie.compress.train.weights import PerLayer, Weight, find_weights, per_layer
 from eie.errors import ModelError
 
@@ -28,12 +30,20 @@ class Schedule:
 
     ramp : share of the steps over which the density falls to its goal. settle : share after which no connection is cut
     or grows any more. every : steps between two looks at the connections. regrow : whether cut ones may return.
+
+    rewind : prune by `rounds` instead, from an untrained network: train, cut, give the survivors back what they began
+    with, and train again (lottery tickets). 0: their first values; a number e: those after e epochs of the first
+    round; "sign": the sign of the first value times the standard deviation of the layer's first values; "random": first
+    values of the layer's other weights, drawn anew in each round. Each round takes all epochs of the training, and cuts
+    the same share of what is left; ramp, settle, every and regrow are not used.
     """
 
     ramp: float = 0.5
     settle: float = 0.85
     every: int = 16
     regrow: bool = True
+    rewind: Rewind | None = None
+    rounds: int = 1
 
     def __post_init__(self) -> None:
         if not (0 <= self.ramp <= self.settle <= 1 and self.every >= 1):
@@ -41,6 +51,11 @@ class Schedule:
                 "a schedule needs 0 <= ramp <= settle <= 1 and every >= 1, "
                 f"not {self.ramp}, {self.settle}, {self.every}"
             )
+        whole = isinstance(self.rewind, int) and not isinstance(self.rewind, bool) and self.rewind >= 0
+        if not (self.rewind is None or whole or self.rewind in ("sign", "random")):
+            raise ModelError(f"rewind must be an epoch from 0, sign or random, not {self.rewind!r}")
+        if self.rounds < 1 or (self.rewind is None and self.rounds != 1):
+            raise ModelError(f"rounds go with rewind and are at least 1, not {self.rounds}")
 
     def density(self, goal: float, progress: float) -> float:
         """Share of the weights left when the share `progress` of the steps is done.
@@ -101,6 +116,8 @@ class Surgery:
         goals: list[float],
         schedule: Schedule,
         blocks: Mapping[str, Blocks] | None = None,
+        criterion: Criterion = "large_final",
+        seed: int = 1,
     ) -> None:
         of_weight = blocks or {}
         self.model, self.schedule = model, schedule
@@ -112,6 +129,8 @@ class Surgery:
         pruned = [(w, goal) for w, goal in zip(weights, goals, strict=True) if w.name not in of_weight]
         self.weights, self.goals = [w for w, _ in pruned], [goal for _, goal in pruned]
         weights = self.weights
+        self.criterion, self.seed = criterion, seed
+        self.start = [weight.parameter.detach().clone() for weight in weights]
         self.dense = [weight.parameter.detach().clone() for weight in weights]
         self.masks = [torch.ones_like(dense, dtype=torch.bool) for dense in self.dense]
         self.dropout = dropouts(model)
@@ -123,7 +142,7 @@ class Surgery:
     def settings(self) -> dict[str, Any]:  # noqa: D102
         goals = {weight.name: goal for weight, goal in zip(self.weights, self.goals, strict=True)}
         blocks = {one.weight.name: asdict(one.blocks) for one in self.blocks}
-        return {"densities": goals, "schedule": asdict(self.schedule)} | (
+        return {"densities": goals, "schedule": asdict(self.schedule), "criterion": self.criterion} | (
             {"blocks": blocks} if blocks else {}
         )
 
@@ -159,8 +178,15 @@ class Surgery:
                 density, self.masks[place]
             ):
                 continue
-            dense = self.dense[place] if self.schedule.regrow else self.dense[place] * self.masks[place]
-            self.masks[place] = largest(dense, density)
+            self.masks[place] = self._chosen(place, density)
+
+    def _chosen(self, place: int, density: float) -> Tensor:
+        dense, mask = self.dense[place], self.masks[place]
+        if self.criterion == "large_final":
+            return largest(dense if self.schedule.regrow else dense * mask, density)
+        among = torch.ones_like(mask) if self.schedule.regrow else mask
+        score = scores(dense, self.start[place], self.criterion, self.seed, place)
+        return best(score, among, kept(density, dense))
 
     def state(self) -> dict[str, Any]:  # noqa: D102
         return {"dense": self.dense, "masks": self.masks, "steps": self.steps}
@@ -170,6 +196,27 @@ class Surgery:
             kept.copy_(saved)
         self.steps = state["steps"]
         thin_dropout(self.model, self.dropout)
+
+
+class Narrowed(Fit):
+    """Plain training of what is left when units are cut."""
+
+    name = "units"
+
+    def __init__(self, model: nn.Module, by: By) -> None:
+        super().__init__(model)
+        self.name, self.by = "units", by
+
+    def settings(self) -> dict[str, Any]:  # noqa: D102
+        return {"units": self.by}
+
+
+def _prune_units(
+    model: nn.Module, loader: Any, loss: Loss, density: PerLayer, by: By, training: Training
+) -> list[Epoch]:
+    with seeded(training.seed, training.epochs):
+        cut_units(model, loader, density, by)
+    return run(model, loader, loss, Narrowed(model, by), training)
 
 
 def densities_above(weights: list[Weight], quality: list[float]) -> list[float]:
@@ -189,6 +236,8 @@ def prune(
     density: PerLayer | None = None,
     quality: PerLayer | None = None,
     blocks: Mapping[str, Blocks] | None = None,
+    units: bool | By = False,
+    criterion: Criterion = "large_final",
     training: Training | None = None,
     schedule: Schedule | None = None,
 ) -> list[Epoch]:
@@ -200,13 +249,20 @@ def prune(
     density : share of the weights to keep, for all layers or by glob pattern (`{"fc*": 0.05, "conv1": 0.3}`; what no
         pattern fits stays dense). quality : or keep as many as exceed so many standard deviations of their layer in the
         given network. blocks : layers that become block-diagonal instead, by glob pattern: `{"fc1": Blocks(10)}`.
+    units : cut whole units (neurons of Linear, filters of Conv2d) at once, in place, so that the module gets smaller,
+        and train what is left. density is then the share of a layer's units; "l1" (or True) keeps those with the
+        largest sum of magnitudes of their weights, "zeros" those that are most often not 0 behind their ReLU on the
+        loader's inputs. A number for all layers leaves those whole whose units are the model's outputs.
+
+    criterion : which connections stay, by their weights when they are looked at and when the call began: the largest
+        ("large_final"), or others of Zhou et al., 2019 (docs/learn.md). With `units` it has no effect.
 
     Returns what each epoch ended with.
 
     Raises
     ------
     ModelError : both of density and quality, or nothing to do; settings out of range, blocks that do not fit a layer,
-        and see `run`.
+        layers whose units cannot be cut consistently, and see `run`.
     """
     if density is not None and quality is not None:
         raise ModelError("give density or quality, one of them")
@@ -215,6 +271,14 @@ def prune(
             raise ModelError("give density, quality or blocks")
         density = 1.0
     training = training or Training()
+    check_criterion(criterion)
+    if units is not False:
+        if quality is not None or schedule is not None or blocks or criterion != "large_final":
+            raise ModelError(
+                "units are cut at once, by density: quality, blocks, schedule and criterion have no effect on them"
+            )
+        assert density is not None
+        return _prune_units(model, loader, loss, density, "l1" if units is True else units, training)
     if training.epochs < 1:
         raise ModelError("pruning needs at least one epoch")
     weights = find_weights(model)
@@ -224,6 +288,13 @@ def prune(
             raise ModelError(f"density must be above 0, not {density}")
     elif quality is not None:
         goals = densities_above(weights, per_layer("quality", quality, weights, 0, 100, 0.0))
+    schedule = schedule or Schedule()
+    if schedule.rewind is not None:
+        if blocks:
+            raise ModelError("layers of blocks are not rewound: give blocks or rewind")
+        return prune_by_rounds(
+            model, loader, loss, weights, goals, schedule.rewind, schedule.rounds, criterion, training
+        )
     of_weight = of_layers(blocks or {}, weights)
-    phase = Surgery(model, weights, goals, schedule or Schedule(), of_weight)
+    phase = Surgery(model, weights, goals, schedule, of_weight, criterion, training.seed)
     return run(model, loader, loss, phase, training)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from eie.compress.pipeline import CompressionReport, Settings
 from eie.compress.quantize import Widths
 from eie.compress.train.sharing import Shared
-from eie.errors import ModelError
+from eie.errors import ModelError, printable
 
 One = Tensor | npt.NDArray[Any]
 Batch = One | Sequence[One] | Mapping[str, One]
@@ -187,4 +187,4 @@ def _compare(found: Sequence[Any], right: Sequence[Tensor], dtype: torch.dtype, 
 def _line(error: Exception) -> str:
     """The first line of an error."""
     text = str(error).strip().partition("\n")[0]
-    return "".join(c if c.isprintable() else "?" for c in text) or type(error).__name__
+    return printable(text) or type(error).__name__

@@ -187,11 +187,11 @@ def picture(
         where = "at no batch" if at is None else f"from batches of {math.ceil(at)} on"
         lines.append(f"9 % of the weights, 35 % of the inputs: {FLOAT} is faster {where}")
         for axes, text in ((left, "density of the weights"), (right, "batch")):
-            axes.set_xscale("log")
-            axes.set_yscale("log")
+            style.log_axis(axes.xaxis)
+            style.log_axis(axes.yaxis)
             axes.set(xlabel=text, ylabel="time of an input (µs)")
         left.set_title("Batch 1")
         right.set_title("Batches: 9 % of weights, 35 % of inputs")
-        left.legend(fontsize=7.5, loc="upper left", handlelength=4)  # dashes are seen as such
+        left.legend(fontsize=7.5, loc="upper left")
         right.legend(fontsize=7.5)
     return drawn, lines

@@ -16,6 +16,7 @@ from typing import Any
 
 from eie.config import ArchConfig
 from eie.errors import ConfigError
+from eie.files import read_toml
 from eie.layer import CompressedLayer
 from eie.sim.energy.constants import Constants, constants
 from eie.sim.published import published
@@ -135,10 +136,10 @@ def read(path: Path) -> Technology:
     ConfigError : a file that cannot be read, an unknown key, a value that is not a positive number.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = read_toml(path)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
     try:
         return _built(content, path.stem)

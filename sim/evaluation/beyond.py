@@ -499,11 +499,12 @@ def _pareto(counts: Mapping[str, Mapping[int, Runs]]) -> Picture:
             )
             if number in (0, 3):
                 for n_pe, at in zip(PE_COUNTS, points, strict=True):
-                    axes.annotate(f"{n_pe}", at, textcoords="offset points", xytext=(4, 5), fontsize=8)
+                    offset = (4, 5) if number == 0 else (4, -12)
+                    axes.annotate(f"{n_pe}", at, textcoords="offset points", xytext=offset, fontsize=8)
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set(xlabel="time, times the published machine's", ylabel="energy, times the published machine's")
-        axes.set(title="Time and energy, 16 to 256 PEs (numbers)", ylim=(0, None))
+        axes.set(title="Time and energy of 16 to 256 PEs", ylim=(0, None))
         axes.legend()
     alt = "; ".join(
         f"{name}: "

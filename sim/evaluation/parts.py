@@ -16,9 +16,10 @@ from eie.sim.evaluation.section import Progress, Section
 class Part:
     """One part: `function(seed, progress)` of the module `eie.sim.evaluation.<module>` returns its `Section`.
 
-    key : its name, that of its section; also : other names for it; what : it in a few words. alone : it measures
-    times on this machine, so nothing may run beside it. extra : computed only when it is named: it is no part of the
-    published evaluation. example : the function also takes `example`, the example network's folder.
+    key : its name, that of its section; also : other names for it, or for it and others; what : it in a few words.
+    alone : it measures times on this machine, or takes long, so nothing may run beside it. extra : computed only when
+    it is named: it is no part of the published evaluation. example : the function also takes `example`, the example
+    network's folder.
     """
 
     key: str
@@ -60,6 +61,21 @@ PARTS = (
     Part("fig13", "load balance against PE count", "scaling", "balance"),
     Part("plans", "the nine layers planned on memories of the published sizes", "plans"),
     Part("beyond", "the better machine against the published one", "beyond", extra=True, example=True),
+    Part(
+        "mesa", "MESA's tables on LeNet-5 and MNIST, trained here (resumable)", "mesa", alone=True, extra=True
+    ),
+    Part("mesa-fashion", "the same on Fashion-MNIST", "mesa", "fashion", alone=True, extra=True),
+    *(
+        Part(f"learn-{name}", what, "learn_small", function, ("learn",), alone=True, extra=True)
+        for name, function, what in (
+            ("rank", "rank", "low rank beside pruning"),
+            ("units", "units", "filters and neurons, tuned and from scratch"),
+            ("tickets", "tickets", "lottery tickets"),
+            ("distil", "distil", "distillation with few labels"),
+            ("matching", "matching", "function matching against epochs"),
+            ("exits", "exits", "early exits"),
+        )
+    ),
     Part("measured", "against numpy and scipy on this machine", "baselines", alone=True),
     Part("speed", "speed of the fast engine on this machine", "engine_speed", alone=True),
 )
@@ -72,9 +88,12 @@ def named(names: Sequence[str]) -> list[Part]:
     ------
     ConfigError : a name that no part has.
     """
-    by_name = {name: part for part in PARTS for name in (part.key, *part.also)}
+    by_name: dict[str, set[str]] = {}
+    for part in PARTS:
+        for name in (part.key, *part.also):
+            by_name.setdefault(name, set()).add(part.key)
     for name in names:
         if name not in by_name:
             raise ConfigError(f"the evaluation has no part {name!r}: use one of {', '.join(by_name)}")
-    wanted = {by_name[name].key for name in names}
+    wanted = {key for name in names for key in by_name[name]}
     return [part for part in PARTS if (part.key in wanted if names else not part.extra)]

@@ -107,6 +107,7 @@ class _Cut:
     def made(self) -> StepGraph:
         """All steps that the outputs need."""
         units = self._needed(list(self._units()))
+        self._check_dropouts(units)
         steps = self._steps(units)
         used = [name for step in steps for name in step.layers]
         inner = [body for step in steps if isinstance(step, Control) for body in step.bodies.values()]
@@ -160,6 +161,17 @@ class _Cut:
                 wanted.update(unit.takes)
                 kept.append(unit)
         return kept[::-1]
+
+    def _check_dropouts(self, units: Sequence[_Unit]) -> None:
+        """Raise `ModelError` if a Dropout is in training mode: no two runs would agree."""
+        for unit in units:
+            for node in unit.nodes:
+                if node.op_type == "Dropout" and node.domain in ("", "ai.onnx") and self.graph.drops(node):
+                    name = repr(node.name) if node.name else f"that makes {node.output[0]!r}"
+                    raise ModelError(
+                        f"node {name} (Dropout) is in training mode, so that outputs are random: "
+                        "export the network in evaluation mode (model.eval())"
+                    )
 
     def _steps(self, units: Sequence[_Unit]) -> list[Step]:
         """Units in levels: first the host's part that waits for no product of its level, then the products."""

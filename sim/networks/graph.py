@@ -64,7 +64,8 @@ class StepGraph:
                 made = self.values(values, multiply, host or Host())
                 return {name: _plain(made[name]) for name in self.outputs}
         except ModelError as error:
-            raise ModelError(f"{self.place}: {error}") from None
+            named = str(error).startswith(f"{self.place}: ")
+            raise ModelError(str(error) if named else f"{self.place}: {error}") from None
 
     def values(self, given: Mapping[str, Any], multiply: Multiply, host: Hosting) -> dict[str, Any]:
         """The outputs as they are between steps, for values likewise.

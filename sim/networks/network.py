@@ -18,7 +18,7 @@ from eie.compress.float_layers import FloatArray
 from eie.config import ArchConfig
 from eie.layer import CompressedLayer
 from eie.result import COUNTERS, Counter, Result, summed
-from eie.shown import frame, table
+from eie.shown import counted, frame, table
 from eie.sim.energy.model import estimate
 from eie.sim.workloads.inputs import Port
 
@@ -57,12 +57,13 @@ class NetworkRun:
     def __repr__(self) -> str:
         names = ", ".join(f"{name} {list(value.shape)}" for name, value in self.named.items())
         shown = repr(self._sum).partition("y int16")[2].partition("]")[2]
-        return f"NetworkRun({self.engine}, {self.cfg.n_pe} PEs: {names}{shown[:-1]})"
+        return f"NetworkRun({self.engine}, {counted(self.cfg.n_pe, 'PE')}: {names}{shown[:-1]})"
 
     def _repr_html_(self) -> str:
         rows = self._rows()
         cells = [[_cell(value) for value in row.values()] for row in rows]
-        return table(f"{len(rows)} layers on {self.cfg.n_pe} PEs, engine {self.engine}", cells, list(rows[0]))
+        title = f"{counted(len(rows), 'layer')} on {counted(self.cfg.n_pe, 'PE')}, engine {self.engine}"
+        return table(title, cells, list(rows[0]))
 
     def _rows(self) -> list[dict[str, Any]]:
         """A row of figures for each layer."""

@@ -52,6 +52,7 @@ _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "lines.linewidth": 1.8,
     "legend.frameon": False,
+    "legend.handlelength": 3.2,  # long enough for dashes to be seen as such
     "image.cmap": "cividis",
 }
 

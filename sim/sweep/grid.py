@@ -10,7 +10,6 @@ import dataclasses
 import difflib
 import itertools
 import math
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 from eie.compress.format.file import load
 from eie.config import FIELDS, PRESETS, ArchConfig, checked_value
 from eie.errors import ConfigError, LayerError
+from eie.files import read_toml
 from eie.fixed import IntArray
 from eie.layer import MAX_DIM, CompressedLayer
 from eie.sim.chain import choose, layer_inputs
@@ -112,13 +112,11 @@ def read(path: Path) -> Grid:
     EieError : a layer or input file that cannot be read.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = read_toml(path)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
-    except RecursionError:
-        raise ConfigError(f"{path} is not TOML: nested too deeply") from None
     blocks = content.pop("grid", [{}])
     blocks = [blocks] if isinstance(blocks, dict) else blocks
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
-from eie.shown import frame, optional, table
+from eie.shown import counted, frame, optional, table
 from eie.sim.sweep.columns import BY_NAME, Row, varied
 
 # Rows and figures that a notebook shows of a table.
@@ -43,7 +43,7 @@ class SweepTable(Sequence[Row]):
 
     def __repr__(self) -> str:
         axes = ", ".join(varied(self._rows)) if self._rows else ""
-        return f"SweepTable({len(self)} points{' over ' + axes if axes else ''})"
+        return f"SweepTable({counted(len(self), 'point')}{' over ' + axes if axes else ''})"
 
     def _repr_html_(self) -> str:
         axes = ["layer", *varied(self._rows)]
@@ -52,7 +52,7 @@ class SweepTable(Sequence[Row]):
             for row in self._rows[:_SHOWN]
         ]
         more = f", the first {_SHOWN}" if len(self) > _SHOWN else ""
-        return table(f"{len(self)} points{more}", rows, [*axes, *_FIGURES])
+        return table(f"{counted(len(self), 'point')}{more}", rows, [*axes, *_FIGURES])
 
     @property
     def done(self) -> list[Row]:

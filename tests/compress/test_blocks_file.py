@@ -17,7 +17,7 @@ from eie.errors import FormatError
 from eie.layer import CompressedLayer
 from eie.sim.api import simulate
 from tests.support import eie_decoder, eie_files, eie_fuzz
-from tests.vocabulary.test_blocks import block_codes
+from tests.support.block_draws import block_codes
 
 
 @settings(max_examples=60, deadline=None)
@@ -143,7 +143,7 @@ def forged(**changes):
         ({"blocks": (2, 0, 1)}, "with 0 distinct blocks"),
         ({"blocks": (2, 1, 3)}, "order 3 of blocks has no meaning"),
         ({"blocks": (2, 1, 2, 1 << 32)}, "seed of blocks must be from 0"),
-        ({"kind": 2}, "kind 2, which this program does not know: use a newer eie"),
+        ({"kind": 3}, "kind 3, which this program does not know: use a newer eie"),
         ({"flags": 0b10001101}, "the flags 0x8d have no meaning"),
         ({"codebook": (5, 1, -1, 1)}, "must ascend"),
         ({"codebook": (5, 1, 40000, 1)}, "a code of more than 16 bits"),

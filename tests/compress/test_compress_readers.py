@@ -1,6 +1,7 @@
 """Readers of models and inputs."""
 
 import json
+import os
 import pickle
 import struct
 import zipfile
@@ -589,13 +590,50 @@ def test_onnx_a_matrix_that_is_turned_round_between_two_layers_does_not_lead_fro
             helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2], storage_order=5),
             r"storage_order must be 0 or",
         ),
+        (
+            helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2], pads=[1, 2]),
+            r"pads \[1, 2\] must be smaller than the window \[2\]$",
+        ),
+        (
+            helper.make_node("LSTM", ["x", "lw", "lr", "", "", "", "", "p"], ["y"], hidden_size=3),
+            r"P must be of shape \[1, 9\] with 3 hidden numbers, not \[1, 7\]$",
+        ),
         (helper.make_node("LogSoftmax", ["x"], ["y"], axis=3), r"axis 3, and values of 3 dimensions$|axis"),
     ],
 )
 def test_onnx_attributes_out_of_range(tmp_path, node, text):
     weights = {"w": floats(1, 9, 4), "r": floats(1, 9, 3), "c": floats(2, 3, 2)}
+    weights |= {"lw": floats(1, 12, 4), "lr": floats(1, 12, 3), "p": floats(1, 7)}
     with pytest.raises(ModelError, match=f"not a valid ONNX graph: .*{text}"):
         read_model(graph_file(tmp_path / "net.onnx", [node], weights, ("x", [2, 3, 4])))
+
+
+def test_onnx_of_an_opset_that_onnx_does_not_know(tmp_path):
+    node, newest = helper.make_node("MatMul", ["x", "w"], ["y"]), onnx.defs.onnx_opset_version()
+    model = onnx.load(graph_file(tmp_path / "net.onnx", [node], {"w": floats(4, 3)}))
+    model.opset_import[0].version = newest + 1
+    onnx.save(model, tmp_path / "net.onnx")
+    with pytest.raises(
+        ModelError, match=rf"of opset {newest + 1}, of which the installed onnx knows .* {newest}: "
+    ):
+        read_model(tmp_path / "net.onnx")
+
+
+@pytest.mark.filterwarnings("error")
+def test_onnx_a_normalisation_by_the_root_of_a_negative_number(tmp_path):
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["t"]),
+        helper.make_node("BatchNormalization", ["t", "g", "b", "m", "v"], ["y"]),
+    ]
+    held = {"w": floats(4, 3), "g": floats(3), "b": floats(3), "m": floats(3), "v": -np.ones(3, np.float32)}
+    with pytest.raises(ModelError, match=r"layer 'w': weight\[0, 0\] is -?nan, not a finite number"):
+        list(read_model(graph_file(tmp_path / "net.onnx", nodes, held)).layers)
+
+
+def test_a_pipe_is_no_model(tmp_path):
+    os.mkfifo(tmp_path / "net.npz")
+    with pytest.raises(ModelError, match=r"net.npz is a pipe or a device: give a file"):
+        read_model(tmp_path / "net.npz")
 
 
 def test_onnx_constants_that_grow_are_folded_if_their_size_is_known_and_bounded(tmp_path):

@@ -126,8 +126,8 @@ def test_geometry_of_two_different_sides(here: Path) -> None:
         ("densty = 1", "s.toml: there is no key 'densty': did you mean density?"),
         (
             "[layers.fc1]\nq = 1",
-            "s.toml: layers.\"fc1\": there is no key 'q': use density, threshold, weight_bits, sharing_error, skip, "
-            "relu, stride, padding, pool, pool_stride",
+            "s.toml: layers.\"fc1\": there is no key 'q': use density, threshold, weight_bits, sharing_error, "
+            "blocks, skip, relu, stride, padding, pool, pool_stride",
         ),
         ("[layers.fc1]\ninput = [1, 2, 3]", "s.toml: layers.\"fc1\": there is no key 'input'"),
         ("density = 0", "s.toml: density must be a number above 0 and at most 1, not 0"),
@@ -180,7 +180,7 @@ def test_files_that_are_none(here: Path) -> None:
     with pytest.raises(ModelError, match=r"^absent.toml: cannot be read: No such file or directory$"):
         Plan.read(Path("absent.toml"))
     Path("b.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ModelError, match=r"^b.toml: cannot be read: not UTF-8$"):
+    with pytest.raises(ModelError, match=r"^b.toml is not TOML: not UTF-8$"):
         Plan.read(Path("b.toml"))
 
 
@@ -256,7 +256,8 @@ def test_compress_with_settings_runs_whole(here: Path) -> None:
         (("--layer", "x*"), "--layer x* matches no layer (there are conv1, conv2, fc1, fc2)"),
         (
             ("--calibrate", "net.npz"),
-            "layer 'conv1' is a convolution over images of unknown size: give the size as `input` in a settings file",
+            "layer 'conv1' is a convolution over images of unknown size: "
+            "compress it with a settings file that gives the size as `input`",
         ),
     ],
 )

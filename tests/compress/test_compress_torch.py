@@ -154,6 +154,26 @@ def test_a_parametrised_bias_is_refused_by_name(tmp_path):
         read_model(tmp_path / "net.pt").layers[0]
 
 
+@pytest.mark.parametrize("size", [2, 12])
+def test_a_spectral_norm_along_the_second_axis(tmp_path, size):
+    """Long vectors show it; short ones may by chance, and a file with them is refused."""
+    torch.manual_seed(size)
+    layer = torch.nn.Linear(size, size, bias=False)
+    torch.nn.utils.spectral_norm(layer, dim=1)
+    for _ in range(100):
+        layer(torch.zeros(1, size))
+    torch.save(layer.eval().state_dict(), tmp_path / "net.pt")
+    layers = read_model(tmp_path / "net.pt").layers
+    if size < 8:
+        with pytest.raises(
+            ModelError, match="weight: its spectral norm may be that along the first or the sec"
+        ):
+            list(layers)
+    else:
+        layer(torch.zeros(1, size))
+        assert np.allclose(layers[0].weight, layer.weight.detach().numpy(), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("shape", [(3, 3, 3, 3), (3, 2, 3, 3), (4, 4)])
 def test_a_spectral_norm_whose_vectors_are_old(tmp_path, shape):
     """They run along the first axis, whatever else they fit."""
@@ -174,3 +194,27 @@ def test_a_spectral_norm_whose_vectors_are_old(tmp_path, shape):
         assert np.allclose(
             found, layer.weight.detach().numpy().reshape(shape[0], -1), rtol=1e-4, atol=1e-4
         ), seed
+
+
+def test_attention_with_keys_of_another_size(tmp_path):
+    module = nn.MultiheadAttention(4, 2, kdim=3, vdim=5)
+    nn.init.normal_(module.in_proj_bias)
+    torch.save({f"a.{name}": tensor for name, tensor in module.state_dict().items()}, tmp_path / "net.pt")
+    layers = {layer.name: layer for layer in read_model(tmp_path / "net.pt").layers}
+    assert list(layers) == ["a.q_proj", "a.k_proj", "a.v_proj", "a.out_proj"]
+    for place, letter in enumerate("qkv"):
+        weight = getattr(module, f"{letter}_proj_weight").detach().numpy()
+        assert np.array_equal(layers[f"a.{letter}_proj"].weight, weight)
+        assert np.array_equal(
+            layers[f"a.{letter}_proj"].bias, module.in_proj_bias.detach().numpy()[4 * place :][:4]
+        )
+
+
+@pytest.mark.parametrize("key", ["masks", "pruning_mask"])
+def test_masks_in_a_dictionary_of_their_own(tmp_path, key):
+    module = nn.Linear(6, 5)
+    kept = (torch.rand(5, 6) < 0.5).float()
+    torch.save({"state_dict": module.state_dict(), key: {"weight": kept}}, tmp_path / "net.pt")
+    model = read_model(tmp_path / "net.pt")
+    assert np.array_equal(model.layers[0].weight, (module.weight * kept).detach().numpy())
+    assert "weight is masked: weight, weight_mask" in model.notes

@@ -351,3 +351,120 @@ def test_an_index_of_shards_names_files_of_arrays(tmp_path):
     index.write_text(json.dumps({"weight_map": {"fc.weight": index.name}}))
     with pytest.raises(ModelError, match=r"is not a file that an index may name: use .safetensors or .bin$"):
         read_model(index)
+
+
+@pytest.mark.parametrize("mark", "/.")
+def test_keras_3_numbers_what_a_layer_holds(tmp_path, mark):
+    def var(layer, number):
+        return mark.join((layer, "vars", str(number)))
+
+    names = {
+        **{var("layers/dense", i): size for i, size in enumerate([(4, 4), (4,)])},
+        var("layers/head", 0): (4, 3),
+        **{var("layers/gru/cell", i): size for i, size in enumerate([(4, 9), (3, 9), (2, 9)])},
+        **{var("layers/norm", i): (4,) for i in range(4)},
+        var("layers/embedding", 0): (9, 4),
+        **{var("layers/depthwise_conv2d", i): size for i, size in enumerate([(3, 3, 4, 1), (4,)])},
+        **{var("optimizer", i): size for i, size in enumerate([(), (), (4, 4), (4, 4)])},
+    }
+    arrays = {name: floats(*size) for name, size in names.items()}
+    model = read(tmp_path, arrays)
+    layers = {layer.name.replace(".", "/"): layer for layer in model.layers}
+    assert list(layers) == ["layers/dense", "layers/head", "layers/gru/cell", "layers/gru/cell/recurrent"]
+    x = floats(5, 4)
+    want = x @ arrays[var("layers/dense", 0)] + arrays[var("layers/dense", 1)]
+    assert np.allclose(layers["layers/dense"].forward(x), want, atol=1e-5)
+    assert np.array_equal(layers["layers/head"].weight, arrays[var("layers/head", 0)].T)
+    assert np.array_equal(layers["layers/gru/cell/recurrent"].bias, arrays[var("layers/gru/cell", 2)][1])
+    reasons = {one.array.split()[0]: one.reason for one in model.unused}
+    assert reasons[f"layers/embedding{mark}kernel"].startswith("an embedding")
+    assert reasons[f"layers/depthwise_conv2d{mark}kernel"].startswith("a separable kernel")
+    assert reasons[var("optimizer", 2)] == "an optimizer's"
+
+
+def test_weights_of_scikit_learn(tmp_path):
+    from sklearn.neural_network import MLPClassifier
+
+    x = floats(40, 4)
+    net = MLPClassifier((4, 4), activation="relu", max_iter=3, random_state=1)
+    with pytest.warns(match="reached"):
+        net.fit(x, np.arange(40) % 3)
+    arrays = {f"coefs_{i}": one for i, one in enumerate(net.coefs_)}
+    arrays |= {f"intercepts_{i}": one for i, one in enumerate(net.intercepts_)}
+    values = x
+    for layer in read(tmp_path, arrays).layers:
+        values = layer.forward(values)
+    assert np.array_equal(values.argmax(axis=1), net.predict(x))
+
+
+def test_numbers_for_single_numbers_are_no_matrices(tmp_path):
+    arrays = {
+        "fc.weight": floats(3, 4),
+        "fc.bias": floats(3),
+        # layer normalisations over several dimensions, and a scale
+        "0.weight": floats(4, 6),
+        "0.bias": floats(4, 6),
+        "1.weight": floats(1, 6),
+        "1.bias": floats(1, 6),
+        "norm2.weight": floats(2, 3, 4),
+        "block.gamma": floats(4, 1),
+        "block.relative_attention_bias.weight": floats(32, 8),
+        # but a matrix made by hand, and a layer that is called like a normalisation
+        "W": floats(1, 5),
+        "b": floats(1, 5),
+        "norm3.weight": floats(3, 4),
+        "norm3.bias": floats(3),
+    }
+    model = read(tmp_path, arrays)
+    assert [layer.name for layer in model.layers] == ["fc", "W", "norm3"]
+    x = floats(7, 1)
+    assert np.allclose(model.layers[1].forward(x), x @ arrays["W"] + arrays["b"], atol=1e-5)
+    reasons = {one.array.split()[0]: one.reason for one in model.unused}
+    assert (
+        reasons["0.weight"]
+        == reasons["1.weight"]
+        == "one number for each number, as its bias of the same shape tells"
+    )
+    assert reasons["norm2.weight"] == reasons["block.gamma"] == "one number for each number, not a matrix"
+    assert reasons["block.relative_attention_bias.weight"].startswith("an embedding")
+
+
+def test_what_an_optimizer_keeps_beside_each_weight(tmp_path):
+    weight = floats(4, 4)
+    slots = ["grad", "square_avg", "acc_delta", "exp_inf", "momentum", "velocity"]
+    arrays = {"fc.weight": weight} | {f"fc.weight.{slot}": floats(4, 4) for slot in slots}
+    model = read(tmp_path, arrays | {"velocity": floats(2, 4), "head.velocity": floats(2, 4)})
+    assert [layer.name for layer in model.layers] == ["fc", "velocity", "head.velocity"]  # those are weights
+    assert [one.reason for one in model.unused] == ["an optimizer's"] * len(slots)
+    assert model.left_bytes == 0
+
+
+@pytest.mark.parametrize(
+    "mask", ["fc.weight_mask", "fc.mask", "fc.weight.mask", "mask.fc.weight", "masks/fc.weight"]
+)
+def test_masks_beside_their_weights(tmp_path, mask):
+    weight, kept = floats(4, 4), rng.random((4, 4)) < 0.5
+    model = read(tmp_path, {mask: kept, "fc.weight": weight})
+    (found,) = model.layers
+    assert np.array_equal(found.weight, weight * kept)
+    assert model.notes == (f"fc.weight is masked: fc.weight, {mask}",)
+    other = {mask: np.ones((2, 4), bool), "fc.weight": weight}
+    if mask == "fc.mask":  # the name of much else
+        model = read(tmp_path, other)
+        assert np.array_equal(model.layers[0].weight, weight)
+        assert model.notes == (
+            "fc.mask [2, 4] is of another shape than fc.weight [4, 4], and not multiplied with it",
+        )
+    else:
+        with pytest.raises(
+            ModelError, match=r"of shapes \[4, 4\] and \[2, 4\], which do not go together: multiply"
+        ):
+            list(read(tmp_path, other).layers)
+
+
+def test_names_cannot_act_on_a_terminal(tmp_path):
+    arrays = {"a\x1b[31m\nb.weight": floats(3, 4), "x\x07.thing": floats(3), "größe.weight": floats(2, 3)}
+    model = read(tmp_path, arrays)
+    assert [layer.name for layer in model.layers] == ["a?[31m?b", "größe"]
+    assert [one.array for one in model.unused] == ["x?.thing float32[3]"]
+    assert all(text.isprintable() for text in model.notes)

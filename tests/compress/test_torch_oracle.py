@@ -49,7 +49,14 @@ def check(path, drawn, key, prefix):
             with pytest.raises(ModelError, match="is nan, not a finite number"):
                 model.layers[place]
             return
-        layer = model.layers[place]
+        try:
+            layer = model.layers[place]
+        except ModelError as error:
+            # Short vectors of a spectral norm may fit either axis.
+            if "first or the second axis" not in str(error) or weight.shape[0] != weight.shape[1]:
+                raise
+            event("a spectral norm of either axis")
+            continue
         assert np.allclose(layer.weight, weight.reshape(len(weight), -1), rtol=1e-4, atol=1e-5), name
         assert (layer.bias is None) == (bias is None)
         assert bias is None or np.allclose(layer.bias, bias, rtol=1e-4, atol=1e-5)

@@ -36,6 +36,7 @@ def folder(small, tmp_path, monkeypatch):
             shared=Training(epochs=1, lr=1e-4),
         )
         monkeypatch.setitem(recipes.RECIPES, name, short)
+    monkeypatch.setattr(recipes, "_IN_BLOCKS", Training(epochs=2, lr=2e-3))
     return tmp_path
 
 
@@ -62,6 +63,86 @@ def test_a_recipe_from_data_to_file(name, folder):
     assert abs(result["fixed_error"] - result["error"]) <= 100 * 2 / 64
     assert (folder / "out" / "accuracy_against_bits.png").stat().st_size > 10_000
     assert (folder / "out" / "mask.png").exists() == (name == "lenet-300-100")
+
+
+def test_a_recipe_in_blocks(folder):
+    done = call(folder, "lenet-5", "--blocks", "10", "--distinct", "2", "--bits", "3")
+    assert done.exit_code == 0, done.output
+    assert "fc1: 10 blocks, 2 distinct, shuffled\nfc2: 5 blocks, shuffled\n" in done.output
+    assert re.search(
+        r"whole file [\d.]+ x; fully connected layers only, .* \(as MESA counts\) [\d.]+ x", done.output
+    )
+    path = folder / "out" / "lenet-5.eie"
+    layers = {layer.name: layer for layer in eie.load(path)}
+    assert [layers[name].block_codes().bits for name in ("fc1", "fc2")] == [3, 3]
+    assert layers["conv2"].weight_bits == 4
+    shown = CliRunner().invoke(main, ["info", str(path)], catch_exceptions=False).output
+    assert "fc1: 10 blocks, 2 distinct, shuffled" in shown
+    result = json.loads((folder / "out" / "result.json").read_text())
+    printed = json.loads(
+        CliRunner().invoke(main, ["info", str(path), "--json"], catch_exceptions=False).output
+    )
+    assert printed["mesa_ratio"] == result["mesa_ratio"] > result["ratio"] > 1
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (
+            ["--distinct", "2"],
+            "--distinct, --alike, --order and --bits are about blocks: give --blocks as well",
+        ),
+        (["--blocks", "10", "--distinct", "11"], "of 10 blocks from 1 to 10 are distinct, not 11"),
+        (["--blocks", "10", "--distinct", "2", "--alike", "1"], "it needs distinct = 10, not 2"),
+        (["--blocks", "10", "--scan"], "--scan and --budget are about pruning: not with --blocks"),
+        (["--blocks", "400"], "layer 'fc1': a 300 x 784 matrix has from 1 to 300 blocks, not 400"),
+    ],
+)
+def test_impossible_blocks(options, text, folder):
+    done = call(folder, "lenet-300-100", *options)
+    assert done.exit_code == 2, done.output
+    assert text in done.stderr
+
+
+def test_networks_in_blocks_share_the_teacher_of_the_pruned_one(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    for options in ([], ["--blocks", "4"], ["--blocks", "4", "--alike", "0.5"]):
+        args = ["train", "lenet-300-100", "--data", "data", "--quiet", *options]
+        assert CliRunner().invoke(main, args, catch_exceptions=False).exit_code == 0
+    made = sorted(p.relative_to("out/train").as_posix() for p in Path("out/train").rglob("*.pt"))
+    assert made == [
+        "lenet-300-100-4-blocks-alike-0.5/checkpoints/prune.pt",
+        "lenet-300-100-4-blocks-alike-0.5/checkpoints/share.pt",
+        "lenet-300-100-4-blocks/checkpoints/prune.pt",
+        "lenet-300-100-4-blocks/checkpoints/share.pt",
+        "lenet-300-100/checkpoints/fit.pt",
+        "lenet-300-100/checkpoints/prune.pt",
+        "lenet-300-100/checkpoints/share.pt",
+        "lenet-300-100/checkpoints/teacher/fit.pt",
+    ]
+
+
+def test_part_mesa_has_both_rules_and_trains_nothing_twice(folder, monkeypatch):
+    from eie.sim.evaluation import mesa
+
+    monkeypatch.chdir(folder)
+    Path("build").mkdir()
+    Path("data").rename("build/mnist")
+    rows = [row for row in mesa.ROWS if row.key in ("deepc", "mesa", "k2")]
+    small = recipes.RECIPES["lenet-5"]
+    made, times = [], []
+    for _ in range(2):
+        made.append(mesa.section(1, rows=rows, network=small, held_out=32))
+        times.append({p: p.stat().st_mtime_ns for p in Path("out").rglob("*.pt")})
+    assert made[0] == made[1]
+    assert times[0] == times[1]
+    found = made[0].data["rows"]
+    assert found["k2"]["mesa_ratio"] > 3 * found["deepc"]["mesa_ratio"]
+    assert found["mesa"]["delta_bits"] > 0
+    table = made[0].tables[0]
+    assert [row[0] for row in table.rows][1:] == [row.what for row in rows]
+    path = Path("out/train/mesa/mnist-seed-1/k2/lenet-5.eie")
+    assert found["k2"]["nbytes"] == path.stat().st_size
 
 
 def test_the_same_seed_gives_the_same_file_and_nothing_is_trained_twice(folder):

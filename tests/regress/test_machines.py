@@ -214,7 +214,7 @@ def test_a_full_disk(name: str, tmp_path: Path, right: dict[str, object]) -> Non
     if name in ("run", "cosim", "export"):
         assert day.run("compress")[0] == 0
     script = (
-        "cp day/* full/ && cd full && dd if=/dev/zero of=filler bs=1k 2>/dev/null; "
+        "cp day/*.* full/ && cd full && dd if=/dev/zero of=filler bs=1k 2>/dev/null; "
         '"$@"; s=$?; rm -f filler; cp -r . ../after; exit $s'
     )
     (tmp_path / "full").mkdir()

@@ -373,6 +373,75 @@ def test_a_network_has_the_layers_that_compress_reads(tmp_path):
     assert str(error.value) == f"{path}: cannot be read as .onnx: No such file or directory"
 
 
+def dropping(path, ratio, mode):
+    """Two products with a Dropout between them. ratio, mode : its constants, None for none."""
+    held = {"w": draw((6, 5)), "v": draw((5, 4))}
+    held |= {
+        name: value
+        for name, value in (("ratio", ratio), ("mode", mode and np.bool_(mode == "training")))
+        if value is not None
+    }
+    given = ["h", *(name if name in held else "" for name in ("ratio", "mode"))]
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"]),
+        helper.make_node("Dropout", given, ["d"], name="drop"),
+        helper.make_node("MatMul", ["d", "v"], ["y"]),
+    ]
+    value = onnx.helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [value("x", onnx.TensorProto.FLOAT, [2, 6])],
+        [value("y", onnx.TensorProto.FLOAT, [2, 4])],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in held.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("ratio", "mode"), [(0.5, None), (0.5, "evaluation"), (0.0, "training"), (None, None)]
+)
+def test_dropout_passes_its_input_through(tmp_path, ratio, mode):
+    path = dropping(tmp_path / "net.onnx", None if ratio is None else np.float32(ratio), mode)
+    same_as_onnxruntime(path, draw((2, 6)))
+    assert [source.follows for source in read_model(path).layers.sources] == [True, True]
+
+
+@pytest.mark.parametrize("ratio", [0.5, None])
+def test_dropout_in_training_mode_is_refused(tmp_path, ratio):
+    path = dropping(tmp_path / "net.onnx", None if ratio is None else np.float32(ratio), "training")
+    with pytest.raises(ModelError, match=r"node 'drop' \(Dropout\) is in training mode.*model\.eval\(\)"):
+        read_graph(path)
+    model = read_model(path)  # weights are what they are, and no chain
+    assert [source.follows for source in model.layers.sources] == [True, False]
+    assert "Dropout (1): an operation of no layer" in [f"{one.array}: {one.reason}" for one in model.unused]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("training", [False, True])
+def test_dropout_as_torch_exports_it(tmp_path, training):
+    torch = pytest.importorskip("torch", exc_type=ImportError)
+    module = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Dropout(0.3), torch.nn.Linear(5, 4))
+    mode = torch.onnx.TrainingMode.TRAINING if training else torch.onnx.TrainingMode.EVAL
+    path = tmp_path / "net.onnx"
+    torch.onnx.export(
+        module.train(training),
+        (torch.zeros(2, 6),),
+        str(path),
+        input_names=["x"],
+        opset_version=12,
+        training=mode,
+        do_constant_folding=not training,
+        dynamo=False,
+    )
+    if training:
+        with pytest.raises(ModelError, match="training mode"):
+            read_graph(path)
+    else:
+        same_as_onnxruntime(path, draw((2, 6)))
+
+
 def test_what_is_not_needed_is_not_run(tmp_path):
     def harmless(graph):
         graph.node.append(helper.make_node("Tanh", ["a2"], ["nobody"], name="unused"))

@@ -371,10 +371,11 @@ def geometry(cols, kernel, stride, padding, pool, pool_stride, image):
 def head(reader):
     """The head of a layer, and its body."""
     flags = reader.byte()
-    if flags & 128:
-        require(reader.byte() == 1 and not flags & 4, "kind")
+    kind = reader.byte() if flags & 128 else 0
+    require(kind in (1, 2) or not flags & 128, "kind")
+    require(kind != 1 or not flags & 4, "kind")
     layer = {"relu": flags & 1, "huffman": flags & 4, "weight_bits": (flags >> 3 & 7) + 1}
-    layer["follows"] = not flags & 64
+    layer["follows"], layer["exit"] = not flags & 64, kind == 2
     try:
         layer["name"] = reader.take(reader.varint()).decode()
     except UnicodeDecodeError:
@@ -382,7 +383,7 @@ def head(reader):
     layer |= {field: reader.varint() for field in ("rows", "cols")}
     require(1 <= layer["rows"] <= 2**24 and 1 <= layer["cols"] <= 2**24, "size")
     layer["blocks"] = None
-    if flags & 128:
+    if kind == 1:
         count, distinct, order = reader.varint(), reader.varint(), reader.byte()
         seed = reader.varint() if order == 2 else 0
         require(1 <= distinct <= count <= min(layer["rows"], layer["cols"]), "blocks")

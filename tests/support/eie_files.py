@@ -44,7 +44,7 @@ def layer(
         varint(rows),
         varint(cols),
     ]
-    if flags & 128:
+    if flags & 128 and kind != 2:
         number, distinct, order, *seed = blocks
         parts += [varint(number), varint(distinct), bytes([order]), *map(varint, seed)]
     else:

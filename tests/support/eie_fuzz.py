@@ -172,32 +172,35 @@ def structured(rng: random.Random) -> bytes:
 
 
 def heads(rng: random.Random) -> bytes:
-    """Layers whose bodies are right, and numbers at the ends of their ranges, or beyond, in their heads."""
-    layers = []
+    """Layers whose bodies are right, and numbers at the ends of their ranges in their heads; in half the files also
+    beyond.
+    """
+    layers, lies = [], rng.random() < 0.5
+
+    def drawn(right: tuple, wrong: tuple, often: float):
+        return rng.choice(wrong if lies and rng.random() < often else right)
+
     for _ in range(rng.choice((1, 1, 2))):
         cols = rng.choice((1, 1, 4, 9))
-        sizes = (1, 1, 1, 2, 3, 4, 9, 0, 65536, 65537, 1 << 34)
-
-        def size(usual: int, sizes: tuple[int, ...] = sizes) -> int:
-            return usual if rng.random() < 0.8 else rng.choice(sizes)
-
         side = round(cols**0.5)
-        pairs = [(side, side), (1, 1), (rng.randrange(3),) * 2, (1, 1), (1, 1), (rng.choice((0, 0, 9)),) * 2]
-        shifts = [rng.choice((0, 7, 31)) if rng.random() < 0.9 else rng.choice((32, 255)) for _ in range(2)]
-        fracs = [
-            rng.choice((-1000, -3, 0, 1000)) if rng.random() < 0.9 else rng.choice((-1001, 1001, 1 << 31))
-            for _ in "xw"
-        ]
+        image = rng.choice((0, 0, 9))
+        # An unknown image fits any window, and any step.
+        ends = (1, 1, 1, 2, 65536) if image == 0 else (1, 1, 1, 2)
+        sizes = [(side,), ends, (0, 1, 2), ends, ends, (image,)]
+        beyond = (1, 2, 3, 4, 9, 0, 65536, 65537, 1 << 34)
+        pairs = [tuple(drawn(right, beyond, 0.2) for _ in range(2)) for right in sizes]
+        shifts = [drawn((0, 7, 31), (32, 255), 0.1) for _ in range(2)]
+        fracs = [drawn((-1000, -3, 0, 1000), (-1001, 1001, 1 << 31), 0.1) for _ in "xw"]
         conv = rng.random() < 0.7
         counts = eie_files.stream(eie_files.split(np.array([3] + [0] * (cols - 1)), 1), 1)
         layers.append(
             eie_files.layer(
-                flags=0b001101 | 2 * conv | 64 * rng.randrange(2) | 128 * (rng.random() < 0.03),
-                name=rng.choice((b"fc", b"", "ü".encode(), b"\xff", b"\xed\xa0\x80", b"a\x00b")),
+                flags=0b001101 | 2 * conv | 64 * rng.randrange(2) | drawn((0,), (128,), 0.03),
+                name=drawn((b"fc", b"", "ü".encode(), b"a\x00b"), (b"\xff", b"\xed\xa0\x80"), 0.4),
                 cols=cols,
                 shifts=shifts,
                 fracs=fracs,
-                geometry=[(size(high), size(wide)) for high, wide in pairs] if conv else (),
+                geometry=pairs if conv else (),
                 body=eie_files.huffman_body(counts=counts),
             )
         )

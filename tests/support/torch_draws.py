@@ -48,9 +48,8 @@ class Drawn:
 
 def _parametrised(module, how):
     """The module with its weight computed in one of the ways of PyTorch."""
-    name = next(
-        one for one in ("weight", "weight_hh_l0", "weight_hh", "in_proj_weight") if hasattr(module, one)
-    )
+    names = ("weight", "weight_hh_l0", "weight_hh", "in_proj_weight", "q_proj_weight")
+    name = next(one for one in names if getattr(module, one, None) is not None)
     if how == "unstructured":
         prune.random_unstructured(module, name, 0.5)
     elif how == "structured":
@@ -97,7 +96,7 @@ def _effective(module, name):
         elif isinstance(module, nn.Conv1d):
             module(torch.zeros(1, module.in_channels, 9))
         elif isinstance(module, nn.MultiheadAttention):
-            module(*[torch.zeros(1, 1, module.embed_dim)] * 3)
+            module(*(torch.zeros(1, 1, size) for size in (module.embed_dim, module.kdim, module.vdim)))
         elif isinstance(module, nn.RNNCellBase):
             module(torch.zeros(1, module.input_size))
         else:
@@ -116,7 +115,8 @@ def _layer(draw):
         return nn.Linear(draw(_SIZES), draw(_SIZES), bias=bias)
     if kind == "attention":
         heads = draw(st.integers(1, 3))
-        return nn.MultiheadAttention(heads * draw(st.integers(1, 2)), heads, bias=bias)
+        other = {"kdim": draw(_SIZES), "vdim": draw(_SIZES)} if draw(st.booleans()) else {}
+        return nn.MultiheadAttention(heads * draw(st.integers(1, 2)), heads, bias=bias, **other)
     if kind == "LSTMCell":
         return nn.LSTMCell(draw(_SIZES), draw(_SIZES), bias=bias)
     if hasattr(nn, kind + "Cell"):
@@ -135,6 +135,7 @@ def _others(draw, number):
         (nn.ConvTranspose1d(2, 2, 2), f"deconv{number}"),
     ]
     plain = [nn.BatchNorm2d(3), nn.LayerNorm(4), nn.ReLU(), nn.PReLU(2), nn.Dropout(), nn.BatchNorm1d(2)]
+    plain += [nn.LayerNorm((4, 3)), nn.LayerNorm((2, 3, 4)), nn.LayerNorm((1, 5))]
     return draw(st.sampled_from([*named, *((module, f"other{number}") for module in plain)]))
 
 
@@ -144,7 +145,8 @@ def _parts(name, module):
         ends = [one.removeprefix("weight_") for one in _tensors(module) if one.startswith("weight_")]
         return [(f"{name}.{end}", f"weight_{end}", f"bias_{end}") for end in ends]
     if isinstance(module, nn.MultiheadAttention):
-        return [(f"{name}.in_proj", "in_proj_weight", "in_proj_bias")]
+        apart = module.in_proj_weight is None  # keys or values of another size
+        return [] if apart else [(f"{name}.in_proj", "in_proj_weight", "in_proj_bias")]
     return [(name, "weight", "bias")]
 
 
@@ -201,6 +203,12 @@ def networks(draw):
                 _effective(module, bias) if has_bias else None,
             )
         if isinstance(module, nn.MultiheadAttention):
+            for place, letter in enumerate("qkv" if module.in_proj_weight is None else ""):
+                whole = module.in_proj_bias
+                found.expected[f"{name}.{letter}_proj"] = (
+                    _effective(module, f"{letter}_proj_weight"),
+                    None if whole is None else np.split(whole.detach().numpy(), 3)[place],
+                )
             out = module.out_proj
             bias = None if out.bias is None else out.bias.detach().numpy()
             found.expected[f"{name}.out_proj"] = (out.weight.detach().numpy(), bias)

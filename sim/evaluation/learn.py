@@ -1,0 +1,186 @@
+"""What the parts `learn-...` of `eie reproduce` have in common: digits, cells that are kept, figures of a network.
+
+Each part trains networks in cells. What a cell found is kept in build/learn/, its training's checkpoints beside it, so
+that a part that was killed goes on, and a second call shows what is there. A cell that was made by other settings is
+another cell. Networks learn from the first `LEARNT` training digits; choices are made on the last 10,000 (`HELD_OUT`);
+test digits are looked at once, in the end.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import eie
+from eie.compress import datasets
+from eie.compress.format.file import write_atomically
+from eie.compress.forward import fixed_forward, quantize_inputs
+from eie.compress.pipeline import compress_network
+from eie.errors import ModelError
+from eie.sim.chain import Chain
+
+try:
+    import torch
+    from torch import Tensor, nn
+    from torch.nn import functional
+
+    from eie.compress import train
+    from eie.compress.train.recipes import RECIPES, Batches, Bench, single_thread
+except ModuleNotFoundError as error:
+    if error.name != "torch":
+        raise
+    raise ModelError("PyTorch is not installed: pip install 'eie-sim[train]'") from None
+
+FOLDER = Path("build/learn")
+HELD_OUT = 10_000
+# Training digits that networks learn from: so few that all parts take minutes, not hours.
+LEARNT = 20_000
+SETS = ("mnist", "fashion-mnist")
+# Digits whose cycles are counted, and the machine they are counted on.
+COUNTED = 20
+PES = 64
+_CALIBRATION = 500
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Digits:
+    """A data set for one network: what it learns from, what choices are made on, and what it is measured on."""
+
+    bench: Bench
+    held_x: Tensor
+    held_y: Tensor
+
+    def few(self, count: int) -> Batches:
+        """Training batches of the first `count` digits."""
+        return Batches(self.bench.x[:count], self.bench.y[:count], min(self.bench.recipe.batch, count))
+
+    def held(self, model: nn.Module) -> float:
+        """Wrong answers of held-out digits, in percent."""
+        return 100 - train.accuracy(Batches(self.held_x, self.held_y, 1000, shuffle=False))(model)
+
+    def error(self, model: nn.Module) -> float:
+        """Wrong answers of test digits, in percent."""
+        return 100 - self.bench.accuracy(model)
+
+
+@lru_cache(maxsize=4)
+def digits(data_set: str, network: str) -> Digits:
+    """A data set for a network of the recipes. Raises `ModelError` if it is not there: `eie data`."""
+    both = [Bench.of(RECIPES[network], datasets.load(data_set), held) for held in (HELD_OUT, 0)]
+    held, whole = both
+    bench = replace(whole, x=held.x[:LEARNT], y=held.y[:LEARNT])
+    return Digits(bench, held.test_x, held.test_y)
+
+
+# ---- cells -------------------------------------------------------------------------------------------------
+
+
+def cell(name: str, settings: Mapping[str, Any], make: Callable[[Path], Figures]) -> Figures:
+    """What `make` finds, or found with these settings: it gets a folder for its checkpoints.
+
+    Floating point with one thread, so that a cell made anew on the same machine is the same.
+    """
+    text = json.dumps({"name": name, "digits": LEARNT, **settings}, sort_keys=True)
+    key = f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    path = FOLDER / f"{key}.json"
+    if path.exists():
+        try:
+            kept: Figures = json.loads(path.read_text())
+            return kept
+        except ValueError:
+            raise ModelError(f"{path} is no cell of `eie reproduce learn`: delete it") from None
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with single_thread():
+        found = {"settings": dict(settings), **make(FOLDER / key)}
+    write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
+    return found
+
+
+def how(epochs: int, seed: int, folder: Path | None = None, lr: float = 2e-3, **other: Any) -> train.Training:
+    """A training without a bar."""
+    return train.Training(epochs=epochs, lr=lr, seed=seed, folder=folder, progress=False, **other)
+
+
+def fresh(network: str, seed: int) -> nn.Module:
+    """An untrained network of a recipe."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return RECIPES[network].build()
+
+
+def dense(data_set: str, network: str, seed: int, epochs: int) -> nn.Module:
+    """The dense network, trained on plain digits; once for all parts."""
+    model, place = fresh(network, seed), FOLDER / f"dense-{data_set}-{network}-{seed}-{epochs}-{LEARNT}"
+    with single_thread():
+        train.fit(
+            model, digits(data_set, network).bench.train, functional.cross_entropy, how(epochs, seed, place)
+        )
+    return model
+
+
+# ---- figures of a network ----------------------------------------------------------------------------------
+
+
+def figures(data: Digits, model: nn.Module, shared: train.Shared) -> Figures:
+    """Bytes of the file, error in the accelerator's arithmetic, cycles and energy of a digit on `PES` PEs."""
+    layers, report = compress_network(
+        train.layers_of(model, shared, data.bench.x[:_CALIBRATION]),
+        calibration=data.bench.x[:_CALIBRATION].reshape(_CALIBRATION, -1).double().numpy(),
+    )
+    x = data.bench.test_x.reshape(len(data.bench.test_x), -1).numpy()
+    wrong = 0
+    for part in np.array_split(np.arange(len(x)), max(1, len(x) // 1000)):
+        y = fixed_forward(layers, quantize_inputs(layers[0], x[part])).y
+        wrong += int(np.count_nonzero(y.argmax(axis=1) != data.bench.test_y.numpy()[part]))
+    net = Chain(layers)
+    run = net.run(
+        x[:COUNTED].astype(np.float64), eie.sized_for(eie.ArchConfig(n_pe=PES), *net), engine="fast"
+    )
+    return {
+        "bytes": report.size.total_bytes,
+        "error": 100 * wrong / len(x),
+        "cycles": (run.cycles or 0) / COUNTED,
+        "energy_nj": 1000 * (run.energy_uj or 0.0) / COUNTED,
+        "weights": sum(layer.nnz for layer in layers),
+    }
+
+
+def finished(
+    data: Digits,
+    model: nn.Module,
+    bits: int,
+    seed: int,
+    folder: Path | None = None,
+    epochs: int = 1,
+) -> Figures:
+    """`figures` of a model whose weights are shared first, with the errors before and after in floating point."""
+    before = data.error(model)
+    twin = copy.deepcopy(model)
+    loader = data.bench.train
+    shared = train.share(
+        twin, loader, functional.cross_entropy, bits=bits, training=how(epochs, seed, folder, lr=1e-4)
+    )
+    return {"error_float": before, "error_shared": data.error(twin), **figures(data, twin, shared)}
+
+
+def spread(values: list[float], digits: int = 2) -> str:
+    """Mean and range of what several seeds gave.
+
+    >>> spread([1.0, 1.5, 2.0]), spread([1.0])
+    ('1.50 (1.00 to 2.00)', '1.00')
+    """
+    mean = f"{np.mean(values):,.{digits}f}"
+    return (
+        mean
+        if min(values) == max(values)
+        else f"{mean} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
+    )

@@ -1,0 +1,607 @@
+"""Parts of `eie reproduce` about smaller networks: low rank, units, tickets, distillation (docs/learn.md)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn import functional
+
+import eie
+from eie.compress import train
+from eie.compress.forward import quantize_inputs
+from eie.compress.train.recipes import Batches
+from eie.layer import CompressedLayer
+from eie.sim.chain import run_network
+from eie.sim.evaluation import learn
+from eie.sim.evaluation.learn import Figures, cell, dense, digits, finished, fresh, how, spread
+from eie.sim.evaluation.section import Picture, Progress, Section, Table
+from eie.sim.exits import choose_threshold, leave, logits_at_exits, run_with_exits, totals, trunk
+
+CROSS = functional.cross_entropy
+SEEDS = 3
+_ERROR = "error %"
+
+
+def _say(progress: Progress | None, text: str) -> None:
+    if progress:
+        progress(text)
+
+
+def _seeds(seed: int, count: int = SEEDS) -> range:
+    return range(seed, seed + count)
+
+
+# ---- low rank ----------------------------------------------------------------------------------------------
+
+_RANKS = (8, 16, 32)
+_DENSE_EPOCHS, _AFTER_EPOCHS = 10, 5
+
+
+def _rank_cell(data_set: str, kind: str, rank: int, seed: int) -> Figures:
+    network = "lenet-300-100"
+
+    def make(folder: Path) -> Figures:
+        data, model = digits(data_set, network), dense(data_set, network, seed, _DENSE_EPOCHS)
+        # As many weights in fc1 as the two matrices have together.
+        density = rank * (300 + 784) / (300 * 784)
+        if kind == "low rank":
+            train.low_rank(model, rank={"fc1": rank})
+            train.fit(model, data.bench.train, CROSS, how(_AFTER_EPOCHS, seed, folder, lr=1e-3))
+        elif kind == "pruned":
+            train.prune(
+                model,
+                data.bench.train,
+                CROSS,
+                density={"fc1": density},
+                training=how(_AFTER_EPOCHS, seed, folder, 1e-3),
+            )
+        return {"held": data.held(model), **finished(data, model, 4, seed, folder)}
+
+    settings = {
+        "set": data_set,
+        "kind": kind,
+        "rank": rank,
+        "seed": seed,
+        "epochs": [_DENSE_EPOCHS, _AFTER_EPOCHS],
+    }
+    return cell("rank", settings, make)
+
+
+def rank(seed: int = 1, progress: Progress | None = None) -> Section:
+    """Low rank beside pruning of the same matrix, LeNet-300-100's fc1."""
+    rows: list[list[str]] = []
+    data: dict[str, Any] = {}
+    for data_set in learn.SETS:
+        cases = [("dense", 0), *((kind, r) for r in _RANKS for kind in ("low rank", "pruned"))]
+        for kind, r in cases:
+            found = [_rank_cell(data_set, kind, r, s) for s in _seeds(seed, 2)]
+            _say(progress, f"{data_set}: {kind}, rank {r}")
+            data[f"{data_set}/{kind}/{r}"] = found
+            name = (
+                "dense"
+                if kind == "dense"
+                else f"{kind}, {'rank' if kind == 'low rank' else 'weights of rank'} {r}"
+            )
+            rows.append([data_set, name, *_columns(found)])
+    note = (
+        f"fc1 (300 x 784) is split or pruned; then {_AFTER_EPOCHS} epochs on {learn.LEARNT:,} digits, 4-bit "
+        "codes. Error of 10,000 test digits, in floating point before sharing and in the accelerator's "
+        f"arithmetic; cycles of a digit on {learn.PES} PEs (mean of {learn.COUNTED}). Seeds "
+        f"{', '.join(map(str, _seeds(seed, 2)))}; mean and range."
+    )
+    headings = ("data", "network", "weights", "error %, float", "error %, fixed", "bytes", "cycles", "nJ")
+    return Section(
+        "learn-rank",
+        "Low rank beside pruning",
+        ["A matrix of low rank and a pruned matrix with as many weights, trained alike."],
+        [Table("Low rank beside pruning", headings, rows, note)],
+        data=data,
+    )
+
+
+def _columns(found: Sequence[Figures]) -> list[str]:
+    columns = (
+        ("weights", 0),
+        ("error_float", 2),
+        ("error", 2),
+        ("bytes", 0),
+        ("cycles", 0),
+        ("energy_nj", 0),
+    )
+    return [spread([one[name] for one in found], places) for name, places in columns]
+
+
+# ---- units -------------------------------------------------------------------------------------------------
+
+# Of LeNet-5: filters and neurons kept, so that about two fifths of the multiply-accumulates are left.
+_KEEP = {"conv1": 0.6, "conv2": 0.6, "fc1": 0.6}
+_LENET_EPOCHS, _TUNE_EPOCHS = 6, 4
+
+
+def work(model: nn.Module, x: torch.Tensor) -> int:
+    """Multiply-accumulates of a dense run of one input."""
+    total = 0
+
+    def count(module: Any, given: Any, answer: torch.Tensor) -> None:
+        nonlocal total
+        total += module.weight.numel() * int(answer[0, 0].numel() if answer.dim() > 2 else 1)
+
+    hooks: list[Any] = [w.module.register_forward_hook(count) for w in train.find_weights(model)]
+    with torch.no_grad():
+        model(x[:1])
+    for hook in hooks:
+        hook.remove()
+    return total
+
+
+def _unit_cell(data_set: str, kind: str, seed: int) -> Figures:
+    network = "lenet-5"
+
+    def make(folder: Path) -> Figures:
+        data = digits(data_set, network)
+        model = dense(data_set, network, seed, _LENET_EPOCHS)
+        whole = work(model, data.bench.x)
+        loader = data.bench.train
+        if kind != "dense":
+            epochs = 0 if kind.startswith("scratch") else _TUNE_EPOCHS
+            if kind == "zeros":
+                # conv1 and conv2 have no ReLU behind them: only fc1 can be chosen so.
+                train.prune(
+                    model,
+                    data.few(5000),
+                    CROSS,
+                    density={"fc1": _KEEP["fc1"]},
+                    units="zeros",
+                    training=how(0, seed),
+                )
+                train.prune(
+                    model,
+                    loader,
+                    CROSS,
+                    density={name: _KEEP[name] for name in ("conv1", "conv2")},
+                    units=True,
+                    training=how(epochs, seed, folder, 1e-3),
+                )
+            else:
+                train.prune(
+                    model, loader, CROSS, density=_KEEP, units=True, training=how(epochs, seed, folder, 1e-3)
+                )
+        left = work(model, data.bench.x)
+        if kind.startswith("scratch"):
+            with torch.random.fork_rng():
+                torch.manual_seed(1000 + seed)
+                for module in model.modules():
+                    reset: Any = getattr(module, "reset_parameters", None)
+                    if reset:
+                        reset()
+            # As many epochs as the whole network, or as much work, at most twice the epochs.
+            epochs = (
+                _LENET_EPOCHS
+                if kind == "scratch-E"
+                else min(2 * _LENET_EPOCHS, round(_LENET_EPOCHS * whole / left))
+            )
+            train.fit(model, loader, CROSS, how(epochs, seed, folder))
+        return {"macs": left, "held": data.held(model), "error_float": data.error(model)}
+
+    settings = {
+        "set": data_set,
+        "kind": kind,
+        "seed": seed,
+        "keep": _KEEP,
+        "epochs": [_LENET_EPOCHS, _TUNE_EPOCHS],
+    }
+    return cell("units", settings, make)
+
+
+def units(seed: int = 1, progress: Progress | None = None) -> Section:
+    """LeNet-5 with fewer filters and neurons: tuned, and trained from scratch."""
+    kinds = ("dense", "tuned", "zeros", "scratch-E", "scratch-B")
+    rows: list[list[str]] = []
+    data: dict[str, Any] = {}
+    for data_set in learn.SETS[:1]:
+        for kind in kinds:
+            found = []
+            for one in _seeds(seed, 2):
+                found.append(_unit_cell(data_set, kind, one))
+                _say(progress, f"{data_set}: {kind}, seed {one}")
+            data[f"{data_set}/{kind}"] = found
+            macs = [f"{found[0]['macs']:,}", spread([one["held"] for one in found])]
+            rows.append([data_set, kind, *macs, spread([one["error_float"] for one in found])])
+    kept = ", ".join(f"{name} {100 * share:.0f} %" for name, share in _KEEP.items())
+    note = (
+        f"LeNet-5, {learn.LEARNT:,} digits; units kept: {kept}. tuned: units of least L1 norm go, then "
+        f"{_TUNE_EPOCHS} epochs; zeros: fc1's by how often they are 0; scratch-E: the narrow network from new "
+        f"weights, {_LENET_EPOCHS} epochs as the dense one; scratch-B: as much work as the dense one, at most "
+        f"twice the epochs. Held out: 10,000 training digits. Seeds {', '.join(map(str, _seeds(seed, 2)))}; "
+        "mean and range. Published (VGG-16-A, CIFAR-10, accuracy %): whole 93.63, tuned 93.41, scratch-E "
+        "93.62, scratch-B 93.78 (Liu et al., ICLR 2019)."
+    )
+    headings = ("data", "network", "multiply-accumulates", "error %, held out", "error %, test")
+    return Section(
+        "learn-units",
+        "Filters and neurons",
+        ["LeNet-5 with fewer units, and the same narrow network trained from scratch."],
+        [Table("Filters and neurons of LeNet-5", headings, rows, note)],
+        data=data,
+    )
+
+
+# ---- tickets -----------------------------------------------------------------------------------------------
+
+_TICKET_DENSITY, _ROUNDS, _ROUND_EPOCHS = 0.036, 15, 2
+_KINDS: dict[str, dict[str, Any]] = {
+    "rewound": {"rewind": 0},
+    "rewound to epoch 1": {"rewind": 1},
+    "sign": {"rewind": "sign"},
+    "random values": {"rewind": "random"},
+    "random mask": {"rewind": 0, "criterion": "random"},
+}
+
+
+def _ticket_cell(kind: str, seed: int) -> Figures:
+    network = "lenet-300-100"
+
+    def make(folder: Path) -> Figures:
+        data, model = digits("mnist", network), fresh(network, seed)
+        start = copy.deepcopy(model)
+        given = dict(_KINDS[kind])
+        schedule = train.Schedule(rewind=given.pop("rewind"), rounds=_ROUNDS)
+        training = how(_ROUND_EPOCHS, seed, folder, evaluate=data.held)
+        goals = {"fc1": _TICKET_DENSITY, "fc2": _TICKET_DENSITY, "fc3": _TICKET_DENSITY**0.5}
+        history = train.prune(
+            model, data.bench.train, CROSS, density=goals, schedule=schedule, training=training, **given
+        )
+        error = data.error(model)
+        # The same mask on the first weights, never trained.
+        with torch.no_grad():
+            for found, first in zip(train.find_weights(model), train.find_weights(start), strict=True):
+                first.parameter.mul_(found.parameter != 0)
+        curve = [[epoch.density, epoch.score] for epoch in history]
+        return {"error_float": error, "untrained": data.error(start), "curve": curve}
+
+    settings = {"kind": kind, "seed": seed, "rounds": [_TICKET_DENSITY, _ROUNDS, _ROUND_EPOCHS]}
+    return cell("ticket", settings, make)
+
+
+def tickets(seed: int = 1, progress: Progress | None = None) -> Section:
+    """LeNet-300-100 at 3.6 % of its weights, rewound in several ways."""
+    found: dict[str, list[Figures]] = {kind: [] for kind in _KINDS}
+    for one in _seeds(seed):
+        for kind in _KINDS:
+            found[kind].append(_ticket_cell(kind, one))
+            _say(progress, f"{kind}, seed {one}")
+    shown = [_ROUNDS * third // 3 for third in range(4)]
+    rows = []
+    for kind, each in found.items():
+        # Held-out error at the end of some rounds.
+        at = [spread([one["curve"][_ROUND_EPOCHS * (r + 1) - 1][1] for one in each]) for r in shown]
+        rows.append(
+            [
+                kind,
+                *at,
+                spread([one["error_float"] for one in each]),
+                spread([one["untrained"] for one in each]),
+            ]
+        )
+    shares = [f"{100 * _TICKET_DENSITY ** (r / _ROUNDS):.1f} %" for r in shown]
+    note = (
+        f"LeNet-300-100, MNIST, {_ROUNDS} rounds of {_ROUND_EPOCHS} epochs on {learn.LEARNT:,} digits, fc3 "
+        "pruned at half the pace. Error of 10,000 held-out digits at the end of the rounds with that share "
+        "of fc1 left, and of 10,000 test digits at the end; never trained: the last mask on the first "
+        f"weights. Seeds {', '.join(map(str, _seeds(seed)))}; mean and range."
+    )
+    headings = ("survivors get", *(f"error %, {share}" for share in shares), "error %, test", "never trained")
+    return Section(
+        "learn-tickets",
+        "Tickets",
+        ["What the survivors of pruning begin with, and what becomes of them."],
+        [Table("Tickets of LeNet-300-100", headings, rows, note)],
+        data=dict(found),
+    )
+
+
+# ---- distillation ------------------------------------------------------------------------------------------
+
+_LABELS = (500, 1000)
+_TEACHER_STEPS, _STUDENT_EPOCHS = 600, 10
+_WAYS: tuple[Any, ...] = ("none", "debiased", "fidelity", "both", "oracle")
+_TEMPERATURES = (1, 2, 4, 8, 20)
+
+
+@torch.no_grad()
+def _answers(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    model.eval()
+    return torch.cat([model(part) for part in x.split(2000)])
+
+
+def _taught(data_set: str, labels: int, seed: int) -> nn.Module:
+    """LeNet-5 trained on few labels: which ones follows from the seed."""
+    model, data = fresh("lenet-5", seed), digits(data_set, "lenet-5")
+    order = torch.randperm(len(data.bench.x), generator=torch.Generator().manual_seed(seed))[:labels]
+    loader = Batches(data.bench.x[order], data.bench.y[order], min(100, labels))
+    place = learn.FOLDER / f"teacher-{data_set}-{labels}-{seed}-{learn.LEARNT}"
+    train.fit(model, loader, CROSS, how(_TEACHER_STEPS // len(loader), seed, place, lr=1e-3))
+    return model
+
+
+class _Both(nn.Module):
+    """A teacher of images for a student of flat inputs."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.model(x.view(-1, 1, 28, 28))
+
+
+def _distil_cell(data_set: str, labels: int, way: Any, temperature: float, seed: int) -> Figures:
+    def make(folder: Path) -> Figures:
+        data = digits(data_set, "lenet-300-100")
+        x, y = data.bench.x, data.bench.y
+        teacher = _Both(_taught(data_set, labels, seed)).eval()
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+        own, rest = order[:labels], order[labels:]
+        # A tenth of the labels again, held out: labelled data that the teacher has not seen.
+        held = (data.held_x[: max(100, labels // 2)], data.held_y[: max(100, labels // 2)])
+        if way == "oracle":
+            rest = rest[_answers(teacher, x[rest]).argmax(1) == y[rest]]
+        student = fresh("lenet-300-100", seed)
+        train.weighted(
+            student,
+            train.Teacher(teacher, temperature),
+            (x[own], y[own]),
+            held,
+            x[rest],
+            by="none" if way == "oracle" else way,
+            training=how(_STUDENT_EPOCHS, seed, folder),
+        )
+        return {
+            "teacher": data.error(teacher),
+            "held": data.held(student),
+            "error_float": data.error(student),
+        }
+
+    settings = {
+        "set": data_set,
+        "labels": labels,
+        "way": way,
+        "temperature": temperature,
+        "seed": seed,
+        "epochs": [_TEACHER_STEPS, _STUDENT_EPOCHS],
+    }
+    return cell("distil", settings, make)
+
+
+def distil(seed: int = 1, progress: Progress | None = None) -> Section:
+    """Distillation with few labels."""
+    data: dict[str, Any] = {}
+    rows = []
+    for data_set in reversed(learn.SETS):
+        for labels in _LABELS:
+            found = {}
+            for way in _WAYS:
+                found[way] = [_distil_cell(data_set, labels, way, 1.0, one) for one in _seeds(seed)]
+                _say(progress, f"{data_set}, {labels} labels: {way}")
+            data[f"{data_set}/{labels}"] = found
+            teacher = spread([one["teacher"] for one in found["none"]])
+            rows.append(
+                [
+                    data_set,
+                    str(labels),
+                    teacher,
+                    *(spread([o["error_float"] for o in found[w]]) for w in _WAYS),
+                ]
+            )
+    note = (
+        "Teacher: LeNet-5 on the labelled digits; student: LeNet-300-100 on these and the rest of "
+        f"{learn.LEARNT:,} digits with the teacher's answers at T = 1. oracle: without the answers that are "
+        f"wrong. Held out for the weights: half as many digits as labels. {_STUDENT_EPOCHS} epochs. Error of "
+        f"10,000 test digits in percent; seeds {', '.join(map(str, _seeds(seed)))}; mean and range."
+    )
+    return Section(
+        "learn-distil",
+        "Distillation with few labels",
+        ["A student of a teacher that is often wrong."],
+        [Table("Distillation with few labels", ("data", "labels", "teacher", *_WAYS), rows, note)],
+        data=data,
+    )
+
+
+# ---- function matching -------------------------------------------------------------------------------------
+
+_MATCH_EPOCHS = 5
+
+
+def _match_cell(data_set: str, mixup: bool, times: int, seed: int) -> Figures:
+    network = "lenet-300-100"
+
+    def make(folder: Path) -> Figures:
+        data, student = digits(data_set, network), fresh(network, seed)
+        teacher = _Both(dense(data_set, "lenet-5", 1, _LENET_EPOCHS)).eval()
+        how_taught = train.Teacher(teacher, 1.0 if mixup else 4.0, None, mixup)
+        training = how(times * _MATCH_EPOCHS, seed, folder, teacher=how_taught)
+        train.fit(student, data.bench.train, CROSS, training)
+        return {"held": data.held(student), "error_float": data.error(student)}
+
+    settings = {
+        "set": data_set,
+        "mixup": mixup,
+        "times": times,
+        "seed": seed,
+        "epochs": [_LENET_EPOCHS, _MATCH_EPOCHS],
+    }
+    return cell("match", settings, make)
+
+
+def matching(seed: int = 1, progress: Progress | None = None) -> Section:
+    """Function matching beside soft labels, against patience."""
+    rows, data = [], {}
+    for data_set in learn.SETS:
+        for mixup in (False, True):
+            row = [data_set, "function matching" if mixup else "soft labels, T = 4, share 0.7"]
+            for times in (1, 3, 10):
+                found = _match_cell(data_set, mixup, times, seed)
+                _say(progress, f"{data_set}: {row[1]}, {times} x")
+                data[f"{data_set}/{mixup}/{times}"] = found
+                row.append(f"{found['error_float']:.2f}")
+            rows.append(row)
+    note = (
+        f"LeNet-300-100 taught by LeNet-5 on {learn.LEARNT:,} plain digits; 1 x is {_MATCH_EPOCHS} epochs. "
+        "Function matching: mixed inputs, no labels, T = 1. Error of 10,000 test digits in percent, seed "
+        f"{seed}."
+    )
+    headings = ("data", "student learns", *(f"{times} x" for times in (1, 3, 10)))
+    return Section(
+        "learn-matching",
+        "Function matching",
+        ["How much patience function matching wants."],
+        [Table("Function matching against epochs", headings, rows, note)],
+        data=data,
+    )
+
+
+# ---- early exits -------------------------------------------------------------------------------------------
+
+_EXIT_DENSITY = {
+    "model.conv1": 0.6,
+    "model.conv2": 0.16,
+    "model.fc1": 0.025,
+    "model.fc2": 0.2,
+    "heads.*": 0.2,
+}
+_EXIT_EPOCHS = (6, 4, 1)
+_CHOSEN_ON, _BUDGET = 3000, 0.1
+
+
+def _exit_cell(data_set: str, seed: int) -> Figures:
+    network = "lenet-5"
+
+    def make(folder: Path) -> Figures:
+        data = digits(data_set, network)
+        loader, joint = data.bench.train, train.Joint(CROSS)
+        model = train.Exits(fresh(network, seed), ["conv1", "conv2"], data.bench.x[:2])
+        plain, pruned, shared_for = _EXIT_EPOCHS
+        train.fit(model, loader, joint, how(plain, seed, folder))
+        training = how(pruned, seed, folder, 0.004, momentum=0.9)
+        train.prune(model, loader, joint, density=_EXIT_DENSITY, training=training)
+        shared = train.share(model, loader, joint, training=how(shared_for, seed, folder, lr=1e-4))
+        layers, report = train.save_exits(folder.with_suffix(".eie"), model, shared, data.bench.x[:500])
+        held, test = (_logits(layers, x) for x in (data.held_x[:_CHOSEN_ON], data.bench.test_x))
+        threshold = choose_threshold(held, data.held_y[:_CHOSEN_ON].numpy(), _BUDGET)
+        right = data.bench.test_y.numpy()
+        run = leave(test, threshold)
+        few = quantize_inputs(
+            layers[0], data.bench.test_x[: learn.COUNTED].reshape(learn.COUNTED, -1).numpy()
+        )
+        machine = eie.sized_for(eie.ArchConfig(n_pe=learn.PES), *layers)
+        early = run_with_exits(layers, few, machine, threshold)
+        whole = totals(run_network(trunk(layers), few, machine, "fast"))
+        return {
+            "bytes": folder.with_suffix(".eie").stat().st_size,
+            "without_exits": report.size.total_bytes,
+            "threshold": threshold,
+            "error_whole": 100 * float(np.mean(test[-1].argmax(1) != right)),
+            "error": 100 * float(np.mean(run.answers != right)),
+            "left": (np.bincount(run.left, minlength=len(test)) / len(right)).tolist(),
+            "cycles": [early.cycles, whole[0]],
+            "energy_uj": [early.energy_uj, whole[1]],
+            "curve": _exit_curve(layers, test, right, few, machine),
+        }
+
+    settings = {
+        "set": data_set,
+        "seed": seed,
+        "epochs": list(_EXIT_EPOCHS),
+        "density": _EXIT_DENSITY,
+        "chosen": [_CHOSEN_ON, _BUDGET, learn.COUNTED],
+    }
+    return cell("exits", settings, make)
+
+
+def _logits(layers: Sequence[CompressedLayer], x: torch.Tensor) -> list[npt.NDArray[np.float64]]:
+    """What each stage answers to images, in the accelerator's arithmetic."""
+    rows = x.reshape(len(x), -1).numpy()
+    fixed = quantize_inputs(layers[0], rows)
+    parts = [logits_at_exits(layers, fixed[i : i + 500])[0] for i in range(0, len(x), 500)]
+    return [np.concatenate(each) for each in zip(*parts, strict=True)]
+
+
+def _exit_curve(layers: Any, test: Any, right: Any, few: Any, machine: Any) -> list[list[float]]:
+    """Error in percent and cycles over those of the whole network at some thresholds."""
+    points = []
+    whole = totals(run_network(trunk(layers), few, machine, "fast"))[0] or 1
+    for threshold in (0.5, 0.8, 0.9, 0.95, 0.98, 0.99):
+        error = 100 * float(np.mean(leave(test, threshold).answers != right))
+        cycles = run_with_exits(layers, few, machine, threshold).cycles or 0
+        points.append([threshold, error, cycles / whole])
+    return points
+
+
+def exits(seed: int = 1, progress: Progress | None = None) -> Section:
+    """LeNet-5 with exits behind both convolutions."""
+    rows, data, pictures = [], {}, []
+    for data_set in learn.SETS[:1]:
+        found = [_exit_cell(data_set, one) for one in _seeds(seed, 1)]
+        _say(progress, f"{data_set}: early exits")
+        data[data_set] = found
+        rows.append(
+            [
+                data_set,
+                spread([one["error_whole"] for one in found]),
+                spread([one["error"] for one in found]),
+                spread([one["threshold"] for one in found]),
+                *(spread([100 * one["left"][k] for one in found], 1) for k in range(3)),
+                spread([one["cycles"][0] / one["cycles"][1] for one in found]),
+                spread([one["energy_uj"][0] / one["energy_uj"][1] for one in found]),
+                spread([float(one["bytes"]) for one in found], 0),
+            ]
+        )
+        pictures.append(_exit_picture(data_set, found))
+    note = (
+        f"LeNet-5, heads behind conv1 and conv2, {_EXIT_EPOCHS[0]} epochs dense, {_EXIT_EPOCHS[1]} pruned, "
+        f"{_EXIT_EPOCHS[2]} shared, on {learn.LEARNT:,} digits; threshold chosen on {_CHOSEN_ON:,} held-out digits for "
+        f"{_BUDGET:g} points; error of 10,000 test digits in the accelerator's arithmetic. Cycles and energy: over "
+        f"those without exits, {learn.COUNTED} digits, {learn.PES} PEs. Seed {seed}."
+    )
+    headings = (
+        "data",
+        "error %, whole",
+        "error %, exits",
+        "threshold",
+        "left at conv1 %",
+        "at conv2 %",
+        "at the end %",
+        "cycles",
+        "energy",
+        "bytes",
+    )
+    text = ["How many digits need all of LeNet-5."]
+    table = Table("Early exits of LeNet-5", headings, rows, note)
+    return Section("learn-exits", "Early exit", text, [table], pictures, data)
+
+
+def _exit_picture(data_set: str, found: Sequence[Figures]) -> Picture:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for one in found:
+        axes.plot([p[2] for p in one["curve"]], [p[1] for p in one["curve"]], marker="o", color="C0")
+        for threshold, error, cycles in one["curve"]:
+            axes.annotate(
+                f"{threshold:g}", (cycles, error), textcoords="offset points", xytext=(4, 4), fontsize=8
+            )
+        axes.axhline(one["error_whole"], color="0.5", linestyle="--")
+    axes.set_xlabel("mean cycles over those of the whole network")
+    axes.set_ylabel("error of test digits, %")
+    axes.set_title(f"LeNet-5 with exits, {data_set}: thresholds; dashed: no exits")
+    points = "; ".join(f"at {t:g}: {e:.2f} % at {c:.2f}" for t, e, c in found[0]["curve"])
+    return Picture(f"learn-exits-{data_set}", figure, f"Error against mean cycles by threshold: {points}.")

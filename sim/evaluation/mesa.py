@@ -1,0 +1,211 @@
+"""MESA's tables 2 and 3 once more: LeNet-5 dense, pruned, and in blocks that are free, alike, or few and used in turn.
+
+Everything is trained on the training digits but the last HELD_OUT, on which settings are chosen, and measured on the
+test digits. Checkpoints are in out/train/mesa: a run that was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from eie.compress import datasets
+from eie.compress.format.file import load
+from eie.compress.format.mesa import differences
+from eie.errors import ModelError
+from eie.sim.evaluation.section import Progress, Section, Table, each
+
+if TYPE_CHECKING:
+    from eie.compress.train.recipes import Recipe, Result
+
+HELD_OUT = 10_000
+FOLDER = Path("out/train/mesa")
+N = 10
+# Share of the weights that an unstructured fully connected layer keeps: as many as blocks have.
+DENSITY = 1 / N
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to compress the fully connected layers.
+
+    distinct : blocks that differ; None without blocks. alike, order : as of `eie.compress.train.Blocks`. density : of a
+    layer that is not in blocks. bits : of a code. error, ratio : as published (MESA's slides), in percent, and by its
+    rule.
+    """
+
+    key: str
+    what: str
+    bits: int
+    distinct: int | None = None
+    alike: float = 0.0
+    order: str = "shuffled"
+    density: float = 1.0
+    error: float | None = None
+    ratio: float | None = None
+
+    def recipe(self, of: Recipe) -> Recipe:
+        """The recipe for this row: the same schedule and the same convolutions in each."""
+        from eie.compress.train.blocks import Blocks
+
+        distinct = 0 if self.distinct in (None, N) else self.distinct
+        found = of.in_blocks(Blocks(N, distinct or 0, self.order, self.alike), self.bits)
+        if self.distinct is None:
+            densities = dict.fromkeys(found.blocks, self.density)
+            found = replace(found, blocks={}, densities={**found.densities, **densities})
+        return found
+
+
+ROWS = (
+    Row("fc-q-h", "FC+Q+H: all weights, shared", 5, error=0.72),
+    Row("deepc", "DeepC: pruned anywhere, shared", 5, density=DENSITY, error=0.71),
+    Row("mpdc", "MPDC: free blocks in random order, shared", 5, N, order="permuted", error=0.92),
+    Row("m-q-h", "M+Q+H: free blocks", 5, N, error=0.97),
+    Row("mesa", "MESA: alike blocks, alpha 0.1", 5, N, 0.1, error=0.96, ratio=135.0),
+    Row("k5", "5 distinct blocks", 3, 5),
+    Row("k2", "2 distinct blocks", 4, 2),
+    Row("k1", "1 distinct block", 4, 1),
+)
+PUBLISHED_DENSE = 0.66
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row as it came out: errors in percent of the held-out and of the test digits, in the accelerator's arithmetic;
+    ratios by both rules; bytes of the file; bits of a delta, by their entropy.
+    """
+
+    row: Row
+    held_out: float
+    error: float
+    mesa_ratio: float
+    ratio: float
+    nbytes: int
+    delta_bits: float
+
+
+def _entropy(symbols: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> float:
+    """Bits of a symbol."""
+    counts = np.bincount(symbols)
+    shares = counts[counts > 0] / max(symbols.size, 1)
+    return float(-(shares * np.log2(shares)).sum())
+
+
+def measured(row: Row, result: Result, test_error: float) -> Measured:
+    """The figures of a row's network."""
+    layers = [layer for layer in load(result.path) if layer.name == "fc1"]
+    deltas = differences(layers[0].block_codes()) if layers[0].blocks else np.zeros(0, np.uint8)
+    size = result.size
+    return Measured(
+        row,
+        result.fixed_error,
+        test_error,
+        size.connected_ratios[1],
+        size.ratio,
+        size.total_bytes,
+        _entropy(deltas),
+    )
+
+
+def section(
+    seed: int,
+    progress: Progress | None = None,
+    *,
+    key: str = "mesa",
+    data_set: str = "mnist",
+    rows: Sequence[Row] = ROWS,
+    network: Recipe | None = None,
+    held_out: int = HELD_OUT,
+) -> Section:
+    """Train what is not trained yet, and measure. rows, network, held_out : for quick tests."""
+    try:
+        from eie.compress.train import recipes
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ModelError(f"{key} trains networks and needs PyTorch: pip install 'eie-sim[train]'") from None
+    of = recipes.RECIPES["lenet-5"] if network is None else network
+    digits = datasets.load(data_set, None)
+    folder = FOLDER / f"{data_set}-seed-{seed}"
+    test = recipes.Bench.of(of, digits)
+    found: list[Measured] = []
+    dense = 100.0
+    for name in each([row.key for row in rows], progress, "trained "):
+        row = next(row for row in rows if row.key == name)
+        bench = recipes.Bench.of(row.recipe(of), digits, held_out)
+        result = recipes.run_recipe(bench, folder / row.key, seed, False, folder)
+        dense = 100 - test.accuracy(result.dense)
+        found.append(measured(row, result, test.fixed_error(result.path)[0]))
+    return Section(
+        key=key,
+        title=f"MESA's comparison on {data_set}",
+        text=(_text(data_set, seed, held_out),),
+        tables=(_table(found, dense, data_set),),
+        data={
+            "dense_error": dense,
+            "rows": {
+                one.row.key: {name: value for name, value in vars(one).items() if name != "row"}
+                for one in found
+            },
+        },
+    )
+
+
+fashion = functools.partial(section, key="mesa-fashion", data_set="fashion-mnist")
+
+
+def _text(data_set: str, seed: int, held_out: int) -> str:
+    return (
+        f"LeNet-5 on {data_set}, seed {seed}, all rows with one schedule, the same teacher and the same convolutions. "
+        f"Trained without the last {held_out:,} training images, which settings are chosen on; errors are of the "
+        "accelerator's arithmetic. MESA's rule counts the fully connected layers alone: Huffman code words and trees, "
+        "no codebook, no bias. The file has everything, with its own coder."
+    )
+
+
+def _table(found: Sequence[Measured], dense: float, data_set: str) -> Table:
+    mnist = data_set == "mnist"
+
+    def published(value: float | None) -> str:
+        return f"{value:g}" if mnist and value is not None else ""
+
+    rows = [
+        ["FC: dense, float32", "", "", f"{dense:.2f}", published(PUBLISHED_DENSE), "1.0", "", "1.0", "", ""]
+    ]
+    rows += [
+        [
+            one.row.what,
+            str(one.row.bits),
+            f"{one.held_out:.2f}",
+            f"{one.error:.2f}",
+            published(one.row.error),
+            f"{one.mesa_ratio:.1f}",
+            published(one.row.ratio),
+            f"{one.ratio:.1f}",
+            f"{one.nbytes:,}",
+            f"{one.delta_bits:.2f}" if one.delta_bits else "",
+        ]
+        for one in found
+    ]
+    headings = (
+        "fully connected layers",
+        "bits",
+        "held-out error %",
+        "test error %",
+        "published",
+        "MESA's rule x",
+        "published",
+        "whole file x",
+        "bytes",
+        "bits of a delta",
+    )
+    note = "Bits of a delta: entropy of fc1's differences between neighbour blocks. Published: MESA's slides, whose "
+    note += "convolutions stay float32 and are not counted."
+    return Table(
+        f"LeNet-5's fully connected layers in {N} blocks and otherwise, {data_set}", headings, rows, note
+    )

@@ -1,0 +1,148 @@
+"""`eie reproduce learn`: cells that are kept, parts by name, and small runs of each part."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from eie.cli.main import main
+from eie.compress import datasets
+from eie.errors import ModelError
+from eie.sim.evaluation import learn, learn_small
+from eie.sim.evaluation.parts import named
+from tests.support.small_mnist import idx_files
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Small digits for both data sets, short trainings, and one PE's worth of cycles."""
+    import hashlib
+
+    monkeypatch.chdir(tmp_path)
+    learn.digits.cache_clear()
+    for name in learn.SETS:
+        folder = datasets.default_folder(name)
+        folder.mkdir(parents=True)
+        sha = {}
+        for file, data in idx_files().items():
+            (folder / file).write_bytes(data)
+            sha[file] = hashlib.sha256(data).hexdigest()
+        monkeypatch.setitem(datasets.DATA_SETS, name, datasets.DataSet(sha, "none", lambda place: place))
+    monkeypatch.setattr(learn, "HELD_OUT", 32)
+    monkeypatch.setattr(learn, "COUNTED", 2)
+    monkeypatch.setattr(learn, "PES", 8)
+    monkeypatch.setattr(learn, "_CALIBRATION", 20)
+    for name, value in {
+        "SEEDS": 1,
+        "_RANKS": (4,),
+        "_DENSE_EPOCHS": 1,
+        "_AFTER_EPOCHS": 1,
+        "_LENET_EPOCHS": 1,
+        "_TUNE_EPOCHS": 1,
+        "_ROUNDS": 2,
+        "_ROUND_EPOCHS": 1,
+        "_MATCH_EPOCHS": 1,
+        "_EXIT_EPOCHS": (1, 1, 1),
+        "_CHOSEN_ON": 20,
+        "_LABELS": (60,),
+        "_TEACHER_STEPS": 60,
+        "_STUDENT_EPOCHS": 1,
+    }.items():
+        monkeypatch.setattr(learn_small, name, value)
+    yield tmp_path
+    learn.digits.cache_clear()
+
+
+def test_one_name_stands_for_all_parts():
+    keys = [part.key for part in named(["learn"])]
+    assert keys == [
+        "learn-rank",
+        "learn-units",
+        "learn-tickets",
+        "learn-distil",
+        "learn-matching",
+        "learn-exits",
+    ]
+    assert [part.key for part in named(["learn-units"])] == ["learn-units"]
+    assert not {"learn-rank", "beyond"} & {part.key for part in named([])}
+
+
+def test_a_cell_is_made_once_for_its_settings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = []
+
+    def make(folder: Path) -> dict:
+        made.append(folder.name)
+        return {"error": float(len(made)), "threads": torch.get_num_threads()}
+
+    first = learn.cell("a", {"seed": 1}, make)
+    assert first == {"settings": {"seed": 1}, "error": 1.0, "threads": 1}
+    assert learn.cell("a", {"seed": 1}, make) == first
+    assert learn.cell("a", {"seed": 2}, make)["error"] == 2.0
+    assert learn.cell("b", {"seed": 1}, make)["error"] == 3.0
+    assert len(set(made)) == 3
+    path = learn.FOLDER / f"{made[0]}.json"
+    path.write_text("{")
+    with pytest.raises(ModelError, match="is no cell of `eie reproduce learn`: delete it"):
+        learn.cell("a", {"seed": 1}, make)
+
+
+def test_held_out_digits_are_not_learnt_from(here):
+    data = learn.digits("mnist", "lenet-300-100")
+    assert (len(data.bench.x), len(data.held_x), len(data.bench.test_x)) == (160, 32, 64)
+    whole = datasets.load("mnist").images / 255
+    assert torch.equal(data.held_x, torch.tensor(whole[160:], dtype=torch.float32))
+    assert torch.equal(data.bench.x, torch.tensor(whole[:160], dtype=torch.float32))
+
+
+def test_multiply_accumulates_by_hand():
+    model = learn.fresh("lenet-5", 1)
+    assert learn_small.work(model, torch.rand(2, 1, 28, 28)) == 500 * 576 + 25_000 * 64 + 400_000 + 5_000
+
+
+def test_low_rank_part(here):
+    section = learn_small.rank(1)
+    (table,) = section.tables
+    assert [row[:3] for row in table.rows[:3]] == [
+        ["mnist", "dense", "266,200"],
+        ["mnist", "low rank, rank 4", "35,336"],
+        ["mnist", "pruned, weights of rank 4", "35,336"],
+    ]
+    kept = json.loads(json.dumps(section.data))
+    assert section.data == kept
+    for found in (one for cells in kept.values() for one in cells):
+        assert found["bytes"] > 500
+        assert 0 <= found["error"] <= 100
+        assert found["cycles"] > 100
+    # From the cells, the same again, with nothing trained.
+    before = {path: path.stat().st_mtime_ns for path in learn.FOLDER.rglob("*")}
+    assert learn_small.rank(1) == section
+    assert {path: path.stat().st_mtime_ns for path in learn.FOLDER.rglob("*")} == before
+
+
+def test_the_command_and_the_other_parts(here):
+    result = CliRunner().invoke(main, ["reproduce", "learn-tickets", "learn-units", "-o", "out", "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert set(found.get("parts", found)) >= {"learn-tickets", "learn-units"}
+    units = learn_small.units(1)
+    macs = {row[1]: int(row[2].replace(",", "")) for row in units.tables[0].rows}
+    assert macs["dense"] == 2_293_000
+    assert 0 < macs["tuned"] == macs["scratch-E"] == macs["scratch-B"] < macs["dense"] / 2
+    tickets = learn_small.tickets(1)
+    assert [row[0] for row in tickets.tables[0].rows] == list(learn_small._KINDS)
+    for name in ("distil", "matching", "exits"):
+        section = getattr(learn_small, name)(1)
+        assert section.key == f"learn-{name}"
+        assert section.tables[0].rows
+
+
+def test_without_digits_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    learn.digits.cache_clear()
+    result = CliRunner().invoke(main, ["reproduce", "learn-rank", "-o", "out"])
+    assert result.exit_code == 2
+    assert "build/mnist holds no IDX files: run `eie data mnist`" in result.output
+    assert not list(Path("out").rglob("*"))
