@@ -15,7 +15,7 @@ from dataclasses import replace
 from eie.balance import balanced_rows, with_rows
 from eie.capacity import sized_for
 from eie.config import ArchConfig
-from eie.csc import encode
+from eie.encoding import encode
 from eie.sim.engines.fast import prepare
 from eie.sim.workloads.random import random_input, random_layer
 

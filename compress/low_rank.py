@@ -220,5 +220,8 @@ def low_rank(model: Model, rank: Each | None = None, energy: Each | None = None)
         told = ", ".join(f"{share:g}" for share in dict.fromkeys(energies) if share is not None)
         raise ModelError(f"no layer gets smaller with an energy of {told}: choose less, or leave it out")
     places = [place for place, parts in enumerate(halves) for _ in parts]
+    names = [source.name for parts in halves for source in parts]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ModelError(f"a layer is called {twice[0]!r} already, as the half of another one would be")
     layers = Layers(tuple(itertools.chain(*halves)))
     return Model(layers, model.unused, (*model.notes, *notes)), places

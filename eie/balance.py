@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eie.config import ArchConfig
+from eie.errors import ConfigError
 from eie.layer import CompressedLayer
 
 # Columns whose work is balanced together: about what queues even out.
@@ -55,20 +56,30 @@ _latest: WeakKeyDictionary[CompressedLayer, tuple[tuple[int, int], Placed]] = We
 
 
 def balances(cfg: ArchConfig, balance: bool | None = None) -> bool:
-    """Whether rows are balanced: as `balance` says; None: where a PE takes several entries a cycle (preset eie2).
+    """Whether rows are balanced: as `balance` says; None: where a PE takes several entries a cycle, as of
+    preset eie2, and rows may be in any order.
 
     Rows as they come would cost such a machine a seventh of its speed on layers as uneven as trained ones are.
     """
-    return cfg.issue > 1 if balance is None else balance
+    return cfg.issue > 1 and not cfg.index_free if balance is None else balance
 
 
 def place(layers: Sequence[CompressedLayer], cfg: ArchConfig, *, balance: bool | None = True) -> list[Placed]:
     """Place the rows of each layer; the next layer's columns follow, but for what the host reorders (convolutions).
 
     balance : as in `balances`; without it the layers stay as they are.
+
+    Raises
+    ------
+    ConfigError : an index-free machine, which needs rows in their order.
     """
     if not balances(cfg, balance):
         return [Placed(layer) for layer in layers]
+    if cfg.index_free:
+        raise ConfigError(
+            f"rows of an index-free machine (blocks={cfg.blocks}) are found by counting: run it without balance, which "
+            "would permute them"
+        )
     placed: list[Placed] = []
     for number, layer in enumerate(layers):
         before = placed[-1] if number else None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from eie.balance import balances, place
 from eie.config import FIELDS, ArchConfig, bits_for
-from eie.csc import encode
+from eie.csc import Interleaved
+from eie.encoding import encode
 from eie.errors import CapacityError, ConfigError
+from eie.index_free import PlacedBlocks
 from eie.layer import CompressedLayer
 
 
@@ -14,12 +16,20 @@ def demand(layer: CompressedLayer, cfg: ArchConfig) -> dict[str, int]:
 
     Entries are counted with the places that are left free before a pair of columns.
     """
+    inter = encode(layer, cfg)
     return {
-        "entries": int(encode(layer, cfg).slots.max()),
-        "pointers": cfg.pointers_for(layer.cols),
+        "entries": int(inter.slots.max()),
+        "blocks" if cfg.index_free else "pointers": pointers_of(inter, cfg),
         "src_depth": -(-layer.cols // cfg.n_pe),
         "acc_depth": -(-layer.rows // cfg.n_pe),
     }
+
+
+def pointers_of(inter: Interleaved, cfg: ArchConfig) -> int:
+    """What a layer takes of `ArchConfig.pointer_room`: pointers, or entries of the block table."""
+    return (
+        len(inter.table) if isinstance(inter, PlacedBlocks) else cfg.pointers_for(inter.pointers.shape[1] - 1)
+    )
 
 
 def check_fits(cfg: ArchConfig, layer: CompressedLayer) -> None:
@@ -27,13 +37,15 @@ def check_fits(cfg: ArchConfig, layer: CompressedLayer) -> None:
     need = demand(layer, cfg)
     available = {
         "entries": cfg.reachable_entries,
-        "pointers": 2 * cfg.ptr_bank_depth,
+        "pointers": cfg.pointer_room,
+        "blocks": cfg.pointer_room,
         "src_depth": cfg.src_depth,
         "acc_depth": cfg.acc_depth,
     }
     what = {
         "entries": "entries",
         "pointers": "pointers",
+        "blocks": "entries of the block table",
         "src_depth": "source activations",
         "acc_depth": "accumulators",
     }
@@ -56,7 +68,8 @@ def sized_for(cfg: ArchConfig, *layers: CompressedLayer) -> ArchConfig:
 
     Only the capacities (entries, pointers and their width, source activations, accumulators) change; with absolute
     rows their width (row_bits), too, because it goes with the accumulators. Where rows are balanced by default
-    (`eie.balance.balances`), it holds the layers with balanced rows and without.
+    (`eie.balance.balances`), it holds the layers with balanced rows and without. An index-free machine gets as many
+    entries of the block table as the layers have blocks.
 
     Parameters
     ----------
@@ -82,6 +95,8 @@ def sized_for(cfg: ArchConfig, *layers: CompressedLayer) -> ArchConfig:
     needs = [demand(layer, cfg) for layer in (*layers, *placed)]
     need = {key: max(n[key] for n in needs) for key in needs[0]}
     need["entries"] = max(1, need["entries"])
+    if cfg.index_free:
+        return cfg.replace(**need)
     # Of single columns one past the last entry has a pointer, too.
     last = need["entries"] - (cfg.group - 1)
     stored = bits_for(cfg.pack_pointer(last)) - (cfg.start_bits - cfg.pointer_bits)

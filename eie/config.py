@@ -22,6 +22,8 @@ def bits_for(largest: int) -> int:
 
 # Bits of a register's number in an entry of the pass table.
 CONFIG_BITS = 4
+# Bits of a field's number in an entry of the block table.
+BLOCK_FIELD_BITS = 3
 
 
 # Where the row of an entry comes from: the zeros since the entry before it, or its own bits.
@@ -76,6 +78,9 @@ class ArchConfig:
     row_bits : bits of an absolute row (without meaning for relative ones).
     filter_empty : 1: columns (groups) without an entry on a PE never enter its queue; 0: they take a cycle.
     matrix_banks : SRAMs that a PE's matrix memory is made of; a read wakes one (energy and area alone).
+    blocks : entries of the block table. More than 0 makes the machine index-free (docs/index_free.md): it runs
+        block-diagonal layers alone, whose entries are code indices without rows and need no pointers; index_bits,
+        pointers and pointer_bits have no meaning then.
 
     Raises
     ------
@@ -116,6 +121,7 @@ class ArchConfig:
     row_bits: int = _choice(6, (4, 6, 8), "width of an absolute row", "bits")
     filter_empty: int = _size(0, 0, 1, "1: columns without an entry cost nothing, 0: a cycle")
     matrix_banks: int = _choice(1, (1, 4), "SRAMs of the matrix memory", "per PE")
+    blocks: int = _size(0, 0, 256, "entries of the block table, 0: rows and pointers are stored", "blocks")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -126,7 +132,8 @@ class ArchConfig:
                 f"acc_bits ({self.acc_bits}) must be at least act_bits ({self.act_bits}): "
                 "an accumulator holds the activation after write-back"
             )
-        if self.pointer_bits <= self.sel_bits:
+        self._check_blocks()
+        if not self.index_free and self.pointer_bits <= self.sel_bits:
             raise ConfigError(
                 f"pointer_bits ({self.pointer_bits}) must be more than the {self.sel_bits} bits that select "
                 f"one of {self.entries_per_word} entries in a word"
@@ -134,6 +141,22 @@ class ArchConfig:
         self._check_rows()
         self._check_groups()
         self._check_issue()
+
+    def _check_blocks(self) -> None:
+        if not self.index_free:
+            return
+        what = f"blocks ({self.blocks})"
+        if self.absolute:
+            raise ConfigError(
+                f"{what} contradicts row_format={ABSOLUTE}: entries of an index-free machine have no rows; "
+                f"leave row_format={RELATIVE}, which has no meaning there"
+            )
+        if not self.filter_empty:
+            raise ConfigError(
+                f"{what} needs filter_empty=1: which PEs have entries of a block is known before the queue"
+            )
+        if self.group != 1:
+            raise ConfigError(f"{what} needs group=1: the block table gives the place of one column a cycle")
 
     def _check_rows(self) -> None:
         if not self.absolute or self.acc_depth <= 1 << self.row_bits:
@@ -161,7 +184,7 @@ class ArchConfig:
         if self.issue == 1:
             return
         what = f"issue ({self.issue})"
-        if not self.absolute:
+        if self.relative:
             raise ConfigError(
                 f"{what} needs row_format={ABSOLUTE}: a relative row is known after the one before it"
             )
@@ -193,7 +216,7 @@ class ArchConfig:
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> ArchConfig:
-        """The configuration called `name` ("paper", "wide" or "eie2"), with `changes` applied to its fields.
+        """The configuration called `name` ("paper", "wide", "eie2" or "blocks"), with `changes` applied to its fields.
 
         >>> ArchConfig.preset("wide", n_pe=4).acc_bits
         32
@@ -220,9 +243,24 @@ class ArchConfig:
         return self.row_format == ABSOLUTE
 
     @property
+    def index_free(self) -> bool:
+        """Whether an entry is its code index alone, and its row and place follow from the block table."""
+        return self.blocks > 0
+
+    @property
+    def relative(self) -> bool:
+        """Whether an entry has the zeros before it, so that its row is known after the one before it."""
+        return not self.absolute and not self.index_free
+
+    @property
     def place_bits(self) -> int:
-        """Bits of an entry above v: its zero run z, or its local row."""
-        return self.row_bits if self.absolute else self.index_bits
+        """Bits of an entry above v: its zero run z, or its local row; none in an index-free machine."""
+        return 0 if self.index_free else self.row_bits if self.absolute else self.index_bits
+
+    @property
+    def z_bits(self) -> int:
+        """Width of z on the way to the arithmetic unit: an index-free machine counts rows there."""
+        return self.acc_addr_bits if self.index_free else self.place_bits
 
     @property
     def entry_bits(self) -> int:
@@ -247,6 +285,8 @@ class ArchConfig:
     @property
     def reachable_entries(self) -> int:
         """Entries per PE that a layer can use: the SRAM's, or as many as a pointer reaches."""
+        if self.index_free:
+            return self.spmat_words * self.entries_per_word
         return min(self.spmat_words * self.entries_per_word, self.pointer_reach)
 
     @property
@@ -266,8 +306,11 @@ class ArchConfig:
     def start_bits(self) -> int:
         """Bits of the pointer to the first entry of a column or pair.
 
-        A pair begins at an even place of a word, so that the lowest bit is not stored.
+        A pair begins at an even place of a word, so that the lowest bit is not stored. An index-free machine computes
+        the pointer.
         """
+        if self.index_free:
+            return self.word_addr_bits + self.sel_bits
         return self.pointer_bits + int(self.group == 2 and self.sel_bits > 0)
 
     @property
@@ -282,8 +325,34 @@ class ArchConfig:
 
     @property
     def ptr_words(self) -> int:
-        """Words of the space PTR: of both banks, or of the pairs' one SRAM."""
-        return (3 - self.group) * self.ptr_bank_depth
+        """Words of the space PTR: pointers of both banks, or words of pairs; or fields of the block table, and places
+        without one."""
+        return self.blocks << BLOCK_FIELD_BITS if self.index_free else (3 - self.group) * self.ptr_bank_depth
+
+    @property
+    def pointer_room(self) -> int:
+        """Pointers that both banks hold, or entries of the block table."""
+        return self.blocks if self.index_free else 2 * self.ptr_bank_depth
+
+    @property
+    def block_bits(self) -> int:
+        """Width of a number of the block table's entries (at least 1)."""
+        return bits_for(self.blocks - 1) if self.index_free else 1
+
+    @property
+    def pe_shift(self) -> int:
+        """Bits of a row or column number below the local one: log2 of n_pe."""
+        return (self.n_pe - 1).bit_length()
+
+    @property
+    def bound_bits(self) -> int:
+        """Width of a row number up to the one behind the last."""
+        return self.acc_addr_bits + self.pe_shift + 1
+
+    @property
+    def entry_number_bits(self) -> int:
+        """Width of an entry's number in the matrix SRAM."""
+        return bits_for(self.spmat_words * self.entries_per_word - 1)
 
     def pointers_for(self, columns: int) -> int:
         """Of `pointers`, how many so many columns take."""
@@ -342,7 +411,8 @@ class ArchConfig:
     @property
     def col_bits(self) -> int:
         """Width of a column number on the bus: pointer base + local row * n_pe + PE."""
-        return bits_for(max(self.src_depth * self.n_pe, 2 * self.ptr_bank_depth) - 1)
+        pointers = 0 if self.index_free else 2 * self.ptr_bank_depth
+        return bits_for(max(self.src_depth * self.n_pe, pointers) - 1)
 
     @property
     def src_addr_bits(self) -> int:
@@ -363,6 +433,11 @@ class ArchConfig:
     def ptr_addr_bits(self) -> int:
         """Width of a pointer bank address."""
         return bits_for(self.ptr_bank_depth - 1)
+
+    @property
+    def ptr_base_bits(self) -> int:
+        """Width of the column, or the entry of the block table, with which a pass begins."""
+        return self.block_bits if self.index_free else self.ptr_addr_bits + 1
 
     @property
     def act_sram_addr_bits(self) -> int:
@@ -414,7 +489,7 @@ class ArchConfig:
         return max(
             8,
             self.word_addr_bits,
-            bits_for(self.ptr_words - 1),
+            self.ptr_base_bits + BLOCK_FIELD_BITS if self.index_free else self.ptr_base_bits,
             self.src_addr_bits,
             self.acc_addr_bits,
             self.act_sram_addr_bits,
@@ -482,4 +557,6 @@ PRESETS: dict[str, ArchConfig] = {
         queue_depth=16,
         entries=16384 * 6,  # of 10 bits in as many words
     ),
+    # The index-free machine (docs/index_free.md): the published one's words of matrix memory, of 16 codes each.
+    "blocks": ArchConfig(blocks=64, filter_empty=1, entries=16384 * 16),
 }

@@ -7,7 +7,7 @@ Columns may stand in pairs, of which each begins where it needs the fewest words
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -24,16 +24,20 @@ class Encoding(NamedTuple):
     """How entries stand in the matrix memory.
 
     index_bits : of a zero run; 0 for absolute rows. group : columns that stand together. per_word : entries of a word.
+    index_free : entries have neither, and follow from the layer's blocks (`eie.index_free`).
     """
 
     n_pe: int
     index_bits: int
     group: int
     per_word: int
+    index_free: bool = False
 
     @classmethod
     def of(cls, cfg: ArchConfig) -> Encoding:
         """That of a configuration. Single columns stand without regard to words."""
+        if cfg.index_free:
+            return cls(cfg.n_pe, 0, 1, 0, index_free=True)
         index_bits = 0 if cfg.absolute else cfg.index_bits
         return cls(cfg.n_pe, index_bits, cfg.group, cfg.entries_per_word if cfg.group > 1 else 0)
 
@@ -92,6 +96,11 @@ class Interleaved:
         free = 0 if self.skipped is None else self.skipped[:, -1]
         return self.pointers[:, -1] + free
 
+    @property
+    def stored(self) -> int:
+        """Entries that stand in the memories of all PEs."""
+        return len(self.v)
+
     def places(self, k: int) -> npt.NDArray[np.int64]:
         """The place of each entry of PE k in its memory, in entries."""
         entries = np.arange(self.pointers[k, -1])
@@ -125,14 +134,6 @@ class Interleaved:
 _latest: WeakKeyDictionary[CompressedLayer, tuple[Encoding, Interleaved]] = WeakKeyDictionary()
 
 
-def encode(layer: CompressedLayer, cfg: ArchConfig) -> Interleaved:
-    """A layer as the PEs of a configuration hold it.
-
-    The arrays are read-only: the layer's last encoding is kept as long as the layer.
-    """
-    return _encoded(layer, Encoding.of(cfg))
-
-
 def interleave(layer: CompressedLayer, n_pe: int, index_bits: int = 4) -> Interleaved:
     """Distribute a layer over `n_pe` PEs with relative indices of `index_bits` bits, fillers included.
 
@@ -143,13 +144,16 @@ def interleave(layer: CompressedLayer, n_pe: int, index_bits: int = 4) -> Interl
     >>> inter.v.tolist(), inter.z.tolist()
     ([1, 2, 0, 3], [2, 0, 15, 2])
     """
-    return _encoded(layer, Encoding(n_pe, index_bits, 1, 0))
+    return encoded(layer, Encoding(n_pe, index_bits, 1, 0))
 
 
-def _encoded(layer: CompressedLayer, encoding: Encoding) -> Interleaved:
+def encoded(
+    layer: CompressedLayer, encoding: Encoding, make: Callable[[], Interleaved] | None = None
+) -> Interleaved:
+    """A layer in this encoding, kept until another one is asked for. make : makes it (default: entries with rows)."""
     found, inter = _latest.get(layer, (None, None))
     if found != encoding or inter is None:
-        inter = _encode(layer, encoding)
+        inter = make() if make else _encode(layer, encoding)
         for array in (inter.v, inter.z, inter.pointers, inter.skipped):
             if array is not None:
                 array.flags.writeable = False  # everybody who asks gets the same arrays

@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from eie.capacity import check_fits
 from eie.config import ArchConfig
-from eie.csc import Interleaved, encode, group_lengths, places_of_groups
+from eie.csc import Interleaved, group_lengths, places_of_groups
+from eie.encoding import encode
 from eie.errors import CapacityError
 from eie.layer import CompressedLayer
 
@@ -52,6 +54,8 @@ def cut_layer(layer: CompressedLayer, cfg: ArchConfig, number: int = 0) -> list[
     ------
     CapacityError : N columns of a tile that exceed a memory by themselves.
     """
+    if cfg.index_free:
+        return [_whole(layer, cfg, number)]
     cuts: list[Cut] = []
     for row, rows in _tiles(layer, cfg.n_pe * cfg.acc_depth):
         whole = encode(rows, cfg)
@@ -63,6 +67,17 @@ def cut_layer(layer: CompressedLayer, cfg: ArchConfig, number: int = 0) -> list[
             cuts.append(Cut(number, part, inter, row, col, col == 0, stop == layer.cols, words, bound))
             col = stop
     return cuts
+
+
+def _whole(layer: CompressedLayer, cfg: ArchConfig, number: int) -> Cut:
+    """A layer in one pass: an index-free machine cuts none, because its block table counts from the layer's row 0."""
+    try:
+        check_fits(cfg, layer)
+    except CapacityError as error:
+        raise CapacityError(f"an index-free machine runs each layer in one pass: {error}") from None
+    inter = encode(layer, cfg)
+    words = -(-int(inter.slots.max()) // cfg.entries_per_word)
+    return Cut(number, layer, inter, 0, 0, True, True, words, WHOLE)
 
 
 def _batches(

@@ -12,14 +12,20 @@ from typing import NamedTuple, overload
 import numpy as np
 import numpy.typing as npt
 
-from eie.config import CONFIG_BITS, ArchConfig
+from eie.config import BLOCK_FIELD_BITS, CONFIG_BITS, ArchConfig
 from eie.csc import Interleaved
 from eie.errors import CapacityError, LayerError
+from eie.index_free import PlacedBlocks, block_codes
 from eie.layer import CompressedLayer
 from eie.schema import ConfigReg, IoSpace, config_fields, pointer_srams
 
-# Spaces whose memories can be initialised from images.
+# Spaces whose memories can be initialised from images, where they are SRAMs.
 IMAGE_SPACES = (IoSpace.SPMAT, IoSpace.PTR, IoSpace.ACT_SRAM)
+
+
+def image_spaces(cfg: ArchConfig) -> tuple[IoSpace, ...]:
+    """Spaces of a machine that can be initialised from images: the block table is no SRAM."""
+    return tuple(space for space in IMAGE_SPACES if not (cfg.index_free and space is IoSpace.PTR))
 
 
 class Write(NamedTuple):
@@ -75,15 +81,17 @@ def pack_words(
 ) -> list[int]:
     """Entries packed into SRAM words: the one at place e of a word at bits [entry_bits * e ...], v in the low bits.
 
-    places : of the entries, ascending (None: one behind the other); bits of free places are 0.
+    places : of the entries (None: one behind the other); bits of free places are 0.
 
     >>> [hex(w) for w in pack_words(np.uint8([1, 2, 0, 3]), np.uint8([2, 0, 15, 2]), ArchConfig())]
     ['0x23f00221']
     """
-    entries = v.astype(np.uint16) | (z.astype(np.uint16) << cfg.weight_bits)
+    entries = v.astype(np.uint16)
+    if cfg.place_bits:
+        entries |= z.astype(np.uint16) << cfg.weight_bits
     if places is None:
         places = np.arange(len(entries))
-    words = int(places[-1]) // cfg.entries_per_word + 1 if len(places) else 0
+    words = int(places.max()) // cfg.entries_per_word + 1 if len(places) else 0
     padded = np.zeros(words * cfg.entries_per_word, np.uint16)
     padded[places] = entries
     bits = np.zeros((words, cfg.word_bits), np.uint8)
@@ -124,6 +132,9 @@ class PackedEntries(Sequence[int]):
     cfg: ArchConfig
 
     def __len__(self) -> int:
+        places = self.inter.places(self.pe) if isinstance(self.inter, PlacedBlocks) else None
+        if places is not None:  # not the free ones behind the last
+            return int(places.max(initial=-1)) // self.cfg.entries_per_word + 1
         return -(-int(self.inter.slots[self.pe]) // self.cfg.entries_per_word)
 
     def _packed(self) -> list[int]:
@@ -214,11 +225,10 @@ class PassEntry:
 
 
 def codebook_block(layer: CompressedLayer, number: int, cfg: ArchConfig) -> Block:
-    """A layer's codebook, as codebook `number`."""
-    codes = [int(code) & ((1 << cfg.code_bits) - 1) for code in layer.codebook]
-    return Block(
-        IoSpace.CODEBOOK, 0, number * cfg.n_codes, [*codes, *[0] * (cfg.n_codes - len(layer.codebook))]
-    )
+    """A layer's codebook, as codebook `number`; in an index-free machine the values of its blocks alone."""
+    values = layer.codebook[block_codes(layer)] if cfg.index_free else layer.codebook
+    codes = [int(code) & ((1 << cfg.code_bits) - 1) for code in values]
+    return Block(IoSpace.CODEBOOK, 0, number * cfg.n_codes, [*codes, *[0] * (cfg.n_codes - len(codes))])
 
 
 # Spaces that hold vectors, with the width of a word.
@@ -240,12 +250,19 @@ def vector_block(space: IoSpace, addr: int, values: npt.NDArray[np.integer], cfg
 
 
 def weight_blocks(inter: Interleaved, cfg: ArchConfig, *, word: int = 0, column: int = 0) -> list[Block]:
-    """Matrix words from `word` on and pointers from column `column` on (even, of pairs), for every PE."""
+    """Matrix words from `word` on and pointers from column `column` on (even, of pairs), for every PE.
+
+    Of an index-free machine the block table from entry `column` on, which is not one PE's.
+    """
     blocks: list[Block] = []
     for k in range(inter.n_pe):
+        blocks.append(Block(IoSpace.SPMAT, k, word, PackedEntries(inter, k, cfg)))
+        if not isinstance(inter, PlacedBlocks):
+            blocks.append(Block(IoSpace.PTR, k, column // cfg.group, pointer_words(inter, k, cfg).tolist()))
+    if isinstance(inter, PlacedBlocks):
         blocks += [
-            Block(IoSpace.SPMAT, k, word, PackedEntries(inter, k, cfg)),
-            Block(IoSpace.PTR, k, column // cfg.group, pointer_words(inter, k, cfg).tolist()),
+            Block(IoSpace.PTR, 0, number << BLOCK_FIELD_BITS, list(entry))
+            for number, entry in enumerate(inter.table, column)
         ]
     return [block for block in blocks if len(block)]
 

@@ -10,11 +10,13 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from eie.capacity import pointers_of
 from eie.config import ArchConfig
 from eie.cuts import MATRIX, POINTERS, Cut, cut_layer
 from eie.errors import LayerError
 from eie.layer import CompressedLayer
 from eie.memory import PassEntry
+from eie.program import check_entries
 from eie.schema import WbTarget
 from eie.shown import counted, table
 
@@ -206,8 +208,7 @@ def _check_chain(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> None:
     for layer in layers:
         if layer.exit:
             raise LayerError(f"layer {layer.name!r} is an early exit: plan the network without its exits")
-        layer.check(full=True)
-        layer.check_widths(weight_bits=cfg.weight_bits, code_bits=cfg.code_bits, acc_bits=cfg.acc_bits)
+        check_entries(layer, cfg)
         if layer.conv is not None and len(layers) > 1:
             raise LayerError(f"layer {layer.name!r} is a convolution: plan it by itself")
     for before, after in itertools.pairwise(layers):
@@ -301,7 +302,7 @@ def _steps(
         bias = rows if cut.first and not place.hosted else 0
         full = {
             MATRIX: words + cut.words > cfg.spmat_words,
-            POINTERS: pointers + cfg.pointers_for(cut.part.cols) > 2 * cfg.ptr_bank_depth,
+            POINTERS: pointers + pointers_of(cut.interleaved, cfg) > cfg.pointer_room,
         }
         if any(full.values()):
             group, words, pointers = group + 1, 0, 0
@@ -322,7 +323,7 @@ def _steps(
             }
         yield Step(cut, place, group, bound, bias_group, number, PassEntry.of_layer(cut.part, **registers))
         words, biases = words + cut.words, biases + bias
-        pointers += cfg.pointers_for(cut.part.cols)
+        pointers += pointers_of(cut.interleaved, cfg)
 
 
 def _write_back(cut: Cut, place: Place, rows: int, cfg: ArchConfig) -> dict[str, int]:

@@ -16,17 +16,19 @@ import numpy.typing as npt
 
 from eie.capacity import check_fits
 from eie.config import ArchConfig
-from eie.csc import Interleaved, encode
+from eie.csc import Interleaved
+from eie.encoding import encode
 from eie.errors import CapacityError, LayerError, MismatchError
 from eie.fixed import limits
+from eie.index_free import check_blocks
 from eie.layer import CompressedLayer, as_activations
 from eie.memory import (
-    IMAGE_SPACES,
     Block,
     PassEntry,
     PeImage,
     Write,
     codebook_block,
+    image_spaces,
     images_of,
     vector_block,
     weight_blocks,
@@ -38,9 +40,18 @@ from eie.timing import busy_cycles, constants, refill_cycles, rows_per_pe
 
 def check_layer(layer: CompressedLayer, cfg: ArchConfig) -> None:
     """Raise `LayerError` or `CapacityError` unless a layer is sound and fits a configuration."""
-    layer.check(full=True)
-    layer.check_widths(weight_bits=cfg.weight_bits, code_bits=cfg.code_bits, acc_bits=cfg.acc_bits)
+    check_entries(layer, cfg)
     check_fits(cfg, layer)
+
+
+def check_entries(layer: CompressedLayer, cfg: ArchConfig) -> None:
+    """Raise `LayerError` unless a layer is sound, and its numbers fit a configuration's widths."""
+    layer.check(full=True)
+    if cfg.index_free:
+        check_blocks(layer, cfg)
+    # The codes of blocks are numbered anew.
+    bits = layer.weight_bits if cfg.index_free else cfg.weight_bits
+    layer.check_widths(weight_bits=bits, code_bits=cfg.code_bits, acc_bits=cfg.acc_bits)
 
 
 # Space, PE and address of a word.
@@ -179,12 +190,12 @@ class Program:
     @property
     def has_images(self) -> bool:
         """Whether images can stand for what is loaded once into the SRAMs."""
-        return any(block.space in IMAGE_SPACES for block in self.setup)
+        return any(block.space in image_spaces(self.cfg) for block in self.setup)
 
     @cached_property
     def images(self) -> list[PeImage]:
         """What `setup` puts into each PE's SRAMs."""
-        return images_of((block for block in self.setup if block.space in IMAGE_SPACES), self.cfg)
+        return images_of((block for block in self.setup if block.space in image_spaces(self.cfg)), self.cfg)
 
     @property
     def known_beforehand(self) -> bool:
@@ -194,7 +205,7 @@ class Program:
 
     def setup_blocks(self, *, images: bool) -> list[Block]:
         """What loads the chip once; with `images` without what initialises the SRAMs."""
-        return [block for block in self.setup if not (images and block.space in IMAGE_SPACES)]
+        return [block for block in self.setup if not (images and block.space in image_spaces(self.cfg))]
 
     def blocks(self, run: Run, vectors: Sequence[npt.NDArray[np.int64]]) -> list[Block]:
         """What the host writes before a run, when its vectors are these."""
@@ -244,7 +255,7 @@ class Job:
 
     @cached_property
     def program(self) -> Program:
-        """Pointers and entries are loaded once; configuration, codebook, biases and activations for every input."""
+        """Pointers (or a block table) and entries are loaded once; the rest is for every input."""
         layer, cfg = self.layer, self.cfg
         entry = PassEntry.of_layer(layer, wb_rows=self.rows_per_pe)
         loads = (entry.block(0), codebook_block(layer, 0, cfg), vector_block(IoSpace.ACC, 0, layer.bias, cfg))
@@ -279,9 +290,12 @@ class Job:
         return self.program.blocks(self.program.runs[0], [self.x])
 
     def load_writes(self) -> list[Write]:
-        """`blocks`, write after write."""
-        return [write for block in self.blocks for write in block.writes(self.cfg)]
+        """What the port takes where images initialise the SRAMs: `blocks`, and a block table before them."""
+        blocks = [*self.program.setup_blocks(images=True), *self.blocks]
+        return [write for block in blocks for write in block.writes(self.cfg)]
 
     def weight_writes(self) -> list[Write]:
         """Pointers and entries: what has to be loaded once per layer, unless the images initialise the SRAMs."""
-        return [write for block in self.program.setup for write in block.writes(self.cfg)]
+        spaces = image_spaces(self.cfg)
+        blocks = [block for block in self.program.setup if block.space in spaces]
+        return [write for block in blocks for write in block.writes(self.cfg)]

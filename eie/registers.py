@@ -44,12 +44,20 @@ def _count(offset: int, meaning: str) -> Register:
     return Register(offset, Access.RO, meaning)
 
 
+# Widths of what an index-free machine has none of.
+_INDICES = ("index_bits", "pointer_bits")
+
+
 def _packed(offset: int, meaning: str, *names: str) -> Register:
     """A constant of configuration fields, 8 bits each, the first in the low bits."""
-    fields = tuple(Bits(name.upper(), 8 * i, 8, f"`{name}`") for i, name in enumerate(names))
+    fields = tuple(
+        Bits(name.upper(), 8 * i, 8, f"`{name}`" + "; 0: index-free" * (name in _INDICES))
+        for i, name in enumerate(names)
+    )
 
     def value(cfg: ArchConfig) -> int:
-        return sum(getattr(cfg, name) << 8 * i for i, name in enumerate(names))
+        widths = (0 if cfg.index_free and name in _INDICES else getattr(cfg, name) for name in names)
+        return sum(width << 8 * i for i, width in enumerate(widths))
 
     return Register(offset, Access.RO, meaning, fields, value)
 
@@ -162,7 +170,11 @@ class Reg(enum.Enum):
     PASSES = _constant(0x088, "entries of the pass table", lambda cfg: cfg.passes)
     CODEBOOKS = _constant(0x08C, "codebooks", lambda cfg: cfg.codebooks)
     SPMAT_WORDS = _constant(0x090, "words of a PE's matrix SRAM", lambda cfg: cfg.spmat_words)
-    POINTERS = _constant(0x094, "pointers of a PE, both banks", lambda cfg: 2 * cfg.ptr_bank_depth)
+    POINTERS = _constant(
+        0x094,
+        "pointers of a PE, both banks; index-free: entries of the block table",
+        lambda cfg: cfg.pointer_room,
+    )
     ACC_DEPTH = _constant(0x098, "accumulators of a PE", lambda cfg: cfg.acc_depth)
     SRC_DEPTH = _constant(0x09C, "source activations of a PE", lambda cfg: cfg.src_depth)
     ACT_WORDS = _constant(0x0A0, "words of a PE's activation SRAM", lambda cfg: cfg.act_words)
@@ -226,7 +238,10 @@ PASS_MEANINGS = {
     ConfigReg.WB_TARGET: "bit 0: activations go to the source file, too; bit 1: to the activation SRAM",
     ConfigReg.WB_BASE: "first word of the activation SRAM that is written",
     ConfigReg.CODEBOOK: "number of the codebook",
-    ConfigReg.PTR_BASE: "column of the pointer SRAM that is the pass's column 0 (even where columns are in pairs)",
+    ConfigReg.PTR_BASE: (
+        "column of the pointer SRAM that is the pass's column 0 (even where columns are in pairs); index-free: entry "
+        "of the block table that is its block 0"
+    ),
     ConfigReg.SPMAT_BASE: "word of the matrix SRAM that is the pass's word 0",
     ConfigReg.ACC_ROWS: "accumulators refilled from the activation SRAM",
     ConfigReg.ACC_BASE: "from this word on",

@@ -233,7 +233,9 @@ class SramPort(Bundle):
 
 
 def pointer_srams(cfg: ArchConfig) -> tuple[str, ...]:
-    """Names of the pointer SRAMs: banks of even and odd columns, or one of pairs."""
+    """Names of the pointer SRAMs: banks of even and odd columns, or one of pairs; none without pointers."""
+    if cfg.index_free:
+        return ()
     return ("even", "odd") if cfg.group == 1 else ("ptr",)
 
 
@@ -279,8 +281,9 @@ class Slot(Bundle):
         self.value = _reg(cfg.act_bits, signed=True)
         self.value1 = _reg(cfg.act1_bits, signed=True)
         self.null = _reg(int(not cfg.filter_empty))
-        self.fresh = _reg(int(not cfg.absolute))
-        self.turn = _reg(int(not cfg.absolute and cfg.group == 2))
+        self.fresh = _reg(int(cfg.relative))
+        self.turn = _reg(int(cfg.relative and cfg.group == 2))
+        self.row = _reg(cfg.acc_addr_bits * cfg.index_free)
         self.word = _reg(cfg.entries_per_word * cfg.entry_bits * kept)
 
 
@@ -292,7 +295,7 @@ class Token(Bundle):
         self.tok_valid = make()
         self.tok_value = make(cfg.act_bits, signed=True)
         self.v = make(cfg.weight_bits)
-        self.z = make(cfg.place_bits)
+        self.z = make(cfg.z_bits)
 
 
 class Stages(Bundle):
@@ -415,6 +418,7 @@ class RunQueue(BlockSignals):
         self.p_start = _in(cfg.run_bits)
         self.p_count = _in(cfg.length_bits)
         self.p_count1 = _in(cfg.length1_bits)
+        self.p_row = _in(cfg.acc_addr_bits * cfg.index_free)
         self.value = _in(cfg.act_bits, signed=True)
         self.value1 = _in(cfg.act1_bits, signed=True)
         self.drop = _in()
@@ -423,6 +427,7 @@ class RunQueue(BlockSignals):
         self.head_start = _outreg(cfg.run_bits)
         self.head_count = _outreg(cfg.length_bits)
         self.head_count1 = _outreg(cfg.length1_bits)
+        self.head_row = _outreg(cfg.acc_addr_bits * cfg.index_free)
         self.head_value = _outreg(cfg.act_bits, signed=True)
         self.head_value1 = _outreg(cfg.act1_bits, signed=True)
         self.credit = _out()
@@ -487,6 +492,29 @@ class RunRead(BlockSignals, HostAccess):
         self.empty_columns = _count(cfg, there=bool(cfg.filter_empty))
 
 
+class RunRows(BlockSignals):
+    """Which of a column's entries are this PE's, from its block's first and last row: PtrRead of an index-free PE."""
+
+    NAME = "ptr_read"
+
+    def __init__(self, cfg: ArchConfig) -> None:
+        self.clear = _in()
+        self.number = _in(cfg.pe_bits)
+        self.push = _in()
+        self.push_start = _in(cfg.run_bits)
+        self.push_low = _in(cfg.bound_bits)
+        self.push_high = _in(cfg.bound_bits)
+        self.push_value = _in(cfg.act_bits, signed=True)
+        self.p_start = _out(cfg.run_bits)
+        self.p_count = _out(cfg.length_bits)
+        self.p_row = _out(cfg.acc_addr_bits)
+        self.keep = _out()
+        self.drop = _out()
+        self.value = _out(cfg.act_bits, signed=True)
+        self.ptr_reads = _count(cfg)
+        self.empty_columns = _count(cfg)
+
+
 class SpmatRead(BlockSignals, HostAccess):
     """One entry a cycle from the matrix SRAM."""
 
@@ -536,6 +564,7 @@ class Window(BlockSignals, HostAccess):
         self.run_start = _in(cfg.run_bits)
         self.run_count = _in(cfg.length_bits)
         self.run_count1 = _in(cfg.length1_bits)
+        self.run_row = _in(cfg.acc_addr_bits * cfg.index_free)
         self.run_value = _in(cfg.act_bits, signed=True)
         self.run_value1 = _in(cfg.act1_bits, signed=True)
         self.add_matrix_port(cfg)
@@ -548,13 +577,14 @@ class Window(BlockSignals, HostAccess):
         self.tok_first = _out()
         self.tok_value = _out(cfg.act_bits, signed=True)
         self.v = _out(cfg.weight_bits)
-        self.z = _out(cfg.place_bits)
+        self.z = _out(cfg.z_bits)
         self.lanes = [Token(prefix, cfg, _out) for prefix in _further(cfg)]
         self.more = _reg()
         self.word = _reg(cfg.word_addr_bits)
         self.left = _reg(cfg.length_bits * pairs)
         self.left_all = _reg(cfg.length_bits + pairs)
-        self.begun = _reg(int(pairs and not cfg.absolute))
+        self.row = _reg(cfg.acc_addr_bits * cfg.index_free)
+        self.begun = _reg(int(pairs and cfg.relative))
         self.held_valid = _reg()
         self.held_addr = _reg(cfg.word_addr_bits)
         self.slots = [Slot(f"slot{number}", cfg, kept=number > 0) for number in range(cfg.window)]
@@ -576,7 +606,7 @@ class ArithmUnit(BlockSignals, Stages):
         self.tok_first = _in()
         self.tok_value = _in(cfg.act_bits, signed=True)
         self.v = _in(cfg.weight_bits)
-        self.z = _in(cfg.place_bits)
+        self.z = _in(cfg.z_bits)
         self.acc_rdata = _in(cfg.acc_bits, signed=True)
         self.product_shift = _in(SHIFT_BITS)
         self.codebook = _in(cfg.codebook_bits)
@@ -585,7 +615,7 @@ class ArithmUnit(BlockSignals, Stages):
         self.io_data = _in(cfg.io_data_bits)
         self.add_stages(cfg, first=True)
         self.lanes = [ArithmLane(prefix, cfg) for prefix in _further(cfg)]
-        self.fillers = _count(cfg, there=not cfg.absolute)
+        self.fillers = _count(cfg, there=cfg.relative)
         self.bypasses = _count(cfg)
         self.saturations = _count(cfg)
 
@@ -642,9 +672,13 @@ class PE(BlockSignals):
     NAME = "pe"
 
     def __init__(self, cfg: ArchConfig) -> None:
+        self.number = _in(cfg.pe_bits * cfg.index_free)
         self.bcast = _in()
         self.push = _in()
-        self.push_col = _in(cfg.col_bits)
+        self.push_col = _in(cfg.col_bits * (not cfg.index_free))
+        self.push_start = _in(cfg.run_bits * cfg.index_free)
+        self.push_low = _in(cfg.bound_bits * cfg.index_free)
+        self.push_high = _in(cfg.bound_bits * cfg.index_free)
         self.push_value = _in(cfg.act_bits, signed=True)
         self.push_value1 = _in(cfg.act1_bits, signed=True)
         self.clear = _in()
@@ -704,6 +738,11 @@ class LeafPair(BlockSignals):
 
     NAME = "leaf_pair"
 
+    @staticmethod
+    def there(cfg: ArchConfig) -> bool:
+        """Whether a configuration has it."""
+        return cfg.group == 2
+
     def __init__(self, cfg: ArchConfig) -> None:
         self.a_valid = _in()
         self.a_row = _in(cfg.src_addr_bits)
@@ -738,13 +777,17 @@ class Ccu(BlockSignals):
         self.io_space = _in(IO_SPACE_BITS)
         self.io_pe = _in(cfg.pe_bits)
         self.pe_rdata = _in(cfg.io_data_bits * cfg.n_pe)
+        # What the block table has in the place of these outputs.
+        indexed = int(not cfg.index_free)
+        self.near = _in(int(cfg.index_free))
+        self.block_rdata = _in(cfg.io_data_bits * cfg.index_free)
         self.clear = _out()
         self.begin_pass = _out()
         self.compute = _out()
         self.bcast = _out()
-        self.push = _out()
-        self.push_col = _out(cfg.col_bits)
-        self.push_value = _out(cfg.act_bits, signed=True)
+        self.push = _out(indexed)
+        self.push_col = _out(cfg.col_bits * indexed)
+        self.push_value = _out(cfg.act_bits * indexed, signed=True)
         self.push_value1 = _out(cfg.act1_bits, signed=True)
         self.pe_write = _out(cfg.n_pe)
         self.pe_read = _out(cfg.n_pe)
@@ -757,7 +800,7 @@ class Ccu(BlockSignals):
         self.wb_target = _out(2)
         self.wb_base = _out(cfg.act_sram_addr_bits)
         self.codebook = _out(cfg.codebook_bits)
-        self.ptr_base = _out(cfg.ptr_addr_bits + 1)
+        self.ptr_base = _out(cfg.ptr_base_bits)
         self.spmat_base = _out(cfg.word_addr_bits)
         self.acc_rows = _out(cfg.acc_addr_bits + 1)
         self.acc_base = _out(cfg.act_sram_addr_bits)
@@ -780,7 +823,82 @@ class Ccu(BlockSignals):
         self.first_pass = _reg(cfg.pass_bits)
         self.last_pass = _reg(cfg.pass_bits)
         self.current_pass = _outreg(cfg.pass_bits)
-        self.bus = [BusStage(f"bus{stage}", cfg) for stage in range(cfg.bus_registers)]
+        self.bus = [BusStage(f"bus{stage}", cfg) for stage in range(cfg.bus_registers * indexed)]
+
+
+class BlockField(enum.IntEnum):
+    """Fields of an entry of the block table in `IoSpace.PTR`: address = entry << BLOCK_FIELD_BITS | field."""
+
+    END = 0
+    START = 1
+    STEP = 2
+    LOW = 3
+    HIGH = 4
+    TURN = 5
+
+
+class RunStage(Bundle):
+    """A register behind the block table: where a column's entries begin, its block's rows, its activation."""
+
+    def __init__(self, prefix: str, cfg: ArchConfig) -> None:
+        self.prefix = prefix
+        self.valid = _reg()
+        self.start = _reg(cfg.run_bits)
+        self.low = _reg(cfg.bound_bits)
+        self.high = _reg(cfg.bound_bits)
+        self.value = _reg(cfg.act_bits, signed=True)
+
+
+class BlockTable(BlockSignals):
+    """The blocks of an index-free machine: from a column to the place of its entries and the rows of its block."""
+
+    NAME = "block_table"
+
+    @staticmethod
+    def there(cfg: ArchConfig) -> bool:
+        """Whether a configuration has it."""
+        return cfg.index_free
+
+    def __init__(self, cfg: ArchConfig) -> None:
+        self.begin_pass = _in()
+        self.compute = _in()
+        self.busy = _in()
+        self.bcast = _in()
+        self.ptr_base = _in(cfg.ptr_base_bits)
+        self.root_valid = _in()
+        self.root_row = _in(cfg.src_addr_bits)
+        self.root_pe = _in(cfg.leaf_bits)
+        self.root_value = _in(cfg.act_bits, signed=True)
+        self.io_write = _in()
+        self.io_addr = _in(cfg.io_addr_bits)
+        self.io_data = _in(cfg.io_data_bits)
+        self.io_space = _in(IO_SPACE_BITS)
+        self.near = _out()
+        self.block_rdata = _out(cfg.io_data_bits)
+        self.push = _out()
+        self.push_start = _out(cfg.run_bits)
+        self.push_low = _out(cfg.bound_bits)
+        self.push_high = _out(cfg.bound_bits)
+        self.push_value = _out(cfg.act_bits, signed=True)
+        self.unit = _reg(cfg.col_bits)
+        self.first = _reg(cfg.col_bits + 1)
+        self.at_valid = _reg()
+        self.at_block = _reg(cfg.block_bits)
+        self.at_within = _reg(cfg.col_bits)
+        self.at_value = _reg(cfg.act_bits, signed=True)
+        self.runs = [RunStage(f"run{stage}", cfg) for stage in range(1 + cfg.bus_registers)]
+
+
+def block_fields(cfg: ArchConfig) -> dict[BlockField, int]:
+    """Width of each field of the block table."""
+    return {
+        BlockField.END: cfg.col_bits + 1,
+        BlockField.START: cfg.entry_number_bits,
+        BlockField.STEP: cfg.length_bits,
+        BlockField.LOW: cfg.bound_bits,
+        BlockField.HIGH: cfg.bound_bits,
+        BlockField.TURN: bits_for(cfg.blocks),
+    }
 
 
 class Array(BlockSignals):
@@ -811,23 +929,26 @@ _BLOCKS: dict[str, type[BlockSignals]] = {
 }
 
 BLOCK_NAMES = tuple(_BLOCKS)
+# Blocks that some configurations have.
+_MORE: tuple[type[LeafPair | BlockTable], ...] = (LeafPair, BlockTable)
 PE_BLOCKS = ("act_queue", "ptr_read", "spmat_read", "arithm_unit", "act_rw")
 
 
 def block_names(cfg: ArchConfig) -> tuple[str, ...]:
-    """The blocks of a configuration: `BLOCK_NAMES`, and where columns are broadcast in pairs their leaf."""
-    return (*BLOCK_NAMES, LeafPair.NAME) if cfg.group == 2 else BLOCK_NAMES
+    """The blocks of a configuration: `BLOCK_NAMES`; for pairs of columns their leaf, index-free the block table."""
+    return (*BLOCK_NAMES, *(block.NAME for block in _MORE if block.there(cfg)))
 
 
 def kind_of(block: str, cfg: ArchConfig) -> type[BlockSignals]:
     """The class that declares `block` (a name in `block_names(cfg)`): window PEs have some of their own."""
-    if block == LeafPair.NAME:
-        return LeafPair
+    for more in _MORE:
+        if block == more.NAME:
+            return more
     if not cfg.walks:
         if block == RunQueue.NAME and cfg.filter_empty:
             return RunQueue
         if block == RunRead.NAME:
-            return RunRead
+            return RunRows if cfg.index_free else RunRead
         if block == Window.NAME:
             return Window
     return _BLOCKS[block]
@@ -904,10 +1025,11 @@ def pe_probe(cfg: ArchConfig) -> tuple[ProbeField, ...]:
 
 @lru_cache(maxsize=256)
 def ccu_probe(cfg: ArchConfig) -> tuple[ProbeField, ...]:
-    """The probed fields of the CCU, of every LNZD node (`lnzd_<level>_<index>`) and pair, lowest bit first."""
+    """The probed fields of the CCU, every LNZD node (`lnzd_<level>_<index>`), pair and block table, in this order."""
     nodes = [(f"lnzd_{level}_{i}", "lnzd") for level, n in enumerate(lnzd_nodes(cfg)) for i in range(n)]
     pairs = [(f"leaf_pair_{i}", "leaf_pair") for i in range(cfg.leaves)] if cfg.group == 2 else []
-    return _lay_out(cfg, [("ccu", "ccu"), *nodes, *pairs])
+    table = [(BlockTable.NAME, BlockTable.NAME)] if cfg.index_free else []
+    return _lay_out(cfg, [("ccu", "ccu"), *nodes, *pairs, *table])
 
 
 @lru_cache(maxsize=256)

@@ -37,12 +37,21 @@ DELAYS: dict[str, Delay] = {
     "bus": Delay(
         "ccu", "broadcast -> activation queue", lambda cfg: cfg.bus_registers, "pipeline registers on the bus"
     ),
+    "address": Delay(
+        "block_table",
+        "broadcast -> bus of an index-free machine",
+        lambda cfg: 2 * cfg.index_free,
+        "a register behind the block of the column, and one behind its address",
+    ),
     "queue": Delay(
         "act_queue", "write -> head", lambda cfg: 1, "the queue memory is written at the clock edge"
     ),
     "credit": Delay("act_queue", "start -> credit seen by the CCU", lambda cfg: 1, "occupancy is a register"),
     "pointer": Delay(
-        "ptr_read", "pointer address -> pointers", lambda cfg: 1, "the pointer SRAMs are synchronous"
+        "ptr_read",
+        "pointer address -> pointers",
+        lambda cfg: 1 - cfg.index_free,
+        "the pointer SRAMs are synchronous",
     ),
     "matrix": Delay("spmat_read", "entry address -> entry", lambda cfg: 1, "the matrix SRAM is synchronous"),
     "arithmetic": Delay(
@@ -70,7 +79,7 @@ def constants(cfg: ArchConfig) -> Constants:
     cycles = {name: delay.cycles(cfg) for name, delay in DELAYS.items()}
     return Constants(
         T0=cycles["tree"],
-        A=cycles["bus"] + cycles["queue"] + cycles["pointer"],
+        A=cycles["bus"] + cycles["address"] + cycles["queue"] + cycles["pointer"],
         B=cycles["credit"],
         C=cycles["matrix"] + cycles["arithmetic"],
     )

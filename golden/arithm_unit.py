@@ -30,7 +30,7 @@ class ArithmUnit(Block, schema.ArithmUnit):
         self.row_mask = self.s2_row.mask
         self.count_mask = self.bypasses.mask
         self.low, self.high = limits(cfg.acc_bits)
-        self.absolute = cfg.absolute
+        self.relative = cfg.relative
         self.all_lanes: list[Lane] = [self, *self.lanes]
 
     def outputs(self) -> None:
@@ -62,7 +62,7 @@ class ArithmUnit(Block, schema.ArithmUnit):
             clips += lane.s4_clipped.value if self.lanes else now
             lane.s4_clipped.next = now
             bypasses += bool(lane.s3_write.value and (lane.s3_forwarded.value or lane.forward1.value))
-        filler = self.tok_valid.value and not self.tok_empty.value and self.v.value == 0
+        filler = self.relative and self.tok_valid.value and not self.tok_empty.value and self.v.value == 0
         self.fillers.next = 0 if clear else (self.fillers.value + filler) & self.count_mask
         self.bypasses.next = 0 if clear else (self.bypasses.value + bypasses) & self.count_mask
         self.saturations.next = 0 if clear else (self.saturations.value + clips) & self.count_mask
@@ -77,7 +77,7 @@ class ArithmUnit(Block, schema.ArithmUnit):
         lane.s2_value.next = lane.tok_value.value if valid else lane.s2_value.value
         if not write:
             lane.s2_row.next = row
-        elif self.absolute or lane.tok_first.value:
+        elif not self.relative or lane.tok_first.value:
             lane.s2_row.next = lane.z.value & self.row_mask
         else:
             lane.s2_row.next = (row + 1 + lane.z.value) & self.row_mask

@@ -9,6 +9,7 @@ from itertools import chain
 from eie import schema
 from eie.config import ArchConfig
 from eie.golden.base import Block, Place, pack, places_of
+from eie.golden.block_table import BlockTable
 from eie.golden.ccu import Ccu
 from eie.golden.leaf_pair import LeafPair
 from eie.golden.lnzd import Lnzd
@@ -61,7 +62,7 @@ class Array(Block, schema.Array):
     """The whole accelerator behind its I/O port.
 
     Members: pes (`Tile`s), pairs (`LeafPair`s, of columns broadcast in pairs), nodes[level][i] of the LNZD tree (the
-    leaves' parents first), ccu.
+    leaves' parents first), ccu, block_table (of an index-free machine, else None).
     """
 
     def __init__(self, cfg: ArchConfig) -> None:
@@ -70,22 +71,46 @@ class Array(Block, schema.Array):
         self.ccu = Ccu(cfg)
         # The root is connected below; the PEs' status and data come from the glue.
         self.ccu.connect(self.ccu.signals() | inputs)
+        self.block_table = BlockTable(cfg) if cfg.index_free else None
+        bus: dict[str, Wire] = {}
+        if self.block_table is not None:
+            bus = self.block_table.signals(Kind.OUT)
+            self.ccu.connect(self.ccu.signals() | inputs | bus)
         # The PEs take the CCU's rows without their top bit, which is set only after the last row.
         self.wb_row, self.rf_row = Wire(cfg.acc_addr_bits), Wire(cfg.file_addr_bits)
         self.wb_row_mask, self.rf_row_mask = self.wb_row.mask, self.rf_row.mask
         outputs = self.ccu.signals(Kind.OUT, Kind.OUT_REG)
-        signals = inputs | outputs | {"wb_row": self.wb_row, "rf_row": self.rf_row}
-        own = ("io_write", "io_read", "leaf_pop")
+        signals = inputs | outputs | bus | {"wb_row": self.wb_row, "rf_row": self.rf_row}
+        own = ("io_write", "io_read", "leaf_pop", "number")
         self.pes = [Tile(cfg, signals | {name: Wire() for name in own}) for _ in range(cfg.n_pe)]
         in_pairs = range(0, cfg.n_pe, 2) if cfg.group == 2 else ()
         self.pairs = [self._pair(*self.pes[k : k + 2]) for k in in_pairs]
+        for k, pe in enumerate(self.pes):
+            pe.number.value = k
         self.nodes = self._tree()
+        if self.block_table is not None:
+            root = {
+                f"root_{name}": wire for name, wire in vars(self.ccu.root).items() if isinstance(wire, Wire)
+            }
+            self.block_table.connect(inputs | outputs | root)
         self.connect(outputs, Kind.OUT)
         self.visits = self._in_dependency_order()
-        blocks: list[Block] = [self.ccu, *chain.from_iterable(self.nodes), *self.pairs, *self.pes]
+        blocks: list[Block] = [
+            self.ccu,
+            *chain.from_iterable(self.nodes),
+            *self.pairs,
+            *self._tables,
+            *self.pes,
+        ]
         self.registers = [register for block in blocks for register in block.registers]
         self.memory_visits: list[Visit] = [self.ccu.write_memories]
+        self.memory_visits += [table.write_memories for table in self._tables]
         self.memory_visits += [visit for pe in self.pes for visit in pe.memory_visits]
+
+    @property
+    def _tables(self) -> list[BlockTable]:
+        """The block table, where there is one."""
+        return [] if self.block_table is None else [self.block_table]
 
     # ---- structure -----------------------------------------------------------------------------------------
 
@@ -128,7 +153,10 @@ class Array(Block, schema.Array):
     def _in_dependency_order(self) -> list[Visit]:
         """Every block and the glue, in an order in which nothing reads an output before it is computed."""
         visits: list[Visit] = [visit for pe in self.pes for visit in pe.credit_visits]
-        visits += [self.gather_credits, self.ccu.outputs, self.distribute]
+        visits += [self.gather_credits]
+        # The table's `near` needs the pass's base, and the broadcast needs `near`.
+        visits += [visit for table in self._tables for visit in (self.ccu.look_up, table.outputs)]
+        visits += [self.ccu.outputs, self.distribute]
         visits += [visit for pe in self.pes for visit in pe.output_visits]
         visits += [pair.offer for pair in self.pairs]
         visits += [self.exhaust_leaves]
@@ -137,6 +165,7 @@ class Array(Block, schema.Array):
         visits += [pair.hand_down for pair in self.pairs]
         visits += [self.gather_status]
         visits += [visit for pe in self.pes for visit in pe.state_visits]
+        visits += [table.next_state for table in self._tables]
         visits += [self.ccu.next_state, *(node.next_state for node in chain.from_iterable(self.nodes))]
         return visits
 
@@ -203,7 +232,7 @@ class Array(Block, schema.Array):
     def _signals(self) -> list[Wire]:
         nodes = chain.from_iterable(self.nodes)
         of_pes = (block for pe in self.pes for block in pe.blocks.values())
-        blocks = [self, self.ccu, *nodes, *self.pairs, *self.pes, *of_pes]
+        blocks = [self, self.ccu, *nodes, *self.pairs, *self._tables, *self.pes, *of_pes]
         return [signal for block in blocks for signal in block.signals().values()]
 
     def write_memories(self) -> None:
@@ -232,6 +261,8 @@ class Array(Block, schema.Array):
         """Do what a write through the I/O port does, between two cycles."""
         if write.space in (IoSpace.CONFIG, IoSpace.CONTROL):
             self.ccu.load(write.space, write.addr, write.data)
+        elif self.block_table is not None and write.space == IoSpace.PTR:
+            self.block_table.write_field(write.addr, write.data)
         else:
             for pe in self.pes if write.space == IoSpace.CODEBOOK else [self.pes[write.pe]]:
                 pe.load(write)
@@ -252,6 +283,7 @@ class Array(Block, schema.Array):
         for level, nodes in enumerate(self.nodes):
             instances |= {f"lnzd_{level}_{i}": node for i, node in enumerate(nodes)}
         instances |= {f"leaf_pair_{i}": pair for i, pair in enumerate(self.pairs)}
+        instances |= {table.NAME: table for table in self._tables}
         return places_of(ccu_probe(self.cfg), instances)
 
 

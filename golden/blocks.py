@@ -8,6 +8,7 @@ from eie.golden.act_rw import ActRW
 from eie.golden.arithm_unit import ArithmUnit
 from eie.golden.array import Array
 from eie.golden.base import Block
+from eie.golden.block_table import BlockTable
 from eie.golden.ccu import Ccu
 from eie.golden.leaf_pair import LeafPair
 from eie.golden.lnzd import Lnzd
@@ -15,6 +16,7 @@ from eie.golden.pe import PE
 from eie.golden.ptr_read import PtrRead
 from eie.golden.run_queue import RunQueue
 from eie.golden.run_read import RunRead
+from eie.golden.run_rows import RunRows
 from eie.golden.spmat_read import SpmatRead
 from eie.golden.window import Window
 from eie.schema import BlockSignals, kind_of
@@ -24,6 +26,7 @@ _CLASSES: tuple[type[Block], ...] = (
     RunQueue,
     PtrRead,
     RunRead,
+    RunRows,
     SpmatRead,
     Window,
     ArithmUnit,
@@ -31,6 +34,7 @@ _CLASSES: tuple[type[Block], ...] = (
     PE,
     Lnzd,
     LeafPair,
+    BlockTable,
     Ccu,
     Array,
 )

@@ -41,11 +41,13 @@ class Ccu(Block, schema.Ccu):
         """Mode, the pass's configuration, broadcast, the strobes of the I/O port, write-back and refill."""
         mode = self.mode.value
         io_mode = mode == Mode.IO
-        self._look_up(io_mode)
+        self.look_up()
         self.clear.value = clear = self.start.value and io_mode
         self.compute.value = compute = mode == Mode.COMPUTE
         self.bcast.value = compute and self.root.valid.value and self.credits.value == self.all_pes
-        if self.bus:
+        if self.cfg.index_free:
+            self.bcast.value = self.bcast.value and self.near.value
+        elif self.bus:
             last = self.bus[-1]
             self.push.value, self.push_col.value = last.valid.value, last.col.value
             self.push_value.value, self.push_value1.value = last.value.value, last.value1.value
@@ -68,9 +70,9 @@ class Ccu(Block, schema.Ccu):
         nothing_to_refill = self.acc_rows.value == 0 and self.src_rows.value == 0
         self.begin_pass.value = (clear and nothing_to_refill) or (refill and src and not rf_en)
 
-    def _look_up(self, io_mode: bool) -> None:
+    def look_up(self) -> None:
         """The table's outputs: the present pass's registers, or those of the entry that is read."""
-        if self.io_read.value and io_mode and self.io_space.value == IoSpace.CONFIG:
+        if self.io_read.value and self.mode.value == Mode.IO and self.io_space.value == IoSpace.CONFIG:
             entry = self.io_addr.value >> CONFIG_BITS & self.pass_mask
         else:
             entry = self.current_pass.value
@@ -163,6 +165,8 @@ class Ccu(Block, schema.Ccu):
         if space == IoSpace.CONTROL:
             registers = {ControlReg.FIRST_PASS: self.first_pass, ControlReg.LAST_PASS: self.last_pass}
             return registers[ControlReg(addr)].value if addr in registers else 0
+        if self.cfg.index_free and space == IoSpace.PTR:
+            return self.block_rdata.value
         return self.pe_rdata.value >> (self.io_pe.value * self.cfg.io_data_bits) & self.data_mask
 
     def write_memories(self) -> None:

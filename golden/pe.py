@@ -14,6 +14,7 @@ from eie.golden.base import Block, Place, places_of, sign_extend
 from eie.golden.ptr_read import PtrRead
 from eie.golden.run_queue import RunQueue
 from eie.golden.run_read import RunRead
+from eie.golden.run_rows import RunRows
 from eie.golden.spmat_read import SpmatRead
 from eie.golden.window import Window
 from eie.schema import PE_BLOCKS, IoSpace, Kind, Reg, Wire, pe_counters, pe_probe
@@ -33,7 +34,7 @@ class PE(Block, schema.PE):
     def __init__(self, cfg: ArchConfig, inputs: Mapping[str, Wire] | None = None) -> None:
         super().__init__(cfg, inputs)
         self.act_queue = RunQueue(cfg) if cfg.filter_empty else ActQueue(cfg)
-        self.ptr_read = PtrRead(cfg) if cfg.walks else RunRead(cfg)
+        self.ptr_read = RunRows(cfg) if cfg.index_free else PtrRead(cfg) if cfg.walks else RunRead(cfg)
         self.spmat_read = SpmatRead(cfg) if cfg.walks else Window(cfg)
         self.arithm_unit = ArithmUnit(cfg)
         self.act_rw = ActRW(cfg)
@@ -41,7 +42,7 @@ class PE(Block, schema.PE):
         self._connect()
         self.data_mask = self.io_rdata.mask
         registers = self.block_signals(Kind.OUT_REG)
-        # A machine with absolute rows has no fillers to count.
+        # A machine without relative rows has no fillers to count.
         self.counters = [registers.get(counter.name.lower(), Reg(0)) for counter in pe_counters(cfg)]
         self.counter_mask = 15 if cfg.issue > 1 else 7
         # A fixed order in which nothing reads an output before it is computed. The credit comes first: the CCU
@@ -66,11 +67,11 @@ class PE(Block, schema.PE):
 
     def _connect(self) -> None:
         """Connect every input of a block, and every output of the PE, to the signal of the same name."""
-        pointers = self.ptr_read
         signals = self.signals() | self.block_signals(Kind.OUT, Kind.OUT_REG)
-        signals |= {"ptr_valid": pointers.valid, "ptr_value": pointers.value}
+        if not isinstance(self.ptr_read, RunRows):
+            signals |= {"ptr_valid": self.ptr_read.valid, "ptr_value": self.ptr_read.value}
         # The run that the window takes: the queue's head, or what was read for it.
-        for part in ("valid", "start", "count", "count1", "value", "value1"):
+        for part in ("valid", "start", "count", "count1", "row", "value", "value1"):
             read = f"p_{part}" if part.startswith(("start", "count")) else part
             source = f"head_{part}" if self.cfg.filter_empty else read
             if source in signals:
@@ -92,8 +93,9 @@ class PE(Block, schema.PE):
         spmat, ptr, sram = space == IoSpace.SPMAT, space == IoSpace.PTR, space == IoSpace.ACT_SRAM
         self.spmat_read.io_write.value = write and spmat
         self.spmat_read.io_read.value = read and spmat
-        self.ptr_read.io_write.value = write and ptr
-        self.ptr_read.io_read.value = read and ptr
+        if not isinstance(self.ptr_read, RunRows):
+            self.ptr_read.io_write.value = write and ptr
+            self.ptr_read.io_read.value = read and ptr
         self.arithm_unit.io_write.value = write and space == IoSpace.CODEBOOK
         self.act_rw.io_write_acc.value = write and space == IoSpace.ACC
         self.act_rw.io_write_act.value = write and space == IoSpace.ACT
@@ -115,7 +117,7 @@ class PE(Block, schema.PE):
             or arithm.s3_valid.value
             or arithm.s4_valid.value
         )
-        dropped = isinstance(self.ptr_read, RunRead) and self.ptr_read.drop.value
+        dropped = not isinstance(self.ptr_read, PtrRead) and self.ptr_read.drop.value
         self.retire.value = arithm.s4_valid.value or dropped
         self.io_rdata.value = self._read_data() & self.data_mask
 
@@ -128,6 +130,8 @@ class PE(Block, schema.PE):
         if space == IoSpace.SPMAT:
             return self.spmat_port.rdata.value
         if space == IoSpace.PTR:
+            if self.cfg.index_free:
+                return 0
             return self.ptr_ports[addr % len(self.ptr_ports)].rdata.value
         if space == IoSpace.CODEBOOK:
             return self.arithm_unit.code_rdata.value

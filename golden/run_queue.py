@@ -10,13 +10,14 @@ from eie.golden.base import Block
 
 
 class Run(NamedTuple):
-    """A pointer to a group's first entry, the lengths of its columns, and their activations."""
+    """A pointer to a group's first entry, the lengths of its columns, their activations, the first entry's row."""
 
     start: int = 0
     length: int = 0
     length1: int = 0
     value: int = 0
     value1: int = 0
+    row: int = 0
 
 
 class RunQueue(Block, schema.RunQueue):
@@ -45,7 +46,7 @@ class RunQueue(Block, schema.RunQueue):
         enters = keep and (count == 0 or (start and count == 1))
         self.stored = bool(keep) and not enters
         head = self.fifo[self.rd_ptr.value] if moves else self._arriving() if enters else self._head()
-        self.head_start.next = head.start
+        self.head_start.next, self.head_row.next = head.start, head.row
         self.head_count.next, self.head_count1.next = head.length, head.length1
         self.head_value.next, self.head_value1.next = head.value, head.value1
         self.wr_ptr.next = self._after(self.wr_ptr.value) if self.stored else self.wr_ptr.value
@@ -59,7 +60,12 @@ class RunQueue(Block, schema.RunQueue):
 
     def _arriving(self) -> Run:
         return Run(
-            self.p_start.value, self.p_count.value, self.p_count1.value, self.value.value, self.value1.value
+            self.p_start.value,
+            self.p_count.value,
+            self.p_count1.value,
+            self.value.value,
+            self.value1.value,
+            self.p_row.value,
         )
 
     def _head(self) -> Run:
@@ -69,6 +75,7 @@ class RunQueue(Block, schema.RunQueue):
             self.head_count1.value,
             self.head_value.value,
             self.head_value1.value,
+            self.head_row.value,
         )
 
     def write_memories(self) -> None:

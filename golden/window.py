@@ -49,7 +49,8 @@ class Window(Block, schema.Window):
         self.entry_bits, self.weight_bits = cfg.entry_bits, cfg.weight_bits
         self.v_mask, self.z_mask = self.v.mask, self.z.mask
         self.entries_mask = (1 << cfg.entries_per_word * cfg.entry_bits) - 1
-        self.relative = not cfg.absolute
+        self.relative, self.index_free = cfg.relative, cfg.index_free
+        self.row_mask = self.row.mask
         self.filters = bool(cfg.filter_empty)
         self.pairs = cfg.group == 2
         # What this cycle's outputs leave to the next state: the next place of each slot, and what may be fetched.
@@ -91,7 +92,11 @@ class Window(Block, schema.Window):
             word = slot.word.value if j else self.spmat_port.rdata.value & self.entries_mask
             entry = word >> place * self.entry_bits
             token.v.value = entry & self.v_mask
-            token.z.value = z = (entry >> self.weight_bits) & self.z_mask
+            if self.index_free:  # rows ascend one by one
+                z = (slot.row.value + place - slot.pos.value) & self.row_mask
+            else:
+                z = (entry >> self.weight_bits) & self.z_mask
+            token.z.value = z
             second = self.pairs and place >= slot.split.value
             token.tok_value.value = slot.value1.value if second else slot.value.value
             going = going and there and z not in rows
@@ -142,6 +147,9 @@ class Window(Block, schema.Window):
         self.word.next = (word + 1) & self.word_mask if fetch else self.word.value
         self.left.next = max(a - self.per_word, 0) if fetch else self.left.value
         self.left_all.next = max(b - self.per_word, 0) if fetch else self.left_all.value
+        begin = self.run_row.value if start else self.row.value
+        behind = begin + min(b, self.per_word) - self.slice.sel
+        self.row.next = behind & self.row_mask if fetch else self.row.value
         self.begun.next = begun or a < self.per_word if fetch else self.begun.value
         self.held_valid.next = False if self.begin_pass.value else read or self.held_valid.value
         self.held_addr.next = word if read else self.held_addr.value
@@ -152,6 +160,7 @@ class Window(Block, schema.Window):
                 self._shift(slot, j)
         if fetch:
             self._fill(self.slots[0], turns=not begun and a < self.per_word and a < b)
+            self.slots[0].row.next = begin
         lanes = [self.tok_valid.value, *(lane.tok_valid.value for lane in self.lanes)]
         entries = sum(lanes) - self.tok_empty.value
         self.entries.next = 0 if clear else (self.entries.value + entries) & self.count_mask
@@ -165,12 +174,14 @@ class Window(Block, schema.Window):
         for register in (slot.end, slot.split, slot.value, slot.value1, slot.null, slot.turn, slot.word):
             register.next = register.value
         slot.pos.next = self.after[j]
+        slot.row.next = (slot.row.value + self.after[j] - slot.pos.value) & self.row_mask
         slot.fresh.next = bool(slot.fresh.value) and not self.taken[j]
 
     def _shift(self, slot: Slot, j: int) -> None:
         """A slot takes over what the newer one has left."""
         newer = self.slots[j - 1]
         slot.pos.next = self.after[j - 1]
+        slot.row.next = (newer.row.value + self.after[j - 1] - newer.pos.value) & self.row_mask
         slot.end.next = newer.end.value
         slot.split.next = newer.split.value
         slot.value.next = newer.value.value

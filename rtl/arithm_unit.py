@@ -59,7 +59,7 @@ class ArithmUnit(Block):
             self._stage_3(m, prefix)
         clipped = [self._stage_4(m, prefix) for prefix in self.prefixes]
 
-        if not self.cfg.absolute:
+        if self.cfg.relative:
             self.counter(m, "fillers", entries[0] & is_number(self.v, 0))
         lanes = [partial(self._of, prefix) for prefix in self.prefixes]
         self.tally(m, "bypasses", [of("s3_write") & (of("s3_forwarded") | of("forward1")) for of in lanes])
@@ -88,7 +88,7 @@ class ArithmUnit(Block):
         with m.If(of("tok_valid")):
             m.d.sync += [of("s2_code").eq(of("code_rdata")), of("s2_value").eq(of("tok_value"))]
         with m.If(entry):
-            if self.cfg.absolute:
+            if not self.cfg.relative:
                 m.d.sync += of("s2_row").eq(of("z"))
             else:
                 m.d.sync += self.s2_row.eq(Mux(self.tok_first, self.z, self.s2_row + 1 + self.z))

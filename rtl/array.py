@@ -67,31 +67,39 @@ class EIEArray(Declared):
         ]
         pairs = [Part("leaf_pair", f"leaf_pair_{i}", cfg, probe=self.probed) for i in range(cfg.leaves)]
         pairs = pairs if cfg.group == 2 else []
-        self._place_ccu(m, ccu, pes, tree[-1][0])
+        tables = [Part("block_table", "block_table", cfg, probe=self.probed)] if cfg.index_free else []
+        self._place_ccu(m, ccu, pes, tree[-1][0], tables)
         self._place_tree(m, ccu, pes, tree, pairs)
         for k, pe in enumerate(pes):
             rdata = self._place_srams(m, k, pe)
             leaf = tree[0][k // cfg.group // LNZD_FAN_IN].child_pop[k // cfg.group % LNZD_FAN_IN]
             pops = [pairs[k // 2].a_pop, pairs[k // 2].b_pop] if pairs else [leaf]
-            self._place_pe(m, k, pe, ccu, pop=pops[k % cfg.group], rdata=rdata)
+            self._place_pe(m, k, pe, [ccu, *tables], pop=pops[k % cfg.group], rdata=rdata)
         for field in schema.fields("array", cfg):
             if field.kind is Kind.OUT:
                 m.d.comb += getattr(self, field.name).eq(getattr(ccu, field.name))
         if self.probed:
             m.d.comb += [getattr(self, f"probe_pe{k}").eq(pe.probe) for k, pe in enumerate(pes)]
             nodes = [node for level in tree for node in level]
-            m.d.comb += self.probe_ccu.eq(Cat(ccu.probe, *(part.probe for part in (*nodes, *pairs))))
+            m.d.comb += self.probe_ccu.eq(Cat(ccu.probe, *(part.probe for part in (*nodes, *pairs, *tables))))
         return m
 
     def _inputs(self) -> dict[str, Value]:
         fields = schema.fields("array", self.cfg)
         return {field.name: getattr(self, field.name) for field in fields if field.kind is Kind.IN}
 
-    def _place_ccu(self, m: Module, ccu: Part, pes: list[Part], root: Part) -> None:
+    def _place_ccu(self, m: Module, ccu: Part, pes: list[Part], root: Part, tables: list[Part]) -> None:
+        """The CCU, and the block table of an index-free machine."""
+        inputs = {
+            **self._inputs(),
+            **{f"root_{name}": getattr(root, name) for name in _offer(self.cfg)},
+        }
+        for table in tables:
+            m.submodules.block_table = table.instance({**inputs, **ccu.outputs})
+            inputs |= table.outputs
         m.submodules.ccu = ccu.instance(
             {
-                **self._inputs(),
-                **{f"root_{name}": getattr(root, name) for name in _offer(self.cfg)},
+                **inputs,
                 "credits": Cat(pe.credit for pe in pes),
                 "busy_pes": Cat(pe.busy for pe in pes),
                 "retires": Cat(pe.retire for pe in pes),
@@ -100,14 +108,17 @@ class EIEArray(Declared):
         )
 
     def _place_pe(
-        self, m: Module, k: int, pe: Part, ccu: Part, *, pop: Value, rdata: dict[str, Value]
+        self, m: Module, k: int, pe: Part, control: list[Part], *, pop: Value, rdata: dict[str, Value]
     ) -> None:
-        strobes = {
+        ccu, *tables = control
+        own = {
             "io_write": ccu.pe_write[k],
             "io_read": ccu.pe_read[k],
             "leaf_pop": pop,
+            "number": Const(k, self.cfg.pe_bits),
         }
-        m.submodules[f"pe{k:03d}"] = pe.instance({**self._inputs(), **ccu.outputs, **strobes, **rdata})
+        bus = {name: signal for table in tables for name, signal in table.outputs.items()}
+        m.submodules[f"pe{k:03d}"] = pe.instance({**self._inputs(), **ccu.outputs, **bus, **own, **rdata})
 
     def _place_srams(self, m: Module, k: int, pe: Part) -> dict[str, Value]:
         """The memories beside PE k; returns their outputs by the names of the PE's inputs."""

@@ -25,7 +25,7 @@ class CCU(Block):
     root_valid, root_exhausted, root_row, root_pe, root_value : the LNZD tree's root.
     credits, busy_pes, retires : bit k is PE k's.
     clear, begin_pass, compute : the run begins; compute mode begins; compute mode.
-    bcast, push, push_col, push_value : the broadcast.
+    bcast, push, push_col, push_value : the broadcast; index-free the block table has the bus (near, block_rdata).
     io_write, io_read, io_space, io_pe, io_addr, io_data, io_rdata : the host's I/O port.
     pe_write, pe_read, pe_rdata : the PEs' I/O ports; pe_rdata has PE k's word at bits k * io_data_bits on.
     rf_en, rf_src, rf_row, rf_addr : refill of one local row in every PE.
@@ -158,6 +158,9 @@ class CCU(Block):
 
     def _broadcast(self, m: Module) -> None:
         cfg = self.cfg
+        if cfg.index_free:  # the bus is the block table's
+            m.d.comb += self.bcast.eq(self.compute & self.root_valid & self.near & self.credits.all())
+            return
         leaf = self.root_pe << 1 if cfg.group == 2 else self.root_pe
         column = (self.root_row << (cfg.n_pe - 1).bit_length()) | leaf
         values = ("value", "value1")[: cfg.group]
@@ -191,6 +194,9 @@ class CCU(Block):
             m.d.sync += self.io_rdata.eq(self._selected(self.io_addr[:CONFIG_BITS], ConfigReg))
         with m.Elif(self.to_control):
             m.d.sync += self.io_rdata.eq(self._selected(self.io_addr, ControlReg))
+        if cfg.index_free:
+            with m.Elif(is_number(self.io_space, IoSpace.PTR)):
+                m.d.sync += self.io_rdata.eq(self.block_rdata)
         with m.Else():
             m.d.sync += self.io_rdata.eq(any_of(Mux(selected[k], word, 0) for k, word in enumerate(words)))
 

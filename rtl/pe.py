@@ -22,7 +22,7 @@ class PE(Block):
 
     Members
     -------
-    bcast, push, push_col, push_value, credit : the broadcast, see `ActQueue`.
+    bcast, push, push_col, push_value, credit : the broadcast, see `ActQueue`; index-free see `RunRows`.
     clear, begin_pass : the run begins, the pass begins.
     leaf_valid, leaf_row, leaf_value, leaf_pop : the leaf of the LNZD tree, see `ActRW`.
     product_shift, codebook, spmat_base, relu, output_shift : the pass's configuration.
@@ -59,9 +59,10 @@ class PE(Block):
         signals = {field.name: getattr(self, field.name) for field in ports if field.kind is Kind.IN}
         for part in parts.values():
             signals |= part.outputs
-        signals |= {"ptr_valid": signals["valid"], "ptr_value": signals["value"]}
+        if not self.cfg.index_free:
+            signals |= {"ptr_valid": signals["valid"], "ptr_value": signals["value"]}
         # The run that the window takes: the queue's head, or what was read for it.
-        for field in ("valid", "start", "count", "count1", "value", "value1"):
+        for field in ("valid", "start", "count", "count1", "row", "value", "value1"):
             read = f"p_{field}" if field.startswith(("start", "count")) else field
             source = f"head_{field}" if self.cfg.filter_empty else read
             if source in signals:
@@ -86,17 +87,24 @@ class PE(Block):
                 "io_read_sram": of(self.io_read, IoSpace.ACT_SRAM),
             }
         spaces = {"ptr_read": IoSpace.PTR, "spmat_read": IoSpace.SPMAT, "arithm_unit": IoSpace.CODEBOOK}
-        if block not in spaces:
+        if block not in spaces or (block == "ptr_read" and self.cfg.index_free):
             return {}
         return {"io_write": of(self.io_write, spaces[block]), "io_read": of(self.io_read, spaces[block])}
+
+    def _pointer_word(self) -> dict[IoSpace, Value]:
+        """What the I/O port reads of pointers, where there are any."""
+        if self.cfg.index_free:
+            return {}
+        single = self.cfg.group == 1
+        return {
+            IoSpace.PTR: Mux(self.io_addr[0], self.odd_rdata, self.even_rdata) if single else self.ptr_rdata
+        }
 
     def _read(self, m: Module, parts: dict[str, Part]) -> None:
         outputs = {name: signal for part in parts.values() for name, signal in part.outputs.items()}
         words = {
             IoSpace.SPMAT: self.spmat_rdata,
-            IoSpace.PTR: Mux(self.io_addr[0], self.odd_rdata, self.even_rdata)
-            if self.cfg.group == 1
-            else self.ptr_rdata,
+            **self._pointer_word(),
             IoSpace.CODEBOOK: outputs["code_rdata"],
             IoSpace.ACC: outputs["acc_rdata"],
             IoSpace.ACT: outputs["leaf_value"],
@@ -109,7 +117,7 @@ class PE(Block):
             counters = schema.pe_counters(self.cfg)
             number = self.io_addr[: (len(counters) - 1).bit_length()]
             for counter in counters:
-                # With absolute rows nobody counts fillers.
+                # Without relative rows nobody counts fillers.
                 if counter.name.lower() in outputs:
                     with m.If(is_number(number, counter)):
                         m.d.comb += self.io_rdata.eq(outputs[counter.name.lower()])

@@ -20,10 +20,10 @@ class RunQueue(Block):
     Members
     -------
     bcast : the CCU broadcasts; takes one credit.
-    keep, p_start, p_count, p_count1, value, value1 : a run arrives.
+    keep, p_start, p_count, p_count1, value, value1 : a run arrives; index-free with p_row, its first entry's row.
     drop : a group has no entry here; gives its credit back.
     start : the head is taken; gives one credit back.
-    head_valid, head_start, head_count, head_count1, head_value, head_value1 : the oldest run.
+    head_valid, head_start, head_count, head_count1, head_row, head_value, head_value1 : the oldest run.
     credit : the CCU may broadcast.
     occupancy : groups broadcast and neither started nor dropped.
     """
@@ -36,6 +36,8 @@ class RunQueue(Block):
         into = Cat(self.p_start, self.p_count, self.value, *([self.p_count1, self.value1] if pairs else []))
         head = [self.head_start, self.head_count, self.head_value]
         head += [self.head_count1, self.head_value1] if pairs else []
+        if cfg.index_free:
+            into, head = Cat(into, self.p_row), [*head, self.head_row]
         behind = max(1, cfg.queue_depth - 1)
         write, read = register_file(m, "fifo", len(into), behind)
         alone = Signal()  # nothing stands behind the head

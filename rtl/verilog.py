@@ -20,6 +20,7 @@ from eie.rtl.act_rw import ActRW
 from eie.rtl.arithm_unit import ArithmUnit
 from eie.rtl.array import SRAM, EIEArray
 from eie.rtl.block import Block, module_name
+from eie.rtl.block_table import BlockTable
 from eie.rtl.ccu import CCU
 from eie.rtl.chip import EIEChip
 from eie.rtl.host.host_if import HostIf
@@ -29,6 +30,7 @@ from eie.rtl.pe import PE
 from eie.rtl.ptr_read import PtrRead
 from eie.rtl.run_queue import RunQueue
 from eie.rtl.run_read import RunRead
+from eie.rtl.run_rows import RunRows
 from eie.rtl.spmat_read import SpmatRead
 from eie.rtl.window import Window
 
@@ -46,6 +48,8 @@ def blocks_of(cfg: ArchConfig) -> dict[str, type[Block]]:
         blocks[RunQueue.name] = RunQueue
     if cfg.group == 2:
         blocks[LeafPair.name] = LeafPair
+    if cfg.index_free:
+        blocks |= {RunRows.name: RunRows, BlockTable.name: BlockTable}
     return blocks
 
 
@@ -96,7 +100,8 @@ def _array_verilog(cfg: ArchConfig, probe: bool, images: bool) -> dict[str, str]
         f"{SRAM}.v": sram_verilog(),
         **_pe_file(modules),
         **_tree_file(modules),
-        **{_file(name): modules[name] for name in ("ccu", "array")},
+        **_control_file(modules),
+        _file("array"): modules["array"],
     }
 
 
@@ -150,6 +155,11 @@ def _file(block: str) -> str:
 def _tree_file(modules: dict[str, str]) -> dict[str, str]:
     names = [name for name in (LNZD.name, LeafPair.name) if name in modules]
     return {_file(LNZD.name): "\n".join(modules[name] for name in names)}
+
+
+def _control_file(modules: dict[str, str]) -> dict[str, str]:
+    names = [name for name in (CCU.name, BlockTable.name) if name in modules]
+    return {_file(CCU.name): "\n".join(modules[name] for name in names)}
 
 
 def _pe_file(modules: dict[str, str]) -> dict[str, str]:

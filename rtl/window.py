@@ -42,7 +42,8 @@ class Window(Block):
     clear : clear the counters.
     begin_pass : forget the held word.
     spmat_base : word of the SRAM that is the pass's word 0.
-    run_valid, run_start, run_count, run_count1, run_value, run_value1 : the run that comes next.
+    run_valid, run_start, run_count, run_count1, run_value, run_value1 : the run that comes next; index-free with
+        run_row, its first entry's row.
     io_write, io_read, io_addr, io_data : the I/O port, for the space SPMAT (address: the word).
     spmat_* : the sparse-matrix SRAM.
     fetch, start, read : a slice comes into the window, it is the first of its run, a word is read for it.
@@ -107,8 +108,12 @@ class Window(Block):
         taken: list[Value] = []
         for lane, (chosen, place, there) in enumerate(choices):
             entry = _one_of(chosen, [pick(_entries(word, cfg.entry_bits), place) for word in words])
+            v, z = self._lane(lane, "v"), self._lane(lane, "z")
+            if cfg.index_free:
+                m.d.comb += [v.eq(entry), z.eq(_one_of(chosen, [self._row(j, place) for j in slots]))]
+            else:
+                m.d.comb += Cat(v, z).eq(entry)
             m.d.comb += [
-                Cat(self._lane(lane, "v"), self._lane(lane, "z")).eq(entry),
                 self._lane(lane, "tok_value").eq(_one_of(chosen, [self._factor(j, place) for j in slots])),
             ]
             same = [
@@ -123,13 +128,18 @@ class Window(Block):
             m.d.comb += self.tok_empty.eq(
                 self.tok_valid & _one_of(chosen, [self._slot(j, "null") for j in slots])
             )
-        if not cfg.absolute:
+        if cfg.relative:
             first: list[Value] = [self._slot(j, "fresh") for j in slots]
             if cfg.group == 2:
                 turns = [self._slot(j, "turn") & (place == self._slot(j, "split")) for j in slots]
                 first = [fresh | turn for fresh, turn in zip(first, turns, strict=True)]
             m.d.comb += self.tok_first.eq(self.tok_valid & _one_of(chosen, first))
         return taken
+
+    def _row(self, slot: int, place: Value) -> Value:
+        """The row of the entry at a place of a slot: they ascend one by one."""
+        row = self._slot(slot, "row")
+        return add(row, place - self._slot(slot, "pos"), len(row))
 
     def _factor(self, slot: int, place: Value) -> Value:
         """The activation that goes with a place of a slot."""
@@ -196,7 +206,7 @@ class Window(Block):
     def _shift(self, m: Module, following: Slice, after: list[Signal], touched: list[Value]) -> None:
         """The run's registers and the window: slices move on when one comes in."""
         cfg, word = self.cfg, self.cfg.entries_per_word
-        pairs, relative = cfg.group == 2, not cfg.absolute
+        pairs, relative = cfg.group == 2, cfg.relative
         sel, a, b, null, address = following
         inside, ends = self._at_most(a, word), self._at_most(b, word)
         left = [self._slot(j, "fresh") & ~touched[j] for j in range(cfg.window)] if relative else []
@@ -220,6 +230,12 @@ class Window(Block):
                     self.begun.eq(begun | (a < word)),
                     self._slot(0, "turn").eq(~begun & (a < word) & (a < b)),
                 ]
+            if cfg.index_free:
+                begin = Mux(self.more, self.row, self.run_row)
+                m.d.sync += [
+                    self._slot(0, "row").eq(begin),
+                    self.row.eq(add(begin, ends - sel, len(self.row))),
+                ]
             with m.If(~self.more):
                 m.d.sync += self._slot(0, "value").eq(self.run_value)
                 if pairs:
@@ -230,11 +246,15 @@ class Window(Block):
                 m.d.sync += [self._slot(j, name).eq(self._slot(j - 1, name)) for name in self._moved]
                 if relative:
                     m.d.sync += self._slot(j, "fresh").eq(left[j - 1])
+                if cfg.index_free:
+                    m.d.sync += self._slot(j, "row").eq(self._row(j - 1, after[j - 1]))
         with m.Else():
             for j in range(cfg.window):
                 m.d.sync += self._slot(j, "pos").eq(after[j])
                 if relative:
                     m.d.sync += self._slot(j, "fresh").eq(left[j])
+                if cfg.index_free:
+                    m.d.sync += self._slot(j, "row").eq(self._row(j, after[j]))
 
     @property
     def _moved(self) -> list[str]:
@@ -242,7 +262,7 @@ class Window(Block):
         names = ["end", "value"]
         names += ["split", "value1"] if self.cfg.group == 2 else []
         names += [] if self.cfg.filter_empty else ["null"]
-        return names + (["turn"] if self.cfg.group == 2 and not self.cfg.absolute else [])
+        return names + (["turn"] if self.cfg.group == 2 and self.cfg.relative else [])
 
     def _at_most(self, value: Value, limit: int) -> Value:
         """`value` or `limit`, in the bits of a place."""

@@ -26,6 +26,7 @@ from eie.config import ArchConfig
 from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.registers import markdown as register_map
+from eie.schema import block_names
 from eie.sim.evaluation.parts import named
 from eie.sim.workloads.example import EXAMPLE
 from eie.timing import DELAYS, constants
@@ -38,7 +39,8 @@ def delay_table() -> str:
     cfg = ArchConfig.preset("paper")
     k = constants(cfg)
     lines = ["| delay | block | from -> to | cycles, N = 64 | cause |", "|---|---|---|---|---|"]
-    for name, d in DELAYS.items():
+    blocks = block_names(cfg)
+    for name, d in ((name, d) for name, d in DELAYS.items() if d.block in blocks):
         lines.append(f"| {name} | {d.block} | {d.event} | {d.cycles(cfg)} | {d.cause} |")
     loop = k.A + k.B
     stalls = [

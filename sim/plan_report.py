@@ -22,7 +22,7 @@ def limits_of(plan: Plan) -> dict[str, str]:
     sizes = {
         ACCUMULATORS: f"{cfg.acc_depth} rows",
         SOURCE: f"{cfg.src_depth} activations",
-        POINTERS: f"{2 * cfg.ptr_bank_depth} pointers",
+        POINTERS: f"{cfg.pointer_room} {'entries of the block table' if cfg.index_free else 'pointers'}",
         MATRIX: f"{cfg.spmat_words} words of {cfg.entries_per_word} entries",
         "pointer width": f"{cfg.pointer_bits} bits",
         BIASES: f"{cfg.act_words} words",

@@ -263,9 +263,10 @@ def plan(
     if out.json_out:
         click.echo(json.dumps(_json(planned, cfg, clipped, technology)))
         return
+    pointers = f"{cfg.blocks} blocks" if cfg.index_free else f"{2 * cfg.ptr_bank_depth} pointers"
     click.echo(
         f"{cfg.n_pe} PEs, queue depth {cfg.queue_depth}, {cfg.clock_hz / 1e6:g} MHz; per PE: {cfg.acc_depth} "
-        f"accumulators, {cfg.src_depth} source activations, {2 * cfg.ptr_bank_depth} pointers, {cfg.entries} entries, "
+        f"accumulators, {cfg.src_depth} source activations, {pointers}, {cfg.entries} entries, "
         f"{cfg.act_words} words of activation SRAM, {cfg.codebooks} codebook{'s' * (cfg.codebooks > 1)}; "
         f"{cfg.passes} passes\n"
     )

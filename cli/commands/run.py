@@ -86,6 +86,10 @@ def result_rows(results: Sequence[Result], technology: Technology) -> list[list[
         broadcast = "pairs of inputs that are not both zero"
     if cfg.filter_empty:
         notes["empty_columns"] = "columns (pairs) of which a PE holds no entry: no cycle"
+    if cfg.index_free:
+        notes["entries"] = notes["macs"] = "places of blocks multiplied, zeros included"
+        notes["fillers"] = "none: an index-free machine has no runs of zeros"
+        notes["ptr_reads"] = "columns that came to a PE; their places are computed, not read"
     return [
         row("active", broadcast, counter("ptr_reads", cfg.n_pe)),
         row("cycles", "in compute mode", [r.cycles for r in results]),

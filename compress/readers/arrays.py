@@ -39,6 +39,10 @@ _BIAS_WORDS = {
 _BIAS = re.compile(rf"(?s)(?:.*[._/])?bias(?:es)?(?:{_GATES}|[._]?\d*)(?::\d+)?")
 
 
+# Sizes of more dimensions than this are not shown.
+_SHOWN = 8
+
+
 @dataclass(frozen=True)
 class FileArray:
     """An array that is read when it is asked for.
@@ -53,6 +57,8 @@ class FileArray:
 
     def text(self, name: str) -> str:
         """The array for messages."""
+        if len(self.shape) > _SHOWN:
+            return f"{name} {self.dtype} of {len(self.shape)} dimensions"
         return f"{name} {self.dtype}{list(self.shape)}"
 
     @property

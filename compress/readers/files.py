@@ -128,7 +128,7 @@ def _npz_headers(path: Path) -> dict[str, FileArray]:
         for member in archive.infolist():
             with archive.open(member) as file:
                 shape, dtype, size = _npy_header(file)
-            refused = ""
+            refused = "not in NumPy's format" if dtype == "no array" else ""
             if size > member.file_size:
                 refused = f"{size:,} bytes, of which the file holds {member.file_size:,}"
             name = member.filename.removesuffix(".npy")

@@ -82,6 +82,8 @@ def _unfit(name: str, array: FileArray) -> str:
         return f"{len(array.shape)} dimensions; layers have 2, convolutions 3 or 4"
     rows, cols = array.shape[0], int(np.prod(array.shape[1:], dtype=np.float64))
     if not (1 <= rows <= MAX_DIM and 1 <= cols <= MAX_DIM):
+        if min(array.shape) < 0:
+            return "an impossible shape"
         return "empty" if 0 in array.shape else f"more than {MAX_DIM} rows or columns"
     if max(array.shape[2:], default=1) > MAX_SIZE:
         return f"a kernel longer than {MAX_SIZE}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -52,6 +52,8 @@ FOLDED = (
 _NO_LARGER = ("Cast", "Concat", "Flatten", "Reshape", "Slice", "Squeeze", "Unsqueeze")
 # Whose results may be large whatever is given: their shapes must be known first.
 _GROWING = ("Expand", "Tile", "ConstantOfShape", "Pad")
+# To read one array, so many numbers may be computed, or so many times those of the file that it is made from.
+_MOST_WORK, _WORK_TIMES = 1 << 26, 64
 # Below so many numbers of all that is given, no result is large.
 _SMALL = 1 << 12
 
@@ -77,11 +79,15 @@ def _evaluated(content: bytes, given: Sequence[tuple[str, Reading]]) -> Array:
 
 
 def folded(
-    node: Any, given: Sequence[Constant | None], opsets: Sequence[Any], shape: Sequence[int]
+    node: Any,
+    given: Sequence[Constant | None],
+    opsets: Sequence[Any],
+    shape: Sequence[int],
+    held: Callable[[], int],
 ) -> Constant | None:
     """The output of a node of `FOLDED` with constant inputs (None where it has none); None if it is no constant.
 
-    shape : as the graph tells it, 0 where it does not.
+    shape : as the graph tells it, 0 where it does not. held : how many numbers of the file it is made from.
     """
     arrays = [one for one in given if one is not None]
     if node.op_type == "Identity":
@@ -92,9 +98,9 @@ def folded(
     if node.op_type == "Transpose":
         perm = next((list(one.ints) for one in node.attribute if one.name == "perm"), None)
         return first.then(partial(np.transpose, axes=perm))
-    held = {name: one for name, one in zip(node.input, given, strict=True) if name and one is not None}
-    model = one_node(node, opsets, {name: one.form.dtype for name, one in held.items()})
-    names = tuple((name, one.read) for name, one in held.items())
+    by_name = {name: one for name, one in zip(node.input, given, strict=True) if name and one is not None}
+    model = one_node(node, opsets, {name: one.form.dtype for name, one in by_name.items()})
+    names = tuple((name, one.read) for name, one in by_name.items())
     read = Reading(partial(_evaluated, model.SerializeToString(), names))
     size = sum(one.form.size for one in arrays)
     count = np.prod(shape, dtype=np.float64)
@@ -105,9 +111,13 @@ def folded(
         return _now(read)  # how large it is, only the result tells
     if not known:
         return None
+    # Step by step nothing is large; all together it may be, and what is taken twice is computed twice.
+    work = int(count) + sum(max(one.work, one.form.size) for one in by_name.values())
+    if work > _MOST_WORK and work > _WORK_TIMES * held():
+        return None
     # Its type is that of a result of small arrays.
     kind = _kind(model)
-    return None if kind is None else Constant(form_of(tuple(shape), kind), read)
+    return None if kind is None else Constant(form_of(tuple(shape), kind), read, work)
 
 
 def _now(read: Reading) -> Constant | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,13 @@ class Graph:
         if around and any(name and self._known(name) is None for name in node.input):
             return None
         given = [self.constant(name) if name else None for name in node.input]
-        return folded(node, given, self.model.opset_import, self.shape(node.output[0]))
+        name = node.output[0]
+        return folded(node, given, self.model.opset_import, self.shape(name), partial(self._held, name))
+
+    def _held(self, name: str) -> int:
+        """How many numbers of the file a constant is made from."""
+        roots = (self._known(root) for root in self.roots(name))
+        return sum(one.form.size for one in roots if one is not None)
 
     def _known(self, name: str) -> Constant | None:
         """A constant that is known by now, of this graph or of one around it."""

@@ -166,10 +166,14 @@ class Reading:
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """An array that is not read yet. form : has its shape and type, and takes no memory."""
+    """An array that is not read yet. form : has its shape and type, and takes no memory.
+
+    work : numbers that are computed to read it, those on the way to it included, as often as they are.
+    """
 
     form: Array
     read: Reading
+    work: int = 0
 
     @property
     def is_float(self) -> bool:
@@ -179,7 +183,7 @@ class Constant:
     def then(self, step: Step, shape: tuple[int, ...] | None = None) -> Constant:
         """What `step` makes of it; shape : of the result, unless the step only looks at the array in another way."""
         form = step(self.form) if shape is None else form_of(shape, self.form.dtype)
-        return Constant(form, Reading(self.read.source, (*self.read.steps, step)))
+        return Constant(form, Reading(self.read.source, (*self.read.steps, step)), self.work)
 
 
 def form_of(shape: tuple[int, ...], dtype: Any) -> Array:

@@ -68,12 +68,13 @@ class Exits(nn.Module):
         answer = run.answer
         if not isinstance(answer, Tensor) or answer.dim() != 2:
             raise ModelError("early exits want a model that answers with [batch, classes]")
-        self._taps: list[Any] = []
         self._seen: dict[str, Tensor] = {}
         self.heads = nn.ModuleDict()
         for name in self.after:
             module = order[names.index(name) + 1].module
             size = run.inputs[id(module)].flatten(1).shape[1]
+            if name.replace(".", "_") in self.heads:
+                raise ModelError(f"two layers would have the head {name.replace('.', '_')!r}: rename one")
             self.heads[name.replace(".", "_")] = nn.Linear(size, answer.shape[1]).to(answer)
             module.register_forward_pre_hook(self._tap(name))
 

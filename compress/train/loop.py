@@ -75,6 +75,11 @@ class Teacher:
 
     def loss(self, x: Any, answer: Tensor, plain: Tensor) -> Tensor:
         """The loss for inputs `x`, to which the student gave `answer` at the loss `plain`."""
+        if not isinstance(answer, Tensor):
+            raise ModelError(
+                f"a teacher is for a model that answers with one tensor, not with a {type(answer).__name__} (early "
+                "exits have several answers)"
+            )
         with torch.no_grad():
             soft = functional.log_softmax(self.model(x) / self.temperature, dim=1)
         own = functional.log_softmax(answer / self.temperature, dim=1)

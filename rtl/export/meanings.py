@@ -42,9 +42,13 @@ def _sram(name: str, memory: str) -> dict[str, str]:
 _PE = (
     _CLOCK
     | {
+        "number": "of the PE",
         "bcast": "the CCU broadcasts a column in this cycle",
         "push": "a broadcast column arrives at the queue",
         "push_col": "its number",
+        "push_start": "pointer to its first entry",
+        "push_low": "first row of its block",
+        "push_high": "row behind its block's last one",
         "push_value": "its activation",
         "push_value1": "the odd column's activation (push_col and push_value are the even one's); 0: not active",
         "clear": "a run begins in the next cycle: counters to 0",

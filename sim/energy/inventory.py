@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from eie.config import ArchConfig, bits_for
-from eie.schema import CCU_COUNTERS, SHIFT_BITS, PeCounter, config_fields, fields, pointer_srams
+from eie.schema import CCU_COUNTERS, SHIFT_BITS, PeCounter, block_fields, config_fields, fields, pointer_srams
 
 # The RTL counts events in registers that the published machine has no word of.
 COUNTERS = frozenset(counter.name.lower() for counter in PeCounter) | {*CCU_COUNTERS, "cycle"}
@@ -52,6 +52,20 @@ LOADED: dict[str, dict[str, str | None]] = {
     },
     "act_rw": dict.fromkeys(("pending", "y_valid", "y_row", "y_acc", "rf_valid", "rf_to_src", "rf_at")),
 }
+# Of the block table: what a broadcast column loads; `run` stands for every register of the bus.
+_TABLE: dict[str, str | None] = {
+    "unit": None,
+    "first": None,
+    "at_valid": None,
+    "at_block": "column",
+    "at_within": "column",
+    "at_value": "column",
+    "run_valid": None,
+    "run_start": "column",
+    "run_low": None,
+    "run_high": None,
+    "run_value": "column",
+}
 # Counting up changes two bits on the average, whatever the width.
 COUNTS_UP = frozenset({"current", "wr_ptr", "rd_ptr", "count", "occupancy", "word"})
 # What a PE with a window has in the place of some of these: a group that is read, a run (its entries on this PE), a
@@ -61,6 +75,7 @@ _WINDOW: dict[str, str | None] = {
     "word": "word",
     "left": "word",
     "left_all": "word",
+    "row": "word",
     "begun": None,
     "held_valid": None,
     "held_addr": "word",
@@ -72,12 +87,15 @@ _WINDOW: dict[str, str | None] = {
     "slot_null": None,
     "slot_fresh": None,
     "slot_turn": None,
+    "slot_row": "issue",
     "slot_word": "word",
 }
 
 
 def loaded(block: str, cfg: ArchConfig) -> dict[str, str | None]:
     """What loads each register of a block in compute mode, as in `LOADED`, for any PE."""
+    if block == "block_table":
+        return {name: _TABLE[re.sub(r"^run\d+", "run", name)] for name in flip_flops(block, cfg)}
     if cfg.walks or block not in LOADED:
         return LOADED.get(block, {})
     published = LOADED[block]
@@ -148,6 +166,10 @@ def arrays(block: str, cfg: ArchConfig) -> tuple[Array, ...]:
         "arithm_unit": (Array("codes", cfg.codebooks * cfg.n_codes, cfg.code_bits),),
         "act_rw": (Array("src", cfg.src_depth, cfg.act_bits), Array("acc", cfg.acc_depth, cfg.acc_bits)),
         "ccu": tuple(Array(f"table_{field.name}", cfg.passes, field.width) for field in config_fields(cfg)),
+        "block_table": tuple(
+            Array(f"table_{field.name.lower()}", cfg.blocks, width)
+            for field, width in block_fields(cfg).items()
+        ),
     }.get(block, ())
 
 
@@ -156,7 +178,7 @@ def _queue(cfg: ArchConfig) -> Array:
     values = cfg.act_bits + cfg.act1_bits
     if not cfg.filter_empty:
         return Array("fifo", cfg.queue_depth, cfg.col_bits + values)
-    run = cfg.run_bits + cfg.length_bits + cfg.length1_bits
+    run = cfg.run_bits + cfg.length_bits + cfg.length1_bits + cfg.acc_addr_bits * cfg.index_free
     return Array("fifo", max(1, cfg.queue_depth - 1), run + values)
 
 
@@ -187,7 +209,7 @@ def gates(block: str, cfg: ArchConfig) -> Gates:
     if (
         block == "arithm_unit"
     ):  # product; row; rounding; sum; shift; bypasses (from every lane) and saturation
-        row = 0 if cfg.absolute else cfg.acc_addr_bits
+        row = cfg.acc_addr_bits if cfg.relative else 0
         return Gates(
             mux2=lanes * (reading + SHIFT_BITS * cfg.product_bits + (2 * lanes + 1) * cfg.acc_bits),
             adder=lanes * ((cfg.code_bits - 1) * cfg.act_bits + row + cfg.product_bits + cfg.acc_bits),
@@ -207,13 +229,30 @@ def gates(block: str, cfg: ArchConfig) -> Gates:
     if block == "ccu":  # column number, counters and addresses of refill and write-back, who may broadcast
         counting = cfg.acc_addr_bits + 1 + cfg.file_addr_bits + 1 + 2 * cfg.act_sram_addr_bits
         return Gates(mux2=reading, adder=cfg.col_bits + counting, and2=3 * cfg.n_pe)
+    if block == "block_table":
+        # Is the column in this unit or the next, its place there; the first entry's number; words of the table read
+        # once more for the next block, and for the host.
+        return Gates(
+            mux2=2 * reading + 4 * cfg.col_bits,
+            adder=5 * cfg.col_bits
+            + 2 * cfg.block_bits
+            + cfg.entry_number_bits
+            + cfg.col_bits * cfg.length_bits,
+            and2=cfg.col_bits * cfg.length_bits + cfg.io_data_bits,
+        )
     if block == "act_queue" and cfg.filter_empty:  # the head: what comes next, or what arrives
         return Gates(mux2=reading + _queue(cfg).bits)
     return Gates(mux2=reading)
 
 
 def _reading_runs(cfg: ArchConfig) -> Gates:
-    """PtrRead of a PE with a window: the run's first entry (behind the even column, or not), and its length."""
+    """PtrRead of a PE with a window: the run's first entry (behind the even column, or not), and its length.
+
+    Index-free the rows before the block and up to its end, by the PE's number, and their difference.
+    """
+    if cfg.index_free:
+        rows = cfg.bound_bits - cfg.pe_shift
+        return Gates(adder=3 * rows, and2=2 * (2 * cfg.pe_shift + 1) + cfg.length_bits)
     return Gates(
         mux2=cfg.run_bits + (2 * cfg.pointer_bits if cfg.group == 1 else 0),
         adder=cfg.run_bits + 3 * cfg.length_bits,
@@ -228,8 +267,10 @@ def _windowing(cfg: ArchConfig) -> Gates:
     """
     word = cfg.word_bits * (cfg.window - 1) + cfg.entry_bits * (cfg.entries_per_word - 1)
     pairs_of_lanes = cfg.issue * (cfg.issue - 1) // 2
+    # Index-free, rows are counted: of each lane, of each slot, of the next word.
+    rows = (cfg.issue + cfg.window + 1) * cfg.acc_addr_bits if cfg.index_free else 0
     return Gates(
         mux2=cfg.issue * word,
-        adder=2 * cfg.word_addr_bits + 4 * cfg.length_bits + 3 * cfg.issue * cfg.place_count_bits,
-        and2=cfg.word_addr_bits + pairs_of_lanes * 2 * cfg.place_bits,
+        adder=2 * cfg.word_addr_bits + 4 * cfg.length_bits + 3 * cfg.issue * cfg.place_count_bits + rows,
+        and2=cfg.word_addr_bits + pairs_of_lanes * 2 * cfg.z_bits,
     )

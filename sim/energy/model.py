@@ -281,7 +281,8 @@ def _sum(key: str, parts: Sequence[Part], seconds: float) -> tuple[BlockFigures,
 
 def _parts(cfg: ArchConfig, c: Constants, activity: Activity, counters: bool) -> list[Part]:
     parts = [part for block in PE_BLOCKS for part in _block(block, cfg, c, activity, cfg.n_pe, counters)]
-    return [*parts, *_lnzd(cfg, activity), *_block("ccu", cfg, c, activity, 1, counters)]
+    table = _block("block_table", cfg, c, activity, 1, counters) if cfg.index_free else []
+    return [*parts, *_lnzd(cfg, activity), *_block("ccu", cfg, c, activity, 1, counters), *table]
 
 
 def _block(
@@ -398,9 +399,10 @@ def _memory_pj(block: str, cfg: ArchConfig, c: Constants, activity: Activity) ->
     # Both banks of pointers are read at a time, or the one of pairs.
     pointers = len(pointer_srams(cfg)) * activity.columns
     reads = {"ptr_read": pointers, "spmat_read": activity.words}.get(block, 0.0)
-    if not reads:
+    macros = inventory.macros(block, cfg)
+    if not reads or not macros:
         return 0.0
-    macro = inventory.macros(block, cfg)[0]
+    macro = macros[0]
     return reads * memory_read_pj(macro.words, macro.bits, c)
 
 
@@ -424,6 +426,11 @@ def _arrays_pj(block: str, cfg: ArchConfig, c: Constants, activity: Activity) ->
     return 0.0
 
 
+def _int16_adds_pj(bits: int) -> float:
+    """Additions of so many bits in all: in proportion to the published one of 16."""
+    return published().operation_pj["int16_add"] * bits / 16
+
+
 def _combinational_pj(block: str, cfg: ArchConfig, c: Constants, activity: Activity) -> float:
     gate = c.activity * _at_operating(c, c.gate_toggle_fj, c.cell_v)
     if block == "act_queue":
@@ -436,11 +443,22 @@ def _combinational_pj(block: str, cfg: ArchConfig, c: Constants, activity: Activ
         )
     if block == "spmat_read":
         levels = math.log2(cfg.entries_per_word * cfg.window)
-        return activity.entries * cfg.entry_bits * levels * gate
+        counting = _int16_adds_pj(cfg.acc_addr_bits) if cfg.index_free else 0.0
+        return activity.entries * (cfg.entry_bits * levels * gate + counting)
+    if block == "ptr_read" and cfg.index_free:
+        return activity.columns * _int16_adds_pj(inventory.gates(block, cfg).adder)
+    if block == "block_table":
+        multiply = c.int16_multiply_pj * cfg.col_bits * cfg.length_bits / 16**2
+        reading = (
+            sum(array.bits for array in inventory.arrays(block, cfg)) * math.log2(max(2, cfg.blocks)) * gate
+        )
+        return activity.columns * (
+            multiply + _int16_adds_pj(5 * cfg.col_bits + cfg.entry_number_bits) + reading
+        )
     if block == "arithm_unit":
         multiply = c.int16_multiply_pj * cfg.code_bits * cfg.act_bits / 16**2
-        adder_bits = (0 if cfg.absolute else cfg.acc_addr_bits) + cfg.product_bits + cfg.acc_bits
+        adder_bits = (cfg.acc_addr_bits if cfg.relative else 0) + cfg.product_bits + cfg.acc_bits
         paths = cfg.code_bits * cfg.weight_bits + cfg.product_bits * SHIFT_BITS
-        add = published().operation_pj["int16_add"] * adder_bits / 16
+        add = _int16_adds_pj(adder_bits)
         return activity.macs * multiply + activity.entries * (add + paths * gate)
     return 0.0

@@ -18,6 +18,7 @@ from eie.config import ArchConfig
 from eie.errors import ConfigError
 from eie.files import read_toml
 from eie.layer import CompressedLayer
+from eie.schema import block_fields
 from eie.sim.energy.constants import Constants, constants
 from eie.sim.published import published
 
@@ -194,8 +195,13 @@ def _number(key: str, value: Any) -> float:
 
 
 def weight_bits(layer: CompressedLayer, entries: int, cfg: ArchConfig) -> int:
-    """Bits of a layer's weights on the chip, loaded once: entries, fillers included, pointers and codebook."""
+    """Bits of a layer's weights on the chip, loaded once: entries, fillers included, pointers and codebook.
+
+    Index-free the block table stands for the pointers.
+    """
     pointers = cfg.n_pe * (layer.cols + 1) * cfg.pointer_bits
+    if cfg.index_free and layer.blocks is not None:
+        pointers = layer.blocks.blocks * sum(block_fields(cfg).values())
     return entries * cfg.entry_bits + pointers + cfg.n_codes * cfg.code_bits
 
 

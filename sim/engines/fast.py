@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eie.config import ArchConfig
-from eie.csc import Encoding, Interleaved, encode
+from eie.csc import Encoding, Interleaved
+from eie.encoding import encode
 from eie.errors import ConfigError, LayerError
 from eie.fixed import IntArray, limits
 from eie.layer import CompressedLayer, as_activations

@@ -16,6 +16,7 @@ from eie.config import ArchConfig
 from eie.csc import Interleaved
 from eie.errors import CapacityError
 from eie.fixed import IntArray
+from eie.index_free import PlacedBlocks
 from eie.sim.engines import kernels, window
 from eie.timing import constants
 
@@ -92,13 +93,15 @@ def law_of(inter: Interleaved, rows: int, cfg: ArchConfig) -> Law:
         (starts % cfg.entries_per_word).astype(np.int32),
         np.zeros(groups, np.int64),
         np.zeros((groups, n_pe, 2), np.int32),
+        inter.units.astype(np.int64) if isinstance(inter, PlacedBlocks) else np.zeros(groups, np.int64),
     )
     window.run_tables(
         inter.v,
         inter.z,
         inter.pointers,
         cfg.group,
-        cfg.absolute,
+        not cfg.relative,
+        not cfg.index_free,
         runs.rows,
         runs.lengths,
         runs.fillers,

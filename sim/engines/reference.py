@@ -39,6 +39,8 @@ def run(job: Job) -> Result:
     """
     layer, cfg = job.layer, job.cfg
     codes = layer.dense_codes()
+    # An index-free machine multiplies whatever stands in a block, zeros as well.
+    multiplied = layer.blocks.mask() if cfg.index_free and layer.blocks is not None else codes != 0
     weight_of = [int(code) for code in layer.codebook]
     acc = [int(bias) for bias in layer.bias]
     counts = {name: [0] * cfg.n_pe for name in ("macs", "saturations", "writeback_saturations")}
@@ -46,7 +48,7 @@ def run(job: Job) -> Result:
         if activation == 0:
             continue
         column = codes[:, j]
-        for i in np.flatnonzero(column).tolist():
+        for i in np.flatnonzero(multiplied[:, j]).tolist():
             exact = acc[i] + rounded(weight_of[column[i]] * activation, layer.product_shift)
             acc[i] = clipped(exact, cfg.acc_bits)
             counts["macs"][i % cfg.n_pe] += 1

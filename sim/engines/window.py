@@ -25,7 +25,8 @@ class Runs(NamedTuple):
 
     rows : uint16 or int32[entries], local rows. lengths : int32[groups, n_pe, 2], entries of both columns (of single
     ones the second is 0). words, slots : int32[groups, n_pe], place of the first. first : int64[groups], entries
-    before the group. fillers : int32[groups, n_pe, 2], among the entries.
+    before the group. fillers : int32[groups, n_pe, 2], among the entries. units : int64[groups], of which the block
+    table has this one and the next at hand (0: there is none).
     """
 
     rows: Array
@@ -34,6 +35,7 @@ class Runs(NamedTuple):
     slots: Array
     first: Array
     fillers: Array
+    units: Array
 
 
 class Machine(NamedTuple):
@@ -59,12 +61,16 @@ def run_tables(
     pointers: Array,
     group: int,
     absolute: bool,
+    fills: bool,
     rows: Array,
     lengths: Array,
     fillers: Array,
     first: Array,
 ) -> None:
-    """Fill the tables of `Runs` (but for the places) from interleaved entries; those passed in are zero."""
+    """Fill the tables of `Runs` (but for places and units) from interleaved entries; those passed in are zero.
+
+    fills : an entry with code index 0 is a filler.
+    """
     n_pe, cols = pointers.shape[0], pointers.shape[1] - 1
     base = np.zeros(n_pe, np.int64)
     for k in range(1, n_pe):
@@ -80,7 +86,7 @@ def run_tables(
                 row = -1
                 for e in range(low, high):
                     row = int(z[e]) if absolute else row + z[e] + 1
-                    fillers[u, k, c] += v[e] == 0
+                    fillers[u, k, c] += fills and v[e] == 0
                     rows[at] = row
                     at += 1
 
@@ -131,12 +137,16 @@ def counters(runs: Any, x: Array, machine: Any, counted: Array) -> tuple[int, in
     seen = np.full((n_pe, machine.acc_rows), _LONG_AGO, np.int32)
     m = 0
     soonest = machine.T0
+    unit = 0
     for u in range(groups):
         one = x[group * u] != 0
         two = group == 2 and group * u + 1 < x.size and x[group * u + 1] != 0
         if not one and not two:
             continue
-        bcast = soonest
+        # The table goes from unit to unit, one a cycle, but for the next one.
+        before = machine.T0 if m == 0 else when[m - 1] + 1
+        bcast = max(soonest, before + max(0, runs.units[u] - unit - 1))
+        unit = runs.units[u]
         when[m] = bcast
         m += 1
         soonest = bcast + 1

@@ -470,28 +470,30 @@ def matching(seed: int = 1, progress: Progress | None = None) -> Section:
 
 # ---- early exits -------------------------------------------------------------------------------------------
 
-_EXIT_DENSITY = {
-    "model.conv1": 0.6,
-    "model.conv2": 0.16,
-    "model.fc1": 0.025,
-    "model.fc2": 0.2,
-    "heads.*": 0.2,
-}
 _EXIT_EPOCHS = (6, 4, 1)
+# Where the heads are, densities, and the learning rate of pruning, with momentum 0.9.
+_EXITS: dict[str, tuple[list[str], dict[str, float], float]] = {
+    "lenet-300-100": (["fc1"], {"model.fc1": 0.05, "model.fc2": 0.1, "model.fc3": 0.3, "heads.*": 0.3}, 0.01),
+    "lenet-5": (
+        ["conv1", "conv2"],
+        {"model.conv1": 0.6, "model.conv2": 0.16, "model.fc1": 0.025, "model.fc2": 0.2, "heads.*": 0.2},
+        0.004,
+    ),
+}
 _CHOSEN_ON, _BUDGET = 3000, 0.1
 
 
-def _exit_cell(data_set: str, seed: int) -> Figures:
-    network = "lenet-5"
+def _exit_cell(data_set: str, network: str, seed: int) -> Figures:
+    after, density, lr = _EXITS[network]
 
     def make(folder: Path) -> Figures:
         data = digits(data_set, network)
         loader, joint = data.bench.train, train.Joint(CROSS)
-        model = train.Exits(fresh(network, seed), ["conv1", "conv2"], data.bench.x[:2])
+        model = train.Exits(fresh(network, seed), after, data.bench.x[:2])
         plain, pruned, shared_for = _EXIT_EPOCHS
         train.fit(model, loader, joint, how(plain, seed, folder))
-        training = how(pruned, seed, folder, 0.004, momentum=0.9)
-        train.prune(model, loader, joint, density=_EXIT_DENSITY, training=training)
+        training = how(pruned, seed, folder, lr, momentum=0.9)
+        train.prune(model, loader, joint, density=density, training=training)
         shared = train.share(model, loader, joint, training=how(shared_for, seed, folder, lr=1e-4))
         layers, report = train.save_exits(folder.with_suffix(".eie"), model, shared, data.bench.x[:500])
         held, test = (_logits(layers, x) for x in (data.held_x[:_CHOSEN_ON], data.bench.test_x))
@@ -520,7 +522,8 @@ def _exit_cell(data_set: str, seed: int) -> Figures:
         "set": data_set,
         "seed": seed,
         "epochs": list(_EXIT_EPOCHS),
-        "density": _EXIT_DENSITY,
+        "network": network,
+        "density": density,
         "chosen": [_CHOSEN_ON, _BUDGET, learn.COUNTED],
     }
     return cell("exits", settings, make)
@@ -546,11 +549,23 @@ def _exit_curve(layers: Any, test: Any, right: Any, few: Any, machine: Any) -> l
 
 
 def exits(seed: int = 1, progress: Progress | None = None) -> Section:
+    """LeNet-300-100 with an exit behind its first layer."""
+    return _exits("learn-exits", "lenet-300-100", learn.SETS, _seeds(seed), progress)
+
+
+def exits_5(seed: int = 1, progress: Progress | None = None) -> Section:
     """LeNet-5 with exits behind both convolutions."""
+    return _exits("learn-exits-5", "lenet-5", learn.SETS[:1], _seeds(seed, 1), progress)
+
+
+def _exits(key: str, network: str, sets: Sequence[str], seeds: range, progress: Progress | None) -> Section:
     rows, data, pictures = [], {}, []
-    for data_set in learn.SETS[:1]:
-        found = [_exit_cell(data_set, one) for one in _seeds(seed, 1)]
-        _say(progress, f"{data_set}: early exits")
+    after = _EXITS[network][0]
+    for data_set in sets:
+        found = []
+        for one in seeds:
+            found.append(_exit_cell(data_set, network, one))
+            _say(progress, f"{network}, {data_set}: early exits, seed {one}")
         data[data_set] = found
         rows.append(
             [
@@ -558,37 +573,31 @@ def exits(seed: int = 1, progress: Progress | None = None) -> Section:
                 spread([one["error_whole"] for one in found]),
                 spread([one["error"] for one in found]),
                 spread([one["threshold"] for one in found]),
-                *(spread([100 * one["left"][k] for one in found], 1) for k in range(3)),
+                *(spread([100 * one["left"][k] for one in found], 1) for k in range(len(after) + 1)),
                 spread([one["cycles"][0] / one["cycles"][1] for one in found]),
                 spread([one["energy_uj"][0] / one["energy_uj"][1] for one in found]),
                 spread([float(one["bytes"]) for one in found], 0),
+                spread([float(one["without_exits"]) for one in found], 0),
             ]
         )
-        pictures.append(_exit_picture(data_set, found))
+        pictures.append(_exit_picture(f"{key}-{data_set}", f"{network}, {data_set}", found))
     note = (
-        f"LeNet-5, heads behind conv1 and conv2, {_EXIT_EPOCHS[0]} epochs dense, {_EXIT_EPOCHS[1]} pruned, "
-        f"{_EXIT_EPOCHS[2]} shared, on {learn.LEARNT:,} digits; threshold chosen on {_CHOSEN_ON:,} held-out digits for "
-        f"{_BUDGET:g} points; error of 10,000 test digits in the accelerator's arithmetic. Cycles and energy: over "
-        f"those without exits, {learn.COUNTED} digits, {learn.PES} PEs. Seed {seed}."
+        f"{network}, heads behind {', '.join(after)}, {_EXIT_EPOCHS[0]} epochs dense, {_EXIT_EPOCHS[1]} pruned, "
+        f"{_EXIT_EPOCHS[2]} shared, on {learn.LEARNT:,} digits; threshold chosen on {_CHOSEN_ON:,} held-out digits "
+        f"for {_BUDGET:g} points; error of 10,000 test digits in the accelerator's arithmetic. Cycles and energy: "
+        f"over those without exits, {learn.COUNTED} digits, {learn.PES} PEs. Seeds {', '.join(map(str, seeds))}; mean "
+        "and range."
     )
-    headings = (
-        "data",
-        "error %, whole",
-        "error %, exits",
-        "threshold",
-        "left at conv1 %",
-        "at conv2 %",
-        "at the end %",
-        "cycles",
-        "energy",
-        "bytes",
+    left = (*(f"left at {name} %" for name in after), "at the end %")
+    costs = ("cycles", "energy", "bytes", "bytes without")
+    headings = ("data", "error %, whole", "error %, exits", "threshold", *left, *costs)
+    table = Table(f"Early exits of {network}", headings, rows, note)
+    return Section(
+        key, f"Early exit, {network}", ["How many digits need all layers."], [table], pictures, data
     )
-    text = ["How many digits need all of LeNet-5."]
-    table = Table("Early exits of LeNet-5", headings, rows, note)
-    return Section("learn-exits", "Early exit", text, [table], pictures, data)
 
 
-def _exit_picture(data_set: str, found: Sequence[Figures]) -> Picture:
+def _exit_picture(name: str, title: str, found: Sequence[Figures]) -> Picture:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 3.4), layout="constrained")
@@ -602,6 +611,6 @@ def _exit_picture(data_set: str, found: Sequence[Figures]) -> Picture:
         axes.axhline(one["error_whole"], color="0.5", linestyle="--")
     axes.set_xlabel("mean cycles over those of the whole network")
     axes.set_ylabel("error of test digits, %")
-    axes.set_title(f"LeNet-5 with exits, {data_set}: thresholds; dashed: no exits")
+    axes.set_title(f"{title}: thresholds; dashed: without exits")
     points = "; ".join(f"at {t:g}: {e:.2f} % at {c:.2f}" for t, e, c in found[0]["curve"])
-    return Picture(f"learn-exits-{data_set}", figure, f"Error against mean cycles by threshold: {points}.")
+    return Picture(name, figure, f"Error against mean cycles by threshold: {points}.")

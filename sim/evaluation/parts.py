@@ -61,6 +61,7 @@ PARTS = (
     Part("fig13", "load balance against PE count", "scaling", "balance"),
     Part("plans", "the nine layers planned on memories of the published sizes", "plans"),
     Part("beyond", "the better machine against the published one", "beyond", extra=True, example=True),
+    Part("blocks", "the index-free machine on block-diagonal layers", "index_free", extra=True),
     Part(
         "mesa", "MESA's tables on LeNet-5 and MNIST, trained here (resumable)", "mesa", alone=True, extra=True
     ),
@@ -73,7 +74,8 @@ PARTS = (
             ("tickets", "tickets", "lottery tickets"),
             ("distil", "distil", "distillation with few labels"),
             ("matching", "matching", "function matching against epochs"),
-            ("exits", "exits", "early exits"),
+            ("exits", "exits", "early exits of LeNet-300-100"),
+            ("exits-5", "exits_5", "early exits of LeNet-5"),
         )
     ),
     Part("measured", "against numpy and scipy on this machine", "baselines", alone=True),

@@ -125,7 +125,7 @@ ORDER = (
 
 
 # What a grid may vary, the layer and the input itself apart; of memories sized for a layer the sizes are no choice.
-_SIZES = ("pointer_bits", "pointers", "entry_slots", "src_depth", "acc_depth", "row_bits")
+_SIZES = ("pointer_bits", "pointers", "entry_slots", "src_depth", "acc_depth", "row_bits", "blocks")
 _AXES = (
     *(
         "density",

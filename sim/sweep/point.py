@@ -296,7 +296,7 @@ def _figures(point: Point, row: Row) -> dict[str, Any]:
     active = int(np.count_nonzero(x))
     job = Job.create(layer, x, cfg)
     (result,) = simulate_many([job], point.engine)
-    held = weight_bits(layer, len(job.interleaved.v), cfg)
+    held = weight_bits(layer, job.interleaved.stored, cfg)
     return _result_columns(result, point.technology) | {
         "load_weights_nj": point.technology.loading_nj(held),
         "load_input_nj": point.technology.loading_nj(input_bits(layer, cfg)),

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from eie.config import ArchConfig
-from eie.csc import Interleaved, encode
+from eie.csc import Interleaved
+from eie.encoding import encode
 from eie.fixed import IntArray
 from eie.layer import CompressedLayer
 from eie.sim.sweep.columns import Row

@@ -20,7 +20,7 @@ from eie.sim.sweep.columns import BY_NAME, COLUMNS, ORDER, Row
 
 # "EIEs", so that another program's SQLite file is not taken for a store; and the format that this module writes.
 APPLICATION = 0x45494573
-FORMAT = 3
+FORMAT = 4
 IN_MEMORY = Path(":memory:")
 # How long a writer waits for another one, such as a second sweep into the same store.
 _PATIENCE_S = 30.0

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from eie.blocks import BlockCodes, BlockStructure
 from eie.errors import ConfigError
 from eie.fixed import MAX_SHIFT
 from eie.layer import MAX_DIM, CompressedLayer
 
 # A seed names one layer and one input, drawn from streams of their own.
-_LAYER, _INPUT = 0, 1
+_LAYER, _INPUT, _BLOCKS = 0, 1, 2
 _ACT_MAX = 32767
 # Probabilities held at a time while an uneven layer is drawn.
 _CHUNK = 1 << 21
@@ -169,6 +170,30 @@ def random_layer(
         product_shift=min(14 + spread, MAX_SHIFT),
         output_shift=1,
         name=name,
+    )
+
+
+def random_blocks(structure: BlockStructure, seed: int, *, weight_bits: int = 4) -> CompressedLayer:
+    """A layer of these blocks; codes are uniform, and all 2**weight_bits values are weights.
+
+    >>> random_blocks(BlockStructure(8, 8, 2), seed=1)
+    CompressedLayer('random', 8 x 8, 50.0 % of the weights, 5-bit codes, ReLU, 2 blocks, aligned)
+    """
+    rng = np.random.default_rng([seed, _BLOCKS])
+    values = rng.choice(np.arange(1, _ACT_MAX), 1 << weight_bits, replace=False)
+    values *= rng.choice([-1, 1], len(values))
+    codes = tuple(
+        rng.integers(0, len(values), (structure.height(d), structure.width(d))).astype(np.uint8)
+        for d in range(structure.distinct)
+    )
+    spread = max(1, structure.width(0)).bit_length() // 2
+    return CompressedLayer.from_blocks(
+        BlockCodes(structure, codes, np.sort(values).astype(np.int16)),
+        bias=rng.integers(-1000, 1000, structure.rows, endpoint=True),
+        relu=True,
+        product_shift=min(14 + spread, MAX_SHIFT),
+        output_shift=1,
+        name="random",
     )
 
 

@@ -368,7 +368,7 @@ def test_sweeps_and_stores(here: Path) -> None:
     database = sqlite3.connect("s.sqlite")
     database.execute("PRAGMA user_version = 9")
     assert re.fullmatch(
-        r"s.sqlite has store format 9, and this eie \(.+\) knows formats up to 3: use the newer eie that wrote it, "
+        r"s.sqlite has store format 9, and this eie \(.+\) knows formats up to 4: use the newer eie that wrote it, "
         "or another file",
         refused("plot", "s.sqlite"),
     )

@@ -144,7 +144,9 @@ def test_everything_is_called_evaluation(tmp_path: Path, monkeypatch: pytest.Mon
 def test_every_part_is_in_the_help() -> None:
     text = run("--help").output
     for part in PARTS:
-        assert re.search(rf"^ +{', '.join((part.key, *part.also))} +{part.what}$", text, re.MULTILINE)
+        assert re.search(
+            rf"^ +{', '.join((part.key, *part.also))} +{re.escape(part.what)}$", text, re.MULTILINE
+        )
 
 
 # ---- pages -------------------------------------------------------------------------------------------------

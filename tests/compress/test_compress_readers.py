@@ -135,7 +135,7 @@ def test_what_is_no_layer_is_listed_with_the_reason(tmp_path):
         "none.weight float32[0, 3] (empty)",
         "long.weight float32[1, 1, 70000] (a kernel longer than 65536)",
         "words.weight <U1[1, 2] (not floating point)",
-        "about.txt no array[] (not floating point)",
+        "about.txt no array[] (not in NumPy's format)",
     ]
 
 
@@ -628,6 +628,44 @@ def test_onnx_a_normalisation_by_the_root_of_a_negative_number(tmp_path):
     held = {"w": floats(4, 3), "g": floats(3), "b": floats(3), "m": floats(3), "v": -np.ones(3, np.float32)}
     with pytest.raises(ModelError, match=r"layer 'w': weight\[0, 0\] is -?nan, not a finite number"):
         list(read_model(graph_file(tmp_path / "net.onnx", nodes, held)).layers)
+
+
+@pytest.mark.parametrize("kind", ["doubled", "taken twice"])
+def test_onnx_constants_that_grow_step_by_step(tmp_path, kind):
+    """1.6 KB would be 2**43 numbers, or 2**40 steps; a few steps are folded."""
+
+    def layers(steps):
+        nodes = []
+        for i in range(steps):
+            last, new = f"w{i}", f"w{i + 1}"
+            if kind == "doubled":
+                nodes.append(helper.make_node("Concat", [last, last], [new], axis=1))
+            else:
+                nodes += [
+                    helper.make_node("Neg", [last], [f"n{i}"]),
+                    helper.make_node("Max", [last, f"n{i}"], [new]),
+                ]
+        nodes.append(helper.make_node("MatMul", ["x", f"w{steps}"], ["y"]))
+        start = floats(4, 2000)
+        return start, read_model(graph_file(tmp_path / "net.onnx", nodes, {"w0": start})).layers
+
+    start, (found,) = layers(3)
+    assert np.array_equal(found.weight, np.tile(start, 8).T if kind == "doubled" else abs(start).T)
+    with pytest.raises(ModelError, match="no layer to compress"):
+        layers(40)
+
+
+def test_shapes_that_make_no_sense(tmp_path):
+    header = json.dumps(
+        {
+            "fc.weight": {"dtype": "F32", "shape": [1, 2], "data_offsets": [0, 8]},
+            "a.weight": {"dtype": "F32", "shape": [1] * 60_000, "data_offsets": [8, 12]},
+        }
+    ).encode()
+    (tmp_path / "net.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(12))
+    assert unused(read_model(tmp_path / "net.safetensors")) == [
+        "a.weight float32 of 60000 dimensions (60000 dimensions; layers have 2, convolutions 3 or 4)"
+    ]
 
 
 def test_a_pipe_is_no_model(tmp_path):

@@ -167,6 +167,16 @@ def test_the_first_pattern_that_fits_counts(here):
             low_rank(read_model("net.npz"), **each)
 
 
+def test_halves_that_would_have_anothers_name(tmp_path):
+    rng = np.random.default_rng(1)
+    names = {"fc.weight": (20, 30), "fc.0.weight": (20, 20)}
+    np.savez(tmp_path / "net.npz", **{name: rng.normal(size=size) for name, size in names.items()})
+    with pytest.raises(
+        ModelError, match=r"a layer is called 'fc\.0' already, as the half of another one would be"
+    ):
+        low_rank(read_model(tmp_path / "net.npz"), rank={"fc": 3})
+
+
 def eie_compress(*arguments: str) -> tuple[int, str, str]:
     result = CliRunner().invoke(main, ["compress", "net.npz", "-o", "net.eie", *arguments])
     return result.exit_code, result.stdout, result.stderr

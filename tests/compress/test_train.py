@@ -184,8 +184,11 @@ def test_dropout_thins_with_the_network():
 
 
 def test_density_or_quality():
-    for both in ({}, {"density": 0.1, "quality": 1.0}):
-        with pytest.raises(ModelError, match="density or quality, one of them"):
+    for both, line in (
+        ({}, "give density, quality or blocks"),
+        ({"density": 0.1, "quality": 1.0}, "give density or quality, one of them"),
+    ):
+        with pytest.raises(ModelError, match=line):
             train.prune(network(), problem(), CROSS, **both)
 
 

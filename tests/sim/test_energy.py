@@ -396,7 +396,7 @@ def test_entries_of_one_pe_do_not_cover_for_another():
 )
 def test_counters_that_are_no_integers_are_refused(value, kind):
     found = counters() | {"entries": np.full(CFG.n_pe, value)}
-    message = f"energy needs the counter entries of each of 64 PEs: it holds {kind}, no integers"
+    message = f"energy needs the counter entries of each of 64 PEs: it holds {kind}, not integers"
     with pytest.raises(ConfigError, match=message):
         estimate(CFG, found, 1000)
 

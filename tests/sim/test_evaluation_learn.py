@@ -64,6 +64,7 @@ def test_one_name_stands_for_all_parts():
         "learn-distil",
         "learn-matching",
         "learn-exits",
+        "learn-exits-5",
     ]
     assert [part.key for part in named(["learn-units"])] == ["learn-units"]
     assert not {"learn-rank", "beyond"} & {part.key for part in named([])}

@@ -98,6 +98,14 @@ def test_the_joint_loss_is_a_weighted_sum():
         train.Joint(CROSS, [1, 1])(answers, y)
 
 
+def test_a_teacher_has_one_answer():
+    module = train.Exits(deep(), ["2"], torch.rand(3, 12))
+    with pytest.raises(
+        ModelError, match=r"a teacher is for a model that answers with one tensor, not with a list"
+    ):
+        train.fit(module, problem(), train.Joint(CROSS), quick(1, teacher=train.Teacher(deep())))
+
+
 def test_a_checkpoint_tells_joint_losses_apart(tmp_path):
     def fit(weights) -> None:
         module = train.Exits(deep(), ["2"], torch.rand(3, 12))

@@ -195,7 +195,44 @@ def _parts(rng):
     return "net.npz", _npz(arrays)
 
 
+def _growing(rng):
+    """Constants of constants: each step takes the one before once or twice, and may be larger."""
+    steps, size = rng.choice([1, 3, 10, 40, 200]), rng.choice([1, 30, 2000])
+    nodes = []
+    for i in range(steps):
+        last, new = f"w{i}", f"w{i + 1}"
+        kind = rng.choice(["Concat", "Tile", "Diamond", "Mul"])
+        if kind == "Concat":
+            nodes.append(helper.make_node("Concat", [last] * rng.choice([1, 2, 2]), [new], axis=1))
+        elif kind == "Tile":
+            nodes.append(helper.make_node("Tile", [last, "twice"], [new]))
+        elif kind == "Diamond":
+            nodes += [
+                helper.make_node("Neg", [last], [f"n{i}"]),
+                helper.make_node("Max", [last, f"n{i}"], [new]),
+            ]
+        else:
+            nodes.append(helper.make_node("Mul", [last, "one"], [new]))
+    nodes.append(helper.make_node("MatMul", ["x", f"w{steps}"], ["y"]))
+    held = {
+        "w0": np.ones((4, size), np.float32),
+        "one": np.float32(1),
+        "twice": np.array([1, rng.choice([1, 2])]),
+    }
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [value("x", TensorProto.FLOAT, [1, 4])],
+        [value("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in held.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return "net.onnx", model.SerializeToString()
+
+
 STRUCTURED = (
+    _growing,
     _header,
     _tiny,
     _index,

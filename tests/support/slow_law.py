@@ -1,4 +1,4 @@
-"""Cycles and counters of any machine, slowly: the recurrence of docs/beyond.md as it is written, in plain Python.
+"""Cycles and counters of any machine, slowly: the recurrence of docs/beyond.md (and docs/index_free.md) as written.
 
 It has its own encoding (docs/formats.md) and its own sums (`product` and `clip`), from the dense matrix: nothing of
 `eie.csc` or of an engine.
@@ -6,6 +6,8 @@ It has its own encoding (docs/formats.md) and its own sums (`product` and `clip`
 
 import math
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from eie.config import ArchConfig
 from eie.layer import CompressedLayer
@@ -37,6 +39,8 @@ class Slice:
 
 def runs_of_pe(layer: CompressedLayer, x: list[int], cfg: ArchConfig, k: int) -> list[list[Slice]]:
     """The slices of PE k for each group that is broadcast."""
+    if cfg.index_free:
+        return runs_of_blocks(layer, x, cfg, k)
     per_word = cfg.word_bits // cfg.entry_bits
     codes = layer.dense_codes()[k :: cfg.n_pe]
     columns = []
@@ -81,12 +85,60 @@ def runs_of_pe(layer: CompressedLayer, x: list[int], cfg: ArchConfig, k: int) ->
     return runs
 
 
+def runs_of_blocks(layer: CompressedLayer, x: list[int], cfg: ArchConfig, k: int) -> list[list[Slice]]:
+    """The slices of PE k of an index-free machine: places by arithmetic, zeros in blocks as well."""
+    structure, dense, n = layer.blocks, layer.dense_codes(), cfg.n_pe
+    assert structure is not None
+    per_word = cfg.word_bits // cfg.weight_bits
+    known: dict[tuple[int, tuple[int, int], bytes], int] = {}
+    free, first = 0, []
+    for b in range(structure.blocks):
+        rows, cols = structure.rows_of(b), structure.cols_of(b)
+        content = dense[np.ix_(rows, cols)]
+        key = (int(rows[0]) % n, content.shape, content.tobytes())
+        first.append(known.setdefault(key, free))
+        if first[-1] == free:
+            free += math.ceil(len(rows) / n) * len(cols)
+    runs: list[list[Slice]] = []
+    for j in range(layer.cols):
+        if not x[j]:
+            continue
+        b = block_of(layer, j)
+        rows, within = structure.rows_of(b).tolist(), structure.cols_of(b).tolist().index(j)
+        start = first[b] + within * math.ceil(len(rows) / n)
+        here = [(j, 1 + int(dense[row, j]), row // n) for row in rows if row % n == k]
+        words = sorted({(start + i) // per_word for i in range(len(here))})
+        runs.append(
+            [
+                Slice(len(runs), w, [entry for i, entry in enumerate(here) if (start + i) // per_word == w])
+                for w in words
+            ]
+        )
+    return runs
+
+
+def block_of(layer: CompressedLayer, column: int) -> int:
+    """The block of a column."""
+    assert layer.blocks is not None
+    return next(b for b in range(layer.blocks.blocks) if column in layer.blocks.cols_of(b))
+
+
+def units(case: Case) -> list[int]:
+    """For each broadcast what the block table of an index-free machine has at hand; zeros without one."""
+    structure, active = case.layer.blocks, [j for j, value in enumerate(case.x) if value]
+    if not case.cfg.index_free or structure is None:
+        return [0] * len(active)
+    if structure.order == "shuffled":
+        return [j // structure.blocks for j in active]
+    return [block_of(case.layer, j) for j in active]
+
+
 def constants(cfg: ArchConfig) -> tuple[int, int, int, int]:
     """T0, A, B, C."""
     levels, reach = 1, 4
     while reach < cfg.n_pe // cfg.group:
         levels, reach = levels + 1, 4 * reach
-    return levels, 2 + cfg.bus_registers, 1, 4
+    return levels, 2 + cfg.bus_registers + cfg.index_free, 1, 4
 
 
 def law(case: Case) -> Outcome:
@@ -101,8 +153,12 @@ def law(case: Case) -> Outcome:
     issued: list[list[tuple[int, int | None]]] = [[] for _ in range(cfg.n_pe)]  # (T, row) of each entry
     rel: list[list[int]] = [[] for _ in range(cfg.n_pe)]
     bcast: list[int] = []
+    at_hand = [0, *units(case)]
     for m in range(groups):
         t = T0 if m == 0 else bcast[-1] + 1
+        if at_hand[m + 1] > at_hand[m] + 1:
+            events.add("a unit passed over")
+            t += at_hand[m + 1] - at_hand[m] - 1
         while any(sum(r + B > t for r in rel[k]) >= D for k in range(cfg.n_pe)):
             t += 1
         bcast.append(t)
@@ -136,7 +192,7 @@ def law(case: Case) -> Outcome:
     if groups:
         last = [done[-1][0] + C for done in issued if done]
         cycles = max([*last, bcast[-1] + A] if cfg.filter_empty else last)
-        stalls = bcast[-1] - bcast[0] + 1 - groups
+        stalls = bcast[-1] - T0 + 1 - groups
     counters = _counters(runs, slices, issued, groups, cycles)
     events |= {"an empty group"} if any(counters["empty_columns"]) else set()
     return Outcome(cycles, {"broadcast_stalls": stalls, **counters}, events)

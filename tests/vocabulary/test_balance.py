@@ -12,7 +12,7 @@ import eie
 from eie.balance import balanced_rows, place
 from eie.capacity import sized_for
 from eie.config import ArchConfig
-from eie.csc import encode
+from eie.encoding import encode
 from eie.fixed import IntArray
 from eie.layer import CompressedLayer
 from eie.plan import make_plan

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from eie.capacity import check_fits, sized_for
 from eie.config import ArchConfig
-from eie.csc import Interleaved, deinterleave, encode
+from eie.csc import Interleaved, deinterleave
+from eie.encoding import encode
 from eie.errors import CapacityError, ConfigError, LayerError
 from eie.layer import CompressedLayer
 from eie.memory import PeImage, images_of, weight_blocks

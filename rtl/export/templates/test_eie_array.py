@@ -66,9 +66,10 @@ async def memories(dut: Any) -> None:
     rng = random.Random(SEED)
     config, spaces = manifest()["config"], manifest()["spaces"]
     await reset(dut)
-    ports = manifest()["modules"]["eie_pe"]
-    pointers = ports["ptr_wdata" if config["group"] == 2 else "even_wdata"]["width"]
-    widths = {"SPMAT": config["word_bits"], "PTR": pointers, "ACC": config["acc_bits"]}
+    widths = {"SPMAT": config["word_bits"], "ACC": config["acc_bits"]}
+    if not config["blocks"]:  # else the block table, which is not a PE's
+        ports = manifest()["modules"]["eie_pe"]
+        widths["PTR"] = ports["ptr_wdata" if config["group"] == 2 else "even_wdata"]["width"]
     places = [
         (space, pe, addr)
         for space in widths

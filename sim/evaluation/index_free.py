@@ -1,0 +1,305 @@
+"""The index-free machine on block-diagonal layers against the published machine on unstructured ones as dense."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from eie.blocks import ALIGNED, SHUFFLED, BlockCodes, BlockStructure
+from eie.capacity import sized_for
+from eie.config import ArchConfig
+from eie.layer import CompressedLayer
+from eie.result import Result
+from eie.sim.energy.model import Estimate, estimate
+from eie.sim.engines.fast import prepare
+from eie.sim.evaluation.section import Progress, Section, Table, each
+from eie.sim.workloads.random import random_blocks, random_input, random_layer
+
+# Layers and inputs that are drawn of each size; figures are their means.
+DRAWS = 3
+ORDERS = (ALIGNED, SHUFFLED)
+TWO = {"issue": 2, "window": 2, "queue_depth": 16}
+
+
+@dataclass(frozen=True)
+class Size:
+    """A layer of blocks: outputs x inputs, blocks, and the share of inputs that are not zero."""
+
+    name: str
+    rows: int
+    cols: int
+    blocks: int
+    active: float
+
+    @property
+    def density(self) -> str:
+        """Of the weights, as text."""
+        return f"{100 / self.blocks:g} %"
+
+
+SIZES = (
+    Size("LeNet-5 fc1", 500, 800, 10, 0.6),
+    Size("4096 x 4096", 4096, 4096, 10, 0.353),
+    Size("4096 x 8192", 4096, 8192, 16, 0.183),
+    Size("1024 x 8704", 1024, 8704, 16, 0.35),
+)
+# The layer, PEs and segments of the broadcast in segments, and the order of the blocks in each.
+SEGMENTED = ((SIZES[3], 256, 4, ALIGNED), (SIZES[3], 256, 16, ALIGNED), (SIZES[0], 64, 2, SHUFFLED))
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One draw on the machines: results and estimates of the unstructured layer, and of each order of the blocks.
+
+    two : with two entries a cycle. energy, order_energy : memories of the published words, the blocks aligned; sized,
+    order_sized : memories as large as the layer.
+    """
+
+    plain: Result
+    energy: Estimate
+    sized: Estimate
+    orders: dict[str, Result]
+    two: dict[str, Result]
+    order_energy: Estimate
+    order_sized: Estimate
+
+    def times(self, order: str) -> float:
+        """How much faster the index-free machine is, one entry a cycle."""
+        return _cycles(self.plain) / _cycles(self.orders[order])
+
+    @property
+    def share(self) -> float:
+        """Energy over that of the unstructured layer, both with memories of the published words."""
+        return self.order_energy.energy_nj / self.energy.energy_nj
+
+
+def _cycles(result: Result) -> int:
+    if result.cycles is None:
+        raise AssertionError("the fast engine counts cycles")
+    return result.cycles
+
+
+def _run(
+    layer: CompressedLayer, x: npt.NDArray[np.int64], base: ArchConfig
+) -> tuple[Result, Estimate, Estimate]:
+    """The layer on a machine of the base's memories, enlarged where they do not hold it, and as large as it needs."""
+    sized = sized_for(base, layer)
+    names = ("entries", "pointers", "src_depth", "acc_depth", "pointer_bits", "blocks")
+    # Neither table nor pointers where the machine has none.
+    cfg = base.replace(**{name: max(getattr(base, name), getattr(sized, name)) for name in names})
+    result = prepare(layer, sized).run(x)
+    return (
+        result,
+        estimate(cfg, result.counters, result.cycles),
+        estimate(sized, result.counters, result.cycles),
+    )
+
+
+def draw(size: Size, seed: int) -> Draw:
+    """One draw of a size: an unstructured layer, and the blocks in both orders, with the same input."""
+    x = random_input(size.cols, size.active, seed)
+    plain = _run(random_layer(size.rows, size.cols, 1 / size.blocks, seed), x, ArchConfig())
+    orders, two, energies = {}, {}, {}
+    for order in ORDERS:
+        layer = random_blocks(BlockStructure(size.rows, size.cols, size.blocks, order), seed)
+        orders[order], *energies[order] = _run(layer, x, ArchConfig.preset("blocks"))
+        two[order], *_ = _run(layer, x, ArchConfig.preset("blocks", **TWO))
+    return Draw(*plain, orders, two, *energies[ALIGNED])
+
+
+@dataclass(frozen=True)
+class Segments:
+    """A layer on one machine, and on as many index-free machines side by side as there are segments."""
+
+    size: Size
+    n_pe: int
+    segments: int
+    order: str
+    whole: int
+    split: int
+
+
+def segmented(size: Size, n_pe: int, segments: int, order: str, seed: int) -> Segments:
+    """Cycles by the law: each segment has its own tree, broadcast and blocks; the slowest one counts.
+
+    The blocks have the same size; shuffled, a segment takes the columns of its blocks in turn.
+    """
+    structure = BlockStructure(size.rows, size.cols, size.blocks)
+    layer, x = random_blocks(structure, seed), random_input(size.cols, size.active, seed)
+    whole, *_ = _run(layer, x, ArchConfig.preset("blocks", n_pe=n_pe))
+    codes = layer.block_codes()
+    each_has = size.blocks // segments
+    cycles = []
+    for first in range(0, size.blocks, each_has):
+        held = range(first, first + each_has)
+        rows = sum(structure.height(b) for b in held)
+        columns = np.stack([structure.cols_of(b) for b in held])
+        columns = (columns.T if order == SHUFFLED else columns).reshape(-1)
+        part = BlockCodes(
+            BlockStructure(rows, len(columns), each_has, order),
+            tuple(codes.codes[b] for b in held),
+            codes.codebook,
+        )
+        machine = ArchConfig.preset("blocks", n_pe=n_pe // segments)
+        result, *_ = _run(CompressedLayer.from_blocks(part), x[columns], machine)
+        cycles.append(_cycles(result))
+    return Segments(size, n_pe, segments, order, _cycles(whole), max(cycles))
+
+
+def section(seed: int, progress: Progress | None = None) -> Section:
+    """Run every size, and the broadcast in segments."""
+    sizes = {size.name: size for size in SIZES}
+    drawn = {
+        name: [draw(sizes[name], seed + i) for i in range(DRAWS)]
+        for name in each(sizes, progress, "blocks: ")
+    }
+    segments = [segmented(*one, seed) for one in SEGMENTED]
+    shares = {name: float(np.mean([one.share for one in draws])) for name, draws in drawn.items()}
+    times = {
+        name: {order: float(np.mean([one.times(order) for one in draws])) for order in ORDERS}
+        for name, draws in drawn.items()
+    }
+    return Section(
+        key="blocks",
+        title="Block-diagonal layers on the index-free machine",
+        text=(
+            "Preset `blocks` on a block-diagonal layer against the published machine on an unstructured layer of the "
+            "same size, density and input: 64 PEs, queues of 8, 800 MHz, as many words of matrix SRAM. What structure "
+            "costs in accuracy is not part of this ([blocks.md](blocks.md)).",
+        ),
+        tables=(
+            _cycle_table(drawn, times),
+            _energy_table(drawn),
+            _part_table(drawn),
+            _segment_table(segments),
+        ),
+        data={
+            "times": times,
+            "energy": shares,
+            "segments": [
+                {
+                    "layer": one.size.name,
+                    "pe": one.n_pe,
+                    "segments": one.segments,
+                    "times": one.whole / one.split,
+                }
+                for one in segments
+            ],
+        },
+    )
+
+
+def _mean(values: Sequence[float]) -> str:
+    return f"{np.mean(values):,.0f}"
+
+
+def _cycle_table(drawn: dict[str, list[Draw]], times: dict[str, dict[str, float]]) -> Table:
+    rows = []
+    for size in SIZES:
+        draws = drawn[size.name]
+        rows.append(
+            [
+                size.name,
+                size.density,
+                _mean([_cycles(one.plain) for one in draws]),
+                *(_mean([_cycles(one.orders[order]) for one in draws]) for order in ORDERS),
+                *(f"{times[size.name][order]:.3f}" for order in ORDERS),
+                *(_mean([_cycles(one.two[order]) for one in draws]) for order in ORDERS),
+            ]
+        )
+    return Table(
+        "Cycles, 64 PEs",
+        (
+            "layer",
+            "density",
+            "unstructured",
+            "aligned",
+            "shuffled",
+            "x, aligned",
+            "x, shuffled",
+            "aligned, 2 a cycle",
+            "shuffled, 2 a cycle",
+        ),
+        rows,
+        f"Means of {DRAWS} draws. x: times the unstructured layer, one entry a cycle on both. Two entries a cycle: "
+        "`issue` and `window` 2, queues of 16.",
+    )
+
+
+def _energy_table(drawn: dict[str, list[Draw]]) -> Table:
+    rows = []
+    for size in SIZES:
+        draws = drawn[size.name]
+        plain, ours = ([getattr(one, name).energy_nj for one in draws] for name in ("energy", "order_energy"))
+        lean = [one.order_sized.energy_nj / one.sized.energy_nj for one in draws]
+        area = draws[0].order_energy.pe_area_um2 / draws[0].energy.pe_area_um2
+        rows.append(
+            [
+                size.name,
+                _mean(plain),
+                _mean(ours),
+                f"{np.mean([one.share for one in draws]):.3f}",
+                f"{np.mean(lean):.3f}",
+                f"{area:.3f}",
+            ]
+        )
+    return Table(
+        "Energy and area, aligned",
+        ("layer", "unstructured, nJ", "index-free, nJ", "energy", "energy, own memories", "area of a PE"),
+        rows,
+        "Index-free over unstructured. Memories of the published words, enlarged where a layer needs more; own "
+        "memories: both machines with no more than the layer needs.",
+    )
+
+
+# Parts of the energy: blocks of the model that they sum.
+_PARTS = {
+    "pointers": ("ptr_read",),
+    "matrix SRAM and its reader": ("spmat_read",),
+    "arithmetic, accumulators": ("arithm_unit", "act_rw"),
+    "queues": ("act_queue",),
+    "CCU, tree, block table": ("ccu", "lnzd", "block_table"),
+}
+
+
+def _part_table(drawn: dict[str, list[Draw]]) -> Table:
+    def of(energy: Estimate, blocks: Sequence[str]) -> float:
+        return sum(
+            part.count * part.energy_nj(energy.seconds) for part in energy.parts if part.block in blocks
+        )
+
+    rows = []
+    for size in SIZES:
+        first = drawn[size.name][0]
+        cells = (
+            f"{of(first.energy, blocks):,.0f} -> {of(first.order_energy, blocks):,.0f}"
+            for blocks in _PARTS.values()
+        )
+        rows.append([size.name, *cells])
+    return Table(
+        "Parts of the energy, nJ: unstructured -> index-free, aligned",
+        ("layer", *_PARTS),
+        rows,
+        "The first draw. Index-free the part of the pointers is what finds a PE's rows: two comparisons, no SRAM.",
+    )
+
+
+def _segment_table(segments: Sequence[Segments]) -> Table:
+    return Table.of(
+        "Broadcast in segments (not built): one machine, and as many machines side by side",
+        (
+            ("layer", lambda one: one.size.name),
+            ("PEs", lambda one: str(one.n_pe)),
+            ("cycles", lambda one: f"{one.whole:,}"),
+            ("segments", lambda one: f"{one.segments} x {one.n_pe // one.segments} PEs"),
+            ("blocks of each", lambda one: one.order),
+            ("cycles, in segments", lambda one: f"{one.split:,}"),
+            ("times", lambda one: f"{one.whole / one.split:.2f}"),
+        ),
+        segments,
+        "By the law, with one entry a cycle: each segment is an index-free machine of its own with its share of the "
+        "blocks, their inputs and their outputs, and the slowest one counts.",
+    )

@@ -1,0 +1,63 @@
+"""The index-free machine's RTL in lockstep with golden; values of the reference, cycles and counters of the law."""
+
+import numpy as np
+import pytest
+
+from eie.blocks import BlockStructure
+from eie.config import ArchConfig
+from eie.plan import make_plan
+from eie.plan_program import plan_program
+from eie.sim.cosim.free.compare import compare_jobs
+from eie.sim.cosim.lockstep import lockstep, lockstep_program
+from eie.sim.engines.reference import run as run_reference
+from tests.support.block_cases import random_block_case, random_blocks
+from tests.support.cases import Case
+from tests.support.slow_law import law
+
+ONE = ArchConfig(
+    n_pe=4, blocks=7, filter_empty=1, queue_depth=4, src_depth=12, acc_depth=16, entries=700, act_words=9
+)
+# Two entries a cycle, words of 12 entries, a register on the bus.
+TWO = ONE.replace(issue=2, window=2, weight_bits=5, bus_registers=1, acc_bits=24, n_pe=8)
+
+
+@pytest.mark.parametrize(("cfg", "simulator"), [(ONE, "icarus"), (TWO, "icarus"), (TWO, "verilator")])
+def test_lockstep(cfg: ArchConfig, simulator: str) -> None:
+    """Every register and hand-shake in every cycle; block table and weights through the I/O port, and read back."""
+    cases = [random_block_case(np.random.default_rng([seed, 51]), cfg, seed) for seed in range(4)]
+    report = lockstep([case.job for case in cases], simulator, read_back=True)
+    report.require_agreement()
+    for case, result in zip(cases, report.results, strict=True):
+        np.testing.assert_array_equal(result.y, run_reference(case.job).y, err_msg=str(case))
+        expected = law(case)
+        assert result.cycles == expected.cycles, case
+        for name, values in expected.counters.items():
+            np.testing.assert_array_equal(result.counters[name], values, err_msg=f"{name}, {case}")
+
+
+def test_images_and_free_running() -> None:
+    """Weights from images, the block table through the port, no Python in between: the same results."""
+    case = random_block_case(np.random.default_rng([9, 51]), ONE)
+    compare_jobs([case.job], "icarus")
+
+
+def test_passes_of_a_network() -> None:
+    """Three layers whose blocks stand one behind the other in the table, in one run."""
+    rng = np.random.default_rng([10, 51])
+    shapes = [(40, 24, 4, "aligned"), (30, 40, 2, "shuffled"), (6, 30, 1, "aligned")]
+    layers = [random_blocks(rng, BlockStructure(*shape), 4) for shape in shapes]
+    cfg = ONE.replace(codebooks=3, entries=2000, act_words=64)
+    x = rng.integers(-200, 200, 24) * (rng.random(24) < 0.6)
+    lockstep_program(plan_program(make_plan(layers, cfg)), [x], "icarus").require_agreement()
+
+
+def test_preset_of_64_pes() -> None:
+    """The preset's 64 PEs with memories as small as the layer: golden = law = RTL in every cycle."""
+    rng = np.random.default_rng([11, 51])
+    layer = random_blocks(rng, BlockStructure(703, 120, 10, "shuffled", 5), 4, zeros=False)
+    x = rng.integers(1, 50, 120) * (rng.random(120) < 0.5)
+    cfg = ArchConfig.preset("blocks", entries=1024, src_depth=2, acc_depth=11, act_words=16, blocks=10)
+    case = Case(layer, x, cfg, "blocks")
+    report = lockstep([case.job], "icarus")
+    report.require_agreement()
+    assert report.results[0].cycles == law(case).cycles
