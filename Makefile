@@ -61,7 +61,7 @@ regress: $(READY_TO_REGRESS) ## run long campaigns (SEED=1; see docs/regress.md)
 
 notebooks: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[notebooks,train]'
-	$(BIN)/jupyter lab --notebook-dir examples/notebooks
+	$(BIN)/jupyter lab --notebook-dir examples/notebooks $$([ $$(id -u) -ne 0 ] || echo --allow-root)
 
 bench: $(READY) ## measure every engine against its promised speed
 	$(BIN)/python benchmarks/run.py

@@ -347,7 +347,7 @@ class ArchConfig:
     @property
     def bound_bits(self) -> int:
         """Width of a row number up to the one behind the last."""
-        return self.acc_addr_bits + self.pe_shift + 1
+        return bits_for(self.acc_depth * self.n_pe)
 
     @property
     def entry_number_bits(self) -> int:

@@ -499,7 +499,7 @@ class RunRows(BlockSignals):
 
     def __init__(self, cfg: ArchConfig) -> None:
         self.clear = _in()
-        self.number = _in(cfg.pe_bits)
+        self.number = _in(cfg.pe_bits * (cfg.n_pe > 1))
         self.push = _in()
         self.push_start = _in(cfg.run_bits)
         self.push_low = _in(cfg.bound_bits)
@@ -672,7 +672,7 @@ class PE(BlockSignals):
     NAME = "pe"
 
     def __init__(self, cfg: ArchConfig) -> None:
-        self.number = _in(cfg.pe_bits * cfg.index_free)
+        self.number = _in(cfg.pe_bits * (cfg.index_free and cfg.n_pe > 1))
         self.bcast = _in()
         self.push = _in()
         self.push_col = _in(cfg.col_bits * (not cfg.index_free))
@@ -779,6 +779,8 @@ class Ccu(BlockSignals):
         self.pe_rdata = _in(cfg.io_data_bits * cfg.n_pe)
         # What the block table has in the place of these outputs.
         indexed = int(not cfg.index_free)
+        if cfg.index_free:
+            self.root.row, self.root.pe, self.root.value = _in(0), _in(0), _in(0)
         self.near = _in(int(cfg.index_free))
         self.block_rdata = _in(cfg.io_data_bits * cfg.index_free)
         self.clear = _out()

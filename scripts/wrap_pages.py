@@ -1,4 +1,5 @@
 """Wrap the prose of pages at 120 characters: `python scripts/wrap_pages.py PAGE...` (all pages without arguments).
+With --check it only names the pages that it would change, and ends with status 1 if there are any.
 
 Tables, code, headings and quotations stay as they are, and so does a paragraph whose lines are short enough.
 """
@@ -67,15 +68,20 @@ def wrapped(text: str) -> str:
     return "\n".join(out)
 
 
-def main() -> None:
+def main() -> int:
     """Wrap the pages that are named, or all."""
-    for page in [Path(name) for name in sys.argv[1:]] or PAGES:
+    check = "--check" in sys.argv[1:]
+    changed = 0
+    for page in [Path(name) for name in sys.argv[1:] if name != "--check"] or PAGES:
         before = page.read_text(encoding="utf-8")
         after = wrapped(before)
         if after != before:
-            page.write_text(after, encoding="utf-8")
-            print(page)
+            changed += 1
+            print(f"{page}: run scripts/wrap_pages.py" if check else page)
+            if not check:
+                page.write_text(after, encoding="utf-8")
+    return int(check and changed > 0)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

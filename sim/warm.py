@@ -48,17 +48,17 @@ def warm(told: Callable[[str], None] = lambda name: None) -> int:
 
     Parameters
     ----------
-    told : is called with each loop's name before it is compiled.
+    told : is called with each loop's name, and how far that is, before it is compiled.
     """
     names: list[str] = []
 
     def listen(name: str) -> None:
         names.append(name)
-        told(name)
+        told(f"{name} (part {part} of {len(RUNS)})")
 
     jit.listeners.append(listen)
     try:
-        for run in RUNS:
+        for part, run in enumerate(RUNS, start=1):  # noqa: B007 (told in `listen`)
             run()
     finally:
         jit.listeners.remove(listen)

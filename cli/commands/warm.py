@@ -16,7 +16,7 @@ from eie.cli.output import make_folder
     help="Keep the machine code in the installed package, for all its users, not in your own cache.",
 )
 def warm(shared: bool) -> None:
-    """Compile the loops of the compressor and of the fast engine, and keep the machine code. This takes about half a
+    """Compile the loops of the compressor and of the fast engine, and keep the machine code. This takes about a
     minute.
 
     `make setup` does it. After a plain `pip install`, each loop is compiled by the first command that needs it, unless
@@ -39,7 +39,7 @@ def warm(shared: bool) -> None:
     def tell(name: str) -> None:
         nonlocal number
         number += 1
-        click.echo(f"compiling loop {number}, about 30 in all: {name}")
+        click.echo(f"compiling loop {number}: {name}")
 
     if compile_all(tell):
         click.echo(f"{number} loops compiled in {time.perf_counter() - began:.0f} s")

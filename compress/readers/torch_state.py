@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import pickle
 import re
 import warnings
@@ -32,6 +34,15 @@ _SHOWN = 8
 _TIMES, _LEAST = 16, 1 << 26
 
 
+class _Bounded(io.BufferedReader):
+    """A file that makes no room for more bytes than it has left, however many are asked for."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """So many bytes, or all that are left."""
+        left = os.fstat(self.fileno()).st_size - self.tell()
+        return super().read(left if size is None or size < 0 else min(size, max(left, 0)))
+
+
 def _load(path: Path) -> Any:
     try:
         import torch
@@ -43,7 +54,10 @@ def _load(path: Path) -> Any:
         # Of an archive, only what is asked for is read. What torch has to say would stand before our line.
         with warnings.catch_warnings(), torch.serialization.safe_globals(_harmless()):
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+            if archive:
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            with path.open("rb", buffering=0) as plain:
+                return torch.load(_Bounded(plain), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ModelError(
             "it holds Python objects other than tensors, or is not a PyTorch file: "

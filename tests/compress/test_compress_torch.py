@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -218,3 +219,22 @@ def test_masks_in_a_dictionary_of_their_own(tmp_path, key):
     model = read_model(tmp_path / "net.pt")
     assert np.array_equal(model.layers[0].weight, (module.weight * kept).detach().numpy())
     assert "weight is masked: weight, weight_mask" in model.notes
+
+
+def test_a_text_that_claims_half_a_gigabyte(tmp_path):
+    """PyTorch's older format: room is made for what is there, not for what is asked for."""
+    path = tmp_path / "net.pth"
+    torch.save({"fc.weight": torch.ones(2, 3)}, path, _use_new_zipfile_serialization=False)
+    whole = path.read_bytes()
+    assert np.array_equal(read_model(path).layers[0].weight, np.ones((2, 3)))
+    for size in (1 << 29, (1 << 31) - 1):
+        claim = b"X" + size.to_bytes(4, "little") + b"fc.weight"
+        path.write_bytes(whole.replace(b"X\x09\x00\x00\x00fc.weight", claim))
+        assert path.read_bytes() != whole
+        tracemalloc.start()
+        try:
+            with pytest.raises(ModelError, match="PyTorch cannot read it"):
+                read_model(path)
+            assert tracemalloc.get_traced_memory()[1] < 1 << 24
+        finally:
+            tracemalloc.stop()
