@@ -261,6 +261,17 @@ class SramPort(Bundle):
         self.rdata = _in(width, probed=True)
 
 
+def pointer_srams(cfg: ArchConfig) -> tuple[str, ...]:
+    """Names of the pointer SRAMs: banks of even and odd columns, or one of pairs; none without pointers."""
+    if cfg.index_free:
+        return ()
+    return ("even", "odd") if cfg.group == 1 else ("ptr",)
+
+
+def _pointer_ports(cfg: ArchConfig) -> list[SramPort]:
+    return [SramPort(name, cfg.ptr_addr_bits, cfg.ptr_word_bits) for name in pointer_srams(cfg)]
+
+
 class Offer(Bundle):
     """What a leaf or a node of the LNZD tree offers to its parent: an entry, or that there will be none again."""
 
@@ -520,10 +531,9 @@ class HostAccess:
         self.io_data = _in(cfg.io_data_bits)
 
     def add_pointer_ports(self, cfg: ArchConfig) -> None:
-        """Add the I/O port and those of both pointer SRAMs."""
+        """Add the I/O port and those of the pointer SRAMs."""
         self._add_io(cfg)
-        self.even_port = SramPort("even", cfg.ptr_addr_bits, cfg.pointer_bits)
-        self.odd_port = SramPort("odd", cfg.ptr_addr_bits, cfg.pointer_bits)
+        self.ptr_ports = _pointer_ports(cfg)
 
     def add_matrix_port(self, cfg: ArchConfig) -> None:
         """Add the I/O port and the matrix SRAM's."""
@@ -850,9 +860,7 @@ class PE(BlockSignals):
         self.io_addr = _in(cfg.io_addr_bits)
         self.io_data = _in(cfg.io_data_bits)
         self.io_space = _in(IO_SPACE_BITS)
-        if not cfg.index_free:
-            self.even_port = SramPort("even", cfg.ptr_addr_bits, cfg.pointer_bits)
-            self.odd_port = SramPort("odd", cfg.ptr_addr_bits, cfg.pointer_bits)
+        self.ptr_ports = _pointer_ports(cfg)
         self.spmat_port = SramPort("spmat", cfg.word_addr_bits, cfg.word_bits)
         self.act_port = SramPort("act", cfg.act_sram_addr_bits, cfg.acc_bits)
         self.leaf_valid = _out()

@@ -15,7 +15,7 @@ from eie.golden.leaf_pair import LeafPair
 from eie.golden.lnzd import Lnzd
 from eie.golden.pe import PE, Visit
 from eie.golden.sram import Sram
-from eie.memory import PeImage, Write
+from eie.memory import PeImage, Write, srams
 from eie.schema import (
     LNZD_FAN_IN,
     IoSpace,
@@ -34,29 +34,25 @@ from eie.schema import (
 
 
 class Tile(PE):
-    """A PE and the SRAMs beside it: even_sram, odd_sram (not index-free), spmat_sram, act_sram; `srams`: all."""
+    """A PE and the SRAMs beside it: srams, by name; spmat_sram, act_sram, and ptr_srams in the order of `ptr_ports`."""
 
     def __init__(self, cfg: ArchConfig, inputs: Mapping[str, Wire]) -> None:
-        self.spmat_sram = Sram(cfg.spmat_words, cfg.word_bits)
-        self.act_sram = Sram(cfg.act_words, cfg.acc_bits)
-        self.srams = {"spmat": self.spmat_sram, "act": self.act_sram}
-        if not cfg.index_free:
-            self.even_sram = Sram(cfg.ptr_bank_depth, cfg.pointer_bits)
-            self.odd_sram = Sram(cfg.ptr_bank_depth, cfg.pointer_bits)
-            self.srams = {"even": self.even_sram, "odd": self.odd_sram, **self.srams}
+        self.srams = {name: Sram(size.depth, size.width) for name, size in srams(cfg).items()}
+        self.spmat_sram, *self.ptr_srams, self.act_sram = self.srams.values()
         super().__init__(
             cfg, {**inputs, **{f"{name}_rdata": sram.rdata for name, sram in self.srams.items()}}
         )
-        for name, sram in self.srams.items():
-            sram.connect(getattr(self, f"{name}_port"))
+        ports = (self.spmat_port, *self.ptr_ports, self.act_port)
+        for sram, port in zip(self.srams.values(), ports, strict=True):
+            sram.connect(port)
             self.state_visits.append(sram.next_state)
             self.memory_visits.append(sram.write_memory)
             self.registers.append(sram.rdata)
 
     def load_image(self, image: PeImage) -> None:
         """Initialise the SRAMs, as $readmemh does."""
-        for name, sram in self.srams.items():
-            sram.load(getattr(image, name))
+        for name, words in image.srams(self.cfg).items():
+            self.srams[name].load(words)
 
     def load(self, write: Write) -> None:
         """Put a word into one of the memories between two cycles, as if the I/O port had written it."""
@@ -64,7 +60,8 @@ class Tile(PE):
         if space == IoSpace.SPMAT:
             self.spmat_sram.memory[addr] = data
         elif space == IoSpace.PTR:
-            (self.odd_sram if addr & 1 else self.even_sram).memory[addr >> 1] = data
+            banks = len(self.ptr_srams)
+            self.ptr_srams[addr % banks].memory[addr // banks] = data
         elif space == IoSpace.CODEBOOK:
             self.arithm_unit.write_code(addr, data)
         elif space == IoSpace.ACC:

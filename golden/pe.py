@@ -134,7 +134,7 @@ class PE(schema.PE):
         if space == IoSpace.PTR:
             if self.cfg.index_free:
                 return 0
-            return self.odd_port.rdata.value if addr & 1 else self.even_port.rdata.value
+            return self.ptr_ports[addr % len(self.ptr_ports)].rdata.value
         if space == IoSpace.CODEBOOK:
             return self.arithm_unit.code_rdata.value
         if space == IoSpace.ACT_SRAM:
