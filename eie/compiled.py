@@ -1,4 +1,4 @@
-"""Golden as machine code: mypyc makes it of golden's own text, and lockstep runs it three to four times faster.
+"""Golden as machine code: mypyc makes it of golden's own text, which takes a fourth of the text's time.
 
 `eie warm`, and so `make setup`, compiles once for each content of the modules below, Python and mypyc, into the cache
 (`eie.cache`). Only the processes of simulators take it: everything else, and everything where it could not be
