@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from itertools import chain
 
 from eie import schema
 from eie.config import ArchConfig
-from eie.golden.base import Block, Place, pack, places_of
+from eie.golden.base import Block
 from eie.golden.block_table import BlockTable
 from eie.golden.ccu import Ccu
 from eie.golden.leaf_pair import LeafPair
@@ -16,7 +16,21 @@ from eie.golden.lnzd import Lnzd
 from eie.golden.pe import PE, Visit
 from eie.golden.sram import Sram
 from eie.memory import PeImage, Write, srams
-from eie.schema import LNZD_FAN_IN, IoSpace, Kind, Offer, Wire, ccu_probe, lnzd_nodes
+from eie.schema import (
+    LNZD_FAN_IN,
+    IoSpace,
+    Kind,
+    Offer,
+    Piece,
+    Wire,
+    ccu_probe,
+    lnzd_nodes,
+    members,
+    pack,
+    pe_probe,
+    pieces_of,
+    probe_octets,
+)
 
 
 class Tile(PE):
@@ -58,7 +72,7 @@ class Tile(PE):
             self.act_sram.memory[addr] = data
 
 
-class Array(Block, schema.Array):
+class Array(schema.Array):
     """The whole accelerator behind its I/O port.
 
     Members: pes (`Tile`s), pairs (`LeafPair`s, of columns broadcast in pairs), nodes[level][i] of the LNZD tree (the
@@ -67,6 +81,7 @@ class Array(Block, schema.Array):
 
     def __init__(self, cfg: ArchConfig) -> None:
         super().__init__(cfg)
+        self.begin(cfg)
         inputs = self.signals(Kind.IN)
         self.ccu = Ccu(cfg)
         # The root is connected below; the PEs' status and data come from the glue.
@@ -89,11 +104,10 @@ class Array(Block, schema.Array):
             pe.number.value = k
         self.nodes = self._tree()
         if self.block_table is not None:
-            root = {
-                f"root_{name}": wire for name, wire in vars(self.ccu.root).items() if isinstance(wire, Wire)
-            }
+            root = {f"root_{name}": wire for name, wire in members(self.ccu.root) if isinstance(wire, Wire)}
             self.block_table.connect(inputs | outputs | root)
         self.connect(outputs, Kind.OUT)
+        self.control_pieces: list[Piece] | None = None
         self.visits = self._in_dependency_order()
         blocks: list[Block] = [
             self.ccu,
@@ -226,9 +240,8 @@ class Array(Block, schema.Array):
 
     def all_values(self) -> list[int]:
         """Every signal of every block, and what every register takes next."""
-        return [signal.value for signal in self._signals] + [register.next for register in self.registers]
+        return [signal.value for signal in self._signals()] + [register.next for register in self.registers]
 
-    @cached_property
     def _signals(self) -> list[Wire]:
         nodes = chain.from_iterable(self.nodes)
         of_pes = (block for pe in self.pes for block in pe.blocks.values())
@@ -275,16 +288,23 @@ class Array(Block, schema.Array):
 
     def probe_ccu(self) -> int:
         """The CCU's and the tree's probed fields, packed as `eie.schema.ccu_probe`."""
-        return pack(self._control_places)
+        if self.control_pieces is None:
+            self.control_pieces = self._control_layout()
+        return pack(self.control_pieces)
 
-    @cached_property
-    def _control_places(self) -> list[Place]:
+    def probe_all(self) -> bytes:
+        """The words of every PE, then the CCU's, each as `eie.schema.probe_octets` bytes, lowest first."""
+        pe, ccu = probe_octets(pe_probe(self.cfg)), probe_octets(ccu_probe(self.cfg))
+        words = [tile.probe().to_bytes(pe, "little") for tile in self.pes]
+        return b"".join(words) + self.probe_ccu().to_bytes(ccu, "little")
+
+    def _control_layout(self) -> list[Piece]:
         instances: dict[str, Block] = {"ccu": self.ccu}
         for level, nodes in enumerate(self.nodes):
             instances |= {f"lnzd_{level}_{i}": node for i, node in enumerate(nodes)}
         instances |= {f"leaf_pair_{i}": pair for i, pair in enumerate(self.pairs)}
         instances |= {table.NAME: table for table in self._tables}
-        return places_of(ccu_probe(self.cfg), instances)
+        return pieces_of(ccu_probe(self.cfg), instances)
 
 
 _Child = Tile | LeafPair | Lnzd

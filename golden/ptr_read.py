@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from eie import schema
 from eie.config import ArchConfig
-from eie.golden.base import Block
 
 
-class PtrRead(Block, schema.PtrRead):
+class PtrRead(schema.PtrRead):
     """Pointers p_j and p_{j+1} of the column at the queue's head, one cycle after its pop."""
 
     def __init__(self, cfg: ArchConfig) -> None:
         super().__init__(cfg)
+        self.begin(cfg)
         even, _ = self.ptr_ports
         self.addr_mask = even.addr.mask
         self.data_mask = even.wdata.mask

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from eie import schema
 from eie.config import ArchConfig
-from eie.golden.base import Block
 
 
-class RunRead(Block, schema.RunRead):
+class RunRead(schema.RunRead):
     """The run of a group, one cycle after its pointers are addressed: at the queue's head, or as it is broadcast."""
 
     def __init__(self, cfg: ArchConfig) -> None:
         super().__init__(cfg)
+        self.begin(cfg)
         self.pairs, self.filters = cfg.group == 2, bool(cfg.filter_empty)
         self.addr_mask = self.ptr_ports[0].addr.mask
         self.data_mask = self.ptr_ports[0].wdata.mask

@@ -12,8 +12,9 @@ from eie.memory import hex_image, srams
 from eie.program import Program
 from eie.schema import fields
 
-# What the host reads and writes of `eie_array`.
-ARRAY_PORTS = ("clk", "rst", *(field.name for field in fields("array", ArchConfig())), "probe_*")
+# What the host writes of `eie_array`, and what it only reads.
+ARRAY_PORTS = ("clk", "rst", *(field.name for field in fields("array", ArchConfig())))
+ARRAY_PROBES = ("probe_*",)
 
 # Changes the Verilog before it is built, to test that faults are found.
 Transform = Callable[[Mapping[str, str]], Mapping[str, str]]

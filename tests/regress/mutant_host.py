@@ -99,7 +99,7 @@ class RecordingHost(LockstepHost):
 
     async def cycle(self, **inputs: int) -> None:
         await super().cycle(**inputs)
-        _, words = self.history["golden"][-1]
+        words = self.words(self.recorded[-1][1])
         texts = [
             format(word, f"0{probe_width(probe)}b") for word, probe in zip(words, self.probes, strict=True)
         ]
