@@ -236,20 +236,10 @@ def any_of(words: Iterable[Value]) -> Value:
     return reduce(or_, words)
 
 
-def round_shift(m: Module, value: Value, shift: Value, name: str) -> Value:
-    """`value / 2**shift` rounded half up, for a signed signal and a shift of 0..31; at least 34 bits."""
-    width = max(len(value), 32) + 2
-    total, rounded = Signal(signed(width), name=f"{name}_sum"), Signal(signed(width), name=name)
-    # Half a unit of the result; 0 for a shift of 0.
-    half = ((Const(1, 1) << shift) >> 1)[: (1 << schema.SHIFT_BITS) - 1]
-    m.d.comb += [total.eq(add(value, half, width)), rounded.eq(total >> shift)]
-    return rounded
-
-
 def shifted(m: Module, value: Value, shift: Value, name: str) -> tuple[Value, Value]:
     """`value >> shift`, and what rounding half up adds to it: the bit behind the last; for a shift of 0..31.
 
-    `round_shift` with the addition left to whoever adds anyway.
+    The addition is left to whoever adds anyway: (value + 2**(shift - 1)) >> shift needs an adder before the shifter.
     """
     width = len(value) + 1
     both = Signal(signed(width), name=name)

@@ -13,7 +13,8 @@ from pathlib import Path
 from eie import schema
 from eie.axi import chip_fields, host_if_fields
 from eie.config import ArchConfig
-from eie.rtl.array import SRAM, image_name, srams
+from eie.memory import srams
+from eie.rtl.array import SRAM, image_name
 from eie.rtl.block import has_clock, module_name, probe_layout
 from eie.rtl.export.netlist import Module, Placed, Port, analyse
 from eie.schema import Field, Kind
