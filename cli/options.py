@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import click
 from click.core import ParameterSource
 
-from eie.balance import Placed, place
+from eie.balance import Placed, balances, place
 from eie.capacity import sized_for
 from eie.config import FIELDS, PRESETS, ArchConfig
 from eie.layer import CompressedLayer
@@ -140,8 +140,11 @@ class Machine:
     sized: bool = option(
         "--sized/--published", help="Memories as large as the layers need, or of the published sizes."
     )
-    balance: bool = option(
-        "--balance", is_flag=True, help="Place the rows so that the PEs have equal work (docs/balance.md)."
+    balance: bool | None = option(
+        "--balance/--no-balance",
+        default=None,
+        show_default="with --preset eie2",
+        help="Place the rows so that the PEs have equal work (docs/balance.md).",
     )
     settings: tuple[Setting, ...] = option(
         "--set",
@@ -163,7 +166,7 @@ class Machine:
         if not self.sized:
             return cfg
         sized = sized_for(cfg, *layers)
-        if self.balance:
+        if balances(cfg, self.balance):
             sized = sized_for(sized, *(one.layer for one in place(layers, sized)))
         return sized.replace(**dict(self.settings))
 
@@ -176,7 +179,7 @@ class Machine:
 
 
 def machine_options(*, n_pe: int, sized: bool) -> Callable[[Command], Command]:
-    """Options --pe, --depth, --preset, --sized/--published, --balance and --set, with these defaults."""
+    """Options --pe, --depth, --preset, --sized/--published, --balance/--no-balance and --set, with these defaults."""
     return gathered("machine", Machine, n_pe={"default": n_pe}, sized={"default": sized})
 
 

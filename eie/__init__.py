@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
     from eie.sim.sweep.table import SweepTable
 
     __version__: str
+
+if os.environ.get("EIE_GOLDEN", "python") != "python":
+    # A simulator's process: golden is machine code there. See eie/compiled.py.
+    from eie import compiled
+
+    compiled.use(os.environ["EIE_GOLDEN"])
 
 # Handed out on first use, so that `import eie` and `eie --help` load nothing, not even numpy.
 _PLACES = {

@@ -55,16 +55,25 @@ class Placed:
 _latest: WeakKeyDictionary[CompressedLayer, tuple[tuple[int, int], Placed]] = WeakKeyDictionary()
 
 
-def place(layers: Sequence[CompressedLayer], cfg: ArchConfig, *, balance: bool = True) -> list[Placed]:
+def balances(cfg: ArchConfig, balance: bool | None = None) -> bool:
+    """Whether rows are balanced: as `balance` says; None: where a PE takes several entries a cycle, as of
+    preset eie2, and rows may be in any order.
+
+    Rows as they come would cost such a machine a seventh of its speed on layers as uneven as trained ones are.
+    """
+    return cfg.issue > 1 and not cfg.index_free if balance is None else balance
+
+
+def place(layers: Sequence[CompressedLayer], cfg: ArchConfig, *, balance: bool | None = True) -> list[Placed]:
     """Place the rows of each layer; the next layer's columns follow, but for what the host reorders (convolutions).
 
-    Without `balance` the layers as they are.
+    balance : as in `balances`; without it the layers stay as they are.
 
     Raises
     ------
     ConfigError : an index-free machine, which needs rows in their order.
     """
-    if not balance:
+    if not balances(cfg, balance):
         return [Placed(layer) for layer in layers]
     if cfg.index_free:
         raise ConfigError(

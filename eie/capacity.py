@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from eie.balance import balances, place
 from eie.config import FIELDS, ArchConfig, bits_for
 from eie.csc import Interleaved
 from eie.encoding import encode
@@ -66,8 +67,9 @@ def sized_for(cfg: ArchConfig, *layers: CompressedLayer) -> ArchConfig:
     """The smallest configuration with the PEs, queue and widths of `cfg` that holds each layer untiled.
 
     Only the capacities (entries, pointers and their width, source activations, accumulators) change; with absolute
-    rows their width (row_bits), too, because it goes with the accumulators. An index-free machine gets as many entries
-    of the block table as the layers have blocks.
+    rows their width (row_bits), too, because it goes with the accumulators. Where rows are balanced by default
+    (`eie.balance.balances`), it holds the layers with balanced rows and without. An index-free machine gets as many
+    entries of the block table as the layers have blocks.
 
     Parameters
     ----------
@@ -88,20 +90,17 @@ def sized_for(cfg: ArchConfig, *layers: CompressedLayer) -> ArchConfig:
         raise ConfigError("sized_for needs at least one layer")
     if cfg.absolute:
         cfg = _with_rows(cfg, max(-(-layer.rows // cfg.n_pe) for layer in layers))
-    needs = [demand(layer, cfg) for layer in layers]
+    # A balanced layer's groups may leave a few places more free.
+    placed = [place([layer], cfg)[0].layer for layer in layers] if balances(cfg) else []
+    needs = [demand(layer, cfg) for layer in (*layers, *placed)]
     need = {key: max(n[key] for n in needs) for key in needs[0]}
-    entries = max(1, need["entries"])
-    sized = {**need, "entries": entries}
+    need["entries"] = max(1, need["entries"])
     if cfg.index_free:
-        return cfg.replace(**sized)
-    if cfg.group == 1:
-        return cfg.replace(
-            pointer_bits=max(4, cfg.sel_bits + 1, bits_for(cfg.pack_pointer(entries))), **sized
-        )
-    # The odd bank's word holds two lengths, and what is left of the pointer to a pair.
-    lengths = 2 * bits_for(need["acc_depth"])
-    start = max(cfg.sel_bits + 1, bits_for(cfg.pack_pointer(entries - 1)))
-    return cfg.replace(pointer_bits=max(4, cfg.sel_bits + 1, lengths, -(-(start + lengths) // 2)), **sized)
+        return cfg.replace(**need)
+    # Of single columns one past the last entry has a pointer, too.
+    last = need["entries"] - (cfg.group - 1)
+    stored = bits_for(cfg.pack_pointer(last)) - (cfg.start_bits - cfg.pointer_bits)
+    return cfg.replace(pointer_bits=max(4, cfg.sel_bits + 1, stored), **need)
 
 
 def _with_rows(cfg: ArchConfig, rows: int) -> ArchConfig:
@@ -113,6 +112,4 @@ def _with_rows(cfg: ArchConfig, rows: int) -> ArchConfig:
             f"{rows} rows a PE do not fit absolute rows, which reach {1 << widths[-1]}: use more PEs, "
             "row_format=relative, or passes (eie plan)"
         )
-    # Pairs need pointers as wide as two lengths: `sized_for` sets them when it knows the entries.
-    wide = max(cfg.pointer_bits, 2 * bits_for(rows)) if cfg.group > 1 else cfg.pointer_bits
-    return cfg.replace(row_bits=bits, acc_depth=rows, pointer_bits=wide)
+    return cfg.replace(row_bits=bits, acc_depth=rows)

@@ -59,8 +59,8 @@ class ArchConfig:
     act_bits : bits of an activation, signed.
     acc_bits : bits of an accumulator, signed; every addition saturates at this width.
     word_bits : width of the sparse-matrix SRAM, a power of two.
-    pointer_bits : width of a pointer p_j.
-    pointers : pointers per PE, both banks together; a layer needs columns + 1.
+    pointer_bits : width of a stored pointer: p_j, or with group = 2 that to a pair's first entry.
+    pointers : pointers per PE, both banks together; a layer needs columns + 1. A word of a pair counts as two.
     entries : entries (v, z) per PE in the sparse-matrix SRAM.
     src_depth : source activations per PE.
     acc_depth : accumulators (destination activations) per PE.
@@ -179,11 +179,6 @@ class ArchConfig:
             raise ConfigError(
                 "group (2) needs the two columns on neighbouring PEs: use n_pe=2 or more, or group=1"
             )
-        if self.pointer_bits < 2 * self.length_bits:
-            raise ConfigError(
-                f"pointer_bits ({self.pointer_bits}) must be at least {2 * self.length_bits} with group (2): a word "
-                f"of the odd bank holds two lengths from 0 to acc_depth ({self.acc_depth})"
-            )
 
     def _check_issue(self) -> None:
         if self.issue == 1:
@@ -297,9 +292,10 @@ class ArchConfig:
     @property
     def pointer_reach(self) -> int:
         """Entries that pointers reach."""
-        largest = self.unpack_pointer((1 << self.start_bits) - 1)
+        if self.group == 2:
+            return (1 << self.start_bits - self.sel_bits) * self.entries_per_word
         # Of single columns the last pointer is one past the last entry, so it must itself be representable.
-        return largest if self.group == 1 else largest + 1
+        return self.unpack_pointer((1 << self.pointer_bits) - 1)
 
     @property
     def length_bits(self) -> int:
@@ -308,23 +304,30 @@ class ArchConfig:
 
     @property
     def start_bits(self) -> int:
-        """Bits of the pointer to the first entry of a group.
+        """Bits of the pointer to the first entry of a column or pair.
 
-        Of a pair it takes what the two lengths leave of the odd bank's word, too. An index-free machine computes it.
+        A pair begins at an even place of a word, so that the lowest bit is not stored. An index-free machine computes
+        the pointer.
         """
         if self.index_free:
             return self.word_addr_bits + self.sel_bits
-        return self.pointer_bits if self.group == 1 else 2 * (self.pointer_bits - self.length_bits)
+        return self.pointer_bits + int(self.group == 2 and self.sel_bits > 0)
 
     @property
     def ptr_bank_depth(self) -> int:
-        """Pointers in each of the two banks (even and odd columns)."""
+        """Words of each pointer SRAM: pointers of the even and of the odd columns, or with group = 2 one of pairs."""
         return -(-self.pointers // 2)
 
     @property
+    def ptr_word_bits(self) -> int:
+        """Width of a pointer SRAM: a pointer, of a pair with the lengths of its two columns."""
+        return self.pointer_bits + (2 * self.length_bits if self.group == 2 else 0)
+
+    @property
     def ptr_words(self) -> int:
-        """Words of the space PTR: pointers of both banks; or fields of the block table, and places without one."""
-        return self.blocks << BLOCK_FIELD_BITS if self.index_free else 2 * self.ptr_bank_depth
+        """Words of the space PTR: pointers of both banks, or words of pairs; or fields of the block table, and places
+        without one."""
+        return self.blocks << BLOCK_FIELD_BITS if self.index_free else (3 - self.group) * self.ptr_bank_depth
 
     @property
     def pointer_room(self) -> int:
@@ -344,7 +347,7 @@ class ArchConfig:
     @property
     def bound_bits(self) -> int:
         """Width of a row number up to the one behind the last."""
-        return self.acc_addr_bits + self.pe_shift + 1
+        return bits_for(self.acc_depth * self.n_pe)
 
     @property
     def entry_number_bits(self) -> int:
@@ -352,7 +355,7 @@ class ArchConfig:
         return bits_for(self.spmat_words * self.entries_per_word - 1)
 
     def pointers_for(self, columns: int) -> int:
-        """Words of both pointer banks that so many columns take."""
+        """Of `pointers`, how many so many columns take."""
         return columns + 1 if self.group == 1 else columns + columns % 2
 
     @property
@@ -478,7 +481,7 @@ class ArchConfig:
     @property
     def io_data_bits(self) -> int:
         """Width of the I/O data bus: the widest memory word, and at least 32."""
-        return max(32, self.word_bits)
+        return max(32, self.word_bits, self.ptr_word_bits)
 
     @property
     def io_addr_bits(self) -> int:

@@ -217,15 +217,17 @@ def places_of_groups(
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
     """The place of each group's first entry on each PE, and the one behind its last; int64[n_pe] each.
 
-    lengths : int64[groups, n_pe]. A group begins a new word exactly if it touches fewer words there.
+    lengths : int64[groups, n_pe]. A group begins at the next even place of a word, and in a new word exactly if it
+    touches fewer words there.
     """
     place = np.zeros(lengths.shape[1], np.int64)
     alone = -(-lengths // per_word)
     for length, words in zip(lengths, alone, strict=True):
         used = place % per_word
+        even = used + used % 2
         # Where it would touch more words than it needs, it begins a word; without entries it stays where it is.
-        crosses = ((used + length + per_word - 1) // per_word > words) & (length > 0)
-        start = place + np.where(crosses, per_word - used, 0)
+        crosses = (even + length + per_word - 1) // per_word > words
+        start = place + np.where(length == 0, 0, np.where(crosses, per_word, even) - used)
         place = start + length
         yield start, place
 

@@ -17,7 +17,7 @@ from eie.csc import Interleaved
 from eie.errors import CapacityError, LayerError
 from eie.index_free import PlacedBlocks, block_codes
 from eie.layer import CompressedLayer
-from eie.schema import ConfigReg, IoSpace, config_fields
+from eie.schema import ConfigReg, IoSpace, config_fields, pointer_srams
 
 # Spaces whose memories can be initialised from images, where they are SRAMs.
 IMAGE_SPACES = (IoSpace.SPMAT, IoSpace.PTR, IoSpace.ACT_SRAM)
@@ -41,14 +41,36 @@ class Write(NamedTuple):
 class PeImage:
     """Contents of one PE's memories, from address 0 on, as bit patterns.
 
-    spmat : words of `word_bits` bits; even, odd : pointers of the even and of the odd columns; act : words of the
-    activation SRAM.
+    spmat : words of `word_bits` bits; pointers : of each of `eie.schema.pointer_srams`; act : words of the activation
+    SRAM.
     """
 
     spmat: list[int]
-    even: list[int]
-    odd: list[int]
+    pointers: tuple[list[int], ...]
     act: list[int]
+
+    def srams(self, cfg: ArchConfig) -> dict[str, list[int]]:
+        """The contents of each of `srams`."""
+        pointers = dict(zip(pointer_srams(cfg), self.pointers, strict=True))
+        return {"spmat": self.spmat, **pointers, "act": self.act}
+
+
+class SramSize(NamedTuple):
+    """Sizes of an SRAM: bits of a word, words, bits of an address."""
+
+    width: int
+    depth: int
+    addr_bits: int
+
+
+def srams(cfg: ArchConfig) -> dict[str, SramSize]:
+    """The memories beside each PE: the matrix's, the pointers', the activations'."""
+    pointers = SramSize(cfg.ptr_word_bits, cfg.ptr_bank_depth, cfg.ptr_addr_bits)
+    return {
+        "spmat": SramSize(cfg.word_bits, cfg.spmat_words, cfg.word_addr_bits),
+        **dict.fromkeys(pointer_srams(cfg), pointers),
+        "act": SramSize(cfg.acc_bits, cfg.act_words, cfg.act_sram_addr_bits),
+    }
 
 
 def pack_words(
@@ -87,19 +109,18 @@ def pack_pointers(pointers: npt.NDArray[np.int64], cfg: ArchConfig) -> npt.NDArr
 
 
 def pointer_words(inter: Interleaved, k: int, cfg: ArchConfig) -> npt.NDArray[np.int64]:
-    """What stands in PE k's pointer SRAMs from column 0 on: even and odd bank in turn.
+    """What stands in PE k's pointer SRAMs from column 0 on, in the order of the space PTR.
 
-    Of single columns the pointers. Of a pair, in the even bank the low bits of the pointer to its first entry; in the
-    odd bank the two lengths, and above them the pointer's other bits; both 0 where the PE has no entry of the pair.
+    Of single columns the pointers. Of a pair the two lengths, and above them the pointer to its first entry without
+    the lowest bit, which is 0; all 0 where the PE has no entry of the pair.
     """
     if inter.group == 1:
         return pack_pointers(inter.pointers[k], cfg)
     lengths = np.diff(inter.pointers[k])
     pairs = np.pad(lengths, (0, len(lengths) % 2)).reshape(-1, 2)
     start = np.where(pairs.any(axis=1), pack_pointers(inter.starts[k], cfg), 0)
-    above = start >> cfg.pointer_bits << 2 * cfg.length_bits
-    odd = pairs[:, 0] | pairs[:, 1] << cfg.length_bits | above
-    return np.stack([start & ((1 << cfg.pointer_bits) - 1), odd], axis=1).reshape(-1)
+    stored = start >> (cfg.start_bits - cfg.pointer_bits)
+    return pairs[:, 0] | pairs[:, 1] << cfg.length_bits | stored << 2 * cfg.length_bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,7 +250,7 @@ def vector_block(space: IoSpace, addr: int, values: npt.NDArray[np.integer], cfg
 
 
 def weight_blocks(inter: Interleaved, cfg: ArchConfig, *, word: int = 0, column: int = 0) -> list[Block]:
-    """Matrix words from `word` on and pointers from column `column` on, for every PE.
+    """Matrix words from `word` on and pointers from column `column` on (even, of pairs), for every PE.
 
     Of an index-free machine the block table from entry `column` on, which is not one PE's.
     """
@@ -237,7 +258,7 @@ def weight_blocks(inter: Interleaved, cfg: ArchConfig, *, word: int = 0, column:
     for k in range(inter.n_pe):
         blocks.append(Block(IoSpace.SPMAT, k, word, PackedEntries(inter, k, cfg)))
         if not isinstance(inter, PlacedBlocks):
-            blocks.append(Block(IoSpace.PTR, k, column, pointer_words(inter, k, cfg).tolist()))
+            blocks.append(Block(IoSpace.PTR, k, column // cfg.group, pointer_words(inter, k, cfg).tolist()))
     if isinstance(inter, PlacedBlocks):
         blocks += [
             Block(IoSpace.PTR, 0, number << BLOCK_FIELD_BITS, list(entry))
@@ -261,7 +282,8 @@ def images_of(blocks: Iterable[Block], cfg: ArchConfig) -> list[PeImage]:
     images = []
     for k in range(cfg.n_pe):
         spmat, pointers, act = (memories.get((k, space), []) for space in IMAGE_SPACES)
-        images.append(PeImage(spmat, pointers[0::2], pointers[1::2], act))
+        banks = len(pointer_srams(cfg))
+        images.append(PeImage(spmat, tuple(pointers[bank::banks] for bank in range(banks)), act))
     return images
 
 

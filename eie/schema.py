@@ -9,10 +9,13 @@ each signal means and docs/timing.md when it moves.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from mypy_extensions import mypyc_attr, trait
 
 from eie.config import ArchConfig, bits_for
 
@@ -36,6 +39,7 @@ class Kind(enum.Enum):
         return self is not Kind.REG
 
 
+@mypyc_attr(native_class=False)
 @dataclass(frozen=True)
 class Field:
     """One named signal of a block: width in bits, signedness, kind, and whether lockstep compares it."""
@@ -47,6 +51,10 @@ class Field:
     probed: bool = True
 
 
+# Signals are numbered as they are made.
+_numbers = itertools.count()
+
+
 class Wire:
     """A combinational signal: as it is declared, and its value in the golden model.
 
@@ -54,12 +62,13 @@ class Wire:
     probed as in `Field`.
     """
 
-    __slots__ = ("kind", "probed", "signed", "value", "width")
+    __slots__ = ("kind", "made", "probed", "signed", "value", "width")
 
     def __init__(
         self, width: int = 1, kind: Kind = Kind.OUT, *, signed: bool = False, probed: bool = True
     ) -> None:
         self.value = 0
+        self.made = next(_numbers)
         self.width, self.kind, self.signed, self.probed = width, kind, signed, probed
 
     @property
@@ -100,10 +109,30 @@ class Bundle:
 Path = tuple[str | int, ...]
 
 
+def members(bundle: Bundle) -> list[tuple[str, Any]]:
+    """The signals, bundles and lists of bundles of a bundle, in the order in which its constructor makes them."""
+    # A compiled class has no dictionary, but a list of its attributes, in an order of its own.
+    names: Sequence[str] = getattr(type(bundle), "__mypyc_attrs__", None) or list(vars(bundle))
+    found = [
+        (_made(member), name, member) for name in names if (member := getattr(bundle, name, None)) is not None
+    ]
+    return [(name, member) for number, name, member in sorted(found, key=lambda one: one[0]) if number >= 0]
+
+
+def _made(member: Any) -> int:
+    """The number of a member's first signal; -1 if it has none."""
+    if isinstance(member, Wire):
+        return member.made
+    if isinstance(member, Bundle):
+        first = members(member)
+        return _made(first[0][1]) if first else -1
+    return _made(member[0]) if isinstance(member, list) and member else -1
+
+
 def _signals(bundle: Bundle, path: Path = ()) -> Iterator[tuple[str, Path, Wire]]:
     """Name, path and signal of each signal of a bundle."""
     start = f"{bundle.prefix}_" if bundle.prefix else ""
-    for name, member in vars(bundle).items():
+    for name, member in members(bundle):
         if isinstance(member, Wire):
             if member.width:
                 yield f"{start}{name}", (*path, name), member
@@ -232,6 +261,17 @@ class SramPort(Bundle):
         self.rdata = _in(width, probed=True)
 
 
+def pointer_srams(cfg: ArchConfig) -> tuple[str, ...]:
+    """Names of the pointer SRAMs: banks of even and odd columns, or one of pairs; none without pointers."""
+    if cfg.index_free:
+        return ()
+    return ("even", "odd") if cfg.group == 1 else ("ptr",)
+
+
+def _pointer_ports(cfg: ArchConfig) -> list[SramPort]:
+    return [SramPort(name, cfg.ptr_addr_bits, cfg.ptr_word_bits) for name in pointer_srams(cfg)]
+
+
 class Offer(Bundle):
     """What a leaf or a node of the LNZD tree offers to its parent: an entry, or that there will be none again."""
 
@@ -287,8 +327,9 @@ class Token(Bundle):
         self.z = make(cfg.z_bits)
 
 
-class Stages(Bundle):
-    """Stages 1 to 4 of a lane of the arithmetic unit."""
+@trait
+class Stages:
+    """Stages 1 to 4 of a lane of the arithmetic unit: a part of its bundle."""
 
     def add_stages(self, cfg: ArchConfig, *, first: bool) -> None:
         """Add them; first : those of lane 0, of which more is seen outside."""
@@ -343,16 +384,144 @@ def _further(cfg: ArchConfig) -> Iterator[str]:
     return (f"lane{lane}" for lane in range(1, cfg.issue))
 
 
+# Bits of a piece: where golden is compiled, its integers up to this are machine words.
+_PIECE_BITS = 62
+
+
+class Place:
+    """A signal's place in a piece: its mask and its lowest bit there."""
+
+    def __init__(self, signal: Wire, low: int) -> None:
+        self.signal, self.mask, self.low = signal, signal.mask, low
+
+
+class Piece:
+    """Signals side by side in a packed word, or one wide signal; low : the lowest bit of them all."""
+
+    def __init__(self, low: int) -> None:
+        self.low = low
+        self.places: list[Place] = []
+
+
+def pack(pieces: Iterable[Piece]) -> int:
+    """The signals' values in one word, two's complement where negative."""
+    word = 0
+    for piece in pieces:
+        part = 0
+        for place in piece.places:
+            part |= (place.signal.value & place.mask) << place.low
+        word |= part << piece.low
+    return word
+
+
+def pieces_of(probe: Sequence[ProbeField], instances: Mapping[str, BlockSignals]) -> list[Piece]:
+    """Where each signal of `instances` goes in the word that a `probe` describes."""
+    pieces: list[Piece] = []
+    for place in probe:
+        if not pieces or place.low + place.field.width - pieces[-1].low > _PIECE_BITS:
+            pieces.append(Piece(place.low))
+        signal = instances[place.instance].signal(place.field.name)
+        pieces[-1].places.append(Place(signal, place.low - pieces[-1].low))
+    return pieces
+
+
+def _follow(owner: Any, path: Iterable[str | int]) -> Any:
+    """What is at the end of a path (see `paths`) that begins at `owner`."""
+    for step in path:
+        owner = owner[step] if isinstance(step, int) else getattr(owner, step)
+    return owner
+
+
 class BlockSignals(Bundle):
-    """The ports and registers of a block of this configuration; `NAME` is the block's."""
+    """The ports and registers of a block of this configuration, and what every block of golden does with them.
+
+    Inputs are wires of the block's own until `connect` puts other blocks' signals in their place, so that a bench can
+    drive a block by itself: set `.value` of the inputs, `propagate()`, read, `update()`.
+
+    Members: NAME, the block's. A golden block has its own `outputs`, `next_state` and, with memories, `write_memories`.
+    """
 
     NAME: ClassVar[str]
 
     def __init__(self, cfg: ArchConfig) -> None:
         pass
 
+    def begin(self, cfg: ArchConfig) -> None:
+        """What a golden block does first, once its signals are there."""
+        self.cfg = cfg
+        self.fields = fields(self.NAME, cfg)
+        self.paths = paths(self.NAME, cfg)
+        registers = self.signals(Kind.REG, Kind.OUT_REG).values()
+        self.registers: list[Reg] = [register for register in registers if isinstance(register, Reg)]
+        self.probe_pieces: list[Piece] | None = None
 
-class HostAccess(Bundle):
+    def signal(self, name: str) -> Wire:
+        """The wire or register of the field called `name`."""
+        signal: Wire = _follow(self, self.paths[name])
+        return signal
+
+    def signals(self, *kinds: Kind) -> dict[str, Wire]:
+        """Wires and registers by the names of their fields: all of them, or those of some kinds."""
+        return {
+            field.name: self.signal(field.name) for field in self.fields if not kinds or field.kind in kinds
+        }
+
+    def connect(self, signals: Mapping[str, Wire], kind: Kind = Kind.IN) -> None:
+        """Put the signal of the same name in the place of every input, or of every field of another kind.
+
+        Raises
+        ------
+        KeyError : there is no signal of that name.
+        """
+        for field in self.fields:
+            if field.kind is kind:
+                *path, member = self.paths[field.name]
+                setattr(_follow(self, path), str(member), signals[field.name])
+
+    # ---- the clock cycle -----------------------------------------------------------------------------------
+
+    def outputs(self) -> None:
+        """Compute the combinational outputs."""
+        raise NotImplementedError
+
+    def next_state(self) -> None:
+        """Compute the registers' next values, once inputs and outputs are settled."""
+        raise NotImplementedError
+
+    def write_memories(self) -> None:
+        """Write the block's memories, at the clock edge and before the registers change."""
+
+    def propagate(self) -> None:
+        """Compute outputs and next state from inputs and present state."""
+        self.outputs()
+        self.next_state()
+
+    def update(self) -> None:
+        """One clock edge."""
+        self.write_memories()
+        for register in self.registers:
+            register.value = register.next
+
+    def step(self) -> None:
+        """One clock cycle: propagate, then update."""
+        self.propagate()
+        self.update()
+
+    # ---- the probe -----------------------------------------------------------------------------------------
+
+    def layout(self) -> list[Piece]:
+        """Where the block's probed fields go in its probe."""
+        return pieces_of(block_probe(self.NAME, self.cfg), {self.NAME: self})
+
+    def probe(self) -> int:
+        """The block's probed fields, packed as `block_probe`; valid between propagate and update."""
+        if self.probe_pieces is None:
+            self.probe_pieces = self.layout()
+        return pack(self.probe_pieces)
+
+
+@trait
+class HostAccess:
     """The I/O port at a block with SRAMs, and theirs."""
 
     def _add_io(self, cfg: ArchConfig) -> None:
@@ -362,10 +531,9 @@ class HostAccess(Bundle):
         self.io_data = _in(cfg.io_data_bits)
 
     def add_pointer_ports(self, cfg: ArchConfig) -> None:
-        """Add the I/O port and those of both pointer SRAMs."""
+        """Add the I/O port and those of the pointer SRAMs."""
         self._add_io(cfg)
-        self.even_port = SramPort("even", cfg.ptr_addr_bits, cfg.pointer_bits)
-        self.odd_port = SramPort("odd", cfg.ptr_addr_bits, cfg.pointer_bits)
+        self.ptr_ports = _pointer_ports(cfg)
 
     def add_matrix_port(self, cfg: ArchConfig) -> None:
         """Add the I/O port and the matrix SRAM's."""
@@ -489,7 +657,7 @@ class RunRows(BlockSignals):
 
     def __init__(self, cfg: ArchConfig) -> None:
         self.clear = _in()
-        self.number = _in(cfg.pe_bits)
+        self.number = _in(cfg.pe_bits * (cfg.n_pe > 1))
         self.push = _in()
         self.push_start = _in(cfg.run_bits)
         self.push_low = _in(cfg.bound_bits)
@@ -662,7 +830,7 @@ class PE(BlockSignals):
     NAME = "pe"
 
     def __init__(self, cfg: ArchConfig) -> None:
-        self.number = _in(cfg.pe_bits * cfg.index_free)
+        self.number = _in(cfg.pe_bits * (cfg.index_free and cfg.n_pe > 1))
         self.bcast = _in()
         self.push = _in()
         self.push_col = _in(cfg.col_bits * (not cfg.index_free))
@@ -692,9 +860,7 @@ class PE(BlockSignals):
         self.io_addr = _in(cfg.io_addr_bits)
         self.io_data = _in(cfg.io_data_bits)
         self.io_space = _in(IO_SPACE_BITS)
-        if not cfg.index_free:
-            self.even_port = SramPort("even", cfg.ptr_addr_bits, cfg.pointer_bits)
-            self.odd_port = SramPort("odd", cfg.ptr_addr_bits, cfg.pointer_bits)
+        self.ptr_ports = _pointer_ports(cfg)
         self.spmat_port = SramPort("spmat", cfg.word_addr_bits, cfg.word_bits)
         self.act_port = SramPort("act", cfg.act_sram_addr_bits, cfg.acc_bits)
         self.leaf_valid = _out()
@@ -771,6 +937,8 @@ class Ccu(BlockSignals):
         self.pe_rdata = _in(cfg.io_data_bits * cfg.n_pe)
         # What the block table has in the place of these outputs.
         indexed = int(not cfg.index_free)
+        if cfg.index_free:
+            self.root.row, self.root.pe, self.root.value = _in(0), _in(0), _in(0)
         self.near = _in(int(cfg.index_free))
         self.block_rdata = _in(cfg.io_data_bits * cfg.index_free)
         self.clear = _out()
@@ -977,6 +1145,7 @@ def lnzd_nodes(cfg: ArchConfig) -> tuple[int, ...]:
     return tuple(-(-cfg.leaves // LNZD_FAN_IN ** (level + 1)) for level in range(cfg.tree_levels))
 
 
+@mypyc_attr(native_class=False)
 @dataclass(frozen=True)
 class ProbeField:
     """A field in a wide probe output: which block instance it belongs to, and its lowest bit."""
@@ -1033,6 +1202,11 @@ def array_ports(cfg: ArchConfig) -> tuple[ProbeField, ...]:
 def probe_width(probe: tuple[ProbeField, ...]) -> int:
     """Bits of a wide probe output."""
     return probe[-1].low + probe[-1].field.width
+
+
+def probe_octets(probe: tuple[ProbeField, ...]) -> int:
+    """Bytes of a wide probe output where lockstep compares it: whole words of 32 bits."""
+    return 4 * -(-probe_width(probe) // 32)
 
 
 def unpack_probe(probe: tuple[ProbeField, ...], word: int) -> Iterator[tuple[ProbeField, int]]:

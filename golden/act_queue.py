@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from eie import schema
 from eie.config import ArchConfig
-from eie.golden.base import Block
 
 
-class ActQueue(Block, schema.ActQueue):
+class ActQueue(schema.ActQueue):
     """A FIFO of broadcast columns (j, x_j); a column is at the head one cycle after its push.
 
     Members: fifo, queue_depth x (column, value, the second column's value in pairs).
@@ -15,6 +14,7 @@ class ActQueue(Block, schema.ActQueue):
 
     def __init__(self, cfg: ArchConfig) -> None:
         super().__init__(cfg)
+        self.begin(cfg)
         self.depth = cfg.queue_depth
         self.fifo: list[tuple[int, int, int]] = [(0, 0, 0)] * cfg.queue_depth
         self.count_mask = self.count.mask

@@ -5,11 +5,11 @@ from __future__ import annotations
 from eie import schema
 from eie.config import ArchConfig
 from eie.fixed import limits, round_shift
-from eie.golden.base import Block, sign_extend
+from eie.golden.base import sign_extend
 from eie.schema import WbTarget
 
 
-class ActRW(Block, schema.ActRW):
+class ActRW(schema.ActRW):
     """Offers the next non-zero source activation and reads accumulators in the same cycle; writes at the clock edge.
 
     Refills both files from the activation SRAM beside it, and writes activations back there or to the source file.
@@ -20,6 +20,7 @@ class ActRW(Block, schema.ActRW):
 
     def __init__(self, cfg: ArchConfig) -> None:
         super().__init__(cfg)
+        self.begin(cfg)
         self.src = [0] * (1 << cfg.src_addr_bits)
         self.acc = [0] * (1 << cfg.acc_addr_bits)
         self.src_mask = self.leaf_row.mask

@@ -5,14 +5,14 @@ from __future__ import annotations
 from eie import schema
 from eie.config import ArchConfig, bits_for
 from eie.fixed import limits, round_shift
-from eie.golden.base import Block, sign_extend
+from eie.golden.base import sign_extend
 from eie.schema import ArithmLane
 
 # A lane: the unit's own signals are the first one's.
 Lane = ArithmLane | schema.ArithmUnit
 
 
-class ArithmUnit(Block, schema.ArithmUnit):
+class ArithmUnit(schema.ArithmUnit):
     """Takes an entry a cycle in every lane and never stalls; stage 4 writes, three cycles after stage 1.
 
     An entry takes its operand from the one in stage 4, one or two cycles ahead of it, when that has the same row.
@@ -23,6 +23,7 @@ class ArithmUnit(Block, schema.ArithmUnit):
 
     def __init__(self, cfg: ArchConfig) -> None:
         super().__init__(cfg)
+        self.begin(cfg)
         self.n_codes = cfg.n_codes
         self.depth = cfg.codebooks * cfg.n_codes
         self.code_mask = (1 << bits_for(self.depth - 1)) - 1

@@ -3,46 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from itertools import chain
 
 from eie import schema
 from eie.config import ArchConfig
-from eie.golden.base import Block, Place, pack, places_of
+from eie.golden.base import Block
 from eie.golden.block_table import BlockTable
 from eie.golden.ccu import Ccu
 from eie.golden.leaf_pair import LeafPair
 from eie.golden.lnzd import Lnzd
 from eie.golden.pe import PE, Visit
 from eie.golden.sram import Sram
-from eie.memory import PeImage, Write
-from eie.schema import LNZD_FAN_IN, IoSpace, Kind, Offer, Wire, ccu_probe, lnzd_nodes
+from eie.memory import PeImage, Write, srams
+from eie.schema import (
+    LNZD_FAN_IN,
+    IoSpace,
+    Kind,
+    Offer,
+    Piece,
+    Wire,
+    ccu_probe,
+    lnzd_nodes,
+    members,
+    pack,
+    pe_probe,
+    pieces_of,
+    probe_octets,
+)
 
 
 class Tile(PE):
-    """A PE and the SRAMs beside it: even_sram, odd_sram (not index-free), spmat_sram, act_sram; `srams`: all."""
+    """A PE and the SRAMs beside it: srams, by name; spmat_sram, act_sram, and ptr_srams in the order of `ptr_ports`."""
 
     def __init__(self, cfg: ArchConfig, inputs: Mapping[str, Wire]) -> None:
-        self.spmat_sram = Sram(cfg.spmat_words, cfg.word_bits)
-        self.act_sram = Sram(cfg.act_words, cfg.acc_bits)
-        self.srams = {"spmat": self.spmat_sram, "act": self.act_sram}
-        if not cfg.index_free:
-            self.even_sram = Sram(cfg.ptr_bank_depth, cfg.pointer_bits)
-            self.odd_sram = Sram(cfg.ptr_bank_depth, cfg.pointer_bits)
-            self.srams = {"even": self.even_sram, "odd": self.odd_sram, **self.srams}
+        self.srams = {name: Sram(size.depth, size.width) for name, size in srams(cfg).items()}
+        self.spmat_sram, *self.ptr_srams, self.act_sram = self.srams.values()
         super().__init__(
             cfg, {**inputs, **{f"{name}_rdata": sram.rdata for name, sram in self.srams.items()}}
         )
-        for name, sram in self.srams.items():
-            sram.connect(getattr(self, f"{name}_port"))
+        ports = (self.spmat_port, *self.ptr_ports, self.act_port)
+        for sram, port in zip(self.srams.values(), ports, strict=True):
+            sram.connect(port)
             self.state_visits.append(sram.next_state)
             self.memory_visits.append(sram.write_memory)
             self.registers.append(sram.rdata)
 
     def load_image(self, image: PeImage) -> None:
         """Initialise the SRAMs, as $readmemh does."""
-        for name, sram in self.srams.items():
-            sram.load(getattr(image, name))
+        for name, words in image.srams(self.cfg).items():
+            self.srams[name].load(words)
 
     def load(self, write: Write) -> None:
         """Put a word into one of the memories between two cycles, as if the I/O port had written it."""
@@ -50,7 +60,8 @@ class Tile(PE):
         if space == IoSpace.SPMAT:
             self.spmat_sram.memory[addr] = data
         elif space == IoSpace.PTR:
-            (self.odd_sram if addr & 1 else self.even_sram).memory[addr >> 1] = data
+            banks = len(self.ptr_srams)
+            self.ptr_srams[addr % banks].memory[addr // banks] = data
         elif space == IoSpace.CODEBOOK:
             self.arithm_unit.write_code(addr, data)
         elif space == IoSpace.ACC:
@@ -61,7 +72,7 @@ class Tile(PE):
             self.act_sram.memory[addr] = data
 
 
-class Array(Block, schema.Array):
+class Array(schema.Array):
     """The whole accelerator behind its I/O port.
 
     Members: pes (`Tile`s), pairs (`LeafPair`s, of columns broadcast in pairs), nodes[level][i] of the LNZD tree (the
@@ -70,6 +81,7 @@ class Array(Block, schema.Array):
 
     def __init__(self, cfg: ArchConfig) -> None:
         super().__init__(cfg)
+        self.begin(cfg)
         inputs = self.signals(Kind.IN)
         self.ccu = Ccu(cfg)
         # The root is connected below; the PEs' status and data come from the glue.
@@ -92,11 +104,10 @@ class Array(Block, schema.Array):
             pe.number.value = k
         self.nodes = self._tree()
         if self.block_table is not None:
-            root = {
-                f"root_{name}": wire for name, wire in vars(self.ccu.root).items() if isinstance(wire, Wire)
-            }
+            root = {f"root_{name}": wire for name, wire in members(self.ccu.root) if isinstance(wire, Wire)}
             self.block_table.connect(inputs | outputs | root)
         self.connect(outputs, Kind.OUT)
+        self.control_pieces: list[Piece] | None = None
         self.visits = self._in_dependency_order()
         blocks: list[Block] = [
             self.ccu,
@@ -229,9 +240,8 @@ class Array(Block, schema.Array):
 
     def all_values(self) -> list[int]:
         """Every signal of every block, and what every register takes next."""
-        return [signal.value for signal in self._signals] + [register.next for register in self.registers]
+        return [signal.value for signal in self._signals()] + [register.next for register in self.registers]
 
-    @cached_property
     def _signals(self) -> list[Wire]:
         nodes = chain.from_iterable(self.nodes)
         of_pes = (block for pe in self.pes for block in pe.blocks.values())
@@ -278,16 +288,23 @@ class Array(Block, schema.Array):
 
     def probe_ccu(self) -> int:
         """The CCU's and the tree's probed fields, packed as `eie.schema.ccu_probe`."""
-        return pack(self._control_places)
+        if self.control_pieces is None:
+            self.control_pieces = self._control_layout()
+        return pack(self.control_pieces)
 
-    @cached_property
-    def _control_places(self) -> list[Place]:
+    def probe_all(self) -> bytes:
+        """The words of every PE, then the CCU's, each as `eie.schema.probe_octets` bytes, lowest first."""
+        pe, ccu = probe_octets(pe_probe(self.cfg)), probe_octets(ccu_probe(self.cfg))
+        words = [tile.probe().to_bytes(pe, "little") for tile in self.pes]
+        return b"".join(words) + self.probe_ccu().to_bytes(ccu, "little")
+
+    def _control_layout(self) -> list[Piece]:
         instances: dict[str, Block] = {"ccu": self.ccu}
         for level, nodes in enumerate(self.nodes):
             instances |= {f"lnzd_{level}_{i}": node for i, node in enumerate(nodes)}
         instances |= {f"leaf_pair_{i}": pair for i, pair in enumerate(self.pairs)}
         instances |= {table.NAME: table for table in self._tables}
-        return places_of(ccu_probe(self.cfg), instances)
+        return pieces_of(ccu_probe(self.cfg), instances)
 
 
 _Child = Tile | LeafPair | Lnzd

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from eie import schema
 from eie.config import BLOCK_FIELD_BITS, ArchConfig
-from eie.golden.base import Block
 from eie.schema import BlockField, IoSpace, block_fields
 
 
@@ -23,7 +22,7 @@ class Unit(NamedTuple):
     at: int
 
 
-class BlockTable(Block, schema.BlockTable):
+class BlockTable(schema.BlockTable):
     """Follows the broadcast from unit to unit; two cycles after a broadcast its column's run is on the bus.
 
     A unit is a block, or of a shuffled order a turn of one column of each block.
@@ -33,6 +32,7 @@ class BlockTable(Block, schema.BlockTable):
 
     def __init__(self, cfg: ArchConfig) -> None:
         super().__init__(cfg)
+        self.begin(cfg)
         self.pe_shift, self.per_word, self.sel_bits = cfg.pe_shift, cfg.entries_per_word, cfg.sel_bits
         self.block_mask = (1 << cfg.block_bits) - 1
         self.col_mask = self.unit.mask

@@ -38,9 +38,7 @@ _CLASSES: tuple[type[Block], ...] = (
     Ccu,
     Array,
 )
-_BY_KIND: dict[type[BlockSignals], type[Block]] = {
-    base: cls for cls in _CLASSES for base in cls.__bases__ if base is not Block
-}
+_BY_KIND: dict[type[BlockSignals], type[Block]] = {cls.__bases__[0]: cls for cls in _CLASSES}
 
 
 def block_class(name: str, cfg: ArchConfig) -> type[Block]:

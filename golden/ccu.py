@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from eie import schema
 from eie.config import CONFIG_BITS, ArchConfig
-from eie.golden.base import Block
 from eie.schema import ConfigReg, ControlReg, IoSpace, Mode, Wire
 
 
@@ -18,7 +17,7 @@ class Column(NamedTuple):
     mask: int
 
 
-class Ccu(Block, schema.Ccu):
+class Ccu(schema.Ccu):
     """Runs passes; broadcasts in the cycle in which the root offers and every PE has credit; reads come a cycle later.
 
     Members: table, a `Column` for each `ConfigReg`.
@@ -26,6 +25,7 @@ class Ccu(Block, schema.Ccu):
 
     def __init__(self, cfg: ArchConfig) -> None:
         super().__init__(cfg)
+        self.begin(cfg)
         self.all_pes = (1 << cfg.n_pe) - 1
         self.data_mask = self.io_rdata.mask
         self.count_mask = self.cycle.mask

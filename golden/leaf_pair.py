@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from eie import schema
 from eie.config import ArchConfig
-from eie.golden.base import Block
 
 
-class LeafPair(Block, schema.LeafPair):
+class LeafPair(schema.LeafPair):
     """Offers the first of two leaves' rows, or both where they have the same; combinational."""
 
     def __init__(self, cfg: ArchConfig) -> None:
         super().__init__(cfg)
+        self.begin(cfg)
         self.take_a = self.take_b = False
 
     def outputs(self) -> None:

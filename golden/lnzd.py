@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from eie import schema
 from eie.config import ArchConfig
-from eie.golden.base import Block
 
 
-class Lnzd(Block, schema.Lnzd):
+class Lnzd(schema.Lnzd):
     """Holds the first of what its children offer, one cycle after they offer it; ready is combinational."""
 
     def __init__(self, cfg: ArchConfig) -> None:
         super().__init__(cfg)
+        self.begin(cfg)
         self.load = False
         self.best: schema.Offer | None = None
 

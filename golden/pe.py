@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
 
 from eie import schema
 from eie.config import ArchConfig
 from eie.golden.act_queue import ActQueue
 from eie.golden.act_rw import ActRW
 from eie.golden.arithm_unit import ArithmUnit
-from eie.golden.base import Block, Place, places_of, sign_extend
+from eie.golden.base import Block, sign_extend
 from eie.golden.ptr_read import PtrRead
 from eie.golden.run_queue import RunQueue
 from eie.golden.run_read import RunRead
 from eie.golden.run_rows import RunRows
 from eie.golden.spmat_read import SpmatRead
 from eie.golden.window import Window
-from eie.schema import PE_BLOCKS, IoSpace, Kind, Reg, Wire, pe_counters, pe_probe
+from eie.schema import PE_BLOCKS, IoSpace, Kind, Piece, Reg, Wire, pe_counters, pe_probe, pieces_of
 
 Visit = Callable[[], None]
 
@@ -25,14 +24,17 @@ Visit = Callable[[], None]
 STROBES = ("io_write", "io_read")
 
 
-class PE(Block, schema.PE):
+class PE(schema.PE):
     """Takes a broadcast column to its accumulators; no register of its own. The SRAMs are beside it.
 
     Members: act_queue, ptr_read, spmat_read, arithm_unit, act_rw, and `blocks`, all five by name.
     """
 
     def __init__(self, cfg: ArchConfig, inputs: Mapping[str, Wire] | None = None) -> None:
-        super().__init__(cfg, inputs)
+        super().__init__(cfg)
+        self.begin(cfg)
+        if inputs is not None:
+            self.connect(inputs)
         self.act_queue = RunQueue(cfg) if cfg.filter_empty else ActQueue(cfg)
         self.ptr_read = RunRows(cfg) if cfg.index_free else PtrRead(cfg) if cfg.walks else RunRead(cfg)
         self.spmat_read = SpmatRead(cfg) if cfg.walks else Window(cfg)
@@ -132,7 +134,7 @@ class PE(Block, schema.PE):
         if space == IoSpace.PTR:
             if self.cfg.index_free:
                 return 0
-            return self.odd_port.rdata.value if addr & 1 else self.even_port.rdata.value
+            return self.ptr_ports[addr % len(self.ptr_ports)].rdata.value
         if space == IoSpace.CODEBOOK:
             return self.arithm_unit.code_rdata.value
         if space == IoSpace.ACT_SRAM:
@@ -159,6 +161,6 @@ class PE(Block, schema.PE):
         for visit in self.memory_visits:
             visit()
 
-    @cached_property
-    def _places(self) -> list[Place]:
-        return places_of(pe_probe(self.cfg), self.blocks)
+    def layout(self) -> list[Piece]:
+        """Where the fields of all five blocks go in the PE's probe."""
+        return pieces_of(pe_probe(self.cfg), self.blocks)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from eie import schema
 from eie.config import ArchConfig
-from eie.golden.base import Block
 
 
-class PtrRead(Block, schema.PtrRead):
+class PtrRead(schema.PtrRead):
     """Pointers p_j and p_{j+1} of the column at the queue's head, one cycle after its pop."""
 
     def __init__(self, cfg: ArchConfig) -> None:
         super().__init__(cfg)
-        self.addr_mask = self.even_port.addr.mask
-        self.data_mask = self.even_port.wdata.mask
+        self.begin(cfg)
+        even, _ = self.ptr_ports
+        self.addr_mask = even.addr.mask
+        self.data_mask = even.wdata.mask
         self.count_mask = self.ptr_reads.mask
 
     def outputs(self) -> None:
@@ -21,7 +22,7 @@ class PtrRead(Block, schema.PtrRead):
         pop = self.head_valid.value and (not self.valid.value or self.start.value)
         write, io_addr = self.io_write.value, self.io_addr.value
         access, io_odd = write or self.io_read.value, io_addr & 1
-        col, even, odd = self.head_col.value, self.even_port, self.odd_port
+        col, (even, odd) = self.head_col.value, self.ptr_ports
         self.pop.value = pop
         even.en.value = pop or (access and not io_odd)
         odd.en.value = pop or (access and io_odd)
@@ -34,7 +35,7 @@ class PtrRead(Block, schema.PtrRead):
 
     def pointers(self) -> None:
         """The pointers, which need registers alone (SpmatRead's `start` needs them, and `pop` needs `start`)."""
-        even, odd = self.even_port.rdata, self.odd_port.rdata
+        even, odd = (port.rdata for port in self.ptr_ports)
         if self.odd.value:
             self.p_start.value, self.p_end.value = odd.value, even.value
         else:

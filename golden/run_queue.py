@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from eie import schema
 from eie.config import ArchConfig
-from eie.golden.base import Block
 
 
 class Run(NamedTuple):
@@ -20,7 +19,7 @@ class Run(NamedTuple):
     row: int = 0
 
 
-class RunQueue(Block, schema.RunQueue):
+class RunQueue(schema.RunQueue):
     """A FIFO of runs; a run is at the head one cycle after it is kept. Dropped groups give their credit back at once.
 
     Members: fifo, the runs behind the head, queue_depth - 1 of them (at least one).
@@ -28,6 +27,7 @@ class RunQueue(Block, schema.RunQueue):
 
     def __init__(self, cfg: ArchConfig) -> None:
         super().__init__(cfg)
+        self.begin(cfg)
         self.depth = cfg.queue_depth
         self.behind = max(1, cfg.queue_depth - 1)
         self.fifo = [Run()] * self.behind

@@ -1,29 +1,29 @@
-"""RunRead: PtrRead of a window PE: where a group's entries are and how many, in one access of both banks."""
+"""RunRead: PtrRead of a window PE: where a group's entries are and how many, in one access of the pointers."""
 
 from __future__ import annotations
 
 from eie import schema
 from eie.config import ArchConfig
-from eie.golden.base import Block
 
 
-class RunRead(Block, schema.RunRead):
+class RunRead(schema.RunRead):
     """The run of a group, one cycle after its pointers are addressed: at the queue's head, or as it is broadcast."""
 
     def __init__(self, cfg: ArchConfig) -> None:
         super().__init__(cfg)
+        self.begin(cfg)
         self.pairs, self.filters = cfg.group == 2, bool(cfg.filter_empty)
-        self.addr_mask = self.even_port.addr.mask
-        self.data_mask = self.even_port.wdata.mask
+        self.addr_mask = self.ptr_ports[0].addr.mask
+        self.data_mask = self.ptr_ports[0].wdata.mask
         self.count_mask = self.ptr_reads.mask
-        self.pointer_bits, self.sel_bits = cfg.pointer_bits, cfg.sel_bits
+        self.sel_bits, self.even_bits = cfg.sel_bits, cfg.start_bits - cfg.pointer_bits
         self.per_word = cfg.entries_per_word
         self.start_mask = self.p_start.mask
         self.length_bits = cfg.length_bits
         self.length_mask = self.p_count.mask
 
     def outputs(self) -> None:
-        """Which column is read, the ports of both banks, and the run."""
+        """Which column is read, the ports of the pointer SRAMs, and the run."""
         if self.filters:
             self.load.value = load = self.push.value
             col = self.push_col.value
@@ -31,17 +31,15 @@ class RunRead(Block, schema.RunRead):
             self.pop.value = load = self.head_valid.value and (not self.valid.value or self.start.value)
             col = self.head_col.value
         write, io_addr = self.io_write.value, self.io_addr.value
-        access, io_odd = write or self.io_read.value, io_addr & 1
-        even, odd = self.even_port, self.odd_port
-        even.en.value = load or (access and not io_odd)
-        odd.en.value = load or (access and io_odd)
-        even.we.value = write and not io_odd
-        odd.we.value = write and io_odd
-        odd_addr = (col if load else io_addr) >> 1
-        even_addr = (col + 1) >> 1 if load and not self.pairs else odd_addr
-        even.addr.value = even_addr & self.addr_mask
-        odd.addr.value = odd_addr & self.addr_mask
-        even.wdata.value = odd.wdata.value = self.io_data.value & self.data_mask
+        banks = len(self.ptr_ports)
+        for bank, port in enumerate(self.ptr_ports):
+            chosen = io_addr % banks == bank
+            port.en.value = load or ((write or self.io_read.value) and chosen)
+            port.we.value = write and chosen
+            # Of single columns p_j is in the bank of j, and p_(j+1) in the other one.
+            before = (col + (banks - 1 - bank)) >> 1
+            port.addr.value = (before if load else io_addr // banks) & self.addr_mask
+            port.wdata.value = self.io_data.value & self.data_mask
         self.pointers()
 
     def pointers(self) -> None:
@@ -56,7 +54,7 @@ class RunRead(Block, schema.RunRead):
             self.drop.value = bool(self.valid.value) and not some
 
     def _single(self) -> None:
-        start, end = self.even_port.rdata.value, self.odd_port.rdata.value
+        start, end = (port.rdata.value for port in self.ptr_ports)
         if self.odd.value:
             start, end = end, start
         self.p_start.value = start & self.start_mask
@@ -66,10 +64,10 @@ class RunRead(Block, schema.RunRead):
         return (pointer >> self.sel_bits) * self.per_word + (pointer & ((1 << self.sel_bits) - 1))
 
     def _pair(self) -> None:
-        even, odd = self.even_port.rdata.value, self.odd_port.rdata.value
-        length = odd & self.length_mask
-        length1 = odd >> self.length_bits & self.length_mask
-        first = even | odd >> 2 * self.length_bits << self.pointer_bits
+        word_read = self.ptr_ports[0].rdata.value
+        length = word_read & self.length_mask
+        length1 = word_read >> self.length_bits & self.length_mask
+        first = word_read >> 2 * self.length_bits << self.even_bits
         # An activation that was broadcast is not 0.
         active, active1 = self.value.value != 0, self.value1.value != 0
         if not active:
@@ -81,7 +79,7 @@ class RunRead(Block, schema.RunRead):
         self.p_count1.value = length1 if active1 else 0
 
     def next_state(self) -> None:
-        """Validity, values and parity of what is on the banks' outputs, the counters."""
+        """Validity, values and parity of what is on the SRAMs' outputs, the counters."""
         load = self.load.value if self.filters else self.pop.value
         kept = not self.filters and bool(self.valid.value) and not self.start.value
         self.valid.next = bool(load) or kept

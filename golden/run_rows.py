@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from eie import schema
 from eie.config import ArchConfig
-from eie.golden.base import Block
 
 
-class RunRows(Block, schema.RunRows):
+class RunRows(schema.RunRows):
     """The run of a column in the cycle in which it arrives: row r of a layer is local row r div N of PE r mod N."""
 
     def __init__(self, cfg: ArchConfig) -> None:
         super().__init__(cfg)
+        self.begin(cfg)
         self.n_pe = cfg.n_pe
         self.count_mask = self.p_count.mask
         self.row_mask = self.p_row.mask

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from eie import schema
 from eie.config import ArchConfig
-from eie.golden.base import Block
 
 
-class SpmatRead(Block, schema.SpmatRead):
+class SpmatRead(schema.SpmatRead):
     """One entry (v, z) a cycle, without a bubble between columns; an entry follows its address by one cycle.
 
     A word of the matrix SRAM is read only when it is not the word held already.
@@ -15,6 +14,7 @@ class SpmatRead(Block, schema.SpmatRead):
 
     def __init__(self, cfg: ArchConfig) -> None:
         super().__init__(cfg)
+        self.begin(cfg)
         self.sel_bits = cfg.sel_bits
         self.sel_mask = (1 << cfg.sel_bits) - 1
         self.last_sel = cfg.entries_per_word - 1

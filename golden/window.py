@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from eie import schema
 from eie.config import ArchConfig
-from eie.golden.base import Block
 from eie.schema import Slot, Token
 
 
@@ -32,7 +31,7 @@ class Slice(NamedTuple):
     word: int
 
 
-class Window(Block, schema.Window):
+class Window(schema.Window):
     """Takes up to `issue` entries a cycle; an entry can be taken one cycle after its word is fetched.
 
     A word of the matrix SRAM is read only when it is not the word held already.
@@ -40,6 +39,7 @@ class Window(Block, schema.Window):
 
     def __init__(self, cfg: ArchConfig) -> None:
         super().__init__(cfg)
+        self.begin(cfg)
         self.sel_bits = cfg.sel_bits
         self.sel_mask = (1 << cfg.sel_bits) - 1
         self.per_word = cfg.entries_per_word

@@ -12,7 +12,6 @@ from eie.rtl.block import (
     more_writes,
     register_file,
     resize,
-    round_shift,
     saturate,
     shifted,
 )
@@ -56,12 +55,10 @@ class ActRW(Block):
         self._sram(m)
 
         rectified = Signal(signed(self.cfg.acc_bits))
-        if self.cfg.walks:
-            rounded = round_shift(m, rectified, self.output_shift, "rounded")
-        else:  # one adder, and no wider than it must be
-            kept, half = shifted(m, rectified, self.output_shift, "shifted")
-            rounded = Signal(signed(len(kept) + 1), name="rounded")
-            m.d.comb += rounded.eq(add(kept, half, len(rounded)))
+        # One adder, and no wider than it must be.
+        kept, half = shifted(m, rectified, self.output_shift, "shifted")
+        rounded = Signal(signed(len(kept) + 1), name="rounded")
+        m.d.comb += rounded.eq(add(kept, half, len(rounded)))
         value, clipped = saturate(rounded, self.cfg.act_bits)
         m.d.comb += [
             rectified.eq(Mux(self.relu & self.y_acc[-1], 0, self.y_acc)),

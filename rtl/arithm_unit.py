@@ -15,7 +15,6 @@ from eie.rtl.block import (
     is_number,
     more_reads,
     register_file,
-    round_shift,
     saturate,
     shifted,
 )
@@ -126,18 +125,14 @@ class ArithmUnit(Block):
         of, bits = partial(self._of, prefix), self.cfg.acc_bits
         hits = self._hits(of("s3_write"), of("s3_row"))
         operand = Signal(signed(bits), name=f"{prefix}operand")
-        summands: tuple[Value, Value]
-        if self.cfg.walks:
-            rounded = round_shift(m, of("s3_product"), self.product_shift, f"{prefix}rounded")
-            summands, width, carry = (operand, rounded), len(rounded) + 1, 0
-        else:  # one adder for both additions: the lowest bits carry what rounding adds
-            product, half = shifted(m, of("s3_product"), self.product_shift, f"{prefix}shifted")
-            summands = Cat(Const(1, 1), operand).as_signed(), Cat(half, product).as_signed()
-            width, carry = max(len(product), bits) + 1, 1
+        # One adder for both additions: the lowest bits carry what rounding adds.
+        product, half = shifted(m, of("s3_product"), self.product_shift, f"{prefix}shifted")
+        summands = Cat(Const(1, 1), operand).as_signed(), Cat(half, product).as_signed()
+        width = max(len(product), bits) + 1
         total = Signal(signed(width), name=f"{prefix}total")
         m.d.comb += [
             operand.eq(Mux(of("forward1"), self._sum(hits), of("s3_operand"))),
-            total.eq(add(*summands, width + carry)[carry:]),
+            total.eq(add(*summands, width + 1)[1:]),
         ]
         accumulated, clipped = saturate(total, bits)
         m.d.comb += of("forward1").eq(any_of(hits))

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import Out, Signature
 
 from eie import schema
 from eie.config import ArchConfig
+from eie.memory import srams
 from eie.rtl.block import Declared, Part, signature
 from eie.schema import LNZD_FAN_IN, Kind
 
@@ -18,18 +19,8 @@ def _offer(cfg: ArchConfig) -> tuple[str, ...]:
     return ("valid", "exhausted", "row", "pe", "value", *(["value1"] if cfg.group == 2 else []))
 
 
-def srams(cfg: ArchConfig) -> dict[str, tuple[int, int, int]]:
-    """The memories beside each PE: width, depth and address bits of each."""
-    pointers = (cfg.pointer_bits, cfg.ptr_bank_depth, cfg.ptr_addr_bits)
-    return {
-        "spmat": (cfg.word_bits, cfg.spmat_words, cfg.word_addr_bits),
-        **({} if cfg.index_free else {"even": pointers, "odd": pointers}),
-        "act": (cfg.acc_bits, cfg.act_words, cfg.act_sram_addr_bits),
-    }
-
-
 def image_name(pe: int, sram: str) -> str:
-    """Image file of one PE's memory `sram` ("spmat", "even", "odd" or "act")."""
+    """Image file of one PE's memory `sram` (of `eie.memory.srams`)."""
     return f"pe{pe:03d}_{sram}.hex"
 
 

@@ -40,8 +40,10 @@ def module_name(block: str) -> str:
     return f"eie_{block}"
 
 
-def has_clock(block: str) -> bool:
-    """Whether a block has registers: the leaf of a pair of PEs has none."""
+def has_clock(block: str, cfg: ArchConfig) -> bool:
+    """Whether a block has registers: the leaf of a pair of PEs has none, an index-free PtrRead its counters alone."""
+    if block == schema.RunRows.NAME and cfg.index_free:
+        return bool(cfg.counters)
     return block != schema.LeafPair.NAME
 
 
@@ -142,6 +144,7 @@ class Part:
 
     def __init__(self, block: str, instance: str, cfg: ArchConfig, *, probe: bool = False) -> None:
         self.block = block
+        self.cfg = cfg
         members = signature(block, cfg, probe=probe).members
         self.inputs = {
             name: Shape.cast(member.shape) for name, member in members.items() if member.flow is In
@@ -160,7 +163,7 @@ class Part:
 
     def instance(self, inputs: dict[str, Value]) -> Instance:
         """The instance, with a value for every input: extended or cut to the input's width."""
-        clock = [("clk", ClockSignal()), ("rst", ResetSignal())] if has_clock(self.block) else []
+        clock = [("clk", ClockSignal()), ("rst", ResetSignal())] if has_clock(self.block, self.cfg) else []
         return Instance(
             module_name(self.block),
             *(("i", name, signal) for name, signal in clock),
@@ -233,20 +236,10 @@ def any_of(words: Iterable[Value]) -> Value:
     return reduce(or_, words)
 
 
-def round_shift(m: Module, value: Value, shift: Value, name: str) -> Value:
-    """`value / 2**shift` rounded half up, for a signed signal and a shift of 0..31; at least 34 bits."""
-    width = max(len(value), 32) + 2
-    total, rounded = Signal(signed(width), name=f"{name}_sum"), Signal(signed(width), name=name)
-    # Half a unit of the result; 0 for a shift of 0.
-    half = ((Const(1, 1) << shift) >> 1)[: (1 << schema.SHIFT_BITS) - 1]
-    m.d.comb += [total.eq(add(value, half, width)), rounded.eq(total >> shift)]
-    return rounded
-
-
 def shifted(m: Module, value: Value, shift: Value, name: str) -> tuple[Value, Value]:
     """`value >> shift`, and what rounding half up adds to it: the bit behind the last; for a shift of 0..31.
 
-    `round_shift` with the addition left to whoever adds anyway.
+    The addition is left to whoever adds anyway: (value + 2**(shift - 1)) >> shift needs an adder before the shifter.
     """
     width = len(value) + 1
     both = Signal(signed(width), name=name)

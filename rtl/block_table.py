@@ -48,11 +48,11 @@ class BlockTable(Block):
         ]
         m.d.comb += [
             shuffled.eq(turn.any()),
-            column.eq(Cat(self.root_pe[: cfg.pe_shift], self.root_row)),
+            column.eq((self.root_row << cfg.pe_shift) | self.root_pe),
             block.eq(add(self.ptr_base, self.unit, len(block))),
             following.eq(block + 1),
             end.eq(Mux(shuffled, add(self.first, turn, len(end)), ends[0])),
-            after.eq(Mux(shuffled, add(end, turn, len(after)), ends[1])),
+            after.eq(Mux(shuffled, end + resize(turn, len(end)), ends[1])),
             is_next.eq(resize(column, len(end)) >= end),
             beyond.eq(is_next & (resize(column, len(after)) >= after)),
             self.near.eq(~beyond),
@@ -136,7 +136,7 @@ class BlockTable(Block):
         if per_word == 1 << sel:
             m.d.comb += pointer.eq(entry)
         else:  # entry // per_word by a multiplication, exact for every entry: per_word < 2**sel
-            word, within = Signal(bits, name="word"), Signal(sel, name="within")
+            word, within = Signal(max(cfg.word_addr_bits, sel), name="word"), Signal(sel, name="within")
             scale = bits + sel
             m.d.comb += [
                 word.eq((entry * Const((1 << scale) // per_word + 1)) >> scale),

@@ -28,7 +28,7 @@ class PE(Block):
     product_shift, codebook, spmat_base, relu, output_shift : the pass's configuration.
     rf_*, wb_* : refill from the activation SRAM and write-back, see `ActRW`.
     io_write, io_read, io_space, io_addr, io_data, io_rdata : the I/O port.
-    even_*, odd_*, spmat_*, act_* : the SRAMs.
+    even_* and odd_* or ptr_*, spmat_*, act_* : the SRAMs.
     busy : a column waits or is under way.
     retire : a token is in stage 4.
     """
@@ -91,15 +91,20 @@ class PE(Block):
             return {}
         return {"io_write": of(self.io_write, spaces[block]), "io_read": of(self.io_read, spaces[block])}
 
+    def _pointer_word(self) -> dict[IoSpace, Value]:
+        """What the I/O port reads of pointers, where there are any."""
+        if self.cfg.index_free:
+            return {}
+        single = self.cfg.group == 1
+        return {
+            IoSpace.PTR: Mux(self.io_addr[0], self.odd_rdata, self.even_rdata) if single else self.ptr_rdata
+        }
+
     def _read(self, m: Module, parts: dict[str, Part]) -> None:
         outputs = {name: signal for part in parts.values() for name, signal in part.outputs.items()}
         words = {
             IoSpace.SPMAT: self.spmat_rdata,
-            **(
-                {}
-                if self.cfg.index_free
-                else {IoSpace.PTR: Mux(self.io_addr[0], self.odd_rdata, self.even_rdata)}
-            ),
+            **self._pointer_word(),
             IoSpace.CODEBOOK: outputs["code_rdata"],
             IoSpace.ACC: outputs["acc_rdata"],
             IoSpace.ACT: outputs["leaf_value"],

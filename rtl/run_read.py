@@ -1,4 +1,4 @@
-"""RunRead: PtrRead of a window PE: where a group's entries are and how many, in one read of both banks."""
+"""RunRead: PtrRead of a window PE: where a group's entries are and how many, in one read."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class RunRead(Block):
         run that waits here (without `filter_empty`).
     push, push_col, push_value, push_value1, load : the broadcast and its taking (with `filter_empty`).
     keep, drop : the run has entries and goes into the queue, it has none and its credit comes back (likewise).
-    io_write, io_read, io_addr, io_data : the I/O port, for the space PTR (address: the column).
-    even_*, odd_* : the SRAMs of even and odd columns.
+    io_write, io_read, io_addr, io_data : the I/O port, for the space PTR (address: the column, or the pair).
+    even_*, odd_* : the SRAMs of even and odd columns (group = 1). ptr_* : that of pairs.
     valid, p_start, p_count, p_count1, value, value1 : the run: its first entry, the columns' lengths, activations.
     ptr_reads, empty_columns : counters.
     """
@@ -34,26 +34,14 @@ class RunRead(Block):
     def elaborate(self, platform: object) -> Module:
         m, cfg = self.module(), self.cfg
         load, col, values = self._source(m)
-        io_odd, io = self.io_addr[0], self.io_write | self.io_read
-        odd_addr = Mux(load, col >> 1, self.io_addr >> 1)
-        m.d.comb += [
-            self.even_en.eq(load | (io & ~io_odd)),
-            self.even_we.eq(self.io_write & ~io_odd),
-            self.even_addr.eq(odd_addr if cfg.group == 2 else Mux(load, (col + 1) >> 1, self.io_addr >> 1)),
-            self.even_wdata.eq(self.io_data),
-            self.odd_en.eq(load | (io & io_odd)),
-            self.odd_we.eq(self.io_write & io_odd),
-            self.odd_addr.eq(odd_addr),
-            self.odd_wdata.eq(self.io_data),
-        ]
         with m.If(load):
             m.d.sync += [getattr(self, name).eq(value) for name, value in values.items()]
             if cfg.group == 1:
                 m.d.sync += self.odd.eq(col[0])
         if cfg.group == 2:
-            self._pair(m)
+            self._pair(m, load, col)
         else:
-            self._single(m)
+            self._single(m, load, col)
         if cfg.filter_empty:
             some = self.p_count.any() | (self.p_count1.any() if cfg.group == 2 else 0)
             m.d.comb += [self.keep.eq(self.valid & some), self.drop.eq(self.valid & ~some)]
@@ -75,8 +63,19 @@ class RunRead(Block):
             m.d.sync += self.valid.eq(0)
         return self.pop, self.head_col, {name: getattr(self, f"head_{name}") for name in names}
 
-    def _single(self, m: Module) -> None:
+    def _single(self, m: Module, load: Value, col: Value) -> None:
         """Two pointers, the column's and the next one's."""
+        io_odd, io = self.io_addr[0], self.io_write | self.io_read
+        m.d.comb += [
+            self.even_en.eq(load | (io & ~io_odd)),
+            self.even_we.eq(self.io_write & ~io_odd),
+            self.even_addr.eq(Mux(load, (col + 1) >> 1, self.io_addr >> 1)),
+            self.even_wdata.eq(self.io_data),
+            self.odd_en.eq(load | (io & io_odd)),
+            self.odd_we.eq(self.io_write & io_odd),
+            self.odd_addr.eq(Mux(load, col >> 1, self.io_addr >> 1)),
+            self.odd_wdata.eq(self.io_data),
+        ]
         cfg, bits = self.cfg, self.cfg.length_bits
         begin, end = Signal(cfg.pointer_bits, name="p_begin"), Signal(cfg.pointer_bits, name="p_end")
         m.d.comb += [
@@ -93,11 +92,19 @@ class RunRead(Block):
             count = words * cfg.entries_per_word + end[:sel] - begin[:sel]
         m.d.comb += self.p_count.eq(count[:bits])
 
-    def _pair(self, m: Module) -> None:
+    def _pair(self, m: Module, load: Value, col: Value) -> None:
         """The pointer to the pair's first entry and both lengths; the odd column may be active alone."""
+        m.d.comb += [
+            self.ptr_en.eq(load | self.io_write | self.io_read),
+            self.ptr_we.eq(self.io_write),
+            self.ptr_addr.eq(Mux(load, col >> 1, self.io_addr)),
+            self.ptr_wdata.eq(self.io_data),
+        ]
         cfg, bits = self.cfg, self.cfg.length_bits
-        length, length1 = self.odd_rdata[:bits], self.odd_rdata[bits : 2 * bits]
-        first = Cat(self.even_rdata, self.odd_rdata[2 * bits :])[: cfg.run_bits]
+        length, length1 = self.ptr_rdata[:bits], self.ptr_rdata[bits : 2 * bits]
+        # A pair begins at an even place.
+        even = Const(0, cfg.start_bits - cfg.pointer_bits)
+        first = Cat(even, self.ptr_rdata[2 * bits :])[: cfg.run_bits]
         active, active1 = self.value.any(), self.value1.any()
         m.d.comb += [
             self.p_start.eq(Mux(active, first, self._behind(m, first, length))),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from amaranth import Const, Module, Signal, Value
+from amaranth import Module, Value
 
-from eie.rtl.block import Block, resize
+from eie.rtl.block import Block, add
 
 
 class RunRows(Block):
@@ -31,14 +31,12 @@ class RunRows(Block):
 
     def elaborate(self, platform: object) -> Module:
         m, cfg = self.module(), self.cfg
-        first = self._before(m, self.push_low, "first")
-        behind = self._before(m, self.push_high, "behind")
-        count = Signal(len(first), name="rows")
+        bits, rows = cfg.length_bits, cfg.acc_addr_bits
+        first = self._before(self.push_low, max(bits, rows))
         m.d.comb += [
-            count.eq(behind - first),
             self.p_start.eq(self.push_start),
-            self.p_row.eq(first[: cfg.acc_addr_bits]),
-            self.p_count.eq(count[: cfg.length_bits]),
+            self.p_row.eq(first[:rows]),
+            self.p_count.eq((self._before(self.push_high, bits) - first[:bits])[:bits]),
             self.value.eq(self.push_value),
             self.keep.eq(self.push & self.p_count.any()),
             self.drop.eq(self.push & ~self.p_count.any()),
@@ -47,11 +45,9 @@ class RunRows(Block):
         self.counter(m, "empty_columns", self.drop)
         return m
 
-    def _before(self, m: Module, row: Value, name: str) -> Signal:
-        """Rows of this PE before a row of the layer."""
-        cfg = self.cfg
-        local = row[cfg.pe_shift :]
-        before = Signal(len(local) + 1, name=name)
-        more = row[: cfg.pe_shift] > self.number if cfg.pe_shift else Const(0, 1)
-        m.d.comb += before.eq(resize(local, len(before)) + more)
-        return before
+    def _before(self, row: Value, bits: int) -> Value:
+        """Rows of this PE before a row of the layer, the low bits."""
+        shift = self.cfg.pe_shift
+        if not shift:
+            return row[:bits]
+        return add(row[shift:], row[:shift] > self.number, bits)

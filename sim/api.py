@@ -137,7 +137,7 @@ def simulate(
     cfg: ArchConfig | None = None,
     engine: str = "golden",
     *,
-    balance: bool = False,
+    balance: bool | None = None,
     waveform: Path | None = None,
 ) -> Result: ...
 @overload
@@ -147,7 +147,7 @@ def simulate(
     cfg: ArchConfig | None = None,
     engine: str = "golden",
     *,
-    balance: bool = False,
+    balance: bool | None = None,
 ) -> NetworkRun: ...
 def simulate(
     layer: CompressedLayer | Network,
@@ -155,7 +155,7 @@ def simulate(
     cfg: ArchConfig | None = None,
     engine: str = "golden",
     *,
-    balance: bool = False,
+    balance: bool | None = None,
     waveform: Path | None = None,
 ) -> Result | NetworkRun:
     """Run a layer on one input vector, or a network on inputs, on any engine.
@@ -168,7 +168,8 @@ def simulate(
     cfg : the machine (default: `ArchConfig()`; for a network, with memories as large as its layers need).
     engine : "golden" (cycle-accurate Python), "fast" (the same figures by the timing law, compiled), "icarus" or
         "verilator" (the RTL), "reference" (arithmetic only, independent of all others).
-    balance : place the rows so that the PEs have equal work (docs/balance.md); outputs stay in their order.
+    balance : place the rows so that the PEs have equal work (docs/balance.md); outputs stay in their order. None: where
+        a PE takes several entries a cycle, as of preset eie2.
     waveform : for a layer: the file to write the waveform of the run to, VCD from golden, FST from the simulators.
 
     Returns

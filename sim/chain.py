@@ -106,12 +106,12 @@ class Chain(Network, Sequence[CompressedLayer]):
         """The first layer's."""
         return (Port("input", (None, self[0].inputs)),)
 
-    def loaded(self, cfg: ArchConfig, *, balance: bool) -> list[Placed]:
+    def loaded(self, cfg: ArchConfig, *, balance: bool | None) -> list[Placed]:
         """The layers as they are loaded: with `balance` a layer's columns follow the rows of the one before it."""
         return place(self, cfg, balance=balance)
 
     def run(
-        self, x: Inputs, cfg: ArchConfig | None = None, engine: str = "fast", *, balance: bool = False
+        self, x: Inputs, cfg: ArchConfig | None = None, engine: str = "fast", *, balance: bool | None = None
     ) -> NetworkRun:
         """Outputs, cycles and counters for inputs [batch, inputs] or [inputs] (images may keep their shape).
 
@@ -221,7 +221,7 @@ def run_network(
     cfg: ArchConfig,
     engine: str = "golden",
     *,
-    balance: bool = False,
+    balance: bool | None = None,
     waveform: Path | None = None,
 ) -> list[Result]:
     """Run layers one after the other on activations (integers, [inputs of the first] or a batch); a result for each.

@@ -52,7 +52,7 @@ def simulate(
     cfg: ArchConfig | None = None,
     engine: str = "golden",
     *,
-    balance: bool = False,
+    balance: bool | None = None,
     waveform: Path | None = None,
 ) -> Result:
     """Run `layer` on the input vector `x` (integers, [cols]) on the accelerator `cfg` (default: `ArchConfig()`).
@@ -62,7 +62,8 @@ def simulate(
     engine : "reference" (arithmetic only, independent of all others), "golden" (cycle-accurate Python), "fast"
         (the same figures by the timing law, compiled), "icarus" or "verilator" (the RTL; from its ports), "cpu" (the
         values alone, as fast as this processor can; of `cfg` only the widths of accumulators and activations count).
-    balance : place the rows so that the PEs have equal work (`eie.balance`); y stays in the layer's order.
+    balance : place the rows so that the PEs have equal work (`eie.balance`); y stays in the layer's order. None: where
+        a PE takes several entries a cycle, as of preset eie2.
     waveform : write the run's waveform there: VCD from golden, FST from the simulators.
 
     Raises

@@ -11,6 +11,7 @@ from typing import Any
 import click
 import numpy as np
 
+from eie.balance import balances
 from eie.cli.inputs import INPUT_HELP, Source, is_graph, warn_clipped
 from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless
 from eie.cli.output import array_file, check_targets, print_table, write
@@ -264,7 +265,7 @@ def run(
     if outputs.json_out:
         click.echo(json.dumps(_json(layers, results, clipped, technology)))
         return
-    _print(layers, results, machine.sized, outputs)
+    _print(layers, results, machine, outputs)
 
 
 def _check_files(file: Path, first: CompressedLayer, source: Source, out: Path | None) -> None:
@@ -305,20 +306,25 @@ def _run_real(layers: Sequence[CompressedLayer], x: FloatArray, outputs: Outputs
 
 
 def _traced(
-    layers: Sequence[CompressedLayer], x: IntArray, cfg: ArchConfig, path: Path | None, *, balance: bool
+    layers: Sequence[CompressedLayer],
+    x: IntArray,
+    cfg: ArchConfig,
+    path: Path | None,
+    *,
+    balance: bool | None,
 ) -> bytes:
     """The content of the table of columns, if it is wanted."""
     if path is None:
         return b""
-    if balance:
-        raise click.UsageError("--trace-table cannot follow rows that --balance moves: leave --balance out")
+    if balances(cfg, balance):
+        raise click.UsageError("--trace-table cannot follow rows that --balance moves: give --no-balance")
     if path.suffix not in FORMATS:
         raise OutputError(f"{path}: a table of columns is written as {' or '.join(FORMATS)}")
     return content(trace(layers, single_vectors(layers, x, cfg.acc_bits), cfg), path)
 
 
 def _print(
-    layers: Sequence[CompressedLayer], results: Sequence[Result], sized: bool, outputs: Outputs
+    layers: Sequence[CompressedLayer], results: Sequence[Result], machine: Machine, outputs: Outputs
 ) -> None:
     """The table of a chain of layers, and what came out."""
     last, cfg = results[-1], results[0].cfg
@@ -327,7 +333,7 @@ def _print(
             f"engine cpu, {cfg.acc_bits}-bit accumulators: the machine's values, no cycles, no counters"
         )
     else:
-        _print_figures(layers, results, sized, outputs)
+        _print_figures(layers, results, machine, outputs)
     click.echo(
         f"\ny: {len(last.y)} activations with {layers[-1].y_frac} fraction bits; "
         f"the largest is number {int(np.argmax(last.y))}"
@@ -342,14 +348,15 @@ def _print(
 
 
 def _print_figures(
-    layers: Sequence[CompressedLayer], results: Sequence[Result], sized: bool, outputs: Outputs
+    layers: Sequence[CompressedLayer], results: Sequence[Result], machine: Machine, outputs: Outputs
 ) -> None:
     """The machine, and its cycles and counters."""
     last, cfg = results[-1], results[0].cfg
-    memories = "as large as the layers need" if sized else "of the published sizes"
+    memories = "as large as the layers need" if machine.sized else "of the published sizes"
+    rows = ", rows balanced" if balances(cfg, machine.balance) else ""
     click.echo(
         f"engine {last.engine}, {cfg.n_pe} PEs, queue depth {cfg.queue_depth}, {cfg.acc_bits}-bit accumulators, "
-        f"memories {memories}, {cfg.clock_hz / 1e6:g} MHz\n"
+        f"memories {memories}, {cfg.clock_hz / 1e6:g} MHz{rows}\n"
     )
     total = ["total"] if len(layers) > 1 else []
     print_table(

@@ -16,12 +16,13 @@ from eie.cli.output import make_folder
     help="Keep the machine code in the installed package, for all its users, not in your own cache.",
 )
 def warm(shared: bool) -> None:
-    """Compile the loops of the compressor and of the fast engine, and keep the machine code. This takes about a
-    minute.
+    """Compile the loops of the compressor and of the fast engine, and the golden model, and keep the machine code. This
+    takes about a minute.
 
     `make setup` does it. After a plain `pip install`, each loop is compiled by the first command that needs it, unless
     you run this. If several users share an installation that they cannot write, its owner can run it once with --shared
-    for all of them.
+    for all of them. Lockstep uses the compiled golden model (docs/rtl.md), which needs mypy, setuptools and a C
+    compiler.
 
     \b
     Example:
@@ -45,3 +46,7 @@ def warm(shared: bool) -> None:
         click.echo(f"{number} loops compiled in {time.perf_counter() - began:.0f} s")
     else:
         click.echo("every loop is compiled already")
+    from eie.compiled import compile_golden
+
+    problem = compile_golden()
+    click.echo(f"the golden model stays in Python: {problem}" if problem else "the golden model is compiled")

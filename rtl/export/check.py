@@ -13,7 +13,8 @@ from pathlib import Path
 from eie import schema
 from eie.axi import chip_fields, host_if_fields
 from eie.config import ArchConfig
-from eie.rtl.array import SRAM, image_name, srams
+from eie.memory import srams
+from eie.rtl.array import SRAM, image_name
 from eie.rtl.block import has_clock, module_name, probe_layout
 from eie.rtl.export.netlist import Module, Placed, Port, analyse
 from eie.schema import Field, Kind
@@ -131,7 +132,7 @@ def check_constraints(text: str, block: str, cfg: ArchConfig, sta: Path) -> list
 
 def declared_ports(block: str, cfg: ArchConfig, *, probe: bool = False) -> dict[str, Port]:
     """Every port of a block's Verilog module ("array" and "chip" are the tops), as schema or `eie.axi` declares it."""
-    ports = {"clk": Port("input", 1), "rst": Port("input", 1)} if has_clock(block) else {}
+    ports = {"clk": Port("input", 1), "rst": Port("input", 1)} if has_clock(block, cfg) else {}
     for field in _fields(block, cfg):
         if field.kind.is_port:
             ports[field.name] = Port("input" if field.kind is Kind.IN else "output", field.width)

@@ -15,9 +15,9 @@ from eie import schema
 from eie.config import ArchConfig
 from eie.errors import MismatchError, OutputError
 from eie.files import beside
-from eie.memory import hex_image
+from eie.memory import hex_image, srams
 from eie.program import Job
-from eie.rtl.array import SRAM, image_name, srams
+from eie.rtl.array import SRAM, image_name
 from eie.rtl.block import module_name
 from eie.rtl.export.check import CHIP, TOP, WAIVERS, CheckReport, check_verilog, declared_ports
 from eie.rtl.export.chip_export import TESTBENCH as CHIP_TESTBENCH
@@ -176,10 +176,11 @@ def _for_others(
 
 def image_files(job: Job) -> dict[str, str]:
     """Memory images of every PE, by file name."""
+    sizes = srams(job.cfg)
     return {
-        image_name(k, sram): hex_image(getattr(image, sram), width, depth)
+        image_name(k, sram): hex_image(words, sizes[sram].width, sizes[sram].depth)
         for k, image in enumerate(job.images)
-        for sram, (width, depth, _) in srams(job.cfg).items()
+        for sram, words in image.srams(job.cfg).items()
     }
 
 

@@ -79,6 +79,7 @@ _PE = (
     }
     | _sram("even", "pointers of even columns")
     | _sram("odd", "pointers of odd columns")
+    | _sram("ptr", "pointers of pairs of columns")
     | _sram("spmat", "matrix entries")
     | _sram("act", "activations")
 )

@@ -26,6 +26,7 @@ import cocotb_tools.config
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import Icarus, Runner, Verilator, get_runner
 
+from eie import compiled
 from eie.cache import cache_folder
 from eie.errors import OutputError, SimulationError
 from eie.sim.cosim import toolchain
@@ -44,13 +45,19 @@ _FREE_VERILATOR = (
     *_ONE_FILE,
 )
 _FREE_FLAGS = ("OPT_FAST=-O1",)
+# The model's own code costs more to compile than it ever gives back: Python in every cycle is what bounds a run.
+# Verilator's runtime is compiled once for all models, and every value that Python reads goes through it.
+# Inputs change in few of the many evaluations that a clock cycle takes.
+_CHANGES = "-fico-change-detect"
+_CHANGES_SINCE = (5, 52)
+_COCOTB_FLAGS = ("OPT_FAST=-O0", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2")
 
 # What the files of a model are called; cocotb's runner calls them so, too.
 _PREFIX = "Vtop"
 
 # Only the top's ports are read from Python. cocotb's runner makes every signal public, which costs most of
 # Verilator's speed (see docs/decisions.md), so that flag is taken out and a control file names the ports instead.
-_PUBLIC = 'public_flat_rw -module "{top}" -var "{name}"'
+_PUBLIC = 'public_flat_{access} -module "{top}" -var "{name}"'
 
 
 class _PortsOnlyVerilator(Verilator):
@@ -94,11 +101,10 @@ def _runner(simulator: str) -> Runner:
     return runner
 
 
-def _build_args(simulator: str, waves: bool) -> list[str]:
-    if simulator == "icarus":
+def _build_args(tool: toolchain.Tool, waves: bool) -> list[str]:
+    if tool.name == "icarus":
         return ["-g2012"]
-    # Compiling costs more than it ever gives back: Python in every cycle is what bounds a run.
-    args = ["--timing", "-Wno-fatal", *_ONE_FILE, "-CFLAGS", "-O0"]
+    args = ["--timing", "-Wno-fatal", *_ONE_FILE, *([_CHANGES] if tool.version >= _CHANGES_SINCE else [])]
     return [*args, "--trace-fst"] if waves else args
 
 
@@ -108,11 +114,13 @@ def build(
     top: str,
     *,
     public: Sequence[str] = ("*",),
+    read_only: Sequence[str] = (),
     waves: bool = False,
 ) -> Build:
     """Compile `sources` (file name -> Verilog text) with top module `top`, or return the cached build.
 
-    public : names (with wildcards) of the top's signals that Python reads and writes; only Verilator has to know.
+    public : names (with wildcards) of the top's signals that Python reads and writes; read_only : of those that it only
+        reads, which costs less. Only Verilator has to know.
 
     Raises
     ------
@@ -120,13 +128,14 @@ def build(
     SimulationError : it does not compile; the text names the log.
     """
     tool = toolchain.require(simulator)
-    args = _build_args(simulator, waves)
+    args = _build_args(tool, waves)
     if simulator == "verilator":
-        lines = [_PUBLIC.format(top=top, name=name) for name in public]
+        lines = [_PUBLIC.format(top=top, name=name, access="rw") for name in public]
+        lines += [_PUBLIC.format(top=top, name=name, access="rd") for name in read_only]
         sources = {**sources, "public.vlt": "\n".join(["`verilator_config", *lines, ""])}
     return _cached(
         tool,
-        [cocotb.__version__, *args],
+        [cocotb.__version__, *args, *_COCOTB_FLAGS],
         Build(simulator, top, Path(), waves),
         sources,
         lambda built, work, files, log: _compile_for_cocotb(built, files, args, tool, work, log),
@@ -256,7 +265,7 @@ def _compile_for_cocotb(
             always=True,
         )
     if built.simulator == "verilator":
-        _make_model(tool, work, log, f"VM_TRACE={int(built.waves)}")
+        _make_model(tool, work, log, f"VM_TRACE={int(built.waves)}", *_COCOTB_FLAGS)
 
 
 def _say(command: list[str], tool: toolchain.Tool, folder: Path, log: Path) -> None:
@@ -330,6 +339,11 @@ def _cocotb_libraries() -> dict[str, str]:
     return {"LD_LIBRARY_PATH": os.pathsep.join(filter(None, found))}
 
 
+def _python_environment() -> dict[str, str]:
+    """What the Python inside of a simulator needs."""
+    return {"COCOTB_LOG_LEVEL": "INFO", **_cocotb_libraries(), **compiled.environment()}
+
+
 def run_test(
     built: Build,
     module: str,
@@ -362,6 +376,7 @@ def run_test(
         arguments["test_args"] = ["--trace-file", _WAVES]
     # `make coverage` measures the Python inside of a simulator, too; of the rest of our environment it needs nothing.
     measured = {name: value for name, value in os.environ.items() if name.startswith("EIE_COVERAGE")}
+    python = _python_environment()  # before the environment is the tool's
     try:
         with _tool_environment(tool):
             _runner(built.simulator).test(
@@ -373,7 +388,7 @@ def run_test(
                 results_xml=str(results),
                 test_filter=rf"\.{test}$",
                 seed=seed,
-                extra_env={"COCOTB_LOG_LEVEL": "INFO", **_cocotb_libraries(), **measured, **(env or {})},
+                extra_env={**python, **measured, **(env or {})},
                 plusargs=plus,
                 log_file=log,
                 timescale=("1ns", "1ps"),

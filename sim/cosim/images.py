@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from eie.config import ArchConfig
-from eie.memory import hex_image
+from eie.memory import hex_image, srams
 from eie.program import Program
 from eie.schema import fields
 
-# What the host reads and writes of `eie_array`.
-ARRAY_PORTS = ("clk", "rst", *(field.name for field in fields("array", ArchConfig())), "probe_*")
+# What the host writes of `eie_array`, and what it only reads.
+ARRAY_PORTS = ("clk", "rst", *(field.name for field in fields("array", ArchConfig())))
+ARRAY_PROBES = ("probe_*",)
 
 # Changes the Verilog before it is built, to test that faults are found.
 Transform = Callable[[Mapping[str, str]], Mapping[str, str]]
@@ -48,16 +49,9 @@ def run_folder(program: Program | None = None) -> Iterator[tuple[Path, list[str]
         if program is None:
             yield folder, ["+eie_no_images"]
             return
-        cfg = program.cfg
+        cfg, sizes = program.cfg, srams(program.cfg)
         for k, image in enumerate(program.images):
-            pointers = (
-                ("even", image.even, cfg.pointer_bits, cfg.ptr_bank_depth),
-                ("odd", image.odd, cfg.pointer_bits, cfg.ptr_bank_depth),
-            )
-            for name, words, bits, depth in (
-                ("spmat", image.spmat, cfg.word_bits, cfg.spmat_words),
-                *(() if cfg.index_free else pointers),
-                ("act", image.act, cfg.acc_bits, cfg.act_words),
-            ):
-                (folder / f"pe{k:03d}_{name}.hex").write_text(hex_image(words, bits, depth))
+            for name, words in image.srams(cfg).items():
+                width, depth, _ = sizes[name]
+                (folder / f"pe{k:03d}_{name}.hex").write_text(hex_image(words, width, depth))
         yield folder, []

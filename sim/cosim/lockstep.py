@@ -20,7 +20,7 @@ from eie.program import Job, Program
 from eie.result import Result
 from eie.schema import ccu_probe, pe_probe
 from eie.sim.cosim.build import build
-from eie.sim.cosim.images import ARRAY_PORTS, Transform, array_sources
+from eie.sim.cosim.images import ARRAY_PORTS, ARRAY_PROBES, Transform, array_sources
 from eie.sim.cosim.launch import in_simulator
 from eie.sim.cosim.outcome import Divergence
 from eie.sim.cosim.waves import write_history
@@ -158,7 +158,7 @@ def _lockstep(
 ) -> LockstepReport:
     cfg = config_of(feeds)
     sources = array_sources(cfg, transform, probe=True)
-    built = build(simulator, sources, "eie_array", public=ARRAY_PORTS, waves=waves)
+    built = build(simulator, sources, "eie_array", public=ARRAY_PORTS, read_only=ARRAY_PROBES, waves=waves)
     began = time.perf_counter()
     answer = in_simulator(built, "lockstep_host", "lockstep", feeds, **options)
     seconds = time.perf_counter() - began

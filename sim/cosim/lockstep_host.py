@@ -5,7 +5,9 @@ Runs as a cocotb test (`lockstep`) in the simulator's process; `eie.sim.cosim.lo
 
 from __future__ import annotations
 
+import gc
 import itertools
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,21 @@ from cocotb.triggers import ReadOnly
 from eie.config import ArchConfig
 from eie.golden.array import Array
 from eie.program import Run
-from eie.schema import Field, ProbeField, Wire, ccu_probe, fields, pe_counters, pe_probe, unpack_probe
+from eie.schema import (
+    Field,
+    ProbeField,
+    Wire,
+    ccu_probe,
+    fields,
+    pe_counters,
+    pe_probe,
+    probe_octets,
+    probe_width,
+    unpack_probe,
+)
 from eie.sim.cosim.host import FreeHost, requested, serve
 from eie.sim.cosim.outcome import PROGRESS, Difference, Diverged, Divergence, differences, value_of
+from eie.sim.cosim.probes import WideOutputs
 
 # The clock cycles so far are written every so many of them.
 PROGRESS_EVERY = 256
@@ -34,11 +48,17 @@ class LockstepHost(FreeHost):
         self.golden = golden
         self.golden_inputs = [(name, getattr(golden, name)) for name in self.inputs]
         self.probes: list[tuple[ProbeField, ...]] = [pe_probe(cfg)] * cfg.n_pe + [ccu_probe(cfg)]
-        self.handles = [getattr(dut, f"probe_pe{k}") for k in range(cfg.n_pe)] + [dut.probe_ccu]
-        self.packers = [(golden.probe_pe, (k,)) for k in range(cfg.n_pe)] + [(golden.probe_ccu, ())]
+        names = [*(f"probe_pe{k}" for k in range(cfg.n_pe)), "probe_ccu"]
+        self.handles = [getattr(dut, name) for name in names]
+        widths = [probe_width(probe) for probe in self.probes]
+        self.wide = WideOutputs([f"{dut._path}.{name}" for name in names], widths)
+        self.octets = [probe_octets(probe) for probe in self.probes]
         self.outputs = self._outputs()
         self.diverged: Divergence | None = None
-        self.history: dict[str, list[tuple[int, list[int]]]] = {"golden": [], "rtl": []}
+        # The last cycles of both sides, as the probes' bytes; where the RTL has unknown bits, their words.
+        self.recorded: deque[tuple[int, bytes, bytes | list[int]]] = deque(
+            maxlen=HISTORY_BEFORE + HISTORY_AFTER
+        )
         self.after = 0
 
     def _outputs(self) -> list[tuple[Any, Wire, Field]]:
@@ -79,7 +99,7 @@ class LockstepHost(FreeHost):
         """The counters of each PE, from the RTL's last probe words."""
         # The probes hold them: no need for thousands of read cycles.
         wanted = {counter.name.lower(): counter for counter in pe_counters(self.cfg)}
-        _, words = self.history["rtl"][-1]
+        words = self.words(self.recorded[-1][2])
         counters = []
         for word in words[: self.cfg.n_pe]:
             values = {
@@ -91,22 +111,38 @@ class LockstepHost(FreeHost):
         return counters
 
     def _compare(self) -> None:
-        wanted = [pack(*args) for pack, args in self.packers]
-        texts = [str(handle.value) for handle in self.handles]
-        try:
-            found = [int(text, 2) for text in texts]
-        except ValueError:  # an X or Z somewhere: shown as text, and as x in the waveform
-            found = [int(t, 2) if set(t) <= {"0", "1"} else -1 for t in texts]
-        if self.diverged is None and found != wanted:
-            self._diverge(wanted, texts)
-        self._record(wanted, found)
+        wanted = self.golden.probe_all()
+        found, known = self.wide.read()
+        if known:
+            self.recorded.append((self.cycle_count, wanted, found))
+        else:  # an X or Z somewhere: shown as text, and as x in the waveform
+            bits = [str(handle.value) for handle in self.handles]
+            words = [int(text, 2) if set(text) <= {"0", "1"} else -1 for text in bits]
+            self.recorded.append((self.cycle_count, wanted, words))
+        if self.diverged is None and (found != wanted or not known):
+            self._diverge(wanted)
         if self.diverged is None:
             self._compare_outputs()
         if self.diverged is not None:
             self.after += 1
             if self.after > HISTORY_AFTER:
-                self.diverged.history = self.history
+                self.diverged.history = self.history()
                 raise Diverged(self.diverged)
+
+    def words(self, recorded: bytes | list[int]) -> list[int]:
+        """The word of each PE, then the CCU's."""
+        if isinstance(recorded, list):
+            return recorded
+        ends = list(itertools.accumulate(self.octets))
+        return [
+            int.from_bytes(recorded[end - size : end], "little")
+            for end, size in zip(ends, self.octets, strict=True)
+        ]
+
+    def history(self) -> dict[str, list[tuple[int, list[int]]]]:
+        """The last cycles, as `Divergence.history`."""
+        golden = [(cycle, self.words(wanted)) for cycle, wanted, _ in self.recorded]
+        return {"golden": golden, "rtl": [(cycle, self.words(found)) for cycle, _, found in self.recorded]}
 
     def _compare_outputs(self) -> None:
         for rtl, golden, field in self.outputs:
@@ -115,14 +151,9 @@ class LockstepHost(FreeHost):
                 self._report(Difference(f"array.{field.name}", wanted, found))
                 return
 
-    def _record(self, wanted: list[int], found: list[int]) -> None:
-        for side, words in (("golden", wanted), ("rtl", found)):
-            self.history[side].append((self.cycle_count, words))
-            if len(self.history[side]) > HISTORY_BEFORE + HISTORY_AFTER:
-                del self.history[side][0]
-
-    def _diverge(self, wanted: list[int], texts: list[str]) -> None:
-        words = zip(self.probes, wanted, texts, [*range(self.cfg.n_pe), None], strict=True)
+    def _diverge(self, wanted: bytes) -> None:
+        texts = [str(handle.value) for handle in self.handles]
+        words = zip(self.probes, self.words(wanted), texts, [*range(self.cfg.n_pe), None], strict=True)
         self._report(*itertools.chain.from_iterable(itertools.starmap(differences, words)))
 
     def _report(self, first: Difference, *others: Difference) -> None:
@@ -140,4 +171,6 @@ async def lockstep(dut: Any) -> None:
     golden = Array(request.cfg)
     if request.images:
         golden.load_images(request.feeds[0].program.images)
-    await serve(LockstepHost(dut, request.cfg, golden), request, try_port=False)
+    host = LockstepHost(dut, request.cfg, golden)
+    gc.freeze()  # golden's objects stay to the end: nothing to collect among them
+    await serve(host, request, try_port=False)

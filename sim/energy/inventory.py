@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from eie.config import ArchConfig, bits_for
-from eie.schema import CCU_COUNTERS, SHIFT_BITS, PeCounter, block_fields, config_fields, fields
+from eie.schema import CCU_COUNTERS, SHIFT_BITS, PeCounter, block_fields, config_fields, fields, pointer_srams
 
 # The RTL counts events in registers that the published machine has no word of.
 COUNTERS = frozenset(counter.name.lower() for counter in PeCounter) | {*CCU_COUNTERS, "cycle"}
@@ -184,10 +184,9 @@ def _queue(cfg: ArchConfig) -> Array:
 
 def macros(block: str, cfg: ArchConfig) -> tuple[Array, ...]:
     """The SRAMs of a block."""
-    bank, matrix = cfg.ptr_bank_depth, -(-cfg.spmat_words // cfg.matrix_banks)
-    pointers = (Array("even", bank, cfg.pointer_bits), Array("odd", bank, cfg.pointer_bits))
+    matrix = -(-cfg.spmat_words // cfg.matrix_banks)
     return {
-        "ptr_read": () if cfg.index_free else pointers,
+        "ptr_read": tuple(Array(name, cfg.ptr_bank_depth, cfg.ptr_word_bits) for name in pointer_srams(cfg)),
         "spmat_read": (Array("spmat", matrix, cfg.word_bits),) * cfg.matrix_banks,
         "act_rw": (Array("act", cfg.act_words, cfg.acc_bits),),
     }.get(block, ())

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from eie.config import ArchConfig
 from eie.errors import ConfigError
 from eie.result import Counter
-from eie.schema import PE_BLOCKS, SHIFT_BITS, lnzd_nodes
+from eie.schema import PE_BLOCKS, SHIFT_BITS, lnzd_nodes, pointer_srams
 from eie.sim.energy import inventory
 from eie.sim.energy.constants import Constants
 from eie.sim.energy.constants import constants as default_constants
@@ -396,7 +396,9 @@ def memory_read_pj(words: int, width_bits: int, constants: Constants | None = No
 
 
 def _memory_pj(block: str, cfg: ArchConfig, c: Constants, activity: Activity) -> float:
-    reads = {"ptr_read": 2 * activity.columns, "spmat_read": activity.words}.get(block, 0.0)
+    # Both banks of pointers are read at a time, or the one of pairs.
+    pointers = len(pointer_srams(cfg)) * activity.columns
+    reads = {"ptr_read": pointers, "spmat_read": activity.words}.get(block, 0.0)
     macros = inventory.macros(block, cfg)
     if not reads or not macros:
         return 0.0

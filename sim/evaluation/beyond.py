@@ -114,7 +114,7 @@ def machine_for(layer: CompressedLayer, changes: Mapping[str, Any], n_pe: int = 
         bits = min(bits for bits in FIELDS["row_bits"].metadata["choices"] if rows <= 1 << bits)
         changes = {"row_bits": bits, **changes}
     words = base.spmat_words
-    base = base.replace(acc_depth=rows, pointer_bits=max(16, 2 * rows.bit_length()), **changes)
+    base = base.replace(acc_depth=rows, **changes)
     base = base.replace(entries=words * base.entries_per_word, act_words=max(base.act_words, 4 * rows))
     return base if -(-layer.rows // n_pe) > _ROWS and base.absolute else _enlarged(base, layer)
 
@@ -427,8 +427,8 @@ def _area_table() -> Table:
         "Area by the energy model, µm²",
         ("block", "published", "eie2", "eie2 / published"),
         rows,
-        "Cells of the library and CACTI's SRAMs, filler cells in the PE. `eie synth` and `eie synth --preset eie2` "
-        "give the cells of the RTL itself, without SRAMs.",
+        "Cells of the library and CACTI's SRAMs, filler cells in the PE. `eie synth --preset eie2 --against paper` "
+        "gives the cells of the RTL itself beside the same SRAMs (synth.md).",
     )
 
 

@@ -79,7 +79,7 @@ class Accelerator:
         engine: str,
         done: Callable[[int], object] = lambda _: None,
         *,
-        balance: bool = False,
+        balance: bool | None = None,
         threads: int | None = None,
     ) -> None:
         self.layers, self.cfg, self.engine = layers, cfg, engine
@@ -95,7 +95,7 @@ class Accelerator:
     def _check(self, layer: CompressedLayer) -> None:
         """Check a layer once, and plan its passes if it does not fit the machine."""
         # The engine cpu has neither PEs nor memories.
-        (placed,) = place([layer], self.cfg, balance=self._balance and self.engine != "cpu")
+        (placed,) = place([layer], self.cfg, balance=False if self.engine == "cpu" else self._balance)
         self._placed[layer.name] = placed
         if self.engine == "cpu":
             return

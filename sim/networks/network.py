@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eie.balance import Placed, place
+from eie.balance import Placed, balances, place
 from eie.capacity import sized_for
 from eie.compress.float_layers import FloatArray
 from eie.config import ArchConfig
@@ -211,32 +211,32 @@ class Network(ABC):
     def layers(self) -> tuple[CompressedLayer, ...]:
         """The matrices, in the order in which they are met."""
 
-    def loaded(self, cfg: ArchConfig, *, balance: bool) -> list[Placed]:
+    def loaded(self, cfg: ArchConfig, *, balance: bool | None) -> list[Placed]:
         """The layers as they are loaded; with `balance` each by itself, because the host takes every output."""
         return [one for layer in self.layers for one in place([layer], cfg, balance=balance)]
 
-    def machine(self, cfg: ArchConfig | None = None, *, balance: bool = False) -> ArchConfig:
+    def machine(self, cfg: ArchConfig | None = None, *, balance: bool | None = None) -> ArchConfig:
         """`cfg` (default: `ArchConfig()`) with memories as large as the layers need, and codes as wide as theirs."""
         cfg = cfg or ArchConfig()
         if not self.layers:
             return cfg
         bits = max(cfg.weight_bits, *(layer.weight_bits for layer in self.layers))
         sized = sized_for(cfg.replace(weight_bits=bits), *self.layers)
-        return (
-            sized_for(sized, *(one.layer for one in self.loaded(sized, balance=True))) if balance else sized
-        )
+        if not balances(sized, balance):
+            return sized
+        return sized_for(sized, *(one.layer for one in self.loaded(sized, balance=True)))
 
-    def machine_for(self, engine: str, *, balance: bool = False) -> ArchConfig:
+    def machine_for(self, engine: str, *, balance: bool | None = None) -> ArchConfig:
         """What `run` takes without `cfg`: `machine()`, or for the engine cpu, which has no memories, the default."""
         return ArchConfig() if engine == "cpu" else self.machine(balance=balance)
 
     @abstractmethod
     def run(
-        self, x: Inputs, cfg: ArchConfig | None = None, engine: str = "fast", *, balance: bool = False
+        self, x: Inputs, cfg: ArchConfig | None = None, engine: str = "fast", *, balance: bool | None = None
     ) -> NetworkRun:
         """Outputs, cycles and counters on the machine `cfg` (default: `machine()`).
 
-        balance : rows are placed so that the PEs have equal work (`eie.balance`).
+        balance : rows are placed so that the PEs have equal work (`eie.balance`; None: as its `balances` says).
 
         Raises
         ------

@@ -120,7 +120,7 @@ class GraphNetwork(Network, Sequence[CompressedLayer]):
         done: Callable[[int], object] = lambda _: None,
         *,
         watch: bool = False,
-        balance: bool = False,
+        balance: bool | None = None,
         threads: int | None = None,
     ) -> GraphRun:
         """Outputs, cycles and counters; a layer that does not fit `cfg` runs as a plan of several passes.

@@ -20,7 +20,10 @@ from typing import Any
 from eie.cache import tool_environment
 from eie.config import ArchConfig
 from eie.errors import FormatError, MismatchError, SimulatorMissing
+from eie.schema import PE_BLOCKS
 from eie.sim.cosim import toolchain
+from eie.sim.energy.inventory import macros
+from eie.sim.energy.sram import sram
 from eie.sim.published import published
 from eie.sim.synth.liberty import Cell, read_liberty
 from eie.sim.synth.sta import Path as TimingPath
@@ -29,6 +32,7 @@ from eie.sim.synth.sta import longest_path
 UNITS = ("pe", "lnzd", "ccu", "host_if")
 # Gate length of the library that the package brings, and of the published machine, in nm.
 LIBRARY_NM = 180
+PUBLISHED_NM = 45
 
 # A latch is a mistake as soon as it can be seen: mapping may hide it. `check` finds loops, nets without a driver and
 # nets with two.
@@ -200,6 +204,30 @@ def _figures(name: str, module: Any, timed: Any, library: Mapping[str, Cell]) ->
         register_area_um2=sum(cell.area for cell in registers),
         path=longest_path(timed, library),
     )
+
+
+# ---- a whole PE, beside another machine's ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PeArea:
+    """What a PE takes at 45 nm, in um2: its blocks' cells, those of the library shrunk, and the SRAMs beside it."""
+
+    cells: Mapping[str, float]
+    srams: float
+
+    @property
+    def total(self) -> float:
+        """Cells and SRAMs."""
+        return sum(self.cells.values()) + self.srams
+
+
+def pe_area(report: SynthReport) -> PeArea:
+    """The PE of a synthesis; its SRAMs by the energy model's table (docs/energy.md)."""
+    shrink = (LIBRARY_NM / PUBLISHED_NM) ** 2
+    cells = {name: report.block(name).area_um2 / shrink for name in (*PE_BLOCKS, "pe")}
+    memories = [macro for name in PE_BLOCKS for macro in macros(name, report.cfg)]
+    return PeArea(cells, sum(sram(macro.words, macro.bits).area_um2 for macro in memories))
 
 
 # ---- beside what was published ---------------------------------------------------------------------------------

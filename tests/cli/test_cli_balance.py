@@ -8,6 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 import eie
+from eie.balance import place
+from eie.capacity import check_fits
 from eie.cli.main import main
 from eie.sim.workloads.random import Unevenness, random_layer
 
@@ -40,6 +42,38 @@ def test_run_gives_the_same_outputs_sooner(net: str) -> None:
     assert plain["y"] == placed["y"] == better["y"]
     assert better["cycles"] < placed["cycles"] < plain["cycles"]
     assert better["counters"]["fillers"] == [0] * 4
+
+
+def test_several_entries_a_cycle_balance_unless_told_otherwise(net: str) -> None:
+    """Preset eie2 balances rows by default, in the command and from Python, and says so; other machines do not."""
+    command = ("run", net, "--input", "x.npy", "--layer", "one", "--pe", "4", "--engine", "fast")
+    better = (*command, "--preset", "eie2")
+    cycles = {
+        more: json.loads(eie_command(*better, "--json", *more))[0]["cycles"]
+        for more in ((), ("--balance",), ("--no-balance",))
+    }
+    assert cycles[()] == cycles["--balance",] < cycles["--no-balance",]
+    assert "MHz, rows balanced" in eie_command(*better)
+    assert "rows balanced" not in eie_command(*better, "--no-balance")
+    assert "rows balanced" not in eie_command(*command)
+    layer, x = eie.load("net.eie")[0], np.load("x.npy")
+    cfg = eie.sized_for(eie.ArchConfig.preset("eie2", n_pe=4), layer)
+    for engine in ("fast", "golden"):
+        runs = [eie.simulate(layer, x, cfg, engine, balance=balance) for balance in (None, True, False)]
+        assert runs[0].cycles == runs[1].cycles == cycles[()]
+        assert runs[2].cycles > runs[0].cycles
+        assert (runs[0].y == runs[2].y).all()
+
+
+def test_what_is_sized_for_a_layer_holds_it_balanced(net: str) -> None:
+    """Places that pairs leave free depend on the placement: a machine that balances by default has room for both."""
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        layer = random_layer(int(rng.integers(4, 200)), int(rng.integers(4, 110)), 0.3, seed)
+        cfg = eie.sized_for(eie.ArchConfig.preset("eie2", n_pe=4), layer)
+        for balance in (True, False):
+            (placed,) = place([layer], cfg, balance=balance)
+            check_fits(cfg, placed.layer)
 
 
 def test_plan_and_sweep_follow(net: str) -> None:
@@ -82,6 +116,8 @@ def test_export_says_which_row_each_output_is(net: str) -> None:
          "'queue_depth=deep' is not a setting: write it as pointers=4096"),
         (("export", "--pe", "4", "--balance", "-o", "v"), "--balance has no effect without a .eie file"),
         (("synth", "--balance"), "--balance has no effect: synthesis takes no layer"),
+        (("run", "net.eie", "--input", "x.npy", "--preset", "eie2", "--trace-table", "t.csv"),
+         "--trace-table cannot follow rows that --balance moves: give --no-balance"),
     ],
 )  # fmt: skip
 def test_refused(net: str, command: tuple[str, ...], text: str) -> None:

@@ -179,7 +179,7 @@ def load_network(layers):
         packets.append(vector(IoSpace.ACT_SRAM, layer.bias, CFG.acc_bits, biases))
         images = images_of(weight_blocks(interleave(layer, CFG.n_pe, CFG.index_bits), CFG), CFG)
         for k, image in enumerate(images):
-            both = [image.even[i // 2] if i % 2 == 0 else image.odd[i // 2] for i in range(layer.cols + 1)]
+            both = [image.pointers[i % 2][i // 2] for i in range(layer.cols + 1)]
             packets.append(write_packet(IoSpace.SPMAT, image.spmat, pe=k, addr=words))
             packets.append(write_packet(IoSpace.PTR, both, pe=k, addr=pointers))
         words += max(len(image.spmat) for image in images)

@@ -138,9 +138,8 @@ def everything(array: Array) -> list[object]:
     state: list[object] = [register.value for register in array.registers]
     state += [list(column.words) for column in array.ccu.table]
     for pe in array.pes:
-        srams = (pe.even_sram, pe.odd_sram, pe.spmat_sram, pe.act_sram)
         state += [list(m) for m in (pe.act_queue.fifo, pe.arithm_unit.codes, pe.act_rw.src, pe.act_rw.acc)]
-        state += [list(sram.memory) for sram in srams]
+        state += [list(sram.memory) for sram in pe.srams.values()]
     return state
 
 

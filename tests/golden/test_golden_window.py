@@ -107,25 +107,25 @@ def test_an_empty_group_is_dropped_before_the_queue() -> None:
     drive(
         RunRead(EIE2),
         """
-        cycle | push push_col push_value push_value1 even_rdata odd_rdata | load even_en even_addr odd_en odd_addr keep drop p_start p_count p_count1 valid empty_columns ptr_reads
-        0     | 1    6        4          5           0          0         | 1    1       3         1      3        0    0    ?       ?       ?        0     0             0
-        1     | 1    8        4          5           0          0         | 1    1       4         1      4        0    1    0       0       0        1     0             1
-        2     | .    .        .          .           22         0x21      | 0    0       0         0      0        1    0    22      1       1        1     1             2
-        3     | .    .        .          .           22         0x21      | 0    0       0         0      0        0    0    22      1       1        0     1             2
+        cycle | push push_col push_value push_value1 ptr_rdata | load ptr_en ptr_addr keep drop p_start p_count p_count1 valid empty_columns ptr_reads
+        0     | 1    6        4          5           0         | 1    1      3        0    0    ?       ?       ?        0     0             0
+        1     | 1    8        4          5           0         | 1    1      4        0    1    0       0       0        1     0             1
+        2     | .    .        .          .           0x2c21    | 0    0      0        1    0    22      1       1        1     1             2
+        3     | .    .        .          .           0x2c21    | 0    0      0        0    0    22      1       1        0     1             2
         """,
     )
 
 
 def test_a_pair_with_one_active_column() -> None:
-    """Lengths 3 and 5 from place 3 of word 2 on: the odd column alone begins at place 2 of word 3."""
+    """Lengths 3 and 5 from place 2 of word 2 on: the odd column alone begins at place 1 of word 3."""
     drive(
         RunRead(EIE2),
         """
-        cycle | push push_col push_value push_value1 even_rdata odd_rdata | keep p_start p_count p_count1 value value1
-        0     | 1    4        6          .           0          0         | 0    ?       ?       ?        0     0
-        1     | 1    4        .          7           11         0xa3      | 1    11      3       0        6     0
-        2     | 1    4        6          7           11         0xa3      | 1    14      0       5        0     7
-        3     | .    .        .          .           11         0xa3      | 1    11      3       5        6     7
+        cycle | push push_col push_value push_value1 ptr_rdata | keep p_start p_count p_count1 value value1
+        0     | 1    4        6          .           0         | 0    ?       ?       ?        0     0
+        1     | 1    4        .          7           0x14a3    | 1    10      3       0        6     0
+        2     | 1    4        6          7           0x14a3    | 1    13      0       5        0     7
+        3     | .    .        .          .           0x14a3    | 1    10      3       5        6     7
         """,
     )
 
@@ -135,22 +135,23 @@ def test_a_pair_with_one_active_column_where_a_word_has_six_entries() -> None:
     drive(
         RunRead(ArchConfig.preset("eie2", n_pe=4)),
         """
-        cycle | push push_col push_value push_value1 even_rdata odd_rdata | keep p_start p_count p_count1
-        0     | 1    4        .          7           0          0         | 0    ?       ?       ?
-        1     | .    .        .          .           12         0x10f     | 1    33      0       2
+        cycle | push push_col push_value push_value1 ptr_rdata | keep p_start p_count p_count1
+        0     | 1    4        .          7           0         | 0    ?       ?       ?
+        1     | .    .        .          .           0x1810f   | 1    33      0       2
         """,
     )
 
 
-def test_lengths_and_high_bits_of_a_pointer() -> None:
-    """Two bits of the pointer stand above both lengths in the odd bank's word."""
-    cfg = ArchConfig.preset("eie2", n_pe=4)
+def test_pairs_of_the_last_word() -> None:
+    """17 bits of pointer, word 0x3fff and place 4, of which 16 stand above both lengths; port and SRAM have 30."""
     drive(
-        RunRead(cfg),
-        f"""
-        cycle | push push_value even_rdata odd_rdata        | p_start                          p_count
-        0     | 1    7          0          0                | ?                                ?
-        1     | .    .          0xfff9     {1 << 14 | 0x40} | {(1 << 16 | 0xFFF9) & 0x1FFFF}   64
+        RunRead(ArchConfig.preset("eie2", n_pe=4)),
+        """
+        cycle | push push_value io_write io_read io_addr io_data     ptr_rdata  | ptr_en ptr_we ptr_addr ptr_wdata  p_start p_count
+        0     | 1    7          .        .       .       .           0          | 1      0      0        0          ?       ?
+        1     | .    .          .        .       .       .           0x3fff8040 | 0      0      0        0          0x1fffc 64
+        2     | .    .          1        .       8191    0xffe4040   0x3fff8040 | 1      1      8191     0xffe4040  ?       ?
+        3     | .    .          .        1       5       0x80000001  0x3fff8040 | 1      0      5        1          ?       ?
         """,
     )
 

@@ -99,7 +99,7 @@ class RecordingHost(LockstepHost):
 
     async def cycle(self, **inputs: int) -> None:
         await super().cycle(**inputs)
-        _, words = self.history["golden"][-1]
+        words = self.words(self.recorded[-1][1])
         texts = [
             format(word, f"0{probe_width(probe)}b") for word, probe in zip(words, self.probes, strict=True)
         ]
@@ -122,11 +122,7 @@ class RecordingHost(LockstepHost):
     async def reset_again(self) -> None:
         """One cycle of reset: memories and the SRAMs' outputs keep what they hold."""
         await self.cycle(rst=1)
-        kept = {
-            id(sram.rdata)
-            for pe in self.golden.pes
-            for sram in (pe.even_sram, pe.odd_sram, pe.spmat_sram, pe.act_sram)
-        }
+        kept = {id(sram.rdata) for pe in self.golden.pes for sram in pe.srams.values()}
         for register in self.golden.registers:
             if id(register) not in kept:
                 register.value = 0

@@ -47,8 +47,8 @@ BETTER = CFG.replace(
     pointer_bits=13,
     acc_depth=50,
 )
-# Runs of random passes.
-RUNS = 12
+# Runs of random passes. A group at a random place of the better machine seldom has entries: it needs more of them.
+RUNS, BETTER_RUNS = 12, 36
 # The counters of the published widths would need 2**31 events to reach the last bit.
 COUNTER_BITS = 8
 
@@ -143,7 +143,8 @@ def random_runs(seed: int, cfg: ArchConfig) -> list[RandomRun]:
     Weights are what an earlier job left. Few activations are not zero, because a column at a random place of the
     pointers may be as long as the pointers reach.
     """
-    return [_random_run(np.random.default_rng((seed, number)), cfg) for number in range(RUNS)]
+    runs = RUNS if cfg.walks else BETTER_RUNS
+    return [_random_run(np.random.default_rng((seed, number)), cfg) for number in range(runs)]
 
 
 def _random_run(rng: np.random.Generator, cfg: ArchConfig) -> RandomRun:

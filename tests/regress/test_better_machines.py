@@ -8,6 +8,7 @@ from tqdm import tqdm
 from eie.sim.cosim.lockstep import lockstep
 from eie.sim.engines.reference import run as run_reference
 from tests.support.better_machines import draw
+from tests.support.block_cases import random_block_case, random_machine
 from tests.support.cases import random_case
 from tests.support.slow_law import law
 
@@ -21,9 +22,13 @@ def test_random_machines(seed: int, better_machines: int) -> None:
     cycles = comparisons = 0
     for number in tqdm(range(better_machines), unit=" machines"):
         rng = np.random.default_rng([seed, number, 18])
-        cfg = draw(rng)
+        # Every third machine is index-free.
+        index_free = number % 3 == 2
+        cfg = random_machine(rng) if index_free else draw(rng)
         simulator = "icarus" if number % VERILATOR_EVERY else "verilator"
-        cases = [random_case(rng, [cfg]) for _ in range(LAYERS)]
+        cases = [
+            random_block_case(rng, cfg) if index_free else random_case(rng, [cfg]) for _ in range(LAYERS)
+        ]
         report = lockstep([case.job for case in cases], simulator, seed=seed, read_back=bool(number % 2))
         where = f"seed {seed}, machine {number} on {simulator}, {cfg}"
         assert report.divergence is None, f"{where}: {report.describe()}"

@@ -1,4 +1,4 @@
-"""docs/beyond.md has the tables that `eie reproduce beyond` prints."""
+"""docs/beyond.md has the tables that `eie reproduce beyond` prints, and the figures reach their bars."""
 
 from eie.cli.pages.evaluation_page import markdown_table
 from eie.sim.evaluation.parts import named
@@ -15,3 +15,10 @@ def test_the_page_is_what_the_command_prints() -> None:
             assert not line.startswith("|") or line in page, line
     flat = " ".join(page.split())
     assert all(text in flat for text in section.text)
+    data = section.data
+    assert data["even"] >= 2.4
+    assert data["uneven"] >= 2.6
+    assert data["over_bound"] <= 1.08
+    assert data["one_entry"] <= 1.05
+    assert data["energy_one"] <= 0.87
+    assert data["energy_four"] <= 0.72

@@ -41,6 +41,25 @@ def test_export_is_clean(name: str) -> None:
     assert report.modules == 10
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"n_pe": 2},
+        {"n_pe": 1, "issue": 2, "window": 2, "weight_bits": 5},
+        {"n_pe": 4, "bus_registers": 1, "blocks": 5, "entries": 700, "src_depth": 12, "acc_depth": 9},
+        {"n_pe": 2, "counters": 0},
+        {"n_pe": 2, "blocks": 1, "entries": 16, "src_depth": 1, "acc_depth": 1, "window": 2},
+    ],
+)
+def test_an_index_free_machine_is_clean(changes: dict[str, int]) -> None:
+    """Without the two pointer SRAMs of each PE, and with a block table."""
+    cfg = ArchConfig.preset("blocks", **changes)
+    for probe in (False, True):
+        report = lint(array_verilog(cfg, probe=probe), cfg, probe=probe)
+        assert report.problems == ()
+        assert report.instances == cfg.n_pe * (1 + len(PE_BLOCKS) + 2) + sum(schema.lnzd_nodes(cfg)) + 2
+
+
 def test_largest_array() -> None:
     cfg = ArchConfig(n_pe=256, entries=64, pointers=16, src_depth=2, acc_depth=2)
     report = check_verilog(array_verilog(cfg), cfg)

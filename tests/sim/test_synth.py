@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from eie.cli.main import main
 from eie.config import ArchConfig
 from eie.errors import FormatError, MismatchError, SimulatorMissing
 from eie.sim.cosim import toolchain
+from eie.sim.energy.sram import sram
 from eie.sim.synth import yosys as synth
 from eie.sim.synth.liberty import read_liberty
 from eie.sim.synth.sta import INPUT_SLEW, longest_path
@@ -203,3 +205,27 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report: SynthR
     assert [block["name"] for block in figures["blocks"]] == [block.name for block in report.blocks]
     assert figures["blocks"][-1]["path"]["ns"] == report.block("host_if").path.ns
     assert np.isclose(sum(row["ours"] for row in figures["shares"]), 1)
+
+
+def test_two_pes_side_by_side(monkeypatch: pytest.MonkeyPatch, report: SynthReport) -> None:
+    """--against synthesises the other preset's PE alone; a PE is its cells, shrunk from 180 to 45 nm, and its SRAMs."""
+    asked = []
+
+    def remembered(cfg: ArchConfig, *args: object, **options: object) -> SynthReport:
+        asked.append((cfg, options.get("units")))
+        return replace(report, cfg=cfg)
+
+    monkeypatch.setattr("eie.cli.commands.synth.synthesise", remembered)
+    command = ["synth", "--preset", "eie2", "--pe", "4", "--set", "counters=0", "--against", "paper"]
+    lines = CliRunner().invoke(main, command).stdout.splitlines()
+    assert asked[1] == (ArchConfig(n_pe=4, counters=0), ("pe",))
+    cells = sum(block.area_um2 for block in report.blocks[:6]) / 16
+    # 128 KB of matrix, 2 KB of activations; two banks of 8,192 pointers of 16 bits, or one SRAM with 30.
+    matrix, act, pair, bank = (
+        sram(*size).area_um2 for size in ((16384, 64), (1024, 16), (8192, 30), (8192, 16))
+    )
+    paper, eie2 = cells + matrix + act + 2 * bank, cells + matrix + act + pair
+    (row,) = [line.split() for line in lines if line.startswith("one PE")]
+    assert row[2:] == [f"{paper:,.0f}", f"{eie2:,.0f}", f"{eie2 / paper:.3f}"]
+    figures = check("synth", CliRunner().invoke(main, [*command, "--json"]).stdout)
+    assert [round(pe["total"]) for pe in figures["pe"]] == [round(eie2), round(paper)]

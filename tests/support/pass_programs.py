@@ -282,13 +282,14 @@ class _Maker:
 
     def _weights(self, passes: list[_Pass]) -> Iterator[Write]:
         for one in passes:
-            matrix, column = one.entry["spmat_base"], one.entry["ptr_base"]
+            matrix, pointers = one.entry["spmat_base"], one.entry["ptr_base"] // self.cfg.group
             for k, image in enumerate(images_of(weight_blocks(one.inter, self.cfg), self.cfg)):
                 for i, word in enumerate(image.spmat):
                     yield Write(IoSpace.SPMAT, k, matrix + i, word)
-                for half, bank in enumerate((image.even, image.odd)):
-                    for i, pointer in enumerate(bank):
-                        yield Write(IoSpace.PTR, k, column + 2 * i + half, pointer)
+                banks = len(image.pointers)
+                for bank, words in enumerate(image.pointers):
+                    for i, pointer in enumerate(words):
+                        yield Write(IoSpace.PTR, k, pointers + banks * i + bank, pointer)
 
     def _tables(self, first: int, passes: list[_Pass]) -> Iterator[Write]:
         cfg = self.cfg

@@ -60,6 +60,8 @@ def runs_of_pe(layer: CompressedLayer, x: list[int], cfg: ArchConfig, k: int) ->
     for u in range(0, layer.cols, cfg.group):
         members = columns[u : u + cfg.group]
         length = sum(map(len, members))
+        if cfg.group > 1 and length:
+            free += free % per_word % 2
         slot = free % per_word
         if cfg.group > 1 and length and math.ceil((slot + length) / per_word) > math.ceil(length / per_word):
             free += per_word - slot

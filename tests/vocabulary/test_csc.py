@@ -94,8 +94,8 @@ def test_words_of_other_widths(weight_bits, index_bits, word_bits):
 def test_pointer_banks_and_hex_images():
     cfg = ArchConfig(n_pe=4)
     image = images_of(weight_blocks(interleave(published_layer(), 4), cfg), cfg)[0]
-    assert image.even == PE0_POINTERS[0::2]
-    assert image.odd == PE0_POINTERS[1::2]
+    assert image.pointers[0] == PE0_POINTERS[0::2]
+    assert image.pointers[1] == PE0_POINTERS[1::2]
     assert hex_image([0xAB, 5], bits=12, depth=3) == "0ab\n005\n000\n"
     with pytest.raises(LayerError, match=r"^an image of 4 words does not fit a memory of 3$"):
         hex_image([1, 2, 3, 4], bits=4, depth=3)

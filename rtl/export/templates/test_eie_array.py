@@ -68,12 +68,13 @@ async def memories(dut: Any) -> None:
     await reset(dut)
     widths = {"SPMAT": config["word_bits"], "ACC": config["acc_bits"]}
     if not config["blocks"]:  # else the block table, which is not a PE's
-        widths["PTR"] = config["pointer_bits"]
+        ports = manifest()["modules"]["eie_pe"]
+        widths["PTR"] = ports["ptr_wdata" if config["group"] == 2 else "even_wdata"]["width"]
     places = [
         (space, pe, addr)
         for space in widths
         for pe in range(config["n_pe"])
-        for addr in range(min(2, config["acc_depth"]))
+        for addr in range(min(2, config["acc_depth"], config["pointers"] // 2))
     ]
     before = [await read(dut, spaces[space], pe, addr, widths[space]) for space, pe, addr in places]
     fresh = [rng.getrandbits(widths[space]) for space, _, _ in places]
