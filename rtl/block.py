@@ -40,8 +40,10 @@ def module_name(block: str) -> str:
     return f"eie_{block}"
 
 
-def has_clock(block: str) -> bool:
-    """Whether a block has registers: the leaf of a pair of PEs has none."""
+def has_clock(block: str, cfg: ArchConfig) -> bool:
+    """Whether a block has registers: the leaf of a pair of PEs has none, an index-free PtrRead its counters alone."""
+    if block == schema.RunRows.NAME and cfg.index_free:
+        return bool(cfg.counters)
     return block != schema.LeafPair.NAME
 
 
@@ -142,6 +144,7 @@ class Part:
 
     def __init__(self, block: str, instance: str, cfg: ArchConfig, *, probe: bool = False) -> None:
         self.block = block
+        self.cfg = cfg
         members = signature(block, cfg, probe=probe).members
         self.inputs = {
             name: Shape.cast(member.shape) for name, member in members.items() if member.flow is In
@@ -160,7 +163,7 @@ class Part:
 
     def instance(self, inputs: dict[str, Value]) -> Instance:
         """The instance, with a value for every input: extended or cut to the input's width."""
-        clock = [("clk", ClockSignal()), ("rst", ResetSignal())] if has_clock(self.block) else []
+        clock = [("clk", ClockSignal()), ("rst", ResetSignal())] if has_clock(self.block, self.cfg) else []
         return Instance(
             module_name(self.block),
             *(("i", name, signal) for name, signal in clock),

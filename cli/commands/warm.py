@@ -7,6 +7,7 @@ import time
 import click
 
 from eie.cli.output import make_folder
+from eie.compiled import compile_golden
 
 
 @click.command()
@@ -46,7 +47,5 @@ def warm(shared: bool) -> None:
         click.echo(f"{number} loops compiled in {time.perf_counter() - began:.0f} s")
     else:
         click.echo("every loop is compiled already")
-    from eie.compiled import compile_golden
-
     problem = compile_golden()
     click.echo(f"the golden model stays in Python: {problem}" if problem else "the golden model is compiled")

@@ -132,7 +132,7 @@ def check_constraints(text: str, block: str, cfg: ArchConfig, sta: Path) -> list
 
 def declared_ports(block: str, cfg: ArchConfig, *, probe: bool = False) -> dict[str, Port]:
     """Every port of a block's Verilog module ("array" and "chip" are the tops), as schema or `eie.axi` declares it."""
-    ports = {"clk": Port("input", 1), "rst": Port("input", 1)} if has_clock(block) else {}
+    ports = {"clk": Port("input", 1), "rst": Port("input", 1)} if has_clock(block, cfg) else {}
     for field in _fields(block, cfg):
         if field.kind.is_port:
             ports[field.name] = Port("input" if field.kind is Kind.IN else "output", field.width)

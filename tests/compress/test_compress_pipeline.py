@@ -162,9 +162,7 @@ def test_bad_settings_and_inputs(lenet, settings, x, text):
 
 
 def test_calibration_needs_a_chain(lenet):
-    with pytest.raises(
-        ModelError, match=r"^layer 'fc2' takes 300 inputs, but 'fc3' before it has 10 outputs"
-    ):
+    with pytest.raises(ModelError, match=r"^layer 'fc2' takes 300 inputs, but 'fc3' has 10 outputs"):
         compress_network(lenet[::-1], Settings(), np.zeros((1, 100)))
     with pytest.raises(ModelError, match=r"^a network needs at least one layer$"):
         compress_network([])

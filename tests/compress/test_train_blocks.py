@@ -175,7 +175,7 @@ def test_a_run_that_was_interrupted_goes_on(tmp_path):
         except Enough:
             continue
     assert torch.equal(model[0].weight, right[0].weight)
-    with pytest.raises(ModelError, match="is of another run"):
+    with pytest.raises(ModelError, match="belongs to another run"):
         pruned(train.Blocks(4, 1), epochs=3, folder=tmp_path)
 
 

@@ -1,5 +1,8 @@
 """The index-free machine's RTL in lockstep with golden; values of the reference, cycles and counters of the law."""
 
+import re
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 
@@ -7,6 +10,7 @@ from eie.blocks import BlockStructure
 from eie.config import ArchConfig
 from eie.plan import make_plan
 from eie.plan_program import plan_program
+from eie.program import Job
 from eie.sim.cosim.free.compare import compare_jobs
 from eie.sim.cosim.lockstep import lockstep, lockstep_program
 from eie.sim.engines.reference import run as run_reference
@@ -61,3 +65,43 @@ def test_preset_of_64_pes() -> None:
     report = lockstep([case.job], "icarus")
     report.require_agreement()
     assert report.results[0].cycles == law(case).cycles
+
+
+# One operator of the block table, of RunRows or of the row counters each: the Verilog, and what stands there instead.
+MUTANTS = {
+    "the block ends one column late": (r"(assign is_next = .*) >= ", r"\1 > "),
+    "so does the next one": (r" >= after;", " > after;"),
+    "no order is shuffled": (r"assign shuffled = \| turn;", "assign shuffled = 1'h0;"),
+    "the table does not wait": (r"assign near = [^;]*;", "assign near = 1'h1;"),
+    "places are added": (r"at_within \* step", "at_within + step"),
+    "rows begin one PE late": (r"push_low\[1:0\] > number", "push_low[1:0] >= number"),
+    "rows end one PE late": (r"push_high\[1:0\] > number", "push_high[1:0] >= number"),
+    "a run's second word begins with the first row": (r"more \? row : run_row", "run_row"),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_mutants_are_found(name: str) -> None:
+    """Lockstep tells each from the design."""
+    pattern, instead = MUTANTS[name]
+
+    def mutated(sources: Mapping[str, str]) -> Mapping[str, str]:
+        changed = {file: re.sub(pattern, instead, text, count=1) for file, text in sources.items()}
+        assert sum(changed[file] != text for file, text in sources.items()) == 1, (
+            "the Verilog has no such operator"
+        )
+        return changed
+
+    assert lockstep(mutant_jobs(), "icarus", transform=mutated).divergence is not None
+
+
+def mutant_jobs() -> list[Job]:
+    """Random ones, and 16 or 15 rows of a block on a PE: words end within a column."""
+    jobs = [random_block_case(np.random.default_rng([seed, 51]), ONE, seed).job for seed in range(4)]
+    tall = random_blocks(np.random.default_rng(52), BlockStructure(62, 24, 1), 4)
+    return [*jobs, Job.create(tall, np.arange(24) % 2, ONE)]
+
+
+def test_without_a_mutant() -> None:
+    """The design itself agrees on the same jobs."""
+    lockstep(mutant_jobs(), "icarus").require_agreement()

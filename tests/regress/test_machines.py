@@ -21,7 +21,7 @@ from tqdm import tqdm
 from eie.sim.sweep.store import Store
 from tests.support import ROOT
 from tests.support.small_mnist import idx_files
-from tests.support.sweep_runs import GRID, dask_cluster, eie, held
+from tests.support.sweep_runs import GRID, count, dask_cluster, eie, held
 
 EIE = [sys.executable, "-m", "eie"]
 # `eie train` on a few digits: MNIST's own take an hour.
@@ -309,7 +309,7 @@ def test_a_sweep_killed_with_points_in_its_store(where: str, tmp_path: Path, see
         while turns < 2 * kills:
             sweep = eie(*command, folder=tmp_path / "killed")
             deadline = time.monotonic() + 120
-            while len(held(store)) <= len(before):
+            while count(store) <= len(before):
                 assert time.monotonic() < deadline
                 assert sweep.poll() is None, sweep.communicate()
                 time.sleep(0.01)

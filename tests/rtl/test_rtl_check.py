@@ -47,6 +47,7 @@ def test_export_is_clean(name: str) -> None:
         {"n_pe": 2},
         {"n_pe": 1, "issue": 2, "window": 2, "weight_bits": 5},
         {"n_pe": 4, "bus_registers": 1, "blocks": 5, "entries": 700, "src_depth": 12, "acc_depth": 9},
+        {"n_pe": 2, "counters": 0},
         {"n_pe": 2, "blocks": 1, "entries": 16, "src_depth": 1, "acc_depth": 1, "window": 2},
     ],
 )

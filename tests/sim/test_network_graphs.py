@@ -415,7 +415,9 @@ def test_dropout_in_training_mode_is_refused(tmp_path, ratio):
         read_graph(path)
     model = read_model(path)  # weights are what they are, and no chain
     assert [source.follows for source in model.layers.sources] == [True, False]
-    assert "Dropout (1): an operation of no layer" in [f"{one.array}: {one.reason}" for one in model.unused]
+    assert "Dropout (1): an operation that belongs to no layer" in [
+        f"{one.array}: {one.reason}" for one in model.unused
+    ]
 
 
 @pytest.mark.filterwarnings("ignore")
