@@ -17,13 +17,14 @@ from eie.cli.pages.sizes import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, scale_
 from eie.compress.float_layers import Unused, left_text, whole_ratio
 from eie.compress.format.file import load_with_sizes
 from eie.compress.format.sizes import SizeReport
-from eie.compress.readers.files import read_model
 from eie.files import file_name
 from eie.layer import CompressedLayer
 
 
 def _left(model: Path, key: str, layers: Sequence[CompressedLayer]) -> list[Unused]:
     """What of a model is not in the compressed layers: arrays of no layer, and layers that were not chosen."""
+    from eie.compress.readers.files import read_model  # only --model needs it
+
     read, names = read_model(model, key=key), {layer.name for layer in layers}
     others = [
         Unused(
