@@ -9,9 +9,19 @@ import pytest
 
 from tests.support import ROOT
 
-# Third-party packages that take long to load, or that a user may not have; and safetensors, which stands for all readers
+# Third-party packages that take long to load, or that a user may not have; and safetensors, which stands for the readers
 # of models: `eie info` does without them.
-SLOW = {"amaranth", "cocotb", "distributed", "matplotlib", "numba", "onnx", "onnxruntime", "safetensors", "torch"}
+SLOW = {
+    "amaranth",
+    "cocotb",
+    "distributed",
+    "matplotlib",
+    "numba",
+    "onnx",
+    "onnxruntime",
+    "safetensors",
+    "torch",
+}
 FOLDERS = ("eie", "compress", "golden", "rtl", "sim", "cli")
 
 
