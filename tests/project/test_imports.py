@@ -9,8 +9,8 @@ import pytest
 
 from tests.support import ROOT
 
-# Third-party packages that take long to load, or that a user may not have; and safetensors, which stands for the readers
-# of models: `eie info` does without them.
+# Third-party packages that take long to load, or that a user may not have; and safetensors, for which the
+# readers of models stand: `eie info` does without them.
 SLOW = {
     "amaranth",
     "cocotb",
