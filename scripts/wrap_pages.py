@@ -56,7 +56,7 @@ def wrapped(text: str) -> str:
 
     for line in text.split("\n"):
         fence = line.lstrip().startswith("```")
-        if fence or code or not line.strip() or line.startswith(_KEPT):
+        if fence or code or not line.strip() or line.startswith(_KEPT) or line.lstrip().startswith("|"):
             flush()
             out.append(line)
         else:
