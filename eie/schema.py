@@ -466,6 +466,12 @@ class BlockSignals(Bundle):
             field.name: self.signal(field.name) for field in self.fields if not kinds or field.kind in kinds
         }
 
+    def sram_port(self, prefix: str) -> SramPort:
+        """The port whose signals are called `<prefix>_en` and so on."""
+        *path, _ = self.paths[f"{prefix}_en"]
+        port: SramPort = _follow(self, path)
+        return port
+
     def connect(self, signals: Mapping[str, Wire], kind: Kind = Kind.IN) -> None:
         """Put the signal of the same name in the place of every input, or of every field of another kind.
 

@@ -174,6 +174,12 @@ class How:
         default="16",
         help="Bits of the accumulators that the scales must suit: 16 as in preset paper, 32 as in wide.",
     )
+    processes: int = option(
+        "--processes",
+        type=click.IntRange(1),
+        default=1,
+        help="How many layers to compress at a time. Each needs about three times its size as float32.",
+    )
 
     @property
     def widths(self) -> Widths:
@@ -265,12 +271,6 @@ class Rank:
     "graph (.onnx, .toml): its inputs, which may be sound or a picture (docs/networks.md).",
 )
 @gathered("which", Which)
-@click.option(
-    "--processes",
-    type=click.IntRange(1),
-    default=1,
-    help="How many layers to compress at a time. Each needs about three times its size as float32.",
-)
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 @click.pass_context
 def compress(
@@ -281,7 +281,6 @@ def compress(
     rank: Rank,
     calibrate: Path | None,
     which: Which,
-    processes: int,
     json_out: bool,
 ) -> None:
     """Compress a trained MODEL (.safetensors, .npz, .onnx, .pt, .pth, .pth.tar, .ckpt, .bin, an index of shards; .toml
@@ -325,7 +324,7 @@ def compress(
         if calibrate is not None:
             check_chains(read.layers)
             inputs, _ = read_inputs(calibrate, read.layers.sources[0].inputs)
-        report = compress_to_file(out, read.layers, settings, inputs, processes)
+        report = compress_to_file(out, read.layers, settings, inputs, how.processes)
     # What splitting took away, biases being the same.
     given = report.size.dense_bytes + 4 * (_elements(whole.layers) - _elements(read.layers))
     if json_out:
@@ -333,8 +332,12 @@ def compress(
         return
     _print(report, read, out)
     if read is not whole:
-        ratio = given / max(report.size.total_bytes, 1)
-        click.echo(f"{ratio:.1f} x smaller than the {given:,} bytes of the layers before they were split")
+        click.echo(_before_splitting(report, given))
+
+
+def _before_splitting(report: CompressionReport, given: int) -> str:
+    ratio = given / max(report.size.total_bytes, 1)
+    return f"{ratio:.1f} x smaller than the {given:,} bytes of the layers before they were split"
 
 
 def _elements(layers: Layers) -> int:

@@ -52,7 +52,7 @@ class Unreachable(MismatchError):
 
 @dataclass(frozen=True)
 class Digits:
-    """Which images, and the folder that they are in."""
+    """Which images, the folder that they are in, and how many of the training images are held back."""
 
     folder: Path | None = option(
         "--data",
@@ -63,6 +63,15 @@ class Digits:
     )
     data_set: str = option(
         "--data-set", type=click.Choice(list(datasets.DATA_SETS)), default="mnist", help="Images to train on."
+    )
+    holdout: int = option(
+        "--holdout",
+        type=click.IntRange(0),
+        default=0,
+        show_default=False,
+        metavar="N",
+        help="To try a recipe: do not train on the last N training digits, and measure on them, not on the test "
+        "digits.",
     )
 
 
@@ -152,14 +161,6 @@ class InBlocks:
 )
 @gathered("digits", Digits)
 @click.option("--seed", type=click.IntRange(0), default=1, help="Seed of everything random.")
-@click.option(
-    "--holdout",
-    type=click.IntRange(0),
-    default=0,
-    show_default=False,
-    metavar="N",
-    help="To try a recipe: do not train on the last N training digits, and measure on them, not on the test digits.",
-)
 @gathered("in_blocks", InBlocks)
 @gathered("scan", Scan)
 @click.option("--quiet", is_flag=True, help="Show no progress bars.")
@@ -169,7 +170,6 @@ def train(
     out: Path | None,
     digits: Digits,
     seed: int,
-    holdout: int,
     in_blocks: InBlocks,
     scan: Scan,
     quiet: bool,
@@ -195,7 +195,7 @@ def train(
     recipe = in_blocks.recipe(recipes.RECIPES[name], seed)
     images = datasets.load(digits.data_set, digits.folder)
     make_folder(place)
-    bench = recipes.Bench.of(recipe, images, holdout)
+    bench = recipes.Bench.of(recipe, images, digits.holdout)
     budget = scan.budget
     if budget is not None and not 0 <= budget <= 100:
         raise ModelError(f"budget must be from 0 to 100 percentage points, not {budget:g}")

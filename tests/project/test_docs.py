@@ -64,7 +64,7 @@ def long_lines(name: str) -> Iterator[str]:
     for line in text.split("\n"):
         code ^= line.startswith("```")
         printed = name.endswith(".md") and (code or line.startswith("    ")) and not COMMAND.match(line)
-        if len(line) > 120 and not (line.startswith("|") or NUMBERS.fullmatch(line) or printed):
+        if len(line) > 120 and not (line.lstrip().startswith("|") or NUMBERS.fullmatch(line) or printed):
             yield f"{name}: {line[:60]}..."
 
 

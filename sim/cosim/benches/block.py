@@ -30,7 +30,7 @@ from eie.golden.sram import Sram
 from eie.host import converse, feeds_of
 from eie.program import Job
 from eie.result import Result
-from eie.schema import Field, Kind, SramPort, Wire, block_probe, fields, pe_probe
+from eie.schema import Field, Kind, Wire, block_probe, fields, pe_probe
 from eie.sim.cosim.host import CLOCK_NS
 from eie.sim.cosim.lockstep_host import LockstepHost
 from eie.sim.cosim.outcome import Difference, Diverged, differences, value_of
@@ -134,7 +134,7 @@ class BlockBench:
 
     def sram(self, prefix: str, depth: int) -> list[int]:
         """Put a memory of `depth` words at the ports `<prefix>_*`; its words, to read and to change."""
-        port: SramPort = getattr(self.golden, f"{prefix}_port")
+        port = self.golden.sram_port(prefix)
         sram = self._srams[prefix] = Sram(depth, port.rdata.width)
         sram.connect(port)
         return sram.memory
