@@ -52,8 +52,9 @@ FOLDED = (
 _NO_LARGER = ("Cast", "Concat", "Flatten", "Reshape", "Slice", "Squeeze", "Unsqueeze")
 # Whose results may be large whatever is given: their shapes must be known first.
 _GROWING = ("Expand", "Tile", "ConstantOfShape", "Pad")
-# To read one array, so many numbers may be computed, or so many times those of the file that it is made from.
-_MOST_WORK, _WORK_TIMES = 1 << 26, 64
+# To read one array, so many numbers may be computed, or so many times those of the file that it is made from. All of
+# them together, eight bytes each, are 32 MB: a small file never takes much memory.
+_MOST_WORK, _WORK_TIMES = 1 << 22, 64
 # Below so many numbers of all that is given, no result is large.
 _SMALL = 1 << 12
 

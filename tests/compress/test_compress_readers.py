@@ -4,7 +4,9 @@ import json
 import os
 import pickle
 import struct
+import tracemalloc
 import zipfile
+from contextlib import suppress
 
 import numpy as np
 import onnx
@@ -651,6 +653,16 @@ def test_onnx_constants_that_grow_step_by_step(tmp_path, kind):
 
     start, (found,) = layers(3)
     assert np.array_equal(found.weight, np.tile(start, 8).T if kind == "doubled" else abs(start).T)
+    # At no number of steps does it take more than the fuzz campaign allows for a small file.
+    for steps in (6, 10, 11, 12, 13, 14, 40):
+        tracemalloc.start()
+        with suppress(ModelError):
+            _, more = layers(steps)
+            for source in more.sources:
+                source.load()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 1 << 26, steps
     with pytest.raises(ModelError, match="no layer to compress"):
         layers(40)
 
