@@ -374,6 +374,7 @@ def head(reader):
     kind = reader.byte() if flags & 128 else 0
     require(kind in (1, 2) or not flags & 128, "kind")
     require(kind != 1 or not flags & 4, "kind")
+    require(kind != 2 or not flags & 2, "a convolution as an early exit")
     layer = {"relu": flags & 1, "huffman": flags & 4, "weight_bits": (flags >> 3 & 7) + 1}
     layer["follows"], layer["exit"] = not flags & 64, kind == 2
     try:

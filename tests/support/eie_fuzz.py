@@ -83,9 +83,11 @@ def block_file(rng: random.Random) -> bytes:
     if rng.random() < 0.05:
         body = bytes([rng.randrange(256)]) + body[1:]
     order = order if rng.random() < 0.95 else rng.randrange(256)
+    conv = rng.random() < 0.05
     return eie_files.file(
         eie_files.layer(
             flags=rng.randrange(2)
+            | 2 * conv
             | (bits - 1) << 3
             | 4 * (rng.random() < 0.03)
             | 64 * rng.randrange(2)
@@ -99,6 +101,7 @@ def block_file(rng: random.Random) -> bytes:
                 order,
                 *([number(rng, seed)] if order == 2 else []),
             ),
+            geometry=[(1, 1), (1, 1), (0, 0), (1, 1), (1, 1), (0, 0)] if conv else (),
             body=body,
         )
     )
@@ -191,11 +194,16 @@ def heads(rng: random.Random) -> bytes:
         pairs = [tuple(drawn(right, beyond, 0.2) for _ in range(2)) for right in sizes]
         shifts = [drawn((0, 7, 31), (32, 255), 0.1) for _ in range(2)]
         fracs = [drawn((-1000, -3, 0, 1000), (-1001, 1001, 1 << 31), 0.1) for _ in "xw"]
-        conv = rng.random() < 0.7
+        leaves = rng.random() < 0.1
+        conv = rng.random() < (0.2 if leaves else 0.7)
         counts = eie_files.stream(eie_files.split(np.array([3] + [0] * (cols - 1)), 1), 1)
         layers.append(
             eie_files.layer(
-                flags=0b001101 | 2 * conv | 64 * rng.randrange(2) | drawn((0,), (128,), 0.03),
+                flags=0b001101
+                | 2 * conv
+                | 64 * rng.randrange(2)
+                | (128 * leaves or drawn((0,), (128,), 0.03)),
+                kind=2 if leaves else 1,
                 name=drawn((b"fc", b"", "ü".encode(), b"a\x00b"), (b"\xff", b"\xed\xa0\x80"), 0.4),
                 cols=cols,
                 shifts=shifts,
