@@ -1,6 +1,7 @@
 """Memory and processes: what a compression needs follows from its largest layer, and the result from nothing else."""
 
 import json
+import os
 import subprocess
 import sys
 import weakref
@@ -42,9 +43,11 @@ def random_layers(*shapes, seed=1):
 
 
 def child(*arguments):
-    done = subprocess.run(
-        [sys.executable, str(CHILD), *map(str, arguments)], check=True, capture_output=True, text=True
-    )
+    # Freed arrays go back to the system at once. Without this, glibc keeps some in its heap, more or fewer on different
+    # days, and what would be measured is the allocator and not what the program holds.
+    allocator = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
+    command = [sys.executable, str(CHILD), *map(str, arguments)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=allocator)
     return json.loads(done.stdout)
 
 
