@@ -26,6 +26,12 @@ from eie.sim.networks.graph import StepGraph, Trained
 
 # An array below so many bytes stays in the graph.
 _LEAST = 256
+_FLOATS = (
+    onnx.TensorProto.FLOAT,
+    onnx.TensorProto.FLOAT16,
+    onnx.TensorProto.BFLOAT16,
+    onnx.TensorProto.DOUBLE,
+)
 # Whole numbers below this are exact in every floating-point type that weights come in.
 _BASE = 256
 # Where a product's weights stand among a node's inputs.
@@ -72,9 +78,16 @@ def whole_model(path: Path) -> bytes:
     """
     model = onnx.load_model_from_string(file.load_graph(path))
     layers = {layer.name: layer for layer in file.load(path)}
-    held = [one for one in model.graph.initializer if one.data_location == onnx.TensorProto.EXTERNAL]
+    # Small weights are in the graph as they were exported; what is no weight gets its own numbers back.
+    held = [one for one in model.graph.initializer if len(one.dims) > 1 and one.data_type in _FLOATS]
     sizes = [int(np.prod(one.dims)) for one in held]
     types = [onnx.helper.tensor_dtype_to_np_dtype(one.data_type) for one in held]
+    given = [
+        np.zeros(size)
+        if one.data_location == onnx.TensorProto.EXTERNAL
+        else numpy_helper.to_array(one).ravel()
+        for one, size in zip(held, sizes, strict=True)
+    ]
     place = {name: np.zeros((layer.rows, layer.cols), np.int64) for name, layer in layers.items()}
     number, scale = np.arange(1, sum(sizes) + 1), 1
     while number.any():
@@ -83,7 +96,7 @@ def whole_model(path: Path) -> bytes:
         for name, source in digits.layers.items():
             place[name] += source.read()[0].astype(np.int64) * scale
         number, scale = number // _BASE, scale * _BASE
-    weights = np.zeros(sum(sizes) + 1)
+    weights = np.concatenate([np.zeros(1), *given])
     for name, layer in layers.items():
         weights[place[name]] = np.ldexp(layer.decode().astype(np.float64), -layer.w_frac)
     _fill(held, sizes, types, weights[1:])
@@ -94,12 +107,11 @@ def _fill(
     held: Sequence[Any], sizes: Sequence[int], types: Sequence[npt.DTypeLike], numbers: npt.NDArray[Any]
 ) -> None:
     """The numbers into tensors, one after the other."""
-    for one, size, type_, part in zip(
-        held, sizes, types, np.split(numbers, np.cumsum(sizes)[:-1]), strict=True
-    ):
-        filled = numpy_helper.from_array(part.astype(type_).reshape(tuple(one.dims)), one.name)
-        assert part.size == size
-        one.CopyFrom(filled)
+    start = 0
+    for one, size, type_ in zip(held, sizes, types, strict=True):
+        part = numbers[start : start + size].astype(type_).reshape(tuple(one.dims))
+        one.CopyFrom(numpy_helper.from_array(part, one.name))
+        start += size
 
 
 # ---- writing -----------------------------------------------------------------------------------------------
