@@ -13,7 +13,7 @@ from eie.compress import train
 from eie.compress.train.distill import debiased, neighbours
 from eie.errors import ModelError
 from tests.support import ROOT
-from tests.support.small_networks import network, problem, quick
+from tests.support.small_networks import Killed, killed_after, network, problem, quick
 
 CROSS = functional.cross_entropy
 
@@ -198,18 +198,9 @@ def test_weights_follow_the_student_and_their_kind(taught):
 
 
 def test_a_killed_call_goes_on(tmp_path, taught):
-    class Killed(Exception):
-        pass
-
-    def stop(model: nn.Module) -> float:
-        if next(left) == 0:
-            raise Killed
-        return 0.0
-
-    left = iter([2, 1, 0])
     given = (taught, *sets())
     with pytest.raises(Killed):
-        train.weighted(network(), *given, training=quick(4, folder=tmp_path, evaluate=stop))
+        train.weighted(network(), *given, training=quick(4, folder=tmp_path, evaluate=killed_after(2)))
     one, two = network(), network()
     train.weighted(one, *given, training=quick(4, folder=tmp_path))
     train.weighted(two, *given, training=quick(4))

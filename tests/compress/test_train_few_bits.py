@@ -15,7 +15,7 @@ from eie.compress.forward import fixed_forward, quantize_inputs
 from eie.compress.train.few_bits import FewBits, drawn, quantised
 from eie.errors import ModelError
 from tests.support import ROOT
-from tests.support.small_networks import network, problem, quick
+from tests.support.small_networks import Killed, killed_after, network, problem, quick
 
 CROSS = functional.cross_entropy
 
@@ -115,18 +115,11 @@ def test_codes_of_one_and_two_bits_in_file_and_machine(bits, tmp_path):
 
 
 def test_a_killed_call_goes_on(tmp_path):
-    class Killed(Exception):
-        pass
-
-    def stop(model: nn.Module) -> float:
-        if next(left) == 0:
-            raise Killed
-        return 0.0
-
-    left = iter([2, 1, 0])
     given = (problem(), CROSS, "binary")
     with pytest.raises(Killed):
-        train.few_bits(network(), *given, stochastic=True, training=quick(4, folder=tmp_path, evaluate=stop))
+        train.few_bits(
+            network(), *given, stochastic=True, training=quick(4, folder=tmp_path, evaluate=killed_after(2))
+        )
     one, two = network(), network()
     train.few_bits(one, *given, stochastic=True, training=quick(4, folder=tmp_path))
     train.few_bits(two, *given, stochastic=True, training=quick(4))

@@ -10,7 +10,7 @@ from torch.nn import functional
 from eie.compress import train
 from eie.compress.train.tickets import Criterion, best, scores
 from eie.errors import ModelError
-from tests.support.small_networks import network, problem, quick
+from tests.support.small_networks import Killed, killed_after, network, problem, quick
 
 CROSS = functional.cross_entropy
 
@@ -174,17 +174,8 @@ def test_biases_go_back_as_well():
 
 
 def test_a_killed_ticket_goes_on(tmp_path):
-    class Killed(Exception):
-        pass
-
-    def stop(model: nn.Module) -> float:
-        if next(left) == 0:
-            raise Killed
-        return 0.0
-
-    left = iter([5, 4, 3, 2, 1, 0])
     with pytest.raises(Killed):
-        tickets(1, quick(2, folder=tmp_path, evaluate=stop))
+        tickets(1, quick(2, folder=tmp_path, evaluate=killed_after(5)))
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "ticket-00.pt",
         "ticket-01.pt",

@@ -1,6 +1,7 @@
 """What the tests of training share: a small problem, a small network for it, and settings of a short training."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -25,3 +26,19 @@ def network(seed: int = 1, dropout: float = 0.0) -> nn.Sequential:
 
 def quick(epochs: int = 4, **other) -> Training:
     return Training(**{"epochs": epochs, "lr": 1e-2, "progress": False, **other})
+
+
+class Killed(Exception):
+    """What ends a training in a test."""
+
+
+def killed_after(epochs: int) -> Callable[[nn.Module], float]:
+    """An `evaluate` that ends the training when more than so many epochs are measured."""
+    left = iter(range(epochs, -1, -1))
+
+    def evaluate(model: nn.Module) -> float:
+        if next(left) == 0:
+            raise Killed
+        return 0.0
+
+    return evaluate
