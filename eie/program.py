@@ -35,6 +35,7 @@ from eie.memory import (
 )
 from eie.result import Count
 from eie.schema import IoSpace
+from eie.segments import column_places, row_places, scattered
 from eie.timing import busy_cycles, constants, refill_cycles, rows_per_pe
 
 
@@ -64,6 +65,8 @@ class Transfer:
 
     vector : which of the program's vectors. start, count : of its elements; `start` is a multiple of n_pe.
     space, addr : ACT, ACC or ACT_SRAM, from this address of every PE on: element start + i on PE i mod n_pe.
+    at : where each element of the whole vector is among the `count` words (`eie.segments`), 0 in between; None: element
+    start + i is word i.
     """
 
     vector: int
@@ -71,13 +74,17 @@ class Transfer:
     count: int
     space: IoSpace
     addr: int = 0
+    at: npt.NDArray[np.int64] | None = None
 
     def block(self, vector: npt.NDArray[np.integer], cfg: ArchConfig) -> Block:
         """The writes that bring the stretch of `vector` to the chip."""
-        return vector_block(self.space, self.addr, vector[self.start : self.start + self.count], cfg)
+        stretch = (
+            vector[self.start : self.start + self.count] if self.at is None else scattered(vector, self.at)
+        )
+        return vector_block(self.space, self.addr, stretch, cfg)
 
     def places(self, cfg: ArchConfig) -> list[Place]:
-        """Where each element is, to read them."""
+        """Where each word is, to read them."""
         n = cfg.n_pe
         return [(self.space, i % n, self.addr + i // n) for i in range(self.count)]
 
@@ -85,7 +92,16 @@ class Transfer:
         """Put the words that were read at `places` into `vector`; only their low act_bits count."""
         low, high = limits(cfg.act_bits)
         span = high - low + 1
-        vector[self.start : self.start + self.count] = [(word - low) % span + low for word in words]
+        values = [(word - low) % span + low for word in words]
+        if self.at is None:
+            vector[self.start : self.start + self.count] = values
+        else:
+            vector[:] = np.array(values, np.int64)[self.at]
+
+
+def _whole(vector: int, places: npt.NDArray[np.int64], space: IoSpace, cfg: ArchConfig) -> Transfer:
+    """A vector of a layer, whose elements are at these places."""
+    return Transfer(vector, 0, int(places.max()) + 1, space, at=places if cfg.segments > 1 else None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,13 +274,14 @@ class Job:
         """Pointers (or a block table) and entries are loaded once; the rest is for every input."""
         layer, cfg = self.layer, self.cfg
         entry = PassEntry.of_layer(layer, wb_rows=self.rows_per_pe)
-        loads = (entry.block(0), codebook_block(layer, 0, cfg), vector_block(IoSpace.ACC, 0, layer.bias, cfg))
+        inputs, outputs = column_places(layer, cfg), row_places(layer, cfg)
+        biases = vector_block(IoSpace.ACC, 0, scattered(layer.bias, outputs), cfg)
         run = Run(
             0,
             (Pass(entry, self.interleaved),),
-            loads,
-            (Transfer(0, 0, layer.cols, IoSpace.ACT),),
-            (Transfer(1, 0, layer.rows, IoSpace.ACC),),
+            (entry.block(0), codebook_block(layer, 0, cfg), biases),
+            (_whole(0, inputs, IoSpace.ACT, cfg),),
+            (_whole(1, outputs, IoSpace.ACC, cfg),),
         )
         setup = tuple(weight_blocks(self.interleaved, cfg))
         return Program(cfg, setup, (run,), (layer.cols, layer.rows), layer.name)
