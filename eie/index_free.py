@@ -113,7 +113,8 @@ def check_blocks(layer: CompressedLayer, cfg: ArchConfig) -> BlockStructure:
         )
     if structure.order == PERMUTED:
         stored = int(interleave(layer, cfg.n_pe).slots.max())
-        here = sum(_heights(structure, cfg.n_pe) * np.diff(structure.col_starts))
+        each = _heights(structure, cfg.segment_pes) * np.diff(structure.col_starts)
+        here = max(int(each[list(blocks)].sum()) for blocks in blocks_of_segments(structure, cfg.segments))
         raise LayerError(
             f"layer {layer.name!r} has its blocks permuted, and an index-free machine finds rows by counting: with "
             f"indices (blocks=0) it takes {stored} entries of {cfg.weight_bits + cfg.index_bits} bits in the fullest "

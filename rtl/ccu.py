@@ -166,9 +166,10 @@ class CCU(Block):
     def _broadcast(self, m: Module) -> None:
         cfg = self.cfg
         if cfg.index_free:  # the bus is the block table's
-            compute, credits = self.compute, self.credits.all()
+            compute: Value = self.compute
+            credits = self.credits.all()
             if cfg.segments > 1:
-                compute = compute.replicate(cfg.segments)
+                compute = self.compute.replicate(cfg.segments)
                 mine = (self.credits.word_select(s, cfg.segment_pes) for s in range(cfg.segments))
                 credits = Cat(of_segment.all() for of_segment in mine)
             m.d.comb += self.bcast.eq(compute & self.root_valid & self.near & credits)

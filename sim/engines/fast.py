@@ -170,12 +170,12 @@ class Prepared:
     def _compute(self, inputs: IntArray, y: npt.NDArray[np.int16], counted: IntArray) -> None:
         layer, cfg = self.layer, self.cfg
         if cfg.segments > 1:
-            # Row i is not PE i mod n_pe's: count by rows, then add them up.
-            by_row = np.zeros((*counted.shape[:2], layer.rows), np.int64)
+            # Row i is not PE i mod n_pe's: as if each row had a PE, of which there is a power of two.
+            by_row = np.zeros((*counted.shape[:2], 1 << (layer.rows - 1).bit_length()), np.int64)
             self._values(inputs, y, by_row)
             pes = row_places(layer, cfg) % cfg.n_pe
             for name in (kernels.SATURATED, kernels.WRITEBACK_SATURATED):
-                np.add.at(counted[:, name], (slice(None), pes), by_row[:, name])
+                np.add.at(counted[:, name].T, pes, by_row[:, name, : layer.rows].T)
         else:
             self._values(inputs, y, counted)
 
