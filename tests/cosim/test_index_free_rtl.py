@@ -25,27 +25,22 @@ ONE = ArchConfig(
 TWO = ONE.replace(issue=2, window=2, weight_bits=5, bus_registers=1, acc_bits=24, n_pe=8)
 
 
-# Broadcast in segments: two PEs in two; four segments of four PEs, of which some have no block.
+# A broadcast in segments: of one PE each, of two, and of eight with two levels of the tree.
 APART = ONE.replace(n_pe=2, segments=2, queue_depth=1)
-FOUR = TWO.replace(n_pe=16, segments=4, blocks=3)
+TALL = TWO.replace(n_pe=16, segments=2, blocks=4)
 
 
 @pytest.mark.parametrize(
     ("cfg", "simulator"),
     [
         *((ONE, "icarus"), (TWO, "icarus"), (TWO, "verilator")),
-        *(
-            (APART, "icarus"),
-            (ONE.replace(segments=2), "icarus"),
-            (ONE.replace(n_pe=8, segments=4), "icarus"),
-        ),
-        *((FOUR, "icarus"), (FOUR, "verilator")),
+        *((APART, "icarus"), (ONE.replace(segments=2), "icarus"), (TALL, "verilator")),
     ],
 )
 def test_lockstep(cfg: ArchConfig, simulator: str) -> None:
     """Every register and hand-shake in every cycle; block table and weights through the I/O port, and read back."""
     cases = [random_block_case(np.random.default_rng([seed, 51]), cfg, seed) for seed in range(4)]
-    report = lockstep([case.job for case in cases], simulator, read_back=True)
+    report = lockstep([case.job for case in cases], simulator, read_back=cfg.n_pe < 16)
     report.require_agreement()
     for case, result in zip(cases, report.results, strict=True):
         np.testing.assert_array_equal(result.y, run_reference(case.job).y, err_msg=str(case))
@@ -152,9 +147,14 @@ def test_mutants_of_segments_are_found(name: str) -> None:
 
 
 def segment_jobs() -> list[Job]:
-    """Four PEs in two segments."""
-    cfg = ONE.replace(segments=2, queue_depth=1)
-    return [random_block_case(np.random.default_rng([seed, 53]), cfg, seed).job for seed in range(4)]
+    """Four PEs in two segments that run apart: uneven blocks, and so few inputs in turns that the tables pass some."""
+    rng = np.random.default_rng(53)
+    jobs = []
+    for shape, active in (((31, 45, 6, "shuffled"), 0.2), ((31, 30, 3, "aligned"), 0.6)):
+        x = rng.integers(1, 99, shape[1]) * (rng.random(shape[1]) < active)
+        layer = random_blocks(rng, BlockStructure(*shape), 4)
+        jobs.append(Job.create(layer, x, ONE.replace(segments=2, queue_depth=1)))
+    return jobs
 
 
 def test_segments_without_a_mutant() -> None:
