@@ -46,7 +46,8 @@ class ArithmUnitChecker(Checker):
     def watched(cls, cfg: ArchConfig) -> dict[str, Watched]:
         """The operands of the adders, and the followed code."""
         operands = {
-            f"{prefix}operand_now": Watched(f"{prefix}operand", signed(cfg.acc_bits)) for prefix in _prefixes(cfg)
+            f"{prefix}operand_now": Watched(f"{prefix}operand", signed(cfg.acc_bits))
+            for prefix in _prefixes(cfg)
         }
         return {**operands, "code_word": Watched("codes[{code}]", signed(cfg.code_bits))}
 
@@ -54,14 +55,17 @@ class ArithmUnitChecker(Checker):
         m, prefixes = self.module(), _prefixes(self.cfg)
         second = [self._second(m, prefix) for prefix in prefixes]
         third = [self._third(m, prefix, ghost) for prefix, ghost in zip(prefixes, second, strict=True)]
-        moving = Cat(self.of(p, name) for p in prefixes for name in ("tok_valid", "s2_valid", "s3_valid", "s4_valid"))
+        moving = Cat(
+            self.of(prefix, name)
+            for prefix in prefixes
+            for name in ("tok_valid", "s2_valid", "s2_write", "s3_write", "s4_write")
+        )
         shift = self.past(m, self.product_shift, "product_shift")
         self.assume(m, "shift_stays", ~self.past(m, moving.any(), "moving") | (self.product_shift == shift))
         self.assume(m, "others_only_when_idle", ~self.other | ~moving.any())
-        for prefix in prefixes:
-            for stage in ("s2", "s3", "s4"):
-                flags = ~self.of(prefix, f"{stage}_write") | self.of(prefix, f"{stage}_valid")
-                self.prove(m, f"{prefix}{stage}_valid", flags)
+        for stage in ("s2", "s3", "s4"):
+            flags = ~self.of("", f"{stage}_write") | self.of("", f"{stage}_valid")
+            self.prove(m, f"{stage}_valid", flags)
 
         word = Signal(signed(self.cfg.acc_bits), reset_less=True)
         reference = Signal(signed(self.cfg.acc_bits), reset_less=True)
@@ -99,9 +103,12 @@ class ArithmUnitChecker(Checker):
         with m.If(entry):
             m.d.sync += [ghost.row.eq(row), ghost.code.eq(self.of(prefix, "code_rdata"))]
             m.d.sync += ghost.value.eq(self.of(prefix, "tok_value"))
-        same = self.of(prefix, "s2_row") == ghost.row, self.of(prefix, "s2_code") == ghost.code
-        in_step = (self.of(prefix, "s2_write") == ghost.write) & (same[0] if cfg.relative else ~ghost.write | same[0])
-        self.prove(m, f"{prefix}stage_2", in_step & (~ghost.write | same[1] & (self.of(prefix, "s2_value") == ghost.value)))
+        same_row = self.of(prefix, "s2_row") == ghost.row
+        same = (self.of(prefix, "s2_code") == ghost.code) & (self.of(prefix, "s2_value") == ghost.value)
+        # A relative row counts on from the last one, also if that was long ago.
+        in_step = same_row if cfg.relative else ~ghost.write | same_row
+        in_step &= self.of(prefix, "s2_write") == ghost.write
+        self.prove(m, f"{prefix}stage_2", in_step & (~ghost.write | same))
         return ghost
 
     def _third(self, m: Module, prefix: str, before: Ghost) -> Ghost:
@@ -112,8 +119,12 @@ class ArithmUnitChecker(Checker):
             ghost.code.eq(before.code),
             ghost.value.eq(before.value),
         ]
-        same = (self.of(prefix, "s3_row") == ghost.row) & (self.of(prefix, "s3_product") == ghost.code * ghost.value)
-        self.prove(m, f"{prefix}stage_3", (self.of(prefix, "s3_write") == ghost.write) & (~ghost.write | same))
+        same = (self.of(prefix, "s3_row") == ghost.row) & (
+            self.of(prefix, "s3_product") == ghost.code * ghost.value
+        )
+        self.prove(
+            m, f"{prefix}stage_3", (self.of(prefix, "s3_write") == ghost.write) & (~ghost.write | same)
+        )
         return ghost
 
     def _ghost(self, prefix: str, stage: str) -> Ghost:
@@ -143,12 +154,17 @@ class ArithmUnitChecker(Checker):
             valid, row = self.of(prefix, "s2_valid"), self.of(prefix, "s2_row")
             reads = valid & (row == self.row)
             self.assume(m, f"{prefix}file_is_a_memory", ~reads | (self.of(prefix, "acc_rdata") == word))
-            self.prove(m, f"{prefix}writes_the_sum", ~writes[prefix] | (self.of(prefix, "s4_sum") == reference))
+            self.prove(
+                m, f"{prefix}writes_the_sum", ~writes[prefix] | (self.of(prefix, "s4_sum") == reference)
+            )
             now = self.of(prefix, "operand_now") == reference
             self.prove(m, f"{prefix}adds_to_the_sum", ~adds[prefix] | now)
         for i, prefix in enumerate(lanes):
+            bits = self.cfg.acc_addr_bits
             rows = [
-                self.of(prefix, "tok_valid") & self.of(p, "tok_valid") & (self.of(prefix, "z") == self.of(p, "z"))
+                self.of(prefix, "tok_valid")
+                & self.of(p, "tok_valid")
+                & (self.of(prefix, "z")[:bits] == self.of(p, "z")[:bits])
                 for p in lanes[:i]
             ]
             if rows:

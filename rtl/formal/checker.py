@@ -72,6 +72,11 @@ class Checker(Declared):
         """Outputs, for expressions of `watched`."""
         return {}
 
+    @classmethod
+    def renamed(cls, cfg: ArchConfig) -> Mapping[str, str]:
+        """Fields of the block that its Verilog has under another name, because they are the same signal."""
+        return {}
+
     def module(self) -> Module:
         """A module to fill in. It assumes that the first cycle is one of reset; nothing is stated before its end."""
         m = Module()
@@ -82,16 +87,17 @@ class Checker(Declared):
 
     def prove(self, m: Module, name: str, holds: Value) -> None:
         """State that something holds in every cycle after the first."""
-        m.d.comb += Assert(self._named(m, f"prove_{name}", ~self.begun | holds))
+        holds = self._named(m, f"prove_{name}", ~self.begun | holds)
+        m.d.comb += Assert(holds)  # type: ignore[call-arg]  # the stubs want a message
 
     def assume(self, m: Module, name: str, holds: Value) -> None:
         """Take for granted that something holds: the checker of who drives it proves it."""
-        m.d.comb += Assume(self._named(m, f"assume_{name}", holds))
+        m.d.comb += Assume(self._named(m, f"assume_{name}", holds))  # type: ignore[call-arg]
 
     def reach(self, m: Module, name: str, happens: Value) -> None:
         """State that something can happen."""
         cover = self._named(m, f"reach_{name}", self.begun & ~ResetSignal() & happens)
-        m.d.comb += Cover(cover)
+        m.d.comb += Cover(cover)  # type: ignore[call-arg]
 
     def past(self, m: Module, value: Value, name: str) -> Signal:
         """What `value` was in the cycle before; 0 after reset."""

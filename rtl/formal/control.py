@@ -65,7 +65,9 @@ class CCUChecker(Checker):
         self.prove(m, "pass_begins_outside", ~(self.begin_pass & self.computes))
         self.prove(m, "computes_behind_begin_pass", ~self.computes | was[Mode.COMPUTE] | begun)
         self.prove(m, "begin_pass_computes", ~begun | self.computes)
-        self.prove(m, "writes_back_behind_compute", ~self.writes_back | was[Mode.COMPUTE] | was[Mode.WRITEBACK])
+        self.prove(
+            m, "writes_back_behind_compute", ~self.writes_back | was[Mode.COMPUTE] | was[Mode.WRITEBACK]
+        )
         refill = was[Mode.REFILL] | was[Mode.WRITEBACK] | (started & ~ran)
         self.prove(m, "refills_behind_write_back_or_start", ~self.refills | refill)
         self.prove(m, "ends_behind_write_back", ~(self.io & ran) | was[Mode.WRITEBACK])
@@ -81,7 +83,10 @@ class CCUChecker(Checker):
         wrote_back = self.past(m, self.writes_back, "writes_back")
         moved = busy & wrote_back & ~self.writes_back
         was_last = self.past(m, self.current_pass == self.last_pass, "was_last")
-        same = [getattr(self, name) == self.past(m, getattr(self, name), name) for name in ("first_pass", "last_pass")]
+        same = [
+            getattr(self, name) == self.past(m, getattr(self, name), name)
+            for name in ("first_pass", "last_pass")
+        ]
         self.prove(m, "waits_at_the_first_pass", ~self.io | (self.current_pass == self.first_pass))
         inside = (self.first_pass <= self.current_pass) & (self.current_pass <= self.last_pass)
         self.prove(m, "pass_inside", ~self.busy | (inside & (self.last_pass < self.cfg.passes)))
@@ -89,7 +94,8 @@ class CCUChecker(Checker):
         follows = Mux(moved & was_last, self.first_pass, was + moved)
         self.prove(m, "one_pass_behind_the_other", ~busy | (self.current_pass == follows))
         self.prove(m, "ends_with_the_last_pass", ~moved | (self.io == was_last))
-        self.reach(m, "second_pass", moved & ~self.io & self.refills)
+        if self.cfg.passes > 1:
+            self.reach(m, "second_pass", moved & ~self.io & self.refills)
         self.reach(m, "done", self.done & moved)
         self.reach(m, "done_and_again", starts & self.done)
 
@@ -111,7 +117,9 @@ class CCUChecker(Checker):
         rows = Mux(self.rf_src, self.src_rows, self.acc_rows)
         base = Mux(self.rf_src, self.src_base, self.acc_base)
         self.prove(m, "refills_rows", self.rf_en == (self.refills & (self.rf_row < rows)))
-        self.prove(m, "refills_from", ~self.rf_en | (self.rf_addr == (base + self.rf_row)[: len(self.rf_addr)]))
+        self.prove(
+            m, "refills_from", ~self.rf_en | (self.rf_addr == (base + self.rf_row)[: len(self.rf_addr)])
+        )
         self.prove(m, "refill_begins_with_row_0", self.refills | (self.rf_row == 0))
         self.prove(m, "refill_inside", ~self.refills | (self.rf_row <= rows))
         again = self.past(m, self.refills, "refills") & self.refills
@@ -136,7 +144,8 @@ class CCUChecker(Checker):
         left = Mux(self.writes_back, self.wb_rows - self.wb_row, left)
         steps = Mux(self.refills, Mux(self.rf_src, 2, 3), self.computes)
         rows = max(len(self.rf_row), len(self.wb_rows)) + 1
-        measure = self._wide(m, "measure", Cat(left[:rows], steps[:2], (self.last_pass - self.current_pass)[: self.cfg.pass_bits]))
+        passes = (self.last_pass - self.current_pass)[: self.cfg.pass_bits]
+        measure = self._wide(m, "measure", Cat(left[:rows], steps[:2], passes))
         before = self.past(m, measure, "measure")
         busy, computed = self.past(m, self.busy, "was_busy"), self.past(m, self.computes, "computes")
         falls = measure < before
@@ -160,6 +169,7 @@ class CCUChecker(Checker):
         self.reach(m, "broadcasts_twice", self.bcast & self.past(m, self.bcast, "bcast"))
         if cfg.index_free:
             return
+        self.assume(m, "leaf_inside", ~self.root_valid | (self.root_pe < cfg.leaves))
         column = (self.ptr_base + self.root_row * cfg.n_pe + self.root_pe * cfg.group)[: cfg.col_bits]
         values = [self.root_value, *([self.root_value1] if cfg.group == 2 else [])]
         sent, what = self.bcast, self._wide(m, "sent", Cat(column, *values))

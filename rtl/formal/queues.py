@@ -58,8 +58,19 @@ class QueueChecker(Checker):
 
     @classmethod
     def watched(cls, cfg: ArchConfig) -> dict[str, Watched]:
-        """What stands there."""
-        return {"stored": Watched("fifo[{place}]", unsigned(cls._width(cfg)))}
+        """What stands there; a queue of one run has no memory."""
+        width = cls._width(cfg)
+        return {"stored": Watched(f"{width}'h0" if cls._only_head(cfg) else "fifo[{place}]", unsigned(width))}
+
+    @classmethod
+    def renamed(cls, cfg: ArchConfig) -> dict[str, str]:
+        """The count of a queue with one place says whether that is taken."""
+        names = {"count": "head_valid"} if cfg.queue_depth == 1 else {}
+        return names | ({"wr_ptr": "1'h0", "rd_ptr": "1'h0"} if cls._only_head(cfg) else {})
+
+    @classmethod
+    def _only_head(cls, cfg: ArchConfig) -> bool:
+        return cfg.queue_depth == 1 and bool(cfg.filter_empty)
 
     def elaborate(self, platform: object) -> Module:
         m, depth = self.module(), self.cfg.queue_depth
@@ -73,7 +84,7 @@ class QueueChecker(Checker):
         self.assume(m, "broadcast_has_credit", ~self.bcast | self.credit)
         self.assume(m, "arrives_after_the_bus", arrives == (bus[-1] if bus else self.bcast))
         self.assume(m, "leaves_what_is_there", ~leaves | self.head_valid)
-        behind = sum(bus, start=Signal(bits_for(len(bus)), name="none"))
+        behind: Value = sum(bus, start=Signal(bits_for(len(bus)), name="none"))
         if filters:
             self.assume(m, "keeps_or_drops", ~(self.keep & self.drop))
         else:

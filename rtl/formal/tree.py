@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from amaranth import Cat, Const, Module, Mux, Shape, Signal, Value, unsigned
 
@@ -45,7 +46,9 @@ class LNZDChecker(Checker):
         takes = Signal()  # a child's entry
         m.d.comb += takes.eq(self.child_pop.any())
         computed = self.past(m, self.compute, "compute")
-        self.assume(m, "begins_before", ~self.compute | computed | self.past(m, self.begin_pass, "begin_pass"))
+        self.assume(
+            m, "begins_before", ~self.compute | computed | self.past(m, self.begin_pass, "begin_pass")
+        )
         self.assume(m, "begins_outside", ~(self.begin_pass & self.compute))
         self.assume(m, "taken_if_valid", ~self.pop | (self.valid & self.compute))
         self._bounds(m, children, node)
@@ -78,7 +81,7 @@ class LNZDChecker(Checker):
 
     def _bounds(self, m: Module, children: list[Offered], node: Offered) -> None:
         bounds = [self.bounds.word_select(i, self.cfg.leaf_bits + 1) for i in range(LNZD_FAN_IN + 1)]
-        in_order = Cat(low <= high for low, high in zip(bounds, bounds[1:], strict=False)).all()
+        in_order = Cat(low <= high for low, high in pairwise(bounds)).all()
         self.assume(m, "leaves_in_order", in_order)
         for i, child in enumerate(children):
             inside = (child.pe >= bounds[i]) & (child.pe < bounds[i + 1])

@@ -91,7 +91,9 @@ class SpmatReadChecker(Checker):
 
     def elaborate(self, platform: object) -> Module:
         m, cfg = self.module(), self.cfg
-        self.assume(m, "first_in_a_word", ~self.ptr_valid | (self._place(self.p_start) < cfg.entries_per_word))
+        self.assume(
+            m, "first_in_a_word", ~self.ptr_valid | (self._place(self.p_start) < cfg.entries_per_word)
+        )
         self.assume(m, "last_in_a_word", ~self.ptr_valid | (self._place(self.p_end) < cfg.entries_per_word))
         first, end = self._number(self.p_start), self._number(self.p_end)
         self.assume(m, "in_order", ~self.ptr_valid | (first <= end))
@@ -115,7 +117,9 @@ class SpmatReadChecker(Checker):
         self.prove(m, "starts_in_turn", self.start == (self.ptr_valid & ~self.active))
         self.prove(m, "issues_all", self.issue == (self.active | (self.start & (first != end))))
         self.prove(m, "ends_at_the_end", ~self.active | (at < goal))
-        self.prove(m, "follows", ~self.active | ((self._number(self.current) == at) & self._in_word(self.current)))
+        self.prove(
+            m, "follows", ~self.active | ((self._number(self.current) == at) & self._in_word(self.current))
+        )
         self.prove(m, "stops", ~self.active | ((self._number(self.stop) == goal) & self._in_word(self.stop)))
         walking = self.past(m, self.issue & (number + 1 != Mux(self.start, end, goal)), "walking")
         self.prove(m, "no_gap_and_no_more", self.active == walking)
@@ -125,7 +129,9 @@ class SpmatReadChecker(Checker):
         self.reach(m, "empty_column", self.start & ~self.issue)
         self.reach(m, "next_word", self.active & self.issue & (self._place(self.current) == 0))
         self.reach(m, "column_behind_column", self.start & self.past(m, self.active, "active"))
-        self.reach(m, "held_word", self.issue & self.start & ~self.read & (self._place(self.p_start) != 0) & (per_word > 1))
+        if per_word > 1:
+            held = self.issue & ~self.read & (self._place(self.p_start) != 0)
+            self.reach(m, "held_word", self.start & held)
         return m
 
     def _place(self, pointer: Value) -> Value:
@@ -158,7 +164,9 @@ class SpmatReadChecker(Checker):
         # The entry of the token, a cycle later, out of the followed word.
         place = self.past(m, self._place(pointer), "place")
         here = self.past(m, self.issue & (add(word, self.spmat_base, len(word)) == self.address), "here")
-        entries = [self.word[i * cfg.entry_bits : (i + 1) * cfg.entry_bits] for i in range(cfg.entries_per_word)]
+        entries = [
+            self.word[i * cfg.entry_bits : (i + 1) * cfg.entry_bits] for i in range(cfg.entries_per_word)
+        ]
         entries += [Const(0, cfg.entry_bits)] * ((1 << cfg.sel_bits) - len(entries))
         wanted = Array(entries)[place] if cfg.sel_bits else entries[0]
         self.prove(m, "entry", ~here | (Cat(self.v, self.z) == wanted))
