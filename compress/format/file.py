@@ -181,8 +181,10 @@ def _write(file: IO[bytes], layers: Iterable[EncodedLayer], graph: bytes = b"") 
 
 def _check(layer: CompressedLayer) -> None:
     layer.check(full=True)
-    if max(abs(layer.x_frac), abs(layer.w_frac)) > MAX_FRAC:
-        raise LayerError(f"layer {layer.name!r}: x_frac and w_frac must be from -{MAX_FRAC} to {MAX_FRAC}")
+    if max(abs(layer.x_frac), abs(layer.w_frac), abs(layer.scale_frac)) > MAX_FRAC:
+        raise LayerError(
+            f"layer {layer.name!r}: x_frac, w_frac and scale_frac must be from -{MAX_FRAC} to {MAX_FRAC}"
+        )
     try:
         layer.name.encode()
     except UnicodeEncodeError:

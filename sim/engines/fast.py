@@ -67,6 +67,12 @@ def timing(lengths: npt.NDArray[np.integer], cfg: ArchConfig, *, unbounded: bool
     return kernels.law(np.ascontiguousarray(lengths, np.int32), depth, k.T0, k.A, k.B, k.C)
 
 
+def row_scales(layer: CompressedLayer) -> IntArray:
+    """By what write-back multiplies each row: 1 without scales."""
+    scale = layer.row_scale
+    return np.ones(layer.rows, np.int64) if scale is None else scale.astype(np.int64)
+
+
 def prepare(layer: CompressedLayer, cfg: ArchConfig) -> Prepared:
     """Check and encode a layer for a configuration, to run it on any number of inputs.
 
@@ -112,6 +118,10 @@ class Prepared:
     @cached_property
     def _codebook(self) -> IntArray:
         return self.layer.codebook.astype(np.int64)
+
+    @cached_property
+    def _scale(self) -> IntArray:
+        return row_scales(self.layer)
 
     def run(self, x: npt.ArrayLike) -> Result:
         """Run the layer on one input vector, int[cols].
@@ -173,7 +183,9 @@ class Prepared:
             layer.bias,
             inputs,
             layer.product_shift,
+            layer.adder,
             limits(cfg.acc_bits),
+            self._scale,
             layer.relu,
             layer.output_shift,
             limits(cfg.act_bits),
@@ -197,6 +209,7 @@ class Prepared:
             store_cycles=2 * self.layer.rows,
             runs=(count,),
             y_frac=self.layer.y_frac,
+            minima=self.layer.adder,
         )
 
 
