@@ -335,7 +335,7 @@ def test_machines_that_do_not_run_it():
     with pytest.raises(CapacityError) as caught:
         width_program(layers, cfg.replace(pointers=cfg.pointers - 2, acc_depth=8))
     assert re.fullmatch(
-        r"the network with all its widths does not fit 2 PEs; per PE: 346 pointers needed, 344 available; "
+        r"the network with all its widths does not fit 2 PEs; per PE: 254 pointers needed, 252 available; "
         r"17 accumulators needed, 8 available \(more PEs, or --sized\)",
         str(caught.value),
     )
