@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -76,13 +77,11 @@ class Exits(nn.Module):
             if name.replace(".", "_") in self.heads:
                 raise ModelError(f"two layers would have the head {name.replace('.', '_')!r}: rename one")
             self.heads[name.replace(".", "_")] = nn.Linear(size, answer.shape[1]).to(answer)
-            module.register_forward_pre_hook(self._tap(name))
+            # A partial of a method: a copy of the module has hooks of its own, and pickle takes them.
+            module.register_forward_pre_hook(partial(self._keep, name))
 
-    def _tap(self, name: str) -> Any:
-        def keep(module: nn.Module, given: Any) -> None:
-            self._seen[name] = given[0]
-
-        return keep
+    def _keep(self, name: str, module: nn.Module, given: Any) -> None:
+        self._seen[name] = given[0]
 
     def answers(self, x: Tensor) -> list[Tensor]:
         """The answer of each head in turn, and the model's."""
