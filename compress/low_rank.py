@@ -225,6 +225,8 @@ def low_rank(model: Model, rank: Each | None = None, energy: Each | None = None)
     places = [place for place, parts in enumerate(halves) for _ in parts]
     names = [source.name for parts in halves for source in parts]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise ModelError(f"a layer is called {twice[0]!r} already, as the half of another one would be")
+        raise ModelError(
+            f"a layer is already called {twice[0]!r}, which would be the name of half of another layer"
+        )
     layers = Layers(tuple(itertools.chain(*halves)))
     return Model(layers, model.unused, (*model.notes, *notes)), places

@@ -77,7 +77,14 @@ def faster_lines(times: Mapping[int, Mapping[int, Mapping[str, float]]]) -> list
     "--input", "input_file", type=PATH, metavar="X", help="Inputs to time; random ones if not given."
 )
 @click.option("--act-density", "density", default=1.0, help="Share of random inputs that are not zero.")
-@click.option("--batch", "batches", type=whole_numbers, default="1,64", help="How many inputs at a time.")
+@click.option(
+    "--batch",
+    "batches",
+    type=whole_numbers,
+    default="1,64",
+    metavar="N,..",
+    help="How many inputs at a time.",
+)
 @click.option(
     "--threads", type=whole_numbers, metavar="N,..", help="Numbers of threads; 1 and all if not given."
 )
@@ -93,8 +100,9 @@ def bench(
     seconds: float,
     json_out: bool,
 ) -> None:
-    """Time the compressed NETWORK on this processor (engine cpu), beside onnxruntime, torch, scipy and numpy with
-    the same weights, in turns in one process; and the memory of each in a process of its own (docs/cpu.md).
+    """Time the compressed NETWORK on this processor (engine cpu) beside onnxruntime, torch, scipy and numpy with the
+    same weights. All take turns in one process. The memory of each is measured in a process of its own
+    (docs/cpu.md).
 
     \b
     Example:

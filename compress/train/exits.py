@@ -68,7 +68,7 @@ class Exits(nn.Module):
                 )
         answer = run.answer
         if not isinstance(answer, Tensor) or answer.dim() != 2:
-            raise ModelError("early exits want a model that answers with [batch, classes]")
+            raise ModelError("early exits need a model that answers with [batch, classes]")
         self._seen: dict[str, Tensor] = {}
         self.heads = nn.ModuleDict()
         for name in self.after:
@@ -141,7 +141,7 @@ def save_exits(
     chain = export._chain(exits.model, find_weights(exits.model), Shared(own, []), calibration)
     if chain is None:
         raise ModelError(
-            "early exits want a model that is one layer after the other (Linear, Conv2d, ReLU, pooling)"
+            "early exits need a model that is one layer after the other (Linear, Conv2d, ReLU, pooling)"
         )
     real = calibration.detach().double().cpu().numpy().reshape(len(calibration), -1)
     compressed, report = compress_network(chain, Settings(widths=widths), real)

@@ -97,7 +97,7 @@ def cell(name: str, make: Callable[[Path], Figures], /, **settings: Any) -> Figu
             kept: Figures = json.loads(path.read_text())
             return kept
         except ValueError:
-            raise ModelError(f"{path} is no cell of `eie reproduce learn`: delete it") from None
+            raise ModelError(f"{path} is not a result of `eie reproduce learn`: delete it") from None
     FOLDER.mkdir(parents=True, exist_ok=True)
     with single_thread():
         found = {"settings": settings, **make(FOLDER / key)}

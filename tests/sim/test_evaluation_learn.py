@@ -86,7 +86,7 @@ def test_a_cell_is_made_once_for_its_settings(tmp_path, monkeypatch):
     assert len(set(made)) == 3
     path = learn.FOLDER / f"{made[0]}.json"
     path.write_text("{")
-    with pytest.raises(ModelError, match="is no cell of `eie reproduce learn`: delete it"):
+    with pytest.raises(ModelError, match="is not a result of `eie reproduce learn`: delete it"):
         learn.cell("a", make, seed=1)
 
 

@@ -336,7 +336,7 @@ def test_the_command_says_what_left_and_what_it_cost(here, exits):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--exit", "1.5"], "Invalid value for '--exit': 1.5 is not in the range 0<=x<=1"),
+        (["--exit", "1.5"], "invalid value for '--exit': 1.5 is not in the range 0<=x<=1"),
         (["--exit", "0.5", "--held-out", "x.npz"], "give --exit, or --held-out to choose it, not both"),
         (["--budget", "1", "--exit", "0.5"], "--budget has no effect without --held-out"),
         (["--counted", "5"], "--counted has no effect without --exit or --held-out"),
