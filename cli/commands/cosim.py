@@ -132,7 +132,7 @@ def _run_lockstep(case: _Case, out: Outputs) -> int:
         )
     if out.json_out:
         click.echo(json.dumps(report_json(report, case.clipped)))
-        return int(bool(report.mismatches))
+        return report.mismatches
     report.require_agreement()
     click.echo(
         f"{report.describe()}: {report.comparisons:,} comparisons, {report.mismatches} mismatches, "
