@@ -110,7 +110,8 @@ def compress(
 
 
 def _each(values: float | Sequence[float], what: str) -> tuple[float, ...]:
-    given = list(values) if isinstance(values, Sequence | np.ndarray) and np.ndim(values) else [values]
+    several = isinstance(values, Sequence | np.ndarray) and not isinstance(values, str)
+    given: list[Any] = [*values] if several else [values]  # type: ignore[misc]
     if not all(isinstance(value, Real) for value in given):
         raise ModelError(f"{what} must be a number, or one for each layer, not {values!r}")
     return tuple(map(float, given))
