@@ -339,8 +339,8 @@ def test_machines_that_do_not_run_it():
         r"17 accumulators needed, 8 available \(more PEs, or --sized\)",
         str(caught.value),
     )
-    with pytest.raises(LayerError, match="layer '21' takes 9 activations, but '9' gives"):
-        width_program([dataclasses.replace(layers[0], name="9"), *layers[:0:-1]][:2][::-1], cfg)
+    with pytest.raises(LayerError, match="layer '33' takes 20 activations, but '21' gives 21"):
+        width_program(layers[1::-1], cfg)
 
 
 # ---- commands ----------------------------------------------------------------------------------------------
