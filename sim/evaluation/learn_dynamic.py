@@ -22,18 +22,14 @@ from eie.result import Result
 from eie.sim.chain import run_network
 from eie.sim.evaluation import learn
 from eie.sim.evaluation.learn import Figures, cell, digits, how, spread
-from eie.sim.evaluation.section import Progress, Section, Table
+from eie.sim.evaluation.learn_small import one_table, say
+from eie.sim.evaluation.section import Progress, Section
 from eie.sim.exits import totals
 from eie.sim.widths import at_width, run_width
 from eie.width_program import sized_for_widths
 
 CROSS = functional.cross_entropy
 SEEDS = 2
-
-
-def _say(progress: Progress | None, text: str) -> None:
-    if progress:
-        progress(text)
 
 
 def _error(layers: Sequence[CompressedLayer], x: IntArray, right: Any) -> float:
@@ -97,15 +93,9 @@ def _width_cell(kind: str, width: float, seed: int) -> Figures:
             train.save_widths(path, slim, shared, calibration)
         return _width_figures(load(path), kind, width) | {"bytes": path.stat().st_size}
 
-    settings = {
-        "kind": kind,
-        "width": width,
-        "seed": seed,
-        "epochs": _WIDTH_EPOCHS,
-        "density": _WIDTH_DENSITY,
-        "counted": [learn.COUNTED, learn.PES],
-    }
-    return cell("widths", settings, make)
+    counted = [learn.COUNTED, learn.PES]
+    settings = {"kind": kind, "width": width, "seed": seed, "epochs": _WIDTH_EPOCHS}
+    return cell("widths", make, **settings, density=_WIDTH_DENSITY, counted=counted)
 
 
 def _width_figures(layers: list[CompressedLayer], kind: str, width: float) -> Figures:
@@ -142,7 +132,7 @@ def widths(seed: int = 1, progress: Progress | None = None) -> Section:
             cells[key] = cells[f"{kind}/{_WIDTHS[0]:g}"] if same else []
             for one in () if same else seeds:
                 cells[key].append(_width_cell(kind, width if kind == "alone" else 1.0, one))
-                _say(progress, f"{kind}, width {width:g}, seed {one}")
+                say(progress, f"{kind}, width {width:g}, seed {one}")
     rows = []
     for width in _WIDTHS:
         alone = np.mean([one[f"{width:g}"]["error"] for one in cells[f"alone/{width:g}"]])
@@ -162,21 +152,6 @@ def widths(seed: int = 1, progress: Progress | None = None) -> Section:
                     *(spread([one[name] for one in found], places) for name, places in columns),
                 ]
             )
-    plain, pruned, shared = _WIDTH_EPOCHS
-    kept = ", ".join(f"{name} {share:.0%}" for name, share in _WIDTH_DENSITY.items()).replace("%", " %")
-    note = (
-        f"LeNet-300-100, MNIST, {plain} epochs dense, {pruned} pruned ({kept}), {shared} shared with 4 bits, on "
-        f"{learn.LEARNT:,} digits. alone: a network of that width; nested: one file for all four, trained with the sum "
-        "of their losses; in place: the narrower ones learn from the whole. Error of 10,000 test digits in the "
-        "accelerator's arithmetic, and of 10,000 held-out ones; bytes of the file, which nested widths share. Cycles "
-        f"and energy of a digit, mean of {learn.COUNTED}, {learn.PES} PEs with memories as large as the network needs; "
-        f"nested from one image. Seeds {', '.join(map(str, seeds))}; mean and range."
-    )
     headings = ("width", "network", "error %", "less alone", "held out %", "bytes", "weights", "cycles", "nJ")
-    return Section(
-        "learn-widths",
-        "Widths of one network",
-        ["Four widths in one set of weights beside four networks."],
-        [Table("Widths of one network beside networks trained alone", headings, rows, note)],
-        data=dict(cells),
-    )
+    values: Figures = {"epochs": _WIDTH_EPOCHS, "density": _WIDTH_DENSITY, "seeds": seeds}
+    return one_table("learn-widths", headings, rows, dict(cells), **values)
