@@ -21,7 +21,7 @@ from eie.layer import CompressedLayer
 from eie.sim.chain import run_network
 from eie.sim.evaluation import learn
 from eie.sim.evaluation.learn import Figures, cell, dense, digits, finished, fresh, how, spread
-from eie.sim.evaluation.prose import said
+from eie.sim.evaluation.prose import text_of
 from eie.sim.evaluation.section import Picture, Progress, Section, Table
 from eie.sim.exits import choose_threshold, leave, logits_at_exits, run_with_exits, totals, trunk
 
@@ -52,7 +52,7 @@ def one_table(
     """A part of one table; its texts are the blocks of its template, which is called like it."""
     values |= {"learnt": learn.LEARNT, "pes": learn.PES, "counted": learn.COUNTED}
     blocks = ("title", "text", "table", "note")
-    title, text, name, note = (said(template or key, block, **values) for block in blocks)
+    title, text, name, note = (text_of(template or key, block, **values) for block in blocks)
     return Section(key, title, [text], [Table(name, headings, rows, note)], pictures, data)
 
 
