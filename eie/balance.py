@@ -178,6 +178,7 @@ def with_rows(layer: CompressedLayer, order: Order) -> CompressedLayer:
         bias=layer.bias[order],
         scale=None if layer.scale is None else layer.scale[order],
         blocks=None,
+        prefixes=(),
         meta=dict(layer.meta),
     )
 
@@ -193,5 +194,6 @@ def _with_columns(layer: CompressedLayer, order: Order) -> CompressedLayer:
         indices=layer.indices[taken],
         codes=layer.codes[taken],
         blocks=None,
+        prefixes=(),
         meta=dict(layer.meta),
     )

@@ -246,6 +246,7 @@ def _layer(
         adder=head.adder,
         scale=scale,
         scale_frac=head.scale_frac or 0,
+        prefixes=head.prefixes,
     )
     layer.check(full=True)
     return layer

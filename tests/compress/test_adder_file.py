@@ -39,7 +39,7 @@ def forged(**changes):
     """A file with the layer of eie_files as one that adds and scales its rows."""
     body = {name: changes.pop(name) for name in ("bias", "scale") if name in changes}
     body = eie_files.huffman_body(**{"scale": (1,) * eie_files.ROWS} | body)
-    fields = {"flags": 0b10001101, "kind": 3, "arithmetic": 3, "body": body} | changes
+    fields = {"flags": 0b10001101, "kind": 4, "arithmetic": 3, "body": body} | changes
     return eie_files.file(eie_files.layer(**fields))
 
 

@@ -144,7 +144,7 @@ def test_what_a_layer_refuses() -> None:
     for fields, text in (
         ({"product_shift": 1}, "product_shift must be 0, and x_frac be w_frac, not 1, 0 and 0"),
         ({"x_frac": 3}, "not 0, 3 and 0"),
-        ({"exit": True}, "no early exit"),
+        ({"exit": True}, "is no early exit"),
         ({"scale": np.ones(2, np.int16)}, r"scale must be int16\[1\], not int16\[2\]"),
         ({"scale_frac": 2}, "scale_frac is 2, but there is no scale"),
     ):
