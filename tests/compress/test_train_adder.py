@@ -52,7 +52,7 @@ def test_a_convolution_is_the_matrix_at_each_position():
 def test_what_is_refused():
     with pytest.raises(ModelError, match=r"an Adder of 3 inputs does not take \[2, 4\]"):
         train.Adder(3, 1)(torch.zeros(2, 4))
-    with pytest.raises(ModelError, match="takes float32 on the processor, not torch.float64"):
+    with pytest.raises(ModelError, match=r"takes float32 on the processor, not torch\.float64"):
         train.Adder(3, 1).double()(torch.zeros(2, 3, dtype=torch.float64))
     with pytest.raises(ModelError, match=r"an AdderConv2d of 1 channels does not take \[1, 2, 4, 4\]"):
         train.AdderConv2d(1, 1, 3)(torch.zeros(1, 2, 4, 4))

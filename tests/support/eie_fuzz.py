@@ -375,9 +375,9 @@ def both_decoders(seed: int, count: int, progress=iter) -> int:
     read.
     """
     drawn = np.random.default_rng(7)
-    blocks = to_bytes([in_blocks(drawn, order, 3) for order in ORDERS])
+    in_order = to_bytes([in_blocks(drawn, order, 3) for order in ORDERS])
     adders = to_bytes([random_layer(drawn, 9, 14, bits=2), random_layer(drawn, 7, 7, bits=1, adder=False)])
-    valid = [eie_files.file(eie_files.layer()), references()[1], blocks, adders]
+    valid = [eie_files.file(eie_files.layer()), references()[1], in_order, adders]
     accepted = 0
     for i in progress(range(count)):
         rng = random.Random(f"{seed} {i}")
@@ -399,8 +399,8 @@ def both_decoders(seed: int, count: int, progress=iter) -> int:
             assert (layer.blocks is not None) == bool(other["blocks"]), where
             if layer.blocks is not None:
                 assert np.array_equal(layer.decode(), other["weights"]), where
-                count, distinct, order, seed = other["blocks"]
-                expected = BlockStructure(layer.rows, layer.cols, count, ORDERS[order], distinct, seed)
+                blocks, distinct, order, of_order = other["blocks"]
+                expected = BlockStructure(layer.rows, layer.cols, blocks, ORDERS[order], distinct, of_order)
                 assert layer.blocks == expected, where
             else:
                 assert np.array_equal(layer.dense_codes(), other["codes"]), where
@@ -414,6 +414,7 @@ def both_decoders(seed: int, count: int, progress=iter) -> int:
                 "output_shift",
                 "follows",
                 "scale_frac",
+                "exit",
             ):
                 assert getattr(layer, field) == other[field], where
             assert layer.relu == bool(other["relu"]), where
