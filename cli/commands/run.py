@@ -50,7 +50,7 @@ def estimates(result: Result, technology: Technology) -> dict[str, float | None]
     names = ("energy_nj", "power_mw", "area_mm2")
     if result.cycles is None:
         return dict.fromkeys(names)
-    found = estimate(result.cfg, result.counters, result.cycles, technology=technology)
+    found = estimate(result.cfg, result.counters, result.cycles, minima=result.minima, technology=technology)
     return {name: getattr(found, name) for name in names}
 
 

@@ -7,6 +7,7 @@
 Needs PyTorch: pip install 'eie-sim[train]'.
 """
 
+from eie.compress.train.adder import Adder, AdderConv2d
 from eie.compress.train.blocks import Blocks
 from eie.compress.train.distill import weighted
 from eie.compress.train.exits import Exits, Joint, exit_share, save_exits
@@ -21,6 +22,8 @@ from eie.compress.train.slim import InPlace, Slim, save_widths, widths
 from eie.compress.train.weights import Weight, find_weights
 
 __all__ = [
+    "Adder",
+    "AdderConv2d",
     "Blocks",
     "Choice",
     "Epoch",
