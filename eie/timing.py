@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from eie.config import ArchConfig
 from eie.layer import CompressedLayer
-from eie.schema import ConfigReg
+from eie.schema import config_registers
 from eie.segments import column_places, depth_of, row_places
 
 
@@ -135,7 +135,7 @@ def rows_per_pe(layer: CompressedLayer, cfg: ArchConfig) -> int:
 def load_cycles(layer: CompressedLayer, cfg: ArchConfig) -> int:
     """Writes through the I/O port before a run: configuration, codebook, accumulators, activations."""
     activations = depth_of(column_places(layer, cfg), cfg)
-    return len(ConfigReg) + cfg.n_codes + cfg.n_pe * (rows_per_pe(layer, cfg) + activations)
+    return len(config_registers(cfg)) + cfg.n_codes + cfg.n_pe * (rows_per_pe(layer, cfg) + activations)
 
 
 def writeback_cycles(layer: CompressedLayer, cfg: ArchConfig) -> int:
