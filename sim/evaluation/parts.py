@@ -78,6 +78,7 @@ PARTS = (
             ("exits", "learn_small", "exits", "early exits of LeNet-300-100"),
             ("exits-5", "learn_small", "exits_5", "early exits of LeNet-5"),
             ("widths", "learn_dynamic", "widths", "several widths in one set of weights"),
+            ("recurrent", "learn_dynamic", "recurrent", "a GRU and an LSTM on series, a step at a time"),
         )
     ),
     Part("measured", "against numpy and scipy on this machine", "baselines", alone=True),
