@@ -150,6 +150,3 @@ class AdderConv2d(nn.Conv2d):
         y = y.reshape(len(input), -1, self.out_channels).transpose(1, 2)
         y = y.reshape(len(input), self.out_channels, *size)
         return y if self.bias is None else y + self.bias[:, None, None]
-
-
-AdderLayer = Adder | AdderConv2d
