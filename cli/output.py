@@ -141,6 +141,14 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
 
 
+def say(text: str, *, out: Console | None = None) -> None:
+    """Print sentences. A terminal breaks them between words; a file or a pipe gets the lines as they are."""
+    target = out or console()
+    if target.is_terminal:
+        text = " ".join(text.split())
+    target.print(text, soft_wrap=not target.is_terminal, markup=False, highlight=False, emoji=False)
+
+
 def print_table(
     headings: Sequence[str],
     rows: Sequence[Sequence[str]],
