@@ -33,7 +33,7 @@ try:
     import numba
     import numba.np.linalg
     from numba.core import caching
-    from numba.core.runtime import rtsys
+    from numba.core.runtime.nrt import rtsys
 finally:
     if _spared:
         del sys.modules["coverage"]
