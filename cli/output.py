@@ -19,7 +19,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from eie.errors import OutputError, printable
-from eie.files import beside
+from eie.files import beside, is_running
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -103,7 +103,8 @@ def filling(folder: Path) -> Iterator[Path]:
 def _staging(folder: Path) -> Iterator[Path]:
     make_folder(folder)
     for left in folder.glob(".partial-*-*"):
-        if not _runs(left.name.split("-")[1]):
+        pid = left.name.split("-")[1]
+        if not pid.isdecimal() or int(pid) == os.getpid() or not is_running(int(pid)):
             shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f".partial-{os.getpid()}-", dir=folder) as name:
         staging = Path(name)
@@ -122,11 +123,6 @@ def _staging(folder: Path) -> Iterator[Path]:
                     made.replace(place)
         except OSError as error:
             raise OutputError(f"cannot write into {folder}: {error.strerror or error}") from None
-
-
-def _runs(pid: str) -> bool:
-    """Whether another process of this number runs."""
-    return pid.isdecimal() and int(pid) != os.getpid() and Path("/proc", pid).exists()
 
 
 def write_pictures(folder: Path, figures: Iterable[tuple[str, Figure]]) -> list[str]:
