@@ -20,7 +20,7 @@ from eie.cli.options import (
     real_numbers,
     refuse_useless,
 )
-from eie.cli.output import check_writable, print_table
+from eie.cli.output import check_writable, print_table, say
 from eie.cli.pages.sizes import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, scale_row, size_rows
 from eie.compress.float_layers import (
     FloatArray,
@@ -370,7 +370,8 @@ def _met(description: Description, calibrate: Path, layers: Layers, model: Path)
 
 def _print(report: CompressionReport, read: Model, out: Path) -> None:
     print_table(SIZE_HEADINGS, size_rows(report.size))
-    click.echo(f"{SIZE_NOTE}\n")
+    say(SIZE_NOTE)
+    click.echo()
     print_table(
         SCALE_HEADINGS,
         [scale_row(one.name, 1 << one.weight_bits, one.scales, one.relu) for one in report.layers],
