@@ -46,7 +46,7 @@ PAGE = Page(
 )
 N_PE = 64
 # Of the training: words of a sentence, sentences of a batch. Taken as they are, tried with no others.
-LENGTHS, BATCH, EPOCHS, RATE = (4, 24), 32, 3, 2e-4
+LENGTHS, BATCH, EPOCHS, RATE = (4, 24), 32, 2, 2e-4
 Array = npt.NDArray[Any]
 
 # Pairs that mean the same, roughly, and others; scales follow from the last ten.
