@@ -7,6 +7,7 @@
 Needs PyTorch: pip install 'eie-sim[train]'.
 """
 
+from eie.compress.train.adder import Adder, AdderConv2d
 from eie.compress.train.blocks import Blocks
 from eie.compress.train.distill import weighted
 from eie.compress.train.exits import Exits, Joint, exit_share, save_exits
@@ -17,18 +18,23 @@ from eie.compress.train.pruning import Schedule, prune
 from eie.compress.train.rank import low_rank
 from eie.compress.train.sensitivity import Choice, Sensitivity, accuracy, choose, scan
 from eie.compress.train.sharing import Shared, SharedWeight, share
+from eie.compress.train.slim import InPlace, Slim, save_widths, widths
 from eie.compress.train.weights import Weight, find_weights
 
 __all__ = [
+    "Adder",
+    "AdderConv2d",
     "Blocks",
     "Choice",
     "Epoch",
     "Exits",
+    "InPlace",
     "Joint",
     "Schedule",
     "Sensitivity",
     "Shared",
     "SharedWeight",
+    "Slim",
     "Teacher",
     "Training",
     "Weight",
@@ -43,7 +49,9 @@ __all__ = [
     "prune",
     "save",
     "save_exits",
+    "save_widths",
     "scan",
     "share",
     "weighted",
+    "widths",
 ]
