@@ -18,6 +18,7 @@ from eie.compress.train.pruning import Schedule, prune
 from eie.compress.train.rank import low_rank
 from eie.compress.train.sensitivity import Choice, Sensitivity, accuracy, choose, scan
 from eie.compress.train.sharing import Shared, SharedWeight, share
+from eie.compress.train.skips import Priced, Skipping, save_skipping
 from eie.compress.train.slim import InPlace, Slim, save_widths, widths
 from eie.compress.train.weights import Weight, find_weights
 
@@ -30,10 +31,12 @@ __all__ = [
     "Exits",
     "InPlace",
     "Joint",
+    "Priced",
     "Schedule",
     "Sensitivity",
     "Shared",
     "SharedWeight",
+    "Skipping",
     "Slim",
     "Teacher",
     "Training",
@@ -49,6 +52,7 @@ __all__ = [
     "prune",
     "save",
     "save_exits",
+    "save_skipping",
     "save_widths",
     "scan",
     "share",
