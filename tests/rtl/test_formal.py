@@ -41,9 +41,10 @@ def test_a_fault_breaks_a_statement(block: str) -> None:
     [
         ArchConfig.preset("eie2", n_pe=4),
         ArchConfig.preset("blocks", n_pe=4, queue_depth=1),
+        ArchConfig.preset("adder", n_pe=4),
         SMALL.replace(n_pe=1, queue_depth=1, src_depth=1, acc_depth=1, passes=1, counters=0),
     ],
-    ids=["eie2", "index-free", "smallest"],
+    ids=["eie2", "index-free", "adder", "smallest"],
 )
 def test_without_formal_the_design_is_the_same(cfg: ArchConfig) -> None:
     files = array_verilog(cfg, images=False)

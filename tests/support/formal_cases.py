@@ -38,6 +38,7 @@ MACHINES: dict[str, tuple[ArchConfig, tuple[str, ...]]] = {
     "three in a word": (SMALL.replace(weight_bits=3, entries=12), ("spmat_read",)),
     "one in a word": (SMALL.replace(weight_bits=8, index_bits=8, entries=4, pointer_bits=4), ("spmat_read",)),
     "three codebooks": (SMALL.replace(codebooks=3, acc_bits=9), ("arithm_unit",)),
+    "adder": (SMALL.replace(adder=1, acc_bits=16), ("arithm_unit", "act_rw", "ccu")),
     "absolute rows": (
         SMALL.replace(row_format="absolute", row_bits=4, window=2),
         ("act_queue", "arithm_unit"),
