@@ -13,9 +13,9 @@ from eie.compress.format import file
 from eie.compress.forward import fixed_layer
 from eie.compress.quantize import Widths, first_x_frac, quantize_layer
 from eie.compress.share import SharedLayer
-from eie.compress.train.export import _layer, _Place
 from eie.compress.train.loop import Loss
 from eie.compress.train.sharing import Shared
+from eie.compress.train.traced import Place, shared_layer
 from eie.compress.train.weights import find_weights
 from eie.errors import ModelError
 from eie.fixed import quantize
@@ -109,7 +109,7 @@ def save_skipping(
     weights = {weight.name: weight for weight in find_weights(model)}
 
     def layer(name: str, relu: bool, alone: bool = True) -> SharedLayer:
-        return replace(_layer(weights[name], shared, _Place(relu=relu)), follows=not alone, blocks=None)
+        return replace(shared_layer(weights[name], shared, Place(relu=relu)), follows=not alone, blocks=None)
 
     real = calibration.detach().double().cpu().numpy().reshape(len(calibration), -1)
     x_frac = first_x_frac(real, widths)
