@@ -12,7 +12,7 @@ import click
 
 from eie.blocks import ORDERS
 from eie.cli.options import PATH, gathered, option, refuse_useless
-from eie.cli.output import console, make_folder, print_table, write
+from eie.cli.output import console, make_folder, print_table, say, write
 from eie.cli.pages import train_pictures
 from eie.cli.pages.sizes import two_rules
 from eie.compress import datasets
@@ -338,11 +338,12 @@ def print_result(result: Result, compare: bool = True) -> None:
     out = console()
     shown = len(_HEADINGS) - (0 if compare else _PUBLISHED_COLUMNS)
     print_table(_HEADINGS[:shown], [row[:shown] for row in table_rows(result)], out=out)
-    out.print(
+    say(
         "P+Q: pruned and shared; +H: entropy-coded. Bits are per stored weight; index bits include what "
-        "bridges long runs of zeros. Size: everything in the file, of weights and biases as float32.\n",
-        soft_wrap=True,
+        "bridges long runs of zeros. Size: everything in the file, of weights and biases as float32.",
+        out=out,
     )
+    out.print()
     errors = [
         ["dense", f"{result.dense_error:.2f}", f"{published.dense_error:.2f}"],
         ["the same trained on with distorted images: the teacher", f"{result.teacher_error:.2f}", ""],

@@ -62,6 +62,7 @@ PARTS = (
     Part("plans", "the nine layers planned on memories of the published sizes", "plans"),
     Part("beyond", "the better machine against the published one", "beyond", extra=True, example=True),
     Part("blocks", "the index-free machine on block-diagonal layers", "index_free", extra=True),
+    Part("adder", "networks that add beside networks that multiply", "adder", alone=True, extra=True),
     Part(
         "mesa", "MESA's tables on LeNet-5 and MNIST, trained here (resumable)", "mesa", alone=True, extra=True
     ),
