@@ -1,12 +1,15 @@
 """Layers that add or scale their rows in a .eie file: both decoders, and what a reader refuses."""
 
+import json
 import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import eie
+from eie.cli.main import main
 from eie.compress.format import adaptive
 from eie.compress.format.file import from_bytes, measure, to_bytes
 from eie.compress.forward import fixed_matrix
@@ -89,6 +92,29 @@ def test_a_network_is_loaded_and_run(tmp_path):
     assert run.cfg.adder
     assert run.cycles
     assert net.run_float(np.array([4, 1]))["output"].tolist() == [10.0]
+    shown = CliRunner().invoke(main, ["info", str(tmp_path / "net.eie")])
+    assert "fc1 adds instead of multiplying and scales its rows, with 0 fraction bits" in shown.output
+    told = json.loads(CliRunner().invoke(main, ["info", str(tmp_path / "net.eie"), "--json"]).output)[
+        "layers"
+    ]
+    assert [("adder" in layer, layer.get("scale_frac")) for layer in told] == [(True, 0), (False, None)]
+
+
+def test_commands_refuse_a_machine_that_multiplies(tmp_path):
+    """One line, status 2, and what would be right."""
+    layer = CompressedLayer.from_codes([[1, 2], [0, 1]], [0, 3, 5, 0], [-8, -3], name="fc1")
+    eie.save(tmp_path / "net.eie", [replace(layer, adder=True)])
+    np.savez(tmp_path / "x.npz", x=np.array([[4, 1]]))
+    run = ["run", str(tmp_path / "net.eie"), "--input", str(tmp_path / "x.npz"), "--pe", "2"]
+    for more in ([], ["--engine", "cpu"]):
+        refused = CliRunner().invoke(main, [*run, *more])
+        assert refused.exit_code == 2
+        assert refused.output.count("\n") == 1
+        assert "'fc1' adds instead of multiplying" in refused.output
+    done = CliRunner().invoke(main, [*run, "--preset", "adder"])
+    assert done.exit_code == 0, done.output
+    planned = CliRunner().invoke(main, ["plan", str(tmp_path / "net.eie"), "--preset", "adder", "--pe", "2"])
+    assert (planned.exit_code, planned.output.count("\n")) == (2, 1)
 
 
 @pytest.mark.parametrize("adder", [True, False])
