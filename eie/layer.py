@@ -36,6 +36,10 @@ def _as(array: npt.ArrayLike, dtype: npt.DTypeLike, what: str) -> npt.NDArray[An
     return cast
 
 
+def _bias(bias: npt.ArrayLike | None, rows: int) -> npt.NDArray[np.int32]:
+    return np.zeros(rows, np.int32) if bias is None else _as(bias, np.int32, "bias")
+
+
 def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The array itself if nobody can write to its memory through numpy, or else a copy that nobody can write to."""
     owner: Any = array
@@ -165,23 +169,11 @@ class CompressedLayer:
         for top in range(0, rows, 16):  # in strips: a transposition in one go misses the cache at every step
             by_column[:, top : top + 16] = dense[top : top + 16].T
         flat = np.flatnonzero(by_column != 0)
-        layer = cls(
-            shape=(rows, cols),
-            indptr=np.searchsorted(flat, np.arange(cols + 1) * rows),
-            indices=(flat % max(rows, 1)).astype(np.int32),
-            codes=by_column.ravel()[flat],
-            codebook=_as(codebook, np.int16, "codebook"),
-            bias=np.zeros(rows, np.int32) if bias is None else _as(bias, np.int32, "bias"),
-            relu=relu,
-            product_shift=product_shift,
-            output_shift=output_shift,
-            name=name,
-            x_frac=x_frac,
-            w_frac=w_frac,
-            conv=conv,
-        )
-        layer.check(full=True)
-        return layer
+        indptr = np.searchsorted(flat, np.arange(cols + 1) * rows)
+        indices, kept = (flat % max(rows, 1)).astype(np.int32), by_column.ravel()[flat]
+        table, start = _as(codebook, np.int16, "codebook"), _bias(bias, rows)
+        about = (relu, product_shift, output_shift, name, x_frac, w_frac, conv)
+        return cls((rows, cols), indptr, indices, kept, table, start, *about)._checked()
 
     @classmethod
     def from_blocks(
@@ -211,23 +203,14 @@ class CompressedLayer:
         LayerError : codes that are not those of the structure's distinct blocks, and what `check` refuses.
         """
         indptr, indices, codes, codebook = blocks.expanded()
-        layer = cls(
-            shape=blocks.structure.shape,
-            indptr=indptr,
-            indices=indices,
-            codes=codes,
-            codebook=codebook,
-            bias=np.zeros(blocks.structure.rows, np.int32) if bias is None else _as(bias, np.int32, "bias"),
-            relu=relu,
-            product_shift=product_shift,
-            output_shift=output_shift,
-            name=name,
-            x_frac=x_frac,
-            w_frac=w_frac,
-            blocks=blocks.structure,
-        )
-        layer.check(full=True)
-        return layer
+        shape, start = blocks.structure.shape, _bias(bias, blocks.structure.rows)
+        about = (relu, product_shift, output_shift, name, x_frac, w_frac)
+        made = cls(shape, indptr, indices, codes, codebook, start, *about, blocks=blocks.structure)
+        return made._checked()
+
+    def _checked(self) -> CompressedLayer:
+        self.check(full=True)
+        return self
 
     @classmethod
     def from_dense(cls, weight: Any, **options: Any) -> CompressedLayer:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from eie.cli.options import PATH
-from eie.cli.output import print_table, write_pictures
+from eie.cli.output import print_table, say, write_pictures
 from eie.cli.pages.sizes import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, scale_row, size_rows, two_rules
 from eie.compress.float_layers import Unused, left_text, whole_ratio
 from eie.compress.format.file import load_with_sizes
@@ -53,6 +53,8 @@ def as_json(report: SizeReport, layers: Sequence[CompressedLayer]) -> dict[str, 
             asdict(size)
             | {"bytes": size.nbytes, "dense_bytes": size.dense_bytes}
             | {name: getattr(layer, name) for name in scales}
+            | ({"adder": True} if layer.adder else {})
+            | ({} if layer.scale is None else {"scale_frac": layer.scale_frac})
             for size, layer in zip(report.layers, layers, strict=True)
         ],
     }
@@ -69,6 +71,18 @@ def widths(layers: Sequence[CompressedLayer]) -> list[dict[str, Any]]:
         }
         for share, parts in each
     ]
+
+
+def arithmetic(layers: Sequence[CompressedLayer]) -> list[str]:
+    """A line for each layer that does more than multiply."""
+    lines = []
+    for layer in layers:
+        does = ["adds instead of multiplying"] if layer.adder else []
+        if layer.scale is not None:
+            does.append(f"scales its rows, with {layer.scale_frac} fraction bits")
+        if does:
+            lines.append(f"{layer.name} {' and '.join(does)} (docs/adder.md)")
+    return lines
 
 
 def draw(layers: Sequence[CompressedLayer], folder: Path) -> list[str]:
@@ -126,10 +140,13 @@ def info(file: Path, pictures: Path | None, model: Path | None, key: str, json_o
         return
     click.echo(f"{file}: format version {report.version}, checksum ok ({report.checksum})\n")
     print_table(SIZE_HEADINGS, size_rows(report))
-    click.echo(f"{SIZE_NOTE}\n")
+    say(SIZE_NOTE)
+    click.echo()
     if text := two_rules(report):
         click.echo(f"{text}\n")
     print_table(SCALE_HEADINGS, [scale_row(one.name, len(one.codebook), one, one.relu) for one in layers])
+    for line in arithmetic(layers):
+        click.echo(line)
     if layers[0].prefixes:
         click.echo("\nrows x columns at each width, and the weights in them")
         rows = [

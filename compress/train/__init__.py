@@ -8,6 +8,7 @@ Needs PyTorch: pip install 'eie-sim[train]'.
 """
 
 from eie.compress.train.adder import Adder, AdderConv2d
+from eie.compress.train.adder_export import clip_weights, fixed_adders
 from eie.compress.train.blocks import Blocks
 from eie.compress.train.distill import weighted
 from eie.compress.train.exits import Exits, Joint, exit_share, save_exits
@@ -18,6 +19,7 @@ from eie.compress.train.pruning import Schedule, prune
 from eie.compress.train.rank import low_rank
 from eie.compress.train.sensitivity import Choice, Sensitivity, accuracy, choose, scan
 from eie.compress.train.sharing import Shared, SharedWeight, share
+from eie.compress.train.skips import Priced, Skipping, save_skipping
 from eie.compress.train.slim import InPlace, Slim, save_widths, widths
 from eie.compress.train.weights import Weight, find_weights
 
@@ -30,25 +32,30 @@ __all__ = [
     "Exits",
     "InPlace",
     "Joint",
+    "Priced",
     "Schedule",
     "Sensitivity",
     "Shared",
     "SharedWeight",
+    "Skipping",
     "Slim",
     "Teacher",
     "Training",
     "Weight",
     "accuracy",
     "choose",
+    "clip_weights",
     "exit_share",
     "few_bits",
     "find_weights",
     "fit",
+    "fixed_adders",
     "layers_of",
     "low_rank",
     "prune",
     "save",
     "save_exits",
+    "save_skipping",
     "save_widths",
     "scan",
     "share",

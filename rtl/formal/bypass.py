@@ -62,6 +62,10 @@ class ArithmUnitChecker(Checker):
         )
         shift = self.past(m, self.product_shift, "product_shift")
         self.assume(m, "shift_stays", ~self.past(m, moving.any(), "moving") | (self.product_shift == shift))
+        if self.cfg.adder:
+            arithmetic = self.past(m, self.arithmetic, "arithmetic")
+            stays = ~self.past(m, moving.any(), "moved") | (self.arithmetic == arithmetic)
+            self.assume(m, "arithmetic_stays", stays)
         self.assume(m, "others_only_when_idle", ~self.other | ~moving.any())
         for stage in ("s2", "s3", "s4"):
             flags = ~self.of("", f"{stage}_write") | self.of("", f"{stage}_valid")
@@ -120,12 +124,21 @@ class ArithmUnitChecker(Checker):
             ghost.value.eq(before.value),
         ]
         same = (self.of(prefix, "s3_row") == ghost.row) & (
-            self.of(prefix, "s3_product") == ghost.code * ghost.value
+            self.of(prefix, "s3_product") == self._product(ghost)
         )
         self.prove(
             m, f"{prefix}stage_3", (self.of(prefix, "s3_write") == ghost.write) & (~ghost.write | same)
         )
         return ghost
+
+    def _product(self, ghost: Ghost) -> Value:
+        """Code times activation; where minima stand for products, twice the smaller magnitude of equal signs."""
+        if not self.cfg.adder:
+            return ghost.code * ghost.value
+        code, value = abs(ghost.code), abs(ghost.value)
+        same = (ghost.code < 0) == (ghost.value < 0)
+        minimum = Mux(same, Mux(code < value, code, value) << 1, 0)
+        return Mux(self.arithmetic[0], minimum, ghost.code * ghost.value)
 
     def _ghost(self, prefix: str, stage: str) -> Ghost:
         cfg = self.cfg
@@ -142,7 +155,7 @@ class ArithmUnitChecker(Checker):
         shift = self.product_shift
         half = Mux(shift == 0, Const(0), (Const(1, 1) << shift) >> 1)
         total = Signal(signed(64), name=f"{prefix}total")
-        m.d.comb += total.eq(accumulator + ((ghost.code * ghost.value + half) >> shift))
+        m.d.comb += total.eq(accumulator + ((self._product(ghost) + half) >> shift))
         low, high = -(1 << bits - 1), (1 << bits - 1) - 1
         return Mux(total < low, low, Mux(total > high, high, total))
 

@@ -9,7 +9,7 @@ from eie.config import CONFIG_BITS, ArchConfig
 from eie.rtl.block import any_of
 from eie.rtl.formal.checker import Checker, Watched
 from eie.rtl.formal.laws import later
-from eie.schema import ConfigReg, ControlReg, IoSpace, Mode
+from eie.schema import ControlReg, IoSpace, Mode, config_registers
 
 
 class CCUChecker(Checker):
@@ -28,7 +28,7 @@ class CCUChecker(Checker):
         fields = {field.name: field.width for field in schema.fields(cls.block, cfg)}
         return {
             f"kept_{name}": Watched(f"table_{name}[{{entry}}]", unsigned(fields[name]))
-            for name in (register.name.lower() for register in ConfigReg)
+            for name in (register.name.lower() for register in config_registers(cfg))
         }
 
     def elaborate(self, platform: object) -> Module:
@@ -99,7 +99,7 @@ class CCUChecker(Checker):
         self.reach(m, "done", self.done & moved)
         self.reach(m, "done_and_again", starts & self.done)
 
-        for register in ConfigReg:
+        for register in config_registers(self.cfg):
             name = register.name.lower()
             shown, kept = getattr(self, name), getattr(self, f"kept_{name}")
             word = Signal(len(shown), name=f"word_{name}", reset_less=True)

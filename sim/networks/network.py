@@ -199,7 +199,8 @@ class Network(ABC):
             (one.name, f"{one.rows} x {one.cols}", f"{100 * one.density:.1f} %", one.weight_bits)
             for one in self.layers
         ]
-        return table(f"Network of {self.place}", rows, ("layer", "outputs x inputs", "weights", "code bits"))
+        title = f"{self.place}: {counted(len(self.layers), 'layer')}"
+        return table(title, rows, ("layer", "outputs x inputs", "weights", "code bits"))
 
     @property
     @abstractmethod

@@ -41,16 +41,17 @@ def test_a_fault_breaks_a_statement(block: str) -> None:
     [
         ArchConfig.preset("eie2", n_pe=4),
         ArchConfig.preset("blocks", n_pe=4, queue_depth=1),
+        ArchConfig.preset("adder", n_pe=4),
         SMALL.replace(n_pe=1, queue_depth=1, src_depth=1, acc_depth=1, passes=1, counters=0),
     ],
-    ids=["eie2", "index-free", "smallest"],
+    ids=["eie2", "index-free", "adder", "smallest"],
 )
 def test_without_formal_the_design_is_the_same(cfg: ArchConfig) -> None:
     files = array_verilog(cfg, images=False)
     checked = with_checkers(files, cfg)
     assert {name: _GUARDED.sub("", text) for name, text in checked.items()} == files
     text = "\n".join(checked.values())
-    for block in checkers_of(cfg):
+    for block in checkers_of(cfg).keys() - {"host_if"}:
         assert text.count(f"module eie_{block}_checker(") == text.count(f"  eie_{block}_checker formal(") == 1
 
 
