@@ -40,7 +40,7 @@ def _run(
     folder: Path,
     following: Callable[[Path, int, str], AbstractContextManager[None]],
 ) -> MutantAnswer:
-    sources = mutated(array_verilog(cfg, probe=True), mutants)
+    sources = mutated(array_verilog(cfg, probe=True, images=False), mutants)
     built = build("verilator", sources, "eie_array")
     (folder / REQUEST).write_bytes(
         pickle.dumps(MutantRequest(jobs, random_runs(seed, cfg), len(mutants), seed))
@@ -101,7 +101,7 @@ def test_mutants_are_killed(
 ) -> None:
     began = time.perf_counter()
     cfg, shares = MACHINES[machine]
-    sources = array_verilog(cfg, probe=True)
+    sources = array_verilog(cfg, probe=True, images=False)
     jobs = mutant_jobs(seed, cfg)
     mutants = draw(sources, mutant_count, seed, shares)
     answer = _run(mutants, jobs, cfg, seed, tmp_path, following)
