@@ -51,7 +51,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "_STUDENT_EPOCHS": 1,
     }.items():
         monkeypatch.setattr(learn_small, name, value)
-    for name, value in {"SEEDS": 1, "_WIDTH_EPOCHS": (1, 1, 1)}.items():
+    for name, value in {
+        "SEEDS": 1,
+        "_WIDTH_EPOCHS": (1, 1, 1),
+        "_SKIP_EPOCHS": (1, 1, 1),
+        "_PRICES": (0.0, 5.0),
+    }.items():
         monkeypatch.setattr(learn_dynamic, name, value)
     yield tmp_path
     learn.digits.cache_clear()
@@ -69,6 +74,7 @@ def test_one_name_stands_for_all_parts():
         "learn-exits-5",
         "learn-widths",
         "learn-recurrent",
+        "learn-skips",
     ]
     assert [part.key for part in named(["learn-units"])] == ["learn-units"]
     assert not {"learn-rank", "beyond"} & {part.key for part in named([])}
@@ -161,6 +167,16 @@ def test_widths_part(here):
         assert values[0] < values[-1]
     for row in rows:
         assert 0 <= float(row[2]) <= 100
+
+
+def test_skips_part(here):
+    section = learn_dynamic.skips(1)
+    assert [row[0] for row in section.tables[0].rows] == ["0", "5"]
+    for (found,) in section.data.values():
+        assert 0 <= found["ran"] <= 100
+        assert 0 < found["cycles"] <= 1
+        assert found["bytes"] > 1000
+    assert learn_dynamic.skips(1) == section
 
 
 def test_without_digits_one_line(tmp_path, monkeypatch):
