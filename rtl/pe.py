@@ -43,6 +43,8 @@ class PE(Block):
         queue, spmat, arithm = parts["act_queue"], parts["spmat_read"], parts["arithm_unit"]
         reading = [spmat.active, spmat.tok_valid] if self.cfg.walks else [spmat.unfinished]
         # Further lanes have nothing when the first has none.
+        if self.cfg.lookup_register:
+            reading.append(arithm.s1_valid)
         stages = Cat(*reading, arithm.s2_valid, arithm.s3_valid, arithm.s4_valid)
         dropped = parts["ptr_read"].drop if self.cfg.filter_empty else None
         m.d.comb += [
