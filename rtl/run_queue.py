@@ -54,7 +54,8 @@ class RunQueue(Block):
             self.credit.eq(self.occupancy < Const(cfg.queue_depth, cfg.occupancy_bits)),
         ]
         with m.If(moves | enters):
-            m.d.sync += Cat(head).eq(Mux(moves, read_by_lines(m, fifo, self.rd_ptr), into))
+            # Chosen by what is known early: `start` comes late, and only says when.
+            m.d.sync += Cat(head).eq(Mux(alone, into, read_by_lines(m, fifo, self.rd_ptr)))
         with m.If(write.en):
             m.d.sync += self.wr_ptr.eq(step(self.wr_ptr, behind))
         with m.If(moves):

@@ -5,16 +5,20 @@ ABC buffers what cells of the logic drive; flip-flops, ports and the nets betwee
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from eie.errors import MismatchError
 from eie.sim.synth.liberty import Cell
 from eie.sim.synth.sta import INPUT_SLEW
 
 # pF that a net may have: some twenty inputs of gates.
 MOST_PF = 0.2
+# What sums of floating-point numbers may be off.
+_LITTLE = 1e-9
 Bit = int | str
 
 
@@ -33,7 +37,7 @@ def best_buffer(library: Mapping[str, Cell]) -> Cell:
 
     Raises
     ------
-    ValueError : the library has none.
+    MismatchError : the library has none.
     """
     found = []
     for cell in library.values():
@@ -42,7 +46,7 @@ def best_buffer(library: Mapping[str, Cell]) -> Cell:
             delay = max(table.at(MOST_PF, INPUT_SLEW) for table, _ in arcs[0].tables.values())
             found.append((delay, cell.name, cell))
     if not found:
-        raise ValueError("the library has no buffer")
+        raise MismatchError("the library has no buffer, a cell whose one output follows its one input")
     return min(found, key=lambda each: each[:2])[2]
 
 
@@ -104,11 +108,11 @@ class _Tree:
 
     def drive(self, bit: Bit, pins: list[Pin]) -> None:
         """Put as many levels of buffers between a net and those who read it as it takes."""
-        while len(pins) > 1 and sum(pin.load for pin in pins) > MOST_PF:
+        while len(pins) > 1 and sum(pin.load for pin in pins) > MOST_PF + _LITTLE:
             # As many groups as are needed, filled evenly.
             groups: list[list[Pin]] = [[]]
             total = sum(pin.load for pin in pins)
-            share = total / -(-total // MOST_PF)
+            share = total / math.ceil(total / MOST_PF - _LITTLE)
             filled = 0.0
             for pin in pins:
                 if groups[-1] and filled + pin.load / 2 > share * len(groups):
