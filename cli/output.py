@@ -9,7 +9,7 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +88,19 @@ def filling(folder: Path) -> Iterator[Path]:
     ------
     OutputError : `folder` cannot be written, or has a folder where a file is to go.
     """
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        with _staging(folder) as staging:
+            yield staging
+    except BaseException:  # what was made for nothing goes
+        with suppress(OSError):
+            for place in missing:
+                place.rmdir()
+        raise
+
+
+@contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
     make_folder(folder)
     for left in folder.glob(".partial-*-*"):
         if not _runs(left.name.split("-")[1]):

@@ -104,7 +104,7 @@ class Leaving:
         type=click.FloatRange(0),
         default=0.1,
         metavar="POINTS",
-        help="How much more error than that of the whole network --held-out may find, in percentage points.",
+        help="With --held-out: percentage points that the exits may add to the error of the whole network.",
     )
     counted: int = option(
         "--counted",
@@ -225,7 +225,7 @@ def accuracy(
 ) -> None:
     """Count how many labelled inputs the network of a .eie FILE gets wrong, twice: in the accelerator's arithmetic,
     which is bit for bit what every engine computes, and in floating point with the same weights. For a graph (.onnx,
-    .toml) the second count has the weights as trained.
+    .toml) the second count uses the trained weights.
 
     \b
     Example:

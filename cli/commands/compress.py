@@ -165,8 +165,8 @@ class How:
         default=0,
         show_default=False,
         metavar="N",
-        help="Keep of each fully connected layer the weights in N shuffled blocks (docs/blocks.md); densities are then "
-        "of the convolutions.",
+        help="In each fully connected layer, keep only the weights in N shuffled blocks (docs/blocks.md). Densities "
+        "are then those of the convolutions.",
     )
     acc_bits: str = option(
         "--acc-bits",

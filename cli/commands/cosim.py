@@ -203,9 +203,9 @@ def cosim(
 ) -> None:
     """Run the golden model and the RTL in lockstep and compare every probed signal in every cycle.
 
-    What runs is the layers of a .eie FILE, the matrices of a graph (.onnx, .toml) on what they meet for --input, or a
-    random layer. If golden model and RTL differ, the command reports the first divergence with its cycle, PE, signal
-    and both values, writes a waveform around it (divergence.vcd), and exits with status 1.
+    The command runs the layers of a .eie FILE, the matrices of a graph (.onnx, .toml) on the vectors that reach them
+    for --input, or a random layer. If golden model and RTL differ, the command reports the first divergence with its
+    cycle, PE, signal and both values, writes a waveform around it (divergence.vcd), and exits with status 1.
 
     With --free Python sleeps while the RTL runs, so that long layers take far less time. At the end the command
     compares activations, cycles and all counters with the fast engine's.

@@ -75,7 +75,7 @@ def draw(layers: Sequence[CompressedLayer], folder: Path) -> list[str]:
     "--model",
     type=PATH,
     metavar="MODEL",
-    help="The model that was compressed: show what FILE lacks of it, and the ratio of the whole model.",
+    help="The model that was compressed. Show which parts of it FILE does not have, and the ratio for the whole model.",
 )
 @click.option(
     "--key",

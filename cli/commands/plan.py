@@ -232,9 +232,9 @@ def plan(
     machine: Machine,
     out: Outputs,
 ) -> None:
-    """Show how the layers of a .eie file, the matrices of a graph (.onnx, .toml, with --input), or a random layer, are
-    cut into passes that fit a chip, and how long an input takes: the cycles of load, refill, compute, write-back and
-    store, and what bounds them (docs/plan.md).
+    """Show how layers are cut into passes that fit a chip, and how long an input takes: the cycles of load, refill,
+    compute, write-back and store, and what limits them (docs/plan.md). The layers are those of a .eie file, the
+    matrices of a graph (.onnx, .toml, with --input), or a random layer.
 
     \b
     Example:
@@ -285,7 +285,7 @@ def _layers(
 ) -> list[CompressedLayer]:
     """The layers to plan; options that have nothing to apply to are refused."""
     if (file is None) == (random.size is None):
-        raise click.UsageError("give either a .eie file or --random ROWSxCOLS")
+        raise click.UsageError("give either a .eie file, a graph (.onnx, .toml) or --random ROWSxCOLS")
     if file is None:
         refuse_useless(context, ("--layer", "--input", "--index"), "with --random")
     else:

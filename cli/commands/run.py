@@ -171,7 +171,7 @@ class Outputs:
         "--trace-table",
         type=PATH,
         metavar="T.csv",
-        help="Write when each column meets each PE, .csv or .parquet (docs/formats.md).",
+        help="Write the cycles of each column on each PE, as .csv or .parquet (docs/formats.md).",
     )
     out: Path | None = option(
         "-o",

@@ -70,8 +70,8 @@ class Digits:
         default=0,
         show_default=False,
         metavar="N",
-        help="To try a recipe: do not train on the last N training digits, and measure on them, not on the test "
-        "digits.",
+        help="Hold out the last N training digits and measure on them, not on the test digits. Use it to try a "
+        "recipe.",
     )
 
 
@@ -100,7 +100,7 @@ class InBlocks:
         "--blocks",
         type=click.IntRange(1),
         metavar="N",
-        help="Fully connected layers in N blocks instead of pruned.",
+        help="Put fully connected layers into N blocks instead of pruning them.",
     )
     distinct: int = option(
         "--distinct",
@@ -108,20 +108,23 @@ class InBlocks:
         default=0,
         show_default="N",
         metavar="K",
-        help="Blocks that differ, used in turn.",
+        help="Number of different blocks, which are used in turn.",
     )
     alike: float = option(
         "--alike", type=float, default=0.0, metavar="ALPHA", help="MESA's penalty between neighbour blocks."
     )
     order: str = option(
-        "--order", type=click.Choice(ORDERS), default="shuffled", help="Of the blocks' inputs and outputs."
+        "--order",
+        type=click.Choice(ORDERS),
+        default="shuffled",
+        help="Order of the blocks' inputs and outputs.",
     )
     bits: int | None = option(
         "--bits",
         type=click.IntRange(1, 7),
         show_default="of the recipe",
         metavar="BITS",
-        help="Of a code in blocks.",
+        help="Bits of a code in blocks.",
     )
 
     def recipe(self, of: Recipe, seed: int) -> Recipe:
