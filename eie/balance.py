@@ -177,6 +177,7 @@ def with_rows(layer: CompressedLayer, order: Order) -> CompressedLayer:
         codes=layer.codes[by_row],
         bias=layer.bias[order],
         blocks=None,
+        prefixes=(),
         meta=dict(layer.meta),
     )
 
@@ -192,5 +193,6 @@ def _with_columns(layer: CompressedLayer, order: Order) -> CompressedLayer:
         indices=layer.indices[taken],
         codes=layer.codes[taken],
         blocks=None,
+        prefixes=(),
         meta=dict(layer.meta),
     )

@@ -13,6 +13,7 @@ from eie.blocks import BlockCodes, BlockStructure
 from eie.conv import Conv
 from eie.errors import LayerError
 from eie.fixed import MAX_SHIFT, limits, quantize
+from eie.prefix import Prefix, check_prefixes, share_text
 from eie.shown import table
 
 MAX_DIM = 1 << 24
@@ -75,6 +76,7 @@ class CompressedLayer:
         behind them, in as few bits as hold them.
     exit : whether it is an early exit of its network: what it gives is the network's answer where that is sure enough,
         and otherwise the layer behind it takes what it took (docs/learn.md).
+    prefixes : what it is at the narrower widths of its network, ascending; () where there is only the whole.
 
     Raises
     ------
@@ -105,6 +107,7 @@ class CompressedLayer:
     follows: bool = True
     blocks: BlockStructure | None = None
     exit: bool = False
+    prefixes: tuple[Prefix, ...] = ()
     meta: dict[str, Any] = field(default_factory=dict)
     _entries_checked: bool = field(default=False, init=False, repr=False)
 
@@ -290,7 +293,8 @@ class CompressedLayer:
         return (
             f"CompressedLayer({self.name!r}, {self.rows} x {self.cols}, {100 * self.density:.1f} % of the weights, "
             f"{self.weight_bits}-bit codes{', ReLU' if self.relu else ''}{', convolution' if self.conv else ''}"
-            f"{f', {self.blocks}' if self.blocks else ''}{', early exit' if self.exit else ''})"
+            f"{f', {self.blocks}' if self.blocks else ''}{', early exit' if self.exit else ''}"
+            f"{f', {len(self.prefixes) + 1} widths' if self.prefixes else ''})"
         )
 
     def _repr_html_(self) -> str:
@@ -304,7 +308,9 @@ class CompressedLayer:
                 f"inputs {self.x_frac}, weights {self.w_frac}, sums {self.acc_frac}, outputs {self.y_frac}",
             ),
         ]
-        extra = [(what, one) for what, one in (("convolution", self.conv), ("blocks", self.blocks)) if one]
+        widths = ", ".join(share_text(prefix.share) for prefix in self.prefixes)
+        known = (("convolution", self.conv), ("blocks", self.blocks), ("narrower widths", widths))
+        extra = [(what, one) for what, one in known if one]
         return table(f"Layer {self.name}", [*rows, *extra])
 
     # ---- sizes ---------------------------------------------------------------------------------------------
@@ -402,6 +408,32 @@ class CompressedLayer:
             raise LayerError(f"layer {self.name!r}: {error}") from None
         return replace(self, indptr=indptr, indices=indices, codes=codes, codebook=codebook, blocks=structure)
 
+    def narrowed(self, share: int) -> CompressedLayer:
+        """The layer at one of its network's widths, in thousandths: its first rows and columns, with their entries.
+
+        Raises
+        ------
+        LayerError : it has no such width.
+        """
+        known = {prefix.share: prefix for prefix in self.prefixes} | {1000: Prefix(1000, *self.shape)}
+        if share not in known:
+            names = ", ".join(map(share_text, known))
+            raise LayerError(f"layer {self.name!r} has no width {share_text(share)} (it has {names})")
+        _, rows, cols = known[share]
+        stop = int(self.indptr[cols])
+        kept = self.indices[:stop] < rows
+        before = np.concatenate(([0], np.cumsum(kept, dtype=np.int64)))
+        return replace(
+            self,
+            shape=(rows, cols),
+            indptr=before[self.indptr[: cols + 1]],
+            indices=self.indices[:stop][kept],
+            codes=self.codes[:stop][kept],
+            bias=self.bias[:rows],
+            prefixes=(),
+            meta=dict(self.meta),
+        )
+
     def equals(self, other: CompressedLayer) -> bool:
         """Whether every field but `meta` is the same."""
         names = [each.name for each in fields(self) if each.init and each.name != "meta"]
@@ -428,9 +460,17 @@ class CompressedLayer:
             self._require(self.blocks is None and self.conv is None, "an early exit is a plain matrix")
         if self.conv is not None:
             try:
-                self.conv.channels(cols)
+                for width in (cols, *(prefix.cols for prefix in self.prefixes)):
+                    self.conv.channels(width)
             except LayerError as error:
                 self._require(False, str(error))
+        if self.prefixes:
+            self._require(
+                self.blocks is None and not self.exit,
+                "a layer with narrower widths is no exit, and has no blocks",
+            )
+            problem = check_prefixes(self.prefixes, rows, cols)
+            self._require(not problem, problem)
         self._require(1 <= rows <= MAX_DIM and 1 <= cols <= MAX_DIM, f"a {rows} x {cols} matrix has no layer")
         expected = {
             "indptr": (np.int64, (cols + 1,)),

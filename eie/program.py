@@ -64,6 +64,7 @@ class Transfer:
 
     vector : which of the program's vectors. start, count : of its elements; `start` is a multiple of n_pe.
     space, addr : ACT, ACC or ACT_SRAM, from this address of every PE on: element start + i on PE i mod n_pe.
+    step : element start + i stands where start + step * i would, with zeros between.
     """
 
     vector: int
@@ -71,15 +72,18 @@ class Transfer:
     count: int
     space: IoSpace
     addr: int = 0
+    step: int = 1
 
     def block(self, vector: npt.NDArray[np.integer], cfg: ArchConfig) -> Block:
         """The writes that bring the stretch of `vector` to the chip."""
-        return vector_block(self.space, self.addr, vector[self.start : self.start + self.count], cfg)
+        apart = np.zeros(self.count * self.step, np.int64)
+        apart[:: self.step] = vector[self.start : self.start + self.count]
+        return vector_block(self.space, self.addr, apart, cfg)
 
     def places(self, cfg: ArchConfig) -> list[Place]:
         """Where each element is, to read them."""
         n = cfg.n_pe
-        return [(self.space, i % n, self.addr + i // n) for i in range(self.count)]
+        return [(self.space, i % n, self.addr + i // n) for i in range(0, self.count * self.step, self.step)]
 
     def store(self, vector: npt.NDArray[np.int64], words: Sequence[int], cfg: ArchConfig) -> None:
         """Put the words that were read at `places` into `vector`; only their low act_bits count."""

@@ -19,6 +19,8 @@ from eie.compress.format.file import load_with_sizes
 from eie.compress.format.sizes import SizeReport
 from eie.files import file_name
 from eie.layer import CompressedLayer
+from eie.prefix import THOUSAND
+from eie.width_program import shares_of
 
 
 def _left(model: Path, key: str, layers: Sequence[CompressedLayer]) -> list[Unused]:
@@ -46,6 +48,7 @@ def as_json(report: SizeReport, layers: Sequence[CompressedLayer]) -> dict[str, 
         "ratio": report.ratio,
         "fully_connected_ratio": report.connected_ratios[0],
         "mesa_ratio": report.connected_ratios[1],
+        **({"widths": widths(layers)} if layers[0].prefixes else {}),
         "layers": [
             asdict(size)
             | {"bytes": size.nbytes, "dense_bytes": size.dense_bytes}
@@ -53,6 +56,19 @@ def as_json(report: SizeReport, layers: Sequence[CompressedLayer]) -> dict[str, 
             for size, layer in zip(report.layers, layers, strict=True)
         ],
     }
+
+
+def widths(layers: Sequence[CompressedLayer]) -> list[dict[str, Any]]:
+    """The widths of a network: the matrix of each layer, and the weights that are kept in it."""
+    each = [(share, [layer.narrowed(share) for layer in layers]) for share in shares_of(layers)]
+    return [
+        {
+            "width": share / THOUSAND,
+            "shapes": [list(part.shape) for part in parts],
+            "weights": [part.nnz for part in parts],
+        }
+        for share, parts in each
+    ]
 
 
 def draw(layers: Sequence[CompressedLayer], folder: Path) -> list[str]:
@@ -114,6 +130,16 @@ def info(file: Path, pictures: Path | None, model: Path | None, key: str, json_o
     if text := two_rules(report):
         click.echo(f"{text}\n")
     print_table(SCALE_HEADINGS, [scale_row(one.name, len(one.codebook), one, one.relu) for one in layers])
+    if layers[0].prefixes:
+        click.echo("\nrows x columns at each width, and the weights in them")
+        rows = [
+            [
+                f"{one['width']:g}",
+                *(f"{r} x {c}: {n:,}" for (r, c), n in zip(one["shapes"], one["weights"], strict=True)),
+            ]
+            for one in widths(layers)
+        ]
+        print_table(["width", *(layer.name for layer in layers)], rows)
     if text := left_text(left, report.dense_bytes, report.total_bytes):
         click.echo(
             "\n" + "\n".join([text, *(f"  {one}, {one.nbytes:,} bytes" for one in left if one.nbytes)])

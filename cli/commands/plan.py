@@ -220,7 +220,7 @@ class Outputs:
 @click.command()
 @click.argument("file", metavar="[NET]", type=PATH, required=False)
 @gathered("random", RandomCase)
-@gathered("source", Source)
+@gathered("source", Source, "which", "input_file", "index", "weights")
 @machine_options(n_pe=64, sized=False)
 @gathered("out", Outputs)
 @click.pass_context

@@ -26,6 +26,7 @@ from eie.sim.energy.model import estimate
 from eie.sim.energy.technology import Technology, named
 from eie.sim.simulate import ENGINES
 from eie.sim.trace import FORMATS, content, trace
+from eie.sim.widths import run_width
 from eie.sim.workloads.inputs import SOUND
 
 # What each line of the table says, for somebody who meets it for the first time.
@@ -198,7 +199,7 @@ class Outputs:
 @gathered(
     "source",
     Source,
-    *("input_file", "index", "which", "weights"),
+    *("input_file", "index", "which", "width", "weights"),
     input_file={
         "required": True,
         "help": f"{INPUT_HELP} Or a picture (.png), or sound (.wav), where the network takes it.",
@@ -236,7 +237,7 @@ def run(
     if is_graph(file):
         refuse_useless(
             context,
-            ("--layer", "--wave", "--trace-table", "--technology", "--float"),
+            ("--layer", "--width", "--wave", "--trace-table", "--technology", "--float"),
             f"for {file}: it is a graph",
         )
         from eie.cli.commands.run_graph import run_file  # ONNX's evaluator takes long to import
@@ -245,18 +246,24 @@ def run(
         return
     refuse_useless(context, ("--weights", "--frames"), f"for {file}: it holds layers, not a graph")
     layers = source.layers(file)
-    cfg = machine.config(layers)
+    if source.width is not None:
+        useless = ("--wave", "--trace-table", "--float", "--balance")
+        refuse_useless(context, useless, "with --width, which runs the image of all widths as it is")
+    cfg, first = source.machine(machine, layers), source.first(layers)
     technology = named(outputs.technology)
     check_wave(outputs.wave, engine)
-    _check_files(file, layers[0], source, outputs.out)
+    _check_files(file, first, source, outputs.out)
     source.refuse_useless(context, ())
-    x, clipped = source.read(layers[0], cfg.act_bits)
+    x, clipped = source.read(first, cfg.act_bits)
     check_targets(outputs.wave, outputs.out, outputs.trace)
     if runner.real:
         _run_real(layers, np.ldexp(x.astype(np.float64), -layers[0].x_frac), outputs)
         return
     traced = _traced(layers, x, cfg, outputs.trace, balance=machine.balance)
-    results = run_network(layers, x, cfg, engine, balance=machine.balance, waveform=outputs.wave)
+    if source.width is None:
+        results = run_network(layers, x, cfg, engine, balance=machine.balance, waveform=outputs.wave)
+    else:
+        results = run_width(layers, x, cfg, source.width, engine)
     warn_clipped(source.input_file, clipped, layers[0], cfg.act_bits)
     if outputs.out is not None:
         write(outputs.out, array_file(results[-1].y))

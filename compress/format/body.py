@@ -233,6 +233,7 @@ def _layer(
         follows=head.follows,
         blocks=head.blocks,
         exit=head.exit,
+        prefixes=head.prefixes,
     )
     layer.check(full=True)
     return layer

@@ -10,12 +10,13 @@ from eie.conv import Conv
 from eie.errors import FormatError, LayerError
 from eie.fixed import MAX_SHIFT
 from eie.layer import MAX_DIM, CompressedLayer
+from eie.prefix import Prefix
 
 MAX_FRAC = 1000
 ADAPTIVE, HUFFMAN, BLOCKS = "adaptive", "Huffman", "blocks"
 _RELU, _CONV, _IS_HUFFMAN, _ALONE, _HAS_KIND = 1, 2, 4, 64, 128
 # The byte behind the flags, of what is no ordinary matrix.
-_KIND_BLOCKS, _KIND_EXIT = 1, 2
+_KIND_BLOCKS, _KIND_EXIT, _KIND_WIDTHS = 1, 2, 3
 
 
 def _pair(pair: tuple[int, int]) -> bytes:
@@ -38,7 +39,7 @@ def head_bytes(layer: CompressedLayer, coding: str) -> bytes:
     """The head of a layer whose body is coded so."""
     name = layer.name.encode()
     flags = _RELU * layer.relu | _CONV * (layer.conv is not None) | _IS_HUFFMAN * (coding == HUFFMAN)
-    kind = (_KIND_BLOCKS if coding == BLOCKS else 0) or (_KIND_EXIT if layer.exit else 0)
+    kind = _KIND_BLOCKS * (coding == BLOCKS) or _KIND_EXIT * layer.exit or _KIND_WIDTHS * bool(layer.prefixes)
     flags |= _ALONE * (not layer.follows) | _HAS_KIND * bool(kind)
     blocks = layer.blocks if coding == BLOCKS else None
     # A block has its own codes.
@@ -55,6 +56,8 @@ def head_bytes(layer: CompressedLayer, coding: str) -> bytes:
     if layer.conv:
         numbers = layer.conv.to_numbers()
         parts += [_pair((numbers[i], numbers[i + 1])) for i in range(0, len(numbers), 2)]
+    if layer.prefixes:
+        parts += [bytes([len(layer.prefixes)]), *(varint(number) for one in layer.prefixes for number in one)]
     return b"".join(parts)
 
 
@@ -77,6 +80,7 @@ class Head:
     follows: bool
     blocks: BlockStructure | None = None
     exit: bool = False
+    prefixes: tuple[Prefix, ...] = ()
 
     @classmethod
     def parse(cls, reader: Reader) -> Head:
@@ -90,7 +94,7 @@ class Head:
         kind = reader.byte("a layer's kind") if flags & _HAS_KIND else 0
         in_blocks = kind == _KIND_BLOCKS
         if flags & _HAS_KIND:
-            if kind not in (_KIND_BLOCKS, _KIND_EXIT):
+            if kind not in (_KIND_BLOCKS, _KIND_EXIT, _KIND_WIDTHS):
                 raise FormatError(
                     f"a layer of kind {kind}, which this program does not know: use a newer eie"
                 )
@@ -134,6 +138,7 @@ class Head:
             not flags & _ALONE,
             blocks,
             kind == _KIND_EXIT,
+            _prefixes(reader, text) if kind == _KIND_WIDTHS else (),
         )
 
     @property
@@ -158,6 +163,13 @@ def _parse_structure(reader: Reader, name: str, rows: int, cols: int) -> BlockSt
         return BlockStructure(rows, cols, blocks, ORDERS[order], distinct, seed)
     except LayerError as error:
         raise FormatError(f"layer {name!r}: {error}") from None
+
+
+def _prefixes(reader: Reader, name: str) -> tuple[Prefix, ...]:
+    count = reader.byte("a layer's widths")
+    if not count:
+        raise FormatError(f"layer {name!r}: it must have at least one narrower width, not 0")
+    return tuple(Prefix(*(reader.varint("a layer's widths") for _ in range(3))) for _ in range(count))
 
 
 def _conv(reader: Reader, name: str) -> Conv:

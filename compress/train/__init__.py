@@ -17,6 +17,7 @@ from eie.compress.train.pruning import Schedule, prune
 from eie.compress.train.rank import low_rank
 from eie.compress.train.sensitivity import Choice, Sensitivity, accuracy, choose, scan
 from eie.compress.train.sharing import Shared, SharedWeight, share
+from eie.compress.train.slim import InPlace, Slim, save_widths, widths
 from eie.compress.train.weights import Weight, find_weights
 
 __all__ = [
@@ -24,11 +25,13 @@ __all__ = [
     "Choice",
     "Epoch",
     "Exits",
+    "InPlace",
     "Joint",
     "Schedule",
     "Sensitivity",
     "Shared",
     "SharedWeight",
+    "Slim",
     "Teacher",
     "Training",
     "Weight",
@@ -43,7 +46,9 @@ __all__ = [
     "prune",
     "save",
     "save_exits",
+    "save_widths",
     "scan",
     "share",
     "weighted",
+    "widths",
 ]

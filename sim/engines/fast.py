@@ -29,6 +29,7 @@ from eie.result import Count, Result
 from eie.sim.engines import kernels
 from eie.sim.engines.laws import Law, check_countable, law_of
 from eie.timing import busy_cycles, constants, load_cycles, writeback_cycles
+from eie.width_program import apart, check_width, step_of
 
 # The last law of each layer: configurations that differ in other fields share it.
 _latest: WeakKeyDictionary[CompressedLayer, tuple[tuple[Encoding, int, bool], Law]] = WeakKeyDictionary()
@@ -67,6 +68,18 @@ def timing(lengths: npt.NDArray[np.integer], cfg: ArchConfig, *, unbounded: bool
     return kernels.law(np.ascontiguousarray(lengths, np.int32), depth, k.T0, k.A, k.B, k.C)
 
 
+def prepare_width(layer: CompressedLayer, cfg: ArchConfig, share: int) -> Prepared:
+    """A layer at one of its network's widths, in thousandths, as it runs from the whole layer's image.
+
+    Raises
+    ------
+    LayerError, CapacityError, ConfigError : as `eie.width_program.check_width`.
+    """
+    check_width([layer], cfg)
+    part = layer.narrowed(share)
+    return Prepared(part, cfg, law_of(apart(layer, share, cfg), part.rows, cfg), step_of(share))
+
+
 def prepare(layer: CompressedLayer, cfg: ArchConfig) -> Prepared:
     """Check and encode a layer for a configuration, to run it on any number of inputs.
 
@@ -85,11 +98,15 @@ def prepare(layer: CompressedLayer, cfg: ArchConfig) -> Prepared:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A layer encoded for a configuration. Made by `prepare`."""
+    """A layer encoded for a configuration. Made by `prepare`.
+
+    step : input j is that of column step * j, with columns between whose input is 0.
+    """
 
     layer: CompressedLayer
     cfg: ArchConfig
     law: Law
+    step: int = 1
 
     @property
     def inter(self) -> Interleaved:
@@ -103,7 +120,8 @@ class Prepared:
 
     @cached_property
     def _load(self) -> int:
-        return load_cycles(self.layer, self.cfg)
+        cols, n = self.layer.cols, self.cfg.n_pe
+        return load_cycles(self.layer, self.cfg) + n * (-(-cols * self.step // n) - -(-cols // n))
 
     @cached_property
     def _writeback(self) -> int:
@@ -158,7 +176,11 @@ class Prepared:
         y = np.empty((batch, self.layer.rows), np.int16)
         counted = np.zeros((batch, kernels.COUNTED, self.cfg.n_pe), np.int64)
         totals = np.zeros((batch, 2), np.int64)
-        self.law.count(inputs, self.cfg, counted, totals)
+        numbered = inputs
+        if self.step > 1:
+            numbered = np.zeros((batch, self.step * self.layer.cols), np.int64)
+            numbered[:, :: self.step] = inputs
+        self.law.count(numbered, self.cfg, counted, totals)
         self._compute(inputs, y, counted)
         return [self._result(*parts) for parts in zip(y, counted, totals, strict=True)]
 

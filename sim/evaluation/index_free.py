@@ -15,6 +15,7 @@ from eie.layer import CompressedLayer
 from eie.result import Result
 from eie.sim.energy.model import Estimate, estimate
 from eie.sim.engines.fast import prepare
+from eie.sim.evaluation.prose import prose, text_of
 from eie.sim.evaluation.section import Progress, Section, Table, each
 from eie.sim.workloads.random import random_blocks, random_input, random_layer
 
@@ -165,11 +166,7 @@ def section(seed: int, progress: Progress | None = None) -> Section:
     return Section(
         key="blocks",
         title="Block-diagonal layers on the index-free machine",
-        text=(
-            "Preset `blocks` on a block-diagonal layer against the published machine on an unstructured layer of the "
-            "same size, density and input: 64 PEs, queues of 8, 800 MHz, as many words of matrix SRAM. What structure "
-            "costs in accuracy is not part of this ([blocks.md](blocks.md)).",
-        ),
+        text=prose("blocks"),
         tables=(
             _cycle_table(drawn, times),
             _energy_table(drawn),
@@ -224,8 +221,7 @@ def _cycle_table(drawn: dict[str, list[Draw]], times: dict[str, dict[str, float]
             "shuffled, 2 a cycle",
         ),
         rows,
-        f"Means of {DRAWS} draws. x: times the unstructured layer, one entry a cycle on both. Two entries a cycle: "
-        "`issue` and `window` 2, queues of 16.",
+        text_of("blocks", "cycle_note", draws=DRAWS),
     )
 
 
@@ -250,8 +246,7 @@ def _energy_table(drawn: dict[str, list[Draw]]) -> Table:
         "Energy and area, aligned",
         ("layer", "unstructured, nJ", "index-free, nJ", "energy", "energy, own memories", "area of a PE"),
         rows,
-        "Index-free over unstructured. Memories of the published words, enlarged where a layer needs more; own "
-        "memories: both machines with no more than the layer needs.",
+        text_of("blocks", "energy_note"),
     )
 
 
@@ -300,6 +295,5 @@ def _segment_table(segments: Sequence[Segments]) -> Table:
             ("times", lambda one: f"{one.whole / one.split:.2f}"),
         ),
         segments,
-        "By the law, with one entry a cycle: each segment is an index-free machine of its own with its share of the "
-        "blocks, their inputs and their outputs, and the slowest one counts.",
+        text_of("blocks", "segment_note"),
     )

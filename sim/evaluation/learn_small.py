@@ -21,7 +21,7 @@ from eie.layer import CompressedLayer
 from eie.sim.chain import run_network
 from eie.sim.evaluation import learn
 from eie.sim.evaluation.learn import Figures, cell, dense, digits, finished, fresh, how, spread
-from eie.sim.evaluation.prose import said
+from eie.sim.evaluation.prose import text_of
 from eie.sim.evaluation.section import Picture, Progress, Section, Table
 from eie.sim.exits import choose_threshold, leave, logits_at_exits, run_with_exits, totals, trunk
 
@@ -30,7 +30,8 @@ SEEDS = 3
 _ERROR = "error %"
 
 
-def _say(progress: Progress | None, text: str) -> None:
+def say(progress: Progress | None, text: str) -> None:
+    """Tell `progress`, if there is one, what has been done."""
     if progress:
         progress(text)
 
@@ -39,7 +40,7 @@ def _seeds(seed: int, count: int = SEEDS) -> range:
     return range(seed, seed + count)
 
 
-def _section(
+def one_table(
     key: str,
     headings: Sequence[str],
     rows: Sequence[Sequence[str]],
@@ -51,7 +52,7 @@ def _section(
     """A part of one table; its texts are the blocks of its template, which is called like it."""
     values |= {"learnt": learn.LEARNT, "pes": learn.PES, "counted": learn.COUNTED}
     blocks = ("title", "text", "table", "note")
-    title, text, name, note = (said(template or key, block, **values) for block in blocks)
+    title, text, name, note = (text_of(template or key, block, **values) for block in blocks)
     return Section(key, title, [text], [Table(name, headings, rows, note)], pictures, data)
 
 
@@ -88,12 +89,12 @@ def rank(seed: int = 1, progress: Progress | None = None) -> Section:
         cases = [("dense", 0), *((kind, r) for r in _RANKS for kind in ("low rank", "pruned"))]
         for kind, r in cases:
             found = [_rank_cell(data_set, kind, r, s) for s in _seeds(seed, 2)]
-            _say(progress, f"{data_set}: {kind}, rank {r}")
+            say(progress, f"{data_set}: {kind}, rank {r}")
             data[f"{data_set}/{kind}/{r}"] = found
             names = {"low rank": f"low rank, rank {r}", "pruned": f"pruned, weights of rank {r}"}
             rows.append([data_set, names.get(kind, kind), *_columns(found)])
     headings = ("data", "network", "weights", "error %, float", "error %, fixed", "bytes", "cycles", "nJ")
-    return _section("learn-rank", headings, rows, data, epochs=_AFTER_EPOCHS, seeds=_seeds(seed, 2))
+    return one_table("learn-rank", headings, rows, data, epochs=_AFTER_EPOCHS, seeds=_seeds(seed, 2))
 
 
 def _columns(found: Sequence[Figures]) -> list[str]:
@@ -170,13 +171,13 @@ def units(seed: int = 1, progress: Progress | None = None) -> Section:
             found = []
             for one in _seeds(seed, 2):
                 found.append(_unit_cell(data_set, kind, one))
-                _say(progress, f"{data_set}: {kind}, seed {one}")
+                say(progress, f"{data_set}: {kind}, seed {one}")
             data[f"{data_set}/{kind}"] = found
             macs = [f"{found[0]['macs']:,}", spread([one["held"] for one in found])]
             rows.append([data_set, kind, *macs, spread([one["error_float"] for one in found])])
     headings = ("data", "network", "multiply-accumulates", "error %, held out", "error %, test")
     values: Figures = {"keep": _KEEP, "epochs": _LENET_EPOCHS, "tune": _TUNE_EPOCHS, "seeds": _seeds(seed, 2)}
-    return _section("learn-units", headings, rows, data, **values)
+    return one_table("learn-units", headings, rows, data, **values)
 
 
 # ---- tickets -----------------------------------------------------------------------------------------------
@@ -221,7 +222,7 @@ def tickets(seed: int = 1, progress: Progress | None = None) -> Section:
     for one in _seeds(seed):
         for kind in _KINDS:
             found[kind].append(_ticket_cell(kind, one))
-            _say(progress, f"{kind}, seed {one}")
+            say(progress, f"{kind}, seed {one}")
     shown = [_ROUNDS * third // 3 for third in range(4)]
     rows = []
     for kind, each in found.items():
@@ -232,7 +233,7 @@ def tickets(seed: int = 1, progress: Progress | None = None) -> Section:
     shares = [f"{100 * _TICKET_DENSITY ** (r / _ROUNDS):.1f} %" for r in shown]
     headings = ("survivors get", *(f"error %, {share}" for share in shares), "error %, test", "never trained")
     values: Figures = {"rounds": _ROUNDS, "epochs": _ROUND_EPOCHS, "seeds": _seeds(seed)}
-    return _section("learn-tickets", headings, rows, dict(found), **values)
+    return one_table("learn-tickets", headings, rows, dict(found), **values)
 
 
 # ---- distillation ------------------------------------------------------------------------------------------
@@ -307,13 +308,13 @@ def distil(seed: int = 1, progress: Progress | None = None) -> Section:
             found = {}
             for way in _WAYS:
                 found[way] = [_distil_cell(data_set, labels, way, 1.0, one) for one in _seeds(seed)]
-                _say(progress, f"{data_set}, {labels} labels: {way}")
+                say(progress, f"{data_set}, {labels} labels: {way}")
             data[f"{data_set}/{labels}"] = found
             teacher = spread([one["teacher"] for one in found["none"]])
             students = [spread([one["error_float"] for one in found[way]]) for way in _WAYS]
             rows.append([data_set, str(labels), teacher, *students])
     headings = ("data", "labels", "teacher", *_WAYS)
-    return _section("learn-distil", headings, rows, data, epochs=_STUDENT_EPOCHS, seeds=_seeds(seed))
+    return one_table("learn-distil", headings, rows, data, epochs=_STUDENT_EPOCHS, seeds=_seeds(seed))
 
 
 # ---- function matching -------------------------------------------------------------------------------------
@@ -344,12 +345,12 @@ def matching(seed: int = 1, progress: Progress | None = None) -> Section:
             row = [data_set, "function matching" if mixup else "soft labels, T = 4, share 0.7"]
             for times in (1, 3, 10):
                 found = _match_cell(data_set, mixup, times, seed)
-                _say(progress, f"{data_set}: {row[1]}, {times} x")
+                say(progress, f"{data_set}: {row[1]}, {times} x")
                 data[f"{data_set}/{mixup}/{times}"] = found
                 row.append(f"{found['error_float']:.2f}")
             rows.append(row)
     headings = ("data", "student learns", *(f"{times} x" for times in (1, 3, 10)))
-    return _section("learn-matching", headings, rows, data, epochs=_MATCH_EPOCHS, seed=seed)
+    return one_table("learn-matching", headings, rows, data, epochs=_MATCH_EPOCHS, seed=seed)
 
 
 # ---- early exits -------------------------------------------------------------------------------------------
@@ -443,7 +444,7 @@ def _exits(key: str, network: str, sets: Sequence[str], seeds: range, progress: 
         found = []
         for one in seeds:
             found.append(_exit_cell(data_set, network, one))
-            _say(progress, f"{network}, {data_set}: early exits, seed {one}")
+            say(progress, f"{network}, {data_set}: early exits, seed {one}")
         data[data_set] = found
         of_all = [spread([one[name] for one in found]) for name in ("error_whole", "error", "threshold")]
         left = [spread([100 * one["left"][k] for one in found], 1) for k in range(len(after) + 1)]
@@ -456,7 +457,7 @@ def _exits(key: str, network: str, sets: Sequence[str], seeds: range, progress: 
     headings = ("data", "error %, whole", "error %, exits", "threshold", *places, *costs)
     values: Figures = {"network": network, "after": after, "epochs": _EXIT_EPOCHS, "seeds": seeds}
     values |= {"chosen_on": _CHOSEN_ON, "budget": _BUDGET}
-    return _section(key, headings, rows, data, pictures, "learn-exits", **values)
+    return one_table(key, headings, rows, data, pictures, "learn-exits", **values)
 
 
 def _exit_picture(name: str, title: str, found: Sequence[Figures]) -> Picture:

@@ -67,15 +67,16 @@ PARTS = (
     ),
     Part("mesa-fashion", "the same on Fashion-MNIST", "mesa", "fashion", alone=True, extra=True),
     *(
-        Part(f"learn-{name}", what, "learn_small", function, ("learn",), alone=True, extra=True)
-        for name, function, what in (
-            ("rank", "rank", "low rank beside pruning"),
-            ("units", "units", "filters and neurons, tuned and from scratch"),
-            ("tickets", "tickets", "lottery tickets"),
-            ("distil", "distil", "distillation with few labels"),
-            ("matching", "matching", "function matching against epochs"),
-            ("exits", "exits", "early exits of LeNet-300-100"),
-            ("exits-5", "exits_5", "early exits of LeNet-5"),
+        Part(f"learn-{name}", what, module, function, ("learn",), alone=True, extra=True)
+        for name, module, function, what in (
+            ("rank", "learn_small", "rank", "low rank beside pruning"),
+            ("units", "learn_small", "units", "filters and neurons, tuned and from scratch"),
+            ("tickets", "learn_small", "tickets", "lottery tickets"),
+            ("distil", "learn_small", "distil", "distillation with few labels"),
+            ("matching", "learn_small", "matching", "function matching against epochs"),
+            ("exits", "learn_small", "exits", "early exits of LeNet-300-100"),
+            ("exits-5", "learn_small", "exits_5", "early exits of LeNet-5"),
+            ("widths", "learn_dynamic", "widths", "several widths in one set of weights"),
         )
     ),
     Part("measured", "against numpy and scipy on this machine", "baselines", alone=True),

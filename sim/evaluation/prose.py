@@ -31,6 +31,6 @@ def prose(template: str, block: str = "text", **values: Any) -> list[str]:
     return [" ".join(paragraph.split()) for paragraph in filled.split("\n\n") if paragraph.strip()]
 
 
-def said(template: str, block: str, **values: Any) -> str:
+def text_of(template: str, block: str, **values: Any) -> str:
     """A block of `template`.md as one text; its paragraphs become lines."""
     return "\n".join(prose(template, block, **values))

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from eie.cli.main import main
 from eie.compress import datasets
 from eie.errors import ModelError
-from eie.sim.evaluation import learn, learn_small
+from eie.sim.evaluation import learn, learn_dynamic, learn_small
 from eie.sim.evaluation.parts import named
 from tests.support.small_mnist import idx_files
 
@@ -51,6 +51,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "_STUDENT_EPOCHS": 1,
     }.items():
         monkeypatch.setattr(learn_small, name, value)
+    for name, value in {"SEEDS": 1, "_WIDTH_EPOCHS": (1, 1, 1)}.items():
+        monkeypatch.setattr(learn_dynamic, name, value)
     yield tmp_path
     learn.digits.cache_clear()
 
@@ -65,6 +67,7 @@ def test_one_name_stands_for_all_parts():
         "learn-matching",
         "learn-exits",
         "learn-exits-5",
+        "learn-widths",
     ]
     assert [part.key for part in named(["learn-units"])] == ["learn-units"]
     assert not {"learn-rank", "beyond"} & {part.key for part in named([])}
@@ -138,6 +141,25 @@ def test_the_command_and_the_other_parts(here):
         section = getattr(learn_small, name)(1)
         assert section.key == f"learn-{name}"
         assert section.tables[0].rows
+
+
+def test_widths_part(here):
+    section = learn_dynamic.widths(1)
+    rows = section.tables[0].rows
+    assert [row[:2] for row in rows[:4]] == [
+        ["0.25", "alone"],
+        ["0.25", "nested"],
+        ["0.25", "in place"],
+        ["0.5", "alone"],
+    ]
+    nested = section.data["nested/0.25"][0]
+    assert section.data["nested/1"][0] == nested
+    for key in ("weights", "cycles", "energy_nj"):
+        values = [nested[width][key] for width in ("0.25", "0.5", "0.75", "1")]
+        assert values == sorted(values)
+        assert values[0] < values[-1]
+    for row in rows:
+        assert 0 <= float(row[2]) <= 100
 
 
 def test_without_digits_one_line(tmp_path, monkeypatch):

@@ -372,7 +372,7 @@ def head(reader):
     """The head of a layer, and its body."""
     flags = reader.byte()
     kind = reader.byte() if flags & 128 else 0
-    require(kind in (1, 2) or not flags & 128, "kind")
+    require(kind in (1, 2, 3) or not flags & 128, "kind")
     require(kind != 1 or not flags & 4, "kind")
     require(kind != 2 or not flags & 2, "a convolution as an early exit")
     layer = {"relu": flags & 1, "huffman": flags & 4, "weight_bits": (flags >> 3 & 7) + 1}
@@ -403,6 +403,22 @@ def head(reader):
     require(max(abs(layer["x_frac"]), abs(layer["w_frac"])) <= 1000, "fraction bits")
     if flags & 2:
         geometry(layer["cols"], *layer["geometry"])
+    layer["widths"] = []
+    if kind == 3:
+        count = reader.byte()
+        require(count > 0, "no narrower width")
+        before = 0, 1, 1
+        for _ in range(count):
+            share, rows, cols = reader.varint(), reader.varint(), reader.varint()
+            require(before[0] < share < 1000, "widths do not ascend")
+            require(
+                before[1] <= rows <= layer["rows"] and before[2] <= cols <= layer["cols"], "a width's size"
+            )
+            if flags & 2:
+                kernel = layer["geometry"][0]
+                require(cols % (kernel[0] * kernel[1]) == 0, "channels of a width")
+            before = share, rows, cols
+            layer["widths"].append(before)
     body = reader.take(reader.varint())
     units = layer["rows"] + layer["cols"] + layer["entries"]
     if layer["blocks"]:

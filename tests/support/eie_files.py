@@ -31,6 +31,7 @@ def layer(
     shifts=(0, 0),
     fracs=(0, 0),
     geometry=(),
+    widths=(),
     size=None,
     body=None,
 ) -> bytes:
@@ -44,7 +45,7 @@ def layer(
         varint(rows),
         varint(cols),
     ]
-    if flags & 128 and kind != 2:
+    if flags & 128 and kind not in (2, 3):
         number, distinct, order, *seed = blocks
         parts += [varint(number), varint(distinct), bytes([order]), *map(varint, seed)]
     else:
@@ -52,6 +53,8 @@ def layer(
     parts.append(bytes(shifts))
     parts += [*map(signed_varint, fracs)]
     parts += [varint(2 * high + 1) + varint(wide) for high, wide in geometry]
+    if flags & 128 and kind == 3:
+        parts += [bytes([len(widths)]), *(varint(number) for one in widths for number in one)]
     return b"".join([*parts, varint(len(body) if size is None else size), body])
 
 

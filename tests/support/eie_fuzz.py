@@ -194,7 +194,20 @@ def heads(rng: random.Random) -> bytes:
         pairs = [tuple(drawn(right, beyond, 0.2) for _ in range(2)) for right in sizes]
         shifts = [drawn((0, 7, 31), (32, 255), 0.1) for _ in range(2)]
         fracs = [drawn((-1000, -3, 0, 1000), (-1001, 1001, 1 << 31), 0.1) for _ in "xw"]
-        leaves = rng.random() < 0.1
+        leaves, narrow = rng.random() < 0.1, rng.random() < 0.2
+        steps = sorted(
+            drawn((1, 250, 500, 999), (0, 1000, 70000, 1 << 34), 0.1) for _ in range(rng.choice((1, 1, 2, 3)))
+        )
+        widths = [
+            (
+                share,
+                drawn((1, 2, eie_files.ROWS), (0, eie_files.ROWS + 1), 0.05),
+                drawn((cols, 1), (0, cols + 1), 0.05),
+            )
+            for share in steps
+        ]
+        if lies and rng.random() < 0.05:
+            widths = []
         conv = rng.random() < (0.2 if leaves else 0.7)
         counts = eie_files.stream(eie_files.split(np.array([3] + [0] * (cols - 1)), 1), 1)
         layers.append(
@@ -202,8 +215,9 @@ def heads(rng: random.Random) -> bytes:
                 flags=0b001101
                 | 2 * conv
                 | 64 * rng.randrange(2)
-                | (128 * leaves or drawn((0,), (128,), 0.03)),
-                kind=2 if leaves else 1,
+                | (128 * (leaves or narrow) or drawn((0,), (128,), 0.03)),
+                kind=2 if leaves else 3 if narrow else 1,
+                widths=widths,
                 name=drawn((b"fc", b"", "ü".encode(), b"a\x00b"), (b"\xff", b"\xed\xa0\x80"), 0.4),
                 cols=cols,
                 shifts=shifts,
@@ -367,6 +381,7 @@ def both_decoders(seed: int, count: int, progress=iter) -> int:
             ):
                 assert getattr(layer, field) == other[field], where
             assert layer.relu == bool(other["relu"]), where
+            assert list(layer.prefixes) == other["widths"], where
             assert np.array_equal(layer.bias, other["bias"]), where
             numbers = None if layer.conv is None else layer.conv.to_numbers()
             pairs = other["geometry"]
