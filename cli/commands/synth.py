@@ -101,6 +101,13 @@ def _row(block: BlockFigures, report: SynthReport) -> tuple[str, ...]:
     is_flag=True,
     help="Link CCU, tree and PEs, put buffers in, and print the paths of the whole array.",
 )
+@click.option(
+    "--sram-ns",
+    type=click.FloatRange(0),
+    default=0.0,
+    metavar="NS",
+    help="With --array: from the clock edge to an SRAM's data (0: SRAMs are left out).",
+)
 @click.option("--liberty", type=PATH, metavar="F.lib", help="Cell library to map to, instead of osu018.")
 @click.option("--plot", type=PATH, metavar="F.png", help="Draw the areas.")
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
@@ -108,6 +115,7 @@ def synth(
     machine: Machine,
     against: str | None,
     linked: bool,
+    sram_ns: float,
     liberty: Path | None,
     plot: Path | None,
     json_out: bool,
@@ -124,6 +132,8 @@ def synth(
       eie synth --preset eie2 --against paper
       eie synth --pe 16 --array
     """
+    if sram_ns and not linked:
+        raise click.UsageError("--sram-ns has no effect without --array")
     cfg = machine.as_set
     if plot is not None:
         check_writable(plot.absolute().parent)
@@ -137,7 +147,7 @@ def synth(
     if against is not None:
         rival = ArchConfig.preset(against, n_pe=cfg.n_pe, counters=cfg.counters)
         other = synthesise(rival, liberty, units=("pe",), progress=progress)
-    array = _array(report, progress) if linked else None
+    array = _array(report, sram_ns, progress) if linked else None
     if plot is not None:
         from eie.sim.plots.style import save
         from eie.sim.plots.synth import area_chart
@@ -146,7 +156,20 @@ def synth(
     if json_out:
         click.echo(json.dumps(report_json(report, other, array)))
         return
-    click.echo(f"{cfg.n_pe} PEs, queue depth {cfg.queue_depth}, cells of {report.library}")
+    _print_blocks(report)
+    if against is not None and other is not None:
+        click.echo()
+        _print_both(report, machine.preset, other, against)
+    if array is not None:
+        click.echo()
+        _print_array(array)
+    if plot is not None:
+        click.echo(f"picture: {plot}")
+
+
+def _print_blocks(report: SynthReport) -> None:
+    """Each block, and the shares of those without SRAM."""
+    click.echo(f"{report.cfg.n_pe} PEs, queue depth {report.cfg.queue_depth}, cells of {report.library}")
     click.echo("no latch, no loop, no undriven net, no warning")
     headings = ("block", "cells", "flip-flops", "area um2", "published", "path ns", "cells", "from -> to")
     print_table(headings, [_row(block, report) for block in report.blocks], text_last=True)
@@ -157,14 +180,6 @@ def synth(
     )
     told = ", ".join(f"{row.name} {row.ours:.1%} ({row.published:.1%})" for row in shares(report))
     click.echo(f"shares of the blocks without SRAM, and as published: {told}")
-    if against is not None and other is not None:
-        click.echo()
-        _print_both(report, machine.preset, other, against)
-    if array is not None:
-        click.echo()
-        _print_array(array)
-    if plot is not None:
-        click.echo(f"picture: {plot}")
 
 
 def _print_both(report: SynthReport, name: str, other: SynthReport, against: str) -> None:
@@ -188,7 +203,7 @@ def _print_both(report: SynthReport, name: str, other: SynthReport, against: str
     )
 
 
-def _array(report: SynthReport, progress: Callable[[str], None]) -> ArrayReport:
+def _array(report: SynthReport, sram_ns: float, progress: Callable[[str], None]) -> ArrayReport:
     """The array of a machine whose parts are synthesised.
 
     Raises
@@ -196,7 +211,7 @@ def _array(report: SynthReport, progress: Callable[[str], None]) -> ArrayReport:
     MismatchError : our analysis and OpenSTA's do not agree.
     """
     progress("array")
-    linked = link_array(report.cfg, report.library, modules=report.modules)
+    linked = link_array(report.cfg, report.library, modules=report.modules, sram_ns=sram_ns)
     sta = find_sta()
     array = ArrayReport(linked.figures(), longest_path_ns(linked, report.library, sta) if sta else None)
     array.check()

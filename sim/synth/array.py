@@ -60,13 +60,18 @@ class LinkedArray:
     Parameters
     ----------
     cfg : the machine. units : mapped and flattened modules by name (`eie_pe`, ...). top : the array's own, mapped, with
-    the units and the SRAMs as black boxes. library : the cells.
+    the units and the SRAMs as black boxes. library : the cells. sram_ns : from the clock edge to an SRAM's data.
     """
 
     def __init__(
-        self, cfg: ArchConfig, units: Mapping[str, Module], top: Module, library: Mapping[str, Cell]
+        self,
+        cfg: ArchConfig,
+        units: Mapping[str, Module],
+        top: Module,
+        library: Mapping[str, Cell],
+        sram_ns: float = 0.0,
     ) -> None:
-        self.cfg, self.library = cfg, library
+        self.cfg, self.library, self.sram_ns = cfg, library, sram_ns
         self.units = {name: copy.deepcopy(dict(module)) for name, module in units.items()}
         self.top = copy.deepcopy(dict(top))
         self.buffers_of = {name: buffer_nets(module, library) for name, module in self.units.items()}
@@ -129,12 +134,20 @@ class LinkedArray:
         for inner, sources in read.items():
             aliases[inner] = sorted({drivers.get(bit, bit) for bit in sources}, key=str)
         loads |= {bit: load for bit, load in own_loads.items() if bit not in drivers}
-        inputs, outputs = self._ends(own, drivers)
-        return Netlist(cells, inputs, outputs, defaultdict(float, loads), names, aliases)
+        data, asked = self._sram_nets()
+        return Netlist(
+            cells,
+            own.inputs | data,
+            own.outputs | asked,
+            defaultdict(float, loads),
+            names,
+            aliases,
+            dict.fromkeys(data, self.sram_ns),
+        )
 
-    def _ends(self, own: Netlist, drivers: Mapping[Net, Net]) -> tuple[frozenset[Net], frozenset[Net]]:
-        """The array's ports and those of the SRAMs."""
-        inputs, outputs = set(own.inputs), set(own.outputs)
+    def _sram_nets(self) -> tuple[frozenset[Net], frozenset[Net]]:
+        """What the SRAMs give, and what they take."""
+        inputs, outputs = set(), set()
         for cell in self.top["cells"].values():
             if cell["type"].startswith("eie_") and cell["type"] not in self.units:
                 for port, bits in cell["connections"].items():

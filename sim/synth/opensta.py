@@ -34,7 +34,7 @@ report_checks -path_delay max -digits 4
 
 
 def longest_path_ns(array: LinkedArray, library: Path, sta: Path) -> float:
-    """ns of the longest path of the array, SRAMs at its ends without a time of their own.
+    """ns of the longest path of the array.
 
     library : of the cells. sta : OpenSTA's.
 
@@ -47,7 +47,7 @@ def longest_path_ns(array: LinkedArray, library: Path, sta: Path) -> float:
         design, srams = _design(array)
         (folder / "array.json").write_text(json.dumps(design))
         (folder / "cells.lib").write_bytes(library.read_bytes())
-        (folder / "srams.lib").write_text(_liberty(srams))
+        (folder / "srams.lib").write_text(_liberty(srams, array.sram_ns))
         (folder / "write.ys").write_text(
             "read_liberty -lib cells.lib\nread_json array.json\nwrite_verilog -noattr array.v\n"
         )
@@ -85,8 +85,8 @@ def _design(array: LinkedArray) -> tuple[dict[str, Any], dict[str, Mapping[str, 
     return {"modules": {**array.units, "eie_array": top | {"cells": cells}}}, srams
 
 
-def _liberty(srams: Mapping[str, Mapping[str, int]]) -> str:
-    """The SRAMs in the Liberty format: no time of their own, no capacitance."""
+def _liberty(srams: Mapping[str, Mapping[str, int]], ns: float) -> str:
+    """The SRAMs in the Liberty format: `ns` from clock to data, no set-up time, no capacitance."""
     text = 'library (srams) {\n  delay_model : table_lookup; time_unit : "1ns"; voltage_unit : "1V";\n'
     text += '  current_unit : "1uA"; pulling_resistance_unit : "1kohm"; capacitive_load_unit (1, pf);\n'
     for edge in ("rise", "fall"):
@@ -100,7 +100,7 @@ def _liberty(srams: Mapping[str, Mapping[str, int]]) -> str:
     delay = "".join(
         f'{kind} (scalar) {{ values ("{value}"); }} '
         for kind, value in (
-            *((f"cell_{edge}", 0.0) for edge in ("rise", "fall")),
+            *((f"cell_{edge}", ns) for edge in ("rise", "fall")),
             *((f"{edge}_transition", INPUT_SLEW) for edge in ("rise", "fall")),
         )
     )

@@ -43,7 +43,7 @@ class Netlist:
     """What timing needs of a mapped design: cells with their nets by pin, ports, and names of nets.
 
     loads : pF at each net. aliases : nets that see another net's edges without delay (net -> those it comes from):
-    ports of modules that are linked.
+    ports of modules that are linked. late : when an input's edges come, in ns, where it is not at 0.
     """
 
     cells: Mapping[str, tuple[Cell, Mapping[str, Net]]]
@@ -52,6 +52,7 @@ class Netlist:
     loads: Mapping[Net, float]
     names: Mapping[Net, str]
     aliases: Mapping[Net, Sequence[Net]] = field(default_factory=dict)
+    late: Mapping[Net, float] = field(default_factory=dict)
 
 
 def netlist_of(module: Mapping[str, Any], library: Mapping[str, Cell]) -> Netlist:
@@ -128,7 +129,7 @@ class Timing:
         netlist = self.netlist
         for net in netlist.inputs:
             for edge in _EDGES:
-                self._arrive((net, edge), 0.0, INPUT_SLEW, None)
+                self._arrive((net, edge), netlist.late.get(net, 0.0), INPUT_SLEW, None)
         for name in self.registers:
             cell, pins = netlist.cells[name]
             for out, arcs in cell.arcs.items():

@@ -173,11 +173,16 @@ ARRAY_UNITS = ("pe", "lnzd", "ccu", "leaf_pair", "block_table")
 
 
 def link_array(
-    cfg: ArchConfig, library: Path | None = None, *, modules: Mapping[str, Any] | None = None
+    cfg: ArchConfig,
+    library: Path | None = None,
+    *,
+    modules: Mapping[str, Any] | None = None,
+    sram_ns: float = 0.0,
 ) -> LinkedArray:
     """The array of a machine, its modules linked (docs/synth.md).
 
-    modules : those that are synthesised already (`SynthReport.modules`); the others are synthesised here.
+    modules : those that are synthesised already (`SynthReport.modules`); the others are synthesised here. sram_ns :
+    from the clock edge to an SRAM's data.
 
     Raises
     ------
@@ -196,9 +201,8 @@ def link_array(
     files = array_verilog(cfg, images=False)
     boxes = {name: text for name, text in files.items() if name != "eie_array.v"}
     top = _run_yosys({"eie_array.v": files["eie_array.v"]}, "eie_array", library, _LINK, boxes)[1]
-    return LinkedArray(
-        cfg, {module_name(unit): ready[module_name(unit)] for unit in units}, top, read_liberty(library)
-    )
+    linked = {module_name(unit): ready[module_name(unit)] for unit in units}
+    return LinkedArray(cfg, linked, top, read_liberty(library), sram_ns)
 
 
 def _run_yosys(

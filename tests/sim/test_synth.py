@@ -228,6 +228,30 @@ def test_the_array_as_opensta_sees_it(report: SynthReport) -> None:
         pytest.skip("OpenSTA is not installed")
     ns = longest_path_ns(array, report.library, sta)
     assert abs(longest.path.ns / ns - 1) <= 0.05
+    # SRAMs that are later than anything else make every path longer that begins at one.
+    late = link_array(SMALL, modules=report.modules, sram_ns=20)
+    longest = late.figures().paths[0]
+    assert longest.path.ns > 20
+    assert re.search(r"_rdata|act|spmat|even|odd", longest.path.begin)
+    assert abs(longest.path.ns / longest_path_ns(late, report.library, sta) - 1) <= 0.05
+
+
+def test_the_array_on_the_command_line(monkeypatch: pytest.MonkeyPatch, report: SynthReport) -> None:
+    """Its size and its longest paths; OpenSTA's beside it, and status 1 where they differ."""
+    monkeypatch.setattr("eie.cli.commands.synth.synthesise", lambda *args, **options: report)
+    monkeypatch.setattr("eie.cli.commands.synth.find_sta", lambda: None)
+    done = CliRunner().invoke(main, ["synth", "--pe", "4", "--array"])
+    assert done.exit_code == 0, done.output
+    assert "array of 4 PEs:" in done.stdout
+    assert "OpenSTA is not installed" in done.stdout
+    monkeypatch.setattr("eie.cli.commands.synth.find_sta", lambda: Path("sta"))
+    monkeypatch.setattr("eie.cli.commands.synth.longest_path_ns", lambda *args: 4.0)
+    done = CliRunner().invoke(main, ["synth", "--pe", "4", "--array"])
+    assert done.exit_code == 1
+    assert "and 4.00 ns by OpenSTA: more than 5% apart" in done.stderr
+    refused = CliRunner().invoke(main, ["synth", "--sram-ns", "2"])
+    assert refused.exit_code == 2
+    assert "--sram-ns has no effect without --array" in refused.stderr
 
 
 def test_every_block_is_there(report: SynthReport) -> None:
