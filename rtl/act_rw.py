@@ -136,9 +136,9 @@ class ActRW(Block):
         write, read = more_writes(m, "acc"), more_reads(m, "acc")
         m.d.comb += [
             write.addr.eq(row),
-            # Both quiet while the lane has no entry; and the sum's register does not drive every accumulator by itself.
-            write.data.eq(Mux(getattr(self, f"{prefix}s4_write"), getattr(self, f"{prefix}s4_sum"), 0)),
+            write.data.eq(getattr(self, f"{prefix}s4_sum")),
             write.en.eq(getattr(self, f"{prefix}s4_write") & is_inside(row, depth)),
+            # Quiet while the lane has no entry.
             read.addr.eq(Mux(getattr(self, f"{prefix}s2_valid"), getattr(self, f"{prefix}s2_row"), 0)),
             getattr(self, f"{prefix}acc_rdata").eq(Mux(is_inside(read.addr, depth), read.data, 0)),
         ]

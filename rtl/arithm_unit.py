@@ -140,6 +140,17 @@ class ArithmUnit(Block):
             of("s3_forwarded").eq(of("forward2")),
         ]
 
+    def _operand(self, prefix: str, hits: list[Value]) -> Value:
+        """What stage 3 adds to: what a lane's stage 4 writes to the row, or else what was read."""
+        row, operand = self._of(prefix, "s3_row"), self._of(prefix, "s3_operand")
+        if self.cfg.issue == 1:
+            return Mux(self._of(prefix, "forward1"), self._sum(hits), operand)
+        # The longest path, so it is short: nobody reads the sum of an entry that does not write.
+        chosen: Value = operand
+        for hit, lane in zip(self._hits(Const(1, 1), row), self.prefixes, strict=True):
+            chosen = Mux(hit, self._of(lane, "s4_sum"), chosen)
+        return chosen
+
     def _stage_4(self, m: Module, prefix: str) -> Value:
         """Stage 3 to 4: shift and add; whether the sum was clipped."""
         of, bits = partial(self._of, prefix), self.cfg.acc_bits
@@ -151,7 +162,7 @@ class ArithmUnit(Block):
         width = max(len(product), bits) + 1
         total = Signal(signed(width), name=f"{prefix}total")
         m.d.comb += [
-            operand.eq(Mux(of("forward1"), self._sum(hits), of("s3_operand"))),
+            operand.eq(self._operand(prefix, hits)),
             total.eq(add(*summands, width + 1)[1:]),
         ]
         accumulated, clipped = saturate(total, bits)

@@ -54,8 +54,7 @@ class RunQueue(Block):
             self.credit.eq(self.occupancy < Const(cfg.queue_depth, cfg.occupancy_bits)),
         ]
         with m.If(moves | enters):
-            # Chosen by what is known early: `start` comes late, and only says when.
-            m.d.sync += Cat(head).eq(Mux(alone, into, read_by_lines(m, fifo, self.rd_ptr)))
+            m.d.sync += Cat(head).eq(Mux(moves, read_by_lines(m, fifo, self.rd_ptr), into))
         with m.If(write.en):
             m.d.sync += self.wr_ptr.eq(step(self.wr_ptr, behind))
         with m.If(moves):
