@@ -102,8 +102,8 @@ def matrix_size(text: str) -> tuple[int, int]:
 PRESET: dict[str, Any] = {
     "type": click.Choice(sorted(PRESETS)),
     "default": "paper",
-    "help": "The published machine with accumulators of 16 (paper) or 32 bits (wide), the better one (eie2), or the "
-    "index-free one for layers in blocks (blocks).",
+    "help": "The published machine with accumulators of 16 (paper) or 32 bits (wide), the better one (eie2), the "
+    "index-free one for layers in blocks (blocks), or one for layers that add (adder).",
 }
 
 

@@ -176,6 +176,7 @@ def with_rows(layer: CompressedLayer, order: Order) -> CompressedLayer:
         indices=moved[by_row],
         codes=layer.codes[by_row],
         bias=layer.bias[order],
+        scale=None if layer.scale is None else layer.scale[order],
         blocks=None,
         prefixes=(),
         meta=dict(layer.meta),

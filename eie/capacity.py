@@ -17,12 +17,15 @@ def demand(layer: CompressedLayer, cfg: ArchConfig) -> dict[str, int]:
     Entries are counted with the places that are left free before a pair of columns.
     """
     inter = encode(layer, cfg)
-    return {
+    rows = -(-layer.rows // cfg.n_pe)
+    need = {
         "entries": int(inter.slots.max()),
         "blocks" if cfg.index_free else "pointers": pointers_of(inter, cfg),
         "src_depth": -(-layer.cols // cfg.n_pe),
-        "acc_depth": -(-layer.rows // cfg.n_pe),
+        "acc_depth": rows,
     }
+    # Scales of rows stand in the activation SRAM.
+    return need if layer.row_scale is None else {**need, "act_words": rows}
 
 
 def pointers_of(inter: Interleaved, cfg: ArchConfig) -> int:
@@ -41,6 +44,7 @@ def check_fits(cfg: ArchConfig, layer: CompressedLayer) -> None:
         "blocks": cfg.pointer_room,
         "src_depth": cfg.src_depth,
         "acc_depth": cfg.acc_depth,
+        "act_words": cfg.act_words,
     }
     what = {
         "entries": "entries",
@@ -48,6 +52,7 @@ def check_fits(cfg: ArchConfig, layer: CompressedLayer) -> None:
         "blocks": "entries of the block table",
         "src_depth": "source activations",
         "acc_depth": "accumulators",
+        "act_words": "words of the activation SRAM",
     }
     short = [
         f"{need[key]} {what[key]} needed, {available[key]} available"
@@ -93,7 +98,10 @@ def sized_for(cfg: ArchConfig, *layers: CompressedLayer) -> ArchConfig:
     # A balanced layer's groups may leave a few places more free.
     placed = [place([layer], cfg)[0].layer for layer in layers] if balances(cfg) else []
     needs = [demand(layer, cfg) for layer in (*layers, *placed)]
+    scales = max(n.pop("act_words", 0) for n in needs)
     need = {key: max(n[key] for n in needs) for key in needs[0]}
+    if scales:  # enlarged, never made smaller: it holds more than scales
+        need["act_words"] = max(cfg.act_words, scales)
     need["entries"] = max(1, need["entries"])
     if cfg.index_free:
         return cfg.replace(**need)

@@ -24,6 +24,9 @@ def bits_for(largest: int) -> int:
 CONFIG_BITS = 4
 # Bits of a field's number in an entry of the block table.
 BLOCK_FIELD_BITS = 3
+# Bits of the sum of the inputs' magnitudes, and of a row's scale, in an adder machine.
+SUM_BITS = 32
+SCALE_BITS = 16
 
 
 # Where the row of an entry comes from: the zeros since the entry before it, or its own bits.
@@ -83,6 +86,8 @@ class ArchConfig:
     blocks : entries of the block table. More than 0 makes the machine index-free (docs/index_free.md): it runs
         block-diagonal layers alone, whose entries are code indices without rows and need no pointers; index_bits,
         pointers and pointer_bits have no meaning then.
+    adder : 1: a pass may take the smaller of two magnitudes in place of their product, and scale each row at write-back
+        (docs/adder.md); 0: products alone.
 
     Raises
     ------
@@ -125,6 +130,7 @@ class ArchConfig:
     matrix_banks: int = _choice(1, (1, 4), "SRAMs of the matrix memory", "per PE")
     lookup_register: int = _size(0, 0, 1, "1: a register in front of the codebook, 0: none")
     blocks: int = _size(0, 0, 256, "entries of the block table, 0: rows and pointers are stored", "blocks")
+    adder: int = _size(0, 0, 1, "1: minima in place of products, and scales of rows, 0: products alone")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -134,6 +140,11 @@ class ArchConfig:
             raise ConfigError(
                 f"acc_bits ({self.acc_bits}) must be at least act_bits ({self.act_bits}): "
                 "an accumulator holds the activation after write-back"
+            )
+        if self.adder and self.acc_bits < SCALE_BITS:
+            raise ConfigError(
+                f"adder needs acc_bits={SCALE_BITS} or more, not {self.acc_bits}: the activation SRAM holds scales of "
+                f"{SCALE_BITS} bits"
             )
         self._check_blocks()
         if not self.index_free and self.pointer_bits <= self.sel_bits:
@@ -149,6 +160,8 @@ class ArchConfig:
         if not self.index_free:
             return
         what = f"blocks ({self.blocks})"
+        if self.adder:
+            raise ConfigError(f"{what} contradicts adder=1: layers in blocks have products alone")
         if self.absolute:
             raise ConfigError(
                 f"{what} contradicts row_format={ABSOLUTE}: entries of an index-free machine have no rows; "
@@ -219,7 +232,7 @@ class ArchConfig:
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> ArchConfig:
-        """The configuration called `name` ("paper", "wide", "eie2" or "blocks"), with `changes` applied to its fields.
+        """The configuration called `name` (one of `PRESETS`), with `changes` applied to its fields.
 
         >>> ArchConfig.preset("wide", n_pe=4).acc_bits
         32
@@ -468,6 +481,11 @@ class ArchConfig:
         return self.code_bits + self.act_bits
 
     @property
+    def y_acc_bits(self) -> int:
+        """Width of what write-back rounds: an accumulator; in an adder machine less the sum of the inputs, exact."""
+        return max(self.acc_bits, SUM_BITS + 1) + 1 if self.adder else self.acc_bits
+
+    @property
     def occupancy_bits(self) -> int:
         """Width of the credit counter, 0..queue_depth."""
         return bits_for(self.queue_depth)
@@ -563,4 +581,7 @@ PRESETS: dict[str, ArchConfig] = {
     ),
     # The index-free machine (docs/index_free.md): the published one's words of matrix memory, of 16 codes each.
     "blocks": ArchConfig(blocks=64, filter_empty=1, entries=16384 * 16),
+    # The published machine with minima in place of products where a pass asks for them (docs/adder.md). The difference
+    # of two large sums must not be clipped on the way: accumulators are wider.
+    "adder": ArchConfig(adder=1, acc_bits=24),
 }

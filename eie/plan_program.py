@@ -84,7 +84,7 @@ def _table(plan: Plan, steps: Sequence[Step]) -> list[Block]:
     """Entries of the pass table, and codebooks."""
     layers = {step.entry.codebook: plan.layers[step.cut.layer] for step in steps}
     return [
-        *(step.entry.block(step.number) for step in steps),
+        *(step.entry.block(step.number, plan.cfg) for step in steps),
         *(codebook_block(layer, number, plan.cfg) for number, layer in layers.items()),
     ]
 

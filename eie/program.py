@@ -30,6 +30,7 @@ from eie.memory import (
     codebook_block,
     image_spaces,
     images_of,
+    scale_blocks,
     vector_block,
     weight_blocks,
 )
@@ -49,6 +50,9 @@ def check_entries(layer: CompressedLayer, cfg: ArchConfig) -> None:
     layer.check(full=True)
     if cfg.index_free:
         check_blocks(layer, cfg)
+    if (layer.row_scale is not None) and not cfg.adder:
+        what = "adds instead of multiplying" if layer.adder else "scales its rows"
+        raise LayerError(f"layer {layer.name!r} {what}: the machine needs adder=1 (--preset adder)")
     # The codes of blocks are numbered anew.
     bits = layer.weight_bits if cfg.index_free else cfg.weight_bits
     layer.check_widths(weight_bits=bits, code_bits=cfg.code_bits, acc_bits=cfg.acc_bits)
@@ -262,7 +266,11 @@ class Job:
         """Pointers (or a block table) and entries are loaded once; the rest is for every input."""
         layer, cfg = self.layer, self.cfg
         entry = PassEntry.of_layer(layer, wb_rows=self.rows_per_pe)
-        loads = (entry.block(0), codebook_block(layer, 0, cfg), vector_block(IoSpace.ACC, 0, layer.bias, cfg))
+        loads = (
+            entry.block(0, cfg),
+            codebook_block(layer, 0, cfg),
+            vector_block(IoSpace.ACC, 0, layer.bias, cfg),
+        )
         run = Run(
             0,
             (Pass(entry, self.interleaved),),
@@ -270,7 +278,7 @@ class Job:
             (Transfer(0, 0, layer.cols, IoSpace.ACT),),
             (Transfer(1, 0, layer.rows, IoSpace.ACC),),
         )
-        setup = tuple(weight_blocks(self.interleaved, cfg))
+        setup = (*weight_blocks(self.interleaved, cfg), *scale_blocks(layer, entry.wb_base, cfg))
         return Program(cfg, setup, (run,), (layer.cols, layer.rows), layer.name)
 
     @property

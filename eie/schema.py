@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from mypy_extensions import mypyc_attr, trait
 
-from eie.config import ArchConfig, bits_for
+from eie.config import SUM_BITS, ArchConfig, bits_for
 
 
 class Kind(enum.Enum):
@@ -176,6 +176,14 @@ class ConfigReg(enum.IntEnum):
     ACC_BASE = 10
     SRC_ROWS = 11
     SRC_BASE = 12
+    ARITHMETIC = 13
+
+
+class Arithmetic(enum.IntFlag):
+    """What an adder machine does otherwise in a pass (`ConfigReg.ARITHMETIC`, docs/adder.md)."""
+
+    MIN = 1
+    SCALE = 2
 
 
 class ControlReg(enum.IntEnum):
@@ -242,6 +250,10 @@ def _reg(width: int = 1, *, signed: bool = False) -> Reg:
 
 def _outreg(width: int = 1, *, signed: bool = False) -> Reg:
     return Reg(width, Kind.OUT_REG, signed=signed)
+
+
+def _arithmetic_bits(cfg: ArchConfig) -> int:
+    return 2 * cfg.adder
 
 
 def _count(cfg: ArchConfig, kind: Kind = Kind.OUT_REG, *, there: bool = True) -> Reg:
@@ -781,6 +793,7 @@ class ArithmUnit(BlockSignals, Stages):
         self.acc_rdata = _in(cfg.acc_bits, signed=True)
         self.product_shift = _in(SHIFT_BITS)
         self.codebook = _in(cfg.codebook_bits)
+        self.arithmetic = _in(_arithmetic_bits(cfg))
         self.io_write = _in()
         self.io_addr = _in(cfg.io_addr_bits)
         self.io_data = _in(cfg.io_data_bits)
@@ -814,6 +827,9 @@ class ActRW(BlockSignals):
         self.rf_addr = _in(cfg.act_sram_addr_bits)
         self.wb_target = _in(2)
         self.wb_addr = _in(cfg.act_sram_addr_bits)
+        self.arithmetic = _in(_arithmetic_bits(cfg))
+        self.sum_x = _in(SUM_BITS * cfg.adder)
+        self.scale_addr = _in(cfg.act_sram_addr_bits * cfg.adder)
         self.io_write_acc = _in()
         self.io_write_act = _in()
         self.io_write_sram = _in()
@@ -829,7 +845,7 @@ class ActRW(BlockSignals):
         self.pending = _reg(cfg.src_depth)
         self.y_valid = _reg()
         self.y_row = _reg(cfg.acc_addr_bits)
-        self.y_acc = _reg(cfg.acc_bits, signed=True)
+        self.y_acc = _reg(cfg.y_acc_bits, signed=True)
         self.rf_valid = _reg()
         self.rf_to_src = _reg()
         self.rf_at = _reg(cfg.file_addr_bits)
@@ -868,6 +884,9 @@ class PE(BlockSignals):
         self.rf_addr = _in(cfg.act_sram_addr_bits)
         self.wb_target = _in(2)
         self.wb_addr = _in(cfg.act_sram_addr_bits)
+        self.arithmetic = _in(_arithmetic_bits(cfg))
+        self.sum_x = _in(SUM_BITS * cfg.adder)
+        self.scale_addr = _in(cfg.act_sram_addr_bits * cfg.adder)
         self.io_write = _in()
         self.io_read = _in()
         self.io_addr = _in(cfg.io_addr_bits)
@@ -979,6 +998,8 @@ class Ccu(BlockSignals):
         self.acc_base = _out(cfg.act_sram_addr_bits)
         self.src_rows = _out(cfg.src_addr_bits + 1)
         self.src_base = _out(cfg.act_sram_addr_bits)
+        self.arithmetic = _out(_arithmetic_bits(cfg))
+        self.scale_addr = _out(cfg.act_sram_addr_bits * cfg.adder)
         self.rf_en = _out()
         self.rf_addr = _out(cfg.act_sram_addr_bits)
         self.rf_src = _outreg()
@@ -986,6 +1007,7 @@ class Ccu(BlockSignals):
         self.mode = _outreg(2)
         self.wb_row = _outreg(cfg.acc_addr_bits + 1)
         self.wb_addr = _outreg(cfg.act_sram_addr_bits)
+        self.sum_x = _outreg(SUM_BITS * cfg.adder)
         self.done = _outreg()
         self.cycles = _count(cfg)
         self.broadcast_stalls = _count(cfg)
@@ -1145,6 +1167,11 @@ def paths(block: str, cfg: ArchConfig) -> dict[str, Path]:
 def config_fields(cfg: ArchConfig) -> tuple[Field, ...]:
     """The registers of an entry of the pass table, in the order of `ConfigReg`: outputs of the CCU."""
     return tuple(field for field in fields("ccu", cfg) if field.name.upper() in ConfigReg.__members__)
+
+
+def config_registers(cfg: ArchConfig) -> tuple[ConfigReg, ...]:
+    """The registers that an entry of the pass table has: ARITHMETIC in an adder machine alone."""
+    return tuple(ConfigReg[field.name.upper()] for field in config_fields(cfg))
 
 
 def lnzd_nodes(cfg: ArchConfig) -> tuple[int, ...]:

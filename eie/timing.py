@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from eie.config import ArchConfig
 from eie.layer import CompressedLayer
-from eie.schema import ConfigReg
+from eie.schema import config_registers
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def rows_per_pe(layer: CompressedLayer, cfg: ArchConfig) -> int:
 def load_cycles(layer: CompressedLayer, cfg: ArchConfig) -> int:
     """Writes through the I/O port before a run: configuration, codebook, accumulators, activations."""
     activations = -(-layer.cols // cfg.n_pe)
-    return len(ConfigReg) + cfg.n_codes + cfg.n_pe * (rows_per_pe(layer, cfg) + activations)
+    return len(config_registers(cfg)) + cfg.n_codes + cfg.n_pe * (rows_per_pe(layer, cfg) + activations)
 
 
 def writeback_cycles(layer: CompressedLayer, cfg: ArchConfig) -> int:

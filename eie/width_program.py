@@ -206,7 +206,11 @@ def width_program(
             "spmat_base": min(place.word, cfg.spmat_words - 1),
         }
         entry = PassEntry.of_layer(part, **registers)
-        loads = (entry.block(0), codebook_block(part, 0, cfg), vector_block(IoSpace.ACC, 0, part.bias, cfg))
+        loads = (
+            entry.block(0, cfg),
+            codebook_block(part, 0, cfg),
+            vector_block(IoSpace.ACC, 0, part.bias, cfg),
+        )
         source = Transfer(number, 0, part.cols, IoSpace.ACT, step=step_of(share))
         result = Transfer(number + 1, 0, part.rows, IoSpace.ACC)
         runs.append(Run(0, (Pass(entry, encode(part, cfg)),), loads, (source,), (result,)))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from eie import schema
 from eie.config import CONFIG_BITS, ArchConfig
-from eie.schema import ConfigReg, ControlReg, IoSpace, Mode, Wire
+from eie.schema import ControlReg, IoSpace, Mode, Wire, config_registers
 
 
 class Column(NamedTuple):
@@ -20,7 +20,7 @@ class Column(NamedTuple):
 class Ccu(schema.Ccu):
     """Runs passes; broadcasts in the cycle in which the root offers and every PE has credit; reads come a cycle later.
 
-    Members: table, a `Column` for each `ConfigReg`.
+    Members: table, a `Column` for each of `config_registers`.
     """
 
     def __init__(self, cfg: ArchConfig) -> None:
@@ -32,9 +32,10 @@ class Ccu(schema.Ccu):
         self.col_mask = self.push_col.mask
         self.pass_mask = self.current_pass.mask
         self.sram_mask = self.rf_addr.mask
+        self.sum_mask = self.sum_x.mask
         self.table = [
             Column(output, [0] * (self.pass_mask + 1), output.mask)
-            for output in (self.signal(register.name.lower()) for register in ConfigReg)
+            for output in (self.signal(register.name.lower()) for register in config_registers(cfg))
         ]
 
     def outputs(self) -> None:
@@ -67,6 +68,7 @@ class Ccu(schema.Ccu):
         self.rf_en.value = rf_en = refill and row < (self.src_rows.value if src else self.acc_rows.value)
         base = self.src_base.value if src else self.acc_base.value
         self.rf_addr.value = (base + row) & self.sram_mask
+        self.scale_addr.value = (self.wb_base.value + self.wb_row.value) & self.sram_mask
         nothing_to_refill = self.acc_rows.value == 0 and self.src_rows.value == 0
         self.begin_pass.value = (clear and nothing_to_refill) or (refill and src and not rf_en)
 
@@ -92,6 +94,7 @@ class Ccu(schema.Ccu):
         last = self.current_pass.value == self.last_pass.value
         self._next_mode(drained, written, last)
         self._next_rows(written)
+        self._next_sum(written)
         self._next_counts(drained)
         self.done.next = False if clear else (written and last) or self.done.value
         source = (self.bcast.value, self._root_col(), self.root.value.value, self.root.value1.value)
@@ -136,6 +139,20 @@ class Ccu(schema.Ccu):
         self.wb_row.next = 0 if self.begin_pass.value else self.wb_row.value + wb_en
         base = self.wb_base.value + self.wb_row.value
         self.wb_addr.next = base & self.sram_mask if wb_en else self.wb_addr.value
+
+    def _next_sum(self, written: int) -> None:
+        """The inputs' magnitudes, from the first batch of a tile of rows to the write-back of the tile."""
+        if not self.cfg.adder:
+            return
+        root = self.root
+        if written and self.wb_rows.value:
+            self.sum_x.next = 0
+        elif self.bcast.value:
+            self.sum_x.next = (
+                self.sum_x.value + abs(root.value.value) + abs(root.value1.value) & self.sum_mask
+            )
+        else:
+            self.sum_x.next = self.sum_x.value
 
     def _next_counts(self, drained: int) -> None:
         compute, mode, mask = self.compute.value, self.mode.value, self.count_mask

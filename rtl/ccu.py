@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from amaranth import Cat, Module, Mux, Signal, Value
 
 from eie.config import CONFIG_BITS
-from eie.rtl.block import Block, add, any_of, count, is_inside, is_number, register_file, resize
-from eie.schema import ConfigReg, ControlReg, IoSpace, Mode
+from eie.rtl.block import Block, add, any_of, count, is_inside, is_number, magnitude, register_file, resize
+from eie.schema import ConfigReg, ControlReg, IoSpace, Mode, config_registers
 
 
 class CCU(Block):
@@ -30,7 +32,8 @@ class CCU(Block):
     pe_write, pe_read, pe_rdata : the PEs' I/O ports; pe_rdata has PE k's word at bits k * io_data_bits on.
     rf_en, rf_src, rf_row, rf_addr : refill of one local row in every PE.
     wb_en, wb_row, wb_addr : write-back of one local row in every PE.
-    product_shift ... src_base : the pass's entry of the table (`eie.schema.ConfigReg`).
+    product_shift ... src_base, arithmetic : the pass's entry of the table (`eie.schema.ConfigReg`).
+    sum_x, scale_addr : of an adder machine: the inputs' magnitudes so far; word of the scale of row wb_row.
     mode, cycles, broadcast_stalls, refill_cycles, writeback_cycles : `eie.schema.Mode`, counters of the run.
     """
 
@@ -62,6 +65,8 @@ class CCU(Block):
         self._refill_and_write_back(m)
         self._counters(m)
         self._broadcast(m)
+        if self.cfg.adder:
+            self._sum(m)
         self._io(m)
         return m
 
@@ -75,7 +80,7 @@ class CCU(Block):
             entry.eq(Mux(self.io_read & self.io_mode & self.to_config, io_entry, self.current_pass)),
             write_config.eq(self.io_write & self.io_mode & self.to_config & is_inside(io_entry, cfg.passes)),
         ]
-        for register in ConfigReg:
+        for register in config_registers(cfg):
             word = self._word(register)
             write, read = register_file(m, f"table_{register.name.lower()}", len(word), cfg.passes)
             m.d.comb += [
@@ -139,8 +144,11 @@ class CCU(Block):
             m.d.sync += self.rf_src.eq(1)
         count(m, self.rf_row, restart | (self.refill & ~self.rf_en), self.rf_en)
         count(m, self.wb_row, self.begin_pass, self.wb_en)
+        wb_addr = add(self.wb_base, self.wb_row, len(self.wb_addr))
         with m.If(self.wb_en):
-            m.d.sync += self.wb_addr.eq(add(self.wb_base, self.wb_row, len(self.wb_addr)))
+            m.d.sync += self.wb_addr.eq(wb_addr)
+        if self.cfg.adder:
+            m.d.comb += self.scale_addr.eq(wb_addr)
 
     def _counters(self, m: Module) -> None:
         self.counter(m, "broadcast_stalls", self.compute & self.root_valid & ~self.bcast)
@@ -177,6 +185,16 @@ class CCU(Block):
         m.d.comb += [self.push.eq(stage[0]), self.push_col.eq(stage[1])]
         m.d.comb += [getattr(self, f"push_{name}").eq(x) for name, x in zip(values, stage[2:], strict=True)]
 
+    def _sum(self, m: Module) -> None:
+        """The inputs' magnitudes, from the first batch of a tile of rows to the write-back of the tile."""
+        values = [self.root_value, *([self.root_value1] if self.cfg.group == 2 else [])]
+        summand = Signal(self.cfg.act_bits + len(values) - 1)
+        m.d.comb += summand.eq(sum((magnitude(value) for value in values[1:]), start=magnitude(values[0])))
+        with m.If(self.written & self.wb_rows.any()):
+            m.d.sync += self.sum_x.eq(0)
+        with m.Elif(self.bcast):
+            m.d.sync += self.sum_x.eq(add(self.sum_x, summand, len(self.sum_x)))
+
     def _io(self, m: Module) -> None:
         cfg = self.cfg
         selected = Signal(cfg.n_pe)
@@ -191,7 +209,7 @@ class CCU(Block):
             m.d.comb += self.pe_read.eq(selected)
         words = (self.pe_rdata.word_select(k, cfg.io_data_bits) for k in range(cfg.n_pe))
         with m.If(self.to_config):
-            m.d.sync += self.io_rdata.eq(self._selected(self.io_addr[:CONFIG_BITS], ConfigReg))
+            m.d.sync += self.io_rdata.eq(self._selected(self.io_addr[:CONFIG_BITS], config_registers(cfg)))
         with m.Elif(self.to_control):
             m.d.sync += self.io_rdata.eq(self._selected(self.io_addr, ControlReg))
         if cfg.index_free:
@@ -200,7 +218,7 @@ class CCU(Block):
         with m.Else():
             m.d.sync += self.io_rdata.eq(any_of(Mux(selected[k], word, 0) for k, word in enumerate(words)))
 
-    def _selected(self, number: Value, registers: type[ConfigReg | ControlReg]) -> Value:
+    def _selected(self, number: Value, registers: Iterable[ConfigReg | ControlReg]) -> Value:
         """The register that `number` names, 0 if there is none."""
         return any_of(
             Mux(

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from eie.cli.options import PATH
-from eie.cli.output import print_table, write_pictures
+from eie.cli.output import print_table, say, write_pictures
 from eie.cli.pages.sizes import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, scale_row, size_rows, two_rules
 from eie.compress.float_layers import Unused, left_text, whole_ratio
 from eie.compress.format.file import load_with_sizes
@@ -126,7 +126,8 @@ def info(file: Path, pictures: Path | None, model: Path | None, key: str, json_o
         return
     click.echo(f"{file}: format version {report.version}, checksum ok ({report.checksum})\n")
     print_table(SIZE_HEADINGS, size_rows(report))
-    click.echo(f"{SIZE_NOTE}\n")
+    say(SIZE_NOTE)
+    click.echo()
     if text := two_rules(report):
         click.echo(f"{text}\n")
     print_table(SCALE_HEADINGS, [scale_row(one.name, len(one.codebook), one, one.relu) for one in layers])

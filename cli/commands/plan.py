@@ -16,7 +16,7 @@ from eie.balance import Placed
 from eie.capacity import sized_for
 from eie.cli.inputs import Source, is_graph, warn_clipped
 from eie.cli.options import PATH, Machine, gathered, machine_options, matrix_size, option, refuse_useless
-from eie.cli.output import check_targets, print_table, write
+from eie.cli.output import check_targets, print_table, say, write
 from eie.config import ArchConfig
 from eie.fixed import IntArray
 from eie.layer import CompressedLayer
@@ -264,12 +264,13 @@ def plan(
         click.echo(json.dumps(_json(planned, cfg, clipped, technology)))
         return
     pointers = f"{cfg.blocks} blocks" if cfg.index_free else f"{2 * cfg.ptr_bank_depth} pointers"
-    click.echo(
+    say(
         f"{cfg.n_pe} PEs, queue depth {cfg.queue_depth}, {cfg.clock_hz / 1e6:g} MHz; per PE: {cfg.acc_depth} "
         f"accumulators, {cfg.src_depth} source activations, {pointers}, {cfg.entries} entries, "
         f"{cfg.act_words} words of activation SRAM, {cfg.codebooks} codebook{'s' * (cfg.codebooks > 1)}; "
-        f"{cfg.passes} passes\n"
+        f"{cfg.passes} passes"
     )
+    click.echo()
     for number, one in enumerate(planned):
         if number:
             click.echo("\n" + "-" * 60 + "\n")

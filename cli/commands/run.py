@@ -14,7 +14,7 @@ import numpy as np
 from eie.balance import balances
 from eie.cli.inputs import INPUT_HELP, Source, is_graph, warn_clipped
 from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless
-from eie.cli.output import array_file, check_targets, print_table, write
+from eie.cli.output import array_file, check_targets, print_table, say, write
 from eie.compress.float_layers import FloatArray
 from eie.config import ArchConfig
 from eie.errors import ModelError, OutputError
@@ -50,7 +50,7 @@ def estimates(result: Result, technology: Technology) -> dict[str, float | None]
     names = ("energy_nj", "power_mw", "area_mm2")
     if result.cycles is None:
         return dict.fromkeys(names)
-    found = estimate(result.cfg, result.counters, result.cycles, technology=technology)
+    found = estimate(result.cfg, result.counters, result.cycles, minima=result.minima, technology=technology)
     return {name: getattr(found, name) for name in names}
 
 
@@ -361,10 +361,11 @@ def _print_figures(
     last, cfg = results[-1], results[0].cfg
     memories = "as large as the layers need" if machine.sized else "of the published sizes"
     rows = ", rows balanced" if balances(cfg, machine.balance) else ""
-    click.echo(
+    say(
         f"engine {last.engine}, {cfg.n_pe} PEs, queue depth {cfg.queue_depth}, {cfg.acc_bits}-bit accumulators, "
-        f"memories {memories}, {cfg.clock_hz / 1e6:g} MHz{rows}\n"
+        f"memories {memories}, {cfg.clock_hz / 1e6:g} MHz{rows}"
     )
+    click.echo()
     total = ["total"] if len(layers) > 1 else []
     print_table(
         ["", *(layer.name for layer in layers), *total, ""],

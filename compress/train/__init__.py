@@ -7,6 +7,8 @@
 Needs PyTorch: pip install 'eie-sim[train]'.
 """
 
+from eie.compress.train.adder import Adder, AdderConv2d
+from eie.compress.train.adder_export import clip_weights, fixed_adders
 from eie.compress.train.blocks import Blocks
 from eie.compress.train.distill import weighted
 from eie.compress.train.exits import Exits, Joint, exit_share, save_exits
@@ -21,6 +23,8 @@ from eie.compress.train.slim import InPlace, Slim, save_widths, widths
 from eie.compress.train.weights import Weight, find_weights
 
 __all__ = [
+    "Adder",
+    "AdderConv2d",
     "Blocks",
     "Choice",
     "Epoch",
@@ -37,10 +41,12 @@ __all__ = [
     "Weight",
     "accuracy",
     "choose",
+    "clip_weights",
     "exit_share",
     "few_bits",
     "find_weights",
     "fit",
+    "fixed_adders",
     "layers_of",
     "low_rank",
     "prune",

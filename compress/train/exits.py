@@ -22,6 +22,7 @@ from eie.compress.share import SharedLayer
 from eie.compress.train import export
 from eie.compress.train.loop import Loss
 from eie.compress.train.sharing import Shared
+from eie.compress.train.traced import Place, Run, shared_layer
 from eie.compress.train.weights import find_weights
 from eie.errors import ModelError
 from eie.fixed import quantize
@@ -54,7 +55,7 @@ class Exits(nn.Module):
     def __init__(self, model: nn.Module, after: Sequence[str], example: Tensor) -> None:
         super().__init__()
         weights = find_weights(model)
-        run = export._Run.of(model.eval(), weights, example)
+        run = Run.of(model.eval(), weights, example)
         order = run.ordered(weights)
         names = [weight.name for weight in order]
         self.model, self.after = model, [name for name in names if name in after]
@@ -155,9 +156,7 @@ def save_exits(
         fixed = fixed_layer(layer, fixed, widths.acc_bits, widths.act_bits)[0]
         if layer.name in exits.after:
             name = f"heads.{layer.name.replace('.', '_')}"
-            head: SharedLayer = replace(
-                export._layer(heads[name], shared, export._Place()), name=f"exit.{layer.name}"
-            )
+            head: SharedLayer = replace(shared_layer(heads[name], shared, Place()), name=f"exit.{layer.name}")
             done = quantize_layer(head, real, fixed, layer.y_frac, widths)[0]
             layers.append(replace(done, exit=True))
     file.save(path, layers)

@@ -19,6 +19,7 @@ from eie.compress.train import export
 from eie.compress.train.exits import Joint
 from eie.compress.train.loop import Loss
 from eie.compress.train.sharing import Shared
+from eie.compress.train.traced import Place, Run
 from eie.compress.train.weights import Weight, find_weights
 from eie.errors import LayerError, ModelError
 from eie.fixed import quantize
@@ -143,7 +144,7 @@ def widths(model: nn.Module, shares: Sequence[float], example: Tensor, *, sandwi
                 "of weights: leave it out, or fold it into the layer before"
             )
     weights = find_weights(model)
-    run = export._Run.of(model.eval(), weights, example)
+    run = Run.of(model.eval(), weights, example)
     order = run.ordered(weights)
     # At least one unit.
     rows = {
@@ -159,7 +160,7 @@ def _sliced(slim: Slim, order: Sequence[Weight], x: Tensor, place: int) -> Tenso
     """What the first units alone answer: the layers one after the other, cut to size."""
     after = export._places(slim.model)
     for weight in order:
-        module, where = weight.module, after.get(id(weight.module), export._Place())
+        module, where = weight.module, after.get(id(weight.module), Place())
         rows = slim.rows[weight.name][place] if weight.name in slim.rows else weight.parameter.shape[0]
         bias = None if weight.bias is None else weight.bias[:rows]
         if isinstance(module, nn.Conv2d):

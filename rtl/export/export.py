@@ -33,6 +33,7 @@ from eie.rtl.export.package import (
     template,
 )
 from eie.rtl.export.package import testbench as filled_testbench
+from eie.rtl.formal.verilog import with_checkers
 from eie.rtl.verilog import array_verilog
 
 MANIFEST = "ports.json"
@@ -102,7 +103,7 @@ def export(
             f"the prefix {prefix!r} cannot begin a Verilog name: use letters, digits and _, with no digit first"
         )
     images = job is not None
-    files = array_verilog(cfg, probe=probe, images=images)
+    files = with_checkers(array_verilog(cfg, probe=probe, images=images), cfg)
     around = chip_files(cfg, files, list(image_files(job)) if job else ()) if chip else {}
     report = None
     if check:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from eie.config import ArchConfig, bits_for
+from eie.config import SCALE_BITS, SUM_BITS, ArchConfig, bits_for
 from eie.schema import CCU_COUNTERS, SHIFT_BITS, PeCounter, block_fields, config_fields, fields, pointer_srams
 
 # The RTL counts events in registers that the published machine has no word of.
@@ -191,10 +191,22 @@ def gates(block: str, cfg: ArchConfig) -> Gates:
         block == "arithm_unit"
     ):  # product; row; rounding; sum; shift; bypasses (from every lane) and saturation
         row = cfg.acc_addr_bits if cfg.relative else 0
+        # Of an adder machine two magnitudes, their comparison, the smaller one, and it or the product.
+        smaller = min(cfg.code_bits, cfg.act_bits) * cfg.adder
+        sizes = (cfg.code_bits + cfg.act_bits) * cfg.adder
+        choosing = smaller + cfg.product_bits * cfg.adder
         return Gates(
-            mux2=lanes * (reading + SHIFT_BITS * cfg.product_bits + (2 * lanes + 1) * cfg.acc_bits),
-            adder=lanes * ((cfg.code_bits - 1) * cfg.act_bits + row + cfg.product_bits + cfg.acc_bits),
-            and2=lanes * (cfg.code_bits * cfg.act_bits + 2 * lanes * cfg.acc_addr_bits),
+            mux2=lanes
+            * (reading + SHIFT_BITS * cfg.product_bits + (2 * lanes + 1) * cfg.acc_bits + choosing),
+            adder=lanes
+            * ((cfg.code_bits - 1) * cfg.act_bits + row + cfg.product_bits + cfg.acc_bits + sizes + smaller),
+            and2=lanes
+            * (
+                cfg.code_bits * cfg.act_bits
+                + 2 * lanes * cfg.acc_addr_bits
+                + cfg.code_bits * cfg.adder
+                + sizes
+            ),
         )
     if block == "act_rw":
         # The leaf's find-first (a chain, an encoder); write-back: rounding, shift, saturation; who writes each memory.
@@ -202,14 +214,19 @@ def gates(block: str, cfg: ArchConfig) -> Gates:
         writing = 2 * source + 3 * sums + 2 * cfg.act_sram_addr_bits + cfg.acc_bits
         # A further lane reads the accumulators through multiplexers of its own, and writes through one at each bit.
         ports = (lanes - 1) * cfg.acc_bits * (2 * cfg.acc_depth - 1)
+        # What is rounded: of an adder machine a sum less that of the inputs, times a scale, or not.
+        exact = cfg.y_acc_bits + SCALE_BITS * cfg.adder
+        product = cfg.y_acc_bits * SCALE_BITS * cfg.adder
+        less = (cfg.y_acc_bits + SUM_BITS) * cfg.adder
         return Gates(
-            mux2=reading + ports + SHIFT_BITS * cfg.acc_bits + 2 * cfg.acc_bits + writing,
-            adder=cfg.acc_bits,
-            and2=cfg.src_depth * (2 + bits_for(cfg.src_depth - 1) // 2),
+            mux2=reading + ports + SHIFT_BITS * exact + 2 * cfg.acc_bits + writing + exact * cfg.adder,
+            adder=exact + product + less,
+            and2=cfg.src_depth * (2 + bits_for(cfg.src_depth - 1) // 2) + product,
         )
     if block == "ccu":  # column number, counters and addresses of refill and write-back, who may broadcast
         counting = cfg.acc_addr_bits + 1 + cfg.file_addr_bits + 1 + 2 * cfg.act_sram_addr_bits
-        return Gates(mux2=reading, adder=cfg.col_bits + counting, and2=3 * cfg.n_pe)
+        sums = cfg.group * (cfg.act_bits + SUM_BITS) * cfg.adder
+        return Gates(mux2=reading, adder=cfg.col_bits + counting + sums, and2=3 * cfg.n_pe)
     if block == "block_table":
         # Is the column in this unit or the next, its place there; the first entry's number; words of the table read
         # once more for the next block, and for the host.

@@ -68,6 +68,12 @@ def timing(lengths: npt.NDArray[np.integer], cfg: ArchConfig, *, unbounded: bool
     return kernels.law(np.ascontiguousarray(lengths, np.int32), depth, k.T0, k.A, k.B, k.C)
 
 
+def row_scales(layer: CompressedLayer) -> IntArray:
+    """By what write-back multiplies each row: 1 without scales."""
+    scale = layer.row_scale
+    return np.ones(layer.rows, np.int64) if scale is None else scale.astype(np.int64)
+
+
 def prepare_width(layer: CompressedLayer, cfg: ArchConfig, share: int) -> Prepared:
     """A layer at one of its network's widths, in thousandths, as it runs from the whole layer's image.
 
@@ -130,6 +136,10 @@ class Prepared:
     @cached_property
     def _codebook(self) -> IntArray:
         return self.layer.codebook.astype(np.int64)
+
+    @cached_property
+    def _scale(self) -> IntArray:
+        return row_scales(self.layer)
 
     def run(self, x: npt.ArrayLike) -> Result:
         """Run the layer on one input vector, int[cols].
@@ -195,7 +205,9 @@ class Prepared:
             layer.bias,
             inputs,
             layer.product_shift,
+            layer.adder,
             limits(cfg.acc_bits),
+            self._scale,
             layer.relu,
             layer.output_shift,
             limits(cfg.act_bits),
@@ -219,6 +231,7 @@ class Prepared:
             store_cycles=2 * self.layer.rows,
             runs=(count,),
             y_frac=self.layer.y_frac,
+            minima=self.layer.adder,
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.result import COUNTERS, Counter, Result
 
@@ -32,6 +33,13 @@ def clipped(value: int, bits: int) -> int:
     return max(-(2 ** (bits - 1)), min(value, 2 ** (bits - 1) - 1))
 
 
+def _summand(weight: int, activation: int, layer: CompressedLayer) -> int:
+    """What a weight adds: the product; or what it spares of the distance |x - w|, compared with |x| + |w|."""
+    if layer.adder:
+        return abs(activation) + abs(weight) - abs(activation - weight)
+    return weight * activation
+
+
 def run(job: Job) -> Result:
     """Accumulate column after column, in ascending order and saturating each time, then write back.
 
@@ -49,12 +57,14 @@ def run(job: Job) -> Result:
             continue
         column = codes[:, j]
         for i in np.flatnonzero(multiplied[:, j]).tolist():
-            exact = acc[i] + rounded(weight_of[column[i]] * activation, layer.product_shift)
+            exact = acc[i] + rounded(_summand(weight_of[column[i]], activation, layer), layer.product_shift)
             acc[i] = clipped(exact, cfg.acc_bits)
             counts["macs"][i % cfg.n_pe] += 1
             counts["saturations"][i % cfg.n_pe] += acc[i] != exact
     y = []
+    least = sum(abs(int(value)) for value in job.x) if layer.adder else 0
     for i, total in enumerate(acc):
+        total = (total - least) * (1 if layer.scale is None else int(layer.scale[i]))
         exact = rounded(max(total, 0) if layer.relu else total, layer.output_shift)
         y.append(clipped(exact, cfg.act_bits))
         counts["writeback_saturations"][i % cfg.n_pe] += y[i] != exact

@@ -1,4 +1,4 @@
-"""Parts of `eie reproduce` about networks that do less work where less is enough: widths (docs/learn.md)."""
+"""Parts of `eie reproduce` about networks of several widths, and about recurrent ones (docs/learn.md)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from torch import nn
 from torch.nn import functional
 
 import eie
-from eie.compress import train
+from eie.compress import datasets, train
 from eie.compress.format.file import load
 from eie.compress.forward import fixed_forward, quantize_inputs
+from eie.compress.train.series import KINDS, SeriesRecipe, run_series
 from eie.fixed import IntArray
 from eie.layer import CompressedLayer
 from eie.result import Result
+from eie.sim.chain import load as load_network
 from eie.sim.chain import run_network
 from eie.sim.evaluation import learn
 from eie.sim.evaluation.learn import Figures, cell, digits, how, spread
 from eie.sim.evaluation.learn_small import one_table, say
 from eie.sim.evaluation.section import Progress, Section
 from eie.sim.exits import totals
+from eie.sim.networks.stepping import run_steps
 from eie.sim.widths import at_width, run_width
 from eie.width_program import sized_for_widths
 
@@ -94,7 +97,7 @@ def _width_cell(kind: str, width: float, seed: int) -> Figures:
         return _width_figures(load(path), kind, width) | {"bytes": path.stat().st_size}
 
     counted = [learn.COUNTED, learn.PES]
-    settings = {"kind": kind, "width": width, "seed": seed, "epochs": _WIDTH_EPOCHS}
+    settings = {"kind": kind, "width": width, "seed": seed, "epochs": list(_WIDTH_EPOCHS)}
     return cell("widths", make, **settings, density=_WIDTH_DENSITY, counted=counted)
 
 
@@ -155,3 +158,62 @@ def widths(seed: int = 1, progress: Progress | None = None) -> Section:
     headings = ("width", "network", "error %", "less alone", "held out %", "bytes", "weights", "cycles", "nJ")
     values: Figures = {"epochs": _WIDTH_EPOCHS, "density": _WIDTH_DENSITY, "seeds": seeds}
     return one_table("learn-widths", headings, rows, dict(cells), **values)
+
+
+# ---- recurrent networks ------------------------------------------------------------------------------------
+
+_SERIES = "japanese-vowels"
+_SERIES_RECIPE = SeriesRecipe()
+_SERIES_SEEDS = 3
+
+
+def _series_cell(kind: str, seed: int) -> Figures:
+    def make(folder: Path) -> Figures:
+        learnt, test = datasets.load_series(_SERIES)
+        done = run_series(kind, learnt, test, folder, seed, _SERIES_RECIPE, progress=False)
+        net = load_network(done.path)
+        stepped = run_steps(net, test.values, net.machine(eie.ArchConfig(n_pe=learn.PES)))
+        return {
+            "dense": done.dense_error,
+            "pruned": done.pruned_error,
+            "shared": done.error,
+            "error": stepped.error(test.labels),
+            "bytes": float(done.report.size.total_bytes),
+            "times": done.report.size.dense_bytes / done.report.size.total_bytes,
+            "cycles": (stepped.cycles or 0) / stepped.steps,
+            "energy_nj": 1000 * (stepped.energy_uj or 0) / stepped.steps,
+            "steps": stepped.steps,
+            "clipped": stepped.clipped,
+        }
+
+    recipe = {
+        name: list(one) if isinstance(one, tuple) else one for name, one in vars(_SERIES_RECIPE).items()
+    }
+    return cell("series", make, kind=kind, seed=seed, recipe=recipe, pes=learn.PES)
+
+
+def recurrent(seed: int = 1, progress: Progress | None = None) -> Section:
+    """A GRU and an LSTM on spoken vowels, a step at a time."""
+    seeds = range(seed, seed + _SERIES_SEEDS)
+    places = {
+        "dense": 2,
+        "pruned": 2,
+        "shared": 2,
+        "error": 2,
+        "bytes": 0,
+        "times": 1,
+        "cycles": 0,
+        "energy_nj": 1,
+    }
+    rows: list[list[str]] = []
+    data: dict[str, list[Figures]] = {}
+    for kind in KINDS:
+        data[kind] = []
+        for one in seeds:
+            data[kind].append(_series_cell(kind, one))
+            say(progress, f"{kind}, seed {one}")
+        columns = [spread([found[name] for found in data[kind]], digits) for name, digits in places.items()]
+        rows.append([kind.upper(), *columns])
+    headings = ("network", "dense %", "pruned %", "shared %", "fixed %", "bytes", "smaller", "cycles", "nJ")
+    steps = data[KINDS[0]][0]["steps"]
+    return one_table("learn-recurrent", headings, rows, data, recipe=_SERIES_RECIPE, seeds=seeds, steps=steps)

@@ -62,6 +62,7 @@ PARTS = (
     Part("plans", "the nine layers planned on memories of the published sizes", "plans"),
     Part("beyond", "the better machine against the published one", "beyond", extra=True, example=True),
     Part("blocks", "the index-free machine on block-diagonal layers", "index_free", extra=True),
+    Part("adder", "networks that add beside networks that multiply", "adder", alone=True, extra=True),
     Part(
         "mesa", "MESA's tables on LeNet-5 and MNIST, trained here (resumable)", "mesa", alone=True, extra=True
     ),
@@ -77,6 +78,7 @@ PARTS = (
             ("exits", "learn_small", "exits", "early exits of LeNet-300-100"),
             ("exits-5", "learn_small", "exits_5", "early exits of LeNet-5"),
             ("widths", "learn_dynamic", "widths", "several widths in one set of weights"),
+            ("recurrent", "learn_dynamic", "recurrent", "a GRU and an LSTM on series, a step at a time"),
         )
     ),
     Part("measured", "against numpy and scipy on this machine", "baselines", alone=True),

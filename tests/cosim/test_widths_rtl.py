@@ -8,7 +8,7 @@ from eie.sim.cosim.lockstep import lockstep_program
 from eie.sim.plans import run_program
 from eie.sim.widths import run_width
 from eie.width_program import sized_for_widths, width_program
-from tests.sim.test_widths import random_layers
+from tests.support.width_cases import random_layers
 
 
 @pytest.mark.parametrize("simulator", ["icarus", "verilator"])

@@ -180,7 +180,7 @@ NOT_PROBED = {
             "ccu",
             f"table_{register.name.lower()}",
         ): "memory, compared at each write (the host's) and at each read"
-        for register in schema.ConfigReg
+        for register in schema.config_registers(CFG)
     },
     ("sram", "mem"): "memory, compared at each write and read",
     ("sram", "rdata"): "probed as the PE's input even_rdata, odd_rdata, spmat_rdata, act_rdata",

@@ -68,6 +68,7 @@ def test_one_name_stands_for_all_parts():
         "learn-exits",
         "learn-exits-5",
         "learn-widths",
+        "learn-recurrent",
     ]
     assert [part.key for part in named(["learn-units"])] == ["learn-units"]
     assert not {"learn-rank", "beyond"} & {part.key for part in named([])}

@@ -302,6 +302,9 @@ def test_the_threshold_is_the_least_within_the_budget():
     for bad in (-0.1, 1.1, float("nan")):
         with pytest.raises(ConfigError, match="an exit's threshold must be from 0 to 1"):
             leave(logits, bad)
+    for bad in (-0.1, float("nan")):
+        with pytest.raises(ConfigError, match="a budget must be a number of points from 0, not"):
+            choose_threshold(logits, labels, bad)
 
 
 # ---- the command -------------------------------------------------------------------------------------------

@@ -18,7 +18,6 @@ from eie.compress import train
 from eie.compress.format.file import load, to_bytes
 from eie.compress.forward import fixed_forward, quantize_inputs
 from eie.errors import CapacityError, ConfigError, FormatError, LayerError, ModelError
-from eie.layer import CompressedLayer
 from eie.prefix import Prefix, check_prefixes, thousandths
 from eie.result import COUNTERS, differences
 from eie.sim.chain import run_network
@@ -28,6 +27,7 @@ from eie.width_program import shares_of, sized_for_widths, width_program
 from tests.support import ROOT, eie_decoder, eie_files
 from tests.support.json_schemas import check
 from tests.support.small_networks import problem, quick
+from tests.support.width_cases import random_layers
 
 CROSS = functional.cross_entropy
 WIDTHS = [0.25, 0.5, 1]
@@ -267,24 +267,6 @@ def test_layers_of_other_widths_and_kinds(slim):
 
 
 # ---- the machine -------------------------------------------------------------------------------------------
-
-
-def random_layers(seed: int) -> list[CompressedLayer]:
-    """Three layers whose widths are no multiples of the PEs, sparse enough for fillers."""
-    rng = np.random.default_rng(seed)
-
-    def layer(rows: int, cols: int, relu: bool, prefixes: list[tuple[int, int, int]]) -> CompressedLayer:
-        codes = rng.integers(1, 4, (rows, cols)) * (rng.random((rows, cols)) < 0.3)
-        made = CompressedLayer.from_codes(
-            codes, [0, 3, -2, 5], rng.integers(-9, 9, rows), relu, 2, x_frac=4, w_frac=2, name=f"{rows}"
-        )
-        return dataclasses.replace(made, prefixes=tuple(Prefix(*one) for one in prefixes))
-
-    return [
-        layer(33, 20, True, [(250, 9, 20), (500, 17, 20)]),
-        layer(21, 33, True, [(250, 5, 9), (500, 11, 17)]),
-        layer(3, 21, False, [(250, 3, 5), (500, 3, 11)]),
-    ]
 
 
 @pytest.mark.parametrize("n_pe", [1, 4, 16])

@@ -150,7 +150,10 @@ def test_objects_show_themselves_in_a_line_and_in_a_table(layer: eie.CompressedL
     net = eie.Chain([layer] * 9, "net.eie")
     run = eie.Chain([layer]).run(x)
     plan = make_plan([layer], eie.sized_for(eie.ArchConfig(n_pe=2), layer))
-    for one in (layer, net, run, run.results[0], plan, eie.ArchConfig(n_pe=2)):
+    report = eie.compress({"fc.weight": np.eye(4)}, density=1).report
+    assert repr(report).startswith("CompressionReport(1 layer: ")
+    assert len(repr(report)) < 200
+    for one in (layer, net, run, run.results[0], plan, eie.ArchConfig(n_pe=2), report.size):
         assert len(repr(one)) < 200
         assert "\n" not in repr(one)
         shown = one._repr_html_()
