@@ -23,7 +23,8 @@ class Encoding(NamedTuple):
     """How entries stand in the matrix memory.
 
     index_bits : of a zero run; 0 for absolute rows. group : columns that stand together. per_word : entries of a word.
-    index_free : entries have neither, and follow from the layer's blocks (`eie.index_free`).
+    index_free : entries have neither, and follow from the layer's blocks (`eie.index_free`). segments : of its
+        broadcast.
     """
 
     n_pe: int
@@ -31,12 +32,13 @@ class Encoding(NamedTuple):
     group: int
     per_word: int
     index_free: bool = False
+    segments: int = 1
 
     @classmethod
     def of(cls, cfg: ArchConfig) -> Encoding:
         """That of a configuration. Single columns stand without regard to words."""
         if cfg.index_free:
-            return cls(cfg.n_pe, 0, 1, 0, index_free=True)
+            return cls(cfg.n_pe, 0, 1, 0, index_free=True, segments=cfg.segments)
         index_bits = 0 if cfg.absolute else cfg.index_bits
         return cls(cfg.n_pe, index_bits, cfg.group, cfg.entries_per_word if cfg.group > 1 else 0)
 

@@ -262,7 +262,7 @@ def scale_blocks(layer: CompressedLayer, addr: int, cfg: ArchConfig) -> list[Blo
 def weight_blocks(inter: Interleaved, cfg: ArchConfig, *, word: int = 0, column: int = 0) -> list[Block]:
     """Matrix words from `word` on and pointers from column `column` on (even, of pairs), for every PE.
 
-    Of an index-free machine the block table from entry `column` on, which is not one PE's.
+    Of an index-free machine the block tables from entry `column` on, each by the first PE of its segment.
     """
     blocks: list[Block] = []
     for k in range(inter.n_pe):
@@ -271,8 +271,9 @@ def weight_blocks(inter: Interleaved, cfg: ArchConfig, *, word: int = 0, column:
             blocks.append(Block(IoSpace.PTR, k, column // cfg.group, pointer_words(inter, k, cfg).tolist()))
     if isinstance(inter, PlacedBlocks):
         blocks += [
-            Block(IoSpace.PTR, 0, number << BLOCK_FIELD_BITS, list(entry))
-            for number, entry in enumerate(inter.table, column)
+            Block(IoSpace.PTR, s * cfg.segment_pes, number << BLOCK_FIELD_BITS, list(entry))
+            for s, table in enumerate(inter.tables)
+            for number, entry in enumerate(table, column)
         ]
     return [block for block in blocks if len(block)]
 

@@ -36,6 +36,7 @@ from eie.memory import (
 )
 from eie.result import Count
 from eie.schema import IoSpace
+from eie.segments import column_places, row_places, scattered
 from eie.timing import busy_cycles, constants, refill_cycles, rows_per_pe
 
 
@@ -69,6 +70,8 @@ class Transfer:
     vector : which of the program's vectors. start, count : of its elements; `start` is a multiple of n_pe.
     space, addr : ACT, ACC or ACT_SRAM, from this address of every PE on: element start + i on PE i mod n_pe.
     step : element start + i stands where start + step * i would, with zeros between.
+    at : where each element of the whole vector is among the `count` words (`eie.segments`), with zeros between; None:
+        the stretch stands as it is.
     """
 
     vector: int
@@ -77,15 +80,18 @@ class Transfer:
     space: IoSpace
     addr: int = 0
     step: int = 1
+    at: npt.NDArray[np.int64] | None = None
 
     def block(self, vector: npt.NDArray[np.integer], cfg: ArchConfig) -> Block:
         """The writes that bring the stretch of `vector` to the chip."""
+        if self.at is not None:
+            return vector_block(self.space, self.addr, scattered(vector, self.at), cfg)
         apart = np.zeros(self.count * self.step, np.int64)
         apart[:: self.step] = vector[self.start : self.start + self.count]
         return vector_block(self.space, self.addr, apart, cfg)
 
     def places(self, cfg: ArchConfig) -> list[Place]:
-        """Where each element is, to read them."""
+        """Where each word is, to read them."""
         n = cfg.n_pe
         return [(self.space, i % n, self.addr + i // n) for i in range(0, self.count * self.step, self.step)]
 
@@ -93,7 +99,16 @@ class Transfer:
         """Put the words that were read at `places` into `vector`; only their low act_bits count."""
         low, high = limits(cfg.act_bits)
         span = high - low + 1
-        vector[self.start : self.start + self.count] = [(word - low) % span + low for word in words]
+        values = [(word - low) % span + low for word in words]
+        if self.at is None:
+            vector[self.start : self.start + self.count] = values
+        else:
+            vector[:] = np.array(values, np.int64)[self.at]
+
+
+def _whole(vector: int, places: npt.NDArray[np.int64], space: IoSpace, cfg: ArchConfig) -> Transfer:
+    """A vector of a layer, whose elements are at these places."""
+    return Transfer(vector, 0, int(places.max()) + 1, space, at=places if cfg.segments > 1 else None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,17 +281,18 @@ class Job:
         """Pointers (or a block table) and entries are loaded once; the rest is for every input."""
         layer, cfg = self.layer, self.cfg
         entry = PassEntry.of_layer(layer, wb_rows=self.rows_per_pe)
+        inputs, outputs = column_places(layer, cfg), row_places(layer, cfg)
         loads = (
             entry.block(0, cfg),
             codebook_block(layer, 0, cfg),
-            vector_block(IoSpace.ACC, 0, layer.bias, cfg),
+            vector_block(IoSpace.ACC, 0, scattered(layer.bias, outputs), cfg),
         )
         run = Run(
             0,
             (Pass(entry, self.interleaved),),
             loads,
-            (Transfer(0, 0, layer.cols, IoSpace.ACT),),
-            (Transfer(1, 0, layer.rows, IoSpace.ACC),),
+            (_whole(0, inputs, IoSpace.ACT, cfg),),
+            (_whole(1, outputs, IoSpace.ACC, cfg),),
         )
         setup = (*weight_blocks(self.interleaved, cfg), *scale_blocks(layer, entry.wb_base, cfg))
         return Program(cfg, setup, (run,), (layer.cols, layer.rows), layer.name)

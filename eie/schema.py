@@ -682,7 +682,7 @@ class RunRows(BlockSignals):
 
     def __init__(self, cfg: ArchConfig) -> None:
         self.clear = _in()
-        self.number = _in(cfg.pe_bits * (cfg.n_pe > 1))
+        self.number = _in(cfg.number_bits)
         self.push = _in()
         self.push_start = _in(cfg.run_bits)
         self.push_low = _in(cfg.bound_bits)
@@ -859,7 +859,7 @@ class PE(BlockSignals):
     NAME = "pe"
 
     def __init__(self, cfg: ArchConfig) -> None:
-        self.number = _in(cfg.pe_bits * (cfg.index_free and cfg.n_pe > 1))
+        self.number = _in(cfg.number_bits)
         self.bcast = _in()
         self.push = _in()
         self.push_col = _in(cfg.col_bits * (not cfg.index_free))
@@ -971,12 +971,15 @@ class Ccu(BlockSignals):
         indexed = int(not cfg.index_free)
         if cfg.index_free:
             self.root.row, self.root.pe, self.root.value = _in(0), _in(0), _in(0)
-        self.near = _in(int(cfg.index_free))
-        self.block_rdata = _in(cfg.io_data_bits * cfg.index_free)
+        # A bit, or a word, for each segment.
+        if cfg.segments > 1:
+            self.root.valid, self.root.exhausted = _in(cfg.segments), _in(cfg.segments)
+        self.near = _in(cfg.segments * cfg.index_free)
+        self.block_rdata = _in(cfg.io_data_bits * cfg.segments * cfg.index_free)
         self.clear = _out()
         self.begin_pass = _out()
         self.compute = _out()
-        self.bcast = _out()
+        self.bcast = _out(cfg.segments)
         self.push = _out(indexed)
         self.push_col = _out(cfg.col_bits * indexed)
         self.push_value = _out(cfg.act_bits * indexed, signed=True)
@@ -1177,12 +1180,23 @@ def config_registers(cfg: ArchConfig) -> tuple[ConfigReg, ...]:
 def lnzd_nodes(cfg: ArchConfig) -> tuple[int, ...]:
     """Nodes on each level of the LNZD tree, leaves' parents first; the last level is the root.
 
-    A leaf serves the PEs of a group's columns.
+    A leaf serves the PEs of a group's columns. In segments: of all their trees, one behind the other on each level.
 
     >>> lnzd_nodes(ArchConfig(n_pe=64)), lnzd_nodes(ArchConfig(n_pe=8))
     ((16, 4, 1), (2, 1))
     """
-    return tuple(-(-cfg.leaves // LNZD_FAN_IN ** (level + 1)) for level in range(cfg.tree_levels))
+    return tuple(
+        cfg.segments * -(-cfg.leaves // LNZD_FAN_IN ** (level + 1)) for level in range(cfg.tree_levels)
+    )
+
+
+def block_tables(cfg: ArchConfig) -> tuple[str, ...]:
+    """Names of the block tables: one for each segment of an index-free machine."""
+    if not cfg.index_free:
+        return ()
+    if cfg.segments == 1:
+        return (BlockTable.NAME,)
+    return tuple(f"{BlockTable.NAME}_{s}" for s in range(cfg.segments))
 
 
 @mypyc_attr(native_class=False)
@@ -1229,8 +1243,8 @@ def ccu_probe(cfg: ArchConfig) -> tuple[ProbeField, ...]:
     """The probed fields of the CCU, every LNZD node (`lnzd_<level>_<index>`), pair and block table, in this order."""
     nodes = [(f"lnzd_{level}_{i}", "lnzd") for level, n in enumerate(lnzd_nodes(cfg)) for i in range(n)]
     pairs = [(f"leaf_pair_{i}", "leaf_pair") for i in range(cfg.leaves)] if cfg.group == 2 else []
-    table = [(BlockTable.NAME, BlockTable.NAME)] if cfg.index_free else []
-    return _lay_out(cfg, [("ccu", "ccu"), *nodes, *pairs, *table])
+    tables = [(name, BlockTable.NAME) for name in block_tables(cfg)]
+    return _lay_out(cfg, [("ccu", "ccu"), *nodes, *pairs, *tables])
 
 
 @lru_cache(maxsize=256)

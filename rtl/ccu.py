@@ -7,7 +7,18 @@ from collections.abc import Iterable
 from amaranth import Cat, Module, Mux, Signal, Value
 
 from eie.config import CONFIG_BITS
-from eie.rtl.block import Block, add, any_of, count, is_inside, is_number, magnitude, register_file, resize
+from eie.rtl.block import (
+    Block,
+    add,
+    any_of,
+    count,
+    is_inside,
+    is_number,
+    magnitude,
+    pick,
+    register_file,
+    resize,
+)
 from eie.schema import ConfigReg, ControlReg, IoSpace, Mode, config_registers
 
 
@@ -24,7 +35,8 @@ class CCU(Block):
     Members
     -------
     start, busy, done, current_pass : begin a run; under way; finished; which pass.
-    root_valid, root_exhausted, root_row, root_pe, root_value : the LNZD tree's root.
+    root_valid, root_exhausted, root_row, root_pe, root_value : the LNZD tree's root. Of segments (of near, bcast and
+        block_rdata, too) a bit, or a word, for each.
     credits, busy_pes, retires : bit k is PE k's.
     clear, begin_pass, compute : the run begins; compute mode begins; compute mode.
     bcast, push, push_col, push_value : the broadcast; index-free the block table has the bus (near, block_rdata).
@@ -54,7 +66,7 @@ class CCU(Block):
             self.compute.eq(is_number(self.mode, Mode.COMPUTE)),
             self.write_back.eq(is_number(self.mode, Mode.WRITEBACK)),
             self.refill.eq(is_number(self.mode, Mode.REFILL)),
-            self.drained.eq(self.compute & self.root_exhausted & ~self.busy_pes.any()),
+            self.drained.eq(self.compute & self._exhausted() & ~self.busy_pes.any()),
             self.written.eq(self.write_back & ~self.wb_en),
             self.busy.eq(~self.io_mode),
             self.to_config.eq(is_number(self.io_space, IoSpace.CONFIG)),
@@ -151,7 +163,9 @@ class CCU(Block):
             m.d.comb += self.scale_addr.eq(wb_addr)
 
     def _counters(self, m: Module) -> None:
-        self.counter(m, "broadcast_stalls", self.compute & self.root_valid & ~self.bcast)
+        segments = range(self.cfg.segments)
+        stalled = [self.compute & _bit(self.root_valid, s) & ~_bit(self.bcast, s) for s in segments]
+        self.tally(m, "broadcast_stalls", stalled)
         self.counter(m, "refill_cycles", self.refill)
         self.counter(m, "writeback_cycles", self.write_back)
         if not self.cfg.counters:
@@ -164,10 +178,20 @@ class CCU(Block):
             with m.If(self.retires.any()):
                 m.d.sync += self.cycles.eq(self.cycle + 1)
 
+    def _exhausted(self) -> Value:
+        """No root will offer again."""
+        return self.root_exhausted if self.cfg.segments == 1 else self.root_exhausted.all()
+
     def _broadcast(self, m: Module) -> None:
         cfg = self.cfg
         if cfg.index_free:  # the bus is the block table's
-            m.d.comb += self.bcast.eq(self.compute & self.root_valid & self.near & self.credits.all())
+            compute: Value = self.compute
+            credits = self.credits.all()
+            if cfg.segments > 1:
+                compute = self.compute.replicate(cfg.segments)
+                mine = (self.credits.word_select(s, cfg.segment_pes) for s in range(cfg.segments))
+                credits = Cat(of_segment.all() for of_segment in mine)
+            m.d.comb += self.bcast.eq(compute & self.root_valid & self.near & credits)
             return
         leaf = self.root_pe << 1 if cfg.group == 2 else self.root_pe
         column = (self.root_row << (cfg.n_pe - 1).bit_length()) | leaf
@@ -214,7 +238,8 @@ class CCU(Block):
             m.d.sync += self.io_rdata.eq(self._selected(self.io_addr, ControlReg))
         if cfg.index_free:
             with m.Elif(is_number(self.io_space, IoSpace.PTR)):
-                m.d.sync += self.io_rdata.eq(self.block_rdata)
+                tables = [self.block_rdata.word_select(s, cfg.io_data_bits) for s in range(cfg.segments)]
+                m.d.sync += self.io_rdata.eq(pick(tables, self.io_pe[cfg.pe_shift :]))
         with m.Else():
             m.d.sync += self.io_rdata.eq(any_of(Mux(selected[k], word, 0) for k, word in enumerate(words)))
 
@@ -228,3 +253,8 @@ class CCU(Block):
             )
             for register in registers
         )
+
+
+def _bit(value: Value, number: int) -> Value:
+    """A bit of several, or the only one."""
+    return value if len(value) == 1 else value[number]

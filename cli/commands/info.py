@@ -53,6 +53,8 @@ def as_json(report: SizeReport, layers: Sequence[CompressedLayer]) -> dict[str, 
             asdict(size)
             | {"bytes": size.nbytes, "dense_bytes": size.dense_bytes}
             | {name: getattr(layer, name) for name in scales}
+            | ({"adder": True} if layer.adder else {})
+            | ({} if layer.scale is None else {"scale_frac": layer.scale_frac})
             for size, layer in zip(report.layers, layers, strict=True)
         ],
     }
@@ -69,6 +71,18 @@ def widths(layers: Sequence[CompressedLayer]) -> list[dict[str, Any]]:
         }
         for share, parts in each
     ]
+
+
+def arithmetic(layers: Sequence[CompressedLayer]) -> list[str]:
+    """A line for each layer that does more than multiply."""
+    lines = []
+    for layer in layers:
+        does = ["adds instead of multiplying"] if layer.adder else []
+        if layer.scale is not None:
+            does.append(f"scales its rows, with {layer.scale_frac} fraction bits")
+        if does:
+            lines.append(f"{layer.name} {' and '.join(does)} (docs/adder.md)")
+    return lines
 
 
 def draw(layers: Sequence[CompressedLayer], folder: Path) -> list[str]:
@@ -131,6 +145,8 @@ def info(file: Path, pictures: Path | None, model: Path | None, key: str, json_o
     if text := two_rules(report):
         click.echo(f"{text}\n")
     print_table(SCALE_HEADINGS, [scale_row(one.name, len(one.codebook), one, one.relu) for one in layers])
+    for line in arithmetic(layers):
+        click.echo(line)
     if layers[0].prefixes:
         click.echo("\nrows x columns at each width, and the weights in them")
         rows = [

@@ -92,7 +92,7 @@ def result_rows(results: Sequence[Result], technology: Technology) -> list[list[
         notes["fillers"] = "none: an index-free machine has no runs of zeros"
         notes["ptr_reads"] = "columns that came to a PE; their places are computed, not read"
     return [
-        row("active", broadcast, counter("ptr_reads", cfg.n_pe)),
+        row("active", broadcast, counter("ptr_reads", cfg.segment_pes)),
         row("cycles", "in compute mode", [r.cycles for r in results]),
         row("µs", "at the clock above", [r.microseconds for r in results], ",.3f"),
         row("balance", "1 - starved / cycles", [r.balance for r in results], ".1%", adds=False),

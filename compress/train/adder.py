@@ -10,7 +10,10 @@ for each weight, which is the published learning rate that adapts itself. Any op
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -22,6 +25,19 @@ from eie.errors import ModelError
 # Root mean square of a weight's gradient: eta of the paper's equation 13, as the released code has it.
 RATE = 0.2
 _TINY = 1e-12
+# Rows that are worth a thread.
+_FEWEST_ROWS = 64
+
+
+def _in_threads(rows: int, work: Callable[[slice], None]) -> None:
+    """Do the work of so many rows in as many threads as torch has; each row is one thread's alone."""
+    threads = min(torch.get_num_threads(), max(1, rows // _FEWEST_ROWS))
+    if threads == 1:
+        work(slice(0, rows))
+        return
+    ends = [rows * part // threads for part in range(threads + 1)]
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, (slice(*pair) for pair in itertools.pairwise(ends))))
 
 
 class _Distance(torch.autograd.Function):
@@ -33,12 +49,10 @@ class _Distance(torch.autograd.Function):
 
         ctx.save_for_backward(x, weight)
         y = torch.empty(len(x), len(weight))
-        kernels.forward(
-            x.detach().contiguous().numpy(),
-            weight.detach().t().contiguous().numpy(),
-            -weight.detach().abs().sum(1).numpy(),
-            y.numpy(),
-        )
+        by_column = weight.detach().t().contiguous().numpy()
+        start = -weight.detach().abs().sum(1).numpy()
+        given, found = x.detach().contiguous().numpy(), y.numpy()
+        _in_threads(len(x), lambda rows: kernels.forward(given[rows], by_column, start, found[rows]))
         return y
 
     @staticmethod
@@ -50,11 +64,10 @@ class _Distance(torch.autograd.Function):
         dx = dw = None
         if ctx.needs_input_grad[0]:
             dx = torch.empty_like(x, memory_format=torch.contiguous_format)
-            kernels.input_gradient(
-                x.detach().contiguous().numpy(),
-                weight.detach().contiguous().numpy(),
-                gradient.numpy(),
-                dx.numpy(),
+            given, weights = x.detach().contiguous().numpy(), weight.detach().contiguous().numpy()
+            times, found = gradient.numpy(), dx.numpy()
+            _in_threads(
+                len(x), lambda rows: kernels.input_gradient(given[rows], weights, times[rows], found[rows])
             )
         if ctx.needs_input_grad[1]:
             dw = gradient.t() @ x - gradient.sum(0)[:, None] * weight

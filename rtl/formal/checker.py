@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out, Signature
 from eie import schema
 from eie.config import ArchConfig
 from eie.rtl.block import Declared, shape_of
+from eie.schema import Field
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,14 @@ class Checker(Declared):
     @classmethod
     def inputs(cls, cfg: ArchConfig) -> dict[str, Shape]:
         """Every input by name: fields of the block, what else is watched, and free values."""
-        fields = {field.name: shape_of(field) for field in schema.fields(cls.block, cfg)}
+        fields = {field.name: shape_of(field) for field in cls.fields(cfg)}
         more = {name: watched.shape for name, watched in cls.watched(cfg).items()}
         return {**fields, **more, **cls.free(cfg), **cls.constant(cfg)}
+
+    @classmethod
+    def fields(cls, cfg: ArchConfig) -> tuple[Field, ...]:
+        """Ports and registers of the block."""
+        return schema.fields(cls.block, cfg)
 
     @classmethod
     def watched(cls, cfg: ArchConfig) -> Mapping[str, Watched]:

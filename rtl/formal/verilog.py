@@ -14,6 +14,7 @@ from eie.rtl.formal.bypass import ArithmUnitChecker
 from eie.rtl.formal.checker import Checker
 from eie.rtl.formal.control import CCUChecker
 from eie.rtl.formal.files import ActRWChecker
+from eie.rtl.formal.host import HostIfChecker
 from eie.rtl.formal.queues import QueueChecker
 from eie.rtl.formal.tree import LNZDChecker
 from eie.rtl.formal.walk import PtrReadChecker, SpmatReadChecker
@@ -27,7 +28,7 @@ class MissingNet(LookupError):
 def checkers_of(cfg: ArchConfig) -> dict[str, type[Checker]]:
     """The checkers of a configuration, by the block that each watches."""
     walk = [PtrReadChecker, SpmatReadChecker] if cfg.walks else []
-    checkers = [QueueChecker, *walk, ArithmUnitChecker, ActRWChecker, LNZDChecker, CCUChecker]
+    checkers = [QueueChecker, *walk, ArithmUnitChecker, ActRWChecker, LNZDChecker, CCUChecker, HostIfChecker]
     return {checker.block: checker for checker in checkers}
 
 
@@ -93,7 +94,7 @@ def _instance(checker: type[Checker], module: str, body: str, cfg: ArchConfig) -
     nets_of |= checker.renamed(cfg)
     used = {port: net for port, net in nets_of.items() if port in ports}
     for port, net in used.items():
-        if port not in own and port not in watched and "'" not in net and not _declares(body, net):
+        if port not in own and net.isidentifier() and not _declares(body, net):
             raise MissingNet(f"the checker of {checker.block} watches {net}, which its Verilog does not have")
     lines = [f"  {attribute}wire {_range(shape)}{own[name]};" for attribute, shape, name in nets]
     connections = ",\n".join(f"    .{name}({net})" for name, net in used.items())

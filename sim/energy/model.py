@@ -284,8 +284,8 @@ def _sum(key: str, parts: Sequence[Part], seconds: float) -> tuple[BlockFigures,
 
 def _parts(cfg: ArchConfig, c: Constants, activity: Activity, counters: bool) -> list[Part]:
     parts = [part for block in PE_BLOCKS for part in _block(block, cfg, c, activity, cfg.n_pe, counters)]
-    table = _block("block_table", cfg, c, activity, 1, counters) if cfg.index_free else []
-    return [*parts, *_lnzd(cfg, activity), *_block("ccu", cfg, c, activity, 1, counters), *table]
+    tables = _block("block_table", cfg, c, activity, cfg.segments, counters) if cfg.index_free else []
+    return [*parts, *_lnzd(cfg, activity), *_block("ccu", cfg, c, activity, 1, counters), *tables]
 
 
 def _block(

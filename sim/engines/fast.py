@@ -26,6 +26,7 @@ from eie.fixed import IntArray, limits
 from eie.layer import CompressedLayer, as_activations
 from eie.program import Job, check_layer
 from eie.result import Count, Result
+from eie.segments import row_places
 from eie.sim.engines import kernels
 from eie.sim.engines.laws import Law, check_countable, law_of
 from eie.timing import busy_cycles, constants, load_cycles, writeback_cycles
@@ -134,6 +135,10 @@ class Prepared:
         return writeback_cycles(self.layer, self.cfg)
 
     @cached_property
+    def _stored(self) -> int:
+        return int(row_places(self.layer, self.cfg).max()) + 1
+
+    @cached_property
     def _codebook(self) -> IntArray:
         return self.layer.codebook.astype(np.int64)
 
@@ -196,6 +201,18 @@ class Prepared:
 
     def _compute(self, inputs: IntArray, y: npt.NDArray[np.int16], counted: IntArray) -> None:
         layer, cfg = self.layer, self.cfg
+        if cfg.segments > 1:
+            # Row i is not PE i mod n_pe's: as if each row had a PE, of which there is a power of two.
+            by_row = np.zeros((*counted.shape[:2], 1 << (layer.rows - 1).bit_length()), np.int64)
+            self._values(inputs, y, by_row)
+            pes = row_places(layer, cfg) % cfg.n_pe
+            for name in (kernels.SATURATED, kernels.WRITEBACK_SATURATED):
+                np.add.at(counted[:, name].T, pes, by_row[:, name, : layer.rows].T)
+        else:
+            self._values(inputs, y, counted)
+
+    def _values(self, inputs: IntArray, y: npt.NDArray[np.int16], counted: IntArray) -> None:
+        layer, cfg = self.layer, self.cfg
         kernels.compute_many(
             layer.indptr,
             # Unsigned numbers are indices as they are; negative ones would have to be looked for.
@@ -228,7 +245,7 @@ class Prepared:
             cfg=self.cfg,
             load_cycles=self._load,
             writeback_cycles=writeback,
-            store_cycles=2 * self.layer.rows,
+            store_cycles=2 * self._stored,
             runs=(count,),
             y_frac=self.layer.y_frac,
             minima=self.layer.adder,

@@ -28,11 +28,12 @@ from eie.sim.evaluation.learn_small import one_table, say
 from eie.sim.evaluation.section import Progress, Section
 from eie.sim.exits import totals
 from eie.sim.networks.stepping import run_steps
+from eie.sim.skips import Residual, run_skips
 from eie.sim.widths import at_width, run_width
 from eie.width_program import sized_for_widths
 
 CROSS = functional.cross_entropy
-SEEDS = 2
+SEEDS = 1
 
 
 def _error(layers: Sequence[CompressedLayer], x: IntArray, right: Any) -> float:
@@ -52,7 +53,7 @@ def _costs(results: Sequence[Result], inputs: int) -> Figures:
 
 _WIDTHS = (0.25, 0.5, 0.75, 1.0)
 # Dense, pruned, shared.
-_WIDTH_EPOCHS = (10, 6, 1)
+_WIDTH_EPOCHS = (5, 3, 1)
 _WIDTH_DENSITY = {"fc1": 0.15, "fc2": 0.3, "fc3": 1.0}
 _KINDS = ("alone", "nested", "in place")
 
@@ -164,7 +165,7 @@ def widths(seed: int = 1, progress: Progress | None = None) -> Section:
 
 _SERIES = "japanese-vowels"
 _SERIES_RECIPE = SeriesRecipe()
-_SERIES_SEEDS = 3
+_SERIES_SEEDS = 2
 
 
 def _series_cell(kind: str, seed: int) -> Figures:
@@ -217,3 +218,78 @@ def recurrent(seed: int = 1, progress: Progress | None = None) -> Section:
     headings = ("network", "dense %", "pruned %", "shared %", "fixed %", "bytes", "smaller", "cycles", "nJ")
     steps = data[KINDS[0]][0]["steps"]
     return one_table("learn-recurrent", headings, rows, data, recipe=_SERIES_RECIPE, seeds=seeds, steps=steps)
+
+
+# ---- skipping ----------------------------------------------------------------------------------------------
+
+_UNITS, _BLOCKS = 128, 4
+_PRICES = (0.0, 0.1, 0.3)
+_SKIP_EPOCHS = (5, 3, 1)
+_SKIP_DENSITY = {"stem": 0.15, "blocks.*": 0.2, "gates.*": 1.0, "head": 0.5}
+
+
+def _skip_cell(price: float, seed: int) -> Figures:
+    def make(folder: Path) -> Figures:
+        data = digits("mnist", "lenet-300-100")
+        loader, loss = data.bench.train, train.Priced(CROSS, price)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = train.Skipping(784, _UNITS, _BLOCKS, 10)
+        plain, pruned, shared_for = _SKIP_EPOCHS
+        train.fit(model, loader, loss, how(plain, seed, folder / "dense"))
+        training = how(pruned, seed, folder / "pruned", lr=1e-3)
+        train.prune(model, loader, loss, density=_SKIP_DENSITY, training=training)
+        shared = train.share(model, loader, loss, training=how(shared_for, seed, folder / "shared", lr=1e-4))
+        path = folder.with_suffix(".eie")
+        layers = train.save_skipping(path, model, shared, data.bench.x[:500])
+        test, held = (
+            quantize_inputs(layers[0], x.reshape(len(x), -1).numpy())
+            for x in (data.bench.test_x, data.held_x)
+        )
+        right, few = data.bench.test_y.numpy(), test[: learn.COUNTED]
+        run = run_skips(layers, test)
+        machine = eie.sized_for(eie.ArchConfig(n_pe=learn.PES), *Residual.of(layers).matrices)
+        some, whole = (run_skips(layers, few, machine, always=always) for always in (False, True))
+        return {
+            "held": 100 * float(np.mean(run_skips(layers, held).y.argmax(1) != data.held_y.numpy())),
+            "error": 100 * float(np.mean(run.y.argmax(1) != right)),
+            "error_all": 100 * float(np.mean(run_skips(layers, test, always=True).y.argmax(1) != right)),
+            "ran": 100 * float(run.ran.mean()),
+            "spread": [100 * float(share) for share in run.ran.mean(axis=0)],
+            "kinds": len(np.unique(run.ran, axis=0)),
+            "cycles": (some.cycles or 0) / (whole.cycles or 1),
+            "energy": (some.energy_uj or 0) / (whole.energy_uj or 1),
+            "bytes": float(path.stat().st_size),
+        }
+
+    counted = [learn.COUNTED, learn.PES]
+    settings = {"price": price, "seed": seed, "epochs": list(_SKIP_EPOCHS), "density": _SKIP_DENSITY}
+    return cell("skips", make, **settings, sizes=[_UNITS, _BLOCKS], counted=counted)
+
+
+def skips(seed: int = 1, progress: Progress | None = None) -> Section:
+    """A residual network whose gates skip blocks by input, at several prices of a block."""
+    seeds = range(seed, seed + SEEDS)
+    places = {
+        "error": 2,
+        "error_all": 2,
+        "held": 2,
+        "ran": 1,
+        "kinds": 0,
+        "cycles": 2,
+        "energy": 2,
+        "bytes": 0,
+    }
+    rows: list[list[str]] = []
+    data: dict[str, list[Figures]] = {}
+    for price in _PRICES:
+        found = data[f"{price:g}"] = []
+        for one in seeds:
+            found.append(_skip_cell(price, one))
+            say(progress, f"price {price:g}, seed {one}")
+        rows.append(
+            [f"{price:g}", *(spread([float(f[name]) for f in found], n) for name, n in places.items())]
+        )
+    headings = ("price", "error %", "all run %", "held out %", "ran %", "ways", "cycles", "energy", "bytes")
+    values: Figures = {"units": _UNITS, "blocks": _BLOCKS, "epochs": _SKIP_EPOCHS, "seeds": seeds}
+    return one_table("learn-skips", headings, rows, data, **values)

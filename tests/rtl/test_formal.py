@@ -51,7 +51,7 @@ def test_without_formal_the_design_is_the_same(cfg: ArchConfig) -> None:
     checked = with_checkers(files, cfg)
     assert {name: _GUARDED.sub("", text) for name, text in checked.items()} == files
     text = "\n".join(checked.values())
-    for block in checkers_of(cfg):
+    for block in checkers_of(cfg).keys() - {"host_if"}:
         assert text.count(f"module eie_{block}_checker(") == text.count(f"  eie_{block}_checker formal(") == 1
 
 

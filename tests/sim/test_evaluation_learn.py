@@ -8,9 +8,9 @@ import torch
 from click.testing import CliRunner
 
 from eie.cli.main import main
-from eie.compress import datasets
+from eie.compress import datasets, train
 from eie.errors import ModelError
-from eie.sim.evaluation import learn, learn_dynamic, learn_small
+from eie.sim.evaluation import adder, learn, learn_dynamic, learn_small
 from eie.sim.evaluation.parts import named
 from tests.support.small_mnist import idx_files
 
@@ -51,7 +51,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "_STUDENT_EPOCHS": 1,
     }.items():
         monkeypatch.setattr(learn_small, name, value)
-    for name, value in {"SEEDS": 1, "_WIDTH_EPOCHS": (1, 1, 1)}.items():
+    for name, value in {
+        "SEEDS": 1,
+        "_WIDTH_EPOCHS": (1, 1, 1),
+        "_SKIP_EPOCHS": (1, 1, 1),
+        "_PRICES": (0.0, 5.0),
+    }.items():
         monkeypatch.setattr(learn_dynamic, name, value)
     yield tmp_path
     learn.digits.cache_clear()
@@ -69,6 +74,7 @@ def test_one_name_stands_for_all_parts():
         "learn-exits-5",
         "learn-widths",
         "learn-recurrent",
+        "learn-skips",
     ]
     assert [part.key for part in named(["learn-units"])] == ["learn-units"]
     assert not {"learn-rank", "beyond"} & {part.key for part in named([])}
@@ -163,6 +169,16 @@ def test_widths_part(here):
         assert 0 <= float(row[2]) <= 100
 
 
+def test_skips_part(here):
+    section = learn_dynamic.skips(1)
+    assert [row[0] for row in section.tables[0].rows] == ["0", "5"]
+    for (found,) in section.data.values():
+        assert 0 <= found["ran"] <= 100
+        assert 0 < found["cycles"] <= 1
+        assert found["bytes"] > 1000
+    assert learn_dynamic.skips(1) == section
+
+
 def test_without_digits_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     learn.digits.cache_clear()
@@ -170,3 +186,34 @@ def test_without_digits_one_line(tmp_path, monkeypatch):
     assert result.exit_code == 2
     assert "build/mnist holds no IDX files: run `eie data mnist`" in result.output
     assert not Path("out").exists()
+
+
+def test_layers_that_add_beside_products(here, monkeypatch):
+    monkeypatch.setattr(adder, "CASES", (adder.Case("lenet-300-100", "mnist", 0.5, 2),))
+    monkeypatch.setattr(adder, "PRUNE_EPOCHS", 1)
+    section = adder.section(1)
+    rows, published = (table.rows for table in section.tables)
+    product, adds = (section.data[f"lenet-300-100, mnist, 50 %: {kind}"] for kind in ("product", "adder"))
+    assert [row[:2] for row in rows] == [
+        ["lenet-300-100, mnist, 50 %", kind] for kind in ("product", "adder")
+    ]
+    assert section.data["gaps"] == {"lenet-300-100, mnist, 50 %": adds["error"] - product["error"]}
+    assert f"{adds['error'] - product['error']:+.2f}" in section.text[1]
+    # Where an input is always 0, and below 0, an adder's weights go for nothing.
+    assert adds["weights"] < product["weights"] == 150 * 784 + 15_000 + 1000
+    assert adds["energy_nj"] < adds["multiplied_nj"]
+    assert product["energy_nj"] == pytest.approx(product["multiplied_nj"])
+    assert product["engines_agree"]
+    assert adds["engines_agree"]
+    assert ("MNIST, LeNet-5-BN", "99.4", "99.4") in published
+
+
+def test_lenet_5_that_adds(here):
+    """Its chain of convolutions is saved with normalisations folded; both kinds have equally many weights."""
+    sizes = [sum(w.size for w in train.find_weights(adder.lenet(kind, 1))) for kind in adder.KINDS]
+    assert sizes == [430_500, 430_500]
+    model, x = adder.lenet("product", 1), torch.rand(3, 1, 28, 28)
+    model(x)
+    folded = adder._folded(model)
+    assert torch.allclose(folded(x), model(x), atol=1e-4)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from eie.config import ArchConfig
 from eie.rtl.block import module_name
-from eie.rtl.verilog import array_verilog
+from eie.rtl.verilog import array_verilog, host_if_verilog
 
 # Small, and no depth a power of two: the solver's time grows with the bits, not what can go wrong.
 SMALL = ArchConfig(
@@ -30,8 +30,14 @@ SMALL = ArchConfig(
 _LANES = SMALL.replace(issue=2, window=2, filter_empty=1, row_format="absolute", row_bits=4)
 # Each machine, and the blocks that it makes differ from those of the others.
 MACHINES: dict[str, tuple[ArchConfig, tuple[str, ...]]] = {
-    "published": (SMALL, ("act_queue", "ptr_read", "spmat_read", "arithm_unit", "act_rw", "lnzd", "ccu")),
-    "one PE, one column": (SMALL.replace(n_pe=1, queue_depth=1, passes=1), ("act_queue", "lnzd", "ccu")),
+    "published": (
+        SMALL,
+        ("act_queue", "ptr_read", "spmat_read", "arithm_unit", "act_rw", "lnzd", "ccu", "host_if"),
+    ),
+    "one PE, one column": (
+        SMALL.replace(n_pe=1, queue_depth=1, passes=1),
+        ("act_queue", "lnzd", "ccu", "host_if"),
+    ),
     "bus 1": (SMALL.replace(bus_registers=1), ("act_queue", "ccu")),
     "bus 2, depth 4": (SMALL.replace(bus_registers=2, queue_depth=4), ("act_queue", "ccu")),
     "bus 3, depth 2": (SMALL.replace(bus_registers=3, queue_depth=2), ("act_queue", "ccu")),
@@ -90,6 +96,15 @@ FAULTS: dict[str, dict[str, tuple[str, str]]] = {
         "one row too many": (r"rf_row < rows", "rf_row <= rows"),
         "never the last pass": (r"(assign last =) .*;", r"\1 1'h0;"),
     },
+    "host_if": {
+        "a word of the table in a packet": (r"(assign arbiter_stream_word =) .*;", r"\1 arbiter_read_third;"),
+        "answers a write that waits": (
+            r"(assign registers_do_write =) .*;",
+            r"\1 registers_aw_full & registers_w_full;",
+        ),
+        "header after ABORT": (r"(assign decoder_forget =) .*;", r"\1 1'h1;"),
+        "spread counted as one PE": (r"(assign decoder_check_steps =) .*;", r"\1 decoder_check_last_word;"),
+    },
 }
 
 
@@ -108,4 +123,5 @@ def with_fault(files: Mapping[str, str], block: str, fault: str) -> dict[str, st
 
 def verilog(machine: str) -> dict[str, str]:
     """A machine's Verilog, without probes and images."""
-    return array_verilog(MACHINES[machine][0], images=False)
+    cfg, blocks = MACHINES[machine]
+    return array_verilog(cfg, images=False) | (host_if_verilog(cfg) if "host_if" in blocks else {})
