@@ -136,7 +136,7 @@ class PE(schema.PE):
                 return 0
             return self.ptr_ports[addr % len(self.ptr_ports)].rdata.value
         if space == IoSpace.CODEBOOK:
-            return self.arithm_unit.code_rdata.value
+            return self.arithm_unit.io_code.value
         if space == IoSpace.ACT_SRAM:
             return sign_extend(self.act_port.rdata.value, self.cfg.acc_bits)
         if space == IoSpace.COUNTER and self.cfg.counters:

@@ -74,25 +74,50 @@ class ActRW(Block):
         cfg = self.cfg
         write, read = register_file(m, "src", cfg.act_bits, cfg.src_depth)
         put, row, value = self._source_write(m)
-        first = Signal(cfg.src_depth)  # the lowest set bit of pending alone
-        kept = Signal(cfg.src_depth)
-        one = Signal(cfg.src_depth)
+        self._next_row(m, put, row, value.any())
         m.d.comb += [
-            first.eq(lowest(self.pending)),
-            self.leaf_valid.eq(self.pending.any()),
-            self.leaf_row.eq(Mux(self.leaf_valid, resize(encode(first), len(row)), self.io_addr[: len(row)])),
+            self.leaf_row.eq(Mux(self.leaf_valid, self.first_row, self.io_addr[: len(row)])),
             write.en.eq(put & is_inside(row, cfg.src_depth)),
             write.addr.eq(row),
             write.data.eq(value),
             read.addr.eq(self.leaf_row),
             self.leaf_value.eq(Mux(is_inside(self.leaf_row, cfg.src_depth), read.data, 0)),
-            kept.eq(Mux(self.leaf_pop, self.pending & ~first, self.pending)),
-            one.eq(decode(row, cfg.src_depth)),
         ]
-        with m.If(put):
-            m.d.sync += self.pending.eq(Mux(value.any(), kept | one, kept & ~one))
-        with m.Else():
-            m.d.sync += self.pending.eq(kept)
+
+    def _next_row(self, m: Module, put: Value, row: Value, nonzero: Value) -> None:
+        """The rows still to offer, and the first of them.
+
+        The first row is a register beside `pending`, of which it is the lowest bit. The search is for the row behind
+        it, among bits that are known at the start of the cycle: nothing waits for `leaf_pop` or for what is written
+        but the choice at the end.
+        """
+        depth = self.cfg.src_depth
+        self.first_row = Signal(len(row))
+        some = Signal()  # whether any bit of pending is set
+        first = Signal(depth)
+        one = Signal(depth)
+        rest = Signal(depth)  # pending without the first row, and without the one that is written
+        behind = Signal(len(row))
+        gone = Signal()  # the first row is taken, or written
+        left = Signal()
+        below = Signal()  # what is left has a lower row than the one that is written
+        kept = self.pending & ~one & ~(first & self.leaf_pop.replicate(depth))
+        m.d.comb += [
+            self.leaf_valid.eq(some),
+            first.eq(Mux(some, decode(self.first_row, depth), 0)),
+            one.eq(Mux(put, decode(row, depth), 0)),
+            rest.eq(self.pending & ~one & ~first),
+            behind.eq(encode(lowest(rest))),
+            gone.eq(~some | self.leaf_pop | (put & (self.first_row == row))),
+            left.eq(~gone | rest.any()),
+            below.eq(left & Mux(gone, behind < row, self.first_row < row)),
+        ]
+        set_one = put & nonzero & is_inside(row, depth)
+        m.d.sync += [
+            self.pending.eq(kept | (one & nonzero.replicate(depth))),
+            some.eq(left | set_one),
+            self.first_row.eq(Mux(set_one & ~below, row, Mux(gone, behind, self.first_row))),
+        ]
 
     def _source_write(self, m: Module) -> tuple[Value, Value, Value]:
         """Whether the source file is written, at which row, with what: by the host, a refill or write-back."""

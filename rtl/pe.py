@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Module, Mux, Value
+from amaranth import Cat, Module, Mux, Signal, Value
 
 from eie import schema
 from eie.rtl.block import Block, Part, is_number, resize
@@ -59,6 +59,11 @@ class PE(Block):
         signals = {field.name: getattr(self, field.name) for field in ports if field.kind is Kind.IN}
         for part in parts.values():
             signals |= part.outputs
+        # The arithmetic unit takes the shift a cycle later, when nothing of the pass has come as far as stage 3: so the
+        # pass table and its fan-out are not in the same cycle as the shift and the sum.
+        shift = Signal(len(self.product_shift), name="shift")
+        m.d.sync += shift.eq(self.product_shift)
+        signals["product_shift"] = shift
         if not self.cfg.index_free:
             signals |= {"ptr_valid": signals["valid"], "ptr_value": signals["value"]}
         # The run that the window takes: the queue's head, or what was read for it.
@@ -105,7 +110,7 @@ class PE(Block):
         words = {
             IoSpace.SPMAT: self.spmat_rdata,
             **self._pointer_word(),
-            IoSpace.CODEBOOK: outputs["code_rdata"],
+            IoSpace.CODEBOOK: outputs["io_code"],
             IoSpace.ACC: outputs["acc_rdata"],
             IoSpace.ACT: outputs["leaf_value"],
             IoSpace.ACT_SRAM: self.act_rdata.as_signed(),

@@ -117,15 +117,15 @@ def test_rounding_and_saturation(unit: ArithmUnit) -> None:
 
 
 def test_codebook_port(unit: ArithmUnit) -> None:
-    """A code is written at the edge, sign-extended, and read at io_addr while no token is there."""
+    """A code is written at the edge, sign-extended, and read at io_addr, whatever the entry's code is."""
     drive(
         unit,
         """
-        cycle | io_write io_addr io_data tok_valid v | code_rdata
-        0     | 1        5       0xfffe  .         . | 0
-        1     | .        5       .       .         . | -2
-        2     | .        5       .       1         2 | 10
-        3     | .        0x25    .       .         . | -2
+        cycle | io_write io_addr io_data tok_valid v | code_rdata io_code
+        0     | 1        5       0xfffe  .         . | 0          0
+        1     | .        5       .       .         . | 0          -2
+        2     | .        5       .       1         2 | 10         -2
+        3     | .        0x25    .       .         5 | -2         -2
         """,
     )
 
@@ -136,14 +136,14 @@ def test_codebooks() -> None:
     drive(
         block,
         """
-        cycle | io_write io_addr io_data codebook tok_valid v | code_rdata
-        0     | 1        0x12    7       .        .         . | 0
-        1     | 1        0x22    0xfff8  .        .         . | 0
-        2     | 1        0x32    9       .        .         . | 0
-        3     | .        0x32    .       1        1         2 | 7
-        4     | .        0x32    .       2        1         2 | -8
-        5     | .        0x32    .       .        1         2 | 0
-        6     | .        0x12    .       2        .         2 | 7
-        7     | .        0x32    .       .        .         . | 0
+        cycle | io_write io_addr io_data codebook tok_valid v | code_rdata io_code
+        0     | 1        0x12    7       .        .         . | 0          0
+        1     | 1        0x22    0xfff8  .        .         . | 0          0
+        2     | 1        0x32    9       .        .         . | 0          0
+        3     | .        0x32    .       1        1         2 | 7          0
+        4     | .        0x32    .       2        1         2 | -8         0
+        5     | .        0x32    .       .        1         2 | 0          0
+        6     | .        0x12    .       2        .         2 | -8         7
+        7     | .        0x32    .       .        .         . | 0          0
         """,
     )

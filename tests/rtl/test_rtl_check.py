@@ -169,7 +169,13 @@ NOT_PROBED = {
         "act_queue",
         "fifo",
     ): "memory, written with wr_ptr, push_col and push_value, which are compared; read as head_col, head_value",
-    ("arithm_unit", "codes"): "memory, compared at each write (the host's) and at each read (code_rdata)",
+    (
+        "arithm_unit",
+        "codes",
+    ): "memory, compared at each write (the host's) and at each read (code_rdata, io_code)",
+    ("act_rw", "first_row"): "the lowest bit of pending, and leaf_row while leaf_valid (test_leaf_formal)",
+    ("act_rw", "leaf_valid"): "an output that is compared (test_leaf_formal)",
+    ("pe", "shift"): "product_shift a cycle later; it is compared in the CCU, and what it does in s4_sum",
     (
         "act_rw",
         "src",
