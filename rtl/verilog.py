@@ -23,6 +23,7 @@ from eie.rtl.block import Block, module_name
 from eie.rtl.block_table import BlockTable
 from eie.rtl.ccu import CCU
 from eie.rtl.chip import EIEChip
+from eie.rtl.fpga.top import SerialChip
 from eie.rtl.host.host_if import HostIf
 from eie.rtl.leaf_pair import LeafPair
 from eie.rtl.lnzd import LNZD
@@ -129,6 +130,15 @@ def host_if_verilog(cfg: ArchConfig) -> dict[str, str]:
     return {_file("host_if"): _convert({"host_if": HostIf(cfg)})["host_if"]}
 
 
+def serial_verilog(cfg: ArchConfig, divisor: int) -> dict[str, str]:
+    """Verilog of the chip behind a serial line (docs/fpga.md), by file name; the top module is `eie_serial_chip`.
+
+    divisor : clock cycles of a bit on the line. The memories start from images, see `array_verilog`.
+    """
+    top = {"serial_chip": SerialChip(cfg, divisor)}
+    return {_file("serial_chip"): _convert(top)["serial_chip"], **chip_verilog(cfg, images=True)}
+
+
 def block_verilog(block: str, cfg: ArchConfig, *, probe: bool = True) -> dict[str, str]:
     """Verilog of one block by itself, by file name; the top module is `eie_<block>`.
 
@@ -173,7 +183,11 @@ def _convert(components: dict[str, Component]) -> dict[str, str]:
             _keep_names(_same_widths(rtlil.convert(component, name=module_name(name), emit_src=False)))
             for name, component in components.items()
         ],
-        flat=[module_name(name) for name, component in components.items() if isinstance(component, HostIf)],
+        flat=[
+            module_name(name)
+            for name, component in components.items()
+            if isinstance(component, (HostIf, SerialChip))
+        ],
     )
     # Yosys writes an always block for each write port of a memory; one for all of them suits every reader.
     text = _NEXT_PORT.sub(r"\1", text)
