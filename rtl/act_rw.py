@@ -50,13 +50,13 @@ class ActRW(Block):
 
     def elaborate(self, platform: object) -> Module:
         m = self.module()
-        self._leaf(m)
-        self._accumulators(m)
-        self._sram(m)
-
         rectified = Signal(signed(self.cfg.acc_bits))
         # One adder, and no wider than it must be.
         kept, half = shifted(m, rectified, self.output_shift, "shifted")
+        self.unrounded = Cat(half, kept)
+        self._leaf(m)
+        self._accumulators(m)
+        self._sram(m)
         rounded = Signal(signed(len(kept) + 1), name="rounded")
         m.d.comb += rounded.eq(add(kept, half, len(rounded)))
         value, clipped = saturate(rounded, self.cfg.act_bits)
@@ -73,8 +73,8 @@ class ActRW(Block):
     def _leaf(self, m: Module) -> None:
         cfg = self.cfg
         write, read = register_file(m, "src", cfg.act_bits, cfg.src_depth)
-        put, row, value = self._source_write(m)
-        self._next_row(m, put, row, value.any())
+        put, row, value, nonzero = self._source_write(m)
+        self._next_row(m, put, row, nonzero)
         m.d.comb += [
             self.leaf_row.eq(Mux(self.leaf_valid, self.first_row, self.io_addr[: len(row)])),
             write.en.eq(put & is_inside(row, cfg.src_depth)),
@@ -119,19 +119,24 @@ class ActRW(Block):
             self.first_row.eq(Mux(set_one & ~below, row, Mux(gone, behind, self.first_row))),
         ]
 
-    def _source_write(self, m: Module) -> tuple[Value, Value, Value]:
-        """Whether the source file is written, at which row, with what: by the host, a refill or write-back."""
+    def _source_write(self, m: Module) -> tuple[Value, Value, Value, Value]:
+        """Whether the source file is written, at which row, with what, and whether that is not 0.
+
+        The host writes, or a refill or write-back does.
+        """
         refill = self.rf_valid & self.rf_to_src
         handed_on = self.y_valid & (self.wb_target & Const(WbTarget.SRC, 2)).any()
         row = Signal(self.cfg.src_addr_bits, name="src_row")
         value = Signal(self.cfg.act_bits, name="src_value")
+        nonzero = Signal(name="src_nonzero")
         with m.If(self.io_write_act):
-            m.d.comb += [row.eq(self.io_addr), value.eq(self.io_data)]
+            m.d.comb += [row.eq(self.io_addr), value.eq(self.io_data), nonzero.eq(value.any())]
         with m.Elif(refill):
-            m.d.comb += [row.eq(self.rf_at), value.eq(self.act_rdata)]
+            m.d.comb += [row.eq(self.rf_at), value.eq(self.act_rdata), nonzero.eq(value.any())]
         with m.Else():
-            m.d.comb += [row.eq(self.y_row), value.eq(self.y_value)]
-        return self.io_write_act | refill | handed_on, row, value
+            # Of kept + half, which is clipped: 0 if both are, and for -1 + 1. Nothing waits for the sum.
+            m.d.comb += [row.eq(self.y_row), value.eq(self.y_value), nonzero.eq(~same(self.unrounded))]
+        return self.io_write_act | refill | handed_on, row, value, nonzero
 
     def _accumulators(self, m: Module) -> None:
         cfg = self.cfg
@@ -180,6 +185,11 @@ class ActRW(Block):
         m.d.sync += self.rf_valid.eq(self.rf_en)
         with m.If(self.rf_en):
             m.d.sync += [self.rf_to_src.eq(self.rf_src), self.rf_at.eq(self.rf_row)]
+
+
+def same(bits: Value) -> Value:
+    """Whether all bits are equal."""
+    return bits.all() | ~bits.any()
 
 
 def lowest(bits: Value) -> Value:

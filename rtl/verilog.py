@@ -6,7 +6,7 @@ import functools
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import resources
 
 from amaranth.back import rtlil  # type: ignore[attr-defined]  # the stubs lack it
@@ -176,7 +176,7 @@ def _pe_file(modules: dict[str, str]) -> dict[str, str]:
     return {_file("pe"): "\n".join(modules[name] for name in ("pe", *schema.PE_BLOCKS))}
 
 
-def _convert(components: dict[str, Component]) -> dict[str, str]:
+def _convert(components: Mapping[str, Component]) -> dict[str, str]:
     """Verilog text of each component's module, by the same names."""
     text = _yosys(
         [

@@ -86,7 +86,7 @@ def fpga(
     target = where.target()
     layers = _chain(load(file), file)
     make_folder(out)
-    asked = ArchConfig(n_pe=n_pe, **dict(settings))
+    asked = ArchConfig.preset("paper", n_pe=n_pe, **dict(settings))
 
     def machine(pes: int) -> ArchConfig:
         return fitted(layers, asked.replace(n_pe=pes)).replace(**dict(settings))

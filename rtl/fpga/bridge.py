@@ -57,6 +57,9 @@ class Bridge(Declared):
     s_axil_*, s_axis_*, m_axis_*, irq : the chip's ports of the same names, from the other side.
     """
 
+    requests: stream.Interface
+    answers: stream.Interface
+
     def __init__(self, cfg: ArchConfig) -> None:
         self.cfg = cfg
         super().__init__(wiring.Signature(_members(cfg)))

@@ -28,7 +28,7 @@ from eie.rtl.fpga.bridge import Bridge
 from eie.rtl.fpga.uart import Receiver, Transmitter
 from eie.serial_bus import FIFO_OCTETS
 
-# Octets come into a buffer before the bridge works them off; it is emptied faster than the line fills it.
+# Clock cycles of a bit: the receiver looks in its middle.
 MIN_DIVISOR = 4
 # Of the part's PLL, in Hz: the oscillator inside, and what it compares.
 _VCO, _PHASE = (400e6, 800e6), (3.125e6, 400e6)
@@ -150,8 +150,8 @@ class BoardTop(Elaboratable):
         self.cfg, self.hz, self.baud = cfg, hz, baud
 
     def elaborate(self, platform: Any) -> Module:
+        found, cycles = pll(platform.default_clk_frequency, self.hz), divisor(self.hz, self.baud)
         m = Module()
-        found = pll(platform.default_clk_frequency, self.hz)
         locked = Signal()
         m.domains.sync = ClockDomain()
         source = platform.request(platform.default_clk)
@@ -182,7 +182,7 @@ class BoardTop(Elaboratable):
             o_LOCK=locked,
         )
         m.submodules.reset = ResetSynchronizer(~locked, domain="sync")
-        m.submodules.serial = serial = SerialChip(self.cfg, divisor(self.hz, self.baud))
+        m.submodules.serial = serial = SerialChip(self.cfg, cycles)
         line, led = platform.request("uart", 0), platform.request("led", 0)
         m.d.comb += [serial.rx.eq(line.rx.i), line.tx.o.eq(serial.tx), led.o.eq(serial.irq)]
         return m

@@ -56,9 +56,10 @@ _RAM_PORT = """
     assign {{{out}}} = out_{p};
     wire clk_{p} = CLK{p}MUX == "INV" ? ~CLK{p} : CLK{p};
     // Of 18 bits each nine have an enable, in the lowest address bits.
-    wire [17:0] enable_{p} = DATA_WIDTH_{p} == 18 ? {{{{9{{at_{p}[1]}}}}, {{9{{at_{p}[0]}}}}}} : (19'd1 << DATA_WIDTH_{p}) - 1;
-    wire [17:0] old_{p} = mem[place(DATA_WIDTH_{p}, at_{p}) +: 18];
     wire [17:0] mask_{p} = (19'd1 << DATA_WIDTH_{p}) - 1;
+    wire [17:0] nines_{p} = {{{{9{{at_{p}[1]}}}}, {{9{{at_{p}[0]}}}}}};
+    wire [17:0] enable_{p} = DATA_WIDTH_{p} == 18 ? nines_{p} : mask_{p};
+    wire [17:0] old_{p} = mem[place(DATA_WIDTH_{p}, at_{p}) +: 18];
     always @(posedge clk_{p})
         if (RST{p} || CS{p}0 || CS{p}1 || CS{p}2 || !OCE{p}) begin
             if (RST{p} !== 1'b0 || OCE{p} !== 1'b1) begin
@@ -69,7 +70,8 @@ _RAM_PORT = """
             if (WE{p}) begin
                 for (n_{p} = 0; n_{p} < DATA_WIDTH_{p}; n_{p} = n_{p} + 1)
                     if (enable_{p}[n_{p}]) mem[place(DATA_WIDTH_{p}, at_{p}) + n_{p}] <= in_{p}[n_{p}];
-                if (WRITEMODE_{p} == "WRITETHROUGH") out_{p} <= (in_{p} & enable_{p} | old_{p} & ~enable_{p}) & mask_{p};
+                if (WRITEMODE_{p} == "WRITETHROUGH")
+                    out_{p} <= (in_{p} & enable_{p} | old_{p} & ~enable_{p}) & mask_{p};
             end
             if (!WE{p} || WRITEMODE_{p} == "READBEFOREWRITE") out_{p} <= old_{p} & mask_{p};
         end

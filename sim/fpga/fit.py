@@ -23,9 +23,9 @@ def fitted(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> ArchConfig:
     ------
     CapacityError : it needs more than any machine has.
     """
-    sized = sized_for(cfg, *layers)
-    books = min(len(layers), 16)
-    large = sized.replace(**_LARGE, codebooks=books, passes=min(256, len(layers)))
+    # A power of two of passes and codebooks needs no check of an address in the chip.
+    number = 1 << (len(layers) - 1).bit_length()
+    large = sized_for(cfg, *layers).replace(**_LARGE, codebooks=min(256, number), passes=min(256, number))
     plan = make_plan(layers, large)
     if not plan.resident or len(plan.runs) > 1 or not plan.keeps_table:
         raise CapacityError(f"{len(layers)} layers do not stay on {cfg.n_pe} PEs: use more PEs")
@@ -38,7 +38,6 @@ def fitted(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> ArchConfig:
         pointers=max(2, pointers * len(images[0].pointers)),
         pointer_bits=max(4, large.sel_bits + 1, bits_for(large.pack_pointer(entries))),
         act_words=max(1, *(len(image.act) for image in images)),
-        codebooks=1 + max(step.entry.codebook for step in plan.steps),
     )
 
 

@@ -1,5 +1,7 @@
 """The serial line and the bridge by themselves, in Amaranth's simulator."""
 
+import itertools
+
 import pytest
 from amaranth import Module
 from amaranth.lib import wiring
@@ -63,7 +65,10 @@ def test_octets_pass_the_line(divisor):
     simulate(loop, send, receive)
     assert found == wanted
     # Back to back: ten bits each, and a cycle in which the next is taken.
-    assert {later - sooner for sooner, later in zip(times, times[1:], strict=False)} <= {10 * divisor, 10 * divisor + 1}
+    assert {later - sooner for sooner, later in itertools.pairwise(times)} <= {
+        10 * divisor,
+        10 * divisor + 1,
+    }
 
 
 def test_a_break_is_told_from_an_octet_and_a_spike_is_neither():

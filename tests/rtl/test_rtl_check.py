@@ -175,7 +175,11 @@ NOT_PROBED = {
     ): "memory, compared at each write (the host's) and at each read (code_rdata, io_code)",
     ("act_rw", "first_row"): "the lowest bit of pending, and leaf_row while leaf_valid (test_leaf_formal)",
     ("act_rw", "leaf_valid"): "an output that is compared (test_leaf_formal)",
-    ("pe", "shift"): "product_shift a cycle later; it is compared in the CCU, and what it does in s4_sum",
+    **{
+        ("pe", f"{name}_late"): "compared in the CCU a cycle before, and what it does in s4_sum and y_value"
+        for name in LATE
+    },
+    ("pe", "io_word"): "seen as io_rdata, of which the CCU's register is compared",
     (
         "act_rw",
         "src",
