@@ -44,8 +44,17 @@ module DP16KD (
             default: place = 9 * (at >> 3) + at[2:0];
         endcase
     endfunction
+    reg [35:0] wide;
+    initial wide = 0;
 {port_a}
 {port_b}
+    // 512 words of 36 bits: written by port A, the high half of the word in DIB, and read by port B, the low half in DOA.
+    wire [35:0] both = {{in_B, in_A}};
+    integer k;
+    always @(posedge clk_A)
+        if (DATA_WIDTH_A == 36 && CEA && WEA)
+            for (k = 0; k < 36; k = k + 1) if (at_A[k / 9]) mem[36 * (at_A >> 5) + k] <= both[k];
+    always @(posedge clk_B) if (DATA_WIDTH_B == 36 && CEB) wide <= mem[36 * (at_B >> 5) +: 36];
 endmodule
 """
 _RAM_PORT = """
@@ -53,7 +62,7 @@ _RAM_PORT = """
     wire [17:0] in_{p} = {{{data}}};
     reg [17:0] out_{p};
     initial out_{p} = 0;
-    assign {{{out}}} = out_{p};
+    assign {{{out}}} = DATA_WIDTH_B == 36 ? wide[{low} +: 18] : out_{p};
     wire clk_{p} = CLK{p}MUX == "INV" ? ~CLK{p} : CLK{p};
     // Of 18 bits each nine have an enable, in the lowest address bits.
     wire [17:0] mask_{p} = (19'd1 << DATA_WIDTH_{p}) - 1;
@@ -61,12 +70,11 @@ _RAM_PORT = """
     wire [17:0] enable_{p} = DATA_WIDTH_{p} == 18 ? nines_{p} : mask_{p};
     wire [17:0] old_{p} = mem[place(DATA_WIDTH_{p}, at_{p}) +: 18];
     always @(posedge clk_{p})
-        if (RST{p} || CS{p}0 || CS{p}1 || CS{p}2 || !OCE{p}) begin
-            if (RST{p} !== 1'b0 || OCE{p} !== 1'b1) begin
-                $display("DP16KD: not modelled");
-                $finish(2);
-            end
-        end else if (CE{p}) begin
+        // A pin that does not matter is unknown in a netlist, and low in a part.
+        if (RST{p} === 1'b1 || (OCE{p} !== 1'b1 && DATA_WIDTH_A != 36) || CS{p}0 || CS{p}1 || CS{p}2) begin
+            $display("DP16KD: not modelled");
+            $finish(2);
+        end else if (CE{p} && DATA_WIDTH_{p} != 36) begin
             if (WE{p}) begin
                 for (n_{p} = 0; n_{p} < DATA_WIDTH_{p}; n_{p} = n_{p} + 1)
                     if (enable_{p}[n_{p}]) mem[place(DATA_WIDTH_{p}, at_{p}) + n_{p}] <= in_{p}[n_{p}];
@@ -107,6 +115,7 @@ def _block_ram() -> str:
             address=_pins(f"AD{side}", _ADDRESS),
             data=_pins(f"DI{side}", _WORD),
             out=_pins(f"DO{side}", _WORD),
+            low=_WORD * (side == "B"),
         )
     texts = {f"DATA_WIDTH_{s}": "18" for s in "AB"} | {f"REGMODE_{s}": '"NOREG"' for s in "AB"}
     texts |= {f"CSDECODE_{s}": '"0b000"' for s in "AB"} | {f"WRITEMODE_{s}": '"NORMAL"' for s in "AB"}

@@ -9,6 +9,7 @@ from eie import schema
 from eie.config import ArchConfig
 from eie.rtl.export.check import CheckReport, check_verilog
 from eie.rtl.export.netlist import analyse
+from eie.rtl.pe import LATE
 from eie.rtl.verilog import _array_verilog, array_verilog, block_verilog
 from eie.schema import PE_BLOCKS
 from eie.sim.cosim import toolchain
