@@ -48,7 +48,8 @@ module DP16KD (
     initial wide = 0;
 {port_a}
 {port_b}
-    // 512 words of 36 bits: written by port A, the high half of the word in DIB, and read by port B, the low half in DOA.
+    // 512 words of 36 bits, written by port A and read by port B. The low half is in DIA and DOA, the high one in DIB
+    // and DOB.
     wire [35:0] both = {{in_B, in_A}};
     integer k;
     always @(posedge clk_A)

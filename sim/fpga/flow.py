@@ -38,6 +38,7 @@ opt_clean -purge
 write_json {top}.json
 """
 _UTILISATION = re.compile(r"^Info:\s+(\w+):\s+(\d+)/\s*(\d+)\s+\d+%$", re.MULTILINE)
+_APPENDED = re.compile(r"_(?:LUT4|PFUMX|L6MUX21|CCU2C|TRELLIS_FF|DPR16X4)_.*$")
 # What a part has by the names of nextpnr, and what people call it.
 RESOURCES = {
     "TRELLIS_COMB": "LUTs",
@@ -220,7 +221,7 @@ def _slowest(report: Any) -> tuple[float, tuple[Stage, ...]]:
     paths = [p for p in report["critical_paths"] if clock in p["from"] and clock in p["to"]]
     stages = tuple(
         Stage(
-            part["net"] if part["type"] == "routing" else _cell(part["to"]),
+            _plain(part["net"]) if part["type"] == "routing" else _cell(part["to"]),
             part["delay"],
             part["type"] == "routing",
         )
@@ -230,7 +231,16 @@ def _slowest(report: Any) -> tuple[float, tuple[Stage, ...]]:
 
 
 def _cell(end: Mapping[str, str]) -> str:
-    return f"{end['cell']}.{end['port']}"
+    return f"{_plain(end['cell'])}.{end['port']}"
+
+
+def _plain(name: str) -> str:
+    """The signal that Yosys named a cell or net after, without the cells that it appends.
+
+    >>> _plain("chip.host_if.header_LUT4_A_Z_CCU2C_B0_COUT[3]")
+    'chip.host_if.header'
+    """
+    return _APPENDED.sub("", name)
 
 
 def pack(folder: Path) -> None:

@@ -54,7 +54,9 @@ def run_netlist(netlist: str, program: Program, inputs: Sequence[npt.ArrayLike])
         *words, last = (folder / _RESULTS).read_text().split() or [""]
         if last != "end":
             said = (folder / "sim.log").read_text().strip().splitlines()[-1:]
-            raise MismatchError(f"the netlist does not answer, after {len(words)} words {' '.join(said)}".rstrip())
+            raise MismatchError(
+                f"the netlist does not answer, after {len(words)} words {' '.join(said)}".rstrip()
+            )
     unknown = next((word for word in words if set(word) - set("0123456789abcdef")), None)
     if unknown is not None:
         raise MismatchError(f"the netlist answers with unknown bits: {unknown}")
