@@ -27,7 +27,8 @@ MACHINES ?= 200
 WORKERS ?= 2
 TESTS ?= tests eie
 
-.PHONY: help setup demo reproduce reproduce-compression test lint regress notebooks site bench coverage docs clean
+.PHONY: help setup demo reproduce reproduce-compression test lint regress formal notebooks site bench coverage
+.PHONY: docs clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 30
@@ -58,6 +59,9 @@ regress: $(READY_TO_REGRESS) ## run long campaigns (SEED=1; see docs/regress.md)
 	    $(BIN)/python -m pytest -s --hypothesis-seed=$(SEED) --hypothesis-show-statistics \
 	    tests/regress tests/cosim/test_chip.py tests/compress/test_onnx_oracle.py tests/compress/test_torch_oracle.py \
 	    tests/sim/test_graph_oracle.py tests/sim/test_module_oracle.py
+
+formal: $(READY_TO_TEST) ## prove what the checkers say of every block, in minutes (see docs/formal.md)
+	$(BIN)/python -m pytest -s tests/regress/test_formal.py
 
 notebooks: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[notebooks,train]'

@@ -42,6 +42,7 @@ from eie.sim.sweep.columns import Row, to_csv
 from eie.sim.sweep.point import held_points
 from eie.sim.sweep.run import rows_of, run, work_by_group
 from eie.sim.sweep.store import Store
+from eie.sim.sweep.workers import ctrl_c_ignored
 from eie.sim.workloads.example import (
     CALIBRATION_DIGITS,
     DENSITIES,
@@ -121,25 +122,42 @@ def lockstep_network(
     return Lockstep(simulator, reports)
 
 
+# Key among the process numbers: the command has ended.
+_STOPPED = "stopped"
+
+
 def announced(
     workers: MutableMapping[str, int], name: str, function: Callable[..., Answer], *arguments: Any
 ) -> Answer:
-    """Call a function in a worker process that has put its process number into `workers` under `name`."""
-    # A process started in the background of a script inherits an ignored SIGINT, and `stopping` sends one.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    workers[name] = os.getpid()
-    return function(*arguments)
+    """Call a function in a worker process that has put its process number into `workers` under `name`.
+
+    Ctrl-C reaches every process of a terminal. The worker leaves it to the command, which sends SIGUSR1 (`stopping`).
+    """
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, stop)
+    try:
+        workers[name] = os.getpid()
+        if _STOPPED in workers:  # while this process was still starting
+            raise KeyboardInterrupt
+        return function(*arguments)
+    finally:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 @contextmanager
 def stopping(running: dict[str, Future[Any]], workers: MutableMapping[str, int]) -> Iterator[None]:
-    """When the block fails, interrupt the workers that are still busy, as Ctrl-C does: nobody waits for them."""
+    """When the block fails, interrupt the workers that are still busy: nobody waits for them."""
     try:
         yield
     except BaseException:  # SIGTERM is a SystemExit
+        workers[_STOPPED] = 1
         for name, future in running.items():
             if not future.cancel() and not future.done() and name in workers:
-                os.kill(workers[name], signal.SIGINT)
+                os.kill(workers[name], signal.SIGUSR1)
         raise
 
 
@@ -230,25 +248,28 @@ def _main_job(
         accuracy = _accuracy(trained, layers, digits, x)
     # Two simulators, two cores; a fresh interpreter each, because threads of this one must not be forked.
     spawn = multiprocessing.get_context("spawn")
-    with spawn.Manager() as manager, ProcessPoolExecutor(len(SIMULATORS), spawn) as pool:
+    with ctrl_c_ignored():
+        started = spawn.Manager()
+    with started as manager, ProcessPoolExecutor(len(SIMULATORS), spawn) as pool:
         finished: queue.Queue[str] = manager.Queue()
         workers = manager.dict()
-        running = {
-            simulator: pool.submit(
-                announced,
-                workers,
-                simulator,
-                lockstep_network,
-                simulator,
-                layers,
-                x[:count],
-                CFG,
-                folder / f"divergence_{simulator}.vcd",
-                f"eie demo --out {folder} --digits {count}",
-                finished,
-            )
-            for simulator in SIMULATORS
-        }
+        with ctrl_c_ignored():
+            running = {
+                simulator: pool.submit(
+                    announced,
+                    workers,
+                    simulator,
+                    lockstep_network,
+                    simulator,
+                    layers,
+                    x[:count],
+                    CFG,
+                    folder / f"divergence_{simulator}.vcd",
+                    f"eie demo --out {folder} --digits {count}",
+                    finished,
+                )
+                for simulator in SIMULATORS
+            }
         with stopping(running, workers):
             rows, pictures = _meanwhile(out, staging, layers, x)
             locksteps = _gather(out, running, finished, len(layers))

@@ -16,8 +16,10 @@ from eie.errors import ConfigError
 from eie.fixed import IntArray, limits
 from eie.layer import CompressedLayer
 from eie.sim.chain import choose, single_vectors
+from eie.sim.widths import at_width
 from eie.sim.workloads.inputs import PICTURES, read_activations
 from eie.sim.workloads.random import random_input
+from eie.width_program import sized_for_widths
 
 INPUT_HELP = (
     "Input vectors, .npy or .npz ([n, inputs] or one vector). Floats are quantised with the layer's x_frac, uint8 are "
@@ -54,6 +56,12 @@ class Source:
         "--input", type=PATH, metavar="X", help=f"{INPUT_HELP} Or a picture (.png)."
     )
     index: int | None = option("--index", default=0, help="Number of the input vector, from 0.")
+    width: float | None = option(
+        "--width",
+        type=float,
+        metavar="W",
+        help="Of a network with several widths: run this one, such as 0.5, from the image of all (docs/learn.md).",
+    )
     weights: Path | None = option(
         "--weights", type=PATH, metavar="W.eie", help="Compressed layers for a graph (.onnx, .toml)."
     )
@@ -78,6 +86,16 @@ class Source:
     def layers(self, file: Path) -> list[CompressedLayer]:
         """The layers of the file, or the chosen one."""
         return choose(load(file), self.which)
+
+    def machine(self, machine: Machine, layers: Sequence[CompressedLayer]) -> ArchConfig:
+        """The machine that runs these layers, with room for all their widths where one of these is asked for."""
+        if self.width is None or not machine.sized:
+            return machine.config(layers)
+        return sized_for_widths(machine.as_set, layers).replace(**dict(machine.settings))
+
+    def first(self, layers: Sequence[CompressedLayer]) -> CompressedLayer:
+        """The layer that takes the input."""
+        return layers[0] if self.width is None else at_width(layers, self.width)[0]
 
     def read(self, layer: CompressedLayer, act_bits: int) -> tuple[IntArray, int]:
         """The input of `layer`, int64[inputs], and how many real numbers in it were clipped."""

@@ -34,7 +34,7 @@ COMMANDS = {
     "info": "Show sizes and scales of a .eie file.",
     "run": "Run a network or one layer on any engine.",
     "plan": "Show how layers of any size run on a chip: passes, runs, cycles.",
-    "accuracy": "Count how often a network is right, in fixed point and in float.",
+    "accuracy": "Count how many inputs a network gets wrong, in fixed point and in float.",
     "bench": "Time a network on this processor beside dense libraries.",
     "cosim": "Run golden model and RTL in lockstep and compare every signal.",
     "sweep": "Run layers over configurations, into a store and a table.",
@@ -48,7 +48,7 @@ COMMANDS = {
     "warm": "Compile the fast loops now, so that first uses need not wait.",
 }
 
-# Status after a traceback (EX_SOFTWARE of sysexits.h): 1 would mean that two engines disagree.
+# Status after a traceback (EX_SOFTWARE of sysexits.h): 1 would mean that a check failed.
 _BUG = 70
 # What a machine may refuse at any write: no room, no permission, a file system that is read-only.
 _MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
@@ -62,6 +62,13 @@ class _BadInput(click.ClickException):
     def show(self, file: Any = None) -> None:
         lines = map(printable, self.message.split("\n"))  # a mismatch has several
         click.echo("eie: error: " + "\n".join(lines), err=True, file=file)
+
+
+def _bad_usage(error: click.UsageError) -> _BadInput:
+    """What click says, as a line like any other."""
+    hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+    text = error.format_message().rstrip(".")
+    return _BadInput(text[:1].lower() + text[1:] + hint)
 
 
 class _Disagreement(_BadInput):
@@ -124,6 +131,17 @@ def _make_do() -> None:
 class _Group(click.Group):
     """Loads a command's module only when it is asked for, and turns errors into exit statuses."""
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        alone = not args
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            if alone:
+                raise  # prints the help
+            raise _bad_usage(error) from None
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -155,8 +173,7 @@ class _Group(click.Group):
         except MemoryError as error:
             raise _BadInput(f"not enough memory: {error or 'this machine has too little'}") from None
         except click.UsageError as error:
-            hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
-            raise _BadInput(error.format_message().rstrip(".") + hint) from None
+            raise _bad_usage(error) from None
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception:
@@ -173,7 +190,7 @@ def main() -> None:
     """Compress trained networks for EIE, the sparse weight-shared inference engine, and run them on a
     cycle-accurate model and on its RTL.
 
-    Exit status: 0 success, 1 two engines disagree, 2 bad input or usage, 130 after Ctrl-C.
+    Exit status: 0 success, 1 a check failed, 2 bad input or usage, 130 after Ctrl-C.
 
     \b
     Example:

@@ -102,7 +102,8 @@ def matrix_size(text: str) -> tuple[int, int]:
 PRESET: dict[str, Any] = {
     "type": click.Choice(sorted(PRESETS)),
     "default": "paper",
-    "help": "The published machine with accumulators of 16 (paper) or 32 bits (wide), or the better one (eie2).",
+    "help": "The published machine with accumulators of 16 (paper) or 32 bits (wide), the better one (eie2), the "
+    "index-free one for layers in blocks (blocks), or one for layers that add (adder).",
 }
 
 
@@ -178,9 +179,12 @@ class Machine:
         return [one for group in groups for one in place(group, cfg, balance=self.balance)]
 
 
-def machine_options(*, n_pe: int, sized: bool) -> Callable[[Command], Command]:
-    """Options --pe, --depth, --preset, --sized/--published, --balance/--no-balance and --set, with these defaults."""
-    return gathered("machine", Machine, n_pe={"default": n_pe}, sized={"default": sized})
+def machine_options(*order: str, n_pe: int, sized: bool = False) -> Callable[[Command], Command]:
+    """Options --pe, --depth, --preset, --sized/--published, --balance/--no-balance and --set, with these defaults.
+
+    order : only the options of these fields of `Machine`.
+    """
+    return gathered("machine", Machine, *order, n_pe={"default": n_pe}, sized={"default": sized})
 
 
 def was_given(context: click.Context, parameter: str) -> bool:

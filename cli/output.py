@@ -9,7 +9,7 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from eie.errors import OutputError, printable
-from eie.files import beside
+from eie.files import beside, is_running
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,9 +88,23 @@ def filling(folder: Path) -> Iterator[Path]:
     ------
     OutputError : `folder` cannot be written, or has a folder where a file is to go.
     """
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        with _staging(folder) as staging:
+            yield staging
+    except BaseException:  # what was made for nothing goes
+        with suppress(OSError):
+            for place in missing:
+                place.rmdir()
+        raise
+
+
+@contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
     make_folder(folder)
     for left in folder.glob(".partial-*-*"):
-        if not _runs(left.name.split("-")[1]):
+        pid = left.name.split("-")[1]
+        if not pid.isdecimal() or int(pid) == os.getpid() or not is_running(int(pid)):
             shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f".partial-{os.getpid()}-", dir=folder) as name:
         staging = Path(name)
@@ -109,11 +123,6 @@ def filling(folder: Path) -> Iterator[Path]:
                     made.replace(place)
         except OSError as error:
             raise OutputError(f"cannot write into {folder}: {error.strerror or error}") from None
-
-
-def _runs(pid: str) -> bool:
-    """Whether another process of this number runs."""
-    return pid.isdecimal() and int(pid) != os.getpid() and Path("/proc", pid).exists()
 
 
 def write_pictures(folder: Path, figures: Iterable[tuple[str, Figure]]) -> list[str]:
@@ -139,6 +148,14 @@ def array_file(array: npt.NDArray[Any]) -> bytes:
 def console() -> Console:
     """Where progress and sentences go; wide enough for them when the output is a file or a pipe."""
     return Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
+
+
+def say(text: str, *, out: Console | None = None) -> None:
+    """Print sentences. A terminal breaks them between words; a file or a pipe gets the lines as they are."""
+    target = out or console()
+    if target.is_terminal:
+        text = " ".join(text.split())
+    target.print(text, soft_wrap=not target.is_terminal, markup=False, highlight=False, emoji=False)
 
 
 def print_table(

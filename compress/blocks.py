@@ -9,7 +9,14 @@ import numpy.typing as npt
 
 from eie.blocks import ALIGNED, MAX_VALUES, SHUFFLED, BlockCodes, BlockStructure
 from eie.compress.float_layers import FloatLayer
-from eie.compress.share import MAX_WEIGHT_BITS, SharedLayer, best_centroids, code_indices, squared_error
+from eie.compress.share import (
+    MAX_WEIGHT_BITS,
+    SharedLayer,
+    best_centroids,
+    check_weight_bits,
+    code_indices,
+    squared_error,
+)
 from eie.errors import LayerError, ModelError
 
 # What a matrix must have in its blocks to be worth it: weights at all, and so many of them that are not 0.
@@ -28,13 +35,14 @@ def imposed(
 
     Raises
     ------
-    ModelError : a matrix that has not so many rows and columns.
+    ModelError : a matrix that has not so many rows and columns; weight_bits out of range.
     """
     try:
         rows, cols = layer.weight.shape
         structure = BlockStructure(rows, cols, blocks, SHUFFLED)
     except LayerError as error:
         raise ModelError(f"layer {layer.name!r}: {error}") from None
+    check_weight_bits(weight_bits)
     mask = structure.mask()
     values = layer.weight[mask].astype(np.float64)
     allowed = most_error**2 * float(np.square(values).sum())

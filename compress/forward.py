@@ -42,13 +42,20 @@ def _columns(layer: CompressedLayer, x: IntArray, acc: IntArray, acc_bits: int) 
         some = 2 * active.size < x.shape[1]
         place = np.ix_(rows, active) if some else (rows,)
         # One product for each code, not for each entry.
-        products = round_shift(codebook[:, None] * (x[j, active] if some else x[j]), layer.product_shift)
+        products = _products(layer, codebook[:, None], x[j, active] if some else x[j])
         total = acc[place] + products[codes]
         if total.min() < low or total.max() > high:
             saturations += int(np.count_nonzero((total < low) | (total > high)))
             total = saturate(total, acc_bits)
         acc[place] = total
     return saturations
+
+
+def _products(layer: CompressedLayer, codes: IntArray, x: IntArray) -> IntArray:
+    """What codes [codes, 1] and activations [n] add to accumulators: rounded products, or twice the minima."""
+    if layer.adder:
+        return np.where(np.sign(codes) == np.sign(x), 2 * np.minimum(np.abs(codes), np.abs(x)), 0)
+    return round_shift(codes * x, layer.product_shift)
 
 
 def fixed_matrix(
@@ -58,6 +65,10 @@ def fixed_matrix(
     layer.check_widths(weight_bits=8, code_bits=16, acc_bits=acc_bits)
     acc = np.repeat(layer.bias.astype(np.int64)[:, None], len(x), axis=1)
     saturations = _columns(layer, np.ascontiguousarray(x.T), acc, acc_bits)
+    if layer.adder:
+        acc -= np.abs(x).sum(axis=1)
+    if layer.scale is not None:
+        acc *= layer.scale.astype(np.int64)[:, None]
     if layer.relu:
         np.maximum(acc, 0, out=acc)
     exact = round_shift(acc, layer.output_shift)

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from numbers import Real
 
 import numpy as np
 import numpy.typing as npt
@@ -168,10 +169,12 @@ def by_layer(sources: Sequence[LayerSource], each: Each, what: str) -> list[floa
 
     Raises
     ------
-    ModelError : a pattern that matches no layer.
+    ModelError : a pattern that matches no layer, a setting that is no number.
     """
     chosen: list[float | None] = [None] * len(sources)
     for pattern, value in (each if isinstance(each, Mapping) else {"*": each}).items():
+        if not isinstance(value, Real):
+            raise ModelError(f"{what} of {pattern!r} must be a number, not {value!r}")
         for place in matching(sources, pattern, f"{what} {pattern}"):
             if chosen[place] is None:
                 chosen[place] = value
@@ -222,6 +225,8 @@ def low_rank(model: Model, rank: Each | None = None, energy: Each | None = None)
     places = [place for place, parts in enumerate(halves) for _ in parts]
     names = [source.name for parts in halves for source in parts]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise ModelError(f"a layer is called {twice[0]!r} already, as the half of another one would be")
+        raise ModelError(
+            f"a layer is already called {twice[0]!r}, which would be the name of half of another layer"
+        )
     layers = Layers(tuple(itertools.chain(*halves)))
     return Model(layers, model.unused, (*model.notes, *notes)), places

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from eie.compress.float_layers import FloatArray, FloatLayer, check_finite
 from eie.compress.pipeline import Settings, compress_each, compress_network
 from eie.compress.quantize import Widths, largest_frac
-from eie.compress.share import best_centroids
+from eie.compress.share import shared_values
 from eie.errors import ModelError
 from eie.fixed import MAX_SHIFT, quantize
 from eie.layer import CompressedLayer
@@ -83,7 +83,7 @@ def from_dense(
 def from_sparse(
     matrix: Any,
     *,
-    weight_bits: int = 4,
+    weight_bits: int | None = 4,
     bias: Any = None,
     relu: bool = True,
     inputs: Any = None,
@@ -107,15 +107,13 @@ def from_sparse(
             name=name,
             acc_bits=acc_bits,
         )
-    if not 1 <= weight_bits <= 8:
-        raise ModelError(f"weight_bits must be from 1 to 8, not {weight_bits}")
     columns = matrix.tocsc(copy=True)
     columns.sum_duplicates()
     columns.eliminate_zeros()
     columns.sort_indices()
     values = _float32(plain(columns.data, "weight"), "weight").astype(np.float64)
-    centroids = best_centroids(values, (1 << weight_bits) - 1)
-    table = np.zeros(1 << weight_bits)
+    centroids, bits = shared_values(values, weight_bits)
+    table = np.zeros(1 << bits)
     table[1 : 1 + centroids.size] = centroids
     codes = np.searchsorted((centroids[1:] + centroids[:-1]) / 2, values, side="right") + 1
     start = _bias(bias, matrix.shape[0])

@@ -39,6 +39,7 @@ from eie.compress.share import SharedLayer, SharingError, share
 from eie.errors import ModelError
 from eie.fixed import IntArray, quantize
 from eie.layer import CompressedLayer
+from eie.shown import counted
 
 # Without calibration inputs: so many vectors of independent numbers, even in [0, 1), from this seed.
 FALLBACK_INPUTS = 64
@@ -138,6 +139,10 @@ class CompressionReport:
     size: SizeReport
     calibration: str
     unused: tuple[Unused, ...] = ()
+
+    def __repr__(self) -> str:
+        layers = counted(len(self.layers), "layer")
+        return f"CompressionReport({layers}: {self.size.told}; scales from {self.calibration})"
 
     @property
     def whole_ratio(self) -> float:

@@ -377,6 +377,30 @@ def _centroids(data: _Sorted, k: int) -> FloatArray:
     return _best(data, _Plan(data, _group_bounds(data)), k) if exact is None else exact
 
 
+def check_weight_bits(weight_bits: int | None) -> None:
+    """Raise `ModelError` unless these are bits of a code index, or None."""
+    whole = hasattr(weight_bits, "__index__") and not isinstance(weight_bits, bool)
+    if weight_bits is not None and not (whole and 1 <= weight_bits <= MAX_WEIGHT_BITS):
+        raise ModelError(f"weight_bits must be from 1 to {MAX_WEIGHT_BITS}, not {weight_bits}")
+
+
+def shared_values(
+    values: npt.ArrayLike, weight_bits: int | None, most_error: float = 0.05
+) -> tuple[FloatArray, int]:
+    """Centroids of `values` for codes of so many bits, or of the fewest (None; see `share`); and these bits.
+
+    Raises
+    ------
+    ModelError : weight_bits out of range.
+    """
+    check_weight_bits(weight_bits)
+    data = _Sorted(values)
+    if weight_bits is not None:
+        return _centroids(data, (1 << weight_bits) - 1), weight_bits
+    found = _fewest_centroids(data, most_error)
+    return found, max(found.size.bit_length(), 1)
+
+
 def _fewest_centroids(data: _Sorted, most_error: float) -> FloatArray:
     """2**bits - 1 centroids with the fewest bits at which sharing changes the values by `most_error` of their norm."""
     exact = data.distinct((1 << MAX_WEIGHT_BITS) - 1) if data.size else np.zeros(0)
@@ -422,19 +446,12 @@ def share(
     ------
     ModelError : weight_bits out of range, or a mask of another shape.
     """
-    if weight_bits is not None and not 1 <= weight_bits <= MAX_WEIGHT_BITS:
-        raise ModelError(f"weight_bits must be from 1 to {MAX_WEIGHT_BITS}, not {weight_bits}")
     if keep.shape != layer.weight.shape:
         raise ModelError(
             f"layer {layer.name!r}: the mask's shape is {list(keep.shape)}, not {list(layer.weight.shape)}"
         )
-    surviving = _Sorted(layer.weight[keep])
-    if weight_bits is None:
-        found = _fewest_centroids(surviving, most_error)
-        weight_bits = max(found.size.bit_length(), 1)
-    else:
-        found = _centroids(surviving, (1 << weight_bits) - 1)
-    centroids = np.zeros(1 << weight_bits)
+    found, bits = shared_values(layer.weight[keep], weight_bits, most_error)
+    centroids = np.zeros(1 << bits)
     centroids[1 : 1 + found.size] = found
     codes = code_indices(layer.weight, keep, found)
     return SharedLayer(layer.name, codes, centroids, layer.start, layer.relu, layer.conv)

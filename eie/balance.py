@@ -176,7 +176,9 @@ def with_rows(layer: CompressedLayer, order: Order) -> CompressedLayer:
         indices=moved[by_row],
         codes=layer.codes[by_row],
         bias=layer.bias[order],
+        scale=None if layer.scale is None else layer.scale[order],
         blocks=None,
+        prefixes=(),
         meta=dict(layer.meta),
     )
 
@@ -192,5 +194,6 @@ def _with_columns(layer: CompressedLayer, order: Order) -> CompressedLayer:
         indices=layer.indices[taken],
         codes=layer.codes[taken],
         blocks=None,
+        prefixes=(),
         meta=dict(layer.meta),
     )

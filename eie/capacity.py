@@ -9,6 +9,7 @@ from eie.encoding import encode
 from eie.errors import CapacityError, ConfigError
 from eie.index_free import PlacedBlocks
 from eie.layer import CompressedLayer
+from eie.segments import column_places, depth_of, row_places
 
 
 def demand(layer: CompressedLayer, cfg: ArchConfig) -> dict[str, int]:
@@ -17,19 +18,22 @@ def demand(layer: CompressedLayer, cfg: ArchConfig) -> dict[str, int]:
     Entries are counted with the places that are left free before a pair of columns.
     """
     inter = encode(layer, cfg)
-    return {
+    rows = depth_of(row_places(layer, cfg), cfg)
+    need = {
         "entries": int(inter.slots.max()),
         "blocks" if cfg.index_free else "pointers": pointers_of(inter, cfg),
-        "src_depth": -(-layer.cols // cfg.n_pe),
-        "acc_depth": -(-layer.rows // cfg.n_pe),
+        "src_depth": depth_of(column_places(layer, cfg), cfg),
+        "acc_depth": rows,
     }
+    # Scales of rows stand in the activation SRAM.
+    return need if layer.row_scale is None else {**need, "act_words": rows}
 
 
 def pointers_of(inter: Interleaved, cfg: ArchConfig) -> int:
-    """What a layer takes of `ArchConfig.pointer_room`: pointers, or entries of the block table."""
-    return (
-        len(inter.table) if isinstance(inter, PlacedBlocks) else cfg.pointers_for(inter.pointers.shape[1] - 1)
-    )
+    """What a layer takes of `ArchConfig.pointer_room`: pointers, or entries of the fullest block table."""
+    if isinstance(inter, PlacedBlocks):
+        return max(map(len, inter.tables))
+    return cfg.pointers_for(inter.pointers.shape[1] - 1)
 
 
 def check_fits(cfg: ArchConfig, layer: CompressedLayer) -> None:
@@ -41,6 +45,7 @@ def check_fits(cfg: ArchConfig, layer: CompressedLayer) -> None:
         "blocks": cfg.pointer_room,
         "src_depth": cfg.src_depth,
         "acc_depth": cfg.acc_depth,
+        "act_words": cfg.act_words,
     }
     what = {
         "entries": "entries",
@@ -48,6 +53,7 @@ def check_fits(cfg: ArchConfig, layer: CompressedLayer) -> None:
         "blocks": "entries of the block table",
         "src_depth": "source activations",
         "acc_depth": "accumulators",
+        "act_words": "words of the activation SRAM",
     }
     short = [
         f"{need[key]} {what[key]} needed, {available[key]} available"
@@ -69,7 +75,7 @@ def sized_for(cfg: ArchConfig, *layers: CompressedLayer) -> ArchConfig:
     Only the capacities (entries, pointers and their width, source activations, accumulators) change; with absolute
     rows their width (row_bits), too, because it goes with the accumulators. Where rows are balanced by default
     (`eie.balance.balances`), it holds the layers with balanced rows and without. An index-free machine gets as many
-    entries of the block table as the layers have blocks.
+    entries of the block table as the layers have blocks (in a segment).
 
     Parameters
     ----------
@@ -93,7 +99,10 @@ def sized_for(cfg: ArchConfig, *layers: CompressedLayer) -> ArchConfig:
     # A balanced layer's groups may leave a few places more free.
     placed = [place([layer], cfg)[0].layer for layer in layers] if balances(cfg) else []
     needs = [demand(layer, cfg) for layer in (*layers, *placed)]
+    scales = max(n.pop("act_words", 0) for n in needs)
     need = {key: max(n[key] for n in needs) for key in needs[0]}
+    if scales:  # enlarged, never made smaller: it holds more than scales
+        need["act_words"] = max(cfg.act_words, scales)
     need["entries"] = max(1, need["entries"])
     if cfg.index_free:
         return cfg.replace(**need)

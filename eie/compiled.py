@@ -29,6 +29,8 @@ from eie.cache import cache_folder
 VARIABLE = "EIE_GOLDEN"
 PYTHON = "python"
 PACKAGE = Path(__file__).parent
+# Texts whose machine code the cache keeps, 1.6 MB each: clones and versions that are used in turn.
+KEPT = 12
 # Compiled together, so that they know each other's classes. Runs, waveforms and the chip are in no cycle of lockstep.
 _GOLDEN = (
     *("act_queue", "act_rw", "arithm_unit", "array", "base", "block_table", "ccu", "leaf_pair", "lnzd"),
@@ -104,11 +106,15 @@ def environment() -> dict[str, str]:
     if os.environ.get(VARIABLE) == PYTHON or os.environ.get("EIE_COVERAGE"):
         return {VARIABLE: PYTHON}
     folder = _folder()
-    return {VARIABLE: str(folder) if folder is not None and folder.is_dir() else PYTHON}
+    if folder is None or not folder.is_dir():
+        return {VARIABLE: PYTHON}
+    with suppress(OSError):  # a cache that others wrote
+        os.utime(folder)
+    return {VARIABLE: str(folder)}
 
 
 def compile_golden() -> str:
-    """Compile golden, if it is not in the cache yet; "" or why it stays Python.
+    """Compile golden, if it is not in the cache yet; "" or why it stays Python. The cache keeps the `KEPT` used last.
 
     Raises
     ------
@@ -144,4 +150,9 @@ def compile_golden() -> str:
             return f"mypyc or the C compiler failed: {said[-1] if said else 'without a word'}"
         with suppress(OSError):  # somebody else may have finished the same: theirs is as good
             (work / "library").rename(folder)
+        # What was used longest ago goes along with the temporary folder, at once: nobody finds half of it.
+        made = sorted(folder.parent.glob("[0-9a-f]*"), key=lambda one: one.stat().st_mtime, reverse=True)
+        for old in made[KEPT:]:
+            with suppress(OSError):
+                old.rename(work / old.name)
     return ""

@@ -24,6 +24,9 @@ def bits_for(largest: int) -> int:
 CONFIG_BITS = 4
 # Bits of a field's number in an entry of the block table.
 BLOCK_FIELD_BITS = 3
+# Bits of the sum of the inputs' magnitudes, and of a row's scale, in an adder machine.
+SUM_BITS = 32
+SCALE_BITS = 16
 
 
 # Where the row of an entry comes from: the zeros since the entry before it, or its own bits.
@@ -81,6 +84,10 @@ class ArchConfig:
     blocks : entries of the block table. More than 0 makes the machine index-free (docs/index_free.md): it runs
         block-diagonal layers alone, whose entries are code indices without rows and need no pointers; index_bits,
         pointers and pointer_bits have no meaning then.
+    segments : parts of an index-free machine with a broadcast, a tree and a block table of their own, a power of two
+        up to n_pe: blocks of different segments run at once.
+    adder : 1: a pass may take the smaller of two magnitudes in place of their product, and scale each row at write-back
+        (docs/adder.md); 0: products alone.
 
     Raises
     ------
@@ -122,6 +129,8 @@ class ArchConfig:
     filter_empty: int = _size(0, 0, 1, "1: columns without an entry cost nothing, 0: a cycle")
     matrix_banks: int = _choice(1, (1, 4), "SRAMs of the matrix memory", "per PE")
     blocks: int = _size(0, 0, 256, "entries of the block table, 0: rows and pointers are stored", "blocks")
+    segments: int = _size(1, 1, 256, "parts with a broadcast of their own", "segments", power_of_two=True)
+    adder: int = _size(0, 0, 1, "1: minima in place of products, and scales of rows, 0: products alone")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -131,6 +140,11 @@ class ArchConfig:
             raise ConfigError(
                 f"acc_bits ({self.acc_bits}) must be at least act_bits ({self.act_bits}): "
                 "an accumulator holds the activation after write-back"
+            )
+        if self.adder and self.acc_bits < SCALE_BITS:
+            raise ConfigError(
+                f"adder needs acc_bits={SCALE_BITS} or more, not {self.acc_bits}: the activation SRAM holds scales of "
+                f"{SCALE_BITS} bits"
             )
         self._check_blocks()
         if not self.index_free and self.pointer_bits <= self.sel_bits:
@@ -143,9 +157,18 @@ class ArchConfig:
         self._check_issue()
 
     def _check_blocks(self) -> None:
+        if self.segments > self.n_pe:
+            raise ConfigError(f"segments ({self.segments}) must be at most n_pe ({self.n_pe}): each has a PE")
         if not self.index_free:
+            if self.segments > 1:
+                raise ConfigError(
+                    f"segments ({self.segments}) needs an index-free machine, whose blocks are each in one: use "
+                    "blocks=64, say, or segments=1"
+                )
             return
         what = f"blocks ({self.blocks})"
+        if self.adder:
+            raise ConfigError(f"{what} contradicts adder=1: layers in blocks have products alone")
         if self.absolute:
             raise ConfigError(
                 f"{what} contradicts row_format={ABSOLUTE}: entries of an index-free machine have no rows; "
@@ -216,7 +239,7 @@ class ArchConfig:
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> ArchConfig:
-        """The configuration called `name` ("paper", "wide", "eie2" or "blocks"), with `changes` applied to its fields.
+        """The configuration called `name` (one of `PRESETS`), with `changes` applied to its fields.
 
         >>> ArchConfig.preset("wide", n_pe=4).acc_bits
         32
@@ -340,14 +363,24 @@ class ArchConfig:
         return bits_for(self.blocks - 1) if self.index_free else 1
 
     @property
+    def segment_pes(self) -> int:
+        """PEs of a segment."""
+        return self.n_pe // self.segments
+
+    @property
     def pe_shift(self) -> int:
-        """Bits of a row or column number below the local one: log2 of n_pe."""
-        return (self.n_pe - 1).bit_length()
+        """Bits of a row or column number of a segment below the local one: log2 of its PEs."""
+        return (self.segment_pes - 1).bit_length()
+
+    @property
+    def number_bits(self) -> int:
+        """Width of a PE's number in its segment; 0 where it is alone, or needs none."""
+        return self.pe_shift if self.index_free else 0
 
     @property
     def bound_bits(self) -> int:
-        """Width of a row number up to the one behind the last."""
-        return bits_for(self.acc_depth * self.n_pe)
+        """Width of a row number of a segment up to the one behind the last."""
+        return bits_for(self.acc_depth * self.segment_pes)
 
     @property
     def entry_number_bits(self) -> int:
@@ -380,8 +413,8 @@ class ArchConfig:
 
     @property
     def leaves(self) -> int:
-        """Leaves of the LNZD tree: one for the PEs of a group's columns."""
-        return self.n_pe // self.group
+        """Leaves of the LNZD tree, or of each segment's: one for the PEs of a group's columns."""
+        return self.segment_pes // self.group
 
     @property
     def leaf_bits(self) -> int:
@@ -410,9 +443,9 @@ class ArchConfig:
 
     @property
     def col_bits(self) -> int:
-        """Width of a column number on the bus: pointer base + local row * n_pe + PE."""
+        """Width of a column number on the bus: pointer base + local row * n_pe + PE; in segments of a segment's."""
         pointers = 0 if self.index_free else 2 * self.ptr_bank_depth
-        return bits_for(max(self.src_depth * self.n_pe, pointers) - 1)
+        return bits_for(max(self.src_depth * self.segment_pes, pointers) - 1)
 
     @property
     def src_addr_bits(self) -> int:
@@ -465,18 +498,23 @@ class ArchConfig:
         return self.code_bits + self.act_bits
 
     @property
+    def y_acc_bits(self) -> int:
+        """Width of what write-back rounds: an accumulator; in an adder machine less the sum of the inputs, exact."""
+        return max(self.acc_bits, SUM_BITS + 1) + 1 if self.adder else self.acc_bits
+
+    @property
     def occupancy_bits(self) -> int:
         """Width of the credit counter, 0..queue_depth."""
         return bits_for(self.queue_depth)
 
     @property
     def tree_levels(self) -> int:
-        """Levels of the LNZD tree (fan-in 4), at least one. A leaf serves the PEs of a group's columns.
+        """Levels of the LNZD tree (fan-in 4), or of each segment's, at least one.
 
         >>> [ArchConfig(n_pe=n).tree_levels for n in (1, 2, 4, 8, 16, 64, 256)]
         [1, 1, 1, 2, 2, 3, 4]
         """
-        return max(1, (self.n_pe // self.group).bit_length() // 2)
+        return max(1, self.leaves.bit_length() // 2)
 
     @property
     def io_data_bits(self) -> int:
@@ -559,4 +597,7 @@ PRESETS: dict[str, ArchConfig] = {
     ),
     # The index-free machine (docs/index_free.md): the published one's words of matrix memory, of 16 codes each.
     "blocks": ArchConfig(blocks=64, filter_empty=1, entries=16384 * 16),
+    # The published machine with minima in place of products where a pass asks for them (docs/adder.md). The difference
+    # of two large sums must not be clipped on the way: accumulators are wider.
+    "adder": ArchConfig(adder=1, acc_bits=24),
 }

@@ -1,4 +1,4 @@
-"""Interleaved compressed-sparse-column encoding: from a layer to each PE's entries and pointers, and back.
+"""Interleaved compressed-sparse-column encoding: from a layer to each PE's entries and pointers.
 
 Row i belongs to PE i mod N, at local row i div N. In each column a PE's entry holds the number z of zeros before it,
 and a run longer than the index field reaches is bridged by fillers (v = 0, z = max_run); or it holds its local row.
@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from eie.config import ArchConfig
-from eie.errors import LayerError
 from eie.layer import CompressedLayer
 
 
@@ -24,7 +23,8 @@ class Encoding(NamedTuple):
     """How entries stand in the matrix memory.
 
     index_bits : of a zero run; 0 for absolute rows. group : columns that stand together. per_word : entries of a word.
-    index_free : entries have neither, and follow from the layer's blocks (`eie.index_free`).
+    index_free : entries have neither, and follow from the layer's blocks (`eie.index_free`). segments : of its
+        broadcast.
     """
 
     n_pe: int
@@ -32,12 +32,13 @@ class Encoding(NamedTuple):
     group: int
     per_word: int
     index_free: bool = False
+    segments: int = 1
 
     @classmethod
     def of(cls, cfg: ArchConfig) -> Encoding:
         """That of a configuration. Single columns stand without regard to words."""
         if cfg.index_free:
-            return cls(cfg.n_pe, 0, 1, 0, index_free=True)
+            return cls(cfg.n_pe, 0, 1, 0, index_free=True, segments=cfg.segments)
         index_bits = 0 if cfg.absolute else cfg.index_bits
         return cls(cfg.n_pe, index_bits, cfg.group, cfg.entries_per_word if cfg.group > 1 else 0)
 
@@ -236,54 +237,3 @@ def _skipped(pointers: npt.NDArray[np.int64], per_word: int) -> npt.NDArray[np.i
     """`Interleaved.skipped` of pairs of columns."""
     starts = [start for start, _ in places_of_groups(group_lengths(pointers), per_word)]
     return np.ascontiguousarray(np.array(starts).T - pointers[:, :-1:2])
-
-
-def deinterleave(inter: Interleaved, rows: int, index_bits: int = 4) -> npt.NDArray[np.uint8]:
-    """Dense code indices, uint8[rows, cols], of interleaved entries: the inverse of `interleave` and `encode`.
-
-    index_bits : of a zero run; 0 for absolute rows.
-
-    Raises
-    ------
-    LayerError : pointers that fall, entries that run past the last row, a stored v = 0 that is no filler, a
-        column that ends with a filler, or absolute rows that do not ascend.
-    """
-    cols = inter.pointers.shape[1] - 1
-    dense = np.zeros((rows, cols), np.uint8)
-    for k in range(inter.n_pe):
-        v, z, pointers = inter.pe(k)
-        if pointers[0] != 0 or (np.diff(pointers) < 0).any():
-            raise LayerError(f"PE {k}: pointers must start at 0 and never fall")
-        for j in range(cols):
-            span = slice(pointers[j], pointers[j + 1])
-            code, place = v[span], z[span].astype(np.int64)
-            if not len(code):
-                continue
-            where = f"PE {k}, column {j}"
-            local = _relative_rows(code, place, index_bits, where) if index_bits else place
-            if not index_bits:
-                _check_absolute(code, place, where)
-            row = local * inter.n_pe + k
-            if row[-1] >= rows:
-                raise LayerError(f"{where}: row {int(row[-1])} is past the last row {rows - 1}")
-            dense[row, j] = code
-    return dense
-
-
-def _relative_rows(
-    code: npt.NDArray[np.uint8], zeros: npt.NDArray[np.int64], index_bits: int, where: str
-) -> npt.NDArray[np.int64]:
-    """Local rows of a column's entries."""
-    filler = (1 << index_bits) - 1
-    if ((code == 0) & (zeros != filler)).any():
-        raise LayerError(f"{where}: a stored v = 0 must have z = {filler}")
-    if code[-1] == 0:
-        raise LayerError(f"{where}: a filler after the last non-zero")
-    return np.cumsum(zeros + 1) - 1
-
-
-def _check_absolute(code: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], where: str) -> None:
-    if (code == 0).any():
-        raise LayerError(f"{where}: an entry with an absolute row must not have v = 0")
-    if (np.diff(rows) <= 0).any():
-        raise LayerError(f"{where}: absolute rows must ascend")

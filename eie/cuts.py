@@ -178,6 +178,7 @@ def _tiles(layer: CompressedLayer, height: int) -> Iterator[tuple[int, Compresse
                 bias=layer.bias[row:stop],
                 conv=None,
                 blocks=None,
+                prefixes=(),
             ),
         )
 
@@ -195,4 +196,5 @@ def _columns_of(layer: CompressedLayer, col: int, stop: int) -> CompressedLayer:
         codes=layer.codes[begin:end],
         conv=None,
         blocks=None,
+        prefixes=(),
     )

@@ -25,7 +25,7 @@ def beside(target: Path, ending: str = ".tmp") -> Path:
     with suppress(OSError):  # a folder that cannot be listed: writing will say what is wrong
         for path in list(target.parent.iterdir()):
             match = of_process.fullmatch(path.name)
-            if match and not _runs(int(match[1])):
+            if match and not is_running(int(match[1])):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     return target.with_name(f"{name}{os.getpid()}{ending}")
 
@@ -58,7 +58,8 @@ def file_name(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name)
 
 
-def _runs(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Whether there is a process of this number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -19,6 +19,7 @@ from eie.config import ArchConfig, bits_for
 from eie.csc import Interleaved, interleave
 from eie.errors import LayerError
 from eie.layer import CompressedLayer
+from eie.segments import blocks_of_segments, columns_of
 
 
 class BlockEntry(NamedTuple):
@@ -41,14 +42,16 @@ class BlockEntry(NamedTuple):
 class PlacedBlocks(Interleaved):
     """A block-diagonal layer as an index-free machine holds it: z is the local row, which is not stored.
 
-    first : int64[cols], place of each column's first entry, the same on every PE. units : int64[cols], block of each
-    column, or its turn (column div blocks) of a shuffled order. table : an entry for each block. total : places.
+    first : int64[cols], place of each column's first entry, the same on every PE of its segment. units : int64[cols],
+    number of each column's block in its segment, or of its turn (of a shuffled order). tables : of each segment an
+    entry for each block. members : of each segment its columns, ascending. totals : int64[n_pe], places.
     """
 
     first: npt.NDArray[np.int64] = None  # type: ignore[assignment]  # the fields before it have defaults
     units: npt.NDArray[np.int64] = None  # type: ignore[assignment]
-    table: tuple[BlockEntry, ...] = ()
-    total: int = 0
+    tables: tuple[tuple[BlockEntry, ...], ...] = ()
+    members: tuple[npt.NDArray[np.int64], ...] = ()
+    totals: npt.NDArray[np.int64] = None  # type: ignore[assignment]
 
     @property
     def starts(self) -> npt.NDArray[np.int64]:
@@ -57,13 +60,13 @@ class PlacedBlocks(Interleaved):
 
     @property
     def slots(self) -> npt.NDArray[np.int64]:
-        """As `Interleaved.slots`: every PE gives a block as many places."""
-        return np.full(self.n_pe, self.total, np.int64)
+        """As `Interleaved.slots`: every PE of a segment gives a block as many places."""
+        return self.totals
 
     @property
     def stored(self) -> int:
         """As `Interleaved.stored`, with the places that a PE leaves free."""
-        return self.total * self.n_pe
+        return int(self.totals.sum())
 
     def places(self, k: int) -> npt.NDArray[np.int64]:
         """As `Interleaved.places`; blocks that are stored once have the same ones."""
@@ -74,6 +77,25 @@ class PlacedBlocks(Interleaved):
         """The whole layer: an index-free machine does not cut one."""
         assert (col, stop) == (0, len(self.first))
         return self
+
+    def segment(self, s: int) -> PlacedBlocks:
+        """The columns of segment s on its PEs, as a machine of their own."""
+        columns, m = self.members[s], self.n_pe // len(self.tables)
+        pes, base = slice(s * m, (s + 1) * m), self.base
+        span = slice(base[s * m], base[(s + 1) * m])
+        # On these PEs the other columns have no entries.
+        pointers = np.concatenate([self.pointers[pes][:, columns], self.pointers[pes, -1:]], axis=1)
+        return PlacedBlocks(
+            self.v[span],
+            self.z[span],
+            np.ascontiguousarray(pointers),
+            None,
+            first=self.first[columns],
+            units=self.units[columns],
+            tables=(self.tables[s],),
+            members=(np.arange(len(columns)),),
+            totals=self.totals[pes],
+        )
 
 
 def check_blocks(layer: CompressedLayer, cfg: ArchConfig) -> BlockStructure:
@@ -91,7 +113,8 @@ def check_blocks(layer: CompressedLayer, cfg: ArchConfig) -> BlockStructure:
         )
     if structure.order == PERMUTED:
         stored = int(interleave(layer, cfg.n_pe).slots.max())
-        here = sum(_heights(structure, cfg.n_pe) * np.diff(structure.col_starts))
+        each = _heights(structure, cfg.segment_pes) * np.diff(structure.col_starts)
+        here = max(int(each[list(blocks)].sum()) for blocks in blocks_of_segments(structure, cfg.segments))
         raise LayerError(
             f"layer {layer.name!r} has its blocks permuted, and an index-free machine finds rows by counting: with "
             f"indices (blocks=0) it takes {stored} entries of {cfg.weight_bits + cfg.index_bits} bits in the fullest "
@@ -123,43 +146,38 @@ def _heights(structure: BlockStructure, n_pe: int) -> npt.NDArray[np.int64]:
 
 
 def place_blocks(layer: CompressedLayer, cfg: ArchConfig) -> PlacedBlocks:
-    """Distribute a block-diagonal layer over the PEs; equal blocks that lie alike on the PEs are stored once.
+    """Distribute a block-diagonal layer over the PEs; equal blocks that lie alike on a segment's PEs are stored once.
 
     Raises
     ------
     LayerError : as `check_blocks`, or an entry in no block.
     """
-    structure, n_pe = check_blocks(layer, cfg), cfg.n_pe
+    structure, n_pe, m = check_blocks(layer, cfg), cfg.n_pe, cfg.segment_pes
     contents = list(_contents(layer, structure))
-    steps = _heights(structure, n_pe).tolist()
-    lows, ends = structure.row_starts.tolist(), structure.col_starts.tolist()
-    turn = structure.blocks if structure.order == SHUFFLED else 0
-    first = np.empty(layer.cols, np.int64)
-    counts = np.empty((n_pe, layer.cols), np.int64)
-    table: list[BlockEntry] = []
-    known: dict[tuple[int, tuple[int, ...], bytes], int] = {}
-    total = 0
-    for b, content in enumerate(contents):
-        low, high, step = lows[b], lows[b + 1], steps[b]
-        start = known.setdefault((low % n_pe, content.shape, content.tobytes()), total)
-        total = max(total, start + step * len(content))
-        columns = structure.cols_of(b)
-        first[columns] = start + step * np.arange(len(content))
-        counts[:, columns] = _rows_before(high, n_pe)[:, None] - _rows_before(low, n_pe)[:, None]
-        table.append(BlockEntry(ends[b + 1], start, step, low, high, turn))
+    places = [
+        _place_segment(structure, blocks, contents, m)
+        for blocks in blocks_of_segments(structure, cfg.segments)
+    ]
+    first = np.zeros(layer.cols, np.int64)
+    units = np.zeros(layer.cols, np.int64)
+    counts = np.zeros((n_pe, layer.cols), np.int64)
+    for s, segment in enumerate(places):
+        first[segment.columns], units[segment.columns] = segment.first, segment.units
+        counts[s * m : (s + 1) * m, segment.columns] = segment.counts
     pointers = np.zeros((n_pe, layer.cols + 1), np.int64)
     np.cumsum(counts, axis=1, out=pointers[:, 1:])
     base = np.concatenate(([0], np.cumsum(pointers[:, -1])))
     v = np.empty(base[-1], np.uint8)
     rows = np.empty(base[-1], np.int32)
-    for b, content in enumerate(contents):
-        columns = structure.cols_of(b)
-        for k in range(n_pe):
-            part = content[:, (k - lows[b]) % n_pe :: n_pe]
-            at = base[k] + pointers[k, columns][:, None] + np.arange(part.shape[1])
-            v[at] = part
-            rows[at] = _rows_before(lows[b], n_pe)[k] + np.arange(part.shape[1])
-    units = np.arange(layer.cols) // turn if turn else np.repeat(np.arange(structure.blocks), np.diff(ends))
+    for s, segment in enumerate(places):
+        for b, entry in zip(segment.blocks, segment.table, strict=True):
+            columns = structure.cols_of(b)
+            for k in range(m):
+                pe = s * m + k
+                part = contents[b][:, (k - entry.low) % m :: m]
+                at = base[pe] + pointers[pe, columns][:, None] + np.arange(part.shape[1])
+                v[at] = part
+                rows[at] = _rows_before(entry.low, m)[k] + np.arange(part.shape[1])
     return PlacedBlocks(
         v,
         rows,
@@ -167,9 +185,53 @@ def place_blocks(layer: CompressedLayer, cfg: ArchConfig) -> PlacedBlocks:
         None,
         first=first,
         units=units,
-        table=tuple(table),
-        total=total,
+        tables=tuple(segment.table for segment in places),
+        members=tuple(segment.columns for segment in places),
+        totals=np.repeat([segment.total for segment in places], m),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Segment:
+    """A segment's blocks: their columns of the layer, ascending; of each its place, its unit and its entries on the
+    segment's PEs; the table; places that they take."""
+
+    blocks: range
+    columns: npt.NDArray[np.int64]
+    first: npt.NDArray[np.int64]
+    units: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
+    table: tuple[BlockEntry, ...]
+    total: int
+
+
+def _place_segment(
+    structure: BlockStructure, blocks: range, contents: list[npt.NDArray[np.uint8]], m: int
+) -> _Segment:
+    """Blocks on m PEs; rows and columns are counted in the segment."""
+    columns = columns_of(structure, blocks)
+    steps, row_starts = _heights(structure, m).tolist(), structure.row_starts.tolist()
+    # The columns of one block do not take turns with any.
+    turn = len(blocks) if structure.order == SHUFFLED and len(blocks) > 1 else 0
+    first = np.empty(len(columns), np.int64)
+    units = np.arange(len(columns)) // turn if turn else np.empty(len(columns), np.int64)
+    counts = np.empty((m, len(columns)), np.int64)
+    table: list[BlockEntry] = []
+    known: dict[tuple[int, tuple[int, ...], bytes], int] = {}
+    total = end = 0
+    for number, b in enumerate(blocks):
+        low, high = (row_starts[i] - row_starts[blocks[0]] for i in (b, b + 1))
+        content, step = contents[b], steps[b]
+        start = known.setdefault((low % m, content.shape, content.tobytes()), total)
+        total = max(total, start + step * len(content))
+        mine = np.searchsorted(columns, structure.cols_of(b))
+        first[mine] = start + step * np.arange(len(content))
+        counts[:, mine] = _rows_before(high, m)[:, None] - _rows_before(low, m)[:, None]
+        end += len(content)
+        table.append(BlockEntry(end, start, step, low, high, turn))
+        if not turn:
+            units[mine] = number
+    return _Segment(blocks, columns, first, units, counts, tuple(table), total)
 
 
 def _rows_before(row: int, n_pe: int) -> npt.NDArray[np.int64]:

@@ -13,9 +13,12 @@ from eie.blocks import BlockCodes, BlockStructure
 from eie.conv import Conv
 from eie.errors import LayerError
 from eie.fixed import MAX_SHIFT, limits, quantize
+from eie.prefix import Prefix, check_prefixes, share_text
 from eie.shown import table
 
 MAX_DIM = 1 << 24
+# Of so many inputs the sum of magnitudes fits an adder machine's register (`eie.config.SUM_BITS`), whatever they are.
+MAX_ADDER_COLS = (1 << 17) - 1
 
 
 def _as(array: npt.ArrayLike, dtype: npt.DTypeLike, what: str) -> npt.NDArray[Any]:
@@ -31,6 +34,10 @@ def _as(array: npt.ArrayLike, dtype: npt.DTypeLike, what: str) -> npt.NDArray[An
         info = np.iinfo(np.dtype(dtype))
         raise LayerError(f"{what} must lie in {info.min}..{info.max}, not {given.min()}..{given.max()}")
     return cast
+
+
+def _bias(bias: npt.ArrayLike | None, rows: int) -> npt.NDArray[np.int32]:
+    return np.zeros(rows, np.int32) if bias is None else _as(bias, np.int32, "bias")
 
 
 def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -75,6 +82,11 @@ class CompressedLayer:
         behind them, in as few bits as hold them.
     exit : whether it is an early exit of its network: what it gives is the network's answer where that is sure enough,
         and otherwise the layer behind it takes what it took (docs/learn.md).
+    prefixes : what it is at the narrower widths of its network, ascending; () where there is only the whole.
+    adder : whether it adds instead of multiplying (docs/adder.md): y = bias + sum |w| - sum |x - w| before write-back,
+        with all weights, so that the bias begins with what an input of zeros gives. Inputs and weights have one scale
+        (x_frac = w_frac), and product_shift is 0.
+    scale, scale_frac : int16[rows], by which write-back multiplies each sum, with so many fraction bits; or None.
 
     Raises
     ------
@@ -105,6 +117,10 @@ class CompressedLayer:
     follows: bool = True
     blocks: BlockStructure | None = None
     exit: bool = False
+    prefixes: tuple[Prefix, ...] = ()
+    adder: bool = False
+    scale: npt.NDArray[np.int16] | None = None
+    scale_frac: int = 0
     meta: dict[str, Any] = field(default_factory=dict)
     _entries_checked: bool = field(default=False, init=False, repr=False)
 
@@ -113,8 +129,9 @@ class CompressedLayer:
         self._freeze()
 
     def _freeze(self) -> None:
-        for name in ("indptr", "indices", "codes", "codebook", "bias"):
-            object.__setattr__(self, name, _read_only(getattr(self, name)))
+        for name in ("indptr", "indices", "codes", "codebook", "bias", "scale"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _read_only(getattr(self, name)))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -152,23 +169,11 @@ class CompressedLayer:
         for top in range(0, rows, 16):  # in strips: a transposition in one go misses the cache at every step
             by_column[:, top : top + 16] = dense[top : top + 16].T
         flat = np.flatnonzero(by_column != 0)
-        layer = cls(
-            shape=(rows, cols),
-            indptr=np.searchsorted(flat, np.arange(cols + 1) * rows),
-            indices=(flat % max(rows, 1)).astype(np.int32),
-            codes=by_column.ravel()[flat],
-            codebook=_as(codebook, np.int16, "codebook"),
-            bias=np.zeros(rows, np.int32) if bias is None else _as(bias, np.int32, "bias"),
-            relu=relu,
-            product_shift=product_shift,
-            output_shift=output_shift,
-            name=name,
-            x_frac=x_frac,
-            w_frac=w_frac,
-            conv=conv,
-        )
-        layer.check(full=True)
-        return layer
+        indptr = np.searchsorted(flat, np.arange(cols + 1) * rows)
+        indices, kept = (flat % max(rows, 1)).astype(np.int32), by_column.ravel()[flat]
+        table, start = _as(codebook, np.int16, "codebook"), _bias(bias, rows)
+        about = (relu, product_shift, output_shift, name, x_frac, w_frac, conv)
+        return cls((rows, cols), indptr, indices, kept, table, start, *about)._checked()
 
     @classmethod
     def from_blocks(
@@ -198,23 +203,14 @@ class CompressedLayer:
         LayerError : codes that are not those of the structure's distinct blocks, and what `check` refuses.
         """
         indptr, indices, codes, codebook = blocks.expanded()
-        layer = cls(
-            shape=blocks.structure.shape,
-            indptr=indptr,
-            indices=indices,
-            codes=codes,
-            codebook=codebook,
-            bias=np.zeros(blocks.structure.rows, np.int32) if bias is None else _as(bias, np.int32, "bias"),
-            relu=relu,
-            product_shift=product_shift,
-            output_shift=output_shift,
-            name=name,
-            x_frac=x_frac,
-            w_frac=w_frac,
-            blocks=blocks.structure,
-        )
-        layer.check(full=True)
-        return layer
+        shape, start = blocks.structure.shape, _bias(bias, blocks.structure.rows)
+        about = (relu, product_shift, output_shift, name, x_frac, w_frac)
+        made = cls(shape, indptr, indices, codes, codebook, start, *about, blocks=blocks.structure)
+        return made._checked()
+
+    def _checked(self) -> CompressedLayer:
+        self.check(full=True)
+        return self
 
     @classmethod
     def from_dense(cls, weight: Any, **options: Any) -> CompressedLayer:
@@ -290,7 +286,9 @@ class CompressedLayer:
         return (
             f"CompressedLayer({self.name!r}, {self.rows} x {self.cols}, {100 * self.density:.1f} % of the weights, "
             f"{self.weight_bits}-bit codes{', ReLU' if self.relu else ''}{', convolution' if self.conv else ''}"
-            f"{f', {self.blocks}' if self.blocks else ''}{', early exit' if self.exit else ''})"
+            f"{f', {self.blocks}' if self.blocks else ''}{', early exit' if self.exit else ''}"
+            f"{', adder' if self.adder else ''}{', scaled rows' if self.scale is not None else ''}"
+            f"{f', {len(self.prefixes) + 1} widths' if self.prefixes else ''})"
         )
 
     def _repr_html_(self) -> str:
@@ -304,7 +302,9 @@ class CompressedLayer:
                 f"inputs {self.x_frac}, weights {self.w_frac}, sums {self.acc_frac}, outputs {self.y_frac}",
             ),
         ]
-        extra = [(what, one) for what, one in (("convolution", self.conv), ("blocks", self.blocks)) if one]
+        widths = ", ".join(share_text(prefix.share) for prefix in self.prefixes)
+        known = (("convolution", self.conv), ("blocks", self.blocks), ("narrower widths", widths))
+        extra = [(what, one) for what, one in known if one]
         return table(f"Layer {self.name}", [*rows, *extra])
 
     # ---- sizes ---------------------------------------------------------------------------------------------
@@ -347,12 +347,12 @@ class CompressedLayer:
     @property
     def acc_frac(self) -> int:
         """Fraction bits of the accumulator."""
-        return self.x_frac + self.w_frac - self.product_shift
+        return self.x_frac if self.adder else self.x_frac + self.w_frac - self.product_shift
 
     @property
     def y_frac(self) -> int:
         """Fraction bits of the output activations."""
-        return self.acc_frac - self.output_shift
+        return self.acc_frac + self.scale_frac - self.output_shift
 
     # ---- contents ------------------------------------------------------------------------------------------
 
@@ -402,6 +402,32 @@ class CompressedLayer:
             raise LayerError(f"layer {self.name!r}: {error}") from None
         return replace(self, indptr=indptr, indices=indices, codes=codes, codebook=codebook, blocks=structure)
 
+    def narrowed(self, share: int) -> CompressedLayer:
+        """The layer at one of its network's widths, in thousandths: its first rows and columns, with their entries.
+
+        Raises
+        ------
+        LayerError : it has no such width.
+        """
+        known = {prefix.share: prefix for prefix in self.prefixes} | {1000: Prefix(1000, *self.shape)}
+        if share not in known:
+            names = ", ".join(map(share_text, known))
+            raise LayerError(f"layer {self.name!r} has no width {share_text(share)} (it has {names})")
+        _, rows, cols = known[share]
+        stop = int(self.indptr[cols])
+        kept = self.indices[:stop] < rows
+        before = np.concatenate(([0], np.cumsum(kept, dtype=np.int64)))
+        return replace(
+            self,
+            shape=(rows, cols),
+            indptr=before[self.indptr[: cols + 1]],
+            indices=self.indices[:stop][kept],
+            codes=self.codes[:stop][kept],
+            bias=self.bias[:rows],
+            prefixes=(),
+            meta=dict(self.meta),
+        )
+
     def equals(self, other: CompressedLayer) -> bool:
         """Whether every field but `meta` is the same."""
         names = [each.name for each in fields(self) if each.init and each.name != "meta"]
@@ -420,7 +446,7 @@ class CompressedLayer:
         entry as well, once in a layer's life: rows inside the matrix and ascending, codes inside the codebook and
         never 0.
         """
-        for name in ("product_shift", "output_shift", "x_frac", "w_frac"):
+        for name in ("product_shift", "output_shift", "x_frac", "w_frac", "scale_frac"):
             value = getattr(self, name)
             self._require(isinstance(value, int), f"{name} must be an integer, not {value!r}")
         rows, cols = self.shape
@@ -428,9 +454,17 @@ class CompressedLayer:
             self._require(self.blocks is None and self.conv is None, "an early exit is a plain matrix")
         if self.conv is not None:
             try:
-                self.conv.channels(cols)
+                for width in (cols, *(prefix.cols for prefix in self.prefixes)):
+                    self.conv.channels(width)
             except LayerError as error:
                 self._require(False, str(error))
+        if self.prefixes:
+            self._require(
+                self.blocks is None and not self.exit,
+                "a layer with narrower widths is no exit, and has no blocks",
+            )
+            problem = check_prefixes(self.prefixes, rows, cols)
+            self._require(not problem, problem)
         self._require(1 <= rows <= MAX_DIM and 1 <= cols <= MAX_DIM, f"a {rows} x {cols} matrix has no layer")
         expected = {
             "indptr": (np.int64, (cols + 1,)),
@@ -438,10 +472,13 @@ class CompressedLayer:
             "codes": (np.uint8, (self.nnz,)),
             "codebook": (np.int16, (self.codebook.size,)),
             "bias": (np.int32, (rows,)),
+            "scale": (np.int16, (rows,)),
         }
         for name, (dtype, shape) in expected.items():
             array = getattr(self, name)
-            if array.dtype != dtype or array.shape != shape:  # the text takes longer than the check
+            if name == "scale" and array is None:
+                self._require(self.scale_frac == 0, f"scale_frac is {self.scale_frac}, but there is no scale")
+            elif array.dtype != dtype or array.shape != shape:  # the text takes longer than the check
                 self._require(
                     False,
                     f"{name} must be {np.dtype(dtype).name}{list(shape)}, "
@@ -471,9 +508,43 @@ class CompressedLayer:
                 "the codebook of blocks must be 0, the other values in ascending order, and zeros, in as few bits as "
                 "hold them",
             )
+        if self.row_scale is not None:
+            self._check_adder()
         if full and not self._entries_checked:
             self._check_entries()
             object.__setattr__(self, "_entries_checked", True)
+
+    def _check_adder(self) -> None:
+        what = "an adder layer" if self.adder else "a layer with scaled rows"
+        self._require(
+            self.blocks is None and not self.exit and not self.prefixes,
+            f"{what} has no blocks and no narrower widths, and is no early exit",
+        )
+        if not self.adder:
+            return
+        self._require(
+            self.product_shift == 0 and self.x_frac == self.w_frac,
+            "of an adder layer product_shift must be 0, and x_frac be w_frac, not "
+            f"{self.product_shift}, {self.x_frac} and {self.w_frac}",
+        )
+        self._require(
+            self.cols <= MAX_ADDER_COLS,
+            f"an adder layer has at most {MAX_ADDER_COLS} inputs, not {self.cols}",
+        )
+
+    @property
+    def row_scale(self) -> npt.NDArray[np.int16] | None:
+        """What stands in the machine to scale rows with: `scale`, or ones of an adder layer without; None for products.
+
+        Adder passes always scale, so that a PE's place without a row, where the scale is 0, gives 0.
+        """
+        return np.ones(self.rows, np.int16) if self.adder and self.scale is None else self.scale
+
+    def largest_sum(self) -> int:
+        """Of an adder layer, the largest value that an accumulator can reach, whatever the input: bias + 2 sum |w|."""
+        sizes = np.abs(self.codebook.astype(np.int64))[self.codes]
+        total = np.bincount(self.indices, sizes, self.rows).astype(np.int64)
+        return int((self.bias + 2 * total).max())
 
     def _check_entries(self) -> None:
         counts = np.diff(self.indptr)
@@ -501,6 +572,11 @@ class CompressedLayer:
         )
         if self.blocks is not None:
             self.block_codes()
+        if self.adder:
+            most = self.largest_sum()
+            self._require(
+                most <= limits(32)[1], f"a sum may reach {most}, which no accumulator of 32 bits holds"
+            )
 
     def check_widths(self, *, weight_bits: int, code_bits: int, acc_bits: int) -> None:
         """Raise `LayerError` unless codes and bias fit a configuration's widths."""
@@ -518,6 +594,15 @@ class CompressedLayer:
                     False,
                     f"{what} {int(array[place])} at index {place} does not fit {bits} bits ({low}..{high})",
                 )
+        if self.adder:
+            most, needed = self.largest_sum(), 8
+            while limits(needed)[1] < most:
+                needed += 1
+            self._require(
+                needed <= acc_bits,
+                f"a sum may reach {most}, which {acc_bits} bits would clip: an adder layer's result is a difference "
+                f"of large sums, so use acc_bits={needed} or more",
+            )
 
 
 def _compressor() -> Any:

@@ -17,7 +17,7 @@ from eie.csc import Interleaved
 from eie.errors import CapacityError, LayerError
 from eie.index_free import PlacedBlocks, block_codes
 from eie.layer import CompressedLayer
-from eie.schema import ConfigReg, IoSpace, config_fields, pointer_srams
+from eie.schema import Arithmetic, ConfigReg, IoSpace, config_fields, config_registers, pointer_srams
 
 # Spaces whose memories can be initialised from images, where they are SRAMs.
 IMAGE_SPACES = (IoSpace.SPMAT, IoSpace.PTR, IoSpace.ACT_SRAM)
@@ -196,28 +196,32 @@ class PassEntry:
     acc_base: int = 0
     src_rows: int = 0
     src_base: int = 0
+    arithmetic: int = 0
 
     @classmethod
     def of_layer(cls, layer: CompressedLayer, **registers: int) -> PassEntry:
         """An entry with a layer's arithmetic, and `registers`."""
-        return cls(layer.product_shift, layer.output_shift, int(layer.relu), **registers)
+        arithmetic = Arithmetic.MIN * layer.adder | Arithmetic.SCALE * (layer.row_scale is not None)
+        return cls(
+            layer.product_shift, layer.output_shift, int(layer.relu), arithmetic=int(arithmetic), **registers
+        )
 
     @classmethod
     def of(cls, registers: Mapping[ConfigReg, int]) -> PassEntry:
         """The entry with these registers, others 0."""
         return cls(**{register.name.lower(): value for register, value in registers.items()})
 
-    def words(self) -> list[int]:
-        """The registers in the order of `ConfigReg`."""
-        return [int(getattr(self, register.name.lower())) for register in ConfigReg]
+    def words(self, cfg: ArchConfig) -> list[int]:
+        """The registers that a machine has, in the order of `ConfigReg`."""
+        return [int(getattr(self, register.name.lower())) for register in config_registers(cfg)]
 
-    def block(self, number: int) -> Block:
+    def block(self, number: int, cfg: ArchConfig) -> Block:
         """What puts the entry into the table as pass `number`."""
-        return Block(IoSpace.CONFIG, 0, number << CONFIG_BITS, self.words())
+        return Block(IoSpace.CONFIG, 0, number << CONFIG_BITS, self.words(cfg))
 
     def check(self, cfg: ArchConfig, where: str) -> None:
         """Raise `CapacityError` when a register does not fit its width."""
-        for field, word in zip(config_fields(cfg), self.words(), strict=True):
+        for field, word in zip(config_fields(cfg), self.words(cfg), strict=True):
             if not 0 <= word < 1 << field.width:
                 raise CapacityError(
                     f"{where}: {field.name} must be from 0 to {(1 << field.width) - 1}, not {word}"
@@ -249,10 +253,16 @@ def vector_block(space: IoSpace, addr: int, values: npt.NDArray[np.integer], cfg
     return Block(space, 0, addr, words + [0] * (-len(words) % cfg.n_pe), spread=True)
 
 
+def scale_blocks(layer: CompressedLayer, addr: int, cfg: ArchConfig) -> list[Block]:
+    """The scales of a layer's rows, if it has any, in the activation SRAM from address `addr` on."""
+    scale = layer.row_scale
+    return [] if scale is None else [vector_block(IoSpace.ACT_SRAM, addr, scale, cfg)]
+
+
 def weight_blocks(inter: Interleaved, cfg: ArchConfig, *, word: int = 0, column: int = 0) -> list[Block]:
     """Matrix words from `word` on and pointers from column `column` on (even, of pairs), for every PE.
 
-    Of an index-free machine the block table from entry `column` on, which is not one PE's.
+    Of an index-free machine the block tables from entry `column` on, each by the first PE of its segment.
     """
     blocks: list[Block] = []
     for k in range(inter.n_pe):
@@ -261,8 +271,9 @@ def weight_blocks(inter: Interleaved, cfg: ArchConfig, *, word: int = 0, column:
             blocks.append(Block(IoSpace.PTR, k, column // cfg.group, pointer_words(inter, k, cfg).tolist()))
     if isinstance(inter, PlacedBlocks):
         blocks += [
-            Block(IoSpace.PTR, 0, number << BLOCK_FIELD_BITS, list(entry))
-            for number, entry in enumerate(inter.table, column)
+            Block(IoSpace.PTR, s * cfg.segment_pes, number << BLOCK_FIELD_BITS, list(entry))
+            for s, table in enumerate(inter.tables)
+            for number, entry in enumerate(table, column)
         ]
     return [block for block in blocks if len(block)]
 

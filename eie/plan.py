@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from eie.capacity import pointers_of
 from eie.config import ArchConfig
 from eie.cuts import MATRIX, POINTERS, Cut, cut_layer
-from eie.errors import LayerError
+from eie.errors import ConfigError, LayerError
 from eie.layer import CompressedLayer
 from eie.memory import PassEntry
 from eie.program import check_entries
@@ -172,6 +172,7 @@ def make_plan(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> Plan:
 
     Raises
     ------
+    ConfigError : a machine in segments.
     LayerError : layers that do not follow on one another, or convolutions (each of them is planned by itself).
     CapacityError : no plan exists.
 
@@ -182,6 +183,11 @@ def make_plan(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> Plan:
     >>> len(plan.steps), plan.resident
     (3, False)
     """
+    if cfg.segments > 1:
+        raise ConfigError(
+            f"segments ({cfg.segments}) have no plan: the outputs of a layer do not lie as the inputs of the next one; "
+            "use segments=1, or run the layers one by one (eie run)"
+        )
     _check_chain(layers, cfg)
     cuts = [cut_layer(layer, cfg, number) for number, layer in enumerate(layers)]
     places, activation_words = _place(layers, cuts, cfg)
@@ -209,6 +215,11 @@ def _check_chain(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> None:
         if layer.exit:
             raise LayerError(f"layer {layer.name!r} is an early exit: plan the network without its exits")
         check_entries(layer, cfg)
+        if layer.row_scale is not None:
+            raise LayerError(
+                f"layer {layer.name!r} {'adds instead of multiplying' if layer.adder else 'scales its rows'}: plans "
+                "hold products alone, run the network layer by layer (eie run without --plan)"
+            )
         if layer.conv is not None and len(layers) > 1:
             raise LayerError(f"layer {layer.name!r} is a convolution: plan it by itself")
     for before, after in itertools.pairwise(layers):

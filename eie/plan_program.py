@@ -84,7 +84,7 @@ def _table(plan: Plan, steps: Sequence[Step]) -> list[Block]:
     """Entries of the pass table, and codebooks."""
     layers = {step.entry.codebook: plan.layers[step.cut.layer] for step in steps}
     return [
-        *(step.entry.block(step.number) for step in steps),
+        *(step.entry.block(step.number, plan.cfg) for step in steps),
         *(codebook_block(layer, number, plan.cfg) for number, layer in layers.items()),
     ]
 
@@ -122,7 +122,9 @@ def words_of(blocks: Iterable[Block]) -> dict[str, int]:
 def loaded_words(run: Run, cfg: ArchConfig) -> dict[str, int]:
     """Words that the host writes before a run, by what they are; ACTIVATIONS with the zeros that fill up rows."""
     words = words_of(run.loads)
-    words[ACTIVATIONS] = sum(per_pe(transfer.count, cfg) * cfg.n_pe for transfer in run.sources)
+    words[ACTIVATIONS] = sum(
+        per_pe(transfer.count * transfer.step, cfg) * cfg.n_pe for transfer in run.sources
+    )
     return words
 
 

@@ -30,11 +30,13 @@ from eie.memory import (
     codebook_block,
     image_spaces,
     images_of,
+    scale_blocks,
     vector_block,
     weight_blocks,
 )
 from eie.result import Count
 from eie.schema import IoSpace
+from eie.segments import column_places, row_places, scattered
 from eie.timing import busy_cycles, constants, refill_cycles, rows_per_pe
 
 
@@ -49,6 +51,9 @@ def check_entries(layer: CompressedLayer, cfg: ArchConfig) -> None:
     layer.check(full=True)
     if cfg.index_free:
         check_blocks(layer, cfg)
+    if (layer.row_scale is not None) and not cfg.adder:
+        what = "adds instead of multiplying" if layer.adder else "scales its rows"
+        raise LayerError(f"layer {layer.name!r} {what}: the machine needs adder=1 (--preset adder)")
     # The codes of blocks are numbered anew.
     bits = layer.weight_bits if cfg.index_free else cfg.weight_bits
     layer.check_widths(weight_bits=bits, code_bits=cfg.code_bits, acc_bits=cfg.acc_bits)
@@ -64,6 +69,9 @@ class Transfer:
 
     vector : which of the program's vectors. start, count : of its elements; `start` is a multiple of n_pe.
     space, addr : ACT, ACC or ACT_SRAM, from this address of every PE on: element start + i on PE i mod n_pe.
+    step : element start + i stands where start + step * i would, with zeros between.
+    at : where each element of the whole vector is among the `count` words (`eie.segments`), with zeros between; None:
+        the stretch stands as it is.
     """
 
     vector: int
@@ -71,21 +79,36 @@ class Transfer:
     count: int
     space: IoSpace
     addr: int = 0
+    step: int = 1
+    at: npt.NDArray[np.int64] | None = None
 
     def block(self, vector: npt.NDArray[np.integer], cfg: ArchConfig) -> Block:
         """The writes that bring the stretch of `vector` to the chip."""
-        return vector_block(self.space, self.addr, vector[self.start : self.start + self.count], cfg)
+        if self.at is not None:
+            return vector_block(self.space, self.addr, scattered(vector, self.at), cfg)
+        apart = np.zeros(self.count * self.step, np.int64)
+        apart[:: self.step] = vector[self.start : self.start + self.count]
+        return vector_block(self.space, self.addr, apart, cfg)
 
     def places(self, cfg: ArchConfig) -> list[Place]:
-        """Where each element is, to read them."""
+        """Where each word is, to read them."""
         n = cfg.n_pe
-        return [(self.space, i % n, self.addr + i // n) for i in range(self.count)]
+        return [(self.space, i % n, self.addr + i // n) for i in range(0, self.count * self.step, self.step)]
 
     def store(self, vector: npt.NDArray[np.int64], words: Sequence[int], cfg: ArchConfig) -> None:
         """Put the words that were read at `places` into `vector`; only their low act_bits count."""
         low, high = limits(cfg.act_bits)
         span = high - low + 1
-        vector[self.start : self.start + self.count] = [(word - low) % span + low for word in words]
+        values = [(word - low) % span + low for word in words]
+        if self.at is None:
+            vector[self.start : self.start + self.count] = values
+        else:
+            vector[:] = np.array(values, np.int64)[self.at]
+
+
+def _whole(vector: int, places: npt.NDArray[np.int64], space: IoSpace, cfg: ArchConfig) -> Transfer:
+    """A vector of a layer, whose elements are at these places."""
+    return Transfer(vector, 0, int(places.max()) + 1, space, at=places if cfg.segments > 1 else None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,15 +281,20 @@ class Job:
         """Pointers (or a block table) and entries are loaded once; the rest is for every input."""
         layer, cfg = self.layer, self.cfg
         entry = PassEntry.of_layer(layer, wb_rows=self.rows_per_pe)
-        loads = (entry.block(0), codebook_block(layer, 0, cfg), vector_block(IoSpace.ACC, 0, layer.bias, cfg))
+        inputs, outputs = column_places(layer, cfg), row_places(layer, cfg)
+        loads = (
+            entry.block(0, cfg),
+            codebook_block(layer, 0, cfg),
+            vector_block(IoSpace.ACC, 0, scattered(layer.bias, outputs), cfg),
+        )
         run = Run(
             0,
             (Pass(entry, self.interleaved),),
             loads,
-            (Transfer(0, 0, layer.cols, IoSpace.ACT),),
-            (Transfer(1, 0, layer.rows, IoSpace.ACC),),
+            (_whole(0, inputs, IoSpace.ACT, cfg),),
+            (_whole(1, outputs, IoSpace.ACC, cfg),),
         )
-        setup = tuple(weight_blocks(self.interleaved, cfg))
+        setup = (*weight_blocks(self.interleaved, cfg), *scale_blocks(layer, entry.wb_base, cfg))
         return Program(cfg, setup, (run,), (layer.cols, layer.rows), layer.name)
 
     @property

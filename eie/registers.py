@@ -236,7 +236,7 @@ PASS_MEANINGS = {
     ConfigReg.RELU: "1: negative sums become 0",
     ConfigReg.WB_ROWS: "local rows written back; 0: the accumulators stay for the next pass",
     ConfigReg.WB_TARGET: "bit 0: activations go to the source file, too; bit 1: to the activation SRAM",
-    ConfigReg.WB_BASE: "first word of the activation SRAM that is written",
+    ConfigReg.WB_BASE: "first word of the activation SRAM that is written; of scaled rows the first one's scale",
     ConfigReg.CODEBOOK: "number of the codebook",
     ConfigReg.PTR_BASE: (
         "column of the pointer SRAM that is the pass's column 0 (even where columns are in pairs); index-free: entry "
@@ -247,6 +247,10 @@ PASS_MEANINGS = {
     ConfigReg.ACC_BASE: "from this word on",
     ConfigReg.SRC_ROWS: "source activations refilled from the activation SRAM",
     ConfigReg.SRC_BASE: "from this word on",
+    ConfigReg.ARITHMETIC: (
+        "of an adder machine alone. bit 0: minima in place of products, less the sum of the inputs' magnitudes; bit 1: "
+        "rows are scaled at write-back"
+    ),
 }
 
 

@@ -113,6 +113,7 @@ class Result:
     runs : a `Count` for each start (none from the reference).
     passes : for each pass, from the fast engine on a plan only, because hardware counts runs.
     y_frac : fraction bits of `y` (None: not known, where a program ran without its layers).
+    minima : whether it is of an adder layer, which takes minima in place of products (docs/adder.md).
 
     Examples
     --------
@@ -137,6 +138,7 @@ class Result:
     runs: tuple[Count, ...] = ()
     passes: tuple[Count, ...] = ()
     y_frac: int | None = None
+    minima: bool = False
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Result):

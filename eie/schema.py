@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from mypy_extensions import mypyc_attr, trait
 
-from eie.config import ArchConfig, bits_for
+from eie.config import SUM_BITS, ArchConfig, bits_for
 
 
 class Kind(enum.Enum):
@@ -176,6 +176,14 @@ class ConfigReg(enum.IntEnum):
     ACC_BASE = 10
     SRC_ROWS = 11
     SRC_BASE = 12
+    ARITHMETIC = 13
+
+
+class Arithmetic(enum.IntFlag):
+    """What an adder machine does otherwise in a pass (`ConfigReg.ARITHMETIC`, docs/adder.md)."""
+
+    MIN = 1
+    SCALE = 2
 
 
 class ControlReg(enum.IntEnum):
@@ -242,6 +250,10 @@ def _reg(width: int = 1, *, signed: bool = False) -> Reg:
 
 def _outreg(width: int = 1, *, signed: bool = False) -> Reg:
     return Reg(width, Kind.OUT_REG, signed=signed)
+
+
+def _arithmetic_bits(cfg: ArchConfig) -> int:
+    return 2 * cfg.adder
 
 
 def _count(cfg: ArchConfig, kind: Kind = Kind.OUT_REG, *, there: bool = True) -> Reg:
@@ -663,7 +675,7 @@ class RunRows(BlockSignals):
 
     def __init__(self, cfg: ArchConfig) -> None:
         self.clear = _in()
-        self.number = _in(cfg.pe_bits * (cfg.n_pe > 1))
+        self.number = _in(cfg.number_bits)
         self.push = _in()
         self.push_start = _in(cfg.run_bits)
         self.push_low = _in(cfg.bound_bits)
@@ -774,6 +786,7 @@ class ArithmUnit(BlockSignals, Stages):
         self.acc_rdata = _in(cfg.acc_bits, signed=True)
         self.product_shift = _in(SHIFT_BITS)
         self.codebook = _in(cfg.codebook_bits)
+        self.arithmetic = _in(_arithmetic_bits(cfg))
         self.io_write = _in()
         self.io_addr = _in(cfg.io_addr_bits)
         self.io_data = _in(cfg.io_data_bits)
@@ -808,6 +821,9 @@ class ActRW(BlockSignals):
         self.rf_addr = _in(cfg.act_sram_addr_bits)
         self.wb_target = _in(2)
         self.wb_addr = _in(cfg.act_sram_addr_bits)
+        self.arithmetic = _in(_arithmetic_bits(cfg))
+        self.sum_x = _in(SUM_BITS * cfg.adder)
+        self.scale_addr = _in(cfg.act_sram_addr_bits * cfg.adder)
         self.io_write_acc = _in()
         self.io_write_act = _in()
         self.io_write_sram = _in()
@@ -823,7 +839,7 @@ class ActRW(BlockSignals):
         self.pending = _reg(cfg.src_depth)
         self.y_valid = _reg()
         self.y_row = _reg(cfg.acc_addr_bits)
-        self.y_acc = _reg(cfg.acc_bits, signed=True)
+        self.y_acc = _reg(cfg.y_acc_bits, signed=True)
         self.rf_valid = _reg()
         self.rf_to_src = _reg()
         self.rf_at = _reg(cfg.file_addr_bits)
@@ -837,7 +853,7 @@ class PE(BlockSignals):
     NAME = "pe"
 
     def __init__(self, cfg: ArchConfig) -> None:
-        self.number = _in(cfg.pe_bits * (cfg.index_free and cfg.n_pe > 1))
+        self.number = _in(cfg.number_bits)
         self.bcast = _in()
         self.push = _in()
         self.push_col = _in(cfg.col_bits * (not cfg.index_free))
@@ -862,6 +878,9 @@ class PE(BlockSignals):
         self.rf_addr = _in(cfg.act_sram_addr_bits)
         self.wb_target = _in(2)
         self.wb_addr = _in(cfg.act_sram_addr_bits)
+        self.arithmetic = _in(_arithmetic_bits(cfg))
+        self.sum_x = _in(SUM_BITS * cfg.adder)
+        self.scale_addr = _in(cfg.act_sram_addr_bits * cfg.adder)
         self.io_write = _in()
         self.io_read = _in()
         self.io_addr = _in(cfg.io_addr_bits)
@@ -946,12 +965,15 @@ class Ccu(BlockSignals):
         indexed = int(not cfg.index_free)
         if cfg.index_free:
             self.root.row, self.root.pe, self.root.value = _in(0), _in(0), _in(0)
-        self.near = _in(int(cfg.index_free))
-        self.block_rdata = _in(cfg.io_data_bits * cfg.index_free)
+        # A bit, or a word, for each segment.
+        if cfg.segments > 1:
+            self.root.valid, self.root.exhausted = _in(cfg.segments), _in(cfg.segments)
+        self.near = _in(cfg.segments * cfg.index_free)
+        self.block_rdata = _in(cfg.io_data_bits * cfg.segments * cfg.index_free)
         self.clear = _out()
         self.begin_pass = _out()
         self.compute = _out()
-        self.bcast = _out()
+        self.bcast = _out(cfg.segments)
         self.push = _out(indexed)
         self.push_col = _out(cfg.col_bits * indexed)
         self.push_value = _out(cfg.act_bits * indexed, signed=True)
@@ -973,6 +995,8 @@ class Ccu(BlockSignals):
         self.acc_base = _out(cfg.act_sram_addr_bits)
         self.src_rows = _out(cfg.src_addr_bits + 1)
         self.src_base = _out(cfg.act_sram_addr_bits)
+        self.arithmetic = _out(_arithmetic_bits(cfg))
+        self.scale_addr = _out(cfg.act_sram_addr_bits * cfg.adder)
         self.rf_en = _out()
         self.rf_addr = _out(cfg.act_sram_addr_bits)
         self.rf_src = _outreg()
@@ -980,6 +1004,7 @@ class Ccu(BlockSignals):
         self.mode = _outreg(2)
         self.wb_row = _outreg(cfg.acc_addr_bits + 1)
         self.wb_addr = _outreg(cfg.act_sram_addr_bits)
+        self.sum_x = _outreg(SUM_BITS * cfg.adder)
         self.done = _outreg()
         self.cycles = _count(cfg)
         self.broadcast_stalls = _count(cfg)
@@ -1141,15 +1166,31 @@ def config_fields(cfg: ArchConfig) -> tuple[Field, ...]:
     return tuple(field for field in fields("ccu", cfg) if field.name.upper() in ConfigReg.__members__)
 
 
+def config_registers(cfg: ArchConfig) -> tuple[ConfigReg, ...]:
+    """The registers that an entry of the pass table has: ARITHMETIC in an adder machine alone."""
+    return tuple(ConfigReg[field.name.upper()] for field in config_fields(cfg))
+
+
 def lnzd_nodes(cfg: ArchConfig) -> tuple[int, ...]:
     """Nodes on each level of the LNZD tree, leaves' parents first; the last level is the root.
 
-    A leaf serves the PEs of a group's columns.
+    A leaf serves the PEs of a group's columns. In segments: of all their trees, one behind the other on each level.
 
     >>> lnzd_nodes(ArchConfig(n_pe=64)), lnzd_nodes(ArchConfig(n_pe=8))
     ((16, 4, 1), (2, 1))
     """
-    return tuple(-(-cfg.leaves // LNZD_FAN_IN ** (level + 1)) for level in range(cfg.tree_levels))
+    return tuple(
+        cfg.segments * -(-cfg.leaves // LNZD_FAN_IN ** (level + 1)) for level in range(cfg.tree_levels)
+    )
+
+
+def block_tables(cfg: ArchConfig) -> tuple[str, ...]:
+    """Names of the block tables: one for each segment of an index-free machine."""
+    if not cfg.index_free:
+        return ()
+    if cfg.segments == 1:
+        return (BlockTable.NAME,)
+    return tuple(f"{BlockTable.NAME}_{s}" for s in range(cfg.segments))
 
 
 @mypyc_attr(native_class=False)
@@ -1196,8 +1237,8 @@ def ccu_probe(cfg: ArchConfig) -> tuple[ProbeField, ...]:
     """The probed fields of the CCU, every LNZD node (`lnzd_<level>_<index>`), pair and block table, in this order."""
     nodes = [(f"lnzd_{level}_{i}", "lnzd") for level, n in enumerate(lnzd_nodes(cfg)) for i in range(n)]
     pairs = [(f"leaf_pair_{i}", "leaf_pair") for i in range(cfg.leaves)] if cfg.group == 2 else []
-    table = [(BlockTable.NAME, BlockTable.NAME)] if cfg.index_free else []
-    return _lay_out(cfg, [("ccu", "ccu"), *nodes, *pairs, *table])
+    tables = [(name, BlockTable.NAME) for name in block_tables(cfg)]
+    return _lay_out(cfg, [("ccu", "ccu"), *nodes, *pairs, *tables])
 
 
 @lru_cache(maxsize=256)

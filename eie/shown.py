@@ -23,14 +23,17 @@ def table(title: str, rows: Iterable[Sequence[object]], headings: Sequence[str] 
     """A table as HTML, as `_repr_html_` returns it; every text is escaped.
 
     >>> table("a < b", [("PEs", 4)])
-    '<table><caption>a &lt; b</caption><tr><td>PEs</td><td>4</td></tr></table>'
+    '<table><caption style="text-align:left">a &lt; b</caption><tr><td>PEs</td><td>4</td></tr></table>'
     """
     head = "".join(f"<th>{html.escape(text)}</th>" for text in headings)
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
     )
     heading = f"<tr>{head}</tr>" if head else ""
-    return f"<table><caption>{html.escape(title)}</caption>{heading}{body}</table>"
+    caption = (
+        f'<caption style="text-align:left">{html.escape(title)}</caption>'  # in view where a table is wide
+    )
+    return f"<table>{caption}{heading}{body}</table>"
 
 
 def frame(columns: Mapping[str, Any], index: str | None = None) -> Any:

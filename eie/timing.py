@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from eie.config import ArchConfig
 from eie.layer import CompressedLayer
-from eie.schema import ConfigReg
+from eie.schema import config_registers
+from eie.segments import column_places, depth_of, row_places
 
 
 @dataclass(frozen=True)
@@ -127,14 +128,14 @@ def schedule(lengths: npt.NDArray[np.integer], cfg: ArchConfig) -> Schedule:
 
 
 def rows_per_pe(layer: CompressedLayer, cfg: ArchConfig) -> int:
-    """Accumulators in use on each PE."""
-    return -(-layer.rows // cfg.n_pe)
+    """Accumulators in use on each PE; in segments on those of the fullest."""
+    return depth_of(row_places(layer, cfg), cfg)
 
 
 def load_cycles(layer: CompressedLayer, cfg: ArchConfig) -> int:
     """Writes through the I/O port before a run: configuration, codebook, accumulators, activations."""
-    activations = -(-layer.cols // cfg.n_pe)
-    return len(ConfigReg) + cfg.n_codes + cfg.n_pe * (rows_per_pe(layer, cfg) + activations)
+    activations = depth_of(column_places(layer, cfg), cfg)
+    return len(config_registers(cfg)) + cfg.n_codes + cfg.n_pe * (rows_per_pe(layer, cfg) + activations)
 
 
 def writeback_cycles(layer: CompressedLayer, cfg: ArchConfig) -> int:

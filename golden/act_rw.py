@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from eie import schema
-from eie.config import ArchConfig
+from eie.config import SCALE_BITS, ArchConfig
 from eie.fixed import limits, round_shift
 from eie.golden.base import sign_extend
-from eie.schema import WbTarget
+from eie.schema import Arithmetic, WbTarget
+
+SCALE_MASK = (1 << SCALE_BITS) - 1
 
 
 class ActRW(schema.ActRW):
@@ -51,6 +53,8 @@ class ActRW(schema.ActRW):
         for lane in self.lanes:
             lane.acc_rdata.value = self.acc[lane.s2_row.value if lane.s2_valid.value else 0]
         y_acc = self.y_acc.value
+        if self.arithmetic.value & Arithmetic.SCALE:
+            y_acc *= sign_extend(self.act_port.rdata.value & SCALE_MASK, SCALE_BITS)
         exact = round_shift(0 if self.relu.value and y_acc < 0 else y_acc, self.output_shift.value)
         y = self.low if exact < self.low else self.high if exact > self.high else exact
         self.clipped = y != exact
@@ -58,12 +62,15 @@ class ActRW(schema.ActRW):
         rf_en, io_write = self.rf_en.value, self.io_write_sram.value
         wb_sram = self.y_valid.value and self.wb_target.value & WbTarget.ACT_SRAM != 0
         port = self.act_port
-        port.en.value = rf_en or wb_sram or io_write or self.io_read_sram.value
+        scales = self.wb_en.value and self.arithmetic.value & Arithmetic.SCALE != 0
+        port.en.value = rf_en or wb_sram or scales or io_write or self.io_read_sram.value
         port.we.value = wb_sram or io_write
         if rf_en:
             port.addr.value = self.rf_addr.value
+        elif wb_sram:
+            port.addr.value = self.wb_addr.value
         else:
-            port.addr.value = self.wb_addr.value if wb_sram else io_addr & self.sram_mask
+            port.addr.value = self.scale_addr.value if scales else io_addr & self.sram_mask
         port.wdata.value = (y if wb_sram else self.io_data.value) & self.word_mask
 
     def next_state(self) -> None:
@@ -79,7 +86,8 @@ class ActRW(schema.ActRW):
         self.rf_at.next = self.rf_row.value if rf_en else self.rf_at.value
         self.y_valid.next = wb_en
         self.y_row.next = self.wb_row.value if wb_en else self.y_row.value
-        self.y_acc.next = self.acc_rdata.value if wb_en else self.y_acc.value
+        less = self.sum_x.value if self.arithmetic.value & Arithmetic.MIN else 0
+        self.y_acc.next = self.acc_rdata.value - less if wb_en else self.y_acc.value
         clipped = self.y_valid.value and self.clipped
         count = (self.writeback_saturations.value + clipped) & self.count_mask
         self.writeback_saturations.next = 0 if self.clear.value else count

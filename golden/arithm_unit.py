@@ -1,4 +1,4 @@
-"""ArithmUnit: codebook lookup, multiply, shift and add, write: four stages with bypass."""
+"""ArithmUnit: codebook lookup, multiply (or take the minimum), shift and add, write: four stages with bypass."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from eie import schema
 from eie.config import ArchConfig, bits_for
 from eie.fixed import limits, round_shift
 from eie.golden.base import sign_extend
-from eie.schema import ArithmLane
+from eie.schema import Arithmetic, ArithmLane
 
 # A lane: the unit's own signals are the first one's.
 Lane = ArithmLane | schema.ArithmUnit
@@ -80,12 +80,16 @@ class ArithmUnit(schema.ArithmUnit):
             lane.s2_row.next = (row + 1 + lane.z.value) & self.row_mask
 
     def _stage_3(self, lane: Lane, sums: dict[int, int]) -> None:
-        """The product, and the accumulator or what is written to it."""
+        """The product, or of an adder pass what stands for it, and the accumulator or what is written to it."""
         forward2 = lane.forward2.value
         lane.s3_valid.next = lane.s2_valid.value
         lane.s3_write.next = lane.s2_write.value
         lane.s3_row.next = lane.s2_row.value
-        lane.s3_product.next = lane.s2_code.value * lane.s2_value.value
+        code, value = lane.s2_code.value, lane.s2_value.value
+        if self.arithmetic.value & Arithmetic.MIN:
+            lane.s3_product.next = 2 * min(abs(code), abs(value)) if (code < 0) == (value < 0) else 0
+        else:
+            lane.s3_product.next = code * value
         lane.s3_operand.next = sums.get(lane.s2_row.value, 0) if forward2 else lane.acc_rdata.value
         lane.s3_forwarded.next = forward2
 

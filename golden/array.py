@@ -23,9 +23,9 @@ from eie.schema import (
     Offer,
     Piece,
     Wire,
+    block_tables,
     ccu_probe,
     lnzd_nodes,
-    members,
     pack,
     pe_probe,
     pieces_of,
@@ -76,7 +76,8 @@ class Array(schema.Array):
     """The whole accelerator behind its I/O port.
 
     Members: pes (`Tile`s), pairs (`LeafPair`s, of columns broadcast in pairs), nodes[level][i] of the LNZD tree (the
-    leaves' parents first), ccu, block_table (of an index-free machine, else None).
+    leaves' parents first; of segments one tree behind the other), ccu, tables (`BlockTable`s of an index-free machine,
+    one for each segment), bcasts (the broadcast of each segment).
     """
 
     def __init__(self, cfg: ArchConfig) -> None:
@@ -84,28 +85,29 @@ class Array(schema.Array):
         self.begin(cfg)
         inputs = self.signals(Kind.IN)
         self.ccu = Ccu(cfg)
-        # The root is connected below; the PEs' status and data come from the glue.
+        # The root is connected below; the PEs' status and data come from the glue, and so does what segments say.
         self.ccu.connect(self.ccu.signals() | inputs)
-        self.block_table = BlockTable(cfg) if cfg.index_free else None
-        bus: dict[str, Wire] = {}
-        if self.block_table is not None:
-            bus = self.block_table.signals(Kind.OUT)
-            self.ccu.connect(self.ccu.signals() | inputs | bus)
+        self.tables = [BlockTable(cfg) for _ in block_tables(cfg)]
+        self.bcasts = [Wire() for _ in range(cfg.segments)]
         # The PEs take the CCU's rows without their top bit, which is set only after the last row.
         self.wb_row, self.rf_row = Wire(cfg.acc_addr_bits), Wire(cfg.file_addr_bits)
         self.wb_row_mask, self.rf_row_mask = self.wb_row.mask, self.rf_row.mask
         outputs = self.ccu.signals(Kind.OUT, Kind.OUT_REG)
-        signals = inputs | outputs | bus | {"wb_row": self.wb_row, "rf_row": self.rf_row}
-        own = ("io_write", "io_read", "leaf_pop", "number")
-        self.pes = [Tile(cfg, signals | {name: Wire() for name in own}) for _ in range(cfg.n_pe)]
+        signals = inputs | outputs | {"wb_row": self.wb_row, "rf_row": self.rf_row}
+        self.pes = [Tile(cfg, signals | self._of_segment(k // cfg.segment_pes)) for k in range(cfg.n_pe)]
         in_pairs = range(0, cfg.n_pe, 2) if cfg.group == 2 else ()
         self.pairs = [self._pair(*self.pes[k : k + 2]) for k in in_pairs]
         for k, pe in enumerate(self.pes):
-            pe.number.value = k
+            pe.number.value = k % cfg.segment_pes
         self.nodes = self._tree()
-        if self.block_table is not None:
-            root = {f"root_{name}": wire for name, wire in members(self.ccu.root) if isinstance(wire, Wire)}
-            self.block_table.connect(inputs | outputs | root)
+        self.roots = self.nodes[-1]
+        for bcast, root in zip(self.bcasts, self.roots, strict=True):
+            root.pop = bcast
+        if not self.tables:
+            _take(self.ccu.root, self.roots[0])
+        for table, bcast, root in zip(self.tables, self.bcasts, self.roots, strict=False):
+            offer = {f"root_{name}": root.signal(name) for name in ("valid", "row", "pe", "value")}
+            table.connect(inputs | outputs | offer | {"bcast": bcast, "io_write": Wire()})
         self.connect(outputs, Kind.OUT)
         self.control_pieces: list[Piece] | None = None
         self.visits = self._in_dependency_order()
@@ -113,36 +115,40 @@ class Array(schema.Array):
             self.ccu,
             *chain.from_iterable(self.nodes),
             *self.pairs,
-            *self._tables,
+            *self.tables,
             *self.pes,
         ]
         self.registers = [register for block in blocks for register in block.registers]
         self.memory_visits: list[Visit] = [self.ccu.write_memories]
-        self.memory_visits += [table.write_memories for table in self._tables]
+        self.memory_visits += [table.write_memories for table in self.tables]
         self.memory_visits += [visit for pe in self.pes for visit in pe.memory_visits]
 
-    @property
-    def _tables(self) -> list[BlockTable]:
-        """The block table, where there is one."""
-        return [] if self.block_table is None else [self.block_table]
-
     # ---- structure -----------------------------------------------------------------------------------------
+
+    def _of_segment(self, s: int) -> dict[str, Wire]:
+        """Inputs of a PE that are not the CCU's: its own, and the broadcast of its segment."""
+        own = {name: Wire() for name in ("io_write", "io_read", "leaf_pop", "number")}
+        bus = self.tables[s].signals(Kind.OUT) if self.tables else {}
+        return own | bus | {"bcast": self.bcasts[s]}
 
     def _tree(self) -> list[list[Lnzd]]:
         # Each node with the pops of its children.
         self.child_pops: dict[Lnzd, list[Wire]] = {}
-        below: Sequence[_Child] = self.pairs or self.pes
-        levels: list[list[Lnzd]] = []
-        for count in lnzd_nodes(self.cfg):
-            nodes = [self._node(below[LNZD_FAN_IN * i : LNZD_FAN_IN * (i + 1)]) for i in range(count)]
-            levels.append(nodes)
-            below = nodes
-        self.leaves = [child for node in levels[0] for child in node.children][: self.cfg.leaves]
-        for k, leaf in enumerate(self.leaves):
-            leaf.pe.value = k
-        (root,) = levels[-1]
-        root.pop = self.ccu.bcast
-        _take(self.ccu.root, root)
+        self.leaves: list[Offer] = []
+        levels: list[list[Lnzd]] = [[] for _ in lnzd_nodes(self.cfg)]
+        leaves: Sequence[_Child] = self.pairs or self.pes
+        for s in range(self.cfg.segments):
+            below = leaves[s * self.cfg.leaves : (s + 1) * self.cfg.leaves]
+            for level in levels:
+                parts = range(0, len(below), LNZD_FAN_IN)
+                nodes = [self._node(below[i : i + LNZD_FAN_IN]) for i in parts]
+                below = nodes
+                if level is levels[0]:
+                    mine = [child for node in nodes for child in node.children][: self.cfg.leaves]
+                    for k, leaf in enumerate(mine):
+                        leaf.pe.value = k
+                    self.leaves += mine
+                level += nodes
         return levels
 
     def _pair(self, a: Tile, b: Tile) -> LeafPair:
@@ -169,7 +175,8 @@ class Array(schema.Array):
         visits: list[Visit] = [visit for pe in self.pes for visit in pe.credit_visits]
         visits += [self.gather_credits]
         # The table's `near` needs the pass's base, and the broadcast needs `near`.
-        visits += [visit for table in self._tables for visit in (self.ccu.look_up, table.outputs)]
+        visits += [self.ccu.look_up, *(table.outputs for table in self.tables)] if self.tables else []
+        visits += [self.gather_segments] if self.tables else []
         visits += [self.ccu.outputs, self.distribute]
         visits += [visit for pe in self.pes for visit in pe.output_visits]
         visits += [pair.offer for pair in self.pairs]
@@ -179,7 +186,7 @@ class Array(schema.Array):
         visits += [pair.hand_down for pair in self.pairs]
         visits += [self.gather_status]
         visits += [visit for pe in self.pes for visit in pe.state_visits]
-        visits += [table.next_state for table in self._tables]
+        visits += [table.next_state for table in self.tables]
         visits += [self.ccu.next_state, *(node.next_state for node in chain.from_iterable(self.nodes))]
         return visits
 
@@ -189,8 +196,22 @@ class Array(schema.Array):
         """PEs to CCU: a bit for each PE that has credit."""
         self.ccu.credits.value = _bits([pe.credit.value for pe in self.pes])
 
+    def gather_segments(self) -> None:
+        """Roots and block tables to CCU: a bit, or a word, for each segment; the tables' strobes."""
+        ccu, octets = self.ccu, self.cfg.io_data_bits // 8
+        ccu.root.valid.value = _bits([root.valid.value for root in self.roots])
+        ccu.root.exhausted.value = _bits([root.exhausted.value for root in self.roots])
+        ccu.near.value = _bits([table.near.value for table in self.tables])
+        words = [table.block_rdata.value.to_bytes(octets, "little") for table in self.tables]
+        ccu.block_rdata.value = int.from_bytes(b"".join(words), "little")
+        segment = (self.io_pe.value & self.cfg.n_pe - 1) // self.cfg.segment_pes
+        for s, table in enumerate(self.tables):
+            table.io_write.value = self.io_write.value and s == segment
+
     def distribute(self) -> None:
-        """CCU to PEs: each PE's bit of the strobes, and the rows of write-back and refill."""
+        """CCU to PEs: each segment's bit of the broadcast, each PE's of the strobes; rows of write-back and refill."""
+        for s, bcast in enumerate(self.bcasts):
+            bcast.value = self.ccu.bcast.value >> s & 1
         write, read = self.ccu.pe_write.value, self.ccu.pe_read.value
         self.wb_row.value = self.ccu.wb_row.value & self.wb_row_mask
         self.rf_row.value = self.ccu.rf_row.value & self.rf_row_mask
@@ -245,7 +266,7 @@ class Array(schema.Array):
     def _signals(self) -> list[Wire]:
         nodes = chain.from_iterable(self.nodes)
         of_pes = (block for pe in self.pes for block in pe.blocks.values())
-        blocks = [self, self.ccu, *nodes, *self.pairs, *self._tables, *self.pes, *of_pes]
+        blocks = [self, self.ccu, *nodes, *self.pairs, *self.tables, *self.pes, *of_pes]
         return [signal for block in blocks for signal in block.signals().values()]
 
     def write_memories(self) -> None:
@@ -274,8 +295,8 @@ class Array(schema.Array):
         """Do what a write through the I/O port does, between two cycles."""
         if write.space in (IoSpace.CONFIG, IoSpace.CONTROL):
             self.ccu.load(write.space, write.addr, write.data)
-        elif self.block_table is not None and write.space == IoSpace.PTR:
-            self.block_table.write_field(write.addr, write.data)
+        elif self.tables and write.space == IoSpace.PTR:
+            self.tables[write.pe // self.cfg.segment_pes].write_field(write.addr, write.data)
         else:
             for pe in self.pes if write.space == IoSpace.CODEBOOK else [self.pes[write.pe]]:
                 pe.load(write)
@@ -303,7 +324,7 @@ class Array(schema.Array):
         for level, nodes in enumerate(self.nodes):
             instances |= {f"lnzd_{level}_{i}": node for i, node in enumerate(nodes)}
         instances |= {f"leaf_pair_{i}": pair for i, pair in enumerate(self.pairs)}
-        instances |= {table.NAME: table for table in self._tables}
+        instances |= dict(zip(block_tables(self.cfg), self.tables, strict=True))
         return pieces_of(ccu_probe(self.cfg), instances)
 
 

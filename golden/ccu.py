@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from eie import schema
 from eie.config import CONFIG_BITS, ArchConfig
-from eie.schema import ConfigReg, ControlReg, IoSpace, Mode, Wire
+from eie.schema import ControlReg, IoSpace, Mode, Wire, config_registers
 
 
 class Column(NamedTuple):
@@ -20,21 +20,27 @@ class Column(NamedTuple):
 class Ccu(schema.Ccu):
     """Runs passes; broadcasts in the cycle in which the root offers and every PE has credit; reads come a cycle later.
 
-    Members: table, a `Column` for each `ConfigReg`.
+    Each segment of a broadcast in segments has its root, its PEs and its bit of what the CCU says of the broadcast.
+
+    Members: table, a `Column` for each of `config_registers`.
     """
 
     def __init__(self, cfg: ArchConfig) -> None:
         super().__init__(cfg)
         self.begin(cfg)
         self.all_pes = (1 << cfg.n_pe) - 1
+        self.segments, self.segment_pes = cfg.segments, cfg.segment_pes
+        self.of_segment = (1 << cfg.segment_pes) - 1
+        self.all_segments = (1 << cfg.segments) - 1
         self.data_mask = self.io_rdata.mask
         self.count_mask = self.cycle.mask
         self.col_mask = self.push_col.mask
         self.pass_mask = self.current_pass.mask
         self.sram_mask = self.rf_addr.mask
+        self.sum_mask = self.sum_x.mask
         self.table = [
             Column(output, [0] * (self.pass_mask + 1), output.mask)
-            for output in (self.signal(register.name.lower()) for register in ConfigReg)
+            for output in (self.signal(register.name.lower()) for register in config_registers(cfg))
         ]
 
     def outputs(self) -> None:
@@ -44,9 +50,9 @@ class Ccu(schema.Ccu):
         self.look_up()
         self.clear.value = clear = self.start.value and io_mode
         self.compute.value = compute = mode == Mode.COMPUTE
-        self.bcast.value = compute and self.root.valid.value and self.credits.value == self.all_pes
+        self.bcast.value = self._broadcasts() if compute else 0
         if self.cfg.index_free:
-            self.bcast.value = self.bcast.value and self.near.value
+            self.bcast.value &= self.near.value
         elif self.bus:
             last = self.bus[-1]
             self.push.value, self.push_col.value = last.valid.value, last.col.value
@@ -67,8 +73,16 @@ class Ccu(schema.Ccu):
         self.rf_en.value = rf_en = refill and row < (self.src_rows.value if src else self.acc_rows.value)
         base = self.src_base.value if src else self.acc_base.value
         self.rf_addr.value = (base + row) & self.sram_mask
+        self.scale_addr.value = (self.wb_base.value + self.wb_row.value) & self.sram_mask
         nothing_to_refill = self.acc_rows.value == 0 and self.src_rows.value == 0
         self.begin_pass.value = (clear and nothing_to_refill) or (refill and src and not rf_en)
+
+    def _broadcasts(self) -> int:
+        """A bit for each segment whose root offers and whose PEs all have credit."""
+        ready, credits = 0, self.credits.value
+        for s in range(self.segments):
+            ready |= (credits >> s * self.segment_pes & self.of_segment == self.of_segment) << s
+        return ready & self.root.valid.value
 
     def look_up(self) -> None:
         """The table's outputs: the present pass's registers."""
@@ -83,11 +97,13 @@ class Ccu(schema.Ccu):
     def next_state(self) -> None:
         """Mode and pass, refill and write-back, counts, bus registers, read data."""
         clear, compute = self.clear.value, self.compute.value
-        drained = compute and self.root.exhausted.value and self.busy_pes.value == 0
+        exhausted = self.root.exhausted.value == self.all_segments
+        drained = compute and exhausted and self.busy_pes.value == 0
         written = self.mode.value == Mode.WRITEBACK and not self.wb_en.value
         last = self.current_pass.value == self.last_pass.value
         self._next_mode(drained, written, last)
         self._next_rows(written)
+        self._next_sum(written)
         self._next_counts(drained)
         self.done.next = False if clear else (written and last) or self.done.value
         source = (self.bcast.value, self._root_col(), self.root.value.value, self.root.value1.value)
@@ -133,6 +149,20 @@ class Ccu(schema.Ccu):
         base = self.wb_base.value + self.wb_row.value
         self.wb_addr.next = base & self.sram_mask if wb_en else self.wb_addr.value
 
+    def _next_sum(self, written: int) -> None:
+        """The inputs' magnitudes, from the first batch of a tile of rows to the write-back of the tile."""
+        if not self.cfg.adder:
+            return
+        root = self.root
+        if written and self.wb_rows.value:
+            self.sum_x.next = 0
+        elif self.bcast.value:
+            self.sum_x.next = (
+                self.sum_x.value + abs(root.value.value) + abs(root.value1.value) & self.sum_mask
+            )
+        else:
+            self.sum_x.next = self.sum_x.value
+
     def _next_counts(self, drained: int) -> None:
         compute, mode, mask = self.compute.value, self.mode.value, self.count_mask
         if self.clear.value:
@@ -148,7 +178,7 @@ class Ccu(schema.Ccu):
         self.cycle.next = self.cycles.value if drained else (self.cycle.value + compute) & mask
         retired = compute and self.retires.value
         self.cycles.next = (self.cycle.value + 1) & mask if retired else self.cycles.value
-        stalled = compute and self.root.valid.value and not self.bcast.value
+        stalled = (self.root.valid.value & ~self.bcast.value).bit_count() if compute else 0
         self.broadcast_stalls.next = (self.broadcast_stalls.value + stalled) & mask
         self.refill_cycles.next = (self.refill_cycles.value + (mode == Mode.REFILL)) & mask
         self.writeback_cycles.next = (self.writeback_cycles.value + (mode == Mode.WRITEBACK)) & mask
@@ -163,7 +193,8 @@ class Ccu(schema.Ccu):
             registers = {ControlReg.FIRST_PASS: self.first_pass, ControlReg.LAST_PASS: self.last_pass}
             return registers[ControlReg(addr)].value if addr in registers else 0
         if self.cfg.index_free and space == IoSpace.PTR:
-            return self.block_rdata.value
+            segment = (self.io_pe.value & self.cfg.n_pe - 1) // self.segment_pes
+            return self.block_rdata.value >> segment * self.cfg.io_data_bits & self.data_mask
         return self.pe_rdata.value >> (self.io_pe.value * self.cfg.io_data_bits) & self.data_mask
 
     def write_memories(self) -> None:

@@ -25,7 +25,7 @@ from eie.golden.array import Array
 from eie.golden.run import Host
 from eie.memory import Block, Write
 from eie.registers import PASS_TABLE, Access, Reg
-from eie.schema import CCU_COUNTERS, ConfigReg, ControlReg, IoSpace
+from eie.schema import CCU_COUNTERS, ControlReg, IoSpace, config_registers
 
 _WORD = 0xFFFF_FFFF
 _BY_OFFSET = {reg.offset: reg for reg in Reg}
@@ -140,7 +140,9 @@ class Chip:
     def _pass_address(self, address: int) -> int | None:
         """The I/O port's address of a register in the window of the pass table."""
         entry = (address - PASS_TABLE) >> 2
-        if not 0 <= entry < self.cfg.passes << CONFIG_BITS or entry % (1 << CONFIG_BITS) >= len(ConfigReg):
+        if not 0 <= entry < self.cfg.passes << CONFIG_BITS or entry % (1 << CONFIG_BITS) >= len(
+            config_registers(self.cfg)
+        ):
             return None
         return entry
 

@@ -7,12 +7,15 @@ from eie.config import ArchConfig
 
 
 class RunRows(schema.RunRows):
-    """The run of a column in the cycle in which it arrives: row r of a layer is local row r div N of PE r mod N."""
+    """The run of a column in the cycle in which it arrives.
+
+    Row r of a layer, or of a segment, is local row r div M of PE r mod M, of the M that share a broadcast.
+    """
 
     def __init__(self, cfg: ArchConfig) -> None:
         super().__init__(cfg)
         self.begin(cfg)
-        self.n_pe = cfg.n_pe
+        self.pes, self.shift = cfg.segment_pes, cfg.pe_shift
         self.count_mask = self.p_count.mask
         self.row_mask = self.p_row.mask
         self.events_mask = self.empty_columns.mask
@@ -34,7 +37,7 @@ class RunRows(schema.RunRows):
 
     def _before(self, row: int) -> int:
         """Rows of this PE before a row of the layer."""
-        return row // self.n_pe + (row % self.n_pe > self.number.value)
+        return (row >> self.shift) + (row % self.pes > self.number.value)
 
     def next_state(self) -> None:
         """The counters: columns that arrive, of which no pointer is read, and those without a row here."""

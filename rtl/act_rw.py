@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 
+from eie.config import SCALE_BITS
 from eie.rtl.block import (
     Block,
     add,
@@ -38,6 +39,8 @@ class ActRW(Block):
     s4_write, s4_row, s4_sum : stage 4 writes one.
     lane<l>_s2_valid, _s2_row, _acc_rdata, _s4_write, _s4_row, _s4_sum : a further lane reads and writes one.
     wb_en, wb_row, relu, output_shift, y_value : write-back of a row.
+    arithmetic, sum_x, scale_addr : of an adder machine: what write-back does (`eie.schema.Arithmetic`), what it
+        subtracts, and the word of the activation SRAM with the row's scale.
     wb_target, wb_addr : where its activation goes besides (`eie.schema.WbTarget`), and to which word of the SRAM.
     rf_en, rf_src, rf_row, rf_addr : refill of a row of the source file or else the accumulator file.
     act_* : the activation SRAM.
@@ -50,7 +53,8 @@ class ActRW(Block):
 
     def elaborate(self, platform: object) -> Module:
         m = self.module()
-        rectified = Signal(signed(self.cfg.acc_bits))
+        exact = self._scaled(m)
+        rectified = Signal(signed(len(exact)))
         # One adder, and no wider than it must be.
         kept, half = shifted(m, rectified, self.output_shift, "shifted")
         self.unrounded = Cat(half, kept)
@@ -61,14 +65,32 @@ class ActRW(Block):
         m.d.comb += rounded.eq(add(kept, half, len(rounded)))
         value, clipped = saturate(rounded, self.cfg.act_bits)
         m.d.comb += [
-            rectified.eq(Mux(self.relu & self.y_acc[-1], 0, self.y_acc)),
+            rectified.eq(Mux(self.relu & exact[-1], 0, exact)),
             self.y_value.eq(value),
         ]
         m.d.sync += self.y_valid.eq(self.wb_en)
         with m.If(self.wb_en):
-            m.d.sync += [self.y_row.eq(self.wb_row), self.y_acc.eq(self.acc_rdata)]
+            m.d.sync += [self.y_row.eq(self.wb_row), self.y_acc.eq(self._read_sum(m))]
         self.counter(m, "writeback_saturations", self.y_valid & clipped)
         return m
+
+    def _read_sum(self, m: Module) -> Value:
+        """The accumulator that is read; in an adder pass less the sum of the inputs' magnitudes."""
+        if not self.cfg.adder:
+            return self.acc_rdata
+        width = self.cfg.y_acc_bits
+        less = Signal(len(self.sum_x))
+        m.d.comb += less.eq(Mux(self.arithmetic[0], self.sum_x, 0))  # Arithmetic.MIN
+        return (resize(self.acc_rdata, width) - less)[:width].as_signed()
+
+    def _scaled(self, m: Module) -> Value:
+        """What write-back rounds: the sum, or its product with the row's scale, which the activation SRAM gives."""
+        if not self.cfg.adder:
+            return self.y_acc
+        scale = self.act_rdata[:SCALE_BITS].as_signed()
+        exact = Signal(signed(len(self.y_acc) + SCALE_BITS))
+        m.d.comb += exact.eq(Mux(self.arithmetic[1], self.y_acc * scale, self.y_acc))  # Arithmetic.SCALE
+        return exact
 
     def _leaf(self, m: Module) -> None:
         cfg = self.cfg
@@ -175,9 +197,14 @@ class ActRW(Block):
 
     def _sram(self, m: Module) -> None:
         stored = self.y_valid & (self.wb_target & Const(WbTarget.ACT_SRAM, 2)).any()
-        io_addr = self.io_addr[: len(self.act_addr)]
+        io_addr: Value = self.io_addr[: len(self.act_addr)]
+        reads: Value = self.io_read_sram
+        if self.cfg.adder:  # the scale of the row that is written back in the next cycle
+            scales = self.wb_en & self.arithmetic[1]  # Arithmetic.SCALE
+            reads = reads | scales
+            io_addr = Mux(scales, self.scale_addr, io_addr)
         m.d.comb += [
-            self.act_en.eq(self.rf_en | stored | self.io_write_sram | self.io_read_sram),
+            self.act_en.eq(self.rf_en | stored | self.io_write_sram | reads),
             self.act_we.eq(stored | self.io_write_sram),
             self.act_addr.eq(Mux(self.rf_en, self.rf_addr, Mux(stored, self.wb_addr, io_addr))),
             self.act_wdata.eq(Mux(stored, resize(self.y_value, len(self.act_wdata)), self.io_data)),

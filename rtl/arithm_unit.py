@@ -13,6 +13,7 @@ from eie.rtl.block import (
     any_of,
     is_inside,
     is_number,
+    magnitude,
     more_reads,
     register_file,
     saturate,
@@ -36,6 +37,7 @@ class ArithmUnit(Block):
     acc_rdata : the accumulator of s2_row.
     product_shift : 0..31, right shift of the product.
     codebook : number of the codebook.
+    arithmetic : of an adder machine: whether minima stand for products (`eie.schema.Arithmetic`).
     io_write, io_addr, io_data : the I/O port, for the space CODEBOOK.
     code_rdata : codebook read, for the entry in stage 1. io_code : for the I/O port.
     forward1, forward2 : the operand comes from the entry one, two cycles ahead.
@@ -107,7 +109,7 @@ class ArithmUnit(Block):
         return written
 
     def _stage_3(self, m: Module, prefix: str) -> None:
-        """Stage 2 to 3: multiply, read the accumulator."""
+        """Stage 2 to 3: multiply (or take the minimum), read the accumulator."""
         of = partial(self._of, prefix)
         hits = self._hits(of("s2_valid") & of("s2_write"), of("s2_row"))
         m.d.comb += of("forward2").eq(any_of(hits))
@@ -115,10 +117,27 @@ class ArithmUnit(Block):
             of("s3_valid").eq(of("s2_valid")),
             of("s3_write").eq(of("s2_write")),
             of("s3_row").eq(of("s2_row")),
-            of("s3_product").eq(of("s2_code") * of("s2_value")),
+            of("s3_product").eq(self._product(m, prefix)),
             of("s3_operand").eq(Mux(of("forward2"), self._sum(hits), of("acc_rdata"))),
             of("s3_forwarded").eq(of("forward2")),
         ]
+
+    def _product(self, m: Module, prefix: str) -> Value:
+        """Code times activation; in an adder pass twice the smaller magnitude where both have one sign, else 0."""
+        code, value = self._of(prefix, "s2_code"), self._of(prefix, "s2_value")
+        if not self.cfg.adder:
+            return code * value
+        minimum = self.arithmetic[0]  # Arithmetic.MIN
+        factor = Signal(signed(len(code)), name=f"{prefix}factor")
+        a, b = Signal(len(code), name=f"{prefix}code_size"), Signal(len(value), name=f"{prefix}value_size")
+        smaller = Signal(self.cfg.product_bits - 2, name=f"{prefix}smaller")
+        m.d.comb += [
+            factor.eq(Mux(minimum, 0, code)),  # the multiplier rests
+            a.eq(magnitude(code)),
+            b.eq(magnitude(value)),
+            smaller.eq(Mux(code[-1] == value[-1], Mux(a < b, a, b), 0)),
+        ]
+        return Mux(minimum, Cat(Const(0, 1), smaller, Const(0, 1)).as_signed(), factor * value)
 
     def _stage_4(self, m: Module, prefix: str) -> Value:
         """Stage 3 to 4: shift and add; whether the sum was clipped."""

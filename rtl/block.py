@@ -260,6 +260,11 @@ def saturate(value: Value, bits: int) -> tuple[Value, Value]:
     return Mux(fits, value[:bits], limit).as_signed(), ~fits
 
 
+def magnitude(value: Value) -> Value:
+    """The magnitude of a signed value, unsigned and as wide: that of the most negative number is there, too."""
+    return (Mux(value[-1], ~value, value).as_unsigned() + value[-1])[: len(value)]
+
+
 def step(pointer: Value, depth: int) -> Value:
     """The place after `pointer` in a ring of `depth`."""
     return Mux(is_number(pointer, depth - 1), Const(0, len(pointer)), (pointer + 1)[: len(pointer)])

@@ -7,8 +7,20 @@ from collections.abc import Mapping
 from amaranth import Cat, Module, Mux, Signal, Value
 
 from eie.config import CONFIG_BITS
-from eie.rtl.block import Block, add, any_of, count, is_inside, is_number, more_reads, register_file, resize
-from eie.schema import ConfigReg, ControlReg, IoSpace, Mode
+from eie.rtl.block import (
+    Block,
+    add,
+    any_of,
+    count,
+    is_inside,
+    is_number,
+    magnitude,
+    more_reads,
+    pick,
+    register_file,
+    resize,
+)
+from eie.schema import ConfigReg, ControlReg, IoSpace, Mode, config_registers
 
 
 class CCU(Block):
@@ -24,7 +36,8 @@ class CCU(Block):
     Members
     -------
     start, busy, done, current_pass : begin a run; under way; finished; which pass.
-    root_valid, root_exhausted, root_row, root_pe, root_value : the LNZD tree's root.
+    root_valid, root_exhausted, root_row, root_pe, root_value : the LNZD tree's root. Of segments (of near, bcast and
+        block_rdata, too) a bit, or a word, for each.
     credits, busy_pes, retires : bit k is PE k's.
     clear, begin_pass, compute : the run begins; compute mode begins; compute mode.
     bcast, push, push_col, push_value : the broadcast; index-free the block table has the bus (near, block_rdata).
@@ -32,7 +45,8 @@ class CCU(Block):
     pe_write, pe_read, pe_rdata : the PEs' I/O ports; pe_rdata has PE k's word at bits k * io_data_bits on.
     rf_en, rf_src, rf_row, rf_addr : refill of one local row in every PE.
     wb_en, wb_row, wb_addr : write-back of one local row in every PE.
-    product_shift ... src_base : the pass's entry of the table (`eie.schema.ConfigReg`).
+    product_shift ... src_base, arithmetic : the pass's entry of the table (`eie.schema.ConfigReg`).
+    sum_x, scale_addr : of an adder machine: the inputs' magnitudes so far; word of the scale of row wb_row.
     mode, cycles, broadcast_stalls, refill_cycles, writeback_cycles : `eie.schema.Mode`, counters of the run.
     """
 
@@ -54,7 +68,7 @@ class CCU(Block):
             self.compute.eq(is_number(self.mode, Mode.COMPUTE)),
             self.write_back.eq(is_number(self.mode, Mode.WRITEBACK)),
             self.refill.eq(is_number(self.mode, Mode.REFILL)),
-            self.drained.eq(self.compute & self.root_exhausted & ~self.busy_pes.any()),
+            self.drained.eq(self.compute & self._exhausted() & ~self.busy_pes.any()),
             self.written.eq(self.write_back & ~self.wb_en),
             self.busy.eq(~self.io_mode),
             self.to_config.eq(is_number(self.io_space, IoSpace.CONFIG)),
@@ -65,6 +79,8 @@ class CCU(Block):
         self._refill_and_write_back(m)
         self._counters(m)
         self._broadcast(m)
+        if self.cfg.adder:
+            self._sum(m)
         self._io(m)
         return m
 
@@ -79,7 +95,7 @@ class CCU(Block):
         m.d.comb += write_config.eq(
             self.io_write & self.io_mode & self.to_config & is_inside(io_entry, cfg.passes)
         )
-        for register in ConfigReg:
+        for register in config_registers(cfg):
             word = self._word(register)
             write, read = register_file(m, f"table_{register.name.lower()}", len(word), cfg.passes)
             m.d.comb += [
@@ -146,11 +162,16 @@ class CCU(Block):
             m.d.sync += self.rf_src.eq(1)
         count(m, self.rf_row, restart | (self.refill & ~self.rf_en), self.rf_en)
         count(m, self.wb_row, self.begin_pass, self.wb_en)
+        wb_addr = add(self.wb_base, self.wb_row, len(self.wb_addr))
         with m.If(self.wb_en):
-            m.d.sync += self.wb_addr.eq(add(self.wb_base, self.wb_row, len(self.wb_addr)))
+            m.d.sync += self.wb_addr.eq(wb_addr)
+        if self.cfg.adder:
+            m.d.comb += self.scale_addr.eq(wb_addr)
 
     def _counters(self, m: Module) -> None:
-        self.counter(m, "broadcast_stalls", self.compute & self.root_valid & ~self.bcast)
+        segments = range(self.cfg.segments)
+        stalled = [self.compute & _bit(self.root_valid, s) & ~_bit(self.bcast, s) for s in segments]
+        self.tally(m, "broadcast_stalls", stalled)
         self.counter(m, "refill_cycles", self.refill)
         self.counter(m, "writeback_cycles", self.write_back)
         if not self.cfg.counters:
@@ -163,10 +184,20 @@ class CCU(Block):
             with m.If(self.retires.any()):
                 m.d.sync += self.cycles.eq(self.cycle + 1)
 
+    def _exhausted(self) -> Value:
+        """No root will offer again."""
+        return self.root_exhausted if self.cfg.segments == 1 else self.root_exhausted.all()
+
     def _broadcast(self, m: Module) -> None:
         cfg = self.cfg
         if cfg.index_free:  # the bus is the block table's
-            m.d.comb += self.bcast.eq(self.compute & self.root_valid & self.near & self.credits.all())
+            compute: Value = self.compute
+            credits = self.credits.all()
+            if cfg.segments > 1:
+                compute = self.compute.replicate(cfg.segments)
+                mine = (self.credits.word_select(s, cfg.segment_pes) for s in range(cfg.segments))
+                credits = Cat(of_segment.all() for of_segment in mine)
+            m.d.comb += self.bcast.eq(compute & self.root_valid & self.near & credits)
             return
         leaf = self.root_pe << 1 if cfg.group == 2 else self.root_pe
         column = (self.root_row << (cfg.n_pe - 1).bit_length()) | leaf
@@ -183,6 +214,16 @@ class CCU(Block):
             stage = register
         m.d.comb += [self.push.eq(stage[0]), self.push_col.eq(stage[1])]
         m.d.comb += [getattr(self, f"push_{name}").eq(x) for name, x in zip(values, stage[2:], strict=True)]
+
+    def _sum(self, m: Module) -> None:
+        """The inputs' magnitudes, from the first batch of a tile of rows to the write-back of the tile."""
+        values = [self.root_value, *([self.root_value1] if self.cfg.group == 2 else [])]
+        summand = Signal(self.cfg.act_bits + len(values) - 1)
+        m.d.comb += summand.eq(sum((magnitude(value) for value in values[1:]), start=magnitude(values[0])))
+        with m.If(self.written & self.wb_rows.any()):
+            m.d.sync += self.sum_x.eq(0)
+        with m.Elif(self.bcast):
+            m.d.sync += self.sum_x.eq(add(self.sum_x, summand, len(self.sum_x)))
 
     def _io(self, m: Module) -> None:
         cfg = self.cfg
@@ -204,7 +245,8 @@ class CCU(Block):
             m.d.sync += self.io_rdata.eq(self._selected(self.io_addr, passes))
         if cfg.index_free:
             with m.Elif(is_number(self.io_space, IoSpace.PTR)):
-                m.d.sync += self.io_rdata.eq(self.block_rdata)
+                tables = [self.block_rdata.word_select(s, cfg.io_data_bits) for s in range(cfg.segments)]
+                m.d.sync += self.io_rdata.eq(pick(tables, self.io_pe[cfg.pe_shift :]))
         with m.Else():
             m.d.sync += self.io_rdata.eq(any_of(Mux(selected[k], word, 0) for k, word in enumerate(words)))
 
@@ -216,3 +258,8 @@ class CCU(Block):
             Mux(is_number(number, register), resize(word, len(self.io_rdata)), 0)
             for register, word in registers.items()
         )
+
+
+def _bit(value: Value, number: int) -> Value:
+    """A bit of several, or the only one."""
+    return value if len(value) == 1 else value[number]

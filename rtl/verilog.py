@@ -96,7 +96,7 @@ def array_verilog(cfg: ArchConfig, *, probe: bool = False, images: bool = True) 
 def _array_verilog(cfg: ArchConfig, probe: bool, images: bool) -> dict[str, str]:
     array = EIEArray(cfg, probe=probe, images=images)
     blocks = {name: block(cfg, probe=probe) for name, block in blocks_of(cfg).items()}
-    modules = _convert({"array": array, **blocks})
+    modules = convert({"array": array, **blocks})
     return {
         f"{SRAM}.v": sram_verilog(),
         **_pe_file(modules),
@@ -121,13 +121,13 @@ def around_array_verilog(cfg: ArchConfig, *, probe: bool = False) -> dict[str, s
 
 @functools.lru_cache(maxsize=16)
 def _around_array(cfg: ArchConfig, probe: bool) -> dict[str, str]:
-    modules = _convert({"host_if": HostIf(cfg), "chip": EIEChip(cfg, probe=probe)})
+    modules = convert({"host_if": HostIf(cfg), "chip": EIEChip(cfg, probe=probe)})
     return {_file(name): text for name, text in modules.items()}
 
 
 def host_if_verilog(cfg: ArchConfig) -> dict[str, str]:
     """Verilog of the host interface by itself, by file name."""
-    return {_file("host_if"): _convert({"host_if": HostIf(cfg)})["host_if"]}
+    return {_file("host_if"): convert({"host_if": HostIf(cfg)})["host_if"]}
 
 
 def serial_verilog(cfg: ArchConfig, divisor: int) -> dict[str, str]:
@@ -136,7 +136,7 @@ def serial_verilog(cfg: ArchConfig, divisor: int) -> dict[str, str]:
     divisor : clock cycles of a bit on the line. The memories start from images, see `array_verilog`.
     """
     top = {"serial_chip": SerialChip(cfg, divisor)}
-    return {_file("serial_chip"): _convert(top)["serial_chip"], **chip_verilog(cfg, images=True)}
+    return {_file("serial_chip"): convert(top)["serial_chip"], **chip_verilog(cfg, images=True)}
 
 
 def block_verilog(block: str, cfg: ArchConfig, *, probe: bool = True) -> dict[str, str]:
@@ -149,7 +149,7 @@ def block_verilog(block: str, cfg: ArchConfig, *, probe: bool = True) -> dict[st
     """
     names = ("pe", *schema.PE_BLOCKS) if block == "pe" else (block,)
     blocks = blocks_of(cfg) | {LeafPair.name: LeafPair}
-    modules = _convert({name: blocks[name](cfg, probe=probe) for name in names})
+    modules = convert({name: blocks[name](cfg, probe=probe) for name in names})
     return _pe_file(modules) if block == "pe" else {_file(block): modules[block]}
 
 
@@ -176,8 +176,8 @@ def _pe_file(modules: dict[str, str]) -> dict[str, str]:
     return {_file("pe"): "\n".join(modules[name] for name in ("pe", *schema.PE_BLOCKS))}
 
 
-def _convert(components: Mapping[str, Component]) -> dict[str, str]:
-    """Verilog text of each component's module, by the same names."""
+def convert(components: Mapping[str, Component]) -> dict[str, str]:
+    """Verilog text of each component's module, by the same names: those of `eie.rtl.block.module_name`."""
     text = _yosys(
         [
             _keep_names(_same_widths(rtlil.convert(component, name=module_name(name), emit_src=False)))

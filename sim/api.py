@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -95,7 +96,9 @@ def compress(
     (3, 8)
     """
     read_in = _model(model, key, tuple(transpose))
-    settings = Settings(_each(density), _each(threshold), weight_bits, Widths(acc_bits=acc_bits))
+    settings = Settings(
+        _each(density, "density"), _each(threshold, "threshold"), weight_bits, Widths(acc_bits=acc_bits)
+    )
     each = settings.for_each(len(read_in.layers))
     if rank is not None or energy is not None:
         read_in, places = low_rank(read_in, rank, energy)
@@ -106,8 +109,12 @@ def compress(
     return Chain(layers, str(out) if out is not None else "network", report)
 
 
-def _each(values: float | Sequence[float]) -> tuple[float, ...]:
-    return tuple(values) if isinstance(values, Sequence) else (float(values),)
+def _each(values: float | Sequence[float], what: str) -> tuple[float, ...]:
+    several = isinstance(values, Sequence | np.ndarray) and not isinstance(values, str)
+    given: list[Any] = [*values] if several else [values]  # type: ignore[misc]
+    if not all(isinstance(value, Real) for value in given):
+        raise ModelError(f"{what} must be a number, or one for each layer, not {values!r}")
+    return tuple(map(float, given))
 
 
 def _model(model: Any, key: str, transpose: tuple[str, ...]) -> Model:
@@ -244,7 +251,11 @@ def lockstep(
     >>> report.mismatches, report.results[0].y.tolist()  # doctest: +SKIP
     (0, [30, 0])
     """
-    layers = [layer] if isinstance(layer, CompressedLayer) else list(layer)
+    layers = (
+        [layer] if isinstance(layer, CompressedLayer) else list(layer) if isinstance(layer, Sequence) else []
+    )
+    if not layers or not all(isinstance(one, CompressedLayer) for one in layers):
+        raise LayerError(f"give a CompressedLayer or a chain of layers, not {layer!r}")
     cfg = cfg or sized_for(ArchConfig(n_pe=4, weight_bits=max(one.weight_bits for one in layers)), *layers)
     fixed, _ = in_fixed_point(np.atleast_2d(np.asarray(x)), layers[0], cfg.act_bits)
     if len(fixed) != 1:
@@ -301,7 +312,9 @@ def sweep(
     if isinstance(grid, str | os.PathLike):
         points = read(Path(grid)).points
     else:
-        several = [keys] if grid is None else [grid] if isinstance(grid, Mapping) else list(grid)
+        several = [keys] if grid is None else [grid] if isinstance(grid, Mapping) else grid
+        if not isinstance(several, Sequence) or not all(isinstance(one, Mapping) for one in several):
+            raise ConfigError(f"a grid is a dictionary, a list of them or a .toml file, not {grid!r}")
         given = [{name: _listed(value) for name, value in one.items()} for one in several]
         points = expand(given, "eie.sweep").points
     with Store(IN_MEMORY if store is None else Path(store)) as held:

@@ -27,7 +27,9 @@ from eie.program import Job
 from eie.result import Result, summed
 from eie.sim.networks.network import PART, Inputs, Network, NetworkRun
 from eie.sim.simulate import simulate_many
+from eie.sim.widths import at_width, run_width
 from eie.sim.workloads.inputs import Array, Port, in_fixed_point, is_real, real_inputs
+from eie.width_program import sized_for_widths
 
 if TYPE_CHECKING:  # onnx takes long to import
     from eie.sim.networks.run import GraphNetwork
@@ -111,27 +113,46 @@ class Chain(Network, Sequence[CompressedLayer]):
         return place(self, cfg, balance=balance)
 
     def run(
-        self, x: Inputs, cfg: ArchConfig | None = None, engine: str = "fast", *, balance: bool | None = None
+        self,
+        x: Inputs,
+        cfg: ArchConfig | None = None,
+        engine: str = "fast",
+        *,
+        balance: bool | None = None,
+        width: float | None = None,
     ) -> NetworkRun:
         """Outputs, cycles and counters for inputs [batch, inputs] or [inputs] (images may keep their shape).
 
         Real numbers are quantised with the first layer's x_frac, uint8 are pixels / 255, other integers are fixed point
         already. Without `cfg` the machine is as large as the layers need (`machine`). balance : rows are placed so that
-        the PEs have equal work (`eie.balance`).
+        the PEs have equal work (`eie.balance`). width : of a network with several widths run this one, such as 0.5,
+        from the image of all (docs/learn.md), whose rows are not moved.
 
         Raises
         ------
         CapacityError, LayerError, ModelError, ConfigError : layers that `cfg` cannot run or that are no chain, inputs
-            that do not fit.
+            that do not fit, a width that the network does not have.
         """
         batch, alone = self._batch(x)
-        cfg = cfg or self.machine_for(engine, balance=balance)
+        if width is None:
+            layers, cfg = self.layers, cfg or self.machine_for(engine, balance=balance)
+        else:
+            if balance:
+                raise ConfigError("rows of the image of all widths are not moved: leave balance out")
+            layers, cfg = tuple(at_width(self, width)), cfg or sized_for_widths(self._coded(), self)
         fixed, clipped = in_fixed_point(batch, self[0], cfg.act_bits)
-        results = run_network(self, fixed, cfg, engine, balance=balance)
+        if width is None:
+            results = run_network(self, fixed, cfg, engine, balance=balance)
+        else:
+            results = run_width(self, fixed, cfg, width, engine)
         y = results[-1].y
         real = np.ldexp(y.astype(np.float64), -self[-1].y_frac)
         named = {"output": real[0] if alone else real}
-        return NetworkRun(named, self.layers, results, clipped, y[0] if alone else y)
+        return NetworkRun(named, layers, results, clipped, y[0] if alone else y)
+
+    def _coded(self) -> ArchConfig:
+        """The default machine with codes as wide as the layers'."""
+        return ArchConfig(weight_bits=max(4, *(layer.weight_bits for layer in self)))
 
     def run_float(self, x: Inputs) -> Mapping[str, FloatArray]:
         """The outputs with the same weights in floating point, nothing rounded or clipped."""

@@ -150,7 +150,13 @@ def choose_threshold(logits: Sequence[Values], labels: npt.ArrayLike, budget: fl
     """The least threshold, in hundredths, at which the error is at most `budget` points above that of the whole.
 
     logits : of held-out inputs. 1, at which nothing leaves, always keeps within a budget of 0.
+
+    Raises
+    ------
+    ConfigError : a budget that is negative or no number.
     """
+    if not budget >= 0:
+        raise ConfigError(f"a budget must be a number of points from 0, not {budget:g}")
     right = np.asarray(labels)
     most = 100 * np.mean(logits[-1].argmax(axis=1) != right) + budget
     for hundredth in range(100):

@@ -101,6 +101,8 @@ def simulate_many(jobs: Sequence[Job], engine: str, *, waveform: Path | None = N
     else:
         results = module.run_rtl(jobs, engine, waveform=waveform)
     return [
-        result if result.y_frac is not None else replace(result, y_frac=job.layer.y_frac)
+        result
+        if result.y_frac is not None
+        else replace(result, y_frac=job.layer.y_frac, minima=job.layer.adder)
         for job, result in zip(jobs, results, strict=True)
     ]

@@ -22,6 +22,7 @@ from eie.errors import ConfigError, ModelError
 from eie.layer import CompressedLayer
 from eie.sim.chain import as_float, run_network
 from eie.sim.exits import choose_threshold, leave, logits_at_exits, run_with_exits, stages, totals, trunk
+from eie.sim.widths import at_width
 from eie.sim.workloads.inputs import in_fixed_point, is_real, read_inputs, read_vectors
 
 # Inputs between two steps of the progress bar.
@@ -85,7 +86,7 @@ def measure(layers: list[CompressedLayer], path: Path, cfg: ArchConfig, limit: i
 
 @dataclass(frozen=True)
 class Leaving:
-    """At which certainty inputs leave a network with early exits."""
+    """At which certainty inputs leave a network with early exits, or at which width all run."""
 
     threshold: float | None = option(
         "--exit",
@@ -104,7 +105,13 @@ class Leaving:
         type=click.FloatRange(0),
         default=0.1,
         metavar="POINTS",
-        help="How much more error than that of the whole network --held-out may find, in percentage points.",
+        help="With --held-out: percentage points that the exits may add to the error of the whole network.",
+    )
+    width: float | None = option(
+        "--width",
+        type=float,
+        metavar="W",
+        help="Or run a network with several widths at this one, such as 0.5.",
     )
     counted: int = option(
         "--counted",
@@ -225,13 +232,14 @@ def accuracy(
 ) -> None:
     """Count how many labelled inputs the network of a .eie FILE gets wrong, twice: in the accelerator's arithmetic,
     which is bit for bit what every engine computes, and in floating point with the same weights. For a graph (.onnx,
-    .toml) the second count has the weights as trained.
+    .toml) the second count uses the trained weights.
 
     \b
     Example:
       eie accuracy lenet.eie --input examples/lenet_300_100/mnist_test_1000.npz
       eie accuracy net.onnx --weights net.eie --input x.npz
       eie accuracy exits.eie --input x.npz --held-out h.npz --budget 0.1
+      eie accuracy widths.eie --input x.npz --width 0.5
     """
     cfg = ArchConfig.preset(preset)
     exits: Exits | None = None
@@ -242,14 +250,17 @@ def accuracy(
         refuse_useless(context, ("--budget",), "without --held-out")
     if not early:
         refuse_useless(context, ("--counted",), "without --exit or --held-out")
+    if leaving.width is not None:
+        refuse_useless(context, ("--exit", "--held-out"), "with --width")
     if is_graph(file):
-        refuse_useless(context, ("--exit", "--held-out"), f"for {file}: a graph has no early exits")
+        useless = ("--exit", "--held-out", "--width")
+        refuse_useless(context, useless, f"for {file}: a graph has neither early exits nor widths")
         from eie.cli.graphs import measure_graph  # onnx takes long to import
 
         found = Accuracy(*measure_graph(file, input_file, weights, cfg, limit))
     else:
         refuse_useless(context, ("--weights",), f"for {file}: it holds layers, not a graph")
-        layers = load(file)
+        layers = load(file) if leaving.width is None else at_width(load(file), leaving.width)
         found = measure(trunk(layers) if early else layers, input_file, cfg, limit)
         if early:
             exits = measure_exits(layers, input_file, cfg, leaving, limit)

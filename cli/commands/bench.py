@@ -12,7 +12,7 @@ import click
 import numpy as np
 
 from eie.cli.inputs import GRAPHS
-from eie.cli.options import PATH, whole_numbers
+from eie.cli.options import PATH, refuse_useless, whole_numbers
 from eie.cli.output import print_table
 from eie.compress.forward import check_network
 from eie.errors import ConfigError, ModelError
@@ -42,12 +42,14 @@ def _inputs(net: Chain, path: Path | None, density: float, batch: int) -> Array:
     return np.ascontiguousarray(real_inputs(vectors[:batch]).reshape(batch, cols), np.float32)
 
 
-def _check(batches: Sequence[int], threads: Sequence[int], density: float) -> None:
+def _check(batches: Sequence[int], threads: Sequence[int], density: float, seconds: float) -> None:
     for what, numbers in (("--batch", batches), ("--threads", threads)):
         if min(numbers) < 1:
             raise ConfigError(f"{what} takes numbers from 1 on, not {min(numbers)}")
     if not 0 < density <= 1:
         raise ConfigError(f"--act-density must be above 0 and at most 1, not {density:g}")
+    if not 0 <= seconds < float("inf"):
+        raise ConfigError(f"--seconds must be at least 0 and finite, not {seconds:g}")
 
 
 def faster_lines(times: Mapping[int, Mapping[int, Mapping[str, float]]]) -> list[str]:
@@ -75,7 +77,14 @@ def faster_lines(times: Mapping[int, Mapping[int, Mapping[str, float]]]) -> list
     "--input", "input_file", type=PATH, metavar="X", help="Inputs to time; random ones if not given."
 )
 @click.option("--act-density", "density", default=1.0, help="Share of random inputs that are not zero.")
-@click.option("--batch", "batches", type=whole_numbers, default="1,64", help="How many inputs at a time.")
+@click.option(
+    "--batch",
+    "batches",
+    type=whole_numbers,
+    default="1,64",
+    metavar="N,..",
+    help="How many inputs at a time.",
+)
 @click.option(
     "--threads", type=whole_numbers, metavar="N,..", help="Numbers of threads; 1 and all if not given."
 )
@@ -91,8 +100,9 @@ def bench(
     seconds: float,
     json_out: bool,
 ) -> None:
-    """Time the compressed NETWORK on this processor (engine cpu), beside onnxruntime, torch, scipy and numpy with
-    the same weights, in turns in one process; and the memory of each in a process of its own (docs/cpu.md).
+    """Time the compressed NETWORK on this processor (engine cpu) beside onnxruntime, torch, scipy and numpy with the
+    same weights. All take turns in one process. The memory of each is measured in a process of its own
+    (docs/cpu.md).
 
     \b
     Example:
@@ -100,13 +110,17 @@ def bench(
       eie bench examples/networks/nsnet2.toml --weights nsnet2.eie --input speech.wav
     """
     counts = threads or tuple(sorted({1, processors()}))
-    _check(batches, counts, density)
+    _check(batches, counts, density, seconds)
+    context = click.get_current_context()
+    if input_file is not None:
+        refuse_useless(context, ("--act-density",), "with --input: nothing is random")
     net = None if file.suffix.lower() in GRAPHS else load(file)
     if net is not None and weights is not None:
         raise click.UsageError(f"--weights has no effect: {file} holds compressed layers")
     if not isinstance(net, Chain):
         if input_file is None:
             raise click.UsageError(f"a graph such as {file} needs --input")
+        refuse_useless(context, ("--batch",), f"for {file}: a graph takes all of its input")
         count, makers = graph_contenders(file, weights, input_file)
         nothing = np.empty(0)
         times = {many: {count: paired(makers(many), nothing, seconds, clock_of(many))} for many in counts}

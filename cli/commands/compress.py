@@ -20,7 +20,7 @@ from eie.cli.options import (
     real_numbers,
     refuse_useless,
 )
-from eie.cli.output import check_writable, print_table
+from eie.cli.output import check_writable, print_table, say
 from eie.cli.pages.sizes import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, scale_row, size_rows
 from eie.compress.float_layers import (
     FloatArray,
@@ -165,8 +165,8 @@ class How:
         default=0,
         show_default=False,
         metavar="N",
-        help="Keep of each fully connected layer the weights in N shuffled blocks (docs/blocks.md); densities are then "
-        "of the convolutions.",
+        help="In each fully connected layer, keep only the weights in N shuffled blocks (docs/blocks.md). Densities "
+        "are then those of the convolutions.",
     )
     acc_bits: str = option(
         "--acc-bits",
@@ -297,9 +297,8 @@ def compress(
       eie compress examples/networks/nsnet2.toml --calibrate speech.wav -o nsnet2.eie
     """
     if which.settings_file is not None:
-        refuse_useless(
-            context, ("--density", "--threshold", "--weight-bits"), "beside --settings: give it there"
-        )
+        names = ("--density", "--threshold", "--weight-bits", "--blocks")
+        refuse_useless(context, names, "beside --settings: give it there")
     _refuse_to_overwrite(out, (model, calibrate, which.settings_file))
     check_writable(out.parent)
     description = described(model) if model.suffix.lower() == ".toml" else None
@@ -308,7 +307,7 @@ def compress(
         if description is None
         else Model(description.graph.trained)
     )
-    whole, settings = _chosen(read, how, which)
+    whole, settings = _chosen(context, read, how, which)
     read, settings = rank.split(whole, settings)
     if calibrate is not None and model.suffix.lower() == ".onnx":
         description = described(model, whole.layers)
@@ -345,12 +344,16 @@ def _elements(layers: Layers) -> int:
     return sum(rows * cols for rows, cols in (source.shape for source in layers.sources))
 
 
-def _chosen(read: Model, how: How, which: Which) -> tuple[Model, Settings | Sequence[Settings]]:
+def _chosen(
+    context: click.Context, read: Model, how: How, which: Which
+) -> tuple[Model, Settings | Sequence[Settings]]:
     """The layers to compress, and how."""
     if which.patterns:
         read = choose(read, which.patterns)
     if which.settings_file is not None:
         return Plan.read(which.settings_file).apply(read, how.widths)
+    if how.blocks and all(source.conv is None for source in read.layers.sources):
+        refuse_useless(context, ("--density", "--threshold"), "with --blocks: there is no convolution")
     return read, how.settings
 
 
@@ -367,7 +370,8 @@ def _met(description: Description, calibrate: Path, layers: Layers, model: Path)
 
 def _print(report: CompressionReport, read: Model, out: Path) -> None:
     print_table(SIZE_HEADINGS, size_rows(report.size))
-    click.echo(f"{SIZE_NOTE}\n")
+    say(SIZE_NOTE)
+    click.echo()
     print_table(
         SCALE_HEADINGS,
         [scale_row(one.name, 1 << one.weight_bits, one.scales, one.relu) for one in report.layers],

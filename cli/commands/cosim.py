@@ -16,14 +16,23 @@ from tqdm import tqdm
 from eie.cli.inputs import Source, is_graph, warn_clipped
 from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless, was_given
 from eie.cli.output import check_targets, write
+from eie.compress.format.file import load
 from eie.errors import ConfigError
+from eie.prefix import thousandths
 from eie.program import Job
 from eie.sim.chain import check_wave
 from eie.sim.cosim.build import SIMULATORS
 from eie.sim.cosim.free.compare import compare_jobs
-from eie.sim.cosim.lockstep import LockstepReport, expected_cycles, lockstep_by_layer, read_back_cycles
+from eie.sim.cosim.lockstep import (
+    LockstepReport,
+    expected_cycles,
+    lockstep_by_layer,
+    lockstep_program,
+    read_back_cycles,
+)
 from eie.sim.cosim.saif import record
-from eie.sim.workloads.random import random_layer
+from eie.sim.workloads.random import random_input, random_layer
+from eie.width_program import sized_for_widths, width_program
 
 # Written only when the two sides diverge.
 DIVERGENCE = Path("divergence.vcd")
@@ -130,14 +139,8 @@ def _run_lockstep(case: _Case, out: Outputs) -> int:
             read_back=read_back,
             progress=lambda cycles: bar.update(cycles - bar.n),
         )
-    if out.json_out:
-        click.echo(json.dumps(report_json(report, case.clipped)))
+    if _told(report, case.clipped, out.json_out):
         return report.mismatches
-    report.require_agreement()
-    click.echo(
-        f"{report.describe()}: {report.comparisons:,} comparisons, {report.mismatches} mismatches, "
-        f"{report.seconds:.1f} s ({report.cycles / report.seconds:,.0f} cycles/s)"
-    )
     if not read_back:
         click.echo(
             f"The SRAMs were compared at each access, not read back: that takes {read_back_cycles(cfg):,} cycles."
@@ -145,6 +148,47 @@ def _run_lockstep(case: _Case, out: Outputs) -> int:
     if out.wave is not None:
         click.echo(f"waveform: {out.wave}")
     return 0
+
+
+def _told(report: LockstepReport, clipped: int, json_out: bool) -> bool:
+    """Print a lockstep run; whether that was all, because it is for scripts."""
+    if json_out:
+        click.echo(json.dumps(report_json(report, clipped)))
+        return True
+    report.require_agreement()
+    click.echo(
+        f"{report.describe()}: {report.comparisons:,} comparisons, {report.mismatches} mismatches, "
+        f"{report.seconds:.1f} s ({report.cycles / report.seconds:,.0f} cycles/s)"
+    )
+    return False
+
+
+def _run_width(context: click.Context, file: Path, machine: Machine, source: Source, out: Outputs) -> int:
+    """A whole network at one of its widths, from the image of all of them, in lockstep; the exit status."""
+    useless = ("--free", "--wave", "--saif", "--layer", "--balance")
+    refuse_useless(context, useless, "with --width, which runs the whole network in lockstep")
+    layers, simulator, seed = load(file), context.params["simulator"], context.params["seed"]
+    assert source.width is not None
+    first = source.first(layers)
+    cfg = machine.as_set
+    if machine.sized:
+        cfg = sized_for_widths(cfg, layers, together=True).replace(**dict(machine.settings))
+    density = context.params["act_density"]
+    x, clipped = (
+        (random_input(first.cols, density, seed), 0)
+        if source.input_file is None
+        else source.read(first, cfg.act_bits)
+    )
+    program = width_program(layers, cfg, thousandths(source.width), str(file))
+    if not out.json_out:
+        click.echo(
+            f"{file} at width {source.width:g} on {cfg.n_pe} PEs, seed {seed}; replay: {replay_command(context)}"
+        )
+    warn_clipped(source.input_file, clipped, first, cfg.act_bits)
+    replay = replay_command(context)
+    report = lockstep_program(program, [x], simulator, port=True, seed=seed, replay=replay)
+    _told(report, clipped, out.json_out)
+    return report.mismatches
 
 
 def _run_free(case: _Case, out: Outputs) -> int:
@@ -203,9 +247,9 @@ def cosim(
 ) -> None:
     """Run the golden model and the RTL in lockstep and compare every probed signal in every cycle.
 
-    What runs is the layers of a .eie FILE, the matrices of a graph (.onnx, .toml) on what they meet for --input, or a
-    random layer. If golden model and RTL differ, the command reports the first divergence with its cycle, PE, signal
-    and both values, writes a waveform around it (divergence.vcd), and exits with status 1.
+    The command runs the layers of a .eie FILE, the matrices of a graph (.onnx, .toml) on the vectors that reach them
+    for --input, or a random layer. If golden model and RTL differ, the command reports the first divergence with its
+    cycle, PE, signal and both values, writes a waveform around it (divergence.vcd), and exits with status 1.
 
     With --free Python sleeps while the RTL runs, so that long layers take far less time. At the end the command
     compares activations, cycles and all counters with the fast engine's.
@@ -213,9 +257,12 @@ def cosim(
     \b
     Example:
       eie cosim --sim verilator --pe 4 --rows 100 --cols 80 --density 0.2 --seed 7
+      eie cosim widths.eie --width 0.5 --input x.npz
       eie cosim --sim verilator --pe 16 --rows 512 --cols 512 --free --saif activity.saif
     """
     _refuse_useless(context, file, source, out.free)
+    if file and source.width is not None:
+        context.exit(_run_width(context, file, machine, source, out))
     found = source.products(file, machine) if file and is_graph(file) else None
     if found:
         layers = found.layers
@@ -249,9 +296,11 @@ def cosim(
 def _refuse_useless(context: click.Context, file: Path | None, source: Source, free: bool) -> None:
     """Refuse options that have nothing to apply to."""
     if file is None:
-        refuse_useless(context, ("--layer", "--input", "--index"), "without a .eie file")
+        refuse_useless(context, ("--layer", "--input", "--index", "--width"), "without a .eie file")
     else:
         refuse_useless(context, ("--rows", "--cols", "--density"), "with a .eie file")
+    if is_graph(file):
+        refuse_useless(context, ("--width",), f"for {file}: it is a graph")
     if not is_graph(file):
         refuse_useless(context, ("--weights",), "without a graph (.onnx, .toml)")
     source.refuse_useless(context, ("--act-density",))

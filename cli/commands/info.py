@@ -12,13 +12,15 @@ from typing import Any
 import click
 
 from eie.cli.options import PATH
-from eie.cli.output import print_table, write_pictures
+from eie.cli.output import print_table, say, write_pictures
 from eie.cli.pages.sizes import SCALE_HEADINGS, SIZE_HEADINGS, SIZE_NOTE, scale_row, size_rows, two_rules
 from eie.compress.float_layers import Unused, left_text, whole_ratio
 from eie.compress.format.file import load_with_sizes
 from eie.compress.format.sizes import SizeReport
 from eie.files import file_name
 from eie.layer import CompressedLayer
+from eie.prefix import THOUSAND
+from eie.width_program import shares_of
 
 
 def _left(model: Path, key: str, layers: Sequence[CompressedLayer]) -> list[Unused]:
@@ -46,13 +48,41 @@ def as_json(report: SizeReport, layers: Sequence[CompressedLayer]) -> dict[str, 
         "ratio": report.ratio,
         "fully_connected_ratio": report.connected_ratios[0],
         "mesa_ratio": report.connected_ratios[1],
+        **({"widths": widths(layers)} if layers[0].prefixes else {}),
         "layers": [
             asdict(size)
             | {"bytes": size.nbytes, "dense_bytes": size.dense_bytes}
             | {name: getattr(layer, name) for name in scales}
+            | ({"adder": True} if layer.adder else {})
+            | ({} if layer.scale is None else {"scale_frac": layer.scale_frac})
             for size, layer in zip(report.layers, layers, strict=True)
         ],
     }
+
+
+def widths(layers: Sequence[CompressedLayer]) -> list[dict[str, Any]]:
+    """The widths of a network: the matrix of each layer, and the weights that are kept in it."""
+    each = [(share, [layer.narrowed(share) for layer in layers]) for share in shares_of(layers)]
+    return [
+        {
+            "width": share / THOUSAND,
+            "shapes": [list(part.shape) for part in parts],
+            "weights": [part.nnz for part in parts],
+        }
+        for share, parts in each
+    ]
+
+
+def arithmetic(layers: Sequence[CompressedLayer]) -> list[str]:
+    """A line for each layer that does more than multiply."""
+    lines = []
+    for layer in layers:
+        does = ["adds instead of multiplying"] if layer.adder else []
+        if layer.scale is not None:
+            does.append(f"scales its rows, with {layer.scale_frac} fraction bits")
+        if does:
+            lines.append(f"{layer.name} {' and '.join(does)} (docs/adder.md)")
+    return lines
 
 
 def draw(layers: Sequence[CompressedLayer], folder: Path) -> list[str]:
@@ -75,7 +105,7 @@ def draw(layers: Sequence[CompressedLayer], folder: Path) -> list[str]:
     "--model",
     type=PATH,
     metavar="MODEL",
-    help="The model that was compressed: show what FILE lacks of it, and the ratio of the whole model.",
+    help="The model that was compressed. Show which parts of it FILE does not have, and the ratio for the whole model.",
 )
 @click.option(
     "--key",
@@ -110,10 +140,23 @@ def info(file: Path, pictures: Path | None, model: Path | None, key: str, json_o
         return
     click.echo(f"{file}: format version {report.version}, checksum ok ({report.checksum})\n")
     print_table(SIZE_HEADINGS, size_rows(report))
-    click.echo(f"{SIZE_NOTE}\n")
+    say(SIZE_NOTE)
+    click.echo()
     if text := two_rules(report):
         click.echo(f"{text}\n")
     print_table(SCALE_HEADINGS, [scale_row(one.name, len(one.codebook), one, one.relu) for one in layers])
+    for line in arithmetic(layers):
+        click.echo(line)
+    if layers[0].prefixes:
+        click.echo("\nrows x columns at each width, and the weights in them")
+        rows = [
+            [
+                f"{one['width']:g}",
+                *(f"{r} x {c}: {n:,}" for (r, c), n in zip(one["shapes"], one["weights"], strict=True)),
+            ]
+            for one in widths(layers)
+        ]
+        print_table(["width", *(layer.name for layer in layers)], rows)
     if text := left_text(left, report.dense_bytes, report.total_bytes):
         click.echo(
             "\n" + "\n".join([text, *(f"  {one}, {one.nbytes:,} bytes" for one in left if one.nbytes)])

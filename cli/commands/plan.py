@@ -16,7 +16,7 @@ from eie.balance import Placed
 from eie.capacity import sized_for
 from eie.cli.inputs import Source, is_graph, warn_clipped
 from eie.cli.options import PATH, Machine, gathered, machine_options, matrix_size, option, refuse_useless
-from eie.cli.output import check_targets, print_table, write
+from eie.cli.output import check_targets, print_table, say, write
 from eie.config import ArchConfig
 from eie.fixed import IntArray
 from eie.layer import CompressedLayer
@@ -220,7 +220,7 @@ class Outputs:
 @click.command()
 @click.argument("file", metavar="[NET]", type=PATH, required=False)
 @gathered("random", RandomCase)
-@gathered("source", Source)
+@gathered("source", Source, "which", "input_file", "index", "weights")
 @machine_options(n_pe=64, sized=False)
 @gathered("out", Outputs)
 @click.pass_context
@@ -232,9 +232,9 @@ def plan(
     machine: Machine,
     out: Outputs,
 ) -> None:
-    """Show how the layers of a .eie file, the matrices of a graph (.onnx, .toml, with --input), or a random layer, are
-    cut into passes that fit a chip, and how long an input takes: the cycles of load, refill, compute, write-back and
-    store, and what bounds them (docs/plan.md).
+    """Show how layers are cut into passes that fit a chip, and how long an input takes: the cycles of load, refill,
+    compute, write-back and store, and what limits them (docs/plan.md). The layers are those of a .eie file, the
+    matrices of a graph (.onnx, .toml, with --input), or a random layer.
 
     \b
     Example:
@@ -264,12 +264,13 @@ def plan(
         click.echo(json.dumps(_json(planned, cfg, clipped, technology)))
         return
     pointers = f"{cfg.blocks} blocks" if cfg.index_free else f"{2 * cfg.ptr_bank_depth} pointers"
-    click.echo(
+    say(
         f"{cfg.n_pe} PEs, queue depth {cfg.queue_depth}, {cfg.clock_hz / 1e6:g} MHz; per PE: {cfg.acc_depth} "
         f"accumulators, {cfg.src_depth} source activations, {pointers}, {cfg.entries} entries, "
         f"{cfg.act_words} words of activation SRAM, {cfg.codebooks} codebook{'s' * (cfg.codebooks > 1)}; "
-        f"{cfg.passes} passes\n"
+        f"{cfg.passes} passes"
     )
+    click.echo()
     for number, one in enumerate(planned):
         if number:
             click.echo("\n" + "-" * 60 + "\n")
@@ -285,7 +286,7 @@ def _layers(
 ) -> list[CompressedLayer]:
     """The layers to plan; options that have nothing to apply to are refused."""
     if (file is None) == (random.size is None):
-        raise click.UsageError("give either a .eie file or --random ROWSxCOLS")
+        raise click.UsageError("give either a .eie file, a graph (.onnx, .toml) or --random ROWSxCOLS")
     if file is None:
         refuse_useless(context, ("--layer", "--input", "--index"), "with --random")
     else:

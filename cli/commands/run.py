@@ -14,7 +14,7 @@ import numpy as np
 from eie.balance import balances
 from eie.cli.inputs import INPUT_HELP, Source, is_graph, warn_clipped
 from eie.cli.options import PATH, Machine, gathered, machine_options, option, refuse_useless
-from eie.cli.output import array_file, check_targets, print_table, write
+from eie.cli.output import array_file, check_targets, print_table, say, write
 from eie.compress.float_layers import FloatArray
 from eie.config import ArchConfig
 from eie.errors import ModelError, OutputError
@@ -26,6 +26,7 @@ from eie.sim.energy.model import estimate
 from eie.sim.energy.technology import Technology, named
 from eie.sim.simulate import ENGINES
 from eie.sim.trace import FORMATS, content, trace
+from eie.sim.widths import run_width
 from eie.sim.workloads.inputs import SOUND
 
 # What each line of the table says, for somebody who meets it for the first time.
@@ -49,7 +50,7 @@ def estimates(result: Result, technology: Technology) -> dict[str, float | None]
     names = ("energy_nj", "power_mw", "area_mm2")
     if result.cycles is None:
         return dict.fromkeys(names)
-    found = estimate(result.cfg, result.counters, result.cycles, technology=technology)
+    found = estimate(result.cfg, result.counters, result.cycles, minima=result.minima, technology=technology)
     return {name: getattr(found, name) for name in names}
 
 
@@ -91,7 +92,7 @@ def result_rows(results: Sequence[Result], technology: Technology) -> list[list[
         notes["fillers"] = "none: an index-free machine has no runs of zeros"
         notes["ptr_reads"] = "columns that came to a PE; their places are computed, not read"
     return [
-        row("active", broadcast, counter("ptr_reads", cfg.n_pe)),
+        row("active", broadcast, counter("ptr_reads", cfg.segment_pes)),
         row("cycles", "in compute mode", [r.cycles for r in results]),
         row("µs", "at the clock above", [r.microseconds for r in results], ",.3f"),
         row("balance", "1 - starved / cycles", [r.balance for r in results], ".1%", adds=False),
@@ -171,7 +172,7 @@ class Outputs:
         "--trace-table",
         type=PATH,
         metavar="T.csv",
-        help="Write when each column meets each PE, .csv or .parquet (docs/formats.md).",
+        help="Write the cycles of each column on each PE, as .csv or .parquet (docs/formats.md).",
     )
     out: Path | None = option(
         "-o",
@@ -198,7 +199,7 @@ class Outputs:
 @gathered(
     "source",
     Source,
-    *("input_file", "index", "which", "weights"),
+    *("input_file", "index", "which", "width", "weights"),
     input_file={
         "required": True,
         "help": f"{INPUT_HELP} Or a picture (.png), or sound (.wav), where the network takes it.",
@@ -236,7 +237,7 @@ def run(
     if is_graph(file):
         refuse_useless(
             context,
-            ("--layer", "--wave", "--trace-table", "--technology", "--float"),
+            ("--layer", "--width", "--wave", "--trace-table", "--technology", "--float"),
             f"for {file}: it is a graph",
         )
         from eie.cli.commands.run_graph import run_file  # ONNX's evaluator takes long to import
@@ -245,18 +246,24 @@ def run(
         return
     refuse_useless(context, ("--weights", "--frames"), f"for {file}: it holds layers, not a graph")
     layers = source.layers(file)
-    cfg = machine.config(layers)
+    if source.width is not None:
+        useless = ("--wave", "--trace-table", "--float", "--balance")
+        refuse_useless(context, useless, "with --width, which runs the image of all widths as it is")
+    cfg, first = source.machine(machine, layers), source.first(layers)
     technology = named(outputs.technology)
     check_wave(outputs.wave, engine)
-    _check_files(file, layers[0], source, outputs.out)
+    _check_files(file, first, source, outputs.out)
     source.refuse_useless(context, ())
-    x, clipped = source.read(layers[0], cfg.act_bits)
+    x, clipped = source.read(first, cfg.act_bits)
     check_targets(outputs.wave, outputs.out, outputs.trace)
     if runner.real:
         _run_real(layers, np.ldexp(x.astype(np.float64), -layers[0].x_frac), outputs)
         return
     traced = _traced(layers, x, cfg, outputs.trace, balance=machine.balance)
-    results = run_network(layers, x, cfg, engine, balance=machine.balance, waveform=outputs.wave)
+    if source.width is None:
+        results = run_network(layers, x, cfg, engine, balance=machine.balance, waveform=outputs.wave)
+    else:
+        results = run_width(layers, x, cfg, source.width, engine)
     warn_clipped(source.input_file, clipped, layers[0], cfg.act_bits)
     if outputs.out is not None:
         write(outputs.out, array_file(results[-1].y))
@@ -354,10 +361,11 @@ def _print_figures(
     last, cfg = results[-1], results[0].cfg
     memories = "as large as the layers need" if machine.sized else "of the published sizes"
     rows = ", rows balanced" if balances(cfg, machine.balance) else ""
-    click.echo(
+    say(
         f"engine {last.engine}, {cfg.n_pe} PEs, queue depth {cfg.queue_depth}, {cfg.acc_bits}-bit accumulators, "
-        f"memories {memories}, {cfg.clock_hz / 1e6:g} MHz{rows}\n"
+        f"memories {memories}, {cfg.clock_hz / 1e6:g} MHz{rows}"
     )
+    click.echo()
     total = ["total"] if len(layers) > 1 else []
     print_table(
         ["", *(layer.name for layer in layers), *total, ""],

@@ -132,7 +132,7 @@ def _grid(
     help="Keep every finished point in a store (.sqlite), or write a copy of the rows (.csv, .json). May be repeated. "
     "A .toml grid always has a store, of its own name.",
 )
-@click.option("--retry", is_flag=True, help="Run the points again that failed before.")
+@click.option("--retry", is_flag=True, help="Run failed points again.")
 @click.option(
     "--workers",
     "processes",

@@ -58,7 +58,7 @@ def _row(block: BlockFigures, report: SynthReport) -> tuple[str, ...]:
 
 
 @click.command()
-@machine_options(n_pe=64, sized=False)
+@machine_options("n_pe", "depth", "preset", "settings", n_pe=64)
 @click.option(
     "--against",
     type=PRESET["type"],
@@ -81,9 +81,7 @@ def synth(
       eie synth --pe 64 --set counters=0
       eie synth --preset eie2 --against paper
     """
-    if machine.balance is not None:
-        raise click.UsageError("--balance has no effect: synthesis takes no layer")
-    cfg = machine.config([])
+    cfg = machine.as_set
     if plot is not None:
         check_writable(plot.absolute().parent)
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eie.blocks import ORDERS
-from eie.cli.options import PATH, gathered, option
-from eie.cli.output import console, make_folder, print_table, write
+from eie.cli.options import PATH, gathered, option, refuse_useless
+from eie.cli.output import console, make_folder, print_table, say, write
 from eie.cli.pages import train_pictures
 from eie.cli.pages.sizes import two_rules
 from eie.compress import datasets
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from eie.compress.train.sensitivity import Choice, Sensitivity
 
 NAMES = ("lenet-300-100", "lenet-5")
+# Recurrent networks, which tell series apart.
+RECURRENT = {"gru": "japanese-vowels", "lstm": "japanese-vowels"}
 _BITS = tuple(range(1, 9))
 _HEADINGS = (
     "layer",
@@ -70,8 +72,8 @@ class Digits:
         default=0,
         show_default=False,
         metavar="N",
-        help="To try a recipe: do not train on the last N training digits, and measure on them, not on the test "
-        "digits.",
+        help="Hold out the last N training digits and measure on them, not on the test digits. Use it to try a "
+        "recipe.",
     )
 
 
@@ -100,7 +102,7 @@ class InBlocks:
         "--blocks",
         type=click.IntRange(1),
         metavar="N",
-        help="Fully connected layers in N blocks instead of pruned.",
+        help="Put fully connected layers into N blocks instead of pruning them.",
     )
     distinct: int = option(
         "--distinct",
@@ -108,20 +110,23 @@ class InBlocks:
         default=0,
         show_default="N",
         metavar="K",
-        help="Blocks that differ, used in turn.",
+        help="Number of different blocks, which are used in turn.",
     )
     alike: float = option(
         "--alike", type=float, default=0.0, metavar="ALPHA", help="MESA's penalty between neighbour blocks."
     )
     order: str = option(
-        "--order", type=click.Choice(ORDERS), default="shuffled", help="Of the blocks' inputs and outputs."
+        "--order",
+        type=click.Choice(ORDERS),
+        default="shuffled",
+        help="Order of the blocks' inputs and outputs.",
     )
     bits: int | None = option(
         "--bits",
         type=click.IntRange(1, 7),
         show_default="of the recipe",
         metavar="BITS",
-        help="Of a code in blocks.",
+        help="Bits of a code in blocks.",
     )
 
     def recipe(self, of: Recipe, seed: int) -> Recipe:
@@ -150,7 +155,7 @@ class InBlocks:
 
 
 @click.command()
-@click.argument("name", type=click.Choice(NAMES))
+@click.argument("name", type=click.Choice([*NAMES, *RECURRENT]))
 @click.option(
     "-o",
     "--out",
@@ -177,17 +182,24 @@ def train(
 ) -> None:
     """Train a network of the Deep Compression paper on complete MNIST, prune it while it learns, share its weights and
     train them, write the .eie file, and measure everything on all test digits, in float and in the accelerator's
-    arithmetic. A run that was killed goes on from its checkpoints.
+    arithmetic. A run that was killed goes on from its checkpoints. Or train a recurrent network (gru, lstm) on series,
+    and run it a step at a time on the accelerator.
 
-    Needs PyTorch (pip install 'eie-sim[train]') and the digits (eie data mnist).
+    Needs PyTorch (pip install 'eie-sim[train]') and the data (eie data mnist, eie data japanese-vowels).
 
     \b
     Example:
       eie train lenet-300-100
       eie train lenet-300-100 --budget 0.5
       eie train lenet-5 --blocks 10 --distinct 2
+      eie train gru
     """
     recipes = _recipes()
+    if name in RECURRENT:
+        _recurrent(
+            name, Path("out/train") / name if out is None else out, digits.folder, seed, quiet, json_out
+        )
+        return
     # Of other images: not beside MNIST's checkpoints.
     mnist = digits.data_set == "mnist"
     base = Path("out/train") / (name if mnist else f"{name}-{digits.data_set}")
@@ -225,6 +237,65 @@ def _recipes() -> Any:
             "PyTorch is not installed: pip install 'eie-sim[train]' (from a clone: pip install -e '.[train]')"
         ) from None
     return recipes
+
+
+# ---- recurrent networks ------------------------------------------------------------------------------------
+
+
+def _recurrent(name: str, place: Path, data: Path | None, seed: int, quiet: bool, json_out: bool) -> None:
+    """Train, compress and measure a recurrent network."""
+    context = click.get_current_context()
+    useless = (
+        "--data-set",
+        "--holdout",
+        "--scan",
+        "--budget",
+        "--blocks",
+        "--distinct",
+        "--alike",
+        "--order",
+        "--bits",
+    )
+    refuse_useless(context, useless, f"for {name}: they are about networks for digits")
+    from eie.compress.train.series import run_series
+    from eie.sim.chain import load
+    from eie.sim.networks.stepping import run_steps
+
+    learnt, test = datasets.load_series(RECURRENT[name], data)
+    make_folder(place)
+    result = run_series(name, learnt, test, place, seed, progress=not quiet)
+    stepped = run_steps(load(result.path), test.values)
+    size = result.report.size
+    summary = {
+        "network": name,
+        "tested": len(test.values),
+        "dense_error": round(result.dense_error, 4),
+        "pruned_error": round(result.pruned_error, 4),
+        "error": round(result.error, 4),
+        "fixed_error": round(stepped.error(test.labels), 4),
+        "dense_bytes": size.dense_bytes,
+        "bytes": size.total_bytes,
+        "steps": stepped.steps,
+        "cycles_per_step": (stepped.cycles or 0) / stepped.steps,
+        "energy_nj_per_step": 1000 * (stepped.energy_uj or 0) / stepped.steps,
+        "clipped": stepped.clipped,
+    }
+    write(place / "result.json", json.dumps(summary, indent=1) + "\n")
+    if json_out:
+        click.echo(json.dumps(summary))
+        return
+    errors = [
+        ["dense", f"{result.dense_error:.2f}"],
+        ["pruned", f"{result.pruned_error:.2f}"],
+        ["pruned and shared", f"{result.error:.2f}"],
+        ["the same in the accelerator's arithmetic", f"{summary['fixed_error']:.2f}"],
+    ]
+    print_table((f"error on {len(test.values):,} series (%)", "here"), errors)
+    click.echo(
+        f"\n{result.path}: {size.total_bytes:,} bytes, {size.dense_bytes:,} as float32; a step takes "
+        f"{summary['cycles_per_step']:,.0f} cycles and {summary['energy_nj_per_step']:,.1f} nJ on 64 PEs (mean of "
+        f"{stepped.steps:,} steps); {stepped.clipped:,} inputs clipped"
+    )
 
 
 # ---- the recipe's outcome ----------------------------------------------------------------------------------
@@ -267,11 +338,12 @@ def print_result(result: Result, compare: bool = True) -> None:
     out = console()
     shown = len(_HEADINGS) - (0 if compare else _PUBLISHED_COLUMNS)
     print_table(_HEADINGS[:shown], [row[:shown] for row in table_rows(result)], out=out)
-    out.print(
+    say(
         "P+Q: pruned and shared; +H: entropy-coded. Bits are per stored weight; index bits include what "
-        "bridges long runs of zeros. Size: everything in the file, of weights and biases as float32.\n",
-        soft_wrap=True,
+        "bridges long runs of zeros. Size: everything in the file, of weights and biases as float32.",
+        out=out,
     )
+    out.print()
     errors = [
         ["dense", f"{result.dense_error:.2f}", f"{published.dense_error:.2f}"],
         ["the same trained on with distorted images: the teacher", f"{result.teacher_error:.2f}", ""],

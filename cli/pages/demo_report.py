@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from eie.cli.output import print_table
-from eie.cli.pages.report import Picture, Tile, fill, shell_command, typeset
+from eie.cli.pages.report import Picture, fill, shell_command, typeset
 from eie.cli.pages.sizes import SIZE_HEADINGS, SIZE_NOTE, size_rows
 from eie.cli.pages.summary import summary
 from eie.compress.format.sizes import SizeReport
@@ -175,17 +175,10 @@ def zeros(outcome: Outcome) -> list[str]:
     return sentences
 
 
-def _run_note(outcome: Outcome) -> str:
+def _note(name: str, outcome: Outcome) -> str:
+    """A note under a table, for the terminal and for the page."""
     cfg = _first(outcome)[0][0].cfg
-    digits = outcome.lockstep_digits
-    of = "the first digit" if digits == 1 else f"means over the first {digits} digits"
-    return (
-        f"{cfg.n_pe} PEs at {cfg.clock_hz / 1e6:g} MHz, published memory sizes; {of}; counters are sums over the PEs. "
-        "Bits per weight are those of a stored (non-zero) weight in the file, bias and tables included; bytes before "
-        "are float32, and the network's column includes the file's header. Balance is 1 - starved / cycles, the mean "
-        "over the PEs; utilization is multiply-accumulates / (PEs x cycles). Padding entries bridge a run of zeros; "
-        "elsewhere they are called fillers."
-    )
+    return " ".join(fill("demo_notes.txt", note=name, cfg=cfg, digits=outcome.lockstep_digits).split())
 
 
 def _lockstep_rows(outcome: Outcome) -> list[list[str]]:
@@ -203,10 +196,6 @@ def _lockstep_rows(outcome: Outcome) -> list[list[str]]:
     ]
 
 
-_LOCKSTEP_NOTE = (
-    "Cycles include loading the inputs and reading the results back; cycles/s include the simulator's start. "
-    "Comparisons are cycles × signals."
-)
 _LOCKSTEP_HEADINGS = ("simulator", "digits", "cycles", "signals", "comparisons", "mismatches", "cycles/s")
 
 
@@ -224,12 +213,12 @@ def print_summary(outcome: Outcome, out: Console) -> None:
     """The short tables at the end of the demo."""
     out.print()
     print_table(*_run_table(figures(outcome)), out=out)
-    out.print(_run_note(outcome), style="dim")
+    out.print(_note("run", outcome), style="dim")
     for sentence in zeros(outcome):
         out.print(sentence, style="dim")
     out.print()
     print_table(_LOCKSTEP_HEADINGS, _lockstep_rows(outcome), out=out)
-    out.print(_LOCKSTEP_NOTE, style="dim")
+    out.print(_note("lockstep", outcome), style="dim")
     out.print()
     print_table(_ACCURACY_HEADINGS, _accuracy_rows(outcome), out=out)
 
@@ -245,9 +234,8 @@ def html(outcome: Outcome) -> str:
         title="LeNet-300-100 on EIE",
         outcome=outcome,
         numbers=numbers,
-        tiles=_tiles(outcome, numbers),
         tables=_tables(outcome, numbers),
-        run_note=_run_note(outcome),
+        run_note=_note("run", outcome),
         zeros=zeros(outcome),
         pictures=[Picture(name, png) for name, png in outcome.pictures.items()],
         commands=_commands(outcome, numbers["machine"]["n_pe"]),
@@ -255,41 +243,14 @@ def html(outcome: Outcome) -> str:
     )
 
 
-def _tiles(outcome: Outcome, numbers: dict[str, Any]) -> list[Tile]:
-    machine = _first(outcome)[0][0].cfg
-    comparisons = sum(one.whole.comparisons for one in outcome.locksteps)
-    mismatches = sum(one.whole.mismatches for one in outcome.locksteps)
-    as_trained, *_, fixed = outcome.accuracy.values()
-    time = sum(one["microseconds"] for one in numbers["layers"])
-    sizes = outcome.sizes
-    return [
-        Tile(
-            str(mismatches),
-            f"mismatches in {comparisons:,} comparisons of golden model and RTL",
-            mismatches == 0,
-        ),
-        Tile(
-            f"{time:.2f} µs",
-            f"per digit, compute time of {machine.n_pe} PEs at {machine.clock_hz / 1e6:g} MHz",
-        ),
-        Tile(f"{sizes.ratio:.1f} ×", f"smaller: {sizes.dense_bytes:,} to {sizes.total_bytes:,} bytes"),
-        Tile(
-            f"{100 * fixed / outcome.tested:.1f} %",
-            f"of {outcome.tested:,} digits read right on the accelerator "
-            f"({100 * as_trained / outcome.tested:.1f} % as trained)",
-        ),
-    ]
-
-
 def _tables(outcome: Outcome, numbers: dict[str, Any]) -> dict[str, Table]:
     sizes = [[typeset(cell) for cell in row] for row in size_rows(outcome.sizes)]
     return {
         "run": Table("", *_run_table(numbers)),
-        "lockstep": Table("", _LOCKSTEP_HEADINGS, _lockstep_rows(outcome), _LOCKSTEP_NOTE),
+        "lockstep": Table("", _LOCKSTEP_HEADINGS, _lockstep_rows(outcome), _note("lockstep", outcome)),
         "accuracy": Table("", _ACCURACY_HEADINGS, _accuracy_rows(outcome)),
         "sizes": Table("", [typeset(cell) for cell in SIZE_HEADINGS], sizes, typeset(SIZE_NOTE), total=True),
         "sweep": Table("", *summary(outcome.rows)),
-        "files": Table("", ("file", "what it is"), _files(outcome)),
     }
 
 
@@ -327,17 +288,3 @@ def _commands(outcome: Outcome, n_pe: int) -> dict[str, str]:
         "info": f"eie info {network}",
         "sweep": f"{sweep}\neie plot sweep.sqlite -o pictures",
     }
-
-
-def _files(outcome: Outcome) -> list[list[str]]:
-    last = outcome.layers[-1].name
-    return [
-        ["lenet_300_100.eie", "the compressed network (eie info, eie run)"],
-        ["sweep.sqlite, sweep.csv", "every run of the sweep (eie plot sweep.sqlite draws it again)"],
-        [", ".join(f"{name}.png" for name in outcome.pictures), "the pictures above"],
-        [f"{last}_golden.vcd", f"waveform of {last} on the golden model, for GTKWave or Surfer"],
-        [
-            "verilog/",
-            f"the Verilog of 64 PEs, with the memory images of {outcome.layers[0].name} and a port table",
-        ],
-    ]

@@ -21,15 +21,6 @@ _WIDE, _REM = 6.0, 5.8
 
 
 @dataclass(frozen=True)
-class Tile:
-    """A figure to see first; `good` paints it green."""
-
-    value: str
-    label: str
-    good: bool = False
-
-
-@dataclass(frozen=True)
 class Picture:
     """A PNG. alt : what somebody who cannot see it has to know. inches : its width (0: as wide as there is room)."""
 

@@ -20,19 +20,21 @@ MAX_PER_BYTE = 8
 _MAX_ELEMENTS_PER_BYTE = 1 << 10
 # The same of rows, columns and elements in blocks, which one code may stand for several of.
 MAX_PER_BLOCK_BYTE = 32
+# What each row has: its bias, and its scale, if there are any.
+Rows = tuple[npt.NDArray[np.int32], npt.NDArray[np.int16] | None]
 
 
 def _write_numbers(coder: Coder, layer: CompressedLayer, differences: Ints | None = None) -> dict[str, float]:
-    """Codebook, as the differences of its codes, and bias; the bits of each."""
+    """Codebook, as the differences of its codes, and bias, with it the scales of rows; the bits of each."""
     coder.numbers(np.diff(layer.codebook.astype(np.int64)) if differences is None else differences)
     codebook = coder.bits
     coder.numbers(layer.bias)
+    if layer.scale is not None:
+        coder.numbers(layer.scale.astype(np.int64))
     return {"codebook": codebook, "bias": coder.bits - codebook}
 
 
-def _read_numbers(
-    coder: Coder, head: Head
-) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int32], dict[str, float]]:
+def _read_numbers(coder: Coder, head: Head) -> tuple[npt.NDArray[np.int16], Rows, dict[str, float]]:
     # Code 0 is 0 and not there, but in blocks a weight like others.
     differences = coder.numbers(np.zeros((1 << head.weight_bits) - (head.blocks is None), np.int64))
     codebook = np.concatenate(([0] if head.blocks is None else [], np.cumsum(differences))).astype(np.int64)
@@ -40,7 +42,13 @@ def _read_numbers(
         raise FormatError("a code of more than 16 bits")
     bits = coder.bits
     bias = coder.numbers(np.zeros(head.rows, np.int64)).astype(np.int32)
-    return codebook.astype(np.int16), bias, {"codebook": bits, "bias": coder.bits - bits}
+    scale = None
+    if head.scale_frac is not None:
+        wide = coder.numbers(np.zeros(head.rows, np.int64))
+        scale = wide.astype(np.int16)
+        if not np.array_equal(scale, wide):
+            raise FormatError("a scale of more than 16 bits")
+    return codebook.astype(np.int16), (bias, scale), {"codebook": bits, "bias": coder.bits - bits}
 
 
 def _least_bytes(layer: CompressedLayer) -> int:
@@ -80,7 +88,7 @@ def read_adaptive(body: bytes, head: Head, before: Ints) -> tuple[CompressedLaye
     if elements > most:
         raise FormatError(f"{elements} elements in {len(body)} bytes (at most {most})")
     coder = Coder(body[1:])
-    codebook, bias, bits = _read_numbers(coder, head)
+    codebook, of_rows, bits = _read_numbers(coder, head)
     dense = np.zeros((stride + 1 + head.cols, head.rows), np.uint8)
     start = coder.bits
     found = coder.positions(dense, stride, head.entries, before)
@@ -98,7 +106,7 @@ def read_adaptive(body: bytes, head: Head, before: Ints) -> tuple[CompressedLaye
         (places % head.rows).astype(np.int32),
         columns.ravel()[places],
         codebook,
-        bias,
+        of_rows,
     )
     return layer, bits
 
@@ -129,14 +137,14 @@ def read_blocks(body: bytes, head: Head) -> tuple[CompressedLayer, dict[str, flo
     if deltas > 1:
         raise FormatError(f"codes of kind {deltas} (0 or 1)")
     coder = Coder(body[1:])
-    codebook, bias, bits = _read_numbers(coder, head)
+    codebook, of_rows, bits = _read_numbers(coder, head)
     start = coder.bits
     stored = np.zeros(structure.stored, np.uint8)
     coder.block_codes(stored, structure, head.weight_bits, bool(deltas))
     bits |= {"codes": coder.bits - start, "positions": 0.0}
     codes = BlockCodes(structure, tuple(structure.split(stored)), codebook)
     indptr, indices, entries, table = codes.expanded()
-    return _layer(head, indptr, indices, entries, table, bias), bits
+    return _layer(head, indptr, indices, entries, table, of_rows), bits
 
 
 def huffman_body(layer: CompressedLayer) -> tuple[bytes, dict[str, float]]:
@@ -161,7 +169,7 @@ def read_huffman(body: bytes, head: Head) -> tuple[CompressedLayer, dict[str, fl
     """As `read_adaptive`."""
     reader = Reader(body)
     coder = Coder(reader.take(reader.varint("the codebook"), "the codebook and the bias"))
-    codebook, bias, bits = _read_numbers(coder, head)
+    codebook, of_rows, bits = _read_numbers(coder, head)
     streams, size = [], {}
     for what in ("codes", "rows", "counts"):
         start = reader.place
@@ -174,7 +182,7 @@ def read_huffman(body: bytes, head: Head) -> tuple[CompressedLayer, dict[str, fl
         raise FormatError(f"{reader.left} bytes are left after the last stream")
     bits |= {"codes": size["codes"], "positions": size["rows"] + size["counts"]}
     codes, rows, counts = streams
-    return _from_streams(head, codes, rows, counts, codebook, bias), bits
+    return _from_streams(head, codes, rows, counts, codebook, of_rows), bits
 
 
 def _from_streams(
@@ -183,7 +191,7 @@ def _from_streams(
     rows: Stream,
     counts: Stream,
     codebook: npt.NDArray[np.int16],
-    bias: npt.NDArray[np.int32],
+    of_rows: Rows,
 ) -> CompressedLayer:
     if codes.width != head.weight_bits:
         raise FormatError(f"codes of {codes.width} bits, but the codebook's indices have {head.weight_bits}")
@@ -203,7 +211,7 @@ def _from_streams(
     if head.entries and int(indices.max()) >= head.rows:
         column = int(np.searchsorted(indptr, int(np.argmax(indices >= head.rows)), side="right")) - 1
         raise FormatError(f"column {column} has an entry past the last row {head.rows - 1}")
-    return _layer(head, indptr, indices.astype(np.int32), codes.symbols, codebook, bias)
+    return _layer(head, indptr, indices.astype(np.int32), codes.symbols, codebook, of_rows)
 
 
 def _layer(
@@ -212,9 +220,11 @@ def _layer(
     indices: npt.NDArray[np.int32],
     codes: npt.NDArray[np.uint8],
     codebook: npt.NDArray[np.int16],
-    bias: npt.NDArray[np.int32],
+    of_rows: Rows,
 ) -> CompressedLayer:
-    for array in (indptr, indices, codes, codebook, bias):
+    bias, scale = of_rows
+    arrays: list[npt.NDArray[np.integer]] = [indptr, indices, codes, codebook, bias]
+    for array in arrays if scale is None else [*arrays, scale]:
         array.flags.writeable = False  # nobody else has them: the layer need not copy
     layer = CompressedLayer(
         shape=(head.rows, head.cols),
@@ -233,6 +243,10 @@ def _layer(
         follows=head.follows,
         blocks=head.blocks,
         exit=head.exit,
+        adder=head.adder,
+        scale=scale,
+        scale_frac=head.scale_frac or 0,
+        prefixes=head.prefixes,
     )
     layer.check(full=True)
     return layer

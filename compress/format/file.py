@@ -181,8 +181,10 @@ def _write(file: IO[bytes], layers: Iterable[EncodedLayer], graph: bytes = b"") 
 
 def _check(layer: CompressedLayer) -> None:
     layer.check(full=True)
-    if max(abs(layer.x_frac), abs(layer.w_frac)) > MAX_FRAC:
-        raise LayerError(f"layer {layer.name!r}: x_frac and w_frac must be from -{MAX_FRAC} to {MAX_FRAC}")
+    if max(abs(layer.x_frac), abs(layer.w_frac), abs(layer.scale_frac)) > MAX_FRAC:
+        raise LayerError(
+            f"layer {layer.name!r}: x_frac, w_frac and scale_frac must be from -{MAX_FRAC} to {MAX_FRAC}"
+        )
     try:
         layer.name.encode()
     except UnicodeEncodeError:
@@ -246,16 +248,17 @@ def _parse(data: bytes) -> Iterator[tuple[CompressedLayer, Callable[[], LayerSiz
 
 
 def _read_all(data: bytes) -> tuple[SizeReport, list[CompressedLayer]]:
-    parsed = list(_parse(data))
-    sizes = tuple(size() for _, size in parsed)
-    report = SizeReport(len(data), _HEADER_BYTES, VERSION, _stored(data).hex(), sizes)
-    return report, [layer for layer, _ in parsed]
+    layers: list[CompressedLayer] = []
+    return _sizes(data, layers.append), layers
 
 
-def _sizes(data: bytes) -> SizeReport:
-    before = _open(data)[0].place
-    sizes = tuple(size() for _, size in _parse(data))
-    return SizeReport(len(data), before, data[len(MAGIC)], _stored(data).hex(), sizes)
+def _sizes(data: bytes, keep: Callable[[CompressedLayer], None] = lambda _: None) -> SizeReport:
+    """Sizes of a file, each of whose layers is handed to `keep`."""
+    before, sizes = _open(data)[0].place, []
+    for layer, size in _parse(data):
+        keep(layer)
+        sizes.append(size())
+    return SizeReport(len(data), before, data[len(MAGIC)], _stored(data).hex(), tuple(sizes))
 
 
 def _read(path: str | os.PathLike[str], parse: Callable[[bytes], Read]) -> Read:

@@ -10,12 +10,15 @@ from eie.conv import Conv
 from eie.errors import FormatError, LayerError
 from eie.fixed import MAX_SHIFT
 from eie.layer import MAX_DIM, CompressedLayer
+from eie.prefix import Prefix
 
 MAX_FRAC = 1000
 ADAPTIVE, HUFFMAN, BLOCKS = "adaptive", "Huffman", "blocks"
 _RELU, _CONV, _IS_HUFFMAN, _ALONE, _HAS_KIND = 1, 2, 4, 64, 128
 # The byte behind the flags, of what is no ordinary matrix.
-_KIND_BLOCKS, _KIND_EXIT = 1, 2
+_KIND_BLOCKS, _KIND_EXIT, _KIND_WIDTHS, _KIND_ADDER = 1, 2, 3, 4
+# The byte behind the kind of a layer that adds or scales its rows.
+_ADDS, _SCALES = 1, 2
 
 
 def _pair(pair: tuple[int, int]) -> bytes:
@@ -38,23 +41,30 @@ def head_bytes(layer: CompressedLayer, coding: str) -> bytes:
     """The head of a layer whose body is coded so."""
     name = layer.name.encode()
     flags = _RELU * layer.relu | _CONV * (layer.conv is not None) | _IS_HUFFMAN * (coding == HUFFMAN)
-    kind = (_KIND_BLOCKS if coding == BLOCKS else 0) or (_KIND_EXIT if layer.exit else 0)
+    arithmetic = _ADDS * layer.adder | _SCALES * (layer.scale is not None)
+    kind = _KIND_BLOCKS * (coding == BLOCKS) or _KIND_EXIT * layer.exit or _KIND_WIDTHS * bool(layer.prefixes)
+    kind = kind or _KIND_ADDER * bool(arithmetic)
     flags |= _ALONE * (not layer.follows) | _HAS_KIND * bool(kind)
     blocks = layer.blocks if coding == BLOCKS else None
     # A block has its own codes.
     bits = layer.weight_bits if blocks is None else layer.block_codes().bits
     parts = [
-        bytes([flags | (bits - 1) << 3]) + bytes([kind] if kind else []),
+        bytes([flags | (bits - 1) << 3])
+        + bytes([kind] if kind else [])
+        + bytes([arithmetic] if arithmetic else []),
         varint(len(name)) + name,
         varint(layer.rows)
         + varint(layer.cols)
         + (varint(layer.nnz) if blocks is None else _structure(blocks)),
         bytes([layer.product_shift, layer.output_shift]),
         signed_varint(layer.x_frac) + signed_varint(layer.w_frac),
+        b"" if layer.scale is None else signed_varint(layer.scale_frac),
     ]
     if layer.conv:
         numbers = layer.conv.to_numbers()
         parts += [_pair((numbers[i], numbers[i + 1])) for i in range(0, len(numbers), 2)]
+    if layer.prefixes:
+        parts += [bytes([len(layer.prefixes)]), *(varint(number) for one in layer.prefixes for number in one)]
     return b"".join(parts)
 
 
@@ -77,6 +87,10 @@ class Head:
     follows: bool
     blocks: BlockStructure | None = None
     exit: bool = False
+    prefixes: tuple[Prefix, ...] = ()
+    adder: bool = False
+    # Of the scales of rows; None without.
+    scale_frac: int | None = None
 
     @classmethod
     def parse(cls, reader: Reader) -> Head:
@@ -90,12 +104,15 @@ class Head:
         kind = reader.byte("a layer's kind") if flags & _HAS_KIND else 0
         in_blocks = kind == _KIND_BLOCKS
         if flags & _HAS_KIND:
-            if kind not in (_KIND_BLOCKS, _KIND_EXIT):
+            if kind not in (_KIND_BLOCKS, _KIND_EXIT, _KIND_WIDTHS, _KIND_ADDER):
                 raise FormatError(
                     f"a layer of kind {kind}, which this program does not know: use a newer eie"
                 )
             if in_blocks and flags & _IS_HUFFMAN:
                 raise FormatError(f"the flags {flags:#04x} have no meaning")
+        arithmetic = reader.byte("a layer's arithmetic") if kind == _KIND_ADDER else 0
+        if kind == _KIND_ADDER and not 0 < arithmetic <= _ADDS | _SCALES:
+            raise FormatError(f"the arithmetic {arithmetic:#04x} has no meaning")
         name = reader.take(reader.varint("a layer's name"), "a layer's name")
         try:
             text = name.decode()
@@ -106,6 +123,7 @@ class Head:
         entries = reader.varint("a layer's head") if blocks is None else blocks.entries
         product_shift, output_shift = reader.byte("a layer's head"), reader.byte("a layer's head")
         x_frac, w_frac = reader.signed_varint("a layer's head"), reader.signed_varint("a layer's head")
+        scale_frac = reader.signed_varint("a layer's head") if arithmetic & _SCALES else None
         ranges = {
             "rows": (rows, 1, MAX_DIM),
             "cols": (cols, 1, MAX_DIM),
@@ -114,6 +132,7 @@ class Head:
             "output_shift": (output_shift, 0, MAX_SHIFT),
             "x_frac": (x_frac, -MAX_FRAC, MAX_FRAC),
             "w_frac": (w_frac, -MAX_FRAC, MAX_FRAC),
+            "scale_frac": (scale_frac or 0, -MAX_FRAC, MAX_FRAC),
         }
         for what, (value, low, high) in ranges.items():
             if not low <= value <= high:
@@ -134,6 +153,9 @@ class Head:
             not flags & _ALONE,
             blocks,
             kind == _KIND_EXIT,
+            _prefixes(reader, text) if kind == _KIND_WIDTHS else (),
+            bool(arithmetic & _ADDS),
+            scale_frac,
         )
 
     @property
@@ -158,6 +180,13 @@ def _parse_structure(reader: Reader, name: str, rows: int, cols: int) -> BlockSt
         return BlockStructure(rows, cols, blocks, ORDERS[order], distinct, seed)
     except LayerError as error:
         raise FormatError(f"layer {name!r}: {error}") from None
+
+
+def _prefixes(reader: Reader, name: str) -> tuple[Prefix, ...]:
+    count = reader.byte("a layer's widths")
+    if not count:
+        raise FormatError(f"layer {name!r}: it must have at least one narrower width, not 0")
+    return tuple(Prefix(*(reader.varint("a layer's widths") for _ in range(3))) for _ in range(count))
 
 
 def _conv(reader: Reader, name: str) -> Conv:

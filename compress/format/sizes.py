@@ -9,6 +9,7 @@ import numpy as np
 
 from eie.compress.format.mesa import mesa_bits
 from eie.layer import CompressedLayer
+from eie.shown import counted, table
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,27 @@ class SizeReport:
     version: int
     checksum: str
     layers: tuple[LayerSize, ...]
+
+    def __repr__(self) -> str:
+        return f"SizeReport({counted(len(self.layers), 'layer')}: {self.told})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                one.name,
+                one.coding,
+                f"{one.dense_bytes:,}",
+                f"{one.nbytes:,}",
+                f"{one.dense_bytes / one.nbytes:.1f} x",
+            )
+            for one in self.layers
+        ]
+        return table(self.told, rows, ("layer", "coding", "float32 bytes", "bytes", "smaller"))
+
+    @property
+    def told(self) -> str:
+        """The size in words."""
+        return f"{self.total_bytes:,} bytes, {self.ratio:.1f} x smaller than float32"
 
     @property
     def dense_bytes(self) -> int:

@@ -7,6 +7,8 @@
 Needs PyTorch: pip install 'eie-sim[train]'.
 """
 
+from eie.compress.train.adder import Adder, AdderConv2d
+from eie.compress.train.adder_export import clip_weights, fixed_adders
 from eie.compress.train.blocks import Blocks
 from eie.compress.train.distill import weighted
 from eie.compress.train.exits import Exits, Joint, exit_share, save_exits
@@ -17,33 +19,42 @@ from eie.compress.train.pruning import Schedule, prune
 from eie.compress.train.rank import low_rank
 from eie.compress.train.sensitivity import Choice, Sensitivity, accuracy, choose, scan
 from eie.compress.train.sharing import Shared, SharedWeight, share
+from eie.compress.train.slim import InPlace, Slim, save_widths, widths
 from eie.compress.train.weights import Weight, find_weights
 
 __all__ = [
+    "Adder",
+    "AdderConv2d",
     "Blocks",
     "Choice",
     "Epoch",
     "Exits",
+    "InPlace",
     "Joint",
     "Schedule",
     "Sensitivity",
     "Shared",
     "SharedWeight",
+    "Slim",
     "Teacher",
     "Training",
     "Weight",
     "accuracy",
     "choose",
+    "clip_weights",
     "exit_share",
     "few_bits",
     "find_weights",
     "fit",
+    "fixed_adders",
     "layers_of",
     "low_rank",
     "prune",
     "save",
     "save_exits",
+    "save_widths",
     "scan",
     "share",
     "weighted",
+    "widths",
 ]

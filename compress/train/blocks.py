@@ -42,8 +42,10 @@ class Blocks:
             BlockStructure(self.n, self.n, self.n, self.order, self.distinct, self.seed)
         except LayerError as error:
             raise ModelError(str(error)) from None
-        if not 0 <= self.alike < float("inf"):
+        if isinstance(self.alike, str) or not 0 <= self.alike < float("inf"):
             raise ModelError(f"alike must be at least 0 and finite, not {self.alike}")
+        if self.alike and self.n == 1:
+            raise ModelError(f"alike = {self.alike:g} is about neighbour blocks: one block has none")
         if self.alike and self.distinct not in (0, self.n):
             raise ModelError(
                 f"alike = {self.alike:g} makes free blocks more alike: it needs distinct = {self.n}, "

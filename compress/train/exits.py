@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from eie.compress.share import SharedLayer
 from eie.compress.train import export
 from eie.compress.train.loop import Loss
 from eie.compress.train.sharing import Shared
+from eie.compress.train.traced import Place, Run, shared_layer
 from eie.compress.train.weights import find_weights
 from eie.errors import ModelError
 from eie.fixed import quantize
@@ -53,7 +55,7 @@ class Exits(nn.Module):
     def __init__(self, model: nn.Module, after: Sequence[str], example: Tensor) -> None:
         super().__init__()
         weights = find_weights(model)
-        run = export._Run.of(model.eval(), weights, example)
+        run = Run.of(model.eval(), weights, example)
         order = run.ordered(weights)
         names = [weight.name for weight in order]
         self.model, self.after = model, [name for name in names if name in after]
@@ -67,7 +69,7 @@ class Exits(nn.Module):
                 )
         answer = run.answer
         if not isinstance(answer, Tensor) or answer.dim() != 2:
-            raise ModelError("early exits want a model that answers with [batch, classes]")
+            raise ModelError("early exits need a model that answers with [batch, classes]")
         self._seen: dict[str, Tensor] = {}
         self.heads = nn.ModuleDict()
         for name in self.after:
@@ -76,13 +78,11 @@ class Exits(nn.Module):
             if name.replace(".", "_") in self.heads:
                 raise ModelError(f"two layers would have the head {name.replace('.', '_')!r}: rename one")
             self.heads[name.replace(".", "_")] = nn.Linear(size, answer.shape[1]).to(answer)
-            module.register_forward_pre_hook(self._tap(name))
+            # A partial of a method: a copy of the module has hooks of its own, and pickle takes them.
+            module.register_forward_pre_hook(partial(self._keep, name))
 
-    def _tap(self, name: str) -> Any:
-        def keep(module: nn.Module, given: Any) -> None:
-            self._seen[name] = given[0]
-
-        return keep
+    def _keep(self, name: str, module: nn.Module, given: Any) -> None:
+        self._seen[name] = given[0]
 
     def answers(self, x: Tensor) -> list[Tensor]:
         """The answer of each head in turn, and the model's."""
@@ -142,7 +142,7 @@ def save_exits(
     chain = export._chain(exits.model, find_weights(exits.model), Shared(own, []), calibration)
     if chain is None:
         raise ModelError(
-            "early exits want a model that is one layer after the other (Linear, Conv2d, ReLU, pooling)"
+            "early exits need a model that is one layer after the other (Linear, Conv2d, ReLU, pooling)"
         )
     real = calibration.detach().double().cpu().numpy().reshape(len(calibration), -1)
     compressed, report = compress_network(chain, Settings(widths=widths), real)
@@ -156,9 +156,7 @@ def save_exits(
         fixed = fixed_layer(layer, fixed, widths.acc_bits, widths.act_bits)[0]
         if layer.name in exits.after:
             name = f"heads.{layer.name.replace('.', '_')}"
-            head: SharedLayer = replace(
-                export._layer(heads[name], shared, export._Place()), name=f"exit.{layer.name}"
-            )
+            head: SharedLayer = replace(shared_layer(heads[name], shared, Place()), name=f"exit.{layer.name}")
             done = quantize_layer(head, real, fixed, layer.y_frac, widths)[0]
             layers.append(replace(done, exit=True))
     file.save(path, layers)

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from eie.compress.train.adder import Adder, AdderConv2d
 from eie.compress.train.blocks import Blocks, BlockWeights, of_layers
 from eie.compress.train.loop import Epoch, Fit, Loss, Training, run, seeded
 from eie.compress.train.tickets import Criterion, Rewind, best, check_criterion, prune_by_rounds, scores
@@ -182,6 +183,9 @@ class Surgery:
 
     def _chosen(self, place: int, density: float) -> Tensor:
         dense, mask = self.dense[place], self.masks[place]
+        module = self.weights[place].module
+        if isinstance(module, Adder | AdderConv2d) and module.positive:
+            dense = dense.clamp(min=0)  # by value: a weight below 0 only adds a constant
         if self.criterion == "large_final":
             return largest(dense if self.schedule.regrow else dense * mask, density)
         among = torch.ones_like(mask) if self.schedule.regrow else mask

@@ -165,7 +165,7 @@ def _expected_instances(cfg: ArchConfig, images: bool, chip: bool) -> dict[str, 
         array |= {f"lnzd_{level}_{i}": Placed(module_name("lnzd"), {}) for i in range(nodes)}
     pairs = cfg.leaves if cfg.group == 2 else 0
     array |= {f"leaf_pair_{i}": Placed(module_name("leaf_pair"), {}) for i in range(pairs)}
-    array |= {"block_table": Placed(module_name("block_table"), {})} if cfg.index_free else {}
+    array |= {name: Placed(module_name("block_table"), {}) for name in schema.block_tables(cfg)}
     for k in range(cfg.n_pe):
         array[f"pe{k:03d}"] = Placed(module_name("pe"), {})
         for sram, (width, depth, addr_bits) in srams(cfg).items():

@@ -9,6 +9,7 @@ from eie.config import ArchConfig
 from eie.registers import MAGIC, Reg, c_header, markdown, system_rdl
 from eie.rtl.export.check import CHIP, declared_ports
 from eie.rtl.export.package import files_of_top, template, testbench
+from eie.rtl.formal.verilog import with_checkers
 from eie.rtl.verilog import around_array_verilog
 from eie.schema import IoSpace
 
@@ -40,7 +41,7 @@ def chip_files(cfg: ArchConfig, array: Iterable[str], data: Sequence[str] = ()) 
 
     array : names of the Verilog files of `eie_array`. data : the images that they read.
     """
-    verilog = around_array_verilog(cfg)
+    verilog = with_checkers(around_array_verilog(cfg), cfg)
     ports = "\n".join(
         f"| {name} | {port.direction} | {port.width} |" for name, port in declared_ports("chip", cfg).items()
     )

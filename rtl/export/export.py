@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from eie import schema
 from eie.config import ArchConfig
 from eie.errors import MismatchError, OutputError
@@ -33,7 +35,9 @@ from eie.rtl.export.package import (
     template,
 )
 from eie.rtl.export.package import testbench as filled_testbench
+from eie.rtl.formal.verilog import with_checkers
 from eie.rtl.verilog import array_verilog
+from eie.segments import row_places, scattered
 
 MANIFEST = "ports.json"
 TESTBENCH = "eie_array_tb.v"
@@ -102,7 +106,7 @@ def export(
             f"the prefix {prefix!r} cannot begin a Verilog name: use letters, digits and _, with no digit first"
         )
     images = job is not None
-    files = array_verilog(cfg, probe=probe, images=images)
+    files = with_checkers(array_verilog(cfg, probe=probe, images=images), cfg)
     around = chip_files(cfg, files, list(image_files(job)) if job else ()) if chip else {}
     report = None
     if check:
@@ -197,11 +201,12 @@ def load_image(job: Job, *, weights: bool = False) -> str:
 
 
 def expected_image(job: Job, expected: Expected) -> str:
-    """The expected activations, one a row, for the testbench."""
+    """The expected activations for the testbench, in the order of their places; 0 where a place has none."""
     bits, rows = job.cfg.act_bits, job.layer.rows
     if len(expected.y) != rows:
         raise ValueError(f"{len(expected.y)} expected activations for a layer of {rows} rows")
-    return hex_image([int(y) & ((1 << bits) - 1) for y in expected.y], bits, rows)
+    words = scattered(np.array(expected.y), row_places(job.layer, job.cfg))
+    return hex_image([int(y) & ((1 << bits) - 1) for y in words], bits, len(words))
 
 
 def testbench(job: Job, expected: Expected | None) -> str:
@@ -217,7 +222,7 @@ def testbench(job: Job, expected: Expected | None) -> str:
         "ADDR_BITS": cfg.io_addr_bits,
         "DATA_BITS": cfg.io_data_bits,
         "ACT_BITS": cfg.act_bits,
-        "ROWS": job.layer.rows,
+        "ROWS": int(row_places(job.layer, job.cfg).max()) + 1,
         "WRITES": len(job.load_writes()),
         "COMPARE": int(expected is not None),
         "EXPECTED_CYCLES": expected.cycles if expected else 0,

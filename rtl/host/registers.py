@@ -18,7 +18,7 @@ from eie.rtl.host.interfaces import (
     StatusSignature,
     StatusValues,
 )
-from eie.schema import COUNTER_BITS, ConfigReg, IoSpace
+from eie.schema import COUNTER_BITS, IoSpace, config_registers
 
 _WORD_ADDR_BITS = LITE_ADDR_BITS - 2  # registers are words of 32 bits
 
@@ -230,7 +230,7 @@ class RegisterFile(wiring.Component):
         passes = self.cfg.passes
         number, register = addr[CONFIG_BITS:-1], addr[:CONFIG_BITS]
         known = Const(1) if passes == 256 else number < Const(passes, len(number))
-        return addr[-1] & known & (register < Const(len(ConfigReg), CONFIG_BITS))
+        return addr[-1] & known & (register < Const(len(config_registers(self.cfg)), CONFIG_BITS))
 
     def _writes(self, m: Module) -> None:
         """A write that is complete: a register at once, the pass table by the array's port."""

@@ -9,87 +9,55 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from eie.config import ArchConfig, bits_for
+from eie.config import SCALE_BITS, SUM_BITS, ArchConfig, bits_for
 from eie.schema import CCU_COUNTERS, SHIFT_BITS, PeCounter, block_fields, config_fields, fields, pointer_srams
 
 # The RTL counts events in registers that the published machine has no word of.
 COUNTERS = frozenset(counter.name.lower() for counter in PeCounter) | {*CCU_COUNTERS, "cycle"}
 
+
+def _by_event(**events: str) -> dict[str, str | None]:
+    """What loads each register: its event, with the names of those that it loads; `nothing` loads none."""
+    return {
+        name: None if event == "nothing" else event
+        for event, names in events.items()
+        for name in names.split()
+    }
+
+
 # What loads each register in compute mode: a column that starts, an entry, a word read from the matrix memory, a
-# broadcast. A loaded register changes half of its bits. None: not in compute mode, or a bit or two now and then.
+# broadcast. A loaded register changes half of its bits. Nothing: not in compute mode, or a bit or two now and then.
 LOADED: dict[str, dict[str, str | None]] = {
-    "act_queue": {"wr_ptr": "column", "rd_ptr": "column", "count": "column", "occupancy": "column"},
-    "ptr_read": {"valid": "column", "value": "column", "odd": "column"},
-    "spmat_read": {
-        "active": None,
-        "current": "entry",
-        "stop": "column",
-        "value": "column",
-        "held_valid": None,
-        "held_addr": "word",
-        "tok_valid": None,
-        "tok_empty": None,
-        "tok_first": "column",
-        "tok_value": "column",
-        "tok_sel": "entry",
-    },
-    "arithm_unit": {
-        "s2_valid": None,
-        "s2_write": None,
-        "s2_code": "entry",
-        "s2_value": "column",
-        "s2_row": "entry",
-        "s3_valid": None,
-        "s3_write": None,
-        "s3_product": "entry",
-        "s3_operand": "entry",
-        "s3_forwarded": None,
-        "s3_row": "entry",
-        "s4_valid": None,
-        "s4_write": None,
-        "s4_row": "entry",
-        "s4_sum": "entry",
-    },
-    "act_rw": dict.fromkeys(("pending", "y_valid", "y_row", "y_acc", "rf_valid", "rf_to_src", "rf_at")),
+    "act_queue": _by_event(column="wr_ptr rd_ptr count occupancy"),
+    "ptr_read": _by_event(column="valid value odd"),
+    "spmat_read": _by_event(
+        column="stop value tok_first tok_value",
+        entry="current tok_sel",
+        word="held_addr",
+        nothing="active held_valid tok_valid tok_empty",
+    ),
+    "arithm_unit": _by_event(
+        column="s2_value",
+        entry="s2_code s2_row s3_product s3_operand s3_row s4_row s4_sum",
+        nothing="s2_valid s2_write s3_valid s3_write s3_forwarded s4_valid s4_write",
+    ),
+    "act_rw": _by_event(nothing="pending y_valid y_row y_acc rf_valid rf_to_src rf_at"),
 }
 # Of the block table: what a broadcast column loads; `run` stands for every register of the bus.
-_TABLE: dict[str, str | None] = {
-    "unit": None,
-    "first": None,
-    "at_valid": None,
-    "at_block": "column",
-    "at_within": "column",
-    "at_value": "column",
-    "run_valid": None,
-    "run_start": "column",
-    "run_low": None,
-    "run_high": None,
-    "run_value": "column",
-}
+_TABLE = _by_event(
+    column="at_block at_within at_value run_start run_value",
+    nothing="unit first at_valid run_valid run_low run_high",
+)
 # Counting up changes two bits on the average, whatever the width.
 COUNTS_UP = frozenset({"current", "wr_ptr", "rd_ptr", "count", "occupancy", "word"})
 # What a PE with a window has in the place of some of these: a group that is read, a run (its entries on this PE), a
 # cycle that issues entries, an entry in a further lane, a word. `slot` and `lane` stand for every one.
-_WINDOW: dict[str, str | None] = {
-    "more": None,
-    "word": "word",
-    "left": "word",
-    "left_all": "word",
-    "row": "word",
-    "begun": None,
-    "held_valid": None,
-    "held_addr": "word",
-    "slot_pos": "issue",
-    "slot_end": "word",
-    "slot_split": "word",
-    "slot_value": "run",
-    "slot_value1": "run",
-    "slot_null": None,
-    "slot_fresh": None,
-    "slot_turn": None,
-    "slot_row": "issue",
-    "slot_word": "word",
-}
+_WINDOW = _by_event(
+    word="word left left_all row held_addr slot_end slot_split slot_word",
+    issue="slot_pos slot_row",
+    run="slot_value slot_value1",
+    nothing="more begun held_valid slot_null slot_fresh slot_turn",
+)
 
 
 def loaded(block: str, cfg: ArchConfig) -> dict[str, str | None]:
@@ -210,10 +178,22 @@ def gates(block: str, cfg: ArchConfig) -> Gates:
         block == "arithm_unit"
     ):  # product; row; rounding; sum; shift; bypasses (from every lane) and saturation
         row = cfg.acc_addr_bits if cfg.relative else 0
+        # Of an adder machine two magnitudes, their comparison, the smaller one, and it or the product.
+        smaller = min(cfg.code_bits, cfg.act_bits) * cfg.adder
+        sizes = (cfg.code_bits + cfg.act_bits) * cfg.adder
+        choosing = smaller + cfg.product_bits * cfg.adder
         return Gates(
-            mux2=lanes * (reading + SHIFT_BITS * cfg.product_bits + (2 * lanes + 1) * cfg.acc_bits),
-            adder=lanes * ((cfg.code_bits - 1) * cfg.act_bits + row + cfg.product_bits + cfg.acc_bits),
-            and2=lanes * (cfg.code_bits * cfg.act_bits + 2 * lanes * cfg.acc_addr_bits),
+            mux2=lanes
+            * (reading + SHIFT_BITS * cfg.product_bits + (2 * lanes + 1) * cfg.acc_bits + choosing),
+            adder=lanes
+            * ((cfg.code_bits - 1) * cfg.act_bits + row + cfg.product_bits + cfg.acc_bits + sizes + smaller),
+            and2=lanes
+            * (
+                cfg.code_bits * cfg.act_bits
+                + 2 * lanes * cfg.acc_addr_bits
+                + cfg.code_bits * cfg.adder
+                + sizes
+            ),
         )
     if block == "act_rw":
         # The leaf's find-first (a chain, an encoder); write-back: rounding, shift, saturation; who writes each memory.
@@ -221,14 +201,19 @@ def gates(block: str, cfg: ArchConfig) -> Gates:
         writing = 2 * source + 3 * sums + 2 * cfg.act_sram_addr_bits + cfg.acc_bits
         # A further lane reads the accumulators through multiplexers of its own, and writes through one at each bit.
         ports = (lanes - 1) * cfg.acc_bits * (2 * cfg.acc_depth - 1)
+        # What is rounded: of an adder machine a sum less that of the inputs, times a scale, or not.
+        exact = cfg.y_acc_bits + SCALE_BITS * cfg.adder
+        product = cfg.y_acc_bits * SCALE_BITS * cfg.adder
+        less = (cfg.y_acc_bits + SUM_BITS) * cfg.adder
         return Gates(
-            mux2=reading + ports + SHIFT_BITS * cfg.acc_bits + 2 * cfg.acc_bits + writing,
-            adder=cfg.acc_bits,
-            and2=cfg.src_depth * (2 + bits_for(cfg.src_depth - 1) // 2),
+            mux2=reading + ports + SHIFT_BITS * exact + 2 * cfg.acc_bits + writing + exact * cfg.adder,
+            adder=exact + product + less,
+            and2=cfg.src_depth * (2 + bits_for(cfg.src_depth - 1) // 2) + product,
         )
     if block == "ccu":  # column number, counters and addresses of refill and write-back, who may broadcast
         counting = cfg.acc_addr_bits + 1 + cfg.file_addr_bits + 1 + 2 * cfg.act_sram_addr_bits
-        return Gates(mux2=reading, adder=cfg.col_bits + counting, and2=3 * cfg.n_pe)
+        sums = cfg.group * (cfg.act_bits + SUM_BITS) * cfg.adder
+        return Gates(mux2=reading, adder=cfg.col_bits + counting + sums, and2=3 * cfg.n_pe)
     if block == "block_table":
         # Is the column in this unit or the next, its place there; the first entry's number; words of the table read
         # once more for the next block, and for the host.

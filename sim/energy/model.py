@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from eie.config import ArchConfig
+from eie.config import SUM_BITS, ArchConfig
 from eie.errors import ConfigError
 from eie.result import Counter
 from eie.schema import PE_BLOCKS, SHIFT_BITS, lnzd_nodes, pointer_srams
@@ -33,7 +33,7 @@ class Activity:
     """Events of a run per PE (means over the PEs) and its cycles.
 
     columns : columns or groups whose pointers are read. runs : of these, those that the queue holds. issues : cycles
-    in which entries issue.
+    in which entries issue. minima : the run took minima in place of products (docs/adder.md).
     """
 
     columns: float = 0.0
@@ -43,6 +43,7 @@ class Activity:
     cycles: int = 0
     runs: float = 0.0
     issues: float = 0.0
+    minima: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,12 +147,14 @@ def estimate(
     cycles: int | None,
     *,
     performance_counters: bool = False,
+    minima: bool = False,
     constants: Constants | None = None,
     technology: Technology | None = None,
 ) -> Estimate:
     """Energy, power and area of a run with these counters (`Result.counters`) and compute-mode cycles.
 
     performance_counters : count the RTL's own event counters in, which the published machine is not said to have.
+    minima : the run is of an adder layer (docs/adder.md): what counts as multiply-accumulates are minima.
     constants : others than those of sim/energy/data/energy.toml, to see what hangs on one of them.
     technology : another node or other constants (docs/technology.md).
 
@@ -168,7 +171,7 @@ def estimate(
     """
     activity, macs = activity_of(cfg, counters, cycles)
     c = constants or (technology.constants if technology else default_constants())
-    parts = _parts(cfg, c, activity, performance_counters)
+    parts = _parts(cfg, c, replace(activity, minima=minima), performance_counters)
     if technology is not None:
         parts = [_scaled(part, technology) for part in parts]
     return _total(cfg, c, parts, activity.cycles, macs)
@@ -281,8 +284,8 @@ def _sum(key: str, parts: Sequence[Part], seconds: float) -> tuple[BlockFigures,
 
 def _parts(cfg: ArchConfig, c: Constants, activity: Activity, counters: bool) -> list[Part]:
     parts = [part for block in PE_BLOCKS for part in _block(block, cfg, c, activity, cfg.n_pe, counters)]
-    table = _block("block_table", cfg, c, activity, 1, counters) if cfg.index_free else []
-    return [*parts, *_lnzd(cfg, activity), *_block("ccu", cfg, c, activity, 1, counters), *table]
+    tables = _block("block_table", cfg, c, activity, cfg.segments, counters) if cfg.index_free else []
+    return [*parts, *_lnzd(cfg, activity), *_block("ccu", cfg, c, activity, 1, counters), *tables]
 
 
 def _block(
@@ -457,8 +460,13 @@ def _combinational_pj(block: str, cfg: ArchConfig, c: Constants, activity: Activ
         )
     if block == "arithm_unit":
         multiply = c.int16_multiply_pj * cfg.code_bits * cfg.act_bits / 16**2
+        if activity.minima:  # two magnitudes and a comparison; the multiplier rests
+            smaller = min(cfg.code_bits, cfg.act_bits)
+            multiply = _int16_adds_pj(cfg.code_bits + cfg.act_bits + smaller) + smaller * gate
         adder_bits = (cfg.acc_addr_bits if cfg.relative else 0) + cfg.product_bits + cfg.acc_bits
         paths = cfg.code_bits * cfg.weight_bits + cfg.product_bits * SHIFT_BITS
         add = _int16_adds_pj(adder_bits)
         return activity.macs * multiply + activity.entries * (add + paths * gate)
+    if block == "ccu" and activity.minima:  # the inputs' magnitudes
+        return activity.columns * _int16_adds_pj(cfg.act_bits + SUM_BITS)
     return 0.0

@@ -101,6 +101,11 @@ class CpuLayer:
         threads = processors() if threads is None else threads
         if threads < 1:
             raise ConfigError(f"threads must be at least 1, not {threads}")
+        if layer.row_scale is not None:
+            raise LayerError(
+                f"layer {layer.name!r} {'adds instead of multiplying' if layer.adder else 'scales its rows'}: engine "
+                "cpu takes plain products alone, use engine fast"
+            )
         # A copy, which shares the arrays: `prepared` forgets it when nobody has the layer any more.
         self.layer, self.threads = replace(layer), threads
         self._conv = layer.conv if windows else None

@@ -40,9 +40,8 @@ _STEP_16, _STEP_32, _STEP_REAL = LANES["int16"], LANES["int32"], LANES["float32"
 _WORD = (1 << 15) - 1  # the largest 16-bit number
 _LONG = (1 << 31) - 1
 
-# Places in the geometry of a convolution, int64[GEOMETRY]: of the padded image, the window, its step and its positions.
+# Places in the geometry of a convolution, int64[9]: of the padded image, the window, its step and its positions.
 CHANNELS, HEIGHT, WIDTH, KERNEL_Y, KERNEL_X, STEP_Y, STEP_X, DOWN, ACROSS = range(9)
-GEOMETRY = 9
 
 
 # ---- what all paths share ----------------------------------------------------------------------------------

@@ -26,9 +26,11 @@ from eie.fixed import IntArray, limits
 from eie.layer import CompressedLayer, as_activations
 from eie.program import Job, check_layer
 from eie.result import Count, Result
+from eie.segments import row_places
 from eie.sim.engines import kernels
 from eie.sim.engines.laws import Law, check_countable, law_of
 from eie.timing import busy_cycles, constants, load_cycles, writeback_cycles
+from eie.width_program import apart, check_width, step_of
 
 # The last law of each layer: configurations that differ in other fields share it.
 _latest: WeakKeyDictionary[CompressedLayer, tuple[tuple[Encoding, int, bool], Law]] = WeakKeyDictionary()
@@ -67,6 +69,24 @@ def timing(lengths: npt.NDArray[np.integer], cfg: ArchConfig, *, unbounded: bool
     return kernels.law(np.ascontiguousarray(lengths, np.int32), depth, k.T0, k.A, k.B, k.C)
 
 
+def row_scales(layer: CompressedLayer) -> IntArray:
+    """By what write-back multiplies each row: 1 without scales."""
+    scale = layer.row_scale
+    return np.ones(layer.rows, np.int64) if scale is None else scale.astype(np.int64)
+
+
+def prepare_width(layer: CompressedLayer, cfg: ArchConfig, share: int) -> Prepared:
+    """A layer at one of its network's widths, in thousandths, as it runs from the whole layer's image.
+
+    Raises
+    ------
+    LayerError, CapacityError, ConfigError : as `eie.width_program.check_width`.
+    """
+    check_width([layer], cfg)
+    part = layer.narrowed(share)
+    return Prepared(part, cfg, law_of(apart(layer, share, cfg), part.rows, cfg), step_of(share))
+
+
 def prepare(layer: CompressedLayer, cfg: ArchConfig) -> Prepared:
     """Check and encode a layer for a configuration, to run it on any number of inputs.
 
@@ -85,11 +105,15 @@ def prepare(layer: CompressedLayer, cfg: ArchConfig) -> Prepared:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A layer encoded for a configuration. Made by `prepare`."""
+    """A layer encoded for a configuration. Made by `prepare`.
+
+    step : input j is that of column step * j, with columns between whose input is 0.
+    """
 
     layer: CompressedLayer
     cfg: ArchConfig
     law: Law
+    step: int = 1
 
     @property
     def inter(self) -> Interleaved:
@@ -103,15 +127,24 @@ class Prepared:
 
     @cached_property
     def _load(self) -> int:
-        return load_cycles(self.layer, self.cfg)
+        cols, n = self.layer.cols, self.cfg.n_pe
+        return load_cycles(self.layer, self.cfg) + n * (-(-cols * self.step // n) - -(-cols // n))
 
     @cached_property
     def _writeback(self) -> int:
         return writeback_cycles(self.layer, self.cfg)
 
     @cached_property
+    def _stored(self) -> int:
+        return int(row_places(self.layer, self.cfg).max()) + 1
+
+    @cached_property
     def _codebook(self) -> IntArray:
         return self.layer.codebook.astype(np.int64)
+
+    @cached_property
+    def _scale(self) -> IntArray:
+        return row_scales(self.layer)
 
     def run(self, x: npt.ArrayLike) -> Result:
         """Run the layer on one input vector, int[cols].
@@ -158,11 +191,27 @@ class Prepared:
         y = np.empty((batch, self.layer.rows), np.int16)
         counted = np.zeros((batch, kernels.COUNTED, self.cfg.n_pe), np.int64)
         totals = np.zeros((batch, 2), np.int64)
-        self.law.count(inputs, self.cfg, counted, totals)
+        numbered = inputs
+        if self.step > 1:
+            numbered = np.zeros((batch, self.step * self.layer.cols), np.int64)
+            numbered[:, :: self.step] = inputs
+        self.law.count(numbered, self.cfg, counted, totals)
         self._compute(inputs, y, counted)
         return [self._result(*parts) for parts in zip(y, counted, totals, strict=True)]
 
     def _compute(self, inputs: IntArray, y: npt.NDArray[np.int16], counted: IntArray) -> None:
+        layer, cfg = self.layer, self.cfg
+        if cfg.segments > 1:
+            # Row i is not PE i mod n_pe's: as if each row had a PE, of which there is a power of two.
+            by_row = np.zeros((*counted.shape[:2], 1 << (layer.rows - 1).bit_length()), np.int64)
+            self._values(inputs, y, by_row)
+            pes = row_places(layer, cfg) % cfg.n_pe
+            for name in (kernels.SATURATED, kernels.WRITEBACK_SATURATED):
+                np.add.at(counted[:, name].T, pes, by_row[:, name, : layer.rows].T)
+        else:
+            self._values(inputs, y, counted)
+
+    def _values(self, inputs: IntArray, y: npt.NDArray[np.int16], counted: IntArray) -> None:
         layer, cfg = self.layer, self.cfg
         kernels.compute_many(
             layer.indptr,
@@ -173,7 +222,9 @@ class Prepared:
             layer.bias,
             inputs,
             layer.product_shift,
+            layer.adder,
             limits(cfg.acc_bits),
+            self._scale,
             layer.relu,
             layer.output_shift,
             limits(cfg.act_bits),
@@ -194,9 +245,10 @@ class Prepared:
             cfg=self.cfg,
             load_cycles=self._load,
             writeback_cycles=writeback,
-            store_cycles=2 * self.layer.rows,
+            store_cycles=2 * self._stored,
             runs=(count,),
             y_frac=self.layer.y_frac,
+            minima=self.layer.adder,
         )
 
 

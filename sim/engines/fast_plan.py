@@ -123,6 +123,7 @@ class FastPlan:
             active,
             x,
             part.product_shift,
+            part.adder,
             *limits(cfg.acc_bits),
             acc,
             counted[kernels.SATURATED],
@@ -130,7 +131,10 @@ class FastPlan:
         if cut.last:
             y = np.empty(part.rows, np.int16)
             clipped = counted[kernels.WRITEBACK_SATURATED]
-            kernels.write_back(acc, part.relu, part.output_shift, *limits(cfg.act_bits), y, clipped)
+            unscaled = np.ones(part.rows, np.int64)
+            kernels.write_back(
+                acc, 0, unscaled, part.relu, part.output_shift, *limits(cfg.act_bits), y, clipped
+            )
             vectors[cut.layer + 1][cut.row : cut.row + part.rows] = y
         entry = step.entry
         refill = refill_cycles(entry.acc_rows, entry.src_rows, first=first)

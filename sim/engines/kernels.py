@@ -188,6 +188,7 @@ def accumulate(
     active: Array,
     x: Array,
     shift: int,
+    adder: bool,
     low: int,
     high: int,
     acc: Array,
@@ -205,7 +206,10 @@ def accumulate(
         j = active[m]
         value = np.int64(x[j])
         for c in range(codebook.size):
-            products[c] = (codebook[c] * value + half) >> shift
+            product = codebook[c] * value
+            if adder:  # twice the smaller magnitude, where both have one sign
+                product = 2 * min(abs(codebook[c]), abs(value)) if product > 0 else np.int64(0)
+            products[c] = (product + half) >> shift
         span_rows = rows[indptr[j] : indptr[j + 1]]
         span_codes = codes[indptr[j] : indptr[j + 1]]
         for e in range(span_rows.size):
@@ -218,12 +222,26 @@ def accumulate(
 
 
 @compiled
-def write_back(acc: Array, relu: bool, shift: int, low: int, high: int, y: Array, saturated: Array) -> None:
-    """ReLU, rounding shift and saturation of every accumulator into `y`; saturated : int64[n_pe], rows clipped."""
+def write_back(
+    acc: Array,
+    less: int,
+    scale: Array,
+    relu: bool,
+    shift: int,
+    low: int,
+    high: int,
+    y: Array,
+    saturated: Array,
+) -> None:
+    """Every accumulator less `less`, times its row's scale, ReLU, rounding shift and saturation, into `y`.
+
+    scale : int64[rows]; saturated : int64[n_pe], rows clipped.
+    """
     n_pe = saturated.size
     half = 1 << (shift - 1) if shift else 0
     for i in range(acc.size):
-        exact = (np.int64(0) if relu and acc[i] < 0 else np.int64(acc[i])) + half >> shift
+        total = (np.int64(acc[i]) - less) * scale[i]
+        exact = (np.int64(0) if relu and total < 0 else total) + half >> shift
         clipped = max(low, min(exact, high))
         saturated[i % n_pe] += clipped != exact
         y[i] = clipped
@@ -255,7 +273,9 @@ def compute_many(
     bias: Array,
     inputs: Array,
     product_shift: int,
+    adder: bool,
     acc_limits: tuple[int, int],
+    scale: Array,
     relu: bool,
     output_shift: int,
     act_limits: tuple[int, int],
@@ -275,11 +295,20 @@ def compute_many(
             np.flatnonzero(x),
             x,
             product_shift,
+            adder,
             acc_limits[0],
             acc_limits[1],
             acc,
             counted[b, SATURATED],
         )
         write_back(
-            acc, relu, output_shift, act_limits[0], act_limits[1], y[b], counted[b, WRITEBACK_SATURATED]
+            acc,
+            np.abs(x).sum() if adder else 0,
+            scale,
+            relu,
+            output_shift,
+            act_limits[0],
+            act_limits[1],
+            y[b],
+            counted[b, WRITEBACK_SATURATED],
         )

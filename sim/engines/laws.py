@@ -71,6 +71,25 @@ class Windowed(Law):
         window.time_many(self.runs, inputs, machine, counted, totals)
 
 
+@dataclass(frozen=True, eq=False)
+class Segmented(Law):
+    """Segments with a broadcast of their own. columns : of each, those of the matrix that are its."""
+
+    parts: tuple[Windowed, ...]
+    columns: tuple[IntArray, ...]
+
+    def count(self, inputs: IntArray, cfg: ArchConfig, counted: IntArray, totals: IntArray) -> None:
+        """As `Law.count`: the slowest segment's cycles, and the stalls of all."""
+        of_segment = np.zeros_like(totals)
+        m = cfg.segment_pes
+        for s, (part, columns) in enumerate(zip(self.parts, self.columns, strict=True)):
+            mine = np.zeros((*counted.shape[:2], m), np.int64)
+            part.count(np.ascontiguousarray(inputs[:, columns]), cfg, mine, of_segment)
+            counted[:, :, s * m : (s + 1) * m] += mine
+            np.maximum(totals[:, 0], of_segment[:, 0], out=totals[:, 0])
+            totals[:, 1] += of_segment[:, 1]
+
+
 def law_of(inter: Interleaved, rows: int, cfg: ArchConfig) -> Law:
     """The law of a matrix of so many rows.
 
@@ -84,7 +103,17 @@ def law_of(inter: Interleaved, rows: int, cfg: ArchConfig) -> Law:
         return Walking(
             kernels.column_table(inter.v, inter.z, inter.pointers, cfg.entries_per_word, cfg.absolute)
         )
-    groups, n_pe, local = -(-lengths.shape[1] // cfg.group), inter.n_pe, -(-rows // inter.n_pe)
+    if isinstance(inter, PlacedBlocks) and cfg.segments > 1:
+        # Every row of a block has entries.
+        local = int(inter.z.max()) + 1
+        parts = tuple(_windowed(inter.segment(s), local, cfg) for s in range(cfg.segments))
+        return Segmented(parts, inter.members)
+    return _windowed(inter, -(-rows // inter.n_pe), cfg)
+
+
+def _windowed(inter: Interleaved, local: int, cfg: ArchConfig) -> Windowed:
+    """The law of a window machine, or of a segment of one. local : rows of a PE."""
+    groups, n_pe = -(-inter.lengths.shape[0] // cfg.group), inter.n_pe
     starts = np.ascontiguousarray(inter.starts.T)
     runs = window.Runs(
         np.empty(len(inter.v), np.uint16 if local <= 1 << 16 else np.int32),

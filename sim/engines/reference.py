@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.result import COUNTERS, Counter, Result
+from eie.segments import row_places
 
 
 def rounded(value: int, shift: int) -> int:
@@ -32,10 +34,17 @@ def clipped(value: int, bits: int) -> int:
     return max(-(2 ** (bits - 1)), min(value, 2 ** (bits - 1) - 1))
 
 
+def _summand(weight: int, activation: int, layer: CompressedLayer) -> int:
+    """What a weight adds: the product; or what it spares of the distance |x - w|, compared with |x| + |w|."""
+    if layer.adder:
+        return abs(activation) + abs(weight) - abs(activation - weight)
+    return weight * activation
+
+
 def run(job: Job) -> Result:
     """Accumulate column after column, in ascending order and saturating each time, then write back.
 
-    The result has y, macs, saturations and writeback_saturations; a row's counts belong to PE row mod n_pe.
+    The result has y, macs, saturations and writeback_saturations; a row's counts belong to its place's PE.
     """
     layer, cfg = job.layer, job.cfg
     codes = layer.dense_codes()
@@ -43,21 +52,24 @@ def run(job: Job) -> Result:
     multiplied = layer.blocks.mask() if cfg.index_free and layer.blocks is not None else codes != 0
     weight_of = [int(code) for code in layer.codebook]
     acc = [int(bias) for bias in layer.bias]
+    pe_of = (row_places(layer, cfg) % cfg.n_pe).tolist()
     counts = {name: [0] * cfg.n_pe for name in ("macs", "saturations", "writeback_saturations")}
     for j, activation in enumerate(int(value) for value in job.x):
         if activation == 0:
             continue
         column = codes[:, j]
         for i in np.flatnonzero(multiplied[:, j]).tolist():
-            exact = acc[i] + rounded(weight_of[column[i]] * activation, layer.product_shift)
+            exact = acc[i] + rounded(_summand(weight_of[column[i]], activation, layer), layer.product_shift)
             acc[i] = clipped(exact, cfg.acc_bits)
-            counts["macs"][i % cfg.n_pe] += 1
-            counts["saturations"][i % cfg.n_pe] += acc[i] != exact
+            counts["macs"][pe_of[i]] += 1
+            counts["saturations"][pe_of[i]] += acc[i] != exact
     y = []
+    least = sum(abs(int(value)) for value in job.x) if layer.adder else 0
     for i, total in enumerate(acc):
+        total = (total - least) * (1 if layer.scale is None else int(layer.scale[i]))
         exact = rounded(max(total, 0) if layer.relu else total, layer.output_shift)
         y.append(clipped(exact, cfg.act_bits))
-        counts["writeback_saturations"][i % cfg.n_pe] += y[i] != exact
+        counts["writeback_saturations"][pe_of[i]] += y[i] != exact
     counters: dict[str, Counter] = dict.fromkeys(COUNTERS)
     counters |= {name: np.array(per_pe, np.int64) for name, per_pe in counts.items()}
     return Result(y=np.array(y, np.int16), cycles=None, counters=counters, engine="reference", cfg=cfg)

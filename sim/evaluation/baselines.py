@@ -14,6 +14,7 @@ from scipy.stats import gmean
 
 from eie.layer import CompressedLayer
 from eie.sim.evaluation.layers import BENCHMARKS, benchmark, simulated
+from eie.sim.evaluation.prose import prose
 from eie.sim.evaluation.section import Progress, Section, Table, each
 from eie.sim.evaluation.stopwatch import best_product
 from eie.sim.published import BATCHES, published
@@ -73,13 +74,7 @@ def section(seed: int, progress: Progress | None) -> Section:
     return Section(
         key="measured",
         title="Against numpy and scipy on this machine",
-        text=[
-            f"Measured here: {environment()}. Single precision; the least time of many calls after one to warm up, so "
-            "that a matrix that fits the processor's caches is read from them. The accelerator's time is simulated, at "
-            f"{published().machine.clock_mhz} MHz.",
-            "None of these products skips the zero activations, as the accelerator does. With 64 vectors at a time "
-            "the matrix is read once for all of them; the accelerator takes them one by one.",
-        ],
+        text=prose("measured", environment=environment()),
         tables=[_table(batch, ours, timed) for batch in BATCHES],
         data={
             "environment": environment(),

@@ -25,7 +25,7 @@ from eie.sim.engines.fast_plan import FastPlan
 from eie.sim.evaluation.layers import BENCHMARKS, benchmark, published_machine
 from eie.sim.evaluation.lines import RANDOM_LAYERS
 from eie.sim.evaluation.nine_layers import TRAINED, trained_layers
-from eie.sim.evaluation.prose import prose
+from eie.sim.evaluation.prose import prose, text_of
 from eie.sim.evaluation.section import Picture, Progress, Section, Table, each
 from eie.sim.plots import style
 from eie.sim.published import published
@@ -408,8 +408,7 @@ def _energy_table(runs: Runs, narrowed: Sequence[Ran]) -> Table:
             "narrow rows, 4 banks",
         ),
         rows,
-        "eie2 has rows of 6 bits (64 accumulators; NT-Wd 8). Narrow rows: as narrow as the layer's own need, which is "
-        "another machine for each width. Banks: the matrix SRAM in four pieces of 32 KB, of which a read wakes one.",
+        text_of("beyond", "energy_note"),
         total=True,
     )
 
@@ -427,8 +426,7 @@ def _area_table() -> Table:
         "Area by the energy model, µm²",
         ("block", "published", "eie2", "eie2 / published"),
         rows,
-        "Cells of the library and CACTI's SRAMs, filler cells in the PE. `eie synth --preset eie2 --against paper` "
-        "gives the cells of the RTL itself beside the same SRAMs (synth.md).",
+        text_of("beyond", "area_note"),
     )
 
 
@@ -481,11 +479,7 @@ def _pareto(counts: Mapping[str, Mapping[int, Runs]]) -> Picture:
         for rung, name in ((PUBLISHED, "published"), (EIE2, "eie2, balanced rows"))
         for pick, banks in (("energy", "one SRAM"), ("banked", "four banks"))
     }
-    caption = (
-        f"{RANDOM_LAYERS} Geometric means of the nine even layers, over the published machine of 64 PEs with one SRAM; "
-        "energy of the whole chip in compute mode."
-    )
-    with style.figure(caption, size=(7.6, 4.6)) as (drawn, (axes,)):
+    with style.figure(text_of("beyond", "caption"), size=(7.6, 4.6)) as (drawn, (axes,)):
         for number, (name, points) in enumerate(lines.items()):
             x, y = zip(*points, strict=True)
             axes.plot(

@@ -17,19 +17,13 @@ from matplotlib.ticker import PercentFormatter
 from eie.config import ArchConfig
 from eie.result import Result
 from eie.sim.energy.constants import names_of, tagged
-from eie.sim.energy.model import (
-    FILLER,
-    BlockFigures,
-    Estimate,
-    estimate,
-)
+from eie.sim.energy.model import FILLER, BlockFigures, Estimate, estimate
 from eie.sim.energy.width import matrix_reads
 from eie.sim.engines.fast import prepare
 from eie.sim.evaluation import energy_assumptions as assumptions
 from eie.sim.evaluation.energy_assumptions import NAMES, off
 from eie.sim.evaluation.layers import BENCHMARKS, benchmark, simulated
-from eie.sim.evaluation.lines import RANDOM_LAYERS
-from eie.sim.evaluation.prose import prose
+from eie.sim.evaluation.prose import prose, text_of
 from eie.sim.evaluation.section import Picture, Progress, Section, Table, each
 from eie.sim.plots import style
 from eie.sim.published import Share, published
@@ -205,15 +199,15 @@ def _pe_table(table: Sequence[Line]) -> Table:
             ("", lambda line: _off(line.area_off) if line.area_um2 else "-"),
         ),
         table,
-        f"Activity of {ACTIVITY}, 64 PEs, 800 MHz, 128 KB and 32 KB of SRAM a PE. The five kinds of cell add "
-        "up to the PE; the five blocks add up to it without the filler cells.",
+        text_of("energy", "pe_note", activity=ACTIVITY),
     )
 
 
 def _chip_table(run: PublishedRun) -> Table:
     facts, node = published().chip, published().lnzd_node
-    ccu, counting = _block(run.ours, "ccu"), run.counting
-    tree = _block(run.ours, "lnzd")
+    ccu, tree = _block(run.ours, "ccu"), _block(run.ours, "lnzd")
+    more_mw = run.counting.power_mw - run.ours.power_mw
+    more_mm2 = run.counting.area_mm2 - run.ours.area_mm2
     return Table(
         title="The chip of 64 PEs",
         headings=["", "power", "published", "", "area", "published", ""],
@@ -236,27 +230,10 @@ def _chip_table(run: PublishedRun) -> Table:
                 f"{tree.count * node.area_um2 * 1e-6:.4f} mm²",
                 "-",
             ],
-            [
-                "CCU",
-                f"{ccu.chip_power_mw:.3f} mW",
-                "-",
-                "-",
-                f"{ccu.chip_area_mm2:.4f} mm²",
-                "-",
-                "-",
-            ],
-            [
-                "event counters, if built",
-                f"+ {counting.power_mw - run.ours.power_mw:.1f} mW",
-                "-",
-                "-",
-                f"+ {counting.area_mm2 - run.ours.area_mm2:.2f} mm²",
-                "-",
-                "-",
-            ],
+            ["CCU", f"{ccu.chip_power_mw:.3f} mW", "-", "-", f"{ccu.chip_area_mm2:.4f} mm²", "-", "-"],
+            ["event counters, if built", f"+ {more_mw:.1f} mW", "-", "-", f"+ {more_mm2:.2f} mm²", "-", "-"],
         ],
-        note="Without the wires of the broadcast and without I/O. The last line is what the RTL's own event "
-        "counters add (their clock and leakage); the chip's line is without them.",
+        note=text_of("energy", "chip_note"),
     )
 
 
@@ -276,35 +253,16 @@ def _layer_table(layers: Mapping[str, Mapping[str, float]]) -> Table:
             ("mm²", lambda item: f"{item[1]['area_mm2']:.1f}"),
         ),
         layers.items(),
-        f"{RANDOM_LAYERS} 64 PEs with memories of the published sizes, larger only where a layer "
-        "does not fit, hence the different areas. Two "
-        "operations a multiply-accumulate; dense: operations of the whole matrix, zeros included.",
+        text_of("energy", "layer_note"),
     )
 
 
 def _constant_table() -> Table:
-    return Table(
-        title="The constants",
-        headings=["constant", "value", "tag", "source"],
-        rows=[
-            [
-                "SRAM energy, leakage, area",
-                "sim/energy/data/sram.toml",
-                "cacti",
-                "CACTI 7 by scripts/gen_sram_table.py",
-            ],
-            [
-                "operations, LNZD node",
-                "sim/data/published.toml",
-                "published",
-                "the paper's tables I and section VI",
-            ],
-            *(
-                [name, f"{constant.value:g} {constant.unit}", constant.tag, constant.source]
-                for name, constant in tagged().items()
-            ),
-        ],
-    )
+    sram = ("sim/energy/data/sram.toml", "cacti", "CACTI 7 by scripts/gen_sram_table.py")
+    operations = ("sim/data/published.toml", "published", "the paper's tables I and section VI")
+    rows = [["SRAM energy, leakage, area", *sram], ["operations, LNZD node", *operations]]
+    rows += [[name, f"{one.value:g} {one.unit}", one.tag, one.source] for name, one in tagged().items()]
+    return Table("The constants", ["constant", "value", "tag", "source"], rows)
 
 
 def _line_data(line: Line) -> dict[str, object]:
@@ -336,11 +294,7 @@ def _layer_data(name: str, figures: Estimate) -> dict[str, float]:
 
 def _picture(table: Sequence[Line]) -> Picture:
     shown = [line for line in table if line.name != FILLER]
-    caption = (
-        f"One PE with the activity of {ACTIVITY}: the total, its kinds of cell, its blocks. Right: ours over the "
-        f"published figure, less 1; grey: {100 * LIMIT_BLOCK:.0f} %, the target for blocks. The supply, 0.9 V, is "
-        "assumed. The clock network's cells are not modelled, so they have no area of ours."
-    )
+    caption = text_of("energy", "caption", activity=ACTIVITY, limit=LIMIT_BLOCK)
     with style.figure(caption, columns=2, size=(10.8, 4.6)) as (drawn, (left, right)):
         # Space between the total, the kinds of cell and the blocks.
         kinds = list(dict.fromkeys(line.kind for line in shown))
@@ -352,7 +306,7 @@ def _picture(table: Sequence[Line]) -> Picture:
             axes.set_ylim(places[-1] + 0.7, -0.7)
             axes.grid(axis="y", visible=False)
         right.tick_params(labelleft=False)
-    return Picture("energy_area", drawn, _alt(table))
+    return Picture("energy_area", drawn, text_of("energy", "alt", total=table[0]))
 
 
 def _bars(axes: Axes, places: np.ndarray, shown: Sequence[Line]) -> None:
@@ -380,12 +334,3 @@ def _deviations(axes: Axes, places: np.ndarray, shown: Sequence[Line]) -> None:
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set(title="Difference, power and area", xlabel="ours against published (%)", xlim=(-0.6, 0.6))
     axes.legend(loc="upper right")
-
-
-def _alt(table: Sequence[Line]) -> str:
-    total = table[0]
-    return (
-        "Left, bars of the power of one PE, ours beside the published, by kind of cell and by block; right, how far "
-        f"power and area are from the published ones, in per cent. In all {total.power_mw:.2f} against "
-        f"{total.published.power_mw} mW, {total.area_um2:,.0f} against {total.published.area_um2:,.0f} µm²."
-    )

@@ -20,7 +20,7 @@ from eie.sim.chain import layer_inputs
 from eie.sim.energy.activity import Changes, count_changes
 from eie.sim.energy.constants import constants, names_of, tagged
 from eie.sim.energy.model import CLOCK, Estimate, estimate
-from eie.sim.evaluation.prose import prose
+from eie.sim.evaluation.prose import prose, text_of
 from eie.sim.evaluation.section import Table
 from eie.sim.published import published
 from eie.sim.workloads.example import CALIBRATION_DIGITS, DENSITIES, read_digits, read_trained
@@ -150,8 +150,7 @@ def assumed_table(run: Result, found: Counted) -> Table:
         "What is assumed, and what hangs on it",
         ["assumed", "value", "one PE, mW", "", "ArithmUnit, mW", ""],
         rows,
-        "One constant is changed at a time. The slew is in the cell energies, which were read at it; energies at other "
-        "slews are not in the project.",
+        text_of("energy_assumptions", "assumed_note"),
     )
 
 
@@ -179,7 +178,5 @@ def changes_table(found: Counted) -> Table:
         "Register bits that change: counted over modelled",
         ["", "entries", *(NAMES[block] for block in blocks), "all"],
         rows,
-        f"Counted on the golden model with {_PES} PEs: a random layer with as many entries a PE and column as Alex-7, "
-        f"and {_DIGITS} digits in the three layers of the example network. Modelled: half of the bits of each loaded "
-        "register. ActQueue's occupancies count up and down for each column, the model lets them count once.",
+        text_of("energy_assumptions", "changes_note", pes=_PES, digits=_DIGITS),
     )

@@ -16,6 +16,7 @@ from eie.layer import CompressedLayer
 from eie.sim.engines import kernels
 from eie.sim.engines.fast import Prepared, prepare, timing
 from eie.sim.evaluation.baselines import matrices
+from eie.sim.evaluation.prose import prose, text_of
 from eie.sim.evaluation.section import Picture, Progress, Section, Table, each
 from eie.sim.evaluation.stopwatch import best_of, best_product
 from eie.sim.plots import style
@@ -136,12 +137,7 @@ def scaling(seed: int, progress: Progress | None = None) -> dict[str, list[Cost]
 
 def figure(costs: dict[str, list[Cost]]) -> Picture:
     """Time of a run against the entries that it processes."""
-    caption = (
-        "Best of several runs on one core, 64 PEs, queue depth 8; values, cycles and all counters. Input vectors with "
-        "4 to all activations non-zero. Below about one entry per column and PE the columns themselves cost more than "
-        "their entries. Measured on this machine."
-    )
-    with style.figure(caption, size=(6.4, 4.6)) as (drawn, (axes,)):
+    with style.figure(text_of("speed", "caption"), size=(6.4, 4.6)) as (drawn, (axes,)):
         for number, (name, line) in enumerate(costs.items()):
             axes.plot(
                 [cost.entries for cost in line],
@@ -161,12 +157,9 @@ def figure(costs: dict[str, list[Cost]]) -> Picture:
     return Picture("engine_speed", drawn, "Time of a run of the fast engine against the entries it processes")
 
 
-def _same_work(costs: dict[str, list[Cost]]) -> str:
+def _text(costs: dict[str, list[Cost]]) -> list[str]:
     spread, single = (costs[name][-1] for name in ("16 full rows, on 16 PEs", "16 full rows, all on one PE"))
-    return (
-        f"{single.entries:,} entries on one PE take {single.cycles / spread.cycles:.1f} times the cycles of as many on "
-        f"16 PEs, and {single.seconds / spread.seconds:.2f} times as long to simulate."
-    )
+    return prose("speed", spread=spread, single=single)
 
 
 def section(seed: int, progress: Progress | None = None) -> Section:
@@ -185,12 +178,7 @@ def section(seed: int, progress: Progress | None = None) -> Section:
     return Section(
         key="speed",
         title="How fast the fast engine is",
-        text=[
-            "The fast engine gives the golden model's values, cycles and counters without stepping through cycles. Its "
-            "cost follows the entries that are processed and the active columns, each of which costs a little on every "
-            "PE, with or without entries there. It does not follow the area of the matrix, nor the cycles: "
-            + _same_work(costs)
-        ],
+        text=_text(costs),
         tables=[
             Table(
                 f"A {SIZE} x {SIZE} layer, {WEIGHTS:.0%} of the weights, {ACTIVATIONS:.0%} of the activations, 64 PEs",

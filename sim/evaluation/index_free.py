@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from eie.blocks import ALIGNED, SHUFFLED, BlockCodes, BlockStructure
+from eie.blocks import ALIGNED, SHUFFLED, BlockStructure
 from eie.capacity import sized_for
 from eie.config import ArchConfig
 from eie.layer import CompressedLayer
 from eie.result import Result
 from eie.sim.energy.model import Estimate, estimate
 from eie.sim.engines.fast import prepare
+from eie.sim.evaluation.prose import prose, text_of
 from eie.sim.evaluation.section import Progress, Section, Table, each
 from eie.sim.workloads.random import random_blocks, random_input, random_layer
 
@@ -46,7 +47,7 @@ SIZES = (
     Size("4096 x 8192", 4096, 8192, 16, 0.183),
     Size("1024 x 8704", 1024, 8704, 16, 0.35),
 )
-# The layer, PEs and segments of the broadcast in segments, and the order of the blocks in each.
+# The layer, PEs and segments of the broadcast in segments, and the order of the blocks.
 SEGMENTED = ((SIZES[3], 256, 4, ALIGNED), (SIZES[3], 256, 16, ALIGNED), (SIZES[0], 64, 2, SHUFFLED))
 
 
@@ -112,41 +113,30 @@ def draw(size: Size, seed: int) -> Draw:
 
 @dataclass(frozen=True)
 class Segments:
-    """A layer on one machine, and on as many index-free machines side by side as there are segments."""
+    """A layer on a machine with one broadcast, and on one of as many PEs whose broadcast is in segments."""
 
     size: Size
     n_pe: int
     segments: int
     order: str
-    whole: int
-    split: int
+    whole: Result
+    split: Result
+    whole_energy: Estimate
+    split_energy: Estimate
+
+    @property
+    def times(self) -> float:
+        """How much faster segments are."""
+        return _cycles(self.whole) / _cycles(self.split)
 
 
 def segmented(size: Size, n_pe: int, segments: int, order: str, seed: int) -> Segments:
-    """Cycles by the law: each segment has its own tree, broadcast and blocks; the slowest one counts.
-
-    The blocks have the same size; shuffled, a segment takes the columns of its blocks in turn.
-    """
-    structure = BlockStructure(size.rows, size.cols, size.blocks)
-    layer, x = random_blocks(structure, seed), random_input(size.cols, size.active, seed)
-    whole, *_ = _run(layer, x, ArchConfig.preset("blocks", n_pe=n_pe))
-    codes = layer.block_codes()
-    each_has = size.blocks // segments
-    cycles = []
-    for first in range(0, size.blocks, each_has):
-        held = range(first, first + each_has)
-        rows = sum(structure.height(b) for b in held)
-        columns = np.stack([structure.cols_of(b) for b in held])
-        columns = (columns.T if order == SHUFFLED else columns).reshape(-1)
-        part = BlockCodes(
-            BlockStructure(rows, len(columns), each_has, order),
-            tuple(codes.codes[b] for b in held),
-            codes.codebook,
-        )
-        machine = ArchConfig.preset("blocks", n_pe=n_pe // segments)
-        result, *_ = _run(CompressedLayer.from_blocks(part), x[columns], machine)
-        cycles.append(_cycles(result))
-    return Segments(size, n_pe, segments, order, _cycles(whole), max(cycles))
+    """One draw of a size, with one broadcast and in segments."""
+    layer = random_blocks(BlockStructure(size.rows, size.cols, size.blocks, order), seed)
+    x = random_input(size.cols, size.active, seed)
+    whole, _, whole_energy = _run(layer, x, ArchConfig.preset("blocks", n_pe=n_pe))
+    split, _, split_energy = _run(layer, x, ArchConfig.preset("blocks", n_pe=n_pe, segments=segments))
+    return Segments(size, n_pe, segments, order, whole, split, whole_energy, split_energy)
 
 
 def section(seed: int, progress: Progress | None = None) -> Section:
@@ -165,11 +155,7 @@ def section(seed: int, progress: Progress | None = None) -> Section:
     return Section(
         key="blocks",
         title="Block-diagonal layers on the index-free machine",
-        text=(
-            "Preset `blocks` on a block-diagonal layer against the published machine on an unstructured layer of the "
-            "same size, density and input: 64 PEs, queues of 8, 800 MHz, as many words of matrix SRAM. What structure "
-            "costs in accuracy is not part of this ([blocks.md](blocks.md)).",
-        ),
+        text=prose("blocks"),
         tables=(
             _cycle_table(drawn, times),
             _energy_table(drawn),
@@ -184,7 +170,7 @@ def section(seed: int, progress: Progress | None = None) -> Section:
                     "layer": one.size.name,
                     "pe": one.n_pe,
                     "segments": one.segments,
-                    "times": one.whole / one.split,
+                    "times": one.times,
                 }
                 for one in segments
             ],
@@ -224,8 +210,7 @@ def _cycle_table(drawn: dict[str, list[Draw]], times: dict[str, dict[str, float]
             "shuffled, 2 a cycle",
         ),
         rows,
-        f"Means of {DRAWS} draws. x: times the unstructured layer, one entry a cycle on both. Two entries a cycle: "
-        "`issue` and `window` 2, queues of 16.",
+        text_of("blocks", "cycle_note", draws=DRAWS),
     )
 
 
@@ -250,8 +235,7 @@ def _energy_table(drawn: dict[str, list[Draw]]) -> Table:
         "Energy and area, aligned",
         ("layer", "unstructured, nJ", "index-free, nJ", "energy", "energy, own memories", "area of a PE"),
         rows,
-        "Index-free over unstructured. Memories of the published words, enlarged where a layer needs more; own "
-        "memories: both machines with no more than the layer needs.",
+        text_of("blocks", "energy_note"),
     )
 
 
@@ -289,17 +273,18 @@ def _part_table(drawn: dict[str, list[Draw]]) -> Table:
 
 def _segment_table(segments: Sequence[Segments]) -> Table:
     return Table.of(
-        "Broadcast in segments (not built): one machine, and as many machines side by side",
+        "A broadcast in segments",
         (
             ("layer", lambda one: one.size.name),
             ("PEs", lambda one: str(one.n_pe)),
-            ("cycles", lambda one: f"{one.whole:,}"),
+            ("order", lambda one: one.order),
+            ("cycles, one broadcast", lambda one: f"{_cycles(one.whole):,}"),
             ("segments", lambda one: f"{one.segments} x {one.n_pe // one.segments} PEs"),
-            ("blocks of each", lambda one: one.order),
-            ("cycles, in segments", lambda one: f"{one.split:,}"),
-            ("times", lambda one: f"{one.whole / one.split:.2f}"),
+            ("cycles, in segments", lambda one: f"{_cycles(one.split):,}"),
+            ("times", lambda one: f"{one.times:.2f}"),
+            ("energy", lambda one: f"{one.split_energy.energy_nj / one.whole_energy.energy_nj:.3f}"),
+            ("area", lambda one: f"{one.split_energy.area_mm2 / one.whole_energy.area_mm2:.3f}"),
         ),
         segments,
-        "By the law, with one entry a cycle: each segment is an index-free machine of its own with its share of the "
-        "blocks, their inputs and their outputs, and the slowest one counts.",
+        text_of("blocks", "segment_note"),
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -84,7 +84,7 @@ def digits(data_set: str, network: str) -> Digits:
 # ---- cells -------------------------------------------------------------------------------------------------
 
 
-def cell(name: str, settings: Mapping[str, Any], make: Callable[[Path], Figures]) -> Figures:
+def cell(name: str, make: Callable[[Path], Figures], /, **settings: Any) -> Figures:
     """What `make` finds, or found with these settings: it gets a folder for its checkpoints.
 
     Floating point with one thread, so that a cell made anew on the same machine is the same.
@@ -97,10 +97,10 @@ def cell(name: str, settings: Mapping[str, Any], make: Callable[[Path], Figures]
             kept: Figures = json.loads(path.read_text())
             return kept
         except ValueError:
-            raise ModelError(f"{path} is no cell of `eie reproduce learn`: delete it") from None
+            raise ModelError(f"{path} is not a result of `eie reproduce learn`: delete it") from None
     FOLDER.mkdir(parents=True, exist_ok=True)
     with single_thread():
-        found = {"settings": dict(settings), **make(FOLDER / key)}
+        found = {"settings": settings, **make(FOLDER / key)}
     write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
     return found
 

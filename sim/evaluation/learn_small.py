@@ -21,6 +21,7 @@ from eie.layer import CompressedLayer
 from eie.sim.chain import run_network
 from eie.sim.evaluation import learn
 from eie.sim.evaluation.learn import Figures, cell, dense, digits, finished, fresh, how, spread
+from eie.sim.evaluation.prose import text_of
 from eie.sim.evaluation.section import Picture, Progress, Section, Table
 from eie.sim.exits import choose_threshold, leave, logits_at_exits, run_with_exits, totals, trunk
 
@@ -29,13 +30,30 @@ SEEDS = 3
 _ERROR = "error %"
 
 
-def _say(progress: Progress | None, text: str) -> None:
+def say(progress: Progress | None, text: str) -> None:
+    """Tell `progress`, if there is one, what has been done."""
     if progress:
         progress(text)
 
 
 def _seeds(seed: int, count: int = SEEDS) -> range:
     return range(seed, seed + count)
+
+
+def one_table(
+    key: str,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    data: Figures,
+    pictures: Sequence[Picture] = (),
+    template: str = "",
+    **values: Any,
+) -> Section:
+    """A part of one table; its texts are the blocks of its template, which is called like it."""
+    values |= {"learnt": learn.LEARNT, "pes": learn.PES, "counted": learn.COUNTED}
+    blocks = ("title", "text", "table", "note")
+    title, text, name, note = (text_of(template or key, block, **values) for block in blocks)
+    return Section(key, title, [text], [Table(name, headings, rows, note)], pictures, data)
 
 
 # ---- low rank ----------------------------------------------------------------------------------------------
@@ -51,27 +69,16 @@ def _rank_cell(data_set: str, kind: str, rank: int, seed: int) -> Figures:
         data, model = digits(data_set, network), dense(data_set, network, seed, _DENSE_EPOCHS)
         # As many weights in fc1 as the two matrices have together.
         density = rank * (300 + 784) / (300 * 784)
+        training = how(_AFTER_EPOCHS, seed, folder, lr=1e-3)
         if kind == "low rank":
             train.low_rank(model, rank={"fc1": rank})
-            train.fit(model, data.bench.train, CROSS, how(_AFTER_EPOCHS, seed, folder, lr=1e-3))
+            train.fit(model, data.bench.train, CROSS, training)
         elif kind == "pruned":
-            train.prune(
-                model,
-                data.bench.train,
-                CROSS,
-                density={"fc1": density},
-                training=how(_AFTER_EPOCHS, seed, folder, 1e-3),
-            )
+            train.prune(model, data.bench.train, CROSS, density={"fc1": density}, training=training)
         return {"held": data.held(model), **finished(data, model, 4, seed, folder)}
 
-    settings = {
-        "set": data_set,
-        "kind": kind,
-        "rank": rank,
-        "seed": seed,
-        "epochs": [_DENSE_EPOCHS, _AFTER_EPOCHS],
-    }
-    return cell("rank", settings, make)
+    epochs = [_DENSE_EPOCHS, _AFTER_EPOCHS]
+    return cell("rank", make, set=data_set, kind=kind, rank=rank, seed=seed, epochs=epochs)
 
 
 def rank(seed: int = 1, progress: Progress | None = None) -> Section:
@@ -82,40 +89,17 @@ def rank(seed: int = 1, progress: Progress | None = None) -> Section:
         cases = [("dense", 0), *((kind, r) for r in _RANKS for kind in ("low rank", "pruned"))]
         for kind, r in cases:
             found = [_rank_cell(data_set, kind, r, s) for s in _seeds(seed, 2)]
-            _say(progress, f"{data_set}: {kind}, rank {r}")
+            say(progress, f"{data_set}: {kind}, rank {r}")
             data[f"{data_set}/{kind}/{r}"] = found
-            name = (
-                "dense"
-                if kind == "dense"
-                else f"{kind}, {'rank' if kind == 'low rank' else 'weights of rank'} {r}"
-            )
-            rows.append([data_set, name, *_columns(found)])
-    note = (
-        f"fc1 (300 x 784) is split or pruned; then {_AFTER_EPOCHS} epochs on {learn.LEARNT:,} digits, 4-bit "
-        "codes. Error of 10,000 test digits, in floating point before sharing and in the accelerator's "
-        f"arithmetic; cycles of a digit on {learn.PES} PEs (mean of {learn.COUNTED}). Seeds "
-        f"{', '.join(map(str, _seeds(seed, 2)))}; mean and range."
-    )
+            names = {"low rank": f"low rank, rank {r}", "pruned": f"pruned, weights of rank {r}"}
+            rows.append([data_set, names.get(kind, kind), *_columns(found)])
     headings = ("data", "network", "weights", "error %, float", "error %, fixed", "bytes", "cycles", "nJ")
-    return Section(
-        "learn-rank",
-        "Low rank beside pruning",
-        ["A matrix of low rank and a pruned matrix with as many weights, trained alike."],
-        [Table("Low rank beside pruning", headings, rows, note)],
-        data=data,
-    )
+    return one_table("learn-rank", headings, rows, data, epochs=_AFTER_EPOCHS, seeds=_seeds(seed, 2))
 
 
 def _columns(found: Sequence[Figures]) -> list[str]:
-    columns = (
-        ("weights", 0),
-        ("error_float", 2),
-        ("error", 2),
-        ("bytes", 0),
-        ("cycles", 0),
-        ("energy_nj", 0),
-    )
-    return [spread([one[name] for one in found], places) for name, places in columns]
+    places = {"weights": 0, "error_float": 2, "error": 2, "bytes": 0, "cycles": 0, "energy_nj": 0}
+    return [spread([one[name] for one in found], digits) for name, digits in places.items()]
 
 
 # ---- units -------------------------------------------------------------------------------------------------
@@ -151,28 +135,14 @@ def _unit_cell(data_set: str, kind: str, seed: int) -> Figures:
         loader = data.bench.train
         if kind != "dense":
             epochs = 0 if kind.startswith("scratch") else _TUNE_EPOCHS
+            kept = dict(_KEEP)
             if kind == "zeros":
                 # conv1 and conv2 have no ReLU behind them: only fc1 can be chosen so.
-                train.prune(
-                    model,
-                    data.few(5000),
-                    CROSS,
-                    density={"fc1": _KEEP["fc1"]},
-                    units="zeros",
-                    training=how(0, seed),
-                )
-                train.prune(
-                    model,
-                    loader,
-                    CROSS,
-                    density={name: _KEEP[name] for name in ("conv1", "conv2")},
-                    units=True,
-                    training=how(epochs, seed, folder, 1e-3),
-                )
-            else:
-                train.prune(
-                    model, loader, CROSS, density=_KEEP, units=True, training=how(epochs, seed, folder, 1e-3)
-                )
+                first = {"fc1": kept.pop("fc1")}
+                few = data.few(5000)
+                train.prune(model, few, CROSS, density=first, units="zeros", training=how(0, seed))
+            training = how(epochs, seed, folder, 1e-3)
+            train.prune(model, loader, CROSS, density=kept, units=True, training=training)
         left = work(model, data.bench.x)
         if kind.startswith("scratch"):
             with torch.random.fork_rng():
@@ -182,22 +152,13 @@ def _unit_cell(data_set: str, kind: str, seed: int) -> Figures:
                     if reset:
                         reset()
             # As many epochs as the whole network, or as much work, at most twice the epochs.
-            epochs = (
-                _LENET_EPOCHS
-                if kind == "scratch-E"
-                else min(2 * _LENET_EPOCHS, round(_LENET_EPOCHS * whole / left))
-            )
+            longer = min(2 * _LENET_EPOCHS, round(_LENET_EPOCHS * whole / left))
+            epochs = _LENET_EPOCHS if kind == "scratch-E" else longer
             train.fit(model, loader, CROSS, how(epochs, seed, folder))
         return {"macs": left, "held": data.held(model), "error_float": data.error(model)}
 
-    settings = {
-        "set": data_set,
-        "kind": kind,
-        "seed": seed,
-        "keep": _KEEP,
-        "epochs": [_LENET_EPOCHS, _TUNE_EPOCHS],
-    }
-    return cell("units", settings, make)
+    epochs = [_LENET_EPOCHS, _TUNE_EPOCHS]
+    return cell("units", make, set=data_set, kind=kind, seed=seed, keep=_KEEP, epochs=epochs)
 
 
 def units(seed: int = 1, progress: Progress | None = None) -> Section:
@@ -210,27 +171,13 @@ def units(seed: int = 1, progress: Progress | None = None) -> Section:
             found = []
             for one in _seeds(seed, 2):
                 found.append(_unit_cell(data_set, kind, one))
-                _say(progress, f"{data_set}: {kind}, seed {one}")
+                say(progress, f"{data_set}: {kind}, seed {one}")
             data[f"{data_set}/{kind}"] = found
             macs = [f"{found[0]['macs']:,}", spread([one["held"] for one in found])]
             rows.append([data_set, kind, *macs, spread([one["error_float"] for one in found])])
-    kept = ", ".join(f"{name} {100 * share:.0f} %" for name, share in _KEEP.items())
-    note = (
-        f"LeNet-5, {learn.LEARNT:,} digits; units kept: {kept}. tuned: units of least L1 norm go, then "
-        f"{_TUNE_EPOCHS} epochs; zeros: fc1's by how often they are 0; scratch-E: the narrow network from new "
-        f"weights, {_LENET_EPOCHS} epochs as the dense one; scratch-B: as much work as the dense one, at most "
-        f"twice the epochs. Held out: 10,000 training digits. Seeds {', '.join(map(str, _seeds(seed, 2)))}; "
-        "mean and range. Published (VGG-16-A, CIFAR-10, accuracy %): whole 93.63, tuned 93.41, scratch-E "
-        "93.62, scratch-B 93.78 (Liu et al., ICLR 2019)."
-    )
     headings = ("data", "network", "multiply-accumulates", "error %, held out", "error %, test")
-    return Section(
-        "learn-units",
-        "Filters and neurons",
-        ["LeNet-5 with fewer units, and the same narrow network trained from scratch."],
-        [Table("Filters and neurons of LeNet-5", headings, rows, note)],
-        data=data,
-    )
+    values: Figures = {"keep": _KEEP, "epochs": _LENET_EPOCHS, "tune": _TUNE_EPOCHS, "seeds": _seeds(seed, 2)}
+    return one_table("learn-units", headings, rows, data, **values)
 
 
 # ---- tickets -----------------------------------------------------------------------------------------------
@@ -266,8 +213,7 @@ def _ticket_cell(kind: str, seed: int) -> Figures:
         curve = [[epoch.density, epoch.score] for epoch in history]
         return {"error_float": error, "untrained": data.error(start), "curve": curve}
 
-    settings = {"kind": kind, "seed": seed, "rounds": [_TICKET_DENSITY, _ROUNDS, _ROUND_EPOCHS]}
-    return cell("ticket", settings, make)
+    return cell("ticket", make, kind=kind, seed=seed, rounds=[_TICKET_DENSITY, _ROUNDS, _ROUND_EPOCHS])
 
 
 def tickets(seed: int = 1, progress: Progress | None = None) -> Section:
@@ -276,35 +222,18 @@ def tickets(seed: int = 1, progress: Progress | None = None) -> Section:
     for one in _seeds(seed):
         for kind in _KINDS:
             found[kind].append(_ticket_cell(kind, one))
-            _say(progress, f"{kind}, seed {one}")
+            say(progress, f"{kind}, seed {one}")
     shown = [_ROUNDS * third // 3 for third in range(4)]
     rows = []
     for kind, each in found.items():
         # Held-out error at the end of some rounds.
         at = [spread([one["curve"][_ROUND_EPOCHS * (r + 1) - 1][1] for one in each]) for r in shown]
-        rows.append(
-            [
-                kind,
-                *at,
-                spread([one["error_float"] for one in each]),
-                spread([one["untrained"] for one in each]),
-            ]
-        )
+        end = [spread([one[name] for one in each]) for name in ("error_float", "untrained")]
+        rows.append([kind, *at, *end])
     shares = [f"{100 * _TICKET_DENSITY ** (r / _ROUNDS):.1f} %" for r in shown]
-    note = (
-        f"LeNet-300-100, MNIST, {_ROUNDS} rounds of {_ROUND_EPOCHS} epochs on {learn.LEARNT:,} digits, fc3 "
-        "pruned at half the pace. Error of 10,000 held-out digits at the end of the rounds with that share "
-        "of fc1 left, and of 10,000 test digits at the end; never trained: the last mask on the first "
-        f"weights. Seeds {', '.join(map(str, _seeds(seed)))}; mean and range."
-    )
     headings = ("survivors get", *(f"error %, {share}" for share in shares), "error %, test", "never trained")
-    return Section(
-        "learn-tickets",
-        "Tickets",
-        ["What the survivors of pruning begin with, and what becomes of them."],
-        [Table("Tickets of LeNet-300-100", headings, rows, note)],
-        data=dict(found),
-    )
+    values: Figures = {"rounds": _ROUNDS, "epochs": _ROUND_EPOCHS, "seeds": _seeds(seed)}
+    return one_table("learn-tickets", headings, rows, dict(found), **values)
 
 
 # ---- distillation ------------------------------------------------------------------------------------------
@@ -349,7 +278,7 @@ def _distil_cell(data_set: str, labels: int, way: Any, temperature: float, seed:
         teacher = _Both(_taught(data_set, labels, seed)).eval()
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
         own, rest = order[:labels], order[labels:]
-        # A tenth of the labels again, held out: labelled data that the teacher has not seen.
+        # Half as many labels again, held out: labelled data that the teacher has not seen.
         held = (data.held_x[: max(100, labels // 2)], data.held_y[: max(100, labels // 2)])
         if way == "oracle":
             rest = rest[_answers(teacher, x[rest]).argmax(1) == y[rest]]
@@ -363,21 +292,11 @@ def _distil_cell(data_set: str, labels: int, way: Any, temperature: float, seed:
             by="none" if way == "oracle" else way,
             training=how(_STUDENT_EPOCHS, seed, folder),
         )
-        return {
-            "teacher": data.error(teacher),
-            "held": data.held(student),
-            "error_float": data.error(student),
-        }
+        errors = {"held": data.held(student), "error_float": data.error(student)}
+        return {"teacher": data.error(teacher), **errors}
 
-    settings = {
-        "set": data_set,
-        "labels": labels,
-        "way": way,
-        "temperature": temperature,
-        "seed": seed,
-        "epochs": [_TEACHER_STEPS, _STUDENT_EPOCHS],
-    }
-    return cell("distil", settings, make)
+    settings = {"set": data_set, "labels": labels, "way": way, "temperature": temperature, "seed": seed}
+    return cell("distil", make, **settings, epochs=[_TEACHER_STEPS, _STUDENT_EPOCHS])
 
 
 def distil(seed: int = 1, progress: Progress | None = None) -> Section:
@@ -389,30 +308,13 @@ def distil(seed: int = 1, progress: Progress | None = None) -> Section:
             found = {}
             for way in _WAYS:
                 found[way] = [_distil_cell(data_set, labels, way, 1.0, one) for one in _seeds(seed)]
-                _say(progress, f"{data_set}, {labels} labels: {way}")
+                say(progress, f"{data_set}, {labels} labels: {way}")
             data[f"{data_set}/{labels}"] = found
             teacher = spread([one["teacher"] for one in found["none"]])
-            rows.append(
-                [
-                    data_set,
-                    str(labels),
-                    teacher,
-                    *(spread([o["error_float"] for o in found[w]]) for w in _WAYS),
-                ]
-            )
-    note = (
-        "Teacher: LeNet-5 on the labelled digits; student: LeNet-300-100 on these and the rest of "
-        f"{learn.LEARNT:,} digits with the teacher's answers at T = 1. oracle: without the answers that are "
-        f"wrong. Held out for the weights: half as many digits as labels. {_STUDENT_EPOCHS} epochs. Error of "
-        f"10,000 test digits in percent; seeds {', '.join(map(str, _seeds(seed)))}; mean and range."
-    )
-    return Section(
-        "learn-distil",
-        "Distillation with few labels",
-        ["A student of a teacher that is often wrong."],
-        [Table("Distillation with few labels", ("data", "labels", "teacher", *_WAYS), rows, note)],
-        data=data,
-    )
+            students = [spread([one["error_float"] for one in found[way]]) for way in _WAYS]
+            rows.append([data_set, str(labels), teacher, *students])
+    headings = ("data", "labels", "teacher", *_WAYS)
+    return one_table("learn-distil", headings, rows, data, epochs=_STUDENT_EPOCHS, seeds=_seeds(seed))
 
 
 # ---- function matching -------------------------------------------------------------------------------------
@@ -431,14 +333,8 @@ def _match_cell(data_set: str, mixup: bool, times: int, seed: int) -> Figures:
         train.fit(student, data.bench.train, CROSS, training)
         return {"held": data.held(student), "error_float": data.error(student)}
 
-    settings = {
-        "set": data_set,
-        "mixup": mixup,
-        "times": times,
-        "seed": seed,
-        "epochs": [_LENET_EPOCHS, _MATCH_EPOCHS],
-    }
-    return cell("match", settings, make)
+    epochs = [_LENET_EPOCHS, _MATCH_EPOCHS]
+    return cell("match", make, set=data_set, mixup=mixup, times=times, seed=seed, epochs=epochs)
 
 
 def matching(seed: int = 1, progress: Progress | None = None) -> Section:
@@ -449,23 +345,12 @@ def matching(seed: int = 1, progress: Progress | None = None) -> Section:
             row = [data_set, "function matching" if mixup else "soft labels, T = 4, share 0.7"]
             for times in (1, 3, 10):
                 found = _match_cell(data_set, mixup, times, seed)
-                _say(progress, f"{data_set}: {row[1]}, {times} x")
+                say(progress, f"{data_set}: {row[1]}, {times} x")
                 data[f"{data_set}/{mixup}/{times}"] = found
                 row.append(f"{found['error_float']:.2f}")
             rows.append(row)
-    note = (
-        f"LeNet-300-100 taught by LeNet-5 on {learn.LEARNT:,} plain digits; 1 x is {_MATCH_EPOCHS} epochs. "
-        "Function matching: mixed inputs, no labels, T = 1. Error of 10,000 test digits in percent, seed "
-        f"{seed}."
-    )
     headings = ("data", "student learns", *(f"{times} x" for times in (1, 3, 10)))
-    return Section(
-        "learn-matching",
-        "Function matching",
-        ["How much patience function matching wants."],
-        [Table("Function matching against epochs", headings, rows, note)],
-        data=data,
-    )
+    return one_table("learn-matching", headings, rows, data, epochs=_MATCH_EPOCHS, seed=seed)
 
 
 # ---- early exits -------------------------------------------------------------------------------------------
@@ -518,15 +403,9 @@ def _exit_cell(data_set: str, network: str, seed: int) -> Figures:
             "curve": _exit_curve(layers, test, right, few, machine),
         }
 
-    settings = {
-        "set": data_set,
-        "seed": seed,
-        "epochs": list(_EXIT_EPOCHS),
-        "network": network,
-        "density": density,
-        "chosen": [_CHOSEN_ON, _BUDGET, learn.COUNTED],
-    }
-    return cell("exits", settings, make)
+    settings = {"set": data_set, "seed": seed, "epochs": list(_EXIT_EPOCHS), "network": network}
+    chosen = [_CHOSEN_ON, _BUDGET, learn.COUNTED]
+    return cell("exits", make, **settings, density=density, chosen=chosen)
 
 
 def _logits(layers: Sequence[CompressedLayer], x: torch.Tensor) -> list[npt.NDArray[np.float64]]:
@@ -565,36 +444,20 @@ def _exits(key: str, network: str, sets: Sequence[str], seeds: range, progress: 
         found = []
         for one in seeds:
             found.append(_exit_cell(data_set, network, one))
-            _say(progress, f"{network}, {data_set}: early exits, seed {one}")
+            say(progress, f"{network}, {data_set}: early exits, seed {one}")
         data[data_set] = found
-        rows.append(
-            [
-                data_set,
-                spread([one["error_whole"] for one in found]),
-                spread([one["error"] for one in found]),
-                spread([one["threshold"] for one in found]),
-                *(spread([100 * one["left"][k] for one in found], 1) for k in range(len(after) + 1)),
-                spread([one["cycles"][0] / one["cycles"][1] for one in found]),
-                spread([one["energy_uj"][0] / one["energy_uj"][1] for one in found]),
-                spread([float(one["bytes"]) for one in found], 0),
-                spread([float(one["without_exits"]) for one in found], 0),
-            ]
-        )
+        of_all = [spread([one[name] for one in found]) for name in ("error_whole", "error", "threshold")]
+        left = [spread([100 * one["left"][k] for one in found], 1) for k in range(len(after) + 1)]
+        shares = [spread([one[name][0] / one[name][1] for one in found]) for name in ("cycles", "energy_uj")]
+        nbytes = [spread([float(one[name]) for one in found], 0) for name in ("bytes", "without_exits")]
+        rows.append([data_set, *of_all, *left, *shares, *nbytes])
         pictures.append(_exit_picture(f"{key}-{data_set}", f"{network}, {data_set}", found))
-    note = (
-        f"{network}, heads behind {', '.join(after)}, {_EXIT_EPOCHS[0]} epochs dense, {_EXIT_EPOCHS[1]} pruned, "
-        f"{_EXIT_EPOCHS[2]} shared, on {learn.LEARNT:,} digits; threshold chosen on {_CHOSEN_ON:,} held-out digits "
-        f"for {_BUDGET:g} points; error of 10,000 test digits in the accelerator's arithmetic. Cycles and energy: "
-        f"over those without exits, {learn.COUNTED} digits, {learn.PES} PEs. Seeds {', '.join(map(str, seeds))}; mean "
-        "and range."
-    )
-    left = (*(f"left at {name} %" for name in after), "at the end %")
+    places = (*(f"left at {name} %" for name in after), "at the end %")
     costs = ("cycles", "energy", "bytes", "bytes without")
-    headings = ("data", "error %, whole", "error %, exits", "threshold", *left, *costs)
-    table = Table(f"Early exits of {network}", headings, rows, note)
-    return Section(
-        key, f"Early exit, {network}", ["How many digits need all layers."], [table], pictures, data
-    )
+    headings = ("data", "error %, whole", "error %, exits", "threshold", *places, *costs)
+    values: Figures = {"network": network, "after": after, "epochs": _EXIT_EPOCHS, "seeds": seeds}
+    values |= {"chosen_on": _CHOSEN_ON, "budget": _BUDGET}
+    return one_table(key, headings, rows, data, pictures, "learn-exits", **values)
 
 
 def _exit_picture(name: str, title: str, found: Sequence[Figures]) -> Picture:

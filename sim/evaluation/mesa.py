@@ -18,6 +18,7 @@ from eie.compress import datasets
 from eie.compress.format.file import load
 from eie.compress.format.mesa import differences
 from eie.errors import ModelError
+from eie.sim.evaluation.prose import prose, text_of
 from eie.sim.evaluation.section import Progress, Section, Table, each
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def section(
     return Section(
         key=key,
         title=f"MESA's comparison on {data_set}",
-        text=(_text(data_set, seed, held_out),),
+        text=prose("mesa", data_set=data_set, seed=seed, held_out=held_out),
         tables=(_table(found, dense, data_set),),
         data={
             "dense_error": dense,
@@ -157,15 +158,6 @@ def section(
 
 
 fashion = functools.partial(section, key="mesa-fashion", data_set="fashion-mnist")
-
-
-def _text(data_set: str, seed: int, held_out: int) -> str:
-    return (
-        f"LeNet-5 on {data_set}, seed {seed}, all rows with one schedule, the same teacher and the same convolutions. "
-        f"Trained without the last {held_out:,} training images, which settings are chosen on; errors are of the "
-        "accelerator's arithmetic. MESA's rule counts the fully connected layers alone: Huffman code words and trees, "
-        "no codebook, no bias. The file has everything, with its own coder."
-    )
 
 
 def _table(found: Sequence[Measured], dense: float, data_set: str) -> Table:
@@ -204,8 +196,5 @@ def _table(found: Sequence[Measured], dense: float, data_set: str) -> Table:
         "bytes",
         "bits of a delta",
     )
-    note = "Bits of a delta: entropy of fc1's differences between neighbour blocks. Published: MESA's slides, whose "
-    note += "convolutions stay float32 and are not counted."
-    return Table(
-        f"LeNet-5's fully connected layers in {N} blocks and otherwise, {data_set}", headings, rows, note
-    )
+    title = f"LeNet-5's fully connected layers in {N} blocks and otherwise, {data_set}"
+    return Table(title, headings, rows, text_of("mesa", "note"))

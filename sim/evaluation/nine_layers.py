@@ -19,8 +19,8 @@ from eie.compress.pipeline import Settings
 from eie.config import ArchConfig
 from eie.sim.engines.fast import prepare, timing
 from eie.sim.evaluation.layers import BENCHMARKS, benchmark, machine
-from eie.sim.evaluation.lines import RANDOM_LAYERS, percent
-from eie.sim.evaluation.prose import prose
+from eie.sim.evaluation.lines import percent
+from eie.sim.evaluation.prose import prose, text_of
 from eie.sim.evaluation.section import Picture, Progress, Section, Table, each
 from eie.sim.plots.style import COLOURS, PUBLISHED_STAR, figure
 from eie.sim.published import PublishedLayer, published
@@ -307,36 +307,20 @@ def _finish(axes: Axes, facts: Sequence[PublishedLayer], title: str, label: str,
 
 def _draw_terms(facts: Sequence[PublishedLayer], runs: Sequence[Attribution]) -> Picture:
     x = np.arange(len(facts))
-    with figure(
-        f"{RANDOM_LAYERS} 64 PEs, queue depth 8. The parts of each bar add up to the simulated cycles "
-        "exactly.",
-        size=(7.6, 4.3),
-    ) as (drawn, (axes,)):
+    with figure(text_of("layers", "terms"), size=(7.6, 4.3)) as (drawn, (axes,)):
         below = np.zeros(len(facts))
         for colour, (name, label) in zip(COLOURS, _LABELS.items(), strict=False):
             height = np.array([100 * getattr(run, name) / run.work for run in runs])
             axes.bar(x, height, 0.6, bottom=below, color=colour, label=label)
             below += height
         _finish(axes, facts, "Where the time beyond the theoretical goes", "published overhead")
-    return Picture(
-        "nine_layers_overhead",
-        drawn,
-        "Stacked bars of the overhead of each layer by cause, published overhead as stars: "
-        + ", ".join(
-            f"{layer.name} {percent(run.overhead)} (published {percent(layer.overhead)})"
-            for layer, run in zip(facts, runs, strict=True)
-        ),
-    )
+    alt = text_of("layers", "terms_alt", pairs=list(zip(facts, runs, strict=True)))
+    return Picture("nine_layers_overhead", drawn, alt)
 
 
 def _draw_variants(facts: Sequence[PublishedLayer], runs: Runs, like: TrainedLayer) -> Picture:
     x = np.arange(len(facts))
-    with figure(
-        f"{RANDOM_LAYERS} Uneven: the densities of rows vary by {like.uneven.rows:.2f}, of columns by "
-        f"{like.uneven.cols:.2f} (standard deviation over mean), as in layer {like.name} of the pruned LeNet-300-100. "
-        "64 PEs, queue depth 8.",
-        size=(7.6, 4.3),
-    ) as (drawn, (axes,)):
+    with figure(text_of("layers", "variants", like=like), size=(7.6, 4.3)) as (drawn, (axes,)):
         labels = ("even", "uneven columns", "uneven rows", "uneven rows and columns")
         # Side by side, so that none hides another.
         offsets = np.linspace(-0.24, 0.12, len(labels))
@@ -346,9 +330,4 @@ def _draw_variants(facts: Sequence[PublishedLayer], runs: Runs, like: TrainedLay
             axes.plot(x + offset, [100 * run.overhead for run in found], marker, color=colour, label=label)
         _finish(axes, facts, "Overhead of even and of uneven matrices", "published", 0.24)
         axes.set_ylim(bottom=0)
-    return Picture(
-        "nine_layers_uneven",
-        drawn,
-        "Overhead of each layer as a random matrix with even densities, with uneven columns, uneven rows and both, and "
-        "the published overhead",
-    )
+    return Picture("nine_layers_uneven", drawn, text_of("layers", "variants_alt"))

@@ -62,20 +62,23 @@ PARTS = (
     Part("plans", "the nine layers planned on memories of the published sizes", "plans"),
     Part("beyond", "the better machine against the published one", "beyond", extra=True, example=True),
     Part("blocks", "the index-free machine on block-diagonal layers", "index_free", extra=True),
+    Part("adder", "networks that add beside networks that multiply", "adder", alone=True, extra=True),
     Part(
         "mesa", "MESA's tables on LeNet-5 and MNIST, trained here (resumable)", "mesa", alone=True, extra=True
     ),
     Part("mesa-fashion", "the same on Fashion-MNIST", "mesa", "fashion", alone=True, extra=True),
     *(
-        Part(f"learn-{name}", what, "learn_small", function, ("learn",), alone=True, extra=True)
-        for name, function, what in (
-            ("rank", "rank", "low rank beside pruning"),
-            ("units", "units", "filters and neurons, tuned and from scratch"),
-            ("tickets", "tickets", "lottery tickets"),
-            ("distil", "distil", "distillation with few labels"),
-            ("matching", "matching", "function matching against epochs"),
-            ("exits", "exits", "early exits of LeNet-300-100"),
-            ("exits-5", "exits_5", "early exits of LeNet-5"),
+        Part(f"learn-{name}", what, module, function, ("learn",), alone=True, extra=True)
+        for name, module, function, what in (
+            ("rank", "learn_small", "rank", "low rank beside pruning"),
+            ("units", "learn_small", "units", "filters and neurons, tuned and from scratch"),
+            ("tickets", "learn_small", "tickets", "lottery tickets"),
+            ("distil", "learn_small", "distil", "distillation with few labels"),
+            ("matching", "learn_small", "matching", "function matching against epochs"),
+            ("exits", "learn_small", "exits", "early exits of LeNet-300-100"),
+            ("exits-5", "learn_small", "exits_5", "early exits of LeNet-5"),
+            ("widths", "learn_dynamic", "widths", "several widths in one set of weights"),
+            ("recurrent", "learn_dynamic", "recurrent", "a GRU and an LSTM on series, a step at a time"),
         )
     ),
     Part("measured", "against numpy and scipy on this machine", "baselines", alone=True),

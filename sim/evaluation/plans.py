@@ -12,6 +12,7 @@ from eie.result import Result
 from eie.sim.engines.fast_plan import FastPlan
 from eie.sim.evaluation.layers import BENCHMARKS, benchmark, published_machine, simulated
 from eie.sim.evaluation.lines import RANDOM_LAYERS, percent
+from eie.sim.evaluation.prose import prose
 from eie.sim.evaluation.section import Picture, Progress, Section, Table, each
 from eie.sim.plan_report import Phases, as_json, limits_of, microseconds
 from eie.sim.plots import plan as plan_chart
@@ -59,22 +60,18 @@ def section(seed: int, progress: Progress | None = None) -> Section:
     return Section(
         key="plans",
         title="Plans of the nine layers",
-        text=(_text(plans),),
+        text=_text(plans),
         tables=(_cut_table(plans), _phase_table(plans)),
         pictures=(_picture(plans, cfg),),
         data={name: as_json(one.plan, one.result, [one.untiled]) for name, one in plans.items()},
     )
 
 
-def _text(plans: dict[str, Planned]) -> str:
+def _text(plans: dict[str, Planned]) -> list[str]:
     cut = [name for name, one in plans.items() if len(one.plan.steps) > 1]
     reloaded = [name for name, one in plans.items() if not one.plan.resident]
     most = max(plans.values(), key=lambda one: one.more)
-    return (
-        f"{', '.join(cut)} take several passes; the others fit. Tiles and batches cost at most "
-        f"{percent(most.more)} of compute cycles ({most.layer.name}). "
-        f"The weights of {', '.join(reloaded) or 'no layer'} do not stay on the chip."
-    )
+    return prose("plans", cut=cut, reloaded=reloaded, most=most)
 
 
 def _cut_table(plans: dict[str, Planned]) -> Table:

@@ -22,7 +22,7 @@ from eie.layer import CompressedLayer
 from eie.sim.chain import as_float
 from eie.sim.energy.constants import constants
 from eie.sim.evaluation.lines import percent
-from eie.sim.evaluation.prose import prose
+from eie.sim.evaluation.prose import prose, text_of
 from eie.sim.evaluation.section import Picture, Progress, Section, Table
 from eie.sim.plots import style
 from eie.sim.published import published
@@ -197,7 +197,6 @@ def _accuracy_table(measured: list[Accuracy], bits: Sequence[int]) -> Table:
     headings = [
         f"{network}, {sums}" for network in NETWORKS for sums in ("sums of b bits", f"sums of {WIDE} bits")
     ]
-    kept = ", ".join(f"{100 * d:g}" for d in DENSITIES)
     return Table(
         f"Digits read right, of {measured[0].tested:,}",
         ["b, bits of weights and activations", *headings],
@@ -206,9 +205,7 @@ def _accuracy_table(measured: list[Accuracy], bits: Sequence[int]) -> Table:
             ["float", *row(None)],
             *([str(width), *row(width)] for width in bits),
         ],
-        f"Pruned and unpruned: LeNet-300-100 with {kept} % of the weights of its three layers, and with all of them. "
-        "In brackets: digits gained and lost against the network as trained. Float: weights shared, arithmetic without "
-        "rounding.",
+        text_of("fig10", "note", densities=DENSITIES),
     )
 
 
@@ -262,29 +259,17 @@ def _energy_table() -> Table:
 
 
 def _alt(measured: list[Accuracy], bits: Sequence[int]) -> str:
-    said = published().statements.accuracy
     lines = [
         f"{network}, {sums}: "
         + ", ".join(f"{_one(measured, network, b, wide).share:.1%} at {b}" for b in bits)
         for network in PRUNED
         for sums, wide in (("sums as wide", False), (f"{WIDE}-bit sums", True))
     ]
-    return (
-        f"Left: accuracy against bits. LeNet-300-100 as trained reads {measured[0].share:.1%} of the digits; "
-        f"{'; '.join(lines)} bits. The paper's AlexNet: {said['float32']:.1%} in float, {said['fixed16']:.1%} at 16, "
-        f"{said['fixed8']:.0%} at 8 bits. Right: bars of the energy of one multiplication, published but for 16 bits."
-    )
+    return text_of("fig10", "alt", trained=measured[0], lines=lines)
 
 
 def _draw(measured: list[Accuracy], bits: Sequence[int]) -> Figure:
-    trained = measured[0]
-    caption = (
-        f"LeNet-300-100, pruned and not, and LeNet-5; {trained.tested:,} MNIST test digits; bars: "
-        f"{percent(CONFIDENCE, 0)} Wilson intervals. "
-        "Weights, activations and sums of b bits each (solid), or sums of 32 bits (dashed). Stars: published, AlexNet "
-        "on ImageNet.\n"
-        "Energies: grey: published; white: assumed."
-    )
+    caption = text_of("fig10", "caption", tested=measured[0].tested, confidence=CONFIDENCE)
     with style.figure(caption, columns=2, size=(10.8, 5.0)) as (figure, (left, right)):
         _accuracy_panel(left, measured, sorted(bits))
         _energy_panel(right)

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from eie.sim.evaluation.layers import BENCHMARKS
-from eie.sim.evaluation.lines import RANDOM_LAYERS, draw_layers, percent
+from eie.sim.evaluation.lines import draw_layers, percent
 from eie.sim.evaluation.measure import Run, encoded
-from eie.sim.evaluation.prose import prose
+from eie.sim.evaluation.prose import prose, text_of
 from eie.sim.evaluation.section import Picture, Progress, Section, Table, each
 from eie.sim.plots import style
 from eie.sim.published import published
@@ -41,7 +41,7 @@ def section(
         title="Queue depth (Fig. 8)",
         text=_text(runs),
         tables=[_busy_table(runs, depths), _balance_table(runs, depths), _time_table(runs, depths)],
-        pictures=[Picture("fig8_queue_depth", _draw(runs, depths), _ALT)],
+        pictures=[Picture("fig8_queue_depth", _draw(runs, depths), text_of("fig8", "alt"))],
         data={
             "n_pe": N_PE,
             "seed": seed,
@@ -131,19 +131,9 @@ def _time_table(runs: Runs, depths: Sequence[int]) -> Table:
     )
 
 
-_ALT = (
-    "Three panels against queue depth: the share of cycles in which multipliers have an entry and load balance rise "
-    "steeply from depth 1 and are flat from about 8; time relative to an unlimited queue falls in the same way."
-)
-
-
 def _draw(runs: Runs, depths: Sequence[int]) -> Figure:
     said = published().statements
-    caption = (
-        f"{N_PE} PEs; cycles by the timing law. {RANDOM_LAYERS}\nStar and dashed line: what the paper says of its Fig. "
-        f"8: multipliers about {percent(1 - said.queue_depth_1_efficiency, 0)} idle at depth 1, depth "
-        f"{said.queue_depth_knee} chosen."
-    )
+    caption = text_of("fig8", "caption", n_pe=N_PE, said=said)
     with style.figure(caption, columns=3, size=(10.8, 4.8)) as (figure, (left, middle, right)):
         for axes, value, title, label in (
             (left, lambda run: run.busy, "Multipliers at work", "cycles with an entry (%)"),

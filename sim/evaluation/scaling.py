@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
 from eie.sim.evaluation.layers import BENCHMARKS
-from eie.sim.evaluation.lines import RANDOM_LAYERS, draw_layers, percent
+from eie.sim.evaluation.lines import draw_layers, percent
 from eie.sim.evaluation.measure import Run, encoded
-from eie.sim.evaluation.prose import prose
+from eie.sim.evaluation.prose import prose, text_of
 from eie.sim.evaluation.section import Picture, Progress, Section, Table, each
 from eie.sim.plots import style
 from eie.sim.published import published
@@ -61,10 +61,6 @@ def _share_panel(axes: Axes, runs: Runs, title: str, ylabel: str, value: Value, 
     _panel(axes, runs, title, ylabel, {name: [value(run) for run in line] for name, line in runs.items()})
     axes.set_ylim(bottom=bottom)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-
-
-def _caption(last: str) -> str:
-    return f"Queue depth {DEPTH}; cycles by the timing law. {RANDOM_LAYERS}\n{last}"
 
 
 def _data(seed: int, runs: Runs, **more: dict[str, list[float]]) -> dict[str, Any]:
@@ -120,25 +116,17 @@ def speedup(
                 [["times as fast", *cells, f"{said:g}"]],
             )
         )
-    with style.figure(
-        _caption(
-            f"Star: {MANY} PEs {said:g} times as fast as {FEW}, as published, from our layers' mean at {FEW}."
-        ),
-        size=(7.2, 5.2),
-    ) as (figure, (axes,)):
+    caption = text_of("fig11", "caption", few=FEW, many=MANY, said=said, depth=DEPTH)
+    with style.figure(caption, size=(7.2, 5.2)) as (figure, (axes,)):
         _panel(axes, runs, "Speed-up against the number of PEs", "speed-up (times one PE)", speedups)
         _ideal_and_published(axes, runs, speedups)
         axes.legend(ncols=2, fontsize=8.5)
-    alt = (
-        "Speed-up against PE count, both axes logarithmic: all layers follow the ideal line up to some 16 PEs and "
-        "bend below it after that, those with the shortest columns first."
-    )
     return Section(
         "fig11",
         "More PEs: speed-up (Fig. 11)",
         text,
         tables,
-        [Picture("fig11_speedup", figure, alt)],
+        [Picture("fig11_speedup", figure, text_of("fig11", "alt"))],
         _data(seed, runs, speedup=speedups) | {f"{MANY}_over_{FEW}": ratios},
     )
 
@@ -179,9 +167,7 @@ def padding(
         runs,
         "Entries of the active columns. The paper prints curves without numbers.",
     )
-    with style.figure(
-        _caption("Published as curves without numbers: more PEs, less padding."), size=(7.2, 5.0)
-    ) as (figure, (axes,)):
+    with style.figure(text_of("fig12", "caption", depth=DEPTH), size=(7.2, 5.0)) as (figure, (axes,)):
         _share_panel(
             axes,
             runs,
@@ -190,16 +176,12 @@ def padding(
             lambda run: run.padding,
         )
         axes.legend(ncols=2, fontsize=8.5)
-    alt = (
-        "Padding against PE count: large for the two layers of 4 % on few PEs and falling to almost nothing at 256; "
-        "smaller and falling for all others."
-    )
     return Section(
         "fig12",
         "More PEs: padding (Fig. 12)",
         text,
         [table],
-        [Picture("fig12_padding", figure, alt)],
+        [Picture("fig12_padding", figure, text_of("fig12", "alt"))],
         _data(seed, runs, padding={name: [run.padding for run in line] for name, line in runs.items()}),
     )
 
@@ -237,12 +219,8 @@ def _balance_alt(runs: Runs) -> str:
     shares = [run.balance for line in runs.values() for run in line]
     busy = [line[-1].busy for line in runs.values()]
     rising, falling = _steps(runs, lambda run: run.balance)
-    return (
-        f"Two panels against PE count. Load balance begins at {percent(max(shares))}, is never below "
-        f"{percent(min(shares))}, and from {before} to {last} PEs rises in {len(rising)} layers and falls in "
-        f"{len(falling)}. The share of cycles in which multipliers have an entry falls to between "
-        f"{percent(min(busy))} and {percent(max(busy))} on {last} PEs."
-    )
+    steps = {"before": before, "last": last, "rising": rising, "falling": falling}
+    return text_of("fig13", "alt", shares=shares, busy=busy, **steps)
 
 
 def balance(
@@ -255,9 +233,8 @@ def balance(
     runs = _measured(seed, progress, names, pe_counts)
     # An even percentage that leaves the lowest marker room.
     bottom = math.floor(50 * min(run.balance for line in runs.values() for run in line) - 0.25) / 50
-    with style.figure(
-        _caption("Published as curves without numbers: more PEs, worse balance."), columns=2, size=(10.8, 4.8)
-    ) as (figure, (left, right)):
+    caption = text_of("fig13", "caption", depth=DEPTH)
+    with style.figure(caption, columns=2, size=(10.8, 4.8)) as (figure, (left, right)):
         _share_panel(
             left,
             runs,

@@ -13,8 +13,7 @@ from scipy.stats import gmean
 from eie.result import Result
 from eie.sim.energy.model import estimate
 from eie.sim.evaluation.layers import BENCHMARKS, simulated
-from eie.sim.evaluation.lines import RANDOM_LAYERS
-from eie.sim.evaluation.prose import prose
+from eie.sim.evaluation.prose import prose, text_of
 from eie.sim.evaluation.section import Picture, Progress, Section, Table, each
 from eie.sim.plots.style import COLOURS, PUBLISHED_STAR, figure
 from eie.sim.published import BATCHES, MATRICES, PLATFORMS, Matrix, PlatformKey, published
@@ -156,11 +155,7 @@ def _bars(
     bars = np.hstack([reference / baseline[:, 1:], reference / ours[:, None]])
     bars = np.vstack([bars, gmean(bars)])
     markers = np.append(reference[:, 0] / theirs, gmean(reference[:, 0] / theirs))
-    with figure(
-        "CPU, GPU and mobile GPU: published. EIE: simulated, 64 PEs, queue depth 8, memories of the published sizes, "
-        f"larger where a layer needs it. {RANDOM_LAYERS}",
-        size=(9.5, 4.6),
-    ) as (drawn, (axes,)):
+    with figure(text_of("speedups", "caption"), size=(9.5, 4.6)) as (drawn, (axes,)):
         _draw(axes, bars, markers)
         axes.set(title=title, ylabel=label)
     values = ", ".join(

@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from eie.config import ArchConfig
 from eie.sim.energy.width import MATRIX_BYTES, WidthPoint, sram_width_energy
 from eie.sim.evaluation.layers import BENCHMARKS, benchmark
-from eie.sim.evaluation.lines import RANDOM_LAYERS
-from eie.sim.evaluation.prose import prose
+from eie.sim.evaluation.prose import prose, text_of
 from eie.sim.evaluation.section import Picture, Progress, Section, Table, each
 from eie.sim.plots import style
 from eie.sim.published import published
@@ -95,8 +94,7 @@ def _alexnet_table(alexnet: Mapping[str, Sequence[WidthPoint]]) -> Table:
         "AlexNet, three layers",
         ["width, bits", "pJ a read", "reads", "reads, held", "energy, nJ", "energy, held, nJ"],
         rows,
-        f"64 PEs, {MATRIX_BYTES >> 10} KB each. Held: the last word is not read again at the start of the next "
-        f"column. The paper: least energy at {published().statements.sram_best_width} bits, as a curve.",
+        text_of("fig9", "note", kilobytes=MATRIX_BYTES >> 10),
     )
 
 
@@ -113,20 +111,12 @@ def _layer_table(rule: str, by_layer: Mapping[str, Sequence[WidthPoint]]) -> Tab
 
 
 def _alt(alexnet: Mapping[str, Sequence[WidthPoint]]) -> str:
-    fresh, held = cheapest(alexnet[FRESH]), cheapest(alexnet[HELD])
-    return (
-        "Three panels against SRAM width, 32 to 512 bits: reads fall, the energy of a read rises, and their product is "
-        f"least at {fresh} bits when every column begins with a read, at {held} when the last word is held."
-    )
+    return text_of("fig9", "alt", fresh=cheapest(alexnet[FRESH]), held=cheapest(alexnet[HELD]))
 
 
 def _draw(alexnet: Mapping[str, Sequence[WidthPoint]]) -> Figure:
     best = published().statements.sram_best_width
-    caption = (
-        f"Alex-6, Alex-7, Alex-8 together; 64 PEs, {MATRIX_BYTES >> 10} KB each; energies from CACTI, 45 nm. "
-        f"{RANDOM_LAYERS}\n"
-        f"Dashed: {best} bits, where the paper finds the least energy for AlexNet."
-    )
+    caption = text_of("fig9", "caption", kilobytes=MATRIX_BYTES >> 10, best=best)
     with style.figure(caption, columns=3, size=(10.8, 4.2)) as (figure, (reads, each, total)):
         for number, (rule, line) in enumerate(alexnet.items()):
             look: dict[str, Any] = {

@@ -56,7 +56,7 @@ class StepGraph:
         values: dict[str, Any] = {}
         for port in self.inputs:
             if port.name not in inputs:
-                raise ModelError(f"{self.place}: input {port} was given nothing")
+                raise ModelError(f"{self.place}: input {port} is missing")
             values[port.name] = port.checked(np.asarray(inputs[port.name]), self.place)
         # Products with one vector at a time are too small for threads, which would wait for each other.
         try:

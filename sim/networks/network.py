@@ -174,7 +174,7 @@ def energy_uj(result: Result) -> float | None:
     """Energy of a result in µJ, for an engine that has cycles."""
     if result.cycles is None:
         return None
-    return estimate(result.cfg, result.counters, result.cycles).energy_nj * 1e-3
+    return estimate(result.cfg, result.counters, result.cycles, minima=result.minima).energy_nj * 1e-3
 
 
 class Network(ABC):
@@ -199,7 +199,8 @@ class Network(ABC):
             (one.name, f"{one.rows} x {one.cols}", f"{100 * one.density:.1f} %", one.weight_bits)
             for one in self.layers
         ]
-        return table(f"Network of {self.place}", rows, ("layer", "outputs x inputs", "weights", "code bits"))
+        title = f"{self.place}: {counted(len(self.layers), 'layer')}"
+        return table(title, rows, ("layer", "outputs x inputs", "weights", "code bits"))
 
     @property
     @abstractmethod
@@ -217,7 +218,8 @@ class Network(ABC):
 
     def machine(self, cfg: ArchConfig | None = None, *, balance: bool | None = None) -> ArchConfig:
         """`cfg` (default: `ArchConfig()`) with memories as large as the layers need, and codes as wide as theirs."""
-        cfg = cfg or ArchConfig()
+        adds = any(layer.row_scale is not None for layer in self.layers)
+        cfg = cfg or ArchConfig.preset("adder" if adds else "paper")
         if not self.layers:
             return cfg
         bits = max(cfg.weight_bits, *(layer.weight_bits for layer in self.layers))

@@ -167,59 +167,54 @@ def speedup(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def padding(rows: Sequence[Row]) -> Figure:
-    """Padding: entries that only bridge a run of zeros, as a share of all processed, against the PE count."""
+def _against_pes(
+    rows: Sequence[Row],
+    value: Callable[[Sequence[Row]], float],
+    title: str,
+    label: str,
+    top: float | None = 1.04,
+) -> Figure:
+    """A share against the PE count, in per cent; value : of the rows of a line with one PE count."""
     rows, depth = _at_one_depth(rows)
-    series = _mean_over(
-        rows,
-        "n_pe",
-        lambda group: sum(row["fillers"] for row in group) / max(1, sum(row["entries"] for row in group)),
-    )
     with style.figure(_caption(rows, f"Queue depth {depth}")) as (figure, (axes,)):
-        draw_lines(axes, series)
+        draw_lines(axes, _mean_over(rows, "n_pe", value))
         style.powers_of_two(axes, _pe_counts(rows), style.PES)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, top)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axes.set(title="Padding against the number of PEs", ylabel="padding (% of the entries processed)")
+        axes.set(title=f"{title} against the number of PEs", ylabel=label)
         legend(axes, figure)
     return figure
+
+
+def padding(rows: Sequence[Row]) -> Figure:
+    """Padding: entries that only bridge a run of zeros, as a share of all processed, against the PE count."""
+
+    def share(group: Sequence[Row]) -> float:
+        return float(sum(row["fillers"] for row in group) / max(1, sum(row["entries"] for row in group)))
+
+    return _against_pes(rows, share, "Padding", "padding (% of the entries processed)", top=None)
 
 
 def _efficiency(group: Sequence[Row]) -> float:
     return float(np.mean([row["balance"] for row in group]))
 
 
-def _efficiency_axis(axes: Axes) -> None:
-    axes.set_ylim(0, 1.04)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.set_ylabel("load balance (% of cycles\nwith an entry or an empty column)")
+_BALANCE = "load balance (% of cycles\nwith an entry or an empty column)"
 
 
 def balance(rows: Sequence[Row]) -> Figure:
     """Load-balance efficiency (1 - starved cycles / cycles, mean over PEs and inputs) against the PE count."""
-    rows, depth = _at_one_depth(rows)
-    with style.figure(_caption(rows, f"Queue depth {depth}")) as (figure, (axes,)):
-        draw_lines(axes, _mean_over(rows, "n_pe", _efficiency))
-        style.powers_of_two(axes, _pe_counts(rows), style.PES)
-        _efficiency_axis(axes)
-        axes.set_title("Load balance against the number of PEs")
-        legend(axes, figure)
-    return figure
+    return _against_pes(rows, _efficiency, "Load balance", _BALANCE)
 
 
 def utilization(rows: Sequence[Row]) -> Figure:
     """Utilization (multiply-accumulates / (PEs x cycles), mean over inputs) against the PE count."""
-    rows, depth = _at_one_depth(rows)
-    series = _mean_over(rows, "n_pe", lambda group: float(np.mean([row["utilization"] for row in group])))
-    with style.figure(_caption(rows, f"Queue depth {depth}")) as (figure, (axes,)):
-        draw_lines(axes, series)
-        style.powers_of_two(axes, _pe_counts(rows), style.PES)
-        axes.set_ylim(0, 1.04)
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axes.set_ylabel("utilization (% of cycles with a\nmultiply-accumulate, fillers not counted)")
-        axes.set_title("Utilization against the number of PEs")
-        legend(axes, figure)
-    return figure
+
+    def mean(group: Sequence[Row]) -> float:
+        return float(np.mean([row["utilization"] for row in group]))
+
+    label = "utilization (% of cycles with a\nmultiply-accumulate, fillers not counted)"
+    return _against_pes(rows, mean, "Utilization", label)
 
 
 def queue_depth(rows: Sequence[Row]) -> Figure:
@@ -232,8 +227,9 @@ def queue_depth(rows: Sequence[Row]) -> Figure:
         style.powers_of_two(
             axes, sorted({row["queue_depth"] for row in rows}), "activation queue depth (columns)"
         )
-        _efficiency_axis(axes)
-        axes.set_title(f"Load balance against the queue depth, {n_pe} PEs")
+        axes.set_ylim(0, 1.04)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.set(title=f"Load balance against the queue depth, {n_pe} PEs", ylabel=_BALANCE)
         legend(axes, figure, "lower right")
     return figure
 

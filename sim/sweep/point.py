@@ -326,7 +326,7 @@ def _check_size(layer: RandomLayer, asked: ArchConfig) -> None:
 def _result_columns(result: Result, technology: Technology) -> dict[str, Any]:
     assert result.cycles is not None, "engines of sweeps have a clock"
     counters = {name: result.total(name) for name in COUNTERS}
-    cost = estimate(result.cfg, result.counters, result.cycles, technology=technology)
+    cost = estimate(result.cfg, result.counters, result.cycles, minima=result.minima, technology=technology)
     return {
         "cycles": result.cycles,
         "microseconds": result.microseconds,

@@ -103,7 +103,8 @@ def _begin(first: Callable[..., None] | None, arguments: tuple[Any, ...]) -> Non
 
 
 @contextlib.contextmanager
-def _ctrl_c_ignored() -> Iterator[None]:
+def ctrl_c_ignored() -> Iterator[None]:
+    """Processes that begin meanwhile inherit it: they have long imports before they can ignore Ctrl-C themselves."""
     if threading.current_thread() is not threading.main_thread():  # only that one may
         yield
         return
@@ -124,9 +125,7 @@ class OneProcess(Generic[Answer]):
         self.executor = ProcessPoolExecutor(
             1, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(first, arguments)
         )
-        with (
-            _ctrl_c_ignored()
-        ):  # the new process inherits it, and has long imports before it can say so itself
+        with ctrl_c_ignored():
             self.pid = self.executor.submit(os.getpid)
         self.future: Future[Answer] | None = None
 

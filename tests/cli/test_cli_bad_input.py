@@ -140,10 +140,10 @@ def test_random_layers_of_no_possible_size(here: Path) -> None:
 
 def test_seeds(here: Path) -> None:
     assert refused("cosim", "--seed", -1) == (
-        "Invalid value for '--seed': -1 is not in the range x>=0 (see eie cosim --help)"
+        "invalid value for '--seed': -1 is not in the range x>=0 (see eie cosim --help)"
     )
     assert refused("sweep", "--random", "8x8", "--seed", -3) == (
-        "Invalid value for '--seed': -3 is not in the range x>=0 (see eie sweep --help)"
+        "invalid value for '--seed': -3 is not in the range x>=0 (see eie sweep --help)"
     )
 
 
@@ -279,13 +279,14 @@ def test_usage(network: Path) -> None:
         "give a .toml grid, a .eie file, or --random ROWSxCOLS (see eie sweep --help)"
     )
     assert refused("sweep", "--random", "4by4").startswith(
-        "Invalid value for '--random': '4by4' is not a size"
+        "invalid value for '--random': '4by4' is not a size"
     )
     assert refused("sweep", "--random", "4x4", "--pe", "1;2").endswith(
         "'1;2' is not a list of whole numbers: write it as 1,2,4 (see eie sweep --help)"
     )
-    assert refused("run").startswith("Missing argument 'NETWORK'")
-    assert refused("nonsense").startswith("No such command 'nonsense'")
+    assert refused("run").startswith("missing argument 'NETWORK'")
+    assert refused("nonsense").startswith("no such command 'nonsense'")
+    assert refused("--nonsense").startswith("no such option")
     assert refused(
         "compress", EXAMPLE / "lenet_300_100.safetensors", "-o", "a.eie", "--density", "0.1,0.2"
     ) == ("2 densities for 3 layers: give 1 or 3")

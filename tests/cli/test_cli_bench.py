@@ -95,6 +95,9 @@ def test_every_contender_runs_in_turns():
         ((NETWORK, "--weights", NETWORK), "--weights has no effect"),
         (("examples/networks/nsnet2.toml",), "needs --input"),
         (("missing.eie",), "missing.eie"),
+        ((NETWORK, "--seconds", "inf"), "--seconds must be at least 0 and finite, not inf"),
+        ((NETWORK, "--input", DIGITS, "--act-density", "0.5"), "--act-density has no effect with --input"),
+        (("net.onnx", "--input", DIGITS, "--batch", "4"), "--batch has no effect for net.onnx"),
     ],
 )
 def test_bad_input_is_one_line(arguments, said):

@@ -2,7 +2,9 @@
 
 import json
 import multiprocessing
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -191,6 +193,32 @@ def fail_when(path: str) -> None:
 def wait_for_a_program(path: str) -> None:
     """Run a program that would take minutes, and create the file when it runs."""
     subprocess.run([sys.executable, "-c", f"open({path!r}, 'w'); import time; time.sleep(300)"], check=True)
+
+
+def test_a_worker_that_starts_too_late_does_not_run() -> None:
+    spawn = multiprocessing.get_context("spawn")
+    with spawn.Manager() as manager, ProcessPoolExecutor(1, spawn) as pool:
+        workers = manager.dict()
+        with pytest.raises(MismatchError), demo_module.stopping({}, workers):
+            raise MismatchError("they differ")
+        late = pool.submit(demo_module.announced, workers, "icarus", time.sleep, 300)
+        assert isinstance(late.exception(timeout=120), KeyboardInterrupt)
+
+
+def test_ctrl_c_while_workers_start_is_one_line(tmp_path: Path) -> None:
+    command = subprocess.Popen(
+        [sys.executable, "-m", "eie", "demo", "--out", tmp_path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert command.stdout is not None
+    assert any(line.startswith("done  reading") for line in command.stdout)
+    time.sleep(0.5)  # the workers are importing
+    os.killpg(command.pid, signal.SIGINT)  # as a terminal does
+    _, err = command.communicate(timeout=120)
+    assert (command.returncode, err) == (130, "eie: interrupted\n")
 
 
 def test_a_failed_lockstep_run_stops_the_other(tmp_path: Path) -> None:

@@ -174,12 +174,13 @@ def test_convolutions_are_planned_by_themselves() -> None:
 
 
 def test_bad_input(network: list[eie.CompressedLayer]) -> None:
-    assert refused() == "give either a .eie file or --random ROWSxCOLS (see eie plan --help)"
-    assert refused("net.eie", "--random", "3x4").startswith("give either a .eie file or --random")
+    sources = "give either a .eie file, a graph (.onnx, .toml) or --random ROWSxCOLS"
+    assert refused() == f"{sources} (see eie plan --help)"
+    assert refused("net.eie", "--random", "3x4").startswith(sources)
     assert refused("--random", "3x4", "--layer", 1).startswith("--layer has no effect with --random")
     assert refused("net.eie", "--density", 0.5).startswith("--density has no effect with a .eie file")
     assert refused("net.eie", "--set", "pointers").startswith(
-        "Invalid value for '--set': 'pointers' is not a setting"
+        "invalid value for '--set': 'pointers' is not a setting"
     )
     assert refused("net.eie", "--set", "pointer=4").startswith("ArchConfig has no field 'pointer'")
     assert refused("net.eie", "--pe", 2, "--set", "pointers=2") == (

@@ -283,6 +283,15 @@ def test_folders_are_merged_and_what_dead_runs_left_is_removed(tmp_path: Path) -
     assert (tmp_path / "sub" / "made.txt").read_text() == "new"
 
 
+def test_a_failure_leaves_no_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for place in ("made/for/nothing", "there", "there/new"):
+        # The file's name is one that no folder takes.
+        with pytest.raises(OSError, match="too long"), filling(tmp_path / place) as staging:
+            (staging / ("x" * 300)).write_text("")
+    assert [*tmp_path.rglob("*")] == [tmp_path / "there"]
+
+
 def belonging(tag: str) -> list[int]:
     """Processes with `tag` in their environment that still run."""
     found = []

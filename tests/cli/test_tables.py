@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from eie.cli.commands import sweep
-from eie.cli.output import layout, print_table
+from eie.cli.output import layout, print_table, say
 
 NAME = "encoder.layers.0.attention.output.dense.weight"
 HEADINGS = ["layer", "cycles", "energy", "a long heading", "note"]
@@ -47,6 +47,17 @@ def test_a_pipe_gets_a_line_for_each_row(capsys: pytest.CaptureFixture[str]) -> 
     assert heading.split()[:3] == ["layer", "cycles", "energy"]
     assert row.startswith(NAME)
     assert row.endswith("to break")
+
+
+def test_sentences_break_between_words_at_a_terminal_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "Bound: the entropy of codes [and] positions :x:, which are independent\nof each other, as far as we know."
+    shown = io.StringIO()
+    say(text, out=Console(file=shown, force_terminal=True, width=30))
+    lines = shown.getvalue().splitlines()
+    assert max(map(len, lines)) <= 30
+    assert " ".join(line.strip() for line in lines) == " ".join(text.split())
+    say(text)
+    assert capsys.readouterr().out == f"{text}\n"
 
 
 def test_a_sweep_without_a_terminal_says_how_long_it_will_take(

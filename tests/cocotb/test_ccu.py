@@ -6,7 +6,7 @@ import cocotb
 from common import CROSSED, SMALL
 
 from eie.config import CONFIG_BITS
-from eie.schema import ConfigReg, ControlReg, IoSpace, Mode, config_fields
+from eie.schema import ConfigReg, ControlReg, IoSpace, Mode, config_fields, config_registers
 from eie.sim.cosim.benches.block import BlockBench
 
 # `bus2`: a table of five entries, and more accumulators than source activations.
@@ -15,7 +15,7 @@ CONFIGS = {"bus0": SMALL, "bus2": SMALL.replace(bus_registers=2, passes=5, src_d
 
 async def write_pass(bench, number, **registers):
     """Write an entry of the pass table: the named registers, 0 into the others (the table has no reset)."""
-    for register in ConfigReg:
+    for register in config_registers(bench.cfg):
         data = registers.get(register.name.lower(), 0)
         addr = number << CONFIG_BITS | register
         await bench.cycle(io_write=1, io_space=IoSpace.CONFIG, io_addr=addr, io_data=data)
@@ -215,7 +215,7 @@ async def pass_table(dut):
     rng, cfg = bench.rng, bench.cfg
     written = {}
     for number in range(cfg.passes):
-        for register, field in zip(ConfigReg, config_fields(cfg), strict=True):
+        for register, field in zip(config_registers(cfg), config_fields(cfg), strict=True):
             data = int(rng.integers(1 << 31))
             addr = number << CONFIG_BITS | register
             await bench.cycle(io_write=1, io_space=IoSpace.CONFIG, io_addr=addr, io_data=data)

@@ -143,7 +143,7 @@ def forged(**changes):
         ({"blocks": (2, 0, 1)}, "with 0 distinct blocks"),
         ({"blocks": (2, 1, 3)}, "order 3 of blocks has no meaning"),
         ({"blocks": (2, 1, 2, 1 << 32)}, "seed of blocks must be from 0"),
-        ({"kind": 3}, "kind 3, which this program does not know: use a newer eie"),
+        ({"kind": 5}, "kind 5, which this program does not know: use a newer eie"),
         ({"flags": 0b10001101}, "the flags 0x8d have no meaning"),
         ({"codebook": (5, 1, -1, 1)}, "must ascend"),
         ({"codebook": (5, 1, 40000, 1)}, "a code of more than 16 bits"),

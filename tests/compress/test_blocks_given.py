@@ -99,4 +99,22 @@ def test_eie_compress_with_blocks(tmp_path):
     refused = run("--blocks", "11")
     assert refused.exit_code == 2
     assert "layer 'fc2': a 10 x 60 matrix has from 1 to 10 blocks, not 11" in refused.stderr
+    useless = {
+        "--blocks has no effect beside --settings: give it there": (
+            "--blocks",
+            "5",
+            "--settings",
+            str(settings),
+        ),
+        "--density has no effect with --blocks: there is no convolution": (
+            "--blocks",
+            "5",
+            "--density",
+            "0.5",
+        ),
+    }
+    for line, options in useless.items():
+        refused = run(*options)
+        assert refused.exit_code == 2
+        assert refused.stderr.startswith(f"eie: error: {line}")
     assert (tmp_path / "net.eie").read_bytes() == before

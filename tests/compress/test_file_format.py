@@ -25,6 +25,7 @@ from eie.compress.format.file import (
     has_graph,
     load,
     load_graph,
+    load_with_sizes,
     measure,
     save,
     save_encoded,
@@ -229,6 +230,9 @@ def test_a_graph_in_the_file(tmp_path, graph):
     sizes = describe(path)
     assert (sizes.version, sizes.total_bytes) == (3, path.stat().st_size)
     assert sizes.total_bytes - sizes.header_bytes == describe(plain).total_bytes - 12
+    assert load_with_sizes(path)[0] == sizes
+    assert sizes.version == 3
+    assert sizes.total_bytes == sizes.header_bytes + sum(layer.nbytes for layer in sizes.layers)
     (decoded,) = eie_decoder.decode(path.read_bytes())
     assert np.array_equal(decoded["codes"], example().dense_codes())
     assert not has_graph(tmp_path / "none.eie")

@@ -1,5 +1,7 @@
 """Some thousand files that no writer writes; `make regress` reads a million."""
 
+import random
+
 import pytest
 
 from eie.compress.format.file import from_bytes, to_bytes
@@ -18,6 +20,19 @@ def test_no_file_does_more_than_be_refused():
     # Both ways are gone often enough to mean something.
     assert figures.refused > FILES / 4
     assert figures.accepted > FILES / 15
+
+
+def test_a_file_follows_from_the_seed_and_its_number_alone(monkeypatch):
+    drawn = []
+
+    class Recorded(random.Random):
+        def __init__(self, seed):
+            drawn.append(seed)
+            super().__init__(seed)
+
+    monkeypatch.setattr(eie_fuzz.random, "Random", Recorded)
+    assert eie_fuzz.both_decoders(SEED, 12)
+    assert drawn == [f"{SEED} {i}" for i in range(12)]
 
 
 def test_both_decoders_refuse_the_same_files_and_read_the_same_numbers():

@@ -172,7 +172,8 @@ def test_halves_that_would_have_anothers_name(tmp_path):
     names = {"fc.weight": (20, 30), "fc.0.weight": (20, 20)}
     np.savez(tmp_path / "net.npz", **{name: rng.normal(size=size) for name, size in names.items()})
     with pytest.raises(
-        ModelError, match=r"a layer is called 'fc\.0' already, as the half of another one would be"
+        ModelError,
+        match=r"a layer is already called 'fc\.0', which would be the name of half of another layer",
     ):
         low_rank(read_model(tmp_path / "net.npz"), rank={"fc": 3})
 
@@ -242,9 +243,9 @@ def test_the_report_for_scripts(here):
         (["--rank", "fc2=12"], "rank 12 does not make layer 'fc2' smaller: 624 weights instead of 480"),
         (
             ["--rank", "fc1"],
-            "Invalid value for '--rank': 'fc1' is not a pattern of names and a number, such as fc1=32",
+            "invalid value for '--rank': 'fc1' is not a pattern of names and a number, such as fc1=32",
         ),
-        (["--rank", "fc1=x"], "Invalid value for '--rank': 'fc1=x' is not a pattern of names and a number"),
+        (["--rank", "fc1=x"], "invalid value for '--rank': 'fc1=x' is not a pattern of names and a number"),
         (["--rank", "fc1=4", "--energy", "0.9"], "give rank or energy, one of them"),
         (
             ["--energy", "fc2=0.999"],

@@ -95,6 +95,10 @@ def test_a_sparse_matrix_that_is_never_dense(monkeypatch):
     )
     assert np.abs(decoded @ x - right).max() < 1e-2 * np.abs(right).max()
     layer.check(full=True)
+    # The fewest bits for four values and zero.
+    few = eie.CompressedLayer.from_sparse(sparse, relu=False, weight_bits=None)
+    assert few.weight_bits == 3
+    assert np.array_equal(few.codebook[few.codes], layer.codebook[layer.codes])
     # Small ones, by the same way.
     monkeypatch.setattr("eie.compress.matrix._MOST_DENSE", 0)
     small = scipy.sparse.csr_array(np.where(rng.random((40, 30)) < 0.3, np.round(WEIGHT), 0))
@@ -113,6 +117,7 @@ def test_a_sparse_matrix_that_is_never_dense(monkeypatch):
         ("from_dense", [[np.nan, 1]], {}, r"weight\[0, 0\] is nan"),
         ("from_dense", [[1, 2]], {"bias": [1, 2]}, "bias must have one value for each of 1 outputs"),
         ("from_dense", [[1, 2]], {"weight_bits": 9}, "weight_bits must be from 1 to 8, not 9"),
+        ("from_dense", [[1, 2]], {"weight_bits": 4.0}, "weight_bits must be from 1 to 8, not 4.0"),
         ("from_dense", [[1, 2]], {"density": 0}, "density must be more than 0 and at most 1"),
         ("from_sparse", [[1, 2]], {}, "the matrix must be a scipy sparse matrix, not list"),
     ],

@@ -193,6 +193,8 @@ def test_pruning_again_in_the_same_blocks_keeps_the_weights():
         (lambda: train.Blocks(4, 5), "from 1 to 4 are distinct, not 5"),
         (lambda: train.Blocks(4, order="mixed"), "order of blocks must be one of"),
         (lambda: train.Blocks(4, alike=-1), "alike must be at least 0"),
+        (lambda: train.Blocks(4, alike="1"), "alike must be at least 0"),
+        (lambda: train.Blocks(1, alike=0.1), "alike = 0.1 is about neighbour blocks: one block has none"),
         (lambda: train.Blocks(4, 2, alike=0.1), "it needs distinct = 4, not 2"),
         (lambda: pruned(train.Blocks(23)), "layer '0': a 22 x 30 matrix has from 1 to 22 blocks, not 23"),
         (lambda: pruned(train.Blocks(12, 2)), "layer '0': 12 blocks of 22 rows have single rows"),

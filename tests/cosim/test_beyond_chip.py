@@ -17,13 +17,13 @@ from eie.rtl.export.check import check_verilog
 from eie.rtl.export.export import export
 from eie.rtl.verilog import chip_verilog
 from eie.sim.cosim import toolchain
-from eie.sim.cosim.chip.program import program_outputs, program_script
 from eie.sim.cosim.chip.script import Pauses, run_script
 from eie.sim.cosim.launch import run_program as run_on_rtl
 from eie.sim.cosim.lockstep import lockstep_program
 from eie.sim.plans import run_plan
 from tests.support.better_machines import SWITCHES, small
 from tests.support.cases import seeded_case
+from tests.support.chip_conversations import program_outputs, program_script
 from tests.support.chip_programs import random_inputs, random_layers, reference
 
 CFG = small(SWITCHES["eie2"]).replace(

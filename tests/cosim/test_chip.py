@@ -25,7 +25,7 @@ from eie.layer import CompressedLayer
 from eie.memory import images_of, weight_blocks
 from eie.program import Job
 from eie.registers import MAGIC, VERSION, Reg, pass_table_offset
-from eie.schema import ConfigReg, IoSpace, PeCounter, WbTarget, pe_counters
+from eie.schema import ConfigReg, IoSpace, PeCounter, WbTarget, config_registers, pe_counters
 from eie.sim.cosim.chip.script import (
     Pauses,
     Read,
@@ -166,14 +166,16 @@ def load_network(layers):
     packets = []
     words = pointers = biases = 0
     for number, layer in enumerate(layers):
-        entry = dict.fromkeys(ConfigReg, 0)
+        entry = dict.fromkeys(config_registers(CFG), 0)
         local_rows = -(-layer.rows // CFG.n_pe)
         entry |= {ConfigReg.PRODUCT_SHIFT: layer.product_shift, ConfigReg.OUTPUT_SHIFT: layer.output_shift}
         entry |= {ConfigReg.RELU: int(layer.relu), ConfigReg.CODEBOOK: number}
         entry |= {ConfigReg.PTR_BASE: pointers, ConfigReg.SPMAT_BASE: words}
         entry |= {ConfigReg.ACC_ROWS: local_rows, ConfigReg.ACC_BASE: biases, ConfigReg.WB_ROWS: local_rows}
         entry[ConfigReg.WB_TARGET] = 0 if number + 1 == len(layers) else WbTarget.SRC
-        packets.append(write_packet(IoSpace.CONFIG, [entry[reg] for reg in ConfigReg], addr=16 * number))
+        packets.append(
+            write_packet(IoSpace.CONFIG, [entry[reg] for reg in config_registers(CFG)], addr=16 * number)
+        )
         codes = [int(code) & 0xFFFF for code in layer.codebook]
         packets.append(write_packet(IoSpace.CODEBOOK, codes, addr=16 * number))
         packets.append(vector(IoSpace.ACT_SRAM, layer.bias, CFG.acc_bits, biases))

@@ -5,8 +5,8 @@ import pytest
 from eie.plan import make_plan
 from eie.plan_program import plan_program
 from eie.sim.cosim.build import SIMULATORS
-from eie.sim.cosim.chip.program import program_outputs, program_script
 from eie.sim.cosim.chip.script import Pauses, run_script
+from tests.support.chip_conversations import program_outputs, program_script
 from tests.support.chip_programs import SMALL, reference
 from tests.support.plan_cases import plan_case
 

@@ -25,11 +25,22 @@ ONE = ArchConfig(
 TWO = ONE.replace(issue=2, window=2, weight_bits=5, bus_registers=1, acc_bits=24, n_pe=8)
 
 
-@pytest.mark.parametrize(("cfg", "simulator"), [(ONE, "icarus"), (TWO, "icarus"), (TWO, "verilator")])
+# A broadcast in segments: of one PE each, of two, and of eight with two levels of the tree.
+APART = ONE.replace(n_pe=2, segments=2, queue_depth=1)
+TALL = TWO.replace(n_pe=16, segments=2, blocks=4)
+
+
+@pytest.mark.parametrize(
+    ("cfg", "simulator"),
+    [
+        *((ONE, "icarus"), (TWO, "icarus"), (TWO, "verilator")),
+        *((APART, "icarus"), (ONE.replace(segments=2), "icarus"), (TALL, "verilator")),
+    ],
+)
 def test_lockstep(cfg: ArchConfig, simulator: str) -> None:
     """Every register and hand-shake in every cycle; block table and weights through the I/O port, and read back."""
     cases = [random_block_case(np.random.default_rng([seed, 51]), cfg, seed) for seed in range(4)]
-    report = lockstep([case.job for case in cases], simulator, read_back=True)
+    report = lockstep([case.job for case in cases], simulator, read_back=cfg.n_pe < 16)
     report.require_agreement()
     for case, result in zip(cases, report.results, strict=True):
         np.testing.assert_array_equal(result.y, run_reference(case.job).y, err_msg=str(case))
@@ -41,8 +52,9 @@ def test_lockstep(cfg: ArchConfig, simulator: str) -> None:
 
 def test_images_and_free_running() -> None:
     """Weights from images, the block table through the port, no Python in between: the same results."""
-    case = random_block_case(np.random.default_rng([9, 51]), ONE)
-    compare_jobs([case.job], "icarus")
+    for cfg in (ONE, ONE.replace(segments=2)):
+        case = random_block_case(np.random.default_rng([9, 51]), cfg)
+        compare_jobs([case.job], "icarus")
 
 
 def test_passes_of_a_network() -> None:
@@ -105,3 +117,46 @@ def mutant_jobs() -> list[Job]:
 def test_without_a_mutant() -> None:
     """The design itself agrees on the same jobs."""
     lockstep(mutant_jobs(), "icarus").require_agreement()
+
+
+# One of each of the operators and wires that a segment adds.
+SEGMENT_MUTANTS = {
+    "a segment waits for another one's credits": (r"& credits\[3:2\]", "& credits[3:1]"),
+    "one exhausted root ends compute mode": (r"= & root_exhausted;", "= | root_exhausted;"),
+    "a segment's stalls are not counted": (r"(assign broadcast_stalls_now = \w+) \+ \w+;", r"\1;"),
+    "one table is read for all": (r"io_pe\[1\] \? block_rdata", "1'h0 ? block_rdata"),
+    "a table takes every write": (r"io_write & io_pe\[1\]", "io_write"),
+    "a table follows another segment": (r"\.bcast\(ccu__bcast\[1\]\)", ".bcast(ccu__bcast[0])"),
+    "a root is popped with another one": (r"\.pop\(ccu__bcast\[1\]\)", ".pop(ccu__bcast[0])"),
+    "the table of a segment waits for no unit": (r"= (\w+) & near;", r"= \1 & { near[0], near[0] };"),
+    "a PE's number counts through": (r"\.number\(1'h1\)", ".number(1'h0)"),
+}
+
+
+@pytest.mark.parametrize("name", SEGMENT_MUTANTS)
+def test_mutants_of_segments_are_found(name: str) -> None:
+    """Lockstep tells each from the design."""
+    pattern, instead = SEGMENT_MUTANTS[name]
+
+    def mutated(sources: Mapping[str, str]) -> Mapping[str, str]:
+        changed = {file: re.sub(pattern, instead, text, count=1) for file, text in sources.items()}
+        assert changed != dict(sources), "the Verilog has no such operator"
+        return changed
+
+    assert lockstep(segment_jobs(), "icarus", transform=mutated, read_back=True).divergence is not None
+
+
+def segment_jobs() -> list[Job]:
+    """Four PEs in two segments that run apart: uneven blocks, and so few inputs in turns that the tables pass some."""
+    rng = np.random.default_rng(53)
+    jobs = []
+    for shape, active in (((31, 45, 6, "shuffled"), 0.2), ((31, 30, 3, "aligned"), 0.6)):
+        x = rng.integers(1, 99, shape[1]) * (rng.random(shape[1]) < active)
+        layer = random_blocks(rng, BlockStructure(*shape), 4)
+        jobs.append(Job.create(layer, x, ONE.replace(segments=2, queue_depth=1)))
+    return jobs
+
+
+def test_segments_without_a_mutant() -> None:
+    """The design itself agrees on the same jobs."""
+    lockstep(segment_jobs(), "icarus", read_back=True).require_agreement()

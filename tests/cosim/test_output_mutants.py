@@ -21,7 +21,6 @@ from eie.errors import MismatchError
 from eie.plan import make_plan
 from eie.plan_program import plan_program
 from eie.program import Job
-from eie.sim.cosim.chip.program import program_script
 from eie.sim.cosim.chip.script import run_script
 from eie.sim.cosim.free.compare import compare_jobs
 from eie.sim.cosim.free.run import run_free
@@ -30,6 +29,7 @@ from eie.sim.cosim.lockstep import lockstep, lockstep_program
 from eie.sim.plans import run_plan, run_program
 from eie.sim.simulate import simulate
 from eie.sim.workloads.random import random_input, random_layer
+from tests.support.chip_conversations import program_script
 
 SIZES = {"src_depth": 8, "acc_depth": 8, "pointers": 24, "entries": 64, "act_words": 12, "passes": 4}
 CFG = ArchConfig(n_pe=2, codebooks=2, **SIZES)

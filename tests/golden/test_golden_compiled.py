@@ -71,6 +71,27 @@ def test_other_text_never_takes_old_machine_code(
     assert compiled.environment() == {compiled.VARIABLE: compiled.PYTHON}
 
 
+def test_the_cache_keeps_what_was_used_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if importlib.util.find_spec("mypyc") is None:
+        pytest.skip("mypyc is not installed")
+    monkeypatch.setenv("EIE_CACHE", str(tmp_path))
+    monkeypatch.delenv("EIE_COVERAGE", raising=False)
+    monkeypatch.delenv(compiled.VARIABLE, raising=False)
+    # An extension of one line stands for golden's: what is compiled does not matter here.
+    monkeypatch.setattr(compiled, "_SETUP", "import pathlib; pathlib.Path('library').mkdir()")
+    monkeypatch.setattr(compiled, "KEPT", 2)
+    cache, folders = tmp_path / "golden", []
+    for number in range(3):
+        monkeypatch.setattr(compiled, "_SETTINGS", f"# {number}")
+        assert compiled.compile_golden() == ""
+        folders.append(Path(compiled.environment()[compiled.VARIABLE]))
+        os.utime(folders[-1], (number, number))
+        if number == 1:  # the first one is used again, and the second one goes
+            monkeypatch.setattr(compiled, "_SETTINGS", "# 0")
+            compiled.environment()
+    assert sorted(cache.iterdir()) == sorted([folders[0], folders[2]])
+
+
 def test_what_cannot_be_compiled_stays_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No compiler: said in one line, nothing left behind."""
     if importlib.util.find_spec("mypyc") is None:

@@ -6,21 +6,24 @@ import numpy as np
 import pytest
 
 from eie.blocks import BlockStructure
+from eie.capacity import sized_for
 from eie.config import ArchConfig
 from eie.golden.array import Array
 from eie.golden.block_table import BlockTable
 from eie.golden.run import run, run_program
 from eie.golden.run_rows import RunRows
+from eie.index_free import PlacedBlocks
 from eie.plan import make_plan
 from eie.plan_program import plan_program
 from eie.program import Job
 from eie.sim.engines.fast import run as run_fast
 from eie.sim.engines.fast_plan import FastPlan
 from eie.sim.engines.reference import run as run_reference
+from tests.support import ROOT
 from tests.support.block_cases import random_block_case, random_blocks
 from tests.support.cases import Case
 from tests.support.cycle_table import drive
-from tests.support.slow_law import law
+from tests.support.slow_law import law, segment_cases
 
 CASES = 120
 EVENTS = (
@@ -34,6 +37,8 @@ EVENTS = (
     "a broadcast stall",
     "a bypass",
     "a sum clipped",
+    "segments",
+    "a segment without blocks",
 )
 
 
@@ -53,19 +58,23 @@ def check(case: Case) -> set[str]:
         np.testing.assert_array_equal(golden.counters[name], values, err_msg=name)
     structure, inter = case.layer.blocks, case.job.interleaved
     assert structure is not None
-    rows = [[len(range(k, row, case.cfg.n_pe)) for k in range(case.cfg.n_pe)] for row in structure.row_starts]
-    counts = np.diff(rows, axis=0)
+    assert isinstance(inter, PlacedBlocks)
+    pes = case.cfg.segment_pes
+    of_pes = [inter.lengths[columns, s * pes : (s + 1) * pes] for s, columns in enumerate(inter.members)]
+    starts = [{entry.start for entry in table} for table in inter.tables]
     happened = (
-        structure.height(0) < case.cfg.n_pe,
-        bool((counts.min(axis=1) != counts.max(axis=1)).any()),
+        structure.height(0) < pes,
+        any((counts.min(axis=1) != counts.max(axis=1)).any() for counts in of_pes),
         "a unit passed over" in expected.events,
-        len({entry.start for entry in inter.table}) < structure.blocks,  # type: ignore[attr-defined]
+        any(len(found) < len(table) for found, table in zip(starts, inter.tables, strict=True)),
         "an empty group" in expected.events,
         bool((golden.cycles - golden.counters["starved"] < golden.counters["entries"]).any()),  # type: ignore[operator]
         case.cfg.entries_per_word.bit_count() > 1,
         bool(golden.total("broadcast_stalls")),
         bool(golden.total("bypasses")),
         bool(golden.total("saturations")),
+        case.cfg.segments > 1,
+        not all(inter.tables),
     )
     return {event for event, there in zip(EVENTS, happened, strict=True) if there}
 
@@ -214,12 +223,12 @@ def test_path_of_a_column(issue: int, window: int, cycles: int) -> None:
     def note(array: Array) -> None:
         if not array.ccu.compute.value:
             return
-        assert array.block_table is not None
+        (table,) = array.tables
         pe = array.pes[0]
         events = {
             "bcast": array.ccu.bcast,
-            "placed": array.block_table.at_valid,
-            "push": array.block_table.push,
+            "placed": table.at_valid,
+            "push": table.push,
             "keep": pe.ptr_read.signal("keep"),
             "start": pe.spmat_read.start,
             "taken": pe.spmat_read.tok_valid,
@@ -242,3 +251,77 @@ def test_path_of_a_column(issue: int, window: int, cycles: int) -> None:
         "stage 4": [8, *(cycle + 3 for cycle in second)],
     }
     assert result.cycles == cycles
+
+
+# docs/index_free.md, "Two segments, cycle by cycle": of segment 0 and of segment 1 in each cycle.
+TWO_SEGMENTS = """
+cycle | root_valid | root_exhausted | credit | bcast | push | start | stage 4
+0     | 0 0        | 0 0            | 1 1    | 0 0   | 0 0  | 0 0   | 0 0
+1     | 1 1        | 0 0            | 1 1    | 1 1   | 0 0  | 0 0   | 0 0
+2     | 1 0        | 0 1            | 0 0    | 0 0   | 0 0  | 0 0   | 0 0
+3     | 1 0        | 0 1            | 0 0    | 0 0   | 1 1  | 0 0   | 0 0
+4     | 1 0        | 0 1            | 0 0    | 0 0   | 0 0  | 1 1   | 0 0
+5     | 1 0        | 0 1            | 1 1    | 1 0   | 0 0  | 0 0   | 0 0
+6     | 0 0        | 1 1            | 0 1    | 0 0   | 0 0  | 0 0   | 0 0
+7     | 0 0        | 1 1            | 0 1    | 0 0   | 1 0  | 0 0   | 0 0
+8     | 0 0        | 1 1            | 0 1    | 0 0   | 0 0  | 1 0   | 1 1
+9     | 0 0        | 1 1            | 1 1    | 0 0   | 0 0  | 0 0   | 0 0
+10    | 0 0        | 1 1            | 1 1    | 0 0   | 0 0  | 0 0   | 0 0
+11    | 0 0        | 1 1            | 1 1    | 0 0   | 0 0  | 0 0   | 0 0
+12    | 0 0        | 1 1            | 1 1    | 0 0   | 0 0  | 0 0   | 1 0
+"""
+
+
+def two_segments() -> Job:
+    """Four PEs in two segments, a block of 2 x 2 in each; the first input of the second one is 0."""
+    layer = random_blocks(np.random.default_rng(3), BlockStructure(4, 4, 2), 2, zeros=False)
+    return Job.create(layer, [3, 5, 0, 7], SMALL.replace(n_pe=4, segments=2, queue_depth=1, weight_bits=2))
+
+
+def test_two_segments_cycle_by_cycle() -> None:
+    """Each waits for credits of its own PEs alone; golden as the table that was made by hand, which is on the page."""
+    heading, *rows = (
+        [cell.strip() for cell in line.split("|")] for line in TWO_SEGMENTS.strip().splitlines()
+    )
+    seen: list[list[str]] = []
+
+    def note(array: Array) -> None:
+        if not array.ccu.compute.value or len(seen) == len(rows):
+            return
+        segments = [array.pes[:2], array.pes[2:]]
+        # The two PEs of a segment do the same: a row each of every column.
+        of = {
+            "root_valid": [root.valid.value for root in array.roots],
+            "root_exhausted": [root.exhausted.value for root in array.roots],
+            "credit": [min(pe.credit.value for pe in pes) for pes in segments],
+            "bcast": [wire.value for wire in array.bcasts],
+            "push": [table.push.value for table in array.tables],
+            "start": [max(pe.spmat_read.start.value for pe in pes) for pes in segments],
+            "stage 4": [max(pe.arithm_unit.s4_valid.value for pe in pes) for pes in segments],
+        }
+        cells = [" ".join(str(int(value)) for value in of[name]) for name in heading[1:]]
+        seen.append([str(array.ccu.cycle.value), *cells])
+
+    result = run(two_segments(), observe=note)
+    assert seen == rows
+    assert (result.cycles, result.total("broadcast_stalls")) == (13, 3)
+    page = (ROOT / "docs" / "index_free.md").read_text()
+    for row in (heading, *rows):
+        assert f"| {' | '.join(row)} |" in page
+
+
+@pytest.mark.parametrize("segments", [2, 4, 8])
+def test_segments_are_machines_side_by_side(segments: int) -> None:
+    """Outputs, counters and cycles of each segment are those of a machine of its PEs with its blocks alone."""
+    rng = np.random.default_rng([segments, 35])
+    layer = random_blocks(rng, BlockStructure(90, 70, 11, "shuffled", 5), 4)
+    x = rng.integers(-200, 200, 70) * (rng.random(70) < 0.5)
+    cfg = sized_for(ArchConfig.preset("blocks", n_pe=16, segments=segments, queue_depth=2), layer)
+    whole = run(Job.create(layer, x, cfg))
+    alone = [run(one.job) for one in segment_cases(Case(layer, x, cfg, "segments", 1)) if one is not None]
+    np.testing.assert_array_equal(whole.y, np.concatenate([one.y for one in alone]))
+    assert whole.cycles == max(one.cycles or 0 for one in alone)
+    assert whole.total("broadcast_stalls") == sum(one.total("broadcast_stalls") for one in alone)
+    for name in ("entries", "spmat_reads", "ptr_reads", "bypasses", "saturations"):
+        counted = np.concatenate([one.counters[name] for one in alone])  # type: ignore[arg-type]
+        np.testing.assert_array_equal(whole.counters[name], counted, err_msg=name)

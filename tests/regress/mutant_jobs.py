@@ -14,7 +14,7 @@ from eie import schema
 from eie.config import CONFIG_BITS, ArchConfig
 from eie.layer import CompressedLayer
 from eie.program import Job, Write
-from eie.schema import ConfigReg, ControlReg, IoSpace
+from eie.schema import ControlReg, IoSpace, config_registers
 from eie.timing import schedule
 
 # Small, so that every corner is near: two levels of the tree, a queue and memories whose depths are no powers of two, a
@@ -157,7 +157,7 @@ def _random_run(rng: np.random.Generator, cfg: ArchConfig) -> RandomRun:
         Write(IoSpace.CONTROL, 0, ControlReg.LAST_PASS, min(first + int(rng.integers(3)), cfg.passes - 1)),
     ]
     for number in range(cfg.passes):
-        for register in ConfigReg:
+        for register in config_registers(cfg):
             word = bits(cfg.io_data_bits - 1) * int(rng.random() < 0.7)
             writes.append(Write(IoSpace.CONFIG, 0, number << CONFIG_BITS | register, word))
     codes = cfg.codebooks * cfg.n_codes

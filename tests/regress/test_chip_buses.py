@@ -10,10 +10,10 @@ from eie.plan import make_plan
 from eie.plan_program import plan_program
 from eie.program import Job
 from eie.sim.cosim.build import SIMULATORS
-from eie.sim.cosim.chip.program import program_outputs, program_script
 from eie.sim.cosim.chip.script import Pauses, Send, run_script
 from eie.sim.simulate import simulate_many
 from eie.sim.workloads.example import EXAMPLE, read_digits
+from tests.support.chip_conversations import program_outputs, program_script
 from tests.support.chip_scripts import CFG, random_script
 
 SCRIPTS = 20

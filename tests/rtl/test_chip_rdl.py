@@ -11,7 +11,7 @@ from systemrdl.rdltypes import OnWriteType
 
 from eie.config import ArchConfig
 from eie.registers import PASS_LINE, PASS_TABLE, Access, Reg, c_header, pass_table_offset, system_rdl
-from eie.schema import ConfigReg, config_fields
+from eie.schema import config_fields, config_registers
 
 CONFIGS = {
     "published": ArchConfig(),
@@ -45,7 +45,7 @@ def test_registers_are_those_of_the_map(name, tmp_path):
     passes = {
         pass_table_offset(number, register): (number, register)
         for number in range(cfg.passes)
-        for register in ConfigReg
+        for register in config_registers(cfg)
     }
     assert found.keys() == {reg.offset for reg in Reg} | passes.keys()
     for reg in Reg:
@@ -105,7 +105,7 @@ def test_ip_xact_follows(tmp_path):
     IPXACTExporter().export(compiled(cfg, tmp_path), str(tmp_path / "eie_chip.xml"))
     tree = ElementTree.parse(tmp_path / "eie_chip.xml")
     names = [node.text for node in tree.iterfind(".//{*}register/{*}name")]
-    assert names == [reg.name for reg in Reg] + [register.name for register in ConfigReg]
+    assert names == [reg.name for reg in Reg] + [register.name for register in config_registers(cfg)]
     (table,) = tree.iterfind(".//{*}registerFile")
     assert (table.findtext("{*}name"), int(table.findtext("{*}addressOffset").replace("'h", "0x"), 0)) == (
         "PASS",

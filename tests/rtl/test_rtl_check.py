@@ -50,6 +50,8 @@ def test_export_is_clean(name: str) -> None:
         {"n_pe": 4, "bus_registers": 1, "blocks": 5, "entries": 700, "src_depth": 12, "acc_depth": 9},
         {"n_pe": 2, "counters": 0},
         {"n_pe": 2, "blocks": 1, "entries": 16, "src_depth": 1, "acc_depth": 1, "window": 2},
+        {"n_pe": 8, "segments": 2, "blocks": 5},
+        {"n_pe": 4, "segments": 4},
     ],
 )
 def test_an_index_free_machine_is_clean(changes: dict[str, int]) -> None:
@@ -58,7 +60,8 @@ def test_an_index_free_machine_is_clean(changes: dict[str, int]) -> None:
     for probe in (False, True):
         report = lint(array_verilog(cfg, probe=probe), cfg, probe=probe)
         assert report.problems == ()
-        assert report.instances == cfg.n_pe * (1 + len(PE_BLOCKS) + 2) + sum(schema.lnzd_nodes(cfg)) + 2
+        nodes = sum(schema.lnzd_nodes(cfg))
+        assert report.instances == cfg.n_pe * (1 + len(PE_BLOCKS) + 2) + nodes + cfg.segments + 1
 
 
 def test_largest_array() -> None:
@@ -191,7 +194,7 @@ NOT_PROBED = {
             "ccu",
             f"table_{register.name.lower()}",
         ): "memory, compared at each write (the host's) and at each read"
-        for register in schema.ConfigReg
+        for register in schema.config_registers(CFG)
     },
     ("sram", "mem"): "memory, compared at each write and read",
     ("sram", "rdata"): "probed as the PE's input even_rdata, odd_rdata, spmat_rdata, act_rdata",

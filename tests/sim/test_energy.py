@@ -134,9 +134,10 @@ def test_damaged_constants_are_refused(old, new, message):
 WINDOWED = {
     name: small(SWITCHES[name]) for name in ("eie2", "pairs", "window of three", "empty columns filtered")
 }
+ADDERS = {"adder": small({"adder": 1, "acc_bits": 24})}
 
 
-@pytest.mark.parametrize("cfg", (CONFIGS | WINDOWED).values(), ids=CONFIGS | WINDOWED)
+@pytest.mark.parametrize("cfg", (CONFIGS | WINDOWED | ADDERS).values(), ids=CONFIGS | WINDOWED | ADDERS)
 def test_flip_flops_and_arrays_are_those_of_the_verilog(cfg):
     modules = analyse("\n".join(array_verilog(cfg).values()))
     for block in (*PE_BLOCKS, "lnzd", "ccu"):
@@ -423,3 +424,18 @@ def test_counters_of_another_machine_are_refused():
 def test_a_memory_without_figures_is_refused():
     with pytest.raises(CapacityError, match="no energy figures for an SRAM of 268435456 words of 64 bits"):
         area(CFG.replace(entries=1 << 31))
+
+
+def test_minima_cost_less_than_products_and_no_more_than_the_multiplier_is_saved():
+    plain = ArchConfig(acc_bits=24)
+    machine = plain.replace(adder=1)
+    product, minimum = (estimate(machine, counters(), 1000, minima=minima) for minima in (False, True))
+    assert minimum.energy_nj < product.energy_nj
+    # docs/adder.md: the multiplier, the adders and the paths between them are at most 9 % of a PE's energy.
+    saved = 1 - minimum.energy_nj / product.energy_nj
+    assert 0 < saved < 0.09
+    changed = [one.name for one, two in zip(minimum.blocks, product.blocks, strict=True) if one != two]
+    assert changed == ["arithm_unit", "ccu"]
+    # What is there more is paid for in area, and in the clock of its registers.
+    assert area(machine) > area(plain)
+    assert product.energy_nj > estimate(plain, counters(), 1000).energy_nj

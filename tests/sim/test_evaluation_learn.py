@@ -8,9 +8,9 @@ import torch
 from click.testing import CliRunner
 
 from eie.cli.main import main
-from eie.compress import datasets
+from eie.compress import datasets, train
 from eie.errors import ModelError
-from eie.sim.evaluation import learn, learn_small
+from eie.sim.evaluation import adder, learn, learn_dynamic, learn_small
 from eie.sim.evaluation.parts import named
 from tests.support.small_mnist import idx_files
 
@@ -51,6 +51,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "_STUDENT_EPOCHS": 1,
     }.items():
         monkeypatch.setattr(learn_small, name, value)
+    for name, value in {"SEEDS": 1, "_WIDTH_EPOCHS": (1, 1, 1)}.items():
+        monkeypatch.setattr(learn_dynamic, name, value)
     yield tmp_path
     learn.digits.cache_clear()
 
@@ -65,6 +67,8 @@ def test_one_name_stands_for_all_parts():
         "learn-matching",
         "learn-exits",
         "learn-exits-5",
+        "learn-widths",
+        "learn-recurrent",
     ]
     assert [part.key for part in named(["learn-units"])] == ["learn-units"]
     assert not {"learn-rank", "beyond"} & {part.key for part in named([])}
@@ -78,16 +82,16 @@ def test_a_cell_is_made_once_for_its_settings(tmp_path, monkeypatch):
         made.append(folder.name)
         return {"error": float(len(made)), "threads": torch.get_num_threads()}
 
-    first = learn.cell("a", {"seed": 1}, make)
+    first = learn.cell("a", make, seed=1)
     assert first == {"settings": {"seed": 1}, "error": 1.0, "threads": 1}
-    assert learn.cell("a", {"seed": 1}, make) == first
-    assert learn.cell("a", {"seed": 2}, make)["error"] == 2.0
-    assert learn.cell("b", {"seed": 1}, make)["error"] == 3.0
+    assert learn.cell("a", make, seed=1) == first
+    assert learn.cell("a", make, seed=2)["error"] == 2.0
+    assert learn.cell("b", make, seed=1)["error"] == 3.0
     assert len(set(made)) == 3
     path = learn.FOLDER / f"{made[0]}.json"
     path.write_text("{")
-    with pytest.raises(ModelError, match="is no cell of `eie reproduce learn`: delete it"):
-        learn.cell("a", {"seed": 1}, make)
+    with pytest.raises(ModelError, match="is not a result of `eie reproduce learn`: delete it"):
+        learn.cell("a", make, seed=1)
 
 
 def test_held_out_digits_are_not_learnt_from(here):
@@ -140,10 +144,60 @@ def test_the_command_and_the_other_parts(here):
         assert section.tables[0].rows
 
 
+def test_widths_part(here):
+    section = learn_dynamic.widths(1)
+    rows = section.tables[0].rows
+    assert [row[:2] for row in rows[:4]] == [
+        ["0.25", "alone"],
+        ["0.25", "nested"],
+        ["0.25", "in place"],
+        ["0.5", "alone"],
+    ]
+    nested = section.data["nested/0.25"][0]
+    assert section.data["nested/1"][0] == nested
+    for key in ("weights", "cycles", "energy_nj"):
+        values = [nested[width][key] for width in ("0.25", "0.5", "0.75", "1")]
+        assert values == sorted(values)
+        assert values[0] < values[-1]
+    for row in rows:
+        assert 0 <= float(row[2]) <= 100
+
+
 def test_without_digits_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     learn.digits.cache_clear()
     result = CliRunner().invoke(main, ["reproduce", "learn-rank", "-o", "out"])
     assert result.exit_code == 2
     assert "build/mnist holds no IDX files: run `eie data mnist`" in result.output
-    assert not list(Path("out").rglob("*"))
+    assert not Path("out").exists()
+
+
+def test_layers_that_add_beside_products(here, monkeypatch):
+    monkeypatch.setattr(adder, "CASES", (adder.Case("lenet-300-100", "mnist", 0.5, 2),))
+    monkeypatch.setattr(adder, "PRUNE_EPOCHS", 1)
+    section = adder.section(1)
+    rows, published = (table.rows for table in section.tables)
+    product, adds = (section.data[f"lenet-300-100, mnist, 50 %: {kind}"] for kind in ("product", "adder"))
+    assert [row[:2] for row in rows] == [
+        ["lenet-300-100, mnist, 50 %", kind] for kind in ("product", "adder")
+    ]
+    assert section.data["gaps"] == {"lenet-300-100, mnist, 50 %": adds["error"] - product["error"]}
+    assert f"{adds['error'] - product['error']:+.2f}" in section.text[1]
+    # Where an input is always 0, and below 0, an adder's weights go for nothing.
+    assert adds["weights"] < product["weights"] == 150 * 784 + 15_000 + 1000
+    assert adds["energy_nj"] < adds["multiplied_nj"]
+    assert product["energy_nj"] == pytest.approx(product["multiplied_nj"])
+    assert product["engines_agree"]
+    assert adds["engines_agree"]
+    assert ("MNIST, LeNet-5-BN", "99.4", "99.4") in published
+
+
+def test_lenet_5_that_adds(here):
+    """Its chain of convolutions is saved with normalisations folded; both kinds have equally many weights."""
+    sizes = [sum(w.size for w in train.find_weights(adder.lenet(kind, 1))) for kind in adder.KINDS]
+    assert sizes == [430_500, 430_500]
+    model, x = adder.lenet("product", 1), torch.rand(3, 1, 28, 28)
+    model(x)
+    folded = adder._folded(model)
+    assert torch.allclose(folded(x), model(x), atol=1e-4)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded)

@@ -1,6 +1,8 @@
 """Early exits: trained, in the file, on engines, and what leaves where."""
 
+import copy
 import dataclasses
+import io
 import json
 import re
 from pathlib import Path
@@ -85,6 +87,20 @@ def test_heads_take_what_the_next_layer_takes():
         assert torch.equal(found, right)
     assert torch.equal(module.eval()(x), module.model(x))
     assert len(module.train()(x)) == 3
+
+
+def test_a_copy_of_a_module_has_its_own_exits():
+    module, x = train.Exits(deep(), ["0", "4"], torch.rand(3, 12)), torch.rand(5, 12)
+    kept = io.BytesIO()
+    torch.save(module, kept)
+    kept.seek(0)
+    for twin in (copy.deepcopy(module), torch.load(kept, weights_only=False)):
+        right = module.answers(x)
+        assert all(map(torch.equal, twin.answers(x), right))
+        with torch.no_grad():
+            twin.model[0].weight.mul_(2)
+        assert not torch.equal(twin.answers(x)[0], right[0])
+        assert all(map(torch.equal, module.answers(x), right))
 
 
 def test_the_joint_loss_is_a_weighted_sum():
@@ -286,6 +302,9 @@ def test_the_threshold_is_the_least_within_the_budget():
     for bad in (-0.1, 1.1, float("nan")):
         with pytest.raises(ConfigError, match="an exit's threshold must be from 0 to 1"):
             leave(logits, bad)
+    for bad in (-0.1, float("nan")):
+        with pytest.raises(ConfigError, match="a budget must be a number of points from 0, not"):
+            choose_threshold(logits, labels, bad)
 
 
 # ---- the command -------------------------------------------------------------------------------------------
@@ -320,7 +339,7 @@ def test_the_command_says_what_left_and_what_it_cost(here, exits):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--exit", "1.5"], "Invalid value for '--exit': 1.5 is not in the range 0<=x<=1"),
+        (["--exit", "1.5"], "invalid value for '--exit': 1.5 is not in the range 0<=x<=1"),
         (["--exit", "0.5", "--held-out", "x.npz"], "give --exit, or --held-out to choose it, not both"),
         (["--budget", "1", "--exit", "0.5"], "--budget has no effect without --held-out"),
         (["--counted", "5"], "--counted has no effect without --exit or --held-out"),

@@ -223,7 +223,7 @@ def test_sound_that_the_network_does_not_take(here):
         "sound.wav has the frames 0:30: there is no 28:31"
     )
     assert refused("run", "net.toml", "--input", "sound.wav", "--frames", "9").startswith(
-        "Invalid value for '--frames': '9' is not a range of frames: write it as 10:20"
+        "invalid value for '--frames': '9' is not a range of frames: write it as 10:20"
     )
     assert refused("run", "net.onnx", "--input", "sound.wav") == (
         "sound.wav: net.onnx does not say which sound it takes: run a description (.toml) with its graph and a table "

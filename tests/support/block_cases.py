@@ -42,8 +42,10 @@ def random_structure(rng: np.random.Generator, rows: int, cols: int, blocks: int
 def random_machine(rng: np.random.Generator) -> ArchConfig:
     """A random index-free machine with small memories."""
     issue = int(rng.choice([1, 1, 2, 4]))
+    n_pe = int(rng.choice([1, 2, 4, 8, 16]))
     return ArchConfig(
-        n_pe=int(rng.choice([1, 2, 4, 8])),
+        n_pe=n_pe,
+        segments=min(n_pe, int(rng.choice([1, 1, 2, 4]))),
         blocks=int(rng.integers(5, 10)),
         filter_empty=1,
         issue=issue,
@@ -71,10 +73,12 @@ def random_block_case(
     while True:
         rows = int(rng.integers(1, min(60, machine.n_pe * machine.acc_depth) + 1))
         cols = int(rng.integers(1, min(60, machine.n_pe * machine.src_depth) + 1))
-        structure = random_structure(rng, rows, cols, machine.blocks)
+        structure = random_structure(rng, rows, cols, machine.blocks * machine.segments)
         layer = random_blocks(rng, structure, machine.weight_bits, big=bool(rng.random() < 0.3))
         most = 1 << (machine.act_bits - 1)
         x = rng.integers(-most, most, cols) * (rng.random(cols) < rng.choice([0.05, 0.3, 0.7, 1.0]))
         needed = sized_for(machine, layer)
-        if needed.entries <= machine.entries:
+        if all(
+            getattr(needed, name) <= getattr(machine, name) for name in ("entries", "src_depth", "acc_depth")
+        ):
             return Case(layer, x, machine if given else needed, "blocks", seed)

@@ -372,7 +372,9 @@ def head(reader):
     """The head of a layer, and its body."""
     flags = reader.byte()
     kind = reader.byte() if flags & 128 else 0
-    require(kind in (1, 2) or not flags & 128, "kind")
+    require(kind in (1, 2, 3, 4) or not flags & 128, "kind")
+    arithmetic = reader.byte() if kind == 4 else 0
+    require(kind != 4 or 1 <= arithmetic <= 3, "arithmetic")
     require(kind != 1 or not flags & 4, "kind")
     require(kind != 2 or not flags & 2, "a convolution as an early exit")
     layer = {"relu": flags & 1, "huffman": flags & 4, "weight_bits": (flags >> 3 & 7) + 1}
@@ -397,12 +399,34 @@ def head(reader):
         layer["entries"] = reader.varint()
     layer |= {field: reader.byte() for field in ("product_shift", "output_shift")}
     layer |= {field: reader.signed() for field in ("x_frac", "w_frac")}
+    layer["adder"], layer["scaled"] = arithmetic & 1, arithmetic & 2
+    layer["scale_frac"] = reader.signed() if layer["scaled"] else 0
+    require(abs(layer["scale_frac"]) <= 1000, "fraction bits of scales")
+    if layer["adder"]:
+        require(layer["product_shift"] == 0 and layer["x_frac"] == layer["w_frac"], "scales of an adder")
+        require(layer["cols"] < 2**17, "columns of an adder")
     layer["geometry"] = [reader.pair() for _ in range(6)] if flags & 2 else None
     require(layer["entries"] <= layer["rows"] * layer["cols"], "entries")
     require(max(layer["product_shift"], layer["output_shift"]) <= 31, "shift")
     require(max(abs(layer["x_frac"]), abs(layer["w_frac"])) <= 1000, "fraction bits")
     if flags & 2:
         geometry(layer["cols"], *layer["geometry"])
+    layer["widths"] = []
+    if kind == 3:
+        count = reader.byte()
+        require(count > 0, "no narrower width")
+        before = 0, 1, 1
+        for _ in range(count):
+            share, rows, cols = reader.varint(), reader.varint(), reader.varint()
+            require(before[0] < share < 1000, "widths do not ascend")
+            require(
+                before[1] <= rows <= layer["rows"] and before[2] <= cols <= layer["cols"], "a width's size"
+            )
+            if flags & 2:
+                kernel = layer["geometry"][0]
+                require(cols % (kernel[0] * kernel[1]) == 0, "channels of a width")
+            before = share, rows, cols
+            layer["widths"].append(before)
     body = reader.take(reader.varint())
     units = layer["rows"] + layer["cols"] + layer["entries"]
     if layer["blocks"]:
@@ -441,6 +465,8 @@ def decode(data):
             layer["codebook"] = np.cumsum([0, *bits.numbers(2 ** layer["weight_bits"] - 1)])
         require(np.abs(2 * layer["codebook"] + 1).max() < 2**16, "code of more than 16 bits")
         layer["bias"] = bits.numbers(rows)
+        layer["scale"] = bits.numbers(rows) if layer["scaled"] else None
+        require(all(-(2**15) <= s < 2**15 for s in layer["scale"] or ()), "scale of more than 16 bits")
         if layer["blocks"]:
             require(first <= 1, "kind of codes")
             layer["weights"] = in_blocks(bits, layer, first)
@@ -452,6 +478,9 @@ def decode(data):
             before = [int(rows_before[j * len(rows_before) // cols]) if known else 0 for j in range(cols)]
             full = positions(bits, rows, cols, layer["entries"], first, before)
             layer["codes"] = code_indices(bits, full, first, layer["weight_bits"])
+        if layer["adder"]:
+            sizes = np.abs(layer["codebook"])[layer["codes"]].sum(axis=1)
+            require(max(b + 2 * int(s) for b, s in zip(layer["bias"], sizes, strict=True)) < 2**31, "sum")
         rows_before = np.count_nonzero(layer["weights" if layer["blocks"] else "codes"], axis=1)
         layers.append(layer)
         require(len(layers) <= 4096, "layers")

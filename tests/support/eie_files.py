@@ -23,6 +23,8 @@ def layer(
     *,
     flags=0b001101,
     kind=1,
+    arithmetic=1,
+    scale_frac=0,
     blocks=(1, 1, 0),
     name=b"example",
     rows=ROWS,
@@ -31,6 +33,7 @@ def layer(
     shifts=(0, 0),
     fracs=(0, 0),
     geometry=(),
+    widths=(),
     size=None,
     body=None,
 ) -> bytes:
@@ -39,27 +42,36 @@ def layer(
     parts = [
         bytes([flags]),
         bytes([kind] if flags & 128 else []),
+        bytes([arithmetic] if flags & 128 and kind == 4 else []),
         varint(len(name)),
         name,
         varint(rows),
         varint(cols),
     ]
-    if flags & 128 and kind != 2:
+    if flags & 128 and kind not in (2, 3, 4):
         number, distinct, order, *seed = blocks
         parts += [varint(number), varint(distinct), bytes([order]), *map(varint, seed)]
     else:
         parts.append(varint(entries))
     parts.append(bytes(shifts))
     parts += [*map(signed_varint, fracs)]
+    if flags & 128 and kind == 4 and arithmetic & 2:
+        parts.append(signed_varint(scale_frac))
     parts += [varint(2 * high + 1) + varint(wide) for high, wide in geometry]
+    if flags & 128 and kind == 3:
+        parts += [bytes([len(widths)]), *(varint(number) for one in widths for number in one)]
     return b"".join([*parts, varint(len(body) if size is None else size), body])
 
 
-def huffman_body(*, codebook=CODEBOOK, bias=(0,) * ROWS, codes=None, rows=None, counts=None) -> bytes:
+def huffman_body(
+    *, codebook=CODEBOOK, bias=(0,) * ROWS, scale=None, codes=None, rows=None, counts=None
+) -> bytes:
     """A body with three streams."""
     coder = Coder()
     coder.numbers(codebook)
     coder.numbers(list(bias))
+    if scale is not None:
+        coder.numbers(list(scale))
     numbers = coder.finish()
     codes = stream(CODES, 2) if codes is None else codes
     rows = stream(split(np.array(ZEROS), 1), 1) if rows is None else rows

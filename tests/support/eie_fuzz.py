@@ -16,6 +16,7 @@ from eie.conv import Conv
 from eie.errors import FormatError
 from eie.layer import CompressedLayer
 from tests.support import eie_decoder, eie_files
+from tests.support.adder_cases import random_layer
 
 # What reading may take: so many bytes for each byte of the file, and for small files what every file takes; and so many
 # seconds of this process.
@@ -39,6 +40,11 @@ def references() -> list[bytes]:
         layers.append(CompressedLayer.from_codes(codes, table, bias, conv=conv, x_frac=-3, product_shift=7))
     layers += [
         in_blocks(rng, order, bits) for order, bits in (("shuffled", 3), ("permuted", 1), ("aligned", 8))
+    ]
+    layers += [
+        random_layer(rng, 9, 14),
+        random_layer(rng, 5, 8, scaled=False),
+        random_layer(rng, 6, 6, adder=False),
     ]
     huffman = [eie_files.file(eie_files.layer()), eie_files.file(*[eie_files.layer()] * 3)]
     most, adaptive.MAX_ELEMENTS = adaptive.MAX_ELEMENTS, 0
@@ -103,6 +109,32 @@ def block_file(rng: random.Random) -> bytes:
             ),
             geometry=[(1, 1), (1, 1), (0, 0), (1, 1), (1, 1), (0, 0)] if conv else (),
             body=body,
+        )
+    )
+
+
+def adder_file(rng: random.Random) -> bytes:
+    """A layer that adds or scales its rows, of the right form, whose numbers may be wrong."""
+    arithmetic = rng.choice((1, 1, 2, 3, 3, 3, rng.randrange(256)))
+    large = rng.random() < 0.1
+    bias = [
+        rng.randrange(-(1 << 31), 1 << 31) if large else rng.randrange(-99, 99) for _ in range(eie_files.ROWS)
+    ]
+    scale = [rng.choice((1, -5, 300, 32767, -32768)) for _ in range(eie_files.ROWS)]
+    if rng.random() < 0.1:
+        scale[rng.randrange(len(scale))] = rng.choice((32768, -32769, 1 << 20))
+    frac = rng.randrange(-9, 9)
+    conv = rng.random() < 0.2
+    return eie_files.file(
+        eie_files.layer(
+            flags=0b10001101 ^ rng.choice((0, 1, 64)) | 2 * conv,
+            kind=4 if rng.random() < 0.95 else rng.randrange(5),
+            arithmetic=arithmetic,
+            scale_frac=rng.choice((0, 8, -3, 1000, -1000, 1001 if rng.random() < 0.2 else 1)),
+            shifts=(rng.choice((0, 0, 0, 0, 1)), rng.randrange(32)),
+            fracs=(frac, frac if rng.random() < 0.9 else frac + 1),
+            geometry=[(1, 1), (1, 1), (0, 0), (1, 1), (1, 1), (0, 0)] if conv else (),
+            body=eie_files.huffman_body(bias=bias, scale=scale if arithmetic & 2 else None),
         )
     )
 
@@ -194,7 +226,20 @@ def heads(rng: random.Random) -> bytes:
         pairs = [tuple(drawn(right, beyond, 0.2) for _ in range(2)) for right in sizes]
         shifts = [drawn((0, 7, 31), (32, 255), 0.1) for _ in range(2)]
         fracs = [drawn((-1000, -3, 0, 1000), (-1001, 1001, 1 << 31), 0.1) for _ in "xw"]
-        leaves = rng.random() < 0.1
+        leaves, narrow = rng.random() < 0.1, rng.random() < 0.2
+        steps = sorted(
+            drawn((1, 250, 500, 999), (0, 1000, 70000, 1 << 34), 0.1) for _ in range(rng.choice((1, 1, 2, 3)))
+        )
+        widths = [
+            (
+                share,
+                drawn((1, 2, eie_files.ROWS), (0, eie_files.ROWS + 1), 0.05),
+                drawn((cols, 1), (0, cols + 1), 0.05),
+            )
+            for share in steps
+        ]
+        if lies and rng.random() < 0.05:
+            widths = []
         conv = rng.random() < (0.2 if leaves else 0.7)
         counts = eie_files.stream(eie_files.split(np.array([3] + [0] * (cols - 1)), 1), 1)
         layers.append(
@@ -202,8 +247,9 @@ def heads(rng: random.Random) -> bytes:
                 flags=0b001101
                 | 2 * conv
                 | 64 * rng.randrange(2)
-                | (128 * leaves or drawn((0,), (128,), 0.03)),
-                kind=2 if leaves else 1,
+                | (128 * (leaves or narrow) or drawn((0,), (128,), 0.03)),
+                kind=2 if leaves else 3 if narrow else 1,
+                widths=widths,
                 name=drawn((b"fc", b"", "ü".encode(), b"a\x00b"), (b"\xff", b"\xed\xa0\x80"), 0.4),
                 cols=cols,
                 shifts=shifts,
@@ -241,6 +287,8 @@ def candidate(rng: random.Random, valid: list[bytes]) -> bytes:
             if kind < 0.1
             else block_file(rng)
             if kind < 0.2
+            else adder_file(rng)
+            if kind < 0.25
             else structured(rng)
         )
     new = mutated(rng, rng.choice(valid))
@@ -327,12 +375,13 @@ def both_decoders(seed: int, count: int, progress=iter) -> int:
     read.
     """
     drawn = np.random.default_rng(7)
-    blocks = to_bytes([in_blocks(drawn, order, 3) for order in ORDERS])
-    valid = [eie_files.file(eie_files.layer()), references()[1], blocks]
+    in_order = to_bytes([in_blocks(drawn, order, 3) for order in ORDERS])
+    adders = to_bytes([random_layer(drawn, 9, 14, bits=2), random_layer(drawn, 7, 7, bits=1, adder=False)])
+    valid = [eie_files.file(eie_files.layer()), references()[1], in_order, adders]
     accepted = 0
     for i in progress(range(count)):
         rng = random.Random(f"{seed} {i}")
-        data = (heads(rng), block_file(rng), candidate(rng, valid))[i % 3]
+        data = (heads(rng), block_file(rng), candidate(rng, valid), adder_file(rng))[i % 4]
         try:
             layers = from_bytes(data)
         except FormatError:
@@ -350,8 +399,8 @@ def both_decoders(seed: int, count: int, progress=iter) -> int:
             assert (layer.blocks is not None) == bool(other["blocks"]), where
             if layer.blocks is not None:
                 assert np.array_equal(layer.decode(), other["weights"]), where
-                count, distinct, order, seed = other["blocks"]
-                expected = BlockStructure(layer.rows, layer.cols, count, ORDERS[order], distinct, seed)
+                blocks, distinct, order, of_order = other["blocks"]
+                expected = BlockStructure(layer.rows, layer.cols, blocks, ORDERS[order], distinct, of_order)
                 assert layer.blocks == expected, where
             else:
                 assert np.array_equal(layer.dense_codes(), other["codes"]), where
@@ -364,9 +413,15 @@ def both_decoders(seed: int, count: int, progress=iter) -> int:
                 "product_shift",
                 "output_shift",
                 "follows",
+                "scale_frac",
+                "exit",
             ):
                 assert getattr(layer, field) == other[field], where
             assert layer.relu == bool(other["relu"]), where
+            assert layer.adder == bool(other["adder"]), where
+            scale = None if layer.scale is None else layer.scale.tolist()
+            assert scale == other["scale"], where
+            assert list(layer.prefixes) == other["widths"], where
             assert np.array_equal(layer.bias, other["bias"]), where
             numbers = None if layer.conv is None else layer.conv.to_numbers()
             pairs = other["geometry"]

@@ -17,7 +17,7 @@ from eie.config import CONFIG_BITS, ArchConfig
 from eie.csc import Interleaved, interleave
 from eie.layer import CompressedLayer
 from eie.memory import Write, images_of, weight_blocks
-from eie.schema import ConfigReg, ControlReg, IoSpace, WbTarget
+from eie.schema import ControlReg, IoSpace, WbTarget, config_registers
 from eie.timing import constants, schedule
 
 Vector = npt.NDArray[np.int64]
@@ -294,7 +294,7 @@ class _Maker:
     def _tables(self, first: int, passes: list[_Pass]) -> Iterator[Write]:
         cfg = self.cfg
         for number, one in enumerate(passes, first):
-            for register in ConfigReg:
+            for register in config_registers(cfg):
                 yield Write(
                     IoSpace.CONFIG, 0, number << CONFIG_BITS | register, one.entry[register.name.lower()]
                 )

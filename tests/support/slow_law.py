@@ -5,10 +5,11 @@ It has its own encoding (docs/formats.md) and its own sums (`product` and `clip`
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from eie.blocks import BlockStructure
 from eie.config import ArchConfig
 from eie.layer import CompressedLayer
 from tests.support.cases import Case
@@ -128,7 +129,7 @@ def units(case: Case) -> list[int]:
     structure, active = case.layer.blocks, [j for j, value in enumerate(case.x) if value]
     if not case.cfg.index_free or structure is None:
         return [0] * len(active)
-    if structure.order == "shuffled":
+    if structure.order == "shuffled" and structure.blocks > 1:
         return [j // structure.blocks for j in active]
     return [block_of(case.layer, j) for j in active]
 
@@ -141,8 +142,55 @@ def constants(cfg: ArchConfig) -> tuple[int, int, int, int]:
     return levels, 2 + cfg.bus_registers + cfg.index_free, 1, 4
 
 
+def segment_cases(case: Case) -> list[Case | None]:
+    """A case as machines side by side: each segment's blocks on its PEs; None without blocks. From the dense matrix."""
+    structure, dense = case.layer.blocks, case.layer.dense_codes()
+    assert structure is not None
+    machine = case.cfg.replace(n_pe=case.cfg.n_pe // case.cfg.segments, segments=1)
+    cases: list[Case | None] = []
+    for blocks in np.array_split(np.arange(structure.blocks), case.cfg.segments):
+        if not blocks.size:
+            cases.append(None)
+            continue
+        rows = np.concatenate([structure.rows_of(b) for b in blocks])
+        cols = np.sort(np.concatenate([structure.cols_of(b) for b in blocks]))
+        part = replace(
+            CompressedLayer.from_codes(
+                dense[np.ix_(rows, cols)], case.layer.codebook, name=case.layer.name, relu=case.layer.relu
+            ),
+            bias=case.layer.bias[rows],
+            product_shift=case.layer.product_shift,
+            output_shift=case.layer.output_shift,
+            blocks=BlockStructure(len(rows), len(cols), len(blocks), structure.order),
+        )
+        cases.append(Case(part, np.asarray(case.x)[cols], machine, case.kind, case.seed))
+    return cases
+
+
+def law_of_segments(case: Case) -> Outcome:
+    """The slowest segment's cycles; counters PE after PE; the stalls of all."""
+    pes = case.cfg.n_pe // case.cfg.segments
+    found = [one and law(one) for one in segment_cases(case)]
+    cycles = max(one.cycles for one in found if one)
+    some = next(one for one in found if one)
+    nothing = Outcome(0, {n: 0 if isinstance(v, int) else [0] * pes for n, v in some.counters.items()}, set())
+    of_pes: dict[str, list[int]] = {}
+    stalls = 0
+    for one in (one or nothing for one in found):
+        for name, values in one.counters.items():
+            if isinstance(values, int):
+                stalls += values
+            else:
+                late = cycles - one.cycles if name == "starved" else 0
+                of_pes.setdefault(name, []).extend(value + late for value in values)
+    events = set.union(*(one.events for one in found if one))
+    return Outcome(cycles, {"broadcast_stalls": stalls, **of_pes}, events)
+
+
 def law(case: Case) -> Outcome:
     """What the law gives for a case."""
+    if case.cfg.segments > 1:
+        return law_of_segments(case)
     cfg = case.cfg
     T0, A, B, C = constants(cfg)
     W, S, D = cfg.issue, cfg.window, cfg.queue_depth

@@ -150,7 +150,10 @@ def test_objects_show_themselves_in_a_line_and_in_a_table(layer: eie.CompressedL
     net = eie.Chain([layer] * 9, "net.eie")
     run = eie.Chain([layer]).run(x)
     plan = make_plan([layer], eie.sized_for(eie.ArchConfig(n_pe=2), layer))
-    for one in (layer, net, run, run.results[0], plan, eie.ArchConfig(n_pe=2)):
+    report = eie.compress({"fc.weight": np.eye(4)}, density=1).report
+    assert repr(report).startswith("CompressionReport(1 layer: ")
+    assert len(repr(report)) < 200
+    for one in (layer, net, run, run.results[0], plan, eie.ArchConfig(n_pe=2), report.size):
         assert len(repr(one)) < 200
         assert "\n" not in repr(one)
         shown = one._repr_html_()
@@ -222,6 +225,24 @@ def test_bad_calls_are_told_in_a_line(layer: eie.CompressedLayer, x: np.ndarray)
         layer.quantize([np.nan])
     with pytest.raises(ConfigError, match=f"use one of {COUNTERS[0]}"):
         eie.simulate(layer, x).total("filler")
+    for nothing in ("net.eie", None, [], [layer, x]):
+        with pytest.raises(LayerError, match=r"^give a CompressedLayer or a chain of layers, not"):
+            eie.lockstep(nothing, x)
+    for grid in (5, [5]):
+        with pytest.raises(
+            ConfigError, match=r"^a grid is a dictionary, a list of them or a .toml file, not \[?5"
+        ):
+            eie.sweep(grid)
+    arrays = {"fc.weight": np.eye(8) + 0.5}
+    for settings, text in (
+        ({"density": "0.5"}, "density must be a number, or one for each layer, not '0.5'"),
+        ({"threshold": None}, "threshold must be a number, or one for each layer, not None"),
+        ({"density": np.array([0.5, 0.5])}, "2 densities for 1 layers: give 1 or 1"),
+        ({"weight_bits": 2.5}, "weight_bits must be from 1 to 8, not 2.5"),
+        ({"rank": {"fc": "2"}}, "rank of 'fc' must be a number, not '2'"),
+    ):
+        with pytest.raises(ModelError, match=f"^{text}$"):
+            eie.compress(arrays, **settings)
 
 
 def test_the_package_of_the_compressor_is_still_a_package() -> None:

@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 
 from eie.capacity import demand
 from eie.config import ArchConfig
-from eie.csc import Interleaved, deinterleave, interleave
+from eie.csc import Interleaved, interleave
 from eie.errors import LayerError
 from eie.layer import CompressedLayer
 from eie.memory import hex_image, images_of, pack_words, weight_blocks
 from eie.program import Job
+from tests.support.deinterleave import deinterleave
 from tests.support.published_example import published_layer
 
 PE0_Z = [0, 1, 0, 1, 0, 2, 0, 0, 0, 2, 0, 2, 0]

@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 
 from eie.capacity import check_fits, sized_for
 from eie.config import ArchConfig
-from eie.csc import Interleaved, deinterleave
+from eie.csc import Interleaved
 from eie.encoding import encode
 from eie.errors import CapacityError, ConfigError, LayerError
 from eie.layer import CompressedLayer
 from eie.memory import PeImage, images_of, weight_blocks
+from tests.support.deinterleave import deinterleave
 
 
 def decoded(images: list[PeImage], shape: tuple[int, int], cfg: ArchConfig) -> np.ndarray:

@@ -12,6 +12,7 @@ from eie.config import ArchConfig
 from eie.cuts import cut_layer
 from eie.errors import CapacityError, ConfigError, LayerError
 from eie.layer import CompressedLayer
+from eie.plan import make_plan
 from eie.program import Job
 from eie.registers import Reg
 from eie.schema import BlockField, IoSpace
@@ -22,44 +23,81 @@ CFG = ArchConfig.preset("blocks", n_pe=4)
 
 def decoded(job: Job) -> np.ndarray:
     """The matrix of a job, int64[rows, cols], from nothing but what the host writes, as docs/index_free.md says."""
-    cfg, memory, table = job.cfg, {}, {}
+    cfg, memory = job.cfg, {}
+    tables: dict[int, dict[tuple[int, BlockField], int]] = {}
     writes = [*job.weight_writes(), *job.load_writes()]
     codebook = {
         w.addr: w.data - (w.data >> cfg.code_bits - 1 << cfg.code_bits)
         for w in writes
         if w.space is IoSpace.CODEBOOK
     }
+    pes = cfg.n_pe // cfg.segments
     for write in writes:
         if write.space is IoSpace.SPMAT:
             memory[write.pe, write.addr] = write.data
         elif write.space is IoSpace.PTR:
-            table[write.addr >> 3, BlockField(write.addr & 7)] = write.data
+            tables.setdefault(write.pe // pes, {})[write.addr >> 3, BlockField(write.addr & 7)] = write.data
     per_word = cfg.word_bits // cfg.weight_bits
-    blocks = len({block for block, _ in table})
-    turn = table[0, BlockField.TURN]
     matrix = np.zeros(job.layer.shape, np.int64)
-    for j in range(job.layer.cols):
-        if turn:
-            block, within = j % turn, j // turn
-        else:
-            block = next(b for b in range(blocks) if j < table[b, BlockField.END])
-            within = j - (table[block - 1, BlockField.END] if block else 0)
-        place_of = dict.fromkeys(
-            range(cfg.n_pe), table[block, BlockField.START] + within * table[block, BlockField.STEP]
-        )
-        for row in range(table[block, BlockField.LOW], table[block, BlockField.HIGH]):
-            entry = place_of[row % cfg.n_pe]
-            place_of[row % cfg.n_pe] += 1
-            word = memory[row % cfg.n_pe, entry // per_word]
-            code = word >> entry % per_word * cfg.weight_bits & (1 << cfg.weight_bits) - 1
-            matrix[row, j] = codebook[code]
+    for s, (rows, cols) in members(job).items():
+        table = tables[s]
+        blocks = len({block for block, _ in table})
+        turn = table[0, BlockField.TURN]
+        for j in range(len(cols)):
+            if turn:
+                block, within = j % turn, j // turn
+            else:
+                block = next(b for b in range(blocks) if j < table[b, BlockField.END])
+                within = j - (table[block - 1, BlockField.END] if block else 0)
+            place_of = dict.fromkeys(
+                range(pes), table[block, BlockField.START] + within * table[block, BlockField.STEP]
+            )
+            for row in range(table[block, BlockField.LOW], table[block, BlockField.HIGH]):
+                entry = place_of[row % pes]
+                place_of[row % pes] += 1
+                word = memory[s * pes + row % pes, entry // per_word]
+                code = word >> entry % per_word * cfg.weight_bits & (1 << cfg.weight_bits) - 1
+                matrix[rows[row], cols[j]] = codebook[code]
     return matrix
+
+
+def members(job: Job) -> dict[int, tuple[list[int], list[int]]]:
+    """Rows and columns of each segment that has any, ascending."""
+    structure, found = job.layer.blocks, {}
+    assert structure is not None
+    for s, blocks in enumerate(np.array_split(np.arange(structure.blocks), job.cfg.segments)):
+        if blocks.size:
+            rows, cols = (
+                sorted(i for b in blocks for i in of(b).tolist())
+                for of in (structure.rows_of, structure.cols_of)
+            )
+            found[s] = rows, cols
+    return found
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_memories_hold_the_matrix(seed: int) -> None:
     case = random_block_case(np.random.default_rng([seed, 41]), seed=seed)
     np.testing.assert_array_equal(decoded(case.job), case.layer.decode(), err_msg=str(case))
+
+
+@pytest.mark.parametrize("segments", [1, 2, 4])
+def test_inputs_and_biases_lie_in_their_segment(segments: int) -> None:
+    """Each from the layer's order, by hand; whatever has no element is 0."""
+    layer = random_blocks(np.random.default_rng(6), BlockStructure(29, 31, 5, "shuffled"), 4)
+    job = Job.create(layer, np.arange(1, 32), CFG.replace(segments=segments))
+    written = {(w.space, w.pe, w.addr): w.data for w in job.load_writes()}
+    pes = 4 // segments
+    for space, values, of in ((IoSpace.ACT, job.x, 1), (IoSpace.ACC, layer.bias, 0)):
+        mask = 0xFFFF
+        expected = {
+            (space, s * pes + i % pes, i // pes): int(values[element]) & mask
+            for s, both in members(job).items()
+            for i, element in enumerate(both[of])
+        }
+        others = {place for place in written if place[0] is space} - set(expected)
+        assert {place: written[place] for place in expected} == expected
+        assert not any(written[place] for place in others)
 
 
 def test_a_word_of_sixteen_codes() -> None:
@@ -79,7 +117,8 @@ def test_equal_blocks_are_stored_once() -> None:
     for height in (8, 4, 5):
         layer = random_blocks(rng, BlockStructure(9 * height, 27, 9, "aligned", 3), 4)
         inter = Job.create(layer, np.ones(27, int), CFG).interleaved
-        sizes[height] = (len({entry.start for entry in inter.table}), demand(layer, CFG)["entries"])
+        (table,) = inter.tables
+        sizes[height] = (len({entry.start for entry in table}), demand(layer, CFG)["entries"])
     # Blocks of 5 rows begin at remainders 0, 1, 2, 3 in turn; b and b + 12 would be the first that lie alike.
     assert sizes == {8: (3, 3 * 3 * 2), 4: (3, 3 * 3 * 1), 5: (9, 9 * 3 * 2)}
 
@@ -108,12 +147,26 @@ def test_sizes() -> None:
         ({"blocks": 257}, "blocks must be from 0 to 256, not 257"),
         ({"issue": 2}, "issue (2) needs window=2 or more, not 1: "),
         ({"blocks": 0, "issue": 2}, "issue (2) needs row_format=absolute: "),
+        (
+            {"blocks": 0, "segments": 2},
+            "segments (2) needs an index-free machine, whose blocks are each in one: ",
+        ),
+        ({"n_pe": 4, "segments": 8}, "segments (8) must be at most n_pe (4): each has a PE"),
+        ({"segments": 3}, "segments must be a power of two from 1 to 256, not 3"),
     ],
 )
 def test_contradicting_switches(changes: dict[str, object], text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         ArchConfig(**{"blocks": 8, "filter_empty": 1, **changes})
     assert str(caught.value).startswith(text)
+
+
+def test_segments_have_no_plan() -> None:
+    layer = random_blocks(np.random.default_rng(7), BlockStructure(12, 12, 3), 4)
+    with pytest.raises(
+        ConfigError, match=r"^segments \(2\) have no plan: .*use segments=1, or run the layers"
+    ):
+        make_plan([layer, layer], CFG.replace(segments=2))
 
 
 def test_refused_layers() -> None:

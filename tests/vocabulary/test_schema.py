@@ -10,9 +10,9 @@ from eie.schema import (
     BLOCK_NAMES,
     CCU_COUNTERS,
     COUNTER_BITS,
-    ConfigReg,
     ccu_probe,
     config_fields,
+    config_registers,
     fields,
     lnzd_nodes,
     pe_counters,
@@ -66,7 +66,7 @@ def test_without_counters_nothing_but_the_counters_is_not_compared():
 def test_registers_of_a_pass_are_in_the_order_of_their_addresses():
     cfg = ArchConfig(n_pe=2, acc_depth=5, src_depth=9, act_words=33, pointers=20, entries=100, codebooks=3)
     widths = {field.name: field.width for field in config_fields(cfg)}
-    assert list(widths) == [register.name.lower() for register in ConfigReg]
+    assert list(widths) == [register.name.lower() for register in config_registers(cfg)]
     # Rows count up to the depth itself; addresses reach the last word.
     assert (widths["wb_rows"], widths["acc_rows"], widths["src_rows"]) == (4, 4, 5)
     assert {widths[name] for name in ("wb_base", "acc_base", "src_base")} == {6}

@@ -1,0 +1,1 @@
+"""Checkers that watch the blocks' signals, and the proofs of what they say (docs/formal.md)."""

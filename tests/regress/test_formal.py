@@ -1,0 +1,57 @@
+"""Everything that the checkers say is proved for every machine of `tests.support.formal_cases` (docs/formal.md)."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from eie.rtl.formal.prove import Proof, prove, refute
+from eie.rtl.formal.verilog import checkers_of, with_checkers
+from tests.support.formal_cases import FAULTS, MACHINES, verilog, with_fault
+
+# Cycles in which everything that can happen is reached.
+STEPS = 20
+
+
+def test_every_statement_is_proved() -> None:
+    table = Table(title="proofs")
+    for heading in ("block", "machine", "statements", "assumed", "reached", "s", ""):
+        table.add_column(
+            heading, justify="right" if heading in ("statements", "assumed", "reached", "s") else "left"
+        )
+    failed = []
+    for machine, (cfg, blocks) in MACHINES.items():
+        files = with_checkers(verilog(machine), cfg)
+        for block in blocks:
+            began = time.perf_counter()
+            proof = prove(files, block, steps=STEPS)
+            reached = f"{sum(proof.reached.values())} of {len(proof.reached)}"
+            verdict = "proved" if proof.holds else f"NOT PROVED {_missing(proof)}"
+            failed += [] if proof.holds else [f"{machine}: {proof}"]
+            numbers = (
+                str(proof.statements),
+                str(proof.assumptions),
+                reached,
+                f"{time.perf_counter() - began:.1f}",
+            )
+            table.add_row(block, machine, *numbers, verdict)
+    Console(width=150, highlight=False, markup=False).print(table)
+    assert not failed
+
+
+def _missing(proof: Proof) -> str:
+    return ", ".join([*proof.broken, *(f"no {name}" for name, found in proof.reached.items() if not found)])
+
+
+@pytest.mark.parametrize(("block", "fault"), [(block, fault) for block in FAULTS for fault in FAULTS[block]])
+def test_a_fault_breaks_a_statement(block: str, fault: str) -> None:
+    files = with_checkers(with_fault(verilog("published"), block, fault), MACHINES["published"][0])
+    assert refute(files, block, steps=STEPS)
+
+
+def test_every_checker_has_machines_and_faults() -> None:
+    checked = {block for cfg, _ in MACHINES.values() for block in checkers_of(cfg)}
+    assert checked == set(FAULTS) == {block for _, blocks in MACHINES.values() for block in blocks}

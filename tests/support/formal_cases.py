@@ -1,0 +1,127 @@
+"""Small machines whose blocks are proved, and faults that the proofs have to find."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from eie.config import ArchConfig
+from eie.rtl.block import module_name
+from eie.rtl.verilog import array_verilog, host_if_verilog
+
+# Small, and no depth a power of two: the solver's time grows with the bits, not what can go wrong.
+SMALL = ArchConfig(
+    n_pe=4,
+    queue_depth=3,
+    weight_bits=2,
+    index_bits=2,
+    code_bits=4,
+    act_bits=4,
+    acc_bits=8,
+    word_bits=16,
+    pointer_bits=6,
+    pointers=8,
+    entries=16,
+    src_depth=3,
+    acc_depth=3,
+    act_words=4,
+    passes=3,
+)
+_LANES = SMALL.replace(issue=2, window=2, filter_empty=1, row_format="absolute", row_bits=4)
+# Each machine, and the blocks that it makes differ from those of the others.
+MACHINES: dict[str, tuple[ArchConfig, tuple[str, ...]]] = {
+    "published": (
+        SMALL,
+        ("act_queue", "ptr_read", "spmat_read", "arithm_unit", "act_rw", "lnzd", "ccu", "host_if"),
+    ),
+    "one PE, one column": (
+        SMALL.replace(n_pe=1, queue_depth=1, passes=1),
+        ("act_queue", "lnzd", "ccu", "host_if"),
+    ),
+    "bus 1": (SMALL.replace(bus_registers=1), ("act_queue", "ccu")),
+    "bus 2, depth 4": (SMALL.replace(bus_registers=2, queue_depth=4), ("act_queue", "ccu")),
+    "bus 3, depth 2": (SMALL.replace(bus_registers=3, queue_depth=2), ("act_queue", "ccu")),
+    "three in a word": (SMALL.replace(weight_bits=3, entries=12), ("spmat_read",)),
+    "one in a word": (SMALL.replace(weight_bits=8, index_bits=8, entries=4, pointer_bits=4), ("spmat_read",)),
+    "three codebooks": (SMALL.replace(codebooks=3, acc_bits=9), ("arithm_unit",)),
+    "adder": (SMALL.replace(adder=1, acc_bits=16), ("arithm_unit", "act_rw", "ccu")),
+    "absolute rows": (
+        SMALL.replace(row_format="absolute", row_bits=4, window=2),
+        ("act_queue", "arithm_unit"),
+    ),
+    "two lanes": (_LANES, ("act_queue", "arithm_unit", "act_rw")),
+    "two lanes, pairs": (
+        _LANES.replace(group=2, bus_registers=1, queue_depth=4),
+        ("act_queue", "lnzd", "ccu"),
+    ),
+    "16 leaves": (SMALL.replace(n_pe=16), ("lnzd",)),
+    "index-free": (
+        SMALL.replace(blocks=3, filter_empty=1, bus_registers=1, queue_depth=2),
+        ("act_queue", "arithm_unit", "ccu"),
+    ),
+}
+# Of each block: what is wrong, the text in the published machine's Verilog, and what stands there instead.
+FAULTS: dict[str, dict[str, tuple[str, str]]] = {
+    "act_queue": {
+        "reads where it writes": (r"= fifo\[rd_ptr\]", "= fifo[wr_ptr]"),
+        "one credit too many": (r"(assign credit = occupancy) <", r"\1 <="),
+        "never turns around": (r"(assign \w+ =) wr_ptr == 2'h2;", r"\1 1'h0;"),
+    },
+    "ptr_read": {
+        "pointers swapped": (r"(p_end = odd \?) even_rdata : odd_rdata", r"\1 odd_rdata : even_rdata"),
+        "pops too early": (r"(assign pop =) .*;", r"\1 head_valid;"),
+    },
+    "spmat_read": {
+        "an entry of an empty column": (r"(assign \w+ =) p_start != p_end;", r"\1 1'h1;"),
+        "a word of the pass before": (r"if \(\w+\) (held_valid <= 1'h0;)", r"if (rst) \1"),
+        "reads every time": (r"(assign read =) issue & .*;", r"\1 issue;"),
+    },
+    "arithm_unit": {
+        "no bypass of one": (r"(assign forward1 =) .*;", r"\1 1'h0;"),
+        "no bypass of two": (r"(assign forward2 =) .*;", r"\1 1'h0;"),
+        "no rounding": (r"\{ operand\[7\], operand, 1'h1 \}", "{ operand[7], operand, 1'h0 }"),
+    },
+    "act_rw": {
+        "takes all": (r"(assign first =) pending .*;", r"\1 pending;"),
+        "offers twice": (r"(assign kept =) .*;", r"\1 pending;"),
+        "value of another row": (r"src\[leaf_row\]", "src[src_row]"),
+    },
+    "lnzd": {
+        "the later of equals": (r"child1_row < child0_row", "child1_row <= child0_row"),
+        "does not wait": (r"(assign load = \w+ &) \w+;", r"\1 some;"),
+        "offers twice": (r"pop \? 1'h0 : valid", "valid"),
+    },
+    "ccu": {
+        "some credit is enough": (r"= & credits;", "= | credits;"),
+        "one row too many": (r"rf_row < rows", "rf_row <= rows"),
+        "never the last pass": (r"(assign last =) .*;", r"\1 1'h0;"),
+    },
+    "host_if": {
+        "a word of the table in a packet": (r"(assign arbiter_stream_word =) .*;", r"\1 arbiter_read_third;"),
+        "answers a write that waits": (
+            r"(assign registers_do_write =) .*;",
+            r"\1 registers_aw_full & registers_w_full;",
+        ),
+        "header after ABORT": (r"(assign decoder_forget =) .*;", r"\1 1'h1;"),
+        "spread counted as one PE": (r"(assign decoder_check_steps =) .*;", r"\1 decoder_check_last_word;"),
+    },
+}
+
+
+def with_fault(files: Mapping[str, str], block: str, fault: str) -> dict[str, str]:
+    """The Verilog of the published machine with a fault in a block."""
+    old, new = FAULTS[block][fault]
+
+    def planted(found: re.Match[str]) -> str:
+        text, places = re.subn(old, new, found[0])
+        assert places == 1, f"{block}: {places} places for the fault {fault!r}"
+        return text
+
+    module = re.compile(rf"^module {module_name(block)}\(.*?^endmodule\n", re.MULTILINE | re.DOTALL)
+    return {name: module.sub(planted, text) for name, text in files.items()}
+
+
+def verilog(machine: str) -> dict[str, str]:
+    """A machine's Verilog, without probes and images."""
+    cfg, blocks = MACHINES[machine]
+    return array_verilog(cfg, images=False) | (host_if_verilog(cfg) if "host_if" in blocks else {})
