@@ -46,12 +46,8 @@ class Line:
     )
 
 
-@click.group()
-def board() -> None:
-    """Use a board that has the bitstream of `eie fpga`."""
-
-
-@board.command()
+@click.command()
+@click.argument("action", type=click.Choice(["run"]))
 @click.argument("folder", type=PATH)
 @gathered("line", Line)
 @click.option(
@@ -66,8 +62,10 @@ def board() -> None:
     help="Number of the input vector, from 0. May be repeated.",
 )
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
-def run(folder: Path, line: Line, input_file: Path, indices: Sequence[int], json_out: bool) -> None:
-    """Run the network of a FOLDER of `eie fpga` on the board, and compare with the fast engine.
+def board(
+    action: str, folder: Path, line: Line, input_file: Path, indices: Sequence[int], json_out: bool
+) -> None:
+    """Run the network of a FOLDER of `eie fpga` on the board that has its bitstream, and compare with the fast engine.
 
     The exit status is 1 if an output or the cycles differ.
 

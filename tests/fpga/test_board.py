@@ -13,7 +13,7 @@ from eie.plan import make_plan
 from eie.sim.engines.fast_plan import FastPlan
 from eie.sim.fpga.fit import resident_program
 from eie.sim.fpga.flow import DESIGN, NETWORK
-from tests.support import fpga_cases
+from tests.support import fpga_cases, json_schemas
 from tests.support.board_sim import simulated
 
 
@@ -43,7 +43,7 @@ def test_board_run_gives_what_the_fast_engine_gives(design, tmp_path):
             left.write(bytes([3, 8, 2, 0, 1, 2, 3]))
         again = eie("board", "run", folder, *line)
     assert first.exit_code == 0, first.output
-    found = json.loads(first.stdout)["results"]
+    found = json_schemas.check("board", first.stdout)["results"]
     fast = FastPlan(make_plan(layers, cfg))
     wanted = [fast.run(x) for x in fpga_cases.inputs(2)]
     assert [one["y"] for one in found] == [one.y.tolist() for one in wanted]
