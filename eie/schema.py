@@ -786,7 +786,7 @@ class ArithmUnit(BlockSignals, Stages):
         self.acc_rdata = _in(cfg.acc_bits, signed=True)
         self.product_shift = _in(SHIFT_BITS)
         self.codebook = _in(cfg.codebook_bits)
-        self.arithmetic = _in(_arithmetic_bits(cfg))
+        self.arithmetic = _in(cfg.adder)  # Arithmetic.MIN alone
         self.io_write = _in()
         self.io_addr = _in(cfg.io_addr_bits)
         self.io_data = _in(cfg.io_data_bits)

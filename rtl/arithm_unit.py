@@ -130,7 +130,7 @@ class ArithmUnit(Block):
         minimum = self.arithmetic[0]  # Arithmetic.MIN
         factor = Signal(signed(len(code)), name=f"{prefix}factor")
         a, b = Signal(len(code), name=f"{prefix}code_size"), Signal(len(value), name=f"{prefix}value_size")
-        smaller = Signal(self.cfg.product_bits - 2, name=f"{prefix}smaller")
+        smaller = Signal(min(len(code), len(value)), name=f"{prefix}smaller")
         m.d.comb += [
             factor.eq(Mux(minimum, 0, code)),  # the multiplier rests
             a.eq(magnitude(code)),
