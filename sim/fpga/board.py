@@ -25,8 +25,6 @@ from eie.sim.fpga.netlist import Measured
 
 # Seconds until an answer that does not come is given up.
 PATIENCE_S = 5.0
-# ... and until a board that is silent is taken to be amid a frame.
-_QUIET_S = 1.0
 
 
 class SerialPort:
@@ -77,10 +75,11 @@ class SerialPort:
         termios.tcsendbreak(self._file, 0)
         termios.tcflush(self._file, termios.TCIOFLUSH)
         identity = bytes([OKAY]) + MAGIC.to_bytes(REGISTER_OCTETS, "little")
-        for octets in (0, 32, FIFO_OCTETS):
+        short = self.patience_s / 5
+        for octets, seconds in ((0, short), (32, short), (FIFO_OCTETS, self.patience_s)):
             self.write(bytes([Opcode.NOP]) * octets + read_frame(Reg.ID.offset))
             answer = b""
-            while not answer.endswith(identity) and self._ready(_QUIET_S):
+            while not answer.endswith(identity) and self._ready(seconds):
                 answer += os.read(self._file, 4096)
             if answer.endswith(identity):
                 return

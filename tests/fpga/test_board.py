@@ -36,7 +36,7 @@ def test_board_run_gives_what_the_fast_engine_gives(design, tmp_path):
     folder, cfg = design
     layers = fpga_cases.layers()
     with simulated(resident_program(layers, cfg), tmp_path) as terminal:
-        line = ("--port", terminal, "--input", folder / "x.npy", "--index", 0, "--index", 1)
+        line = ("--port", terminal, "--input", folder / "x.npy", "--index", 0, "--index", 1, "--patience", 40)
         first = eie("board", "run", folder, *line, "--json")
         # Half a frame is on the board when the next host comes.
         with open(terminal, "wb", buffering=0) as left:
