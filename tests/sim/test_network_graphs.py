@@ -22,6 +22,7 @@ from eie.sim.networks.graph import Trained
 from eie.sim.workloads.inputs import read_given
 from tests.support import onnx_networks as nets
 from tests.support.adder_cases import random_layer
+from tests.support.onnxruntime_runs import theirs
 
 RECURRENT = [
     ("GRU", {"linear_before_reset": 1}),
@@ -340,6 +341,31 @@ def test_a_number_without_axes_stays_one_in_a_body(tmp_path):
     network = read_graph(path)
     assert list(network.layers) == ["w"]
     assert network.evaluate({"x": draw((3, 4))}, Trained(network))["y"].tolist() == [4]
+
+
+def test_a_condition_of_several_numbers_is_refused(tmp_path):
+    """The first of them decided; onnxruntime refuses the graph."""
+    bodies = {
+        f"{which}_branch": helper.make_graph(
+            [helper.make_node("MatMul" if which == "then" else "Add", ["x", "w"], [which])],
+            which,
+            [],
+            [helper.make_tensor_value_info(which, 1, None)],
+        )
+        for which in ("then", "else")
+    }
+    nodes = [
+        helper.make_node("Less", ["x", "limit"], ["asked"]),
+        helper.make_node("If", ["asked"], ["y"], name="branch", **bodies),
+    ]
+    arrays = {"w": draw((4, 4)), "limit": np.float32(100)}
+    path = nets.save(tmp_path / "net.onnx", nodes, arrays, {"x": [4, 4]})
+    assert theirs(path, {"x": draw((4, 4))}) is None
+    network = read_graph(path)
+    with pytest.raises(
+        ModelError, match=r"'branch' \(If\): its condition must be one number, not of shape \[4, 4\]"
+    ):
+        network.evaluate({"x": draw((4, 4))}, Trained(network))
 
 
 def test_a_bias_of_another_shape_is_refused_when_it_meets_one(tmp_path):
