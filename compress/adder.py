@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eie.compress.float_layers import FloatArray, batches
+from eie.compress.float_layers import FloatArray, batches, distances
 from eie.compress.format.file import measure
 from eie.compress.forward import fixed_layer
 from eie.compress.pipeline import CompressionReport, LayerReport
@@ -27,8 +27,6 @@ from eie.errors import LayerError, ModelError
 from eie.fixed import MAX_SHIFT, IntArray, limits, quantize
 from eie.layer import CompressedLayer
 
-# Elements of differences worked on at a time.
-_PART = 1 << 22
 # Bits, sign included, that inputs of a layer that adds must have left: with fewer they say next to nothing.
 _FEWEST_BITS = 5
 
@@ -52,12 +50,7 @@ class AdderLayer:
         weights = self.shared.centroids[self.shared.codes]
         if not self.adder:
             return vectors @ weights.T
-        step = max(1, _PART // weights.size)
-        parts = [
-            -np.abs(vectors[start : start + step, None] - weights).sum(axis=2)
-            for start in range(0, len(vectors), step)
-        ]
-        return np.concatenate(parts)
+        return -distances(vectors, weights)
 
     def forward(self, x: FloatArray) -> tuple[FloatArray, float]:
         """Outputs [batch, outputs] for inputs [batch, inputs], and the largest before pooling."""

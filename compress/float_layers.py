@@ -56,7 +56,9 @@ class Sized:
 
 @dataclass(frozen=True, eq=False)
 class FloatLayer(Sized):
-    """y = weight x + bias, then ReLU if `relu`; a convolution does that at each position of its window.
+    """y = scale (core + bias), then ReLU if `relu`; a convolution does that at each position of its window.
+
+    The core is weight x, or of a layer that adds sum |w| - sum |x - w| (docs/adder.md).
 
     Parameters
     ----------
@@ -65,6 +67,7 @@ class FloatLayer(Sized):
     bias : float32[rows] or None.
     relu : whether negative outputs become 0.
     conv : the geometry, when the matrix is that of a convolution.
+    adder : whether it adds. scale : float64[rows], or None for 1.
 
     Raises
     ------
@@ -76,6 +79,8 @@ class FloatLayer(Sized):
     bias: npt.NDArray[np.float32] | None = None
     relu: bool = True
     conv: Conv | None = None
+    adder: bool = False
+    scale: FloatArray | None = None
 
     def __post_init__(self) -> None:
         shape = self.weight.shape
@@ -120,9 +125,24 @@ class FloatLayer(Sized):
         given = np.asarray(x, np.float64)
         done = []
         for part in batches(self.conv, given, weight.shape[1]):
-            y = to_vectors(self.conv, part, weight.shape[1]) @ weight.T + self.start
+            vectors = to_vectors(self.conv, part, weight.shape[1])
+            if self.adder:
+                y = np.abs(weight).sum(axis=1) - distances(vectors, weight) + self.start
+            else:
+                y = vectors @ weight.T + self.start
+            y = y if self.scale is None else y * self.scale
             done.append(from_vectors(self.conv, np.maximum(y, 0.0) if self.relu else y))
         return np.concatenate(done)
+
+
+def distances(vectors: FloatArray, weight: FloatArray) -> FloatArray:
+    """sum |x - w| of vectors [n, cols] and the rows of a matrix [rows, cols]: [n, rows]."""
+    step = max(1, _PART // 4 // weight.size)
+    parts = [
+        np.abs(vectors[start : start + step, None] - weight).sum(axis=2)
+        for start in range(0, len(vectors), step)
+    ]
+    return np.concatenate(parts)
 
 
 def batches(conv: Conv | None, x: npt.NDArray[Any], cols: int) -> Iterator[npt.NDArray[Any]]:

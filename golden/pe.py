@@ -115,6 +115,7 @@ class PE(schema.PE):
         self.busy.value = (
             self.act_queue.occupancy.value != 0
             or reading
+            or arithm.s1_valid.value
             or arithm.s2_valid.value
             or arithm.s3_valid.value
             or arithm.s4_valid.value

@@ -81,7 +81,8 @@ class ActRW(Block):
         width = self.cfg.y_acc_bits
         less = Signal(len(self.sum_x))
         m.d.comb += less.eq(Mux(self.arithmetic[0], self.sum_x, 0))  # Arithmetic.MIN
-        return (resize(self.acc_rdata, width) - less)[:width].as_signed()
+        # a - b = ~(~a + b)
+        return (~add(~resize(self.acc_rdata, width), less, width)).as_signed()
 
     def _scaled(self, m: Module) -> Value:
         """What write-back rounds: the sum, or its product with the row's scale, which the activation SRAM gives."""

@@ -43,6 +43,8 @@ class PE(Block):
         queue, spmat, arithm = parts["act_queue"], parts["spmat_read"], parts["arithm_unit"]
         reading = [spmat.active, spmat.tok_valid] if self.cfg.walks else [spmat.unfinished]
         # Further lanes have nothing when the first has none.
+        if self.cfg.lookup_register:
+            reading.append(arithm.s1_valid)
         stages = Cat(*reading, arithm.s2_valid, arithm.s3_valid, arithm.s4_valid)
         dropped = parts["ptr_read"].drop if self.cfg.filter_empty else None
         m.d.comb += [
@@ -68,10 +70,22 @@ class PE(Block):
             if source in signals:
                 signals[f"run_{field}"] = signals[source]
         for name, part in parts.items():
-            m.submodules[name] = part.instance(signals | self._strobes(name))
+            own = self._strobes(name) | (self._written(signals) if name == "act_rw" else {})
+            m.submodules[name] = part.instance(signals | own)
         for port in ports:
             if port.kind is Kind.OUT and port.name in signals:
                 m.d.comb += getattr(self, port.name).eq(signals[port.name])
+
+    def _written(self, signals: dict[str, Value]) -> dict[str, Value]:
+        """What further lanes write to the accumulators: 0 while they write nothing.
+
+        The register of a sum, from which the next one is made, so does not drive every accumulator as well.
+        """
+        prefixes = [f"lane{lane}_" for lane in range(1, self.cfg.issue)]
+        return {
+            f"{prefix}s4_sum": Mux(signals[f"{prefix}s4_write"], signals[f"{prefix}s4_sum"], 0)
+            for prefix in prefixes
+        }
 
     def _strobes(self, block: str) -> dict[str, Value]:
         """A block's I/O strobes: those of the PE, in the block's space."""

@@ -217,6 +217,8 @@ def as_float(layers: Sequence[CompressedLayer]) -> list[FloatLayer]:
             np.ldexp(layer.bias.astype(np.float32), -layer.acc_frac),
             layer.relu,
             layer.conv,
+            layer.adder,
+            None if layer.scale is None else np.ldexp(layer.scale.astype(np.float64), -layer.scale_frac),
         )
         for layer in layers
     ]

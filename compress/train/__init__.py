@@ -19,6 +19,7 @@ from eie.compress.train.pruning import Schedule, prune
 from eie.compress.train.rank import low_rank
 from eie.compress.train.sensitivity import Choice, Sensitivity, accuracy, choose, scan
 from eie.compress.train.sharing import Shared, SharedWeight, share
+from eie.compress.train.skips import Priced, Skipping, save_skipping
 from eie.compress.train.slim import InPlace, Slim, save_widths, widths
 from eie.compress.train.weights import Weight, find_weights
 
@@ -31,10 +32,12 @@ __all__ = [
     "Exits",
     "InPlace",
     "Joint",
+    "Priced",
     "Schedule",
     "Sensitivity",
     "Shared",
     "SharedWeight",
+    "Skipping",
     "Slim",
     "Teacher",
     "Training",
@@ -52,6 +55,7 @@ __all__ = [
     "prune",
     "save",
     "save_exits",
+    "save_skipping",
     "save_widths",
     "scan",
     "share",

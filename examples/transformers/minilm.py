@@ -4,19 +4,21 @@
     python examples/transformers/minilm.py export            # build/models/minilm.onnx
     python examples/transformers/minilm.py measure --write   # the tables, into docs/networks.md as well
 
-Embeddings, attention, layer norms and GELU run on the host, every projection on the accelerator.
+Embeddings, attention, layer norms and GELU run on the host, every projection on the accelerator. `measure` also trains:
+pruned networks that learn the float network's vectors of the sentences on the project's own pages, some minutes each.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import unicodedata
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,11 +28,14 @@ from eie.compress.pipeline import Settings, compress_each
 from eie.compress.quantize import Widths
 from eie.config import ArchConfig
 from eie.sim.networks.from_onnx import read_graph
-from eie.sim.networks.graph import StepGraph
+from eie.sim.networks.graph import StepGraph, Trained
 from eie.sim.networks.run import GraphNetwork, GraphRun
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from page import ROOT, Page, errors_told, table
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 MODELS = ROOT / "build" / "models"
 WEIGHTS, WORDS, GRAPH = (MODELS / f"minilm{end}" for end in (".safetensors", "-words.txt", ".onnx"))
@@ -40,6 +45,8 @@ PAGE = Page(
     "<!-- end of MiniLM -->",
 )
 N_PE = 64
+# Of the training: words of a sentence, sentences of a batch. Taken as they are, tried with no others.
+LENGTHS, BATCH, EPOCHS, RATE = (4, 24), 32, 2, 2e-4
 Array = npt.NDArray[Any]
 
 # Pairs that mean the same, roughly, and others; scales follow from the last ten.
@@ -118,11 +125,11 @@ def tokens_of(sentences: Sequence[str]) -> dict[str, Array]:
 # ---- the graph ---------------------------------------------------------------------------------------------
 
 
-def export(path: Path) -> None:
-    """Write the network as an ONNX graph."""
+def encoder() -> nn.Module:
+    """The network with its published weights: tokens and mask [batch, time] in, a vector for each sentence out."""
     import torch
     from safetensors.torch import load_file
-    from torch import Tensor, nn
+    from torch import nn
     from torch.nn import functional
 
     class Block(nn.Module):
@@ -181,6 +188,13 @@ def export(path: Path) -> None:
     held = {name: one for name, one in load_file(WEIGHTS).items() if not name.startswith("pooler")}
     held.pop("embeddings.position_ids", None)
     model.load_state_dict(held)
+    return model
+
+
+def export(model: nn.Module, path: Path) -> None:
+    """Write the network as an ONNX graph."""
+    import torch
+
     given = {name: torch.from_numpy(array) for name, array in tokens_of(SENTENCES[:2]).items()}
     with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore")
@@ -196,25 +210,96 @@ def export(path: Path) -> None:
         )
 
 
+# ---- training ----------------------------------------------------------------------------------------------
+
+
+def pages() -> list[str]:
+    """Sentences of the project's own pages, unlike those that are measured: the text that every clone has."""
+    found: dict[str, None] = {}
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        text = re.sub(r"(?s:```.*?```|<!--.*?-->)|^(?:[|#>]|    ).*$", "\n\n", page.read_text(), flags=re.M)
+        for paragraph in re.split(r"\n\s*\n|^\s*[-*] ", text, flags=re.M):
+            plain = re.sub(r"\[([^]]*)\]\([^)]*\)|[`*]", r"\1", " ".join(paragraph.split()))
+            for sentence in re.split(r"(?<=[.:?]) ", plain):
+                if LENGTHS[0] <= len(sentence.split()) <= LENGTHS[1]:
+                    found.setdefault(sentence)
+    return list(found)
+
+
+class Lessons:
+    """Batches of sentences with the float network's vectors, in an order drawn anew in each epoch."""
+
+    def __init__(self, model: nn.Module, sentences: Sequence[str]) -> None:
+        import torch
+
+        by_length = sorted(sentences, key=lambda one: len(one.split()))
+        self.batches: list[tuple[Tensor, Tensor]] = []
+        for start in range(0, len(by_length), BATCH):
+            given = [torch.from_numpy(a) for a in tokens_of(by_length[start : start + BATCH]).values()]
+            with torch.no_grad():
+                self.batches.append((torch.stack(given), model(*given)))
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        import torch
+
+        return (self.batches[i] for i in torch.randperm(len(self.batches)))
+
+
+def distilled(density: float) -> Path:
+    """The graph of a network that learnt the float network's vectors while it was pruned; trained if not there."""
+    path = MODELS / f"minilm-{100 * density:g}.onnx"
+    if path.exists():
+        return path
+    from torch import nn
+
+    from eie.compress import train
+
+    class Student(nn.Module):
+        """Both inputs as one tensor, as the training loop hands them over."""
+
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, given: Tensor) -> Tensor:
+            answer: Tensor = self.inner(given[0], given[1])
+            return answer
+
+    def distance(found: Tensor, right: Tensor) -> Tensor:
+        return (found - right).square().sum(-1).mean()
+
+    student = Student(encoder())
+    how = train.Training(epochs=EPOCHS, lr=RATE, folder=path.with_suffix(""))
+    train.prune(student, Lessons(encoder(), pages()), distance, density=density, training=how)
+    export(student.inner, path)
+    return path
+
+
 # ---- figures -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Share of the weights that stay, bits of a code and of a sum."""
+    """Share of the weights that stay, bits of a code and of a sum; whether the network learnt after pruning."""
 
     density: float
     bits: int
     acc_bits: int = 32
+    learnt: bool = False
 
 
 SETTINGS = (
     *(Setting(1.0, 8), Setting(0.5, 8), Setting(1.0, 4), Setting(0.7, 6)),
     *(Setting(1.0, 8, 16), Setting(0.3, 8)),
+    *(Setting(0.5, 8, learnt=True), Setting(0.3, 8, learnt=True), Setting(0.3, 5, learnt=True)),
 )
 HEADINGS = (
     *(
         "kept",
+        "trained",
         "code bits",
         "sum bits",
         "vectors, relative error",
@@ -239,6 +324,7 @@ def row_of(setting: Setting, run: GraphRun, exact: Array, tokens: int, ratio: fl
     cycles = (run.cycles or 0) / tokens
     return [
         f"{100 * setting.density:g} %",
+        "yes" if setting.learnt else "no",
         str(setting.bits),
         str(setting.acc_bits),
         f"{100 * np.linalg.norm(run.outputs - exact) / np.linalg.norm(exact):.1f} %",
@@ -269,17 +355,18 @@ def compressed(graph: StepGraph, met: Mapping[str, Array], setting: Setting) -> 
 
 def measure(settings: Sequence[Setting]) -> str:
     """The text for the page."""
-    graph = read_graph(GRAPH)
-    met = graph.met_by_each(tokens_of(OTHERS))
+    whole = read_graph(GRAPH)
     given = tokens_of(SENTENCES)
+    exact = whole.evaluate(given, Trained(whole))["sentence"]
     count = int(given["mask"].size)
     rows, shown = [], ""
     for setting in settings:
+        graph = read_graph(distilled(setting.density)) if setting.learnt else whole
+        met = graph.met_by_each(tokens_of(OTHERS))
         network, ratio = compressed(graph, met, setting)
         run = network.run(
             given, network.machine(ArchConfig(n_pe=N_PE, acc_bits=setting.acc_bits)), watch=not rows
         )
-        exact = network.run_float(given)["sentence"]
         rows.append(row_of(setting, run, exact, count, ratio))
         print(f"minilm: {' | '.join(rows[-1])}", file=sys.stderr)
         if not shown:
@@ -294,9 +381,11 @@ def measure(settings: Sequence[Setting]) -> str:
     return "\n\n".join(
         [
             "### MiniLM on sentences",
-            f"{len(SENTENCES)} sentences, {count} tokens with padding, {N_PE} PEs, 800 MHz; one shot, nothing trained; "
+            f"{len(SENTENCES)} sentences, {count} tokens with padding, {N_PE} PEs, 800 MHz; "
             f"scales from {len(OTHERS)} other sentences. {shown}",
             table(HEADINGS, rows),
+            f"Trained: {EPOCHS} epochs of {len(pages()):,} sentences of this documentation, in which "
+            "the float network's vectors were learnt while connections were cut (`eie.compress.train.prune`).",
             "All weights kept, 8-bit codes, 32-bit sums:",
             similar,
         ]
@@ -317,7 +406,7 @@ def main() -> None:
             parser.error(f"{path} is missing: run examples/models/fetch.py minilm minilm-words, then export")
     with errors_told():
         if arguments.what == "export":
-            export(GRAPH)
+            export(encoder(), GRAPH)
             print(GRAPH)
             return
         text = measure(SETTINGS[: arguments.settings])

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from eie.compress.float_layers import FloatLayer
 from eie.conv import from_vectors, to_vectors
+from eie.errors import LayerError
 from eie.layer import CompressedLayer
 from eie.sim.chain import as_float
 from eie.sim.engines.cpu import CpuNetwork
@@ -55,9 +56,15 @@ def contender(
     """The one of this name, with so many threads (scipy's sparse products always have one).
 
     real : `as_float(layers)`, where several contenders share it: it is large.
+
+    Raises
+    ------
+    LayerError : layers that add, or scale their rows.
     """
     if name in OURS:
         return Contender(name, _ours(name, layers, threads))
+    if any(layer.row_scale is not None for layer in layers):
+        raise LayerError(f"{name} multiplies: a layer that adds, or scales its rows, is none of its own")
     real = as_float(layers) if real is None else real
     if name in (CSR, CSC):
         return Contender(name, _scipy(layers, real, name))

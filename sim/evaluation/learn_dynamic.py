@@ -16,6 +16,7 @@ import eie
 from eie.compress import datasets, train
 from eie.compress.format.file import load
 from eie.compress.forward import fixed_forward, quantize_inputs
+from eie.compress.train.recipes import RECIPES, Batches, Bench
 from eie.compress.train.series import KINDS, SeriesRecipe, run_series
 from eie.fixed import IntArray
 from eie.layer import CompressedLayer
@@ -28,11 +29,12 @@ from eie.sim.evaluation.learn_small import one_table, say
 from eie.sim.evaluation.section import Progress, Section
 from eie.sim.exits import totals
 from eie.sim.networks.stepping import run_steps
+from eie.sim.skips import Residual, run_skips
 from eie.sim.widths import at_width, run_width
 from eie.width_program import sized_for_widths
 
 CROSS = functional.cross_entropy
-SEEDS = 2
+SEEDS = 1
 
 
 def _error(layers: Sequence[CompressedLayer], x: IntArray, right: Any) -> float:
@@ -52,7 +54,7 @@ def _costs(results: Sequence[Result], inputs: int) -> Figures:
 
 _WIDTHS = (0.25, 0.5, 0.75, 1.0)
 # Dense, pruned, shared.
-_WIDTH_EPOCHS = (10, 6, 1)
+_WIDTH_EPOCHS = (5, 3, 1)
 _WIDTH_DENSITY = {"fc1": 0.15, "fc2": 0.3, "fc3": 1.0}
 _KINDS = ("alone", "nested", "in place")
 
@@ -164,7 +166,7 @@ def widths(seed: int = 1, progress: Progress | None = None) -> Section:
 
 _SERIES = "japanese-vowels"
 _SERIES_RECIPE = SeriesRecipe()
-_SERIES_SEEDS = 3
+_SERIES_SEEDS = 2
 
 
 def _series_cell(kind: str, seed: int) -> Figures:
@@ -217,3 +219,142 @@ def recurrent(seed: int = 1, progress: Progress | None = None) -> Section:
     headings = ("network", "dense %", "pruned %", "shared %", "fixed %", "bytes", "smaller", "cycles", "nJ")
     steps = data[KINDS[0]][0]["steps"]
     return one_table("learn-recurrent", headings, rows, data, recipe=_SERIES_RECIPE, seeds=seeds, steps=steps)
+
+
+# ---- skipping ----------------------------------------------------------------------------------------------
+
+_UNITS, _BLOCKS = 128, 4
+_PRICES = (0.0, 0.1, 0.3)
+_SKIP_EPOCHS = (5, 3, 1)
+_SKIP_DENSITY = {"stem": 0.15, "blocks.*": 0.2, "gates.*": 1.0, "head": 0.5}
+
+
+def _skip_cell(price: float, seed: int) -> Figures:
+    def make(folder: Path) -> Figures:
+        data = digits("mnist", "lenet-300-100")
+        loader, loss = data.bench.train, train.Priced(CROSS, price)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = train.Skipping(784, _UNITS, _BLOCKS, 10)
+        plain, pruned, shared_for = _SKIP_EPOCHS
+        train.fit(model, loader, loss, how(plain, seed, folder / "dense"))
+        training = how(pruned, seed, folder / "pruned", lr=1e-3)
+        train.prune(model, loader, loss, density=_SKIP_DENSITY, training=training)
+        shared = train.share(model, loader, loss, training=how(shared_for, seed, folder / "shared", lr=1e-4))
+        path = folder.with_suffix(".eie")
+        layers = train.save_skipping(path, model, shared, data.bench.x[:500])
+        test, held = (
+            quantize_inputs(layers[0], x.reshape(len(x), -1).numpy())
+            for x in (data.bench.test_x, data.held_x)
+        )
+        right, few = data.bench.test_y.numpy(), test[: learn.COUNTED]
+        run = run_skips(layers, test)
+        machine = eie.sized_for(eie.ArchConfig(n_pe=learn.PES), *Residual.of(layers).matrices)
+        some, whole = (run_skips(layers, few, machine, always=always) for always in (False, True))
+        return {
+            "held": 100 * float(np.mean(run_skips(layers, held).y.argmax(1) != data.held_y.numpy())),
+            "error": 100 * float(np.mean(run.y.argmax(1) != right)),
+            "error_all": 100 * float(np.mean(run_skips(layers, test, always=True).y.argmax(1) != right)),
+            "ran": 100 * float(run.ran.mean()),
+            "spread": [100 * float(share) for share in run.ran.mean(axis=0)],
+            "kinds": len(np.unique(run.ran, axis=0)),
+            "cycles": (some.cycles or 0) / (whole.cycles or 1),
+            "energy": (some.energy_uj or 0) / (whole.energy_uj or 1),
+            "bytes": float(path.stat().st_size),
+        }
+
+    counted = [learn.COUNTED, learn.PES]
+    settings = {"price": price, "seed": seed, "epochs": list(_SKIP_EPOCHS), "density": _SKIP_DENSITY}
+    return cell("skips", make, **settings, sizes=[_UNITS, _BLOCKS], counted=counted)
+
+
+def skips(seed: int = 1, progress: Progress | None = None) -> Section:
+    """A residual network whose gates skip blocks by input, at several prices of a block."""
+    seeds = range(seed, seed + SEEDS)
+    places = {
+        "error": 2,
+        "error_all": 2,
+        "held": 2,
+        "ran": 1,
+        "kinds": 0,
+        "cycles": 2,
+        "energy": 2,
+        "bytes": 0,
+    }
+    rows: list[list[str]] = []
+    data: dict[str, list[Figures]] = {}
+    for price in _PRICES:
+        found = data[f"{price:g}"] = []
+        for one in seeds:
+            found.append(_skip_cell(price, one))
+            say(progress, f"price {price:g}, seed {one}")
+        rows.append(
+            [f"{price:g}", *(spread([float(f[name]) for f in found], n) for name, n in places.items())]
+        )
+    headings = ("price", "error %", "all run %", "held out %", "ran %", "ways", "cycles", "energy", "bytes")
+    values: Figures = {"units": _UNITS, "blocks": _BLOCKS, "epochs": _SKIP_EPOCHS, "seeds": seeds}
+    return one_table("learn-skips", headings, rows, data, **values)
+
+
+# ---- few bits ----------------------------------------------------------------------------------------------
+
+# As BinaryConnect's network for MNIST: three hidden layers, normalised.
+_BITS_UNITS, _BITS_BATCH, _BITS_EPOCHS = 1024, 100, 20
+_BITS_KINDS = ("float", "binary", "ternary")
+
+
+def _normalised(units: int, seed: int) -> nn.Sequential:
+    """784, three hidden layers with batch normalisation and ReLU, 10."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        layers: list[nn.Module] = []
+        for inputs in (784, units, units):
+            layers += [nn.Linear(inputs, units), nn.BatchNorm1d(units), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(units, 10), nn.BatchNorm1d(10))
+
+
+def _bits_cell(kind: Any, seed: int) -> Figures:
+    def make(folder: Path) -> Figures:
+        held = Bench.of(RECIPES["lenet-300-100"], datasets.load("mnist"), learn.HELD_OUT)
+        data = digits("mnist", "lenet-300-100")
+        loader, model = Batches(held.x, held.y, _BITS_BATCH), _normalised(_BITS_UNITS, seed)
+        training = how(_BITS_EPOCHS, seed, folder)
+        if kind == "float":
+            train.fit(model, loader, CROSS, training)
+            return {"held": data.held(model), "float": data.error(model)}
+        shared = train.few_bits(model, loader, CROSS, kind, training=training)
+        path = folder.with_suffix(".eie")
+        train.save(path, model, shared, data.bench.x[:200])
+        net = load_network(path)
+        x = data.bench.test_x.reshape(len(data.bench.test_x), -1).numpy().astype(np.float64)
+        y = np.concatenate([net.run(part, engine="cpu").outputs for part in np.array_split(x, 10)])
+        machine = net.machine(eie.ArchConfig(n_pe=learn.PES, weight_bits=2))
+        run = net.run(x[: learn.COUNTED], machine.replace(weight_bits=2))
+        return {
+            "held": data.held(model),
+            "float": data.error(model),
+            "error": 100 * float(np.mean(y.argmax(1) != data.bench.test_y.numpy())),
+            "bytes": float(path.stat().st_size),
+            "cycles": (run.cycles or 0) / learn.COUNTED,
+            "energy_nj": 1000 * (run.energy_uj or 0) / learn.COUNTED,
+        }
+
+    counted = [learn.COUNTED, learn.PES]
+    sizes = [_BITS_UNITS, _BITS_BATCH, _BITS_EPOCHS]
+    return cell("bits", make, kind=kind, seed=seed, sizes=sizes, held=learn.HELD_OUT, counted=counted)
+
+
+def bits(seed: int = 1, progress: Progress | None = None) -> Section:
+    """A network with binary and with ternary weights beside one in floating point."""
+    places = {"held": 2, "float": 2, "error": 2, "bytes": 0, "cycles": 0, "energy_nj": 0}
+    rows: list[list[str]] = []
+    data: dict[str, Figures] = {}
+    for kind in _BITS_KINDS:
+        found = data[kind] = _bits_cell(kind, seed)
+        say(progress, kind)
+        rows.append(
+            [kind, *(f"{found[name]:,.{n}f}" if name in found else "-" for name, n in places.items())]
+        )
+    headings = ("weights", "held out %", "float %", "fixed %", "bytes", "cycles", "nJ")
+    values: Figures = {"units": _BITS_UNITS, "epochs": _BITS_EPOCHS, "batch": _BITS_BATCH, "seed": seed}
+    return one_table("learn-bits", headings, rows, data, **values)

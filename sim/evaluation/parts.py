@@ -79,6 +79,8 @@ PARTS = (
             ("exits-5", "learn_small", "exits_5", "early exits of LeNet-5"),
             ("widths", "learn_dynamic", "widths", "several widths in one set of weights"),
             ("recurrent", "learn_dynamic", "recurrent", "a GRU and an LSTM on series, a step at a time"),
+            ("skips", "learn_dynamic", "skips", "blocks that an input skips"),
+            ("bits", "learn_dynamic", "bits", "binary and ternary weights on all of MNIST"),
         )
     ),
     Part("measured", "against numpy and scipy on this machine", "baselines", alone=True),

@@ -147,16 +147,20 @@ class Accelerator:
         key = (name, rows.start, rows.stop)
         if key not in self._parts:
             whole = self.layers[name]
-            self._parts[key] = CompressedLayer.from_codes(
-                whole.dense_codes()[rows],
-                whole.codebook,
-                whole.bias[rows],
-                whole.relu,
-                whole.product_shift,
-                whole.output_shift,
+            cut = CompressedLayer.from_codes(whole.dense_codes()[rows], whole.codebook, whole.bias[rows])
+            self._parts[key] = replace(
+                whole,
                 name=f"{name}[{rows.start}:{rows.stop}]",
-                x_frac=whole.x_frac,
-                w_frac=whole.w_frac,
+                shape=cut.shape,
+                indptr=cut.indptr,
+                indices=cut.indices,
+                codes=cut.codes,
+                bias=cut.bias,
+                scale=None if whole.scale is None else whole.scale[rows],
+                conv=None,
+                blocks=None,
+                prefixes=(),
+                meta=dict(whole.meta),
             )
             self._check(self._parts[key])
         return self._parts[key]

@@ -37,9 +37,15 @@ class Control(Step):
         found = self.bodies[which].values(values, multiply, host)
         return [found[name] for name in self.bodies[which].outputs]
 
-
-def _number(value: Any) -> Any:
-    return np.asarray(array_of(value)).reshape(-1)[0]
+    def number(self, what: str, value: Any) -> Any:
+        """The one number that decides; what : its name for the error."""
+        array = np.asarray(array_of(value))
+        if array.size != 1:
+            raise ModelError(
+                f"node {self.name!r} ({type(self).__name__}): its {what} must be one number, not of shape "
+                f"{list(array.shape)}"
+            )
+        return array.reshape(-1)[0]
 
 
 class If(Control):
@@ -47,7 +53,8 @@ class If(Control):
 
     def run(self, given: Sequence[Any], multiply: Multiply, host: Hosting) -> Sequence[Any]:
         """What the chosen body gives."""
-        return self.body("then_branch" if _number(given[0]) else "else_branch", [], given, multiply, host)
+        chosen = "then_branch" if self.number("condition", given[0]) else "else_branch"
+        return self.body(chosen, [], given, multiply, host)
 
 
 class Loop(Control):
@@ -55,15 +62,15 @@ class Loop(Control):
 
     def run(self, given: Sequence[Any], multiply: Multiply, host: Hosting) -> Sequence[Any]:
         """The last values of what is carried on, and each round's other outputs, stacked."""
-        most = None if given[0] is None else int(_number(given[0]))
-        goes_on = given[1] is None or bool(_number(given[1]))
+        most = None if given[0] is None else int(self.number("trip count", given[0]))
+        goes_on = given[1] is None or bool(self.number("condition", given[1]))
         carried = list(given[2 : self.inputs])
         rounds: list[list[Any]] = []
         number = 0
         while goes_on and (most is None or number < most):
             own = [np.asarray(number, np.int64), np.asarray(True), *carried]
             condition, *made = self.body("body", own, given, multiply, host)
-            goes_on = bool(_number(condition))
+            goes_on = bool(self.number("condition", condition))
             carried, others = made[: len(carried)], made[len(carried) :]
             rounds.append([array_of(one) for one in others])
             number += 1

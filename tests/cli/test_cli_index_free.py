@@ -41,6 +41,11 @@ def run(file: str, *more: str) -> tuple[int, str, str]:
         (("blocks.eie", "--balance"), "run it without balance, which would permute them"),
         (("blocks.eie", "--set", "group=2"), "blocks (64) needs group=1"),
         (("blocks.eie", "--set", "filter_empty=0"), "blocks (64) needs filter_empty=1"),
+        (("blocks.eie", "--set", "segments=8"), "segments (8) must be at most n_pe (4)"),
+        (
+            ("blocks.eie", "--set", "blocks=0", "--set", "segments=2"),
+            "segments (2) needs an index-free machine",
+        ),
         (("blocks.eie", "--set", "row_format=absolute"), "blocks (64) contradicts row_format=absolute"),
         (
             ("blocks.eie", "--set", "weight_bits=3"),
@@ -60,3 +65,12 @@ def test_a_run() -> None:
     status, printed, _ = run("blocks.eie", "--engine", "golden")
     assert status == 0
     assert "columns that came to a PE; their places are computed, not read" in printed
+
+
+@pytest.mark.usefixtures("files")
+def test_a_run_in_segments() -> None:
+    """Every active input is broadcast in one of the two segments: counted once."""
+    status, printed, _ = run("blocks.eie", "--engine", "golden", "--set", "segments=2")
+    assert status == 0
+    (active,) = [line.split()[1] for line in printed.splitlines() if line.startswith("active")]
+    assert int(active) == np.count_nonzero(np.arange(80) % 3)

@@ -12,8 +12,10 @@ import eie
 from eie.cli.main import main
 from eie.compress.format import adaptive
 from eie.compress.format.file import from_bytes, measure, to_bytes
+from eie.compress.forward import fixed_matrix
 from eie.errors import FormatError, LayerError
 from eie.layer import CompressedLayer
+from eie.sim.bench.contenders import contender, names
 from tests.support import eie_decoder, eie_files, eie_fuzz
 from tests.support.adder_cases import random_layer
 
@@ -89,6 +91,7 @@ def test_a_network_is_loaded_and_run(tmp_path):
     assert run.outputs.tolist() == [10.0]
     assert run.cfg.adder
     assert run.cycles
+    assert net.run_float(np.array([4, 1]))["output"].tolist() == [10.0]
     shown = CliRunner().invoke(main, ["info", str(tmp_path / "net.eie")])
     assert "fc1 adds instead of multiplying and scales its rows, with 0 fraction bits" in shown.output
     told = json.loads(CliRunner().invoke(main, ["info", str(tmp_path / "net.eie"), "--json"]).output)[
@@ -112,3 +115,24 @@ def test_commands_refuse_a_machine_that_multiplies(tmp_path):
     assert done.exit_code == 0, done.output
     planned = CliRunner().invoke(main, ["plan", str(tmp_path / "net.eie"), "--preset", "adder", "--pe", "2"])
     assert (planned.exit_code, planned.output.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize("adder", [True, False])
+@pytest.mark.parametrize("scaled", [True, False])
+def test_floating_point_adds_and_scales_as_well(adder, scaled):
+    """But for the rounding at write-back, and what 16 bits clip."""
+    rng = np.random.default_rng([adder, scaled])
+    for _ in range(20):
+        layer = random_layer(rng, 9, 13, adder=adder, scaled=scaled)
+        layer = replace(layer, product_shift=0, x_frac=3, w_frac=3, scale_frac=9 if scaled else 0)
+        x = rng.integers(-300, 300, (5, 13))
+        fixed = fixed_matrix(layer, x, 32)[0]
+        real = eie.Chain([layer]).run_float(x / 8)["output"] * 2.0**layer.y_frac
+        assert np.abs(np.clip(real, -32768, 32767) - fixed).max() <= 0.5
+
+
+def test_libraries_that_multiply_do_not_time_what_adds():
+    layer = replace(CompressedLayer.from_codes([[1, 2]], [0, 3, 5, 0], [-8]), adder=True)
+    for name in names():
+        with pytest.raises(LayerError):
+            contender(name, [layer], 1)

@@ -11,6 +11,8 @@ from tests.support import ROOT
 
 # What is lost of a network's answers at 8 bits, all weights kept: norm of the difference over the norm.
 MOST = 0.05
+# basic-pitch's filter bank stands before a logarithm, which shows 8 bits' noise in silent bands (docs/networks.md).
+BEFORE_LOGARITHM = {"basic-pitch": 0.2}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,7 +31,7 @@ def models():
 def test_a_network_is_close_to_its_original(name):
     found = measured(CASES[name])
     print(f"| {' | '.join(found.row)} |")
-    assert found.error < MOST
+    assert found.error < BEFORE_LOGARITHM.get(name, MOST)
     assert found.matrices > 0
     assert found.left == ()  # no product with a constant matrix stays on the host
     counts = re.match(r"([\d,]+) of ([\d,]+) ", found.task)

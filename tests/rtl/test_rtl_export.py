@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from eie.blocks import BlockStructure
 from eie.cli.main import main
 from eie.compress.format.file import save
 from eie.config import ArchConfig
@@ -76,6 +77,28 @@ def make_test(folder: Path, target: str = "test") -> subprocess.CompletedProcess
     }
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
     return subprocess.run(["make", target], cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+
+def test_readme_runs_a_layer_in_segments(tmp_path: Path) -> None:
+    """Outputs that lie in the order of their segments: row 2 of three is the second segment's first one."""
+    codes = np.array([[1, 2, 0], [3, 1, 0], [0, 0, 2]], np.uint8)
+    layer = CompressedLayer.from_codes(codes, [0, 2, 3, -5]).with_blocks(BlockStructure(3, 3, 2))
+    cfg = ArchConfig(
+        n_pe=2, segments=2, blocks=1, filter_empty=1, entries=40, src_depth=4, acc_depth=4, act_words=4
+    )
+    # By hand: 10 * 2 + 1 * 3, max(10 * -5 + 2, 0), 100 * 3. Segment 0: broadcast in 1 and 2, fetched in 4 and 6, the
+    # last of two entries each taken in 6 and 8.
+    expected = Expected((23, 0, 300), 8 + 4)
+    folder = tmp_path / "verilog"
+    export(
+        cfg,
+        folder,
+        Job.create(layer, [10, 1, 100], cfg),
+        expected=expected,
+        iverilog=toolchain.require("icarus").path,
+    )
+    status, lines = run_as_the_readme_says(folder)
+    assert (status, lines[-1]) == (0, "PASS")
 
 
 def test_make_test_runs_testbench_and_smoke_test(tmp_path: Path) -> None:

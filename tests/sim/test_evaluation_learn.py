@@ -51,7 +51,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "_STUDENT_EPOCHS": 1,
     }.items():
         monkeypatch.setattr(learn_small, name, value)
-    for name, value in {"SEEDS": 1, "_WIDTH_EPOCHS": (1, 1, 1)}.items():
+    for name, value in {
+        "SEEDS": 1,
+        "_WIDTH_EPOCHS": (1, 1, 1),
+        "_SKIP_EPOCHS": (1, 1, 1),
+        "_PRICES": (0.0, 5.0),
+    }.items():
         monkeypatch.setattr(learn_dynamic, name, value)
     yield tmp_path
     learn.digits.cache_clear()
@@ -69,6 +74,8 @@ def test_one_name_stands_for_all_parts():
         "learn-exits-5",
         "learn-widths",
         "learn-recurrent",
+        "learn-skips",
+        "learn-bits",
     ]
     assert [part.key for part in named(["learn-units"])] == ["learn-units"]
     assert not {"learn-rank", "beyond"} & {part.key for part in named([])}
@@ -161,6 +168,30 @@ def test_widths_part(here):
         assert values[0] < values[-1]
     for row in rows:
         assert 0 <= float(row[2]) <= 100
+
+
+def test_bits_part(here, monkeypatch):
+    for name, value in {"_BITS_UNITS": 16, "_BITS_EPOCHS": 1}.items():
+        monkeypatch.setattr(learn_dynamic, name, value)
+    section = learn_dynamic.bits(1)
+    assert [row[0] for row in section.tables[0].rows] == ["float", "binary", "ternary"]
+    assert section.tables[0].rows[0][3:] == ["-"] * 4
+    for kind in ("binary", "ternary"):
+        found = section.data[kind]
+        # The machine's arithmetic and floating point tell all but a few of the 64 digits alike.
+        assert abs(found["error"] - found["float"]) < 10
+        assert found["cycles"] > 100
+    assert learn_dynamic.bits(1) == section
+
+
+def test_skips_part(here):
+    section = learn_dynamic.skips(1)
+    assert [row[0] for row in section.tables[0].rows] == ["0", "5"]
+    for (found,) in section.data.values():
+        assert 0 <= found["ran"] <= 100
+        assert 0 < found["cycles"] <= 1
+        assert found["bytes"] > 1000
+    assert learn_dynamic.skips(1) == section
 
 
 def test_without_digits_one_line(tmp_path, monkeypatch):

@@ -21,6 +21,8 @@ from eie.sim.networks.from_onnx import read_graph
 from eie.sim.networks.graph import Trained
 from eie.sim.workloads.inputs import read_given
 from tests.support import onnx_networks as nets
+from tests.support.adder_cases import random_layer
+from tests.support.onnxruntime_runs import theirs
 
 RECURRENT = [
     ("GRU", {"linear_before_reset": 1}),
@@ -167,6 +169,20 @@ def test_a_gru_is_what_its_definition_says_in_fixed_point(tmp_path):
             z, reset = (1 / (1 + np.exp(-gate)) for gate in (wz + rz, wr + rr))
             h = (1 - z) * np.tanh(wn + reset * rn) + z * h
             np.testing.assert_allclose(y[time, 0, sequence], h, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("adder", [False, True])
+def test_some_rows_are_those_of_the_whole(adder):
+    """A GRU asks for gates one after the other; whatever the layer is, its rows give what they give together."""
+    rng = np.random.default_rng(adder)
+    layer = random_layer(rng, 9, 13, adder=adder, scaled=True)
+    cfg = sized_for(ArchConfig.preset("adder").replace(n_pe=2, weight_bits=layer.weight_bits), layer)
+    accelerator = Accelerator({layer.name: layer}, cfg, "fast")
+    x = rng.integers(-300, 300, (4, 13)) * 2.0**-layer.x_frac
+    whole = accelerator(layer.name, x)
+    assert np.unique(whole).size > 4
+    for rows in (slice(0, 6), slice(6, 9)):
+        assert np.array_equal(accelerator(layer.name, x, rows), whole[:, rows])
 
 
 def test_layers_beyond_the_memories_run_in_passes(tmp_path):
@@ -325,6 +341,31 @@ def test_a_number_without_axes_stays_one_in_a_body(tmp_path):
     network = read_graph(path)
     assert list(network.layers) == ["w"]
     assert network.evaluate({"x": draw((3, 4))}, Trained(network))["y"].tolist() == [4]
+
+
+def test_a_condition_of_several_numbers_is_refused(tmp_path):
+    """The first of them decided; onnxruntime refuses the graph."""
+    bodies = {
+        f"{which}_branch": helper.make_graph(
+            [helper.make_node("MatMul" if which == "then" else "Add", ["x", "w"], [which])],
+            which,
+            [],
+            [helper.make_tensor_value_info(which, 1, None)],
+        )
+        for which in ("then", "else")
+    }
+    nodes = [
+        helper.make_node("Less", ["x", "limit"], ["asked"]),
+        helper.make_node("If", ["asked"], ["y"], name="branch", **bodies),
+    ]
+    arrays = {"w": draw((4, 4)), "limit": np.float32(100)}
+    path = nets.save(tmp_path / "net.onnx", nodes, arrays, {"x": [4, 4]})
+    assert theirs(path, {"x": draw((4, 4))}) is None
+    network = read_graph(path)
+    with pytest.raises(
+        ModelError, match=r"'branch' \(If\): its condition must be one number, not of shape \[4, 4\]"
+    ):
+        network.evaluate({"x": draw((4, 4))}, Trained(network))
 
 
 def test_a_bias_of_another_shape_is_refused_when_it_meets_one(tmp_path):
