@@ -131,10 +131,10 @@ def test_floating_point_adds_and_scales_as_well(adder, scaled):
     rng = np.random.default_rng([adder, scaled])
     for _ in range(20):
         layer = random_layer(rng, 9, 13, adder=adder, scaled=scaled)
-        layer = replace(layer, product_shift=0)
+        layer = replace(layer, product_shift=0, x_frac=3, w_frac=3, scale_frac=9 if scaled else 0)
         x = rng.integers(-300, 300, (5, 13))
         fixed = fixed_matrix(layer, x, 32)[0]
-        real = eie.Chain([layer]).run_float(x)["output"] * 2.0**layer.y_frac
+        real = eie.Chain([layer]).run_float(x / 8)["output"] * 2.0**layer.y_frac
         assert np.abs(np.clip(real, -32768, 32767) - fixed).max() <= 0.5
 
 
