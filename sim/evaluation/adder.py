@@ -21,7 +21,7 @@ from eie.compress.pipeline import Settings, compress_network
 from eie.compress.quantize import Widths
 from eie.layer import CompressedLayer
 from eie.sim.chain import Chain
-from eie.sim.energy.model import estimate
+from eie.sim.energy.model import area, estimate
 from eie.sim.evaluation import learn
 from eie.sim.evaluation.learn import Digits, Figures, cell, digits, how
 from eie.sim.evaluation.learn_small import say
@@ -29,7 +29,8 @@ from eie.sim.evaluation.prose import prose, text_of
 from eie.sim.evaluation.section import Progress, Section, Table
 
 CROSS = functional.cross_entropy
-ACC_BITS = 24
+MACHINE = eie.ArchConfig.preset("adder", n_pe=learn.PES)
+ACC_BITS = MACHINE.acc_bits
 # Of a network that multiplies; one that adds learns twice as long, as its rate of learning asks for.
 EPOCHS, PRUNE_EPOCHS, SHARE_EPOCHS = 10, 4, 1
 LENET_EPOCHS = 5
@@ -189,9 +190,8 @@ def _figures(data: Digits, layers: list[CompressedLayer]) -> Figures:
     parts = np.array_split(np.arange(len(x)), 20)
     answers = [fixed_forward(layers, exact[part], acc_bits=ACC_BITS).y.argmax(axis=1) for part in parts]
     adds = any(layer.adder for layer in layers)
-    cfg = eie.ArchConfig(n_pe=learn.PES, acc_bits=ACC_BITS, adder=adds)
     net = Chain(layers)
-    cfg = eie.sized_for(cfg, *net)
+    cfg = eie.sized_for(MACHINE.replace(n_pe=learn.PES, adder=adds), *net)
     some = exact[: learn.COUNTED]
     run = net.run(some, cfg)
     multiplied = [estimate(one.cfg, one.counters, one.cycles).energy_nj for one in run.results]
@@ -213,6 +213,7 @@ def _figures(data: Digits, layers: list[CompressedLayer]) -> Figures:
         "energy_nj": 1000 * (run.energy_uj or 0.0) / learn.COUNTED,
         "multiplied_nj": sum(multiplied) / learn.COUNTED,
         "engines_agree": same,
+        "adds": adds,
     }
 
 
@@ -254,6 +255,8 @@ def section(seed: int = 1, progress: Progress | None = None) -> Section:
         "acc_bits": ACC_BITS,
         "seed": seed,
         "gaps": gaps,
+        "larger": area(MACHINE) / area(MACHINE.replace(adder=0)) - 1,
+        "saved": [1 - one["energy_nj"] / one["multiplied_nj"] for one in data.values() if one["adds"]],
     }
     tables = [
         Table(text_of("adder", "table", **values), headings, rows, text_of("adder", "note", **values)),

@@ -16,6 +16,7 @@ import eie
 from eie.compress import datasets, train
 from eie.compress.format.file import load
 from eie.compress.forward import fixed_forward, quantize_inputs
+from eie.compress.train.recipes import RECIPES, Batches, Bench
 from eie.compress.train.series import KINDS, SeriesRecipe, run_series
 from eie.fixed import IntArray
 from eie.layer import CompressedLayer
@@ -293,3 +294,67 @@ def skips(seed: int = 1, progress: Progress | None = None) -> Section:
     headings = ("price", "error %", "all run %", "held out %", "ran %", "ways", "cycles", "energy", "bytes")
     values: Figures = {"units": _UNITS, "blocks": _BLOCKS, "epochs": _SKIP_EPOCHS, "seeds": seeds}
     return one_table("learn-skips", headings, rows, data, **values)
+
+
+# ---- few bits ----------------------------------------------------------------------------------------------
+
+# As BinaryConnect's network for MNIST: three hidden layers, normalised.
+_BITS_UNITS, _BITS_BATCH, _BITS_EPOCHS = 1024, 100, 20
+_BITS_KINDS = ("float", "binary", "ternary")
+
+
+def _normalised(units: int, seed: int) -> nn.Sequential:
+    """784, three hidden layers with batch normalisation and ReLU, 10."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        layers: list[nn.Module] = []
+        for inputs in (784, units, units):
+            layers += [nn.Linear(inputs, units), nn.BatchNorm1d(units), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(units, 10), nn.BatchNorm1d(10))
+
+
+def _bits_cell(kind: Any, seed: int) -> Figures:
+    def make(folder: Path) -> Figures:
+        held = Bench.of(RECIPES["lenet-300-100"], datasets.load("mnist"), learn.HELD_OUT)
+        data = digits("mnist", "lenet-300-100")
+        loader, model = Batches(held.x, held.y, _BITS_BATCH), _normalised(_BITS_UNITS, seed)
+        training = how(_BITS_EPOCHS, seed, folder)
+        if kind == "float":
+            train.fit(model, loader, CROSS, training)
+            return {"held": data.held(model), "float": data.error(model)}
+        shared = train.few_bits(model, loader, CROSS, kind, training=training)
+        path = folder.with_suffix(".eie")
+        train.save(path, model, shared, data.bench.x[:200])
+        net = load_network(path)
+        x = data.bench.test_x.reshape(len(data.bench.test_x), -1).numpy().astype(np.float64)
+        y = np.concatenate([net.run(part, engine="cpu").outputs for part in np.array_split(x, 10)])
+        machine = net.machine(eie.ArchConfig(n_pe=learn.PES, weight_bits=2))
+        run = net.run(x[: learn.COUNTED], machine.replace(weight_bits=2))
+        return {
+            "held": data.held(model),
+            "float": data.error(model),
+            "error": 100 * float(np.mean(y.argmax(1) != data.bench.test_y.numpy())),
+            "bytes": float(path.stat().st_size),
+            "cycles": (run.cycles or 0) / learn.COUNTED,
+            "energy_nj": 1000 * (run.energy_uj or 0) / learn.COUNTED,
+        }
+
+    counted = [learn.COUNTED, learn.PES]
+    sizes = [_BITS_UNITS, _BITS_BATCH, _BITS_EPOCHS]
+    return cell("bits", make, kind=kind, seed=seed, sizes=sizes, held=learn.HELD_OUT, counted=counted)
+
+
+def bits(seed: int = 1, progress: Progress | None = None) -> Section:
+    """A network with binary and with ternary weights beside one in floating point."""
+    places = {"held": 2, "float": 2, "error": 2, "bytes": 0, "cycles": 0, "energy_nj": 0}
+    rows: list[list[str]] = []
+    data: dict[str, Figures] = {}
+    for kind in _BITS_KINDS:
+        found = data[kind] = _bits_cell(kind, seed)
+        say(progress, kind)
+        rows.append(
+            [kind, *(f"{found[name]:,.{n}f}" if name in found else "-" for name, n in places.items())]
+        )
+    headings = ("weights", "held out %", "float %", "fixed %", "bytes", "cycles", "nJ")
+    values: Figures = {"units": _BITS_UNITS, "epochs": _BITS_EPOCHS, "batch": _BITS_BATCH, "seed": seed}
+    return one_table("learn-bits", headings, rows, data, **values)

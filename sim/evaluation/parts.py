@@ -80,6 +80,7 @@ PARTS = (
             ("widths", "learn_dynamic", "widths", "several widths in one set of weights"),
             ("recurrent", "learn_dynamic", "recurrent", "a GRU and an LSTM on series, a step at a time"),
             ("skips", "learn_dynamic", "skips", "blocks that an input skips"),
+            ("bits", "learn_dynamic", "bits", "binary and ternary weights on all of MNIST"),
         )
     ),
     Part("measured", "against numpy and scipy on this machine", "baselines", alone=True),

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,6 +99,7 @@ def test_mutants_are_killed(
     default_mutants: bool,
     tmp_path: Path,
     following: Callable[[Path, int, str], AbstractContextManager[None]],
+    signed: Callable[[str, dict[str, Any]], None],
 ) -> None:
     began = time.perf_counter()
     cfg, shares = MACHINES[machine]
@@ -124,12 +126,16 @@ def test_mutants_are_killed(
     console.print("final results:", ", ".join(f"{n} x {end}" for end, n in ends.most_common()))
     survivors = [m for m, t in zip(mutants, trials, strict=True) if not t.lockstep]
     unexplained = []
+    explained = {}
     for mutant in survivors:
         text = mutant.describe(cfg, sources)
         reason = _reason(mutant, text, sources)
         unexplained += [] if reason else [text]
+        explained[text] = reason
         console.print(f"survivor {mutant.number}: {text}\n    {reason or 'NO REASON YET'}")
 
+    counts = {"mutants": len(mutants), "killed": len(mutants) - len(survivors)}
+    signed(f"mutants-{machine}", {"cycles": answer.tape_cycles, **counts, "survivors": explained})
     assert all(t.lockstep for t in trials if t.results), "results show a mutant that no probe shows"
     assert len(survivors) <= (1 - KILLED_AT_LEAST) * len(mutants), f"seed {seed}: {len(survivors)} survivors"
     if default_mutants:

@@ -75,6 +75,7 @@ def test_one_name_stands_for_all_parts():
         "learn-widths",
         "learn-recurrent",
         "learn-skips",
+        "learn-bits",
     ]
     assert [part.key for part in named(["learn-units"])] == ["learn-units"]
     assert not {"learn-rank", "beyond"} & {part.key for part in named([])}
@@ -167,6 +168,20 @@ def test_widths_part(here):
         assert values[0] < values[-1]
     for row in rows:
         assert 0 <= float(row[2]) <= 100
+
+
+def test_bits_part(here, monkeypatch):
+    for name, value in {"_BITS_UNITS": 16, "_BITS_EPOCHS": 1}.items():
+        monkeypatch.setattr(learn_dynamic, name, value)
+    section = learn_dynamic.bits(1)
+    assert [row[0] for row in section.tables[0].rows] == ["float", "binary", "ternary"]
+    assert section.tables[0].rows[0][3:] == ["-"] * 4
+    for kind in ("binary", "ternary"):
+        found = section.data[kind]
+        # The machine's arithmetic and floating point tell all but a few of the 64 digits alike.
+        assert abs(found["error"] - found["float"]) < 10
+        assert found["cycles"] > 100
+    assert learn_dynamic.bits(1) == section
 
 
 def test_skips_part(here):

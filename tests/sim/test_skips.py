@@ -1,6 +1,7 @@
 """Residual networks that skip blocks by input: gates, their gradient, the file, and engines."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from eie.compress.forward import quantize_inputs
 from eie.errors import LayerError, ModelError
 from eie.sim.chain import run_network
 from eie.sim.skips import Residual, run_skips
-from tests.support import eie_decoder
+from tests.support import ROOT, eie_decoder
 from tests.support.small_networks import problem, quick
 
 CROSS = functional.cross_entropy
@@ -144,3 +145,13 @@ def test_layers_that_are_no_such_network(made):
     result = CliRunner().invoke(main, ["plan", str(made[1]), "--set", "weight_bits=5"])
     assert result.exit_code == 2
     assert "is an early exit" in result.output
+
+
+def test_the_page_runs_as_it_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "learn.md").read_text()
+    (block,) = [one for one in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "Skipping" in one]
+    names = {"train": train, "loader": problem(), "cross_entropy": CROSS, "how": quick(1)}
+    names["calibration_batch"] = problem().dataset.tensors[0]
+    exec(compile(block.replace("784, 128, 4, 10", "12, 8, 2, 4"), "docs/learn.md", "exec"), names)
+    assert run_skips(load("skips.eie"), np.zeros((3, 12), np.int64)).y.shape == (3, 4)
