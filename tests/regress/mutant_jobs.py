@@ -11,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from eie import schema
-from eie.config import CONFIG_BITS, ArchConfig
+from eie.config import BLOCK_FIELD_BITS, CONFIG_BITS, ArchConfig
 from eie.layer import CompressedLayer
 from eie.program import Job, Write
-from eie.schema import ControlReg, IoSpace, config_registers
+from eie.schema import BlockField, ControlReg, IoSpace, block_fields, config_registers
 from eie.timing import schedule
+from tests.support.block_cases import random_block_case
+from tests.support.slow_law import law
 
 # Small, so that every corner is near: two levels of the tree, a queue and memories whose depths are no powers of two, a
 # register on the bus, fillers after short runs, accumulators of more bits than activations, passes, several codebooks.
@@ -47,8 +49,20 @@ BETTER = CFG.replace(
     pointer_bits=13,
     acc_depth=50,
 )
+# The index-free machine, as small: two segments, two entries a cycle, words of six entries, blocks of uneven sizes.
+BLOCKS = CFG.replace(
+    blocks=6,
+    segments=2,
+    issue=2,
+    window=2,
+    filter_empty=1,
+    weight_bits=5,
+    word_bits=32,
+    acc_depth=50,
+)
 # Runs of random passes. A group at a random place of the better machine seldom has entries: it needs more of them.
 RUNS, BETTER_RUNS = 12, 36
+BLOCK_JOBS = 24
 # The counters of the published widths would need 2**31 events to reach the last bit.
 COUNTER_BITS = 8
 
@@ -162,6 +176,8 @@ def _random_run(rng: np.random.Generator, cfg: ArchConfig) -> RandomRun:
             writes.append(Write(IoSpace.CONFIG, 0, number << CONFIG_BITS | register, word))
     codes = cfg.codebooks * cfg.n_codes
     writes += [Write(IoSpace.CODEBOOK, 0, code, bits(cfg.code_bits)) for code in range(codes)]
+    if cfg.index_free:
+        writes += _random_tables(rng, cfg)
     for k in range(cfg.n_pe):
         for addr in range(cfg.act_words):
             word = bits(cfg.acc_bits) * int(rng.random() < 0.05)
@@ -173,8 +189,37 @@ def _random_run(rng: np.random.Generator, cfg: ArchConfig) -> RandomRun:
     return RandomRun(writes, places)
 
 
+def _random_tables(rng: np.random.Generator, cfg: ArchConfig) -> Iterator[Write]:
+    """Blocks that mean nothing; the last one ends behind every column, so that a search ends."""
+    for s in range(cfg.segments):
+        aligned = rng.random() < 0.5
+        for block in range(cfg.blocks):
+            for field, width in block_fields(cfg).items():
+                word = int(rng.integers(1 << width)) * int(rng.random() < 0.7)
+                if field is BlockField.END and block + 1 == cfg.blocks:
+                    word = (1 << width) - 1
+                if field is BlockField.TURN and aligned:
+                    word = 0
+                yield Write(IoSpace.PTR, s * cfg.segment_pes, block << BLOCK_FIELD_BITS | field, word)
+
+
+def block_jobs(seed: int, cfg: ArchConfig) -> list[Job]:
+    """Layers of blocks, the quick ones first: as many cycles as the narrow counters count, and no more."""
+    jobs: list[tuple[int, Job]] = []
+    number = 0
+    while len(jobs) < BLOCK_JOBS:
+        case = random_block_case(np.random.default_rng((seed, number, 61)), cfg)
+        number += 1
+        cycles = law(case).cycles
+        if cycles < 1 << COUNTER_BITS:
+            jobs.append((cycles, case.job))
+    return [job for _, job in sorted(jobs, key=lambda one: one[0])]
+
+
 def mutant_jobs(seed: int, cfg: ArchConfig) -> list[Job]:
     """The jobs; the quick ones, which most mutants do not outlive, come first."""
+    if cfg.index_free:
+        return block_jobs(seed, cfg)
     make = _Maker(seed, cfg)
     rows, cols = np.arange(40)[:, None] % cfg.n_pe, np.arange(30) % cfg.n_pe
     last_rows = np.zeros((160, 66), bool)

@@ -28,6 +28,8 @@ SELECT_BITS = 16
 SHARES = {"eie_pe": 60, "eie_lnzd": 20, "eie_ccu": 20}
 # The better machine's new parts are in the PE and in the leaves of pairs.
 BETTER_SHARES = {"eie_pe": 80, "eie_lnzd": 5, "eie_ccu": 5, "eie_leaf_pair": 10}
+# The index-free machine's are in the block table, in RunRows and in what counts rows; segments are the CCU's.
+BLOCKS_SHARES = {"eie_pe": 40, "eie_block_table": 45, "eie_ccu": 15}
 LIBRARY = "eie_sram.v"
 
 # What makes unused bits go away before anything is mutated: a mutant of one would be equivalent for a dull reason.
