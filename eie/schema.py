@@ -797,6 +797,7 @@ class ArithmUnit(BlockSignals, Stages):
         self.io_write = _in()
         self.io_addr = _in(cfg.io_addr_bits)
         self.io_data = _in(cfg.io_data_bits)
+        self.io_code = _out(cfg.code_bits, signed=True)
         self.add_stages(cfg, first=True)
         self.lanes = [ArithmLane(prefix, cfg) for prefix in _further(cfg)]
         self.fillers = _count(cfg, there=cfg.relative)

@@ -36,12 +36,10 @@ class ArithmUnit(schema.ArithmUnit):
 
     def outputs(self) -> None:
         """Codebook lookup, and whether stage 4 holds the accumulator that stage 2 or stage 3 needs."""
-        first = self._valid(self)
-        index = self.codebook.value * self.n_codes + self._v(self) if first else self.io_addr.value
-        self.code_rdata.value = self.codes[index & self.code_mask]
-        for further in self.lanes:
-            index = self.codebook.value * self.n_codes + self._v(further)
-            further.code_rdata.value = self.codes[index & self.code_mask]
+        self.io_code.value = self.codes[self.io_addr.value & self.code_mask]
+        for lane in self.all_lanes:
+            index = self.codebook.value * self.n_codes + self._v(lane)
+            lane.code_rdata.value = self.codes[index & self.code_mask]
         written = {lane.s4_row.value for lane in self.all_lanes if lane.s4_write.value}
         for lane in self.all_lanes:
             needs = lane.s2_valid.value and lane.s2_write.value

@@ -40,7 +40,7 @@ class ArithmUnit(Block):
     codebook : number of the codebook.
     arithmetic : of an adder machine: whether minima stand for products (`eie.schema.Arithmetic`).
     io_write, io_addr, io_data : the I/O port, for the space CODEBOOK.
-    code_rdata : codebook read.
+    code_rdata : codebook read, for the entry in stage 1. io_code : for the I/O port.
     forward1, forward2 : the operand comes from the entry one, two cycles ahead.
     s2_valid, s2_row, s3_valid : stages 2 and 3.
     s4_valid, s4_write, s4_row, s4_sum : stage 4, the accumulator write.
@@ -200,17 +200,18 @@ class ArithmUnit(Block):
         codes = cfg.codebooks * cfg.n_codes
         write, read = register_file(m, "codes", cfg.code_bits, codes)
         io_code = self.io_addr[: bits_for(codes - 1)]
-        code = Cat(self._token("", "v"), self.codebook)[: len(io_code)]
         m.d.comb += [
             write.en.eq(self.io_write & is_inside(io_code, codes)),
             write.addr.eq(io_code),
             write.data.eq(self.io_data),
-            read.addr.eq(Mux(self._token("", "valid"), code, io_code)),
-            self.code_rdata.eq(Mux(is_inside(read.addr, codes), read.data, 0)),
         ]
-        for prefix in self.prefixes[1:]:
-            read = more_reads(m, "codes")
+        # The I/O port has a read port of its own: else what it reads would wait for the matrix SRAM.
+        reads = {"io_code": io_code} | {
+            f"{prefix}code_rdata": Cat(self._token(prefix, "v"), self.codebook) for prefix in self.prefixes
+        }
+        for number, (name, code) in enumerate(reads.items()):
+            port = more_reads(m, "codes") if number else read
             m.d.comb += [
-                read.addr.eq(Cat(self._token(prefix, "v"), self.codebook)),
-                self._of(prefix, "code_rdata").eq(Mux(is_inside(read.addr, codes), read.data, 0)),
+                port.addr.eq(code),
+                getattr(self, name).eq(Mux(is_inside(port.addr, codes), port.data, 0)),
             ]

@@ -220,8 +220,8 @@ class ArithmUnitChecker(Checker):
             read = self.of(prefix, "code_rdata")
             self.prove(m, f"{prefix}code", ~(asked & (number == self.code)) | (read == kept))
             self.prove(m, f"{prefix}no_code", ~(asked & (number >= codes)) | (read == 0))
-        hosts = ~self.token[""]["valid"] & (self.io_addr[: len(self.code)] == self.code)
-        self.prove(m, "host_reads_code", ~hosts | (self.code_rdata == kept))
+        hosts = self.io_addr[: len(self.code)] == self.code
+        self.prove(m, "host_reads_code", ~hosts | (self.io_code == kept))
 
     def _reaches(self, m: Module, writes: dict[str, Value], adds: dict[str, Value]) -> None:
         either = any_of(writes.values()) & any_of(adds.values())
