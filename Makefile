@@ -28,7 +28,7 @@ WORKERS ?= 2
 TESTS ?= tests eie
 
 .PHONY: help setup demo reproduce reproduce-compression test lint regress formal notebooks site bench coverage
-.PHONY: docs clean
+.PHONY: signoff docs clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 30
@@ -62,6 +62,13 @@ regress: $(READY_TO_REGRESS) ## run long campaigns (SEED=1; see docs/regress.md)
 
 formal: $(READY_TO_TEST) ## prove what the checkers say of every block, in minutes (see docs/formal.md)
 	$(BIN)/python -m pytest -s tests/regress/test_formal.py
+
+signoff: $(READY_TO_REGRESS) ## prove, cover, mutate, run in lockstep, and write build/signoff/signoff.md (SEED=1)
+	rm -rf build/signoff
+	EIE_REGRESS_SEED=$(SEED) EIE_REGRESS_CYCLES=$(CYCLES) EIE_REGRESS_MUTANTS=$(MUTANTS) \
+	    $(BIN)/python -m pytest -s tests/regress/test_formal.py tests/regress/test_hdl_coverage.py \
+	    tests/regress/test_mutants.py tests/regress/test_campaign.py || true
+	$(BIN)/python scripts/signoff.py
 
 notebooks: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[notebooks,train]'

@@ -42,6 +42,8 @@ COMMANDS = {
     "reproduce": "Repeat the published evaluation, with our figures beside it.",
     "export": "Write Verilog, memory images and a testbench, and check them.",
     "synth": "Synthesise the blocks with Yosys: cells, area, longest path.",
+    "fpga": "Put a network on an FPGA: bitstream, what is used, fastest clock.",
+    "board": "Run a network on a board that has the bitstream.",
     "doctor": "Show the versions of what a run needs, and what is missing.",
     "warm": "Compile the fast loops now, so that first uses need not wait.",
 }

@@ -81,6 +81,8 @@ class ArchConfig:
     row_bits : bits of an absolute row (without meaning for relative ones).
     filter_empty : 1: columns (groups) without an entry on a PE never enter its queue; 0: they take a cycle.
     matrix_banks : SRAMs that a PE's matrix memory is made of; a read wakes one (energy and area alone).
+    lookup_register : 1: a register between the choice of an entry and the lookup of its code, which adds one cycle to
+        a pass; 0: none (the published machine).
     blocks : entries of the block table. More than 0 makes the machine index-free (docs/index_free.md): it runs
         block-diagonal layers alone, whose entries are code indices without rows and need no pointers; index_bits,
         pointers and pointer_bits have no meaning then.
@@ -128,6 +130,7 @@ class ArchConfig:
     row_bits: int = _choice(6, (4, 6, 8), "width of an absolute row", "bits")
     filter_empty: int = _size(0, 0, 1, "1: columns without an entry cost nothing, 0: a cycle")
     matrix_banks: int = _choice(1, (1, 4), "SRAMs of the matrix memory", "per PE")
+    lookup_register: int = _size(0, 0, 1, "1: a register in front of the codebook, 0: none")
     blocks: int = _size(0, 0, 256, "entries of the block table, 0: rows and pointers are stored", "blocks")
     segments: int = _size(1, 1, 256, "parts with a broadcast of their own", "segments", power_of_two=True)
     adder: int = _size(0, 0, 1, "1: minima in place of products, and scales of rows, 0: products alone")
@@ -593,6 +596,7 @@ PRESETS: dict[str, ArchConfig] = {
         row_format=ABSOLUTE,
         filter_empty=1,
         queue_depth=16,
+        lookup_register=1,
         entries=16384 * 6,  # of 10 bits in as many words
     ),
     # The index-free machine (docs/index_free.md): the published one's words of matrix memory, of 16 codes each.

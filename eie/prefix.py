@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from eie.errors import LayerError
+
+if TYPE_CHECKING:
+    from eie.layer import CompressedLayer
 
 # A share is a whole number of thousandths, so that it has one name.
 THOUSAND = 1000
@@ -30,6 +33,23 @@ def share_text(share: int) -> str:
     ('0.5', '0.125', '1')
     """
     return f"{share / THOUSAND:g}"
+
+
+def shares_of(layers: Sequence[CompressedLayer]) -> list[int]:
+    """The widths of a network, in thousandths, ascending; the last one is the whole.
+
+    Raises
+    ------
+    LayerError : layers that have other widths than the first one.
+    """
+    each = [[prefix.share for prefix in layer.prefixes] for layer in layers]
+    for layer, shares in zip(layers, each, strict=True):
+        if shares != each[0]:
+            raise LayerError(
+                f"layer {layer.name!r} has the narrower widths {shares} (in thousandths), but {layers[0].name!r} has "
+                f"{each[0]}"
+            )
+    return [*each[0], THOUSAND]
 
 
 def thousandths(width: float) -> int:

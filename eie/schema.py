@@ -346,6 +346,13 @@ class Stages:
     def add_stages(self, cfg: ArchConfig, *, first: bool) -> None:
         """Add them; first : those of lane 0, of which more is seen outside."""
         valid = _outreg if first else _reg
+        looked = cfg.lookup_register
+        self.s1_valid = valid(looked)
+        self.s1_empty = _reg(looked * first)
+        self.s1_first = _reg(looked * (first and cfg.relative))
+        self.s1_value = _reg(looked * cfg.act_bits, signed=True)
+        self.s1_v = _reg(looked * cfg.weight_bits)
+        self.s1_z = _reg(looked * cfg.z_bits)
         self.code_rdata = _out(cfg.code_bits, signed=True)
         self.forward2 = _out()
         self.forward1 = _out()
@@ -790,6 +797,7 @@ class ArithmUnit(BlockSignals, Stages):
         self.io_write = _in()
         self.io_addr = _in(cfg.io_addr_bits)
         self.io_data = _in(cfg.io_data_bits)
+        self.io_code = _out(cfg.code_bits, signed=True)
         self.add_stages(cfg, first=True)
         self.lanes = [ArithmLane(prefix, cfg) for prefix in _further(cfg)]
         self.fillers = _count(cfg, there=cfg.relative)

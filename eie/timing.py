@@ -55,6 +55,12 @@ DELAYS: dict[str, Delay] = {
         "the pointer SRAMs are synchronous",
     ),
     "matrix": Delay("spmat_read", "entry address -> entry", lambda cfg: 1, "the matrix SRAM is synchronous"),
+    "lookup": Delay(
+        "arithm_unit",
+        "entry -> stage 1",
+        lambda cfg: cfg.lookup_register,
+        "the register in front of the codebook",
+    ),
     "arithmetic": Delay(
         "arithm_unit", "stage 1 -> stage 4", lambda cfg: 3, "one register after each of the stages 1 to 3"
     ),
@@ -82,7 +88,7 @@ def constants(cfg: ArchConfig) -> Constants:
         T0=cycles["tree"],
         A=cycles["bus"] + cycles["address"] + cycles["queue"] + cycles["pointer"],
         B=cycles["credit"],
-        C=cycles["matrix"] + cycles["arithmetic"],
+        C=cycles["matrix"] + cycles["lookup"] + cycles["arithmetic"],
     )
 
 

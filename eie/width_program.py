@@ -21,26 +21,9 @@ from eie.encoding import encode
 from eie.errors import CapacityError, ConfigError, LayerError
 from eie.layer import CompressedLayer
 from eie.memory import Block, PassEntry, codebook_block, pack_pointers, vector_block, weight_blocks
-from eie.prefix import THOUSAND
+from eie.prefix import THOUSAND, shares_of
 from eie.program import Pass, Program, Run, Transfer, check_entries
 from eie.schema import IoSpace
-
-
-def shares_of(layers: Sequence[CompressedLayer]) -> list[int]:
-    """The widths of a network, in thousandths, ascending; the last one is the whole.
-
-    Raises
-    ------
-    LayerError : layers that have other widths than the first one.
-    """
-    each = [[prefix.share for prefix in layer.prefixes] for layer in layers]
-    for layer, shares in zip(layers, each, strict=True):
-        if shares != each[0]:
-            raise LayerError(
-                f"layer {layer.name!r} has the narrower widths {shares} (in thousandths), but {layers[0].name!r} has "
-                f"{each[0]}"
-            )
-    return [*each[0], THOUSAND]
 
 
 class _Placed(NamedTuple):

@@ -31,19 +31,16 @@ class ArithmUnit(schema.ArithmUnit):
         self.row_mask = self.s2_row.mask
         self.count_mask = self.bypasses.mask
         self.low, self.high = limits(cfg.acc_bits)
-        self.relative = cfg.relative
+        self.relative, self.registered = cfg.relative, bool(cfg.lookup_register)
         self.all_lanes: list[Lane] = [self, *self.lanes]
 
     def outputs(self) -> None:
         """Codebook lookup, and whether stage 4 holds the accumulator that stage 2 or stage 3 needs."""
-        if self.tok_valid.value:
-            index = self.codebook.value * self.n_codes + self.v.value
-        else:
-            index = self.io_addr.value
-        self.code_rdata.value = self.codes[index & self.code_mask]
-        for further in self.lanes:
-            index = self.codebook.value * self.n_codes + further.v.value
-            further.code_rdata.value = self.codes[index & self.code_mask]
+        self.io_code.value = self.codes[self.io_addr.value & self.code_mask]
+        for lane in self.all_lanes:
+            index = self.codebook.value * self.n_codes + self._v(lane)
+            quiet = lane is self and not self._valid(self)
+            lane.code_rdata.value = self.codes[0 if quiet else index & self.code_mask]
         written = {lane.s4_row.value for lane in self.all_lanes if lane.s4_write.value}
         for lane in self.all_lanes:
             needs = lane.s2_valid.value and lane.s2_write.value
@@ -56,6 +53,8 @@ class ArithmUnit(schema.ArithmUnit):
         # What stage 4 writes, by its row: no two lanes have the same.
         sums = {lane.s4_row.value: lane.s4_sum.value for lane in self.all_lanes if lane.s4_write.value}
         for lane in self.all_lanes:
+            if self.registered:
+                self._stage_0(lane)
             self._stage_2(lane)
             self._stage_3(lane, sums)
             now = self._stage_4(lane, sums)
@@ -63,25 +62,50 @@ class ArithmUnit(schema.ArithmUnit):
             clips += lane.s4_clipped.value if self.lanes else now
             lane.s4_clipped.next = now
             bypasses += bool(lane.s3_write.value and (lane.s3_forwarded.value or lane.forward1.value))
-        filler = self.relative and self.tok_valid.value and not self.tok_empty.value and self.v.value == 0
+        filler = self.relative and self._valid(self) and not self._empty(self) and self._v(self) == 0
         self.fillers.next = 0 if clear else (self.fillers.value + filler) & self.count_mask
         self.bypasses.next = 0 if clear else (self.bypasses.value + bypasses) & self.count_mask
         self.saturations.next = 0 if clear else (self.saturations.value + clips) & self.count_mask
 
+    # ---- the token in stage 1: as it comes, or from the register in front of the codebook ---------------------
+
+    def _valid(self, lane: Lane) -> int:
+        return lane.s1_valid.value if self.registered else lane.tok_valid.value
+
+    def _empty(self, lane: Lane) -> int:
+        return lane.s1_empty.value if self.registered else lane.tok_empty.value
+
+    def _v(self, lane: Lane) -> int:
+        return lane.s1_v.value if self.registered else lane.v.value
+
+    def _stage_0(self, lane: Lane) -> None:
+        """The register in front of the codebook."""
+        lane.s1_valid.next = lane.tok_valid.value
+        lane.s1_empty.next = lane.tok_empty.value
+        lane.s1_first.next = lane.tok_first.value
+        lane.s1_value.next = lane.tok_value.value
+        lane.s1_v.next = lane.v.value
+        lane.s1_z.next = lane.z.value
+
+    # ---- stages 2 to 4 ----------------------------------------------------------------------------------------
+
     def _stage_2(self, lane: Lane) -> None:
         """The code, the activation, and the row: an absolute one, or one from the zeros since the entry before."""
-        valid, row = lane.tok_valid.value, lane.s2_row.value
-        write = valid and not lane.tok_empty.value
+        valid, row = self._valid(lane), lane.s2_row.value
+        z = lane.s1_z.value if self.registered else lane.z.value
+        first = lane.s1_first.value if self.registered else lane.tok_first.value
+        value = lane.s1_value.value if self.registered else lane.tok_value.value
+        write = valid and not self._empty(lane)
         lane.s2_valid.next = valid
         lane.s2_write.next = write
         lane.s2_code.next = lane.code_rdata.value if valid else lane.s2_code.value
-        lane.s2_value.next = lane.tok_value.value if valid else lane.s2_value.value
+        lane.s2_value.next = value if valid else lane.s2_value.value
         if not write:
             lane.s2_row.next = row
-        elif not self.relative or lane.tok_first.value:
-            lane.s2_row.next = lane.z.value & self.row_mask
+        elif not self.relative or first:
+            lane.s2_row.next = z & self.row_mask
         else:
-            lane.s2_row.next = (row + 1 + lane.z.value) & self.row_mask
+            lane.s2_row.next = (row + 1 + z) & self.row_mask
 
     def _stage_3(self, lane: Lane, sums: dict[int, int]) -> None:
         """The product, or of an adder pass what stands for it, and the accumulator or what is written to it."""

@@ -85,13 +85,9 @@ class Ccu(schema.Ccu):
         return ready & self.root.valid.value
 
     def look_up(self) -> None:
-        """The table's outputs: the present pass's registers, or those of the entry that is read."""
-        if self.io_read.value and self.mode.value == Mode.IO and self.io_space.value == IoSpace.CONFIG:
-            entry = self.io_addr.value >> CONFIG_BITS & self.pass_mask
-        else:
-            entry = self.current_pass.value
+        """The table's outputs: the present pass's registers."""
         for output, words, _ in self.table:
-            output.value = words[entry]
+            output.value = words[self.current_pass.value]
 
     def _root_col(self) -> int:
         leaf = self.root.row.value * self.cfg.leaves + self.root.pe.value
@@ -191,7 +187,8 @@ class Ccu(schema.Ccu):
         space, addr = self.io_space.value, self.io_addr.value
         if space == IoSpace.CONFIG:
             register = addr & ((1 << CONFIG_BITS) - 1)
-            return self.table[register].output.value if register < len(self.table) else 0
+            entry = addr >> CONFIG_BITS & self.pass_mask
+            return self.table[register].words[entry] if register < len(self.table) else 0
         if space == IoSpace.CONTROL:
             registers = {ControlReg.FIRST_PASS: self.first_pass, ControlReg.LAST_PASS: self.last_pass}
             return registers[ControlReg(addr)].value if addr in registers else 0

@@ -22,10 +22,12 @@ Visit = Callable[[], None]
 
 # How the names of the I/O port's strobes begin.
 STROBES = ("io_write", "io_read")
+# Of the pass's configuration, what the blocks get a cycle later.
+LATE = ("product_shift", "relu", "output_shift")
 
 
 class PE(schema.PE):
-    """Takes a broadcast column to its accumulators; no register of its own. The SRAMs are beside it.
+    """Takes a broadcast column to its accumulators. The SRAMs are beside it.
 
     Members: act_queue, ptr_read, spmat_read, arithm_unit, act_rw, and `blocks`, all five by name.
     """
@@ -41,6 +43,11 @@ class PE(schema.PE):
         self.arithm_unit = ArithmUnit(cfg)
         self.act_rw = ActRW(cfg)
         self.blocks: dict[str, Block] = {name: getattr(self, name) for name in PE_BLOCKS}
+        # What has a register in the PE itself: configuration that comes a cycle later, and the word for the I/O port.
+        self.late: list[tuple[Reg, Wire]] = [
+            (Reg(wire.width), wire) for wire in (self.signal(name) for name in LATE)
+        ]
+        self.io_word = Reg(self.io_rdata.width)
         self._connect()
         self.data_mask = self.io_rdata.mask
         registers = self.block_signals(Kind.OUT_REG)
@@ -60,16 +67,19 @@ class PE(schema.PE):
             self.status,
         ]
         self.state_visits: list[Visit] = [block.next_state for block in self.blocks.values()]
+        self.state_visits.append(self.keep)
         self.memory_visits: list[Visit] = [
             self.act_queue.write_memories,
             self.arithm_unit.write_memories,
             self.act_rw.write_memories,
         ]
         self.registers = [register for block in self.blocks.values() for register in block.registers]
+        self.registers += [self.io_word, *(register for register, _ in self.late)]
 
     def _connect(self) -> None:
         """Connect every input of a block, and every output of the PE, to the signal of the same name."""
         signals = self.signals() | self.block_signals(Kind.OUT, Kind.OUT_REG)
+        signals |= {name: register for name, (register, _) in zip(LATE, self.late, strict=True)}
         if not isinstance(self.ptr_read, RunRows):
             signals |= {"ptr_valid": self.ptr_read.valid, "ptr_value": self.ptr_read.value}
         # The run that the window takes: the queue's head, or what was read for it.
@@ -115,6 +125,7 @@ class PE(schema.PE):
         self.busy.value = (
             self.act_queue.occupancy.value != 0
             or reading
+            or arithm.s1_valid.value
             or arithm.s2_valid.value
             or arithm.s3_valid.value
             or arithm.s4_valid.value
@@ -123,22 +134,32 @@ class PE(schema.PE):
         self.retire.value = arithm.s4_valid.value or dropped
         self.io_rdata.value = self._read_data() & self.data_mask
 
+    def keep(self) -> None:
+        """The PE's own registers."""
+        for register, wire in self.late:
+            register.next = wire.value
+        self.io_word.next = self._register_word() & self.data_mask
+
     def _read_data(self) -> int:
+        """Of an SRAM its output, else what was read in the cycle before."""
+        space, addr = self.io_space.value, self.io_addr.value
+        if space == IoSpace.SPMAT:
+            return self.spmat_port.rdata.value
+        if space == IoSpace.PTR and not self.cfg.index_free:
+            return self.ptr_ports[addr % len(self.ptr_ports)].rdata.value
+        if space == IoSpace.ACT_SRAM:
+            return sign_extend(self.act_port.rdata.value, self.cfg.acc_bits)
+        return self.io_word.value
+
+    def _register_word(self) -> int:
+        """The register that the I/O port names, or the word of a register file."""
         space, addr = self.io_space.value, self.io_addr.value
         if space == IoSpace.ACC:
             return self.act_rw.acc_rdata.value
         if space == IoSpace.ACT:
             return self.act_rw.leaf_value.value
-        if space == IoSpace.SPMAT:
-            return self.spmat_port.rdata.value
-        if space == IoSpace.PTR:
-            if self.cfg.index_free:
-                return 0
-            return self.ptr_ports[addr % len(self.ptr_ports)].rdata.value
         if space == IoSpace.CODEBOOK:
-            return self.arithm_unit.code_rdata.value
-        if space == IoSpace.ACT_SRAM:
-            return sign_extend(self.act_port.rdata.value, self.cfg.acc_bits)
+            return self.arithm_unit.io_code.value
         if space == IoSpace.COUNTER and self.cfg.counters:
             number = addr & self.counter_mask
             return self.counters[number].value if number < len(self.counters) else 0

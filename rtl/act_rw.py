@@ -53,14 +53,14 @@ class ActRW(Block):
 
     def elaborate(self, platform: object) -> Module:
         m = self.module()
-        self._leaf(m)
-        self._accumulators(m)
-        self._sram(m)
-
         exact = self._scaled(m)
         rectified = Signal(signed(len(exact)))
         # One adder, and no wider than it must be.
         kept, half = shifted(m, rectified, self.output_shift, "shifted")
+        self.unrounded = Cat(half, kept)
+        self._leaf(m)
+        self._accumulators(m)
+        self._sram(m)
         rounded = Signal(signed(len(kept) + 1), name="rounded")
         m.d.comb += rounded.eq(add(kept, half, len(rounded)))
         value, clipped = saturate(rounded, self.cfg.act_bits)
@@ -96,40 +96,70 @@ class ActRW(Block):
     def _leaf(self, m: Module) -> None:
         cfg = self.cfg
         write, read = register_file(m, "src", cfg.act_bits, cfg.src_depth)
-        put, row, value = self._source_write(m)
-        first = Signal(cfg.src_depth)  # the lowest set bit of pending alone
-        kept = Signal(cfg.src_depth)
-        one = Signal(cfg.src_depth)
+        put, row, value, nonzero = self._source_write(m)
+        self._next_row(m, put, row, nonzero)
         m.d.comb += [
-            first.eq(lowest(self.pending)),
-            self.leaf_valid.eq(self.pending.any()),
-            self.leaf_row.eq(Mux(self.leaf_valid, resize(encode(first), len(row)), self.io_addr[: len(row)])),
+            self.leaf_row.eq(Mux(self.leaf_valid, self.first_row, self.io_addr[: len(row)])),
             write.en.eq(put & is_inside(row, cfg.src_depth)),
             write.addr.eq(row),
             write.data.eq(value),
             read.addr.eq(self.leaf_row),
             self.leaf_value.eq(Mux(is_inside(self.leaf_row, cfg.src_depth), read.data, 0)),
-            kept.eq(Mux(self.leaf_pop, self.pending & ~first, self.pending)),
-            one.eq(decode(row, cfg.src_depth)),
         ]
-        with m.If(put):
-            m.d.sync += self.pending.eq(Mux(value.any(), kept | one, kept & ~one))
-        with m.Else():
-            m.d.sync += self.pending.eq(kept)
 
-    def _source_write(self, m: Module) -> tuple[Value, Value, Value]:
-        """Whether the source file is written, at which row, with what: by the host, a refill or write-back."""
+    def _next_row(self, m: Module, put: Value, row: Value, nonzero: Value) -> None:
+        """The rows still to offer, and the first of them.
+
+        The first row is a register beside `pending`, of which it is the lowest bit. The search is for the row behind
+        it, among bits that are known at the start of the cycle: nothing waits for `leaf_pop` or for what is written
+        but the choice at the end.
+        """
+        depth = self.cfg.src_depth
+        self.first_row = Signal(len(row))
+        some = Signal()  # whether any bit of pending is set
+        first = Signal(depth)
+        one = Signal(depth)
+        rest = Signal(depth)  # pending without the first row, and without the one that is written
+        behind = Signal(len(row))
+        gone = Signal()  # the first row is taken, or written
+        left = Signal()
+        below = Signal()  # what is left has a lower row than the one that is written
+        kept = self.pending & ~one & ~(first & self.leaf_pop.replicate(depth))
+        m.d.comb += [
+            self.leaf_valid.eq(some),
+            first.eq(Mux(some, decode(self.first_row, depth), 0)),
+            one.eq(Mux(put, decode(row, depth), 0)),
+            rest.eq(self.pending & ~one & ~first),
+            behind.eq(encode(lowest(rest))),
+            gone.eq(~some | self.leaf_pop | (put & (self.first_row == row))),
+            left.eq(~gone | rest.any()),
+            below.eq(left & Mux(gone, behind < row, self.first_row < row)),
+        ]
+        set_one = put & nonzero & is_inside(row, depth)
+        m.d.sync += [
+            self.pending.eq(kept | (one & nonzero.replicate(depth))),
+            some.eq(left | set_one),
+            self.first_row.eq(Mux(set_one & ~below, row, Mux(gone, behind, self.first_row))),
+        ]
+
+    def _source_write(self, m: Module) -> tuple[Value, Value, Value, Value]:
+        """Whether the source file is written, at which row, with what, and whether that is not 0.
+
+        The host writes, or a refill or write-back does.
+        """
         refill = self.rf_valid & self.rf_to_src
         handed_on = self.y_valid & (self.wb_target & Const(WbTarget.SRC, 2)).any()
         row = Signal(self.cfg.src_addr_bits, name="src_row")
         value = Signal(self.cfg.act_bits, name="src_value")
+        nonzero = Signal(name="src_nonzero")
         with m.If(self.io_write_act):
-            m.d.comb += [row.eq(self.io_addr), value.eq(self.io_data)]
+            m.d.comb += [row.eq(self.io_addr), value.eq(self.io_data), nonzero.eq(value.any())]
         with m.Elif(refill):
-            m.d.comb += [row.eq(self.rf_at), value.eq(self.act_rdata)]
+            m.d.comb += [row.eq(self.rf_at), value.eq(self.act_rdata), nonzero.eq(value.any())]
         with m.Else():
-            m.d.comb += [row.eq(self.y_row), value.eq(self.y_value)]
-        return self.io_write_act | refill | handed_on, row, value
+            # Of kept + half, which is clipped: 0 if both are, and for -1 + 1. Nothing waits for the sum.
+            m.d.comb += [row.eq(self.y_row), value.eq(self.y_value), nonzero.eq(~same(self.unrounded))]
+        return self.io_write_act | refill | handed_on, row, value, nonzero
 
     def _accumulators(self, m: Module) -> None:
         cfg = self.cfg
@@ -183,6 +213,11 @@ class ActRW(Block):
         m.d.sync += self.rf_valid.eq(self.rf_en)
         with m.If(self.rf_en):
             m.d.sync += [self.rf_to_src.eq(self.rf_src), self.rf_at.eq(self.rf_row)]
+
+
+def same(bits: Value) -> Value:
+    """Whether all bits are equal."""
+    return bits.all() | ~bits.any()
 
 
 def lowest(bits: Value) -> Value:

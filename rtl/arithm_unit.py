@@ -33,13 +33,14 @@ class ArithmUnit(Block):
     Members
     -------
     clear : clear the counters.
-    tok_valid, tok_empty, tok_first, tok_value, v, z : the token in stage 1.
+    tok_valid, tok_empty, tok_first, tok_value, v, z : the token.
+    s1_valid, s1_empty, s1_first, s1_value, s1_v, s1_z : the token in stage 1, a cycle later (`lookup_register`).
     acc_rdata : the accumulator of s2_row.
     product_shift : 0..31, right shift of the product.
     codebook : number of the codebook.
     arithmetic : of an adder machine: whether minima stand for products (`eie.schema.Arithmetic`).
     io_write, io_addr, io_data : the I/O port, for the space CODEBOOK.
-    code_rdata : codebook read.
+    code_rdata : codebook read, for the entry in stage 1. io_code : for the I/O port.
     forward1, forward2 : the operand comes from the entry one, two cycles ahead.
     s2_valid, s2_row, s3_valid : stages 2 and 3.
     s4_valid, s4_write, s4_row, s4_sum : stage 4, the accumulator write.
@@ -53,6 +54,9 @@ class ArithmUnit(Block):
         m = self.module()
         # Lane 0's signals have no prefix.
         self.prefixes = ["", *(f"lane{lane}_" for lane in range(1, self.cfg.issue))]
+        if self.cfg.lookup_register:
+            for prefix in self.prefixes:
+                self._stage_0(m, prefix)
         entries = [self._entry(m, prefix) for prefix in self.prefixes]
         self._lookup(m)
         for prefix, entry in zip(self.prefixes, entries, strict=True):
@@ -61,7 +65,7 @@ class ArithmUnit(Block):
         clipped = [self._stage_4(m, prefix) for prefix in self.prefixes]
 
         if self.cfg.relative:
-            self.counter(m, "fillers", entries[0] & is_number(self.v, 0))
+            self.counter(m, "fillers", entries[0] & is_number(self._token("", "v"), 0))
         lanes = [partial(self._of, prefix) for prefix in self.prefixes]
         self.tally(m, "bypasses", [of("s3_write") & (of("s3_forwarded") | of("forward1")) for of in lanes])
         clips = [of("s3_write") & clip for of, clip in zip(lanes, clipped, strict=True)]
@@ -76,23 +80,39 @@ class ArithmUnit(Block):
         signal: Signal = getattr(self, f"{prefix}{name}")
         return signal
 
+    def _token(self, prefix: str, name: str) -> Signal:
+        """A signal of the token in stage 1 of a lane: as it comes, or from the register in front of the codebook."""
+        if self.cfg.lookup_register:
+            return self._of(prefix, f"s1_{name}")
+        return self._of(prefix, name if name in ("v", "z") else f"tok_{name}")
+
+    def _stage_0(self, m: Module, prefix: str) -> None:
+        """The register in front of the codebook."""
+        names = ["valid", "value", "v", "z"]
+        if not prefix:
+            names += ["empty", "first"] if self.cfg.relative else ["empty"]
+        for name in names:
+            token = self._of(prefix, name if name in ("v", "z") else f"tok_{name}")
+            m.d.sync += self._of(prefix, f"s1_{name}").eq(token)
+
     def _entry(self, m: Module, prefix: str) -> Signal:
         entry = Signal(name=f"{prefix}entry")
-        valid = self._of(prefix, "tok_valid")
-        m.d.comb += entry.eq(valid if prefix else valid & ~self.tok_empty)
+        valid = self._token(prefix, "valid")
+        m.d.comb += entry.eq(valid if prefix else valid & ~self._token("", "empty"))
         return entry
 
     def _stage_2(self, m: Module, prefix: str, entry: Signal) -> None:
         """Stage 1 to 2: index accumulate, or the row as it is."""
         of = partial(self._of, prefix)
-        m.d.sync += [of("s2_valid").eq(of("tok_valid")), of("s2_write").eq(entry)]
-        with m.If(of("tok_valid")):
-            m.d.sync += [of("s2_code").eq(of("code_rdata")), of("s2_value").eq(of("tok_value"))]
+        valid, z = self._token(prefix, "valid"), self._token(prefix, "z")
+        m.d.sync += [of("s2_valid").eq(valid), of("s2_write").eq(entry)]
+        with m.If(valid):
+            m.d.sync += [of("s2_code").eq(of("code_rdata")), of("s2_value").eq(self._token(prefix, "value"))]
         with m.If(entry):
             if not self.cfg.relative:
-                m.d.sync += of("s2_row").eq(of("z"))
+                m.d.sync += of("s2_row").eq(z)
             else:
-                m.d.sync += self.s2_row.eq(Mux(self.tok_first, self.z, self.s2_row + 1 + self.z))
+                m.d.sync += self.s2_row.eq(Mux(self._token("", "first"), z, self.s2_row + 1 + z))
 
     def _hits(self, needs: Value, row: Value) -> list[Value]:
         """For each lane whether its stage 4 writes the row."""
@@ -122,6 +142,17 @@ class ArithmUnit(Block):
             of("s3_forwarded").eq(of("forward2")),
         ]
 
+    def _operand(self, prefix: str, hits: list[Value]) -> Value:
+        """What stage 3 adds to: what a lane's stage 4 writes to the row, or else what was read."""
+        row, operand = self._of(prefix, "s3_row"), self._of(prefix, "s3_operand")
+        if self.cfg.issue == 1:
+            return Mux(self._of(prefix, "forward1"), self._sum(hits), operand)
+        # The longest path, so it is short: nobody reads the sum of an entry that does not write.
+        chosen: Value = operand
+        for hit, lane in zip(self._hits(Const(1, 1), row), self.prefixes, strict=True):
+            chosen = Mux(hit, self._of(lane, "s4_sum"), chosen)
+        return chosen
+
     def _product(self, m: Module, prefix: str) -> Value:
         """Code times activation; in an adder pass twice the smaller magnitude where both have one sign, else 0."""
         code, value = self._of(prefix, "s2_code"), self._of(prefix, "s2_value")
@@ -150,7 +181,7 @@ class ArithmUnit(Block):
         width = max(len(product), bits) + 1
         total = Signal(signed(width), name=f"{prefix}total")
         m.d.comb += [
-            operand.eq(Mux(of("forward1"), self._sum(hits), of("s3_operand"))),
+            operand.eq(self._operand(prefix, hits)),
             total.eq(add(*summands, width + 1)[1:]),
         ]
         accumulated, clipped = saturate(total, bits)
@@ -169,17 +200,20 @@ class ArithmUnit(Block):
         codes = cfg.codebooks * cfg.n_codes
         write, read = register_file(m, "codes", cfg.code_bits, codes)
         io_code = self.io_addr[: bits_for(codes - 1)]
-        code = Cat(self.v, self.codebook)[: len(io_code)]
         m.d.comb += [
             write.en.eq(self.io_write & is_inside(io_code, codes)),
             write.addr.eq(io_code),
             write.data.eq(self.io_data),
-            read.addr.eq(Mux(self.tok_valid, code, io_code)),
-            self.code_rdata.eq(Mux(is_inside(read.addr, codes), read.data, 0)),
         ]
-        for prefix in self.prefixes[1:]:
-            read = more_reads(m, "codes")
+        # The I/O port has a read port of its own: else what it reads would wait for the matrix SRAM.
+        reads = {"io_code": io_code} | {
+            f"{prefix}code_rdata": Cat(self._token(prefix, "v"), self.codebook) for prefix in self.prefixes
+        }
+        # Quiet while there is no token; and a gate stands between the entry and what it drives here.
+        reads["code_rdata"] = Mux(self._token("", "valid"), reads["code_rdata"], 0)
+        for number, (name, code) in enumerate(reads.items()):
+            port = more_reads(m, "codes") if number else read
             m.d.comb += [
-                read.addr.eq(Cat(self._of(prefix, "v"), self.codebook)),
-                self._of(prefix, "code_rdata").eq(Mux(is_inside(read.addr, codes), read.data, 0)),
+                port.addr.eq(code),
+                getattr(self, name).eq(Mux(is_inside(port.addr, codes), port.data, 0)),
             ]

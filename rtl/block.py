@@ -172,14 +172,34 @@ class Part:
         )
 
 
-def register_file(m: Module, name: str, width: int, depth: int) -> tuple[WritePort, ReadPort]:
-    """Write and asynchronous read port of a new memory `m.submodules[name]`: `depth` words, 0 at the start."""
+def new_memory(m: Module, name: str, width: int, depth: int) -> Memory:
+    """A new memory `m.submodules[name]`: `depth` words, 0 at the start."""
     # A one-word memory would have no address; the second word is never addressed.
     memory: Memory = Memory(shape=unsigned(width), depth=max(2, depth), init=[])
     m.submodules[name] = memory
+    return memory
+
+
+def register_file(m: Module, name: str, width: int, depth: int) -> tuple[WritePort, ReadPort]:
+    """Write and asynchronous read port of a new memory, see `new_memory`."""
+    memory = new_memory(m, name, width, depth)
     write = memory.write_port()
     read = memory.read_port(domain="comb")
     return write, read
+
+
+def read_by_lines(m: Module, memory: Memory, addr: Value) -> Value:
+    """The word of a memory at `addr`, chosen by one line for each word, 0 beyond the last.
+
+    An address bit of a read port drives a multiplexer for each bit of half of the words, which is slow where words are
+    wide; a line drives one gate for each bit of its word.
+    """
+    words = []
+    for number in range(memory.depth):
+        port = memory.read_port(domain="comb")
+        m.d.comb += port.addr.eq(number)
+        words.append(Mux(is_number(addr, number), port.data, 0))
+    return any_of(words)
 
 
 def more_reads(m: Module, name: str) -> ReadPort:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from amaranth import Cat, Module, Mux, Signal, Value
 
@@ -15,6 +15,7 @@ from eie.rtl.block import (
     is_inside,
     is_number,
     magnitude,
+    more_reads,
     pick,
     register_file,
     resize,
@@ -61,6 +62,7 @@ class CCU(Block):
         self.written = Signal()
         self.to_config = Signal()
         self.to_control = Signal()
+        self.host_words: dict[ConfigReg, Value] = {}
         m.d.comb += [
             self.io_mode.eq(is_number(self.mode, Mode.IO)),
             self.compute.eq(is_number(self.mode, Mode.COMPUTE)),
@@ -83,15 +85,16 @@ class CCU(Block):
         return m
 
     def _table(self, m: Module) -> None:
-        """The pass table: a memory for each register, written by the host, read at the pass or the host's entry."""
+        """The pass table: a memory for each register, written by the host, read at the pass and at the host's entry.
+
+        The host has a read port of its own: else what a pass does would wait for what the host asks for.
+        """
         cfg = self.cfg
         number, io_entry = self.io_addr[:CONFIG_BITS], self.io_addr[CONFIG_BITS:][: cfg.pass_bits]
-        entry = Signal(cfg.pass_bits)
         write_config = Signal()
-        m.d.comb += [
-            entry.eq(Mux(self.io_read & self.io_mode & self.to_config, io_entry, self.current_pass)),
-            write_config.eq(self.io_write & self.io_mode & self.to_config & is_inside(io_entry, cfg.passes)),
-        ]
+        m.d.comb += write_config.eq(
+            self.io_write & self.io_mode & self.to_config & is_inside(io_entry, cfg.passes)
+        )
         for register in config_registers(cfg):
             word = self._word(register)
             write, read = register_file(m, f"table_{register.name.lower()}", len(word), cfg.passes)
@@ -99,9 +102,12 @@ class CCU(Block):
                 write.en.eq(write_config & is_number(number, register)),
                 write.addr.eq(io_entry),
                 write.data.eq(self.io_data),
-                read.addr.eq(entry),
-                word.eq(Mux(is_inside(entry, cfg.passes), read.data, 0)),
+                read.addr.eq(self.current_pass),
+                word.eq(Mux(is_inside(self.current_pass, cfg.passes), read.data, 0)),
             ]
+            port = more_reads(m, f"table_{register.name.lower()}")
+            m.d.comb += port.addr.eq(io_entry)
+            self.host_words[register] = Mux(is_inside(io_entry, cfg.passes), port.data, 0)
 
     def _word(self, register: ConfigReg) -> Signal:
         word: Signal = getattr(self, register.name.lower())
@@ -233,9 +239,10 @@ class CCU(Block):
             m.d.comb += self.pe_read.eq(selected)
         words = (self.pe_rdata.word_select(k, cfg.io_data_bits) for k in range(cfg.n_pe))
         with m.If(self.to_config):
-            m.d.sync += self.io_rdata.eq(self._selected(self.io_addr[:CONFIG_BITS], config_registers(cfg)))
+            m.d.sync += self.io_rdata.eq(self._selected(self.io_addr[:CONFIG_BITS], self.host_words))
         with m.Elif(self.to_control):
-            m.d.sync += self.io_rdata.eq(self._selected(self.io_addr, ControlReg))
+            passes = {register: getattr(self, register.name.lower()) for register in ControlReg}
+            m.d.sync += self.io_rdata.eq(self._selected(self.io_addr, passes))
         if cfg.index_free:
             with m.Elif(is_number(self.io_space, IoSpace.PTR)):
                 tables = [self.block_rdata.word_select(s, cfg.io_data_bits) for s in range(cfg.segments)]
@@ -243,15 +250,13 @@ class CCU(Block):
         with m.Else():
             m.d.sync += self.io_rdata.eq(any_of(Mux(selected[k], word, 0) for k, word in enumerate(words)))
 
-    def _selected(self, number: Value, registers: Iterable[ConfigReg | ControlReg]) -> Value:
-        """The register that `number` names, 0 if there is none."""
+    def _selected(
+        self, number: Value, registers: Mapping[ConfigReg, Value] | Mapping[ControlReg, Value]
+    ) -> Value:
+        """The word of the register that `number` names, 0 if there is none."""
         return any_of(
-            Mux(
-                is_number(number, register),
-                resize(getattr(self, register.name.lower()), len(self.io_rdata)),
-                0,
-            )
-            for register in registers
+            Mux(is_number(number, register), resize(word, len(self.io_rdata)), 0)
+            for register, word in registers.items()
         )
 
 

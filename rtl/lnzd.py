@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value
 
-from eie.rtl.block import Block, word_of
+from eie.rtl.block import Block, pick
 from eie.schema import LNZD_FAN_IN
 
 Offer = tuple[Value, Value, Value]  # valid, row, child's number
@@ -57,8 +57,8 @@ class LNZD(Block):
         with m.If(load & some):
             for name in ("row", "pe", "value", "value1")[: 2 + self.cfg.group]:
                 kept = getattr(self, name)
-                children = Cat(getattr(self, f"child{c}_{name}") for c in range(LNZD_FAN_IN))
-                m.d.sync += kept.eq(word_of(children, best, len(kept)))
+                children = [getattr(self, f"child{c}_{name}") for c in range(LNZD_FAN_IN)]
+                m.d.sync += kept.eq(pick(children, best))
         return m
 
     def _best(self) -> Value:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Module, Mux, Value
+from amaranth import Cat, Module, Mux, Signal, Value
 
 from eie import schema
 from eie.rtl.block import Block, Part, is_number, resize
 from eie.schema import IoSpace, Kind
+
+# Of the pass's configuration, what comes a cycle later: nothing of the pass has come so far that it is needed sooner,
+# and the pass table with its fan-out is not in the same cycle as shift and sum.
+LATE = ("product_shift", "relu", "output_shift")
 
 
 class PE(Block):
@@ -43,6 +47,8 @@ class PE(Block):
         queue, spmat, arithm = parts["act_queue"], parts["spmat_read"], parts["arithm_unit"]
         reading = [spmat.active, spmat.tok_valid] if self.cfg.walks else [spmat.unfinished]
         # Further lanes have nothing when the first has none.
+        if self.cfg.lookup_register:
+            reading.append(arithm.s1_valid)
         stages = Cat(*reading, arithm.s2_valid, arithm.s3_valid, arithm.s4_valid)
         dropped = parts["ptr_read"].drop if self.cfg.filter_empty else None
         m.d.comb += [
@@ -59,6 +65,7 @@ class PE(Block):
         signals = {field.name: getattr(self, field.name) for field in ports if field.kind is Kind.IN}
         for part in parts.values():
             signals |= part.outputs
+        signals |= {name: self._later(m, name) for name in LATE}
         if not self.cfg.index_free:
             signals |= {"ptr_valid": signals["valid"], "ptr_value": signals["value"]}
         # The run that the window takes: the queue's head, or what was read for it.
@@ -68,10 +75,29 @@ class PE(Block):
             if source in signals:
                 signals[f"run_{field}"] = signals[source]
         for name, part in parts.items():
-            m.submodules[name] = part.instance(signals | self._strobes(name))
+            own = self._strobes(name) | (self._written(signals) if name == "act_rw" else {})
+            m.submodules[name] = part.instance(signals | own)
         for port in ports:
             if port.kind is Kind.OUT and port.name in signals:
                 m.d.comb += getattr(self, port.name).eq(signals[port.name])
+
+    def _written(self, signals: dict[str, Value]) -> dict[str, Value]:
+        """What further lanes write to the accumulators: 0 while they write nothing.
+
+        The register of a sum, from which the next one is made, so does not drive every accumulator as well.
+        """
+        prefixes = [f"lane{lane}_" for lane in range(1, self.cfg.issue)]
+        return {
+            f"{prefix}s4_sum": Mux(signals[f"{prefix}s4_write"], signals[f"{prefix}s4_sum"], 0)
+            for prefix in prefixes
+        }
+
+    def _later(self, m: Module, name: str) -> Signal:
+        """An input, a cycle later."""
+        signal: Signal = getattr(self, name)
+        later = Signal(signal.shape(), name=f"{name}_late")
+        m.d.sync += later.eq(signal)
+        return later
 
     def _strobes(self, block: str) -> dict[str, Value]:
         """A block's I/O strobes: those of the PE, in the block's space."""
@@ -101,18 +127,29 @@ class PE(Block):
         }
 
     def _read(self, m: Module, parts: dict[str, Part]) -> None:
+        """The word for the I/O port: of an SRAM as it comes, of registers and register files from a register.
+
+        The host holds the address for two cycles, because an SRAM takes one.
+        """
         outputs = {name: signal for part in parts.values() for name, signal in part.outputs.items()}
-        words = {
+        kept = Signal(len(self.io_rdata), name="io_word")
+        word = Signal(len(self.io_rdata), name="io_register")
+        m.d.comb += self.io_rdata.eq(kept)
+        m.d.sync += kept.eq(word)
+        srams = {
             IoSpace.SPMAT: self.spmat_rdata,
             **self._pointer_word(),
-            IoSpace.CODEBOOK: outputs["code_rdata"],
-            IoSpace.ACC: outputs["acc_rdata"],
-            IoSpace.ACT: outputs["leaf_value"],
             IoSpace.ACT_SRAM: self.act_rdata.as_signed(),
         }
-        for space, word in words.items():
-            with m.If(is_number(self.io_space, space)):
-                m.d.comb += self.io_rdata.eq(resize(word, len(self.io_rdata)))
+        files = {
+            IoSpace.CODEBOOK: outputs["io_code"],
+            IoSpace.ACC: outputs["acc_rdata"],
+            IoSpace.ACT: outputs["leaf_value"],
+        }
+        for target, words in ((self.io_rdata, srams), (word, files)):
+            for space, found in words.items():
+                with m.If(is_number(self.io_space, space)):
+                    m.d.comb += target.eq(resize(found, len(target)))
         with m.If(is_number(self.io_space, IoSpace.COUNTER)):
             counters = schema.pe_counters(self.cfg)
             number = self.io_addr[: (len(counters) - 1).bit_length()]
@@ -120,4 +157,4 @@ class PE(Block):
                 # Without relative rows nobody counts fillers.
                 if counter.name.lower() in outputs:
                     with m.If(is_number(number, counter)):
-                        m.d.comb += self.io_rdata.eq(outputs[counter.name.lower()])
+                        m.d.comb += word.eq(resize(outputs[counter.name.lower()], len(word)))

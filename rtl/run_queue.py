@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amaranth import Cat, Const, Module, Mux, Signal
 
-from eie.rtl.block import Block, register_file, step
+from eie.rtl.block import Block, new_memory, read_by_lines, step
 
 
 class RunQueue(Block):
@@ -39,7 +39,8 @@ class RunQueue(Block):
         if cfg.index_free:
             into, head = Cat(into, self.p_row), [*head, self.head_row]
         behind = max(1, cfg.queue_depth - 1)
-        write, read = register_file(m, "fifo", len(into), behind)
+        fifo = new_memory(m, "fifo", len(into), behind)
+        write = fifo.write_port()
         alone = Signal()  # nothing stands behind the head
         moves, enters = Signal(), Signal()
         m.d.comb += [
@@ -49,12 +50,11 @@ class RunQueue(Block):
             write.en.eq(self.keep & ~enters),
             write.addr.eq(self.wr_ptr),
             write.data.eq(into),
-            read.addr.eq(self.rd_ptr),
             self.head_valid.eq(self.count.any()),
             self.credit.eq(self.occupancy < Const(cfg.queue_depth, cfg.occupancy_bits)),
         ]
         with m.If(moves | enters):
-            m.d.sync += Cat(head).eq(Mux(moves, read.data, into))
+            m.d.sync += Cat(head).eq(Mux(moves, read_by_lines(m, fifo, self.rd_ptr), into))
         with m.If(write.en):
             m.d.sync += self.wr_ptr.eq(step(self.wr_ptr, behind))
         with m.If(moves):

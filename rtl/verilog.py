@@ -6,7 +6,7 @@ import functools
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import resources
 
 from amaranth.back import rtlil  # type: ignore[attr-defined]  # the stubs lack it
@@ -23,6 +23,7 @@ from eie.rtl.block import Block, module_name
 from eie.rtl.block_table import BlockTable
 from eie.rtl.ccu import CCU
 from eie.rtl.chip import EIEChip
+from eie.rtl.fpga.top import SerialChip
 from eie.rtl.host.host_if import HostIf
 from eie.rtl.leaf_pair import LeafPair
 from eie.rtl.lnzd import LNZD
@@ -129,6 +130,15 @@ def host_if_verilog(cfg: ArchConfig) -> dict[str, str]:
     return {_file("host_if"): convert({"host_if": HostIf(cfg)})["host_if"]}
 
 
+def serial_verilog(cfg: ArchConfig, divisor: int) -> dict[str, str]:
+    """Verilog of the chip behind a serial line (docs/fpga.md), by file name; the top module is `eie_serial_chip`.
+
+    divisor : clock cycles of a bit on the line. The memories start from images, see `array_verilog`.
+    """
+    top = {"serial_chip": SerialChip(cfg, divisor)}
+    return {_file("serial_chip"): convert(top)["serial_chip"], **chip_verilog(cfg, images=True)}
+
+
 def block_verilog(block: str, cfg: ArchConfig, *, probe: bool = True) -> dict[str, str]:
     """Verilog of one block by itself, by file name; the top module is `eie_<block>`.
 
@@ -166,14 +176,18 @@ def _pe_file(modules: dict[str, str]) -> dict[str, str]:
     return {_file("pe"): "\n".join(modules[name] for name in ("pe", *schema.PE_BLOCKS))}
 
 
-def convert(components: dict[str, Component]) -> dict[str, str]:
+def convert(components: Mapping[str, Component]) -> dict[str, str]:
     """Verilog text of each component's module, by the same names: those of `eie.rtl.block.module_name`."""
     text = _yosys(
         [
             _keep_names(_same_widths(rtlil.convert(component, name=module_name(name), emit_src=False)))
             for name, component in components.items()
         ],
-        flat=[module_name(name) for name, component in components.items() if isinstance(component, HostIf)],
+        flat=[
+            module_name(name)
+            for name, component in components.items()
+            if isinstance(component, (HostIf, SerialChip))
+        ],
     )
     # Yosys writes an always block for each write port of a memory; one for all of them suits every reader.
     text = _NEXT_PORT.sub(r"\1", text)

@@ -61,7 +61,7 @@ class Window(Block):
         taken = self._take(m, choices)
         after, touched = self._after(m, choices, taken)
         following = self._slice(m)
-        self._fetch(m, following, after[-1] == self._slot(cfg.window - 1, "end"))
+        self._fetch(m, following, self._room(taken))
         self._shift(m, following, after, touched)
         left = [self._slot(j, "pos") != self._slot(j, "end") for j in range(cfg.window)]
         m.d.comb += self.unfinished.eq(any_of([self.more, *left]))
@@ -88,9 +88,12 @@ class Window(Block):
         slots = range(self.cfg.window)
         places: list[Value] = [self._slot(j, "pos") for j in slots]
         choices = []
+        # Whether the oldest slot has nothing left behind so many entries.
+        self.ends_behind: list[Value] = []
         for lane in range(self.cfg.issue):
             left = Signal(len(slots), name=f"lane{lane}_left")
             m.d.comb += left.eq(Cat(places[j] != self._slot(j, "end") for j in slots))
+            self.ends_behind.append(~left[-1])
             chosen = [left[j] & ~left[j + 1 :].any() for j in slots]
             chosen[0] = ~left[1:].any()  # the newest, also if nothing is left
             place = Signal(self.cfg.place_count_bits, name=f"lane{lane}_place")
@@ -99,7 +102,18 @@ class Window(Block):
             places = [
                 Mux(one & left[j], places[j] + 1, places[j])[: len(place)] for j, one in enumerate(chosen)
             ]
+        self.ends_behind.append(places[-1] == self._slot(slots[-1], "end"))
         return choices
+
+    def _room(self, taken: list[Value]) -> Value:
+        """Whether the oldest slot is used up: as many entries are taken as it had left.
+
+        The oldest slot is the first that the lanes take from. What each number would leave is known early; whether the
+        last lane takes its entry, which is known late, only chooses.
+        """
+        return any_of(
+            [self.ends_behind[0], *(t & ends for t, ends in zip(taken, self.ends_behind[1:], strict=True))]
+        )
 
     def _take(self, m: Module, choices: list[Choice]) -> list[Value]:
         """The lanes' tokens; whether each takes its entry."""

@@ -14,12 +14,12 @@ from eie.conv import from_vectors, to_vectors
 from eie.errors import LayerError
 from eie.fixed import IntArray
 from eie.layer import CompressedLayer, as_activations
-from eie.prefix import THOUSAND, thousandths
+from eie.prefix import THOUSAND, shares_of, thousandths
 from eie.program import Job
 from eie.result import Result, summed
 from eie.sim.plans import run_program
 from eie.sim.simulate import STEPPING, simulate_many
-from eie.width_program import check_width, shares_of, width_program
+from eie.width_program import check_width, width_program
 
 
 def at_width(layers: Sequence[CompressedLayer], width: float) -> list[CompressedLayer]:

@@ -19,8 +19,7 @@ from eie.compress.format.file import load_with_sizes
 from eie.compress.format.sizes import SizeReport
 from eie.files import file_name
 from eie.layer import CompressedLayer
-from eie.prefix import THOUSAND
-from eie.width_program import shares_of
+from eie.prefix import THOUSAND, shares_of
 
 
 def _left(model: Path, key: str, layers: Sequence[CompressedLayer]) -> list[Unused]:

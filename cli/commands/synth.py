@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +13,52 @@ import click
 from eie.cli.options import PATH, PRESET, Machine, machine_options
 from eie.cli.output import check_writable, print_table, write
 from eie.config import ArchConfig
+from eie.errors import MismatchError
+from eie.sim.cosim.toolchain import find_sta
+from eie.sim.synth.array import ArrayFigures, ArrayPath
+from eie.sim.synth.opensta import longest_path_ns
 from eie.sim.synth.yosys import (
     LIBRARY_NM,
     PUBLISHED_NM,
     BlockFigures,
     SynthReport,
+    link_array,
     pe_area,
     published_areas,
     shares,
     synthesise,
 )
 
+# Paths of the array that are printed.
+PATHS = 12
+# What our own analysis may be beside OpenSTA's.
+STA_TOLERANCE = 0.05
 
-def report_json(report: SynthReport, against: SynthReport | None = None) -> dict[str, Any]:
+
+@dataclasses.dataclass(frozen=True)
+class ArrayReport:
+    """The array, and its longest path by OpenSTA in ns (None: it is not installed)."""
+
+    figures: ArrayFigures
+    opensta_ns: float | None
+
+    def check(self) -> None:
+        """Raise `MismatchError` where the two analyses differ by more than `STA_TOLERANCE`."""
+        ours = self.figures.paths[0].path.ns
+        if self.opensta_ns is not None and abs(ours / self.opensta_ns - 1) > STA_TOLERANCE:
+            raise MismatchError(
+                f"the array's longest path is {ours:.2f} ns, and {self.opensta_ns:.2f} ns by OpenSTA: "
+                f"more than {STA_TOLERANCE:.0%} apart"
+            )
+
+
+def report_json(
+    report: SynthReport, against: SynthReport | None = None, array: ArrayReport | None = None
+) -> dict[str, Any]:
     """A synthesis for scripts; against : another machine's PE."""
     compared = [report, against] if against else [report]
-    return {
+    whole = {"array": dataclasses.asdict(array)} if array else {}
+    return whole | {
         "config": dataclasses.asdict(report.cfg),
         "library": str(report.library),
         "blocks": [dataclasses.asdict(block) for block in report.blocks],
@@ -64,11 +95,30 @@ def _row(block: BlockFigures, report: SynthReport) -> tuple[str, ...]:
     type=PRESET["type"],
     help="Synthesise the PE of this preset, too, and print both with their SRAMs, side by side.",
 )
+@click.option(
+    "--array",
+    "linked",
+    is_flag=True,
+    help="Link CCU, tree and PEs, put buffers in, and print the paths of the whole array.",
+)
+@click.option(
+    "--sram-ns",
+    type=click.FloatRange(0),
+    default=0.0,
+    metavar="NS",
+    help="With --array: from the clock edge to an SRAM's data (0: SRAMs are left out).",
+)
 @click.option("--liberty", type=PATH, metavar="F.lib", help="Cell library to map to, instead of osu018.")
 @click.option("--plot", type=PATH, metavar="F.png", help="Draw the areas.")
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 def synth(
-    machine: Machine, against: str | None, liberty: Path | None, plot: Path | None, json_out: bool
+    machine: Machine,
+    against: str | None,
+    linked: bool,
+    sram_ns: float,
+    liberty: Path | None,
+    plot: Path | None,
+    json_out: bool,
 ) -> None:
     """Synthesise one PE, a node of the LNZD tree, the CCU and the host interface, without their SRAMs.
 
@@ -80,7 +130,10 @@ def synth(
       eie synth --pe 64 --plot area.png
       eie synth --pe 64 --set counters=0
       eie synth --preset eie2 --against paper
+      eie synth --pe 16 --array
     """
+    if sram_ns and not linked:
+        raise click.UsageError("--sram-ns has no effect without --array")
     cfg = machine.as_set
     if plot is not None:
         check_writable(plot.absolute().parent)
@@ -94,15 +147,29 @@ def synth(
     if against is not None:
         rival = ArchConfig.preset(against, n_pe=cfg.n_pe, counters=cfg.counters)
         other = synthesise(rival, liberty, units=("pe",), progress=progress)
+    array = _array(report, sram_ns, progress) if linked else None
     if plot is not None:
         from eie.sim.plots.style import save
         from eie.sim.plots.synth import area_chart
 
         write(plot, save(area_chart(report)))
     if json_out:
-        click.echo(json.dumps(report_json(report, other)))
+        click.echo(json.dumps(report_json(report, other, array)))
         return
-    click.echo(f"{cfg.n_pe} PEs, queue depth {cfg.queue_depth}, cells of {report.library}")
+    _print_blocks(report)
+    if against is not None and other is not None:
+        click.echo()
+        _print_both(report, machine.preset, other, against)
+    if array is not None:
+        click.echo()
+        _print_array(array)
+    if plot is not None:
+        click.echo(f"picture: {plot}")
+
+
+def _print_blocks(report: SynthReport) -> None:
+    """Each block, and the shares of those without SRAM."""
+    click.echo(f"{report.cfg.n_pe} PEs, queue depth {report.cfg.queue_depth}, cells of {report.library}")
     click.echo("no latch, no loop, no undriven net, no warning")
     headings = ("block", "cells", "flip-flops", "area um2", "published", "path ns", "cells", "from -> to")
     print_table(headings, [_row(block, report) for block in report.blocks], text_last=True)
@@ -113,11 +180,6 @@ def synth(
     )
     told = ", ".join(f"{row.name} {row.ours:.1%} ({row.published:.1%})" for row in shares(report))
     click.echo(f"shares of the blocks without SRAM, and as published: {told}")
-    if against is not None and other is not None:
-        click.echo()
-        _print_both(report, machine.preset, other, against)
-    if plot is not None:
-        click.echo(f"picture: {plot}")
 
 
 def _print_both(report: SynthReport, name: str, other: SynthReport, against: str) -> None:
@@ -139,3 +201,50 @@ def _print_both(report: SynthReport, name: str, other: SynthReport, against: str
     click.echo(
         f"cells of {LIBRARY_NM} nm, shrunk; SRAMs by the energy model; {against} with as many PEs and counters."
     )
+
+
+def _array(report: SynthReport, sram_ns: float, progress: Callable[[str], None]) -> ArrayReport:
+    """The array of a machine whose parts are synthesised.
+
+    Raises
+    ------
+    MismatchError : our analysis and OpenSTA's do not agree.
+    """
+    progress("array")
+    linked = link_array(report.cfg, report.library, modules=report.modules, sram_ns=sram_ns)
+    sta = find_sta()
+    array = ArrayReport(linked.figures(), longest_path_ns(linked, report.library, sta) if sta else None)
+    array.check()
+    return array
+
+
+def _legs(path: ArrayPath) -> str:
+    """The modules that a path goes through, with the time at which it leaves each."""
+    return ", ".join(f"{leg.module} {leg.ns:.2f}" for leg in path.legs if leg.module != "links")
+
+
+def _print_array(array: ArrayReport) -> None:
+    """The linked array: its size, its longest paths."""
+    figures = array.figures
+    longest = figures.paths[0].path
+    click.echo(
+        f"array of {figures.n_pe} PEs: {figures.cells:,} cells ({figures.buffers:,} of them buffers of its own), "
+        f"{figures.area_um2:,.0f} um2, longest path {longest.ns:.2f} ns"
+    )
+    print_table(
+        ("path ns", "cells", "leaves the modules at, ns", "from -> to"),
+        [
+            (
+                f"{each.path.ns:.2f}",
+                str(each.path.cells),
+                _legs(each),
+                f"{each.path.begin} -> {each.path.end}",
+            )
+            for each in figures.paths[:PATHS]
+        ],
+        text_last=True,
+    )
+    if array.opensta_ns is None:
+        click.echo("OpenSTA is not installed: nothing checks the analysis.")
+    else:
+        click.echo(f"longest path by OpenSTA, every PE in it: {array.opensta_ns:.2f} ns")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Array, Cat, Module, Mux, ResetSignal, Shape, Signal, Value, signed, unsigned
+from amaranth import Array, Cat, Const, Module, Mux, ResetSignal, Shape, Signal, Value, signed, unsigned
 
 from eie import schema
 from eie.config import ArchConfig
@@ -73,6 +73,11 @@ class ActRWChecker(Checker):
         bits = 1 << self.cfg.src_addr_bits
         pending = Array([*self.pending, *(0 for _ in range(bits - self.cfg.src_depth))])[self.row]
         self.prove(m, "remembers", self.src_word == value)
+        # The first row is a register beside the mask; the induction has to know both.
+        lowest = (self.pending & -self.pending)[: self.cfg.src_depth]
+        first = (Const(1, 1) << self.leaf_row)[: self.cfg.src_depth]
+        self.prove(m, "valid_if_any", self.leaf_valid == self.pending.any())
+        self.prove(m, "first_is_lowest", ~self.leaf_valid | (first == lowest))
         self.prove(m, "pending_is_left", pending == left)
         self.prove(m, "left_is_not_zero", ~left | value.any())
         self.prove(m, "offers_if_left", ~left | self.leaf_valid)

@@ -52,6 +52,9 @@ _CHANGES = "-fico-change-detect"
 _CHANGES_SINCE = (5, 52)
 _COCOTB_FLAGS = ("OPT_FAST=-O0", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2")
 
+# Toggles of signals of up to 256 bits, Verilator's limit: probes are wider, and repeat what is measured already.
+_COVERAGE = ("--coverage-line", "--coverage-toggle")
+
 # What the files of a model are called; cocotb's runner calls them so, too.
 _PREFIX = "Vtop"
 
@@ -101,11 +104,11 @@ def _runner(simulator: str) -> Runner:
     return runner
 
 
-def _build_args(tool: toolchain.Tool, waves: bool) -> list[str]:
+def _build_args(tool: toolchain.Tool, waves: bool, coverage: bool) -> list[str]:
     if tool.name == "icarus":
         return ["-g2012"]
     args = ["--timing", "-Wno-fatal", *_ONE_FILE, *([_CHANGES] if tool.version >= _CHANGES_SINCE else [])]
-    return [*args, "--trace-fst"] if waves else args
+    return [*args, *(["--trace-fst"] if waves else []), *(_COVERAGE if coverage else [])]
 
 
 def build(
@@ -116,11 +119,13 @@ def build(
     public: Sequence[str] = ("*",),
     read_only: Sequence[str] = (),
     waves: bool = False,
+    coverage: bool = False,
 ) -> Build:
     """Compile `sources` (file name -> Verilog text) with top module `top`, or return the cached build.
 
     public : names (with wildcards) of the top's signals that Python reads and writes; read_only : of those that it only
         reads, which costs less. Only Verilator has to know.
+    coverage : the simulation writes `coverage.dat` at its end: lines, branches and toggles (Verilator alone).
 
     Raises
     ------
@@ -128,7 +133,7 @@ def build(
     SimulationError : it does not compile; the text names the log.
     """
     tool = toolchain.require(simulator)
-    args = _build_args(tool, waves)
+    args = _build_args(tool, waves, coverage)
     if simulator == "verilator":
         lines = [_PUBLIC.format(top=top, name=name, access="rw") for name in public]
         lines += [_PUBLIC.format(top=top, name=name, access="rd") for name in read_only]

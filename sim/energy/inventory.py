@@ -43,6 +43,15 @@ LOADED: dict[str, dict[str, str | None]] = {
     ),
     "act_rw": _by_event(nothing="pending y_valid y_row y_acc rf_valid rf_to_src rf_at"),
 }
+# Of the register in front of the codebook (`lookup_register`).
+_LOOKUP: dict[str, str | None] = {
+    "s1_valid": None,
+    "s1_empty": None,
+    "s1_first": "column",
+    "s1_value": "column",
+    "s1_v": "entry",
+    "s1_z": "entry",
+}
 # Of the block table: what a broadcast column loads; `run` stands for every register of the bus.
 _TABLE = _by_event(
     column="at_block at_within at_value run_start run_value",
@@ -64,9 +73,13 @@ def loaded(block: str, cfg: ArchConfig) -> dict[str, str | None]:
     """What loads each register of a block in compute mode, as in `LOADED`, for any PE."""
     if block == "block_table":
         return {name: _TABLE[re.sub(r"^run\d+", "run", name)] for name in flip_flops(block, cfg)}
-    if cfg.walks or block not in LOADED:
-        return LOADED.get(block, {})
+    if block not in LOADED:
+        return {}
     published = LOADED[block]
+    if block == "arithm_unit" and cfg.lookup_register:
+        published = published | _LOOKUP
+    if cfg.walks:
+        return {name: event for name, event in published.items() if name in flip_flops(block, cfg)}
     if block == "act_queue":
         return dict.fromkeys(flip_flops(block, cfg), "run" if cfg.filter_empty else "column")
     names = flip_flops(block, cfg)

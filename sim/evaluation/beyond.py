@@ -52,7 +52,9 @@ class Rung:
 _ABSOLUTE = {"row_format": ABSOLUTE}
 _FREE = _ABSOLUTE | {"filter_empty": 1, "queue_depth": 16}
 _PAIRS = _FREE | {"group": 2}
-_TWO = _PAIRS | {"issue": 2, "window": 2}
+# What several entries a cycle take beside, for the clock's sake.
+_CLOCK = {"lookup_register": 1}
+_TWO = _PAIRS | {"issue": 2, "window": 2} | _CLOCK
 PUBLISHED = Rung("published machine")
 EIE2 = Rung("two entries a cycle: eie2", _TWO, True)
 LADDER = (
@@ -64,11 +66,11 @@ LADDER = (
     EIE2,
     Rung(
         "four entries a cycle, depth 32, window 3",
-        _PAIRS | {"issue": 4, "window": 3, "queue_depth": 32},
+        _PAIRS | {"issue": 4, "window": 3, "queue_depth": 32} | _CLOCK,
         True,
     ),
 )
-ONE = Rung("one entry a cycle, all else, depth 32", _PAIRS | {"queue_depth": 32}, True)
+ONE = Rung("one entry a cycle, all else, depth 32", _PAIRS | {"queue_depth": 32} | _CLOCK, True)
 ALONE = (
     Rung("no fillers, alone", _ABSOLUTE),
     Rung("empty columns free, alone", {"filter_empty": 1}),

@@ -109,6 +109,9 @@ class HeldLayer:
             digest.update(np.ascontiguousarray(array).data)
         scalars = (layer.name, layer.shape, layer.relu, layer.product_shift, layer.output_shift)
         digest.update(repr(scalars).encode())
+        if layer.row_scale is not None:
+            digest.update(layer.row_scale.data)
+            digest.update(repr((layer.adder, layer.scale_frac)).encode())
         return digest.hexdigest()
 
     def columns(self) -> dict[str, Any]:

@@ -7,8 +7,8 @@ inputs arrive at time 0. It is what logic alone takes: a floor plan, wires and a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -24,7 +24,7 @@ _CAUSES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "non_unate": {"rise": _EDGES, "fall": _EDGES},
 }
 
-Net = int
+Net = int | str
 Place = tuple[Net, str]
 
 
@@ -38,55 +38,193 @@ class Path:
     end: str
 
 
-class _Netlist:
-    """One module of Yosys' JSON: who drives each net, who reads it, what it is called."""
+@dataclass(frozen=True, eq=False)
+class Netlist:
+    """What timing needs of a mapped design: cells with their nets by pin, ports, and names of nets.
 
-    def __init__(self, module: Mapping[str, Any], library: Mapping[str, Cell]) -> None:
-        self.cells = {
-            name: (library[cell["type"]], {pin: bits[0] for pin, bits in cell["connections"].items() if bits})
-            for name, cell in module["cells"].items()
-            if cell["type"] in library
-        }
-        # Ports and registers have names; of several names for a bit the shortest says most.
-        self.names: dict[Net, str] = {}
-        for name, net in sorted(module["netnames"].items(), key=lambda item: -len(item[0])):
-            if not net.get("hide_name"):
-                for i, bit in enumerate(net["bits"]):
-                    self.names[bit] = name if len(net["bits"]) == 1 else f"{name}[{i}]"
-        ports = module["ports"].values()
-        self.inputs = {bit for port in ports if port["direction"] == "input" for bit in port["bits"]}
-        self.outputs = {bit for port in ports if port["direction"] == "output" for bit in port["bits"]}
-        self.loads: dict[Net, float] = defaultdict(float)
-        self.readers: dict[Net, list[str]] = defaultdict(list)
-        for name, (cell, pins) in self.cells.items():
-            for pin, net in pins.items():
-                if pin in cell.capacitances:
-                    self.loads[net] += cell.capacitances[pin]
-                    self.readers[net].append(name)
+    loads : pF at each net. aliases : nets that see another net's edges without delay (net -> those it comes from):
+    ports of modules that are linked. late : when an input's edges come, in ns, where it is not at 0.
+    """
 
-    def name(self, net: Net) -> str:
-        return self.names.get(net, f"net {net}")
+    cells: Mapping[str, tuple[Cell, Mapping[str, Net]]]
+    inputs: frozenset[Net]
+    outputs: frozenset[Net]
+    loads: Mapping[Net, float]
+    names: Mapping[Net, str]
+    aliases: Mapping[Net, Sequence[Net]] = field(default_factory=dict)
+    late: Mapping[Net, float] = field(default_factory=dict)
 
-    def order(self) -> list[str]:
-        """Combinational cells, each behind those that drive it.
 
-        Raises
-        ------
-        MismatchError : there is a loop.
-        """
-        comb = {name: cell for name, (cell, _) in self.cells.items() if not _is_register(cell)}
-        behind = TopologicalSorter[str](dict.fromkeys(comb, ()))
-        for name, cell in comb.items():
-            pins = self.cells[name][1]
-            for net in (pins[out] for out in cell.arcs if out in pins):
-                for reader in self.readers.get(net, ()):
-                    if reader in comb:
-                        behind.add(reader, name)
+def netlist_of(module: Mapping[str, Any], library: Mapping[str, Cell]) -> Netlist:
+    """One module of Yosys' JSON; cells that the library does not have (black boxes) are left out."""
+    cells = {
+        name: (library[cell["type"]], {pin: bits[0] for pin, bits in cell["connections"].items() if bits})
+        for name, cell in module["cells"].items()
+        if cell["type"] in library
+    }
+    ports = module["ports"].values()
+    return Netlist(
+        cells,
+        frozenset(bit for port in ports if port["direction"] == "input" for bit in port["bits"]),
+        frozenset(bit for port in ports if port["direction"] == "output" for bit in port["bits"]),
+        loads_of(cells),
+        net_names(module),
+    )
+
+
+def net_names(module: Mapping[str, Any]) -> dict[Net, str]:
+    """Names of ports and registers; of several names for a bit the shortest says most."""
+    names: dict[Net, str] = {}
+    for name, net in sorted(module["netnames"].items(), key=lambda item: -len(item[0])):
+        if not net.get("hide_name"):
+            for i, bit in enumerate(net["bits"]):
+                names[bit] = name if len(net["bits"]) == 1 else f"{name}[{i}]"
+    return names
+
+
+def loads_of(cells: Mapping[str, tuple[Cell, Mapping[str, Net]]]) -> dict[Net, float]:
+    """pF of the pins at each net."""
+    loads: dict[Net, float] = defaultdict(float)
+    for cell, pins in cells.values():
+        for pin, net in pins.items():
+            loads[net] += cell.capacitances.get(pin, 0.0)
+    return loads
+
+
+class Timing:
+    """When each net's edges come at the latest, and from where.
+
+    Members: times, slews (ns of each edge of a net, from the clock edge), came_from, ends (ns of each edge at an output
+    or a register's input, setup included).
+
+    Raises
+    ------
+    MismatchError : there is a combinational loop.
+    """
+
+    def __init__(self, netlist: Netlist) -> None:
+        self.netlist = netlist
+        self.times: dict[Place, float] = {}
+        self.slews: dict[Place, float] = {}
+        self.came_from: dict[Place, Place | None] = {}
+        self.registers = [name for name, (cell, _) in netlist.cells.items() if is_register(cell)]
+        self._begin()
+        for kind, name in self._order():
+            if kind == "net":
+                for origin in netlist.aliases[name]:
+                    for edge in _EDGES:
+                        if (origin, edge) in self.times:
+                            place = origin, edge
+                            self._arrive((name, edge), self.times[place], self.slews[place], place)
+            else:
+                self._through(*netlist.cells[name])
+        self.ends = self._ends()
+
+    def _arrive(self, place: Place, time: float, slew: float, origin: Place | None) -> None:
+        if time > self.times.get(place, -1.0):
+            self.times[place], self.slews[place], self.came_from[place] = time, slew, origin
+
+    def _begin(self) -> None:
+        """Inputs, and the clock-to-output of registers."""
+        netlist = self.netlist
+        for net in netlist.inputs:
+            for edge in _EDGES:
+                self._arrive((net, edge), netlist.late.get(net, 0.0), INPUT_SLEW, None)
+        for name in self.registers:
+            cell, pins = netlist.cells[name]
+            for out, arcs in cell.arcs.items():
+                if out in pins:
+                    load = netlist.loads[pins[out]]
+                    for edge in _EDGES:
+                        delay, slew = arcs[0].tables[edge]
+                        self._arrive(
+                            (pins[out], edge), delay.at(load, INPUT_SLEW), slew.at(load, INPUT_SLEW), None
+                        )
+
+    def _order(self) -> list[tuple[str, Any]]:
+        """Combinational cells and aliases, each behind those that drive it."""
+        netlist = self.netlist
+        drivers: dict[Net, list[tuple[str, Any]]] = defaultdict(list)
+        comb = {name: each for name, each in netlist.cells.items() if not is_register(each[0])}
+        for name, (cell, pins) in comb.items():
+            for out in cell.arcs:
+                if out in pins:
+                    drivers[pins[out]].append(("cell", name))
+        for net in netlist.aliases:
+            drivers[net].append(("net", net))
+        behind = TopologicalSorter[tuple[str, Any]]()
+        for name, (cell, pins) in comb.items():
+            before = {driver for pin in cell.capacitances if pin in pins for driver in drivers[pins[pin]]}
+            behind.add(("cell", name), *before)
+        for net, origins in netlist.aliases.items():
+            behind.add(("net", net), *(driver for origin in origins for driver in drivers[origin]))
         try:
             return list(behind.static_order())
         except CycleError as error:
             loop = error.args[1]
             raise MismatchError(f"the netlist has a loop of {len(loop) - 1} cells or fewer") from None
+
+    def _through(self, cell: Cell, pins: Mapping[str, Net]) -> None:
+        for out, arcs in cell.arcs.items():
+            for arc in arcs:
+                if out in pins and arc.pin in pins:
+                    self._arc(arc, pins[arc.pin], pins[out])
+
+    def _arc(self, arc: Arc, net_in: Net, net_out: Net) -> None:
+        load = self.netlist.loads[net_out]
+        for edge in _EDGES:
+            delay, slew = arc.tables[edge]
+            for cause in _CAUSES[arc.sense][edge]:
+                origin = (net_in, cause)
+                if origin in self.times:
+                    at = self.slews[origin]
+                    time = self.times[origin] + delay.at(load, at)
+                    self._arrive((net_out, edge), time, slew.at(load, at), origin)
+
+    def _ends(self) -> dict[Place, float]:
+        ends = {
+            (net, edge): self.times[net, edge]
+            for net in self.netlist.outputs
+            for edge in _EDGES
+            if (net, edge) in self.times
+        }
+        for name in self.registers:
+            cell, pins = self.netlist.cells[name]
+            for pin, tables in cell.setup.items():
+                for edge in _EDGES:
+                    place = (pins[pin], edge)
+                    if place in self.times:
+                        # A constraint's table is over the clock's slew and the data's.
+                        setup = max(table.at(INPUT_SLEW, self.slews[place]) for table in tables)
+                        ends[place] = max(ends.get(place, 0.0), self.times[place] + setup)
+        return ends
+
+    def way(self, end: Place) -> list[Place]:
+        """The edges of the longest path to `end`, from its beginning on."""
+        way = [end]
+        while (origin := self.came_from[way[-1]]) is not None:
+            way.append(origin)
+        return way[::-1]
+
+    def name(self, net: Net) -> str:
+        """A net's name."""
+        return self.netlist.names.get(net, f"net {net}")
+
+    def end_name(self, net: Net) -> str:
+        """The output, or the register whose input this net is."""
+        if net in self.netlist.outputs:
+            return self.name(net)
+        for name in self.registers:
+            cell, pins = self.netlist.cells[name]
+            if any(pins.get(pin) == net for pin in cell.setup):
+                return self.name(next(pins[out] for out in cell.arcs if out in pins))
+        return self.name(net)
+
+    def path(self, end: Place) -> Path:
+        """The longest path to `end`."""
+        way = self.way(end)
+        cells = sum(place[0] not in self.netlist.aliases for place in way[1:])
+        return Path(self.ends[end], cells, self.name(way[0][0]), self.end_name(end[0]))
 
 
 def longest_path(module: Mapping[str, Any], library: Mapping[str, Cell]) -> Path | None:
@@ -98,74 +236,12 @@ def longest_path(module: Mapping[str, Any], library: Mapping[str, Cell]) -> Path
     ------
     MismatchError : there is a combinational loop.
     """
-    netlist = _Netlist(module, library)
-    times: dict[Place, float] = {}
-    slews: dict[Place, float] = {}
-    came_from: dict[Place, Place | None] = {}
-
-    def arrive(place: Place, time: float, slew: float, origin: Place | None) -> None:
-        if time > times.get(place, -1.0):
-            times[place], slews[place], came_from[place] = time, slew, origin
-
-    def through(arc: Arc, net_in: Net, net_out: Net) -> None:
-        load = netlist.loads[net_out]
-        for edge in _EDGES:
-            delay, slew = arc.tables[edge]
-            for cause in _CAUSES[arc.sense][edge]:
-                origin = (net_in, cause)
-                if origin in times:
-                    at = slews[origin]
-                    arrive((net_out, edge), times[origin] + delay.at(load, at), slew.at(load, at), origin)
-
-    for net in netlist.inputs:
-        for edge in _EDGES:
-            arrive((net, edge), 0.0, INPUT_SLEW, None)
-    registers = [name for name, (cell, _) in netlist.cells.items() if _is_register(cell)]
-    for name in registers:
-        cell, pins = netlist.cells[name]
-        for out, arcs in cell.arcs.items():
-            if out in pins:
-                for edge in _EDGES:
-                    delay, slew = arcs[0].tables[edge]
-                    load = netlist.loads[pins[out]]
-                    arrive((pins[out], edge), delay.at(load, INPUT_SLEW), slew.at(load, INPUT_SLEW), None)
-    for name in netlist.order():
-        cell, pins = netlist.cells[name]
-        for out, arcs in cell.arcs.items():
-            for arc in arcs:
-                if out in pins and arc.pin in pins:
-                    through(arc, pins[arc.pin], pins[out])
-    ends = {
-        (net, edge): times[net, edge] for net in netlist.outputs for edge in _EDGES if (net, edge) in times
-    }
-    for name in registers:
-        cell, pins = netlist.cells[name]
-        for pin, tables in cell.setup.items():
-            for edge in _EDGES:
-                place = (pins[pin], edge)
-                if place in times:
-                    # A constraint's table is over the clock's slew and the data's.
-                    setup = max(table.at(INPUT_SLEW, slews[place]) for table in tables)
-                    ends[place] = max(ends.get(place, 0.0), times[place] + setup)
-    if not ends:
+    timing = Timing(netlist_of(module, library))
+    if not timing.ends:
         return None
-    end = max(ends, key=lambda place: ends[place])
-    begin, cells = end, 0
-    while (origin := came_from[begin]) is not None:
-        begin, cells = origin, cells + 1
-    return Path(ends[end], cells, netlist.name(begin[0]), _end_name(netlist, end[0]))
+    return timing.path(max(timing.ends, key=lambda place: timing.ends[place]))
 
 
-def _is_register(cell: Cell) -> bool:
+def is_register(cell: Cell) -> bool:
+    """Whether a cell is a flip-flop."""
     return any(arc.clocked for arcs in cell.arcs.values() for arc in arcs)
-
-
-def _end_name(netlist: _Netlist, net: Net) -> str:
-    """The output, or the register whose input this net is."""
-    if net in netlist.outputs:
-        return netlist.name(net)
-    for name in netlist.readers[net]:
-        cell, pins = netlist.cells[name]
-        if _is_register(cell):
-            return netlist.name(next(pins[out] for out in cell.arcs if out in pins))
-    return netlist.name(net)

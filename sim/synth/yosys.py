@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from eie.sim.cosim import toolchain
 from eie.sim.energy.inventory import macros
 from eie.sim.energy.sram import sram
 from eie.sim.published import published
+from eie.sim.synth.array import LinkedArray
 from eie.sim.synth.liberty import Cell, read_liberty
 from eie.sim.synth.sta import Path as TimingPath
 from eie.sim.synth.sta import longest_path
@@ -51,6 +52,23 @@ check -mapped -assert
 write_json blocks.json
 flatten
 opt_clean -purge
+write_json whole.json
+"""
+# What links modules that are mapped already: black boxes here, like the SRAMs.
+_LINK = """
+read_liberty -lib cells.lib
+read_verilog -lib {boxes}
+read_verilog {files}
+hierarchy -check -top {top}
+proc
+check -assert
+opt
+techmap
+opt
+abc -liberty cells.lib
+opt_clean -purge
+check -mapped -assert
+write_json blocks.json
 write_json whole.json
 """
 # Map, then size gates and buffer large fan-outs for the loads that they have.
@@ -85,6 +103,8 @@ class SynthReport:
     cfg: ArchConfig
     library: Path
     blocks: tuple[BlockFigures, ...]
+    # The mapped and flattened module of each unit, as Yosys' JSON.
+    modules: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def block(self, name: str) -> BlockFigures:
         """The figures of a module by its block's name."""
@@ -135,29 +155,78 @@ def synthesise(
     if transform is not None:
         files = transform(files)
     blocks: list[BlockFigures] = []
+    modules: dict[str, Any] = {}
     for unit in units:
         progress(unit)
         top = module_name(unit)
         parts, whole = _run_yosys({f"{top}.v": files[f"{top}.v"]}, top, library)
+        modules[top] = whole
         for name, module in sorted(parts.items(), key=lambda item: (item[0] == top, item[0])):
             blocks.append(
                 _figures(name.removeprefix("eie_"), module, whole if name == top else module, cells)
             )
-    return SynthReport(cfg, library, tuple(blocks))
+    return SynthReport(cfg, library, tuple(blocks), modules)
 
 
-def _run_yosys(files: Mapping[str, str], top: str, library: Path) -> tuple[dict[str, Any], Any]:
-    """The mapped modules by name, and the flattened top module, as Yosys' JSON."""
+# Blocks that the array links, where a machine has them.
+ARRAY_UNITS = ("pe", "lnzd", "ccu", "leaf_pair", "block_table")
+
+
+def link_array(
+    cfg: ArchConfig,
+    library: Path | None = None,
+    *,
+    modules: Mapping[str, Any] | None = None,
+    sram_ns: float = 0.0,
+) -> LinkedArray:
+    """The array of a machine, its modules linked (docs/synth.md).
+
+    modules : those that are synthesised already (`SynthReport.modules`); the others are synthesised here. sram_ns :
+    from the clock edge to an SRAM's data.
+
+    Raises
+    ------
+    SimulatorMissing, MismatchError : as `synthesise`.
+    """
+    from eie.rtl.block import module_name
+    from eie.rtl.verilog import array_verilog
+    from eie.schema import block_names
+
+    units = [unit for unit in ARRAY_UNITS if unit in block_names(cfg)]
+    library = library or find_library()
+    ready = dict(modules or {})
+    missing = [unit for unit in units if module_name(unit) not in ready]
+    if missing:
+        ready |= synthesise(cfg, library, units=missing).modules
+    files = array_verilog(cfg, images=False)
+    boxes = {name: text for name, text in files.items() if name != "eie_array.v"}
+    top = _run_yosys({"eie_array.v": files["eie_array.v"]}, "eie_array", library, _LINK, boxes)[1]
+    linked = {module_name(unit): ready[module_name(unit)] for unit in units}
+    return LinkedArray(cfg, linked, top, read_liberty(library), sram_ns)
+
+
+def _run_yosys(
+    files: Mapping[str, str],
+    top: str,
+    library: Path,
+    script: str = _SCRIPT,
+    boxes: Mapping[str, str] | None = None,
+) -> tuple[dict[str, Any], Any]:
+    """The mapped modules by name, and the flattened top module, as Yosys' JSON.
+
+    boxes : files whose modules are black boxes.
+    """
+    boxes = boxes or {}
     with tempfile.TemporaryDirectory(prefix="eie-synth-") as temporary:
         folder = Path(temporary)
-        for name, text in files.items():
+        for name, text in {**files, **boxes}.items():
             (folder / name).write_text(text)
         try:
             (folder / "cells.lib").write_bytes(library.read_bytes())
         except OSError as error:
             raise FormatError(f"cannot read {library}: {error.strerror}") from None
         (folder / "abc.script").write_text(_ABC)
-        (folder / "synth.ys").write_text(_SCRIPT.format(files=" ".join(files), top=top))
+        (folder / "synth.ys").write_text(script.format(files=" ".join(files), top=top, boxes=" ".join(boxes)))
         done = subprocess.run(
             [sys.executable, "-c", _RUN, "-q", "-l", "yosys.log", "synth.ys"],
             cwd=folder,

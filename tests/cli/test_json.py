@@ -30,7 +30,7 @@ RUNS = (
     "export net.eie --layer 0 --pe 1 --sized --no-check -o verilog --json",
     "doctor --json",
 )
-ELSEWHERE = {"demo", "reproduce", "synth", "train"}
+ELSEWHERE = {"board", "demo", "fpga", "reproduce", "synth", "train"}
 
 
 @pytest.fixture(scope="module")

@@ -90,7 +90,7 @@ async def codebooks(dut):
         # One book alone: its number is not looked at.
         expected = 100 * book + n_codes * book + 5 if book < books else 5 * (books == 1)
         assert now.code_rdata == expected
-        assert (await bench.cycle(io_addr=book * n_codes + 7)).code_rdata == expected + 2 * (expected > 0)
+        assert (await bench.cycle(io_addr=book * n_codes + 7)).io_code == expected + 2 * (expected > 0)
 
 
 @cocotb.test()

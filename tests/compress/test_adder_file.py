@@ -16,6 +16,7 @@ from eie.compress.forward import fixed_matrix
 from eie.errors import FormatError, LayerError
 from eie.layer import CompressedLayer
 from eie.sim.bench.contenders import contender, names
+from eie.sim.sweep.point import HeldLayer
 from tests.support import eie_decoder, eie_files, eie_fuzz
 from tests.support.adder_cases import random_layer
 
@@ -91,6 +92,12 @@ def test_a_network_is_loaded_and_run(tmp_path):
     assert run.outputs.tolist() == [10.0]
     assert run.cfg.adder
     assert run.cycles
+    # Rows in another order, and their scales with them: the same answer.
+    assert net.run(np.array([4, 1]), run.cfg.replace(n_pe=2), balance=True).outputs.tolist() == [10.0]
+    plain = replace(scaled, adder=False, scale=None)
+    assert (
+        len({HeldLayer(one, "net.eie").identity for one in (scaled, replace(scaled, scale=None), plain)}) == 3
+    )
     assert net.run_float(np.array([4, 1]))["output"].tolist() == [10.0]
     shown = CliRunner().invoke(main, ["info", str(tmp_path / "net.eie")])
     assert "fc1 adds instead of multiplying and scales its rows, with 0 fraction bits" in shown.output
@@ -124,10 +131,10 @@ def test_floating_point_adds_and_scales_as_well(adder, scaled):
     rng = np.random.default_rng([adder, scaled])
     for _ in range(20):
         layer = random_layer(rng, 9, 13, adder=adder, scaled=scaled)
-        layer = replace(layer, product_shift=0)
+        layer = replace(layer, product_shift=0, x_frac=3, w_frac=3, scale_frac=9 if scaled else 0)
         x = rng.integers(-300, 300, (5, 13))
         fixed = fixed_matrix(layer, x, 32)[0]
-        real = eie.Chain([layer]).run_float(x)["output"] * 2.0**layer.y_frac
+        real = eie.Chain([layer]).run_float(x / 8)["output"] * 2.0**layer.y_frac
         assert np.abs(np.clip(real, -32768, 32767) - fixed).max() <= 0.5
 
 

@@ -32,6 +32,25 @@ def test_one_entry_through_the_stages(unit: ArithmUnit) -> None:
     )
 
 
+def test_register_in_front_of_the_codebook() -> None:
+    """A token is in stage 1, where its code is looked up, a cycle after it comes."""
+    block = ArithmUnit(ArchConfig(n_pe=4, acc_depth=4, lookup_register=1))
+    block.codes[1:4] = [1, 10, -10]
+    drive(
+        block,
+        """
+        cycle | tok_valid tok_first tok_empty tok_value v z acc_rdata io_addr | s1_valid s1_empty s1_v s1_z s1_value code_rdata s2_valid s2_write s2_row s2_code s2_value s4_write s4_sum fillers
+        0     | 1         1         .         7         2 1 .         3       | 0        0        0    0    0        0          0        0        0      0       0        0        0      0
+        1     | 1         .         .         7         0 0 .         3       | 1        0        2    1    7        10         0        0        0      0       0        0        0      0
+        2     | 1         1         1         9         3 0 100       3       | 1        0        0    0    7        0          1        1        1      10      7        0        0      0
+        3     | .         .         .         .         . . 50        3       | 1        1        3    0    9        -10        1        1        2      0       7        0        0      1
+        4     | .         .         .         .         . . .         3       | 0        0        0    0    0        0          1        0        2      -10     9        1        170    1
+        5     | .         .         .         .         . . .         1       | 0        0        0    0    0        0          0        0        2      -10     9        1        50     1
+        6     | .         .         .         .         . . .         1       | 0        0        0    0    0        0          0        0        2      -10     9        0        50     1
+        """,
+    )
+
+
 def test_rows_accumulate_and_restart(unit: ArithmUnit) -> None:
     """z counts the zeros before an entry, from -1 in each column; an empty token moves no row and writes nothing."""
     drive(
@@ -117,15 +136,15 @@ def test_rounding_and_saturation(unit: ArithmUnit) -> None:
 
 
 def test_codebook_port(unit: ArithmUnit) -> None:
-    """A code is written at the edge, sign-extended, and read at io_addr while no token is there."""
+    """A code is written at the edge, sign-extended, and read at io_addr, whatever the entry's code is."""
     drive(
         unit,
         """
-        cycle | io_write io_addr io_data tok_valid v | code_rdata
-        0     | 1        5       0xfffe  .         . | 0
-        1     | .        5       .       .         . | -2
-        2     | .        5       .       1         2 | 10
-        3     | .        0x25    .       .         . | -2
+        cycle | io_write io_addr io_data tok_valid v | code_rdata io_code
+        0     | 1        5       0xfffe  .         . | 0          0
+        1     | .        5       .       .         . | 0          -2
+        2     | .        5       .       1         2 | 10         -2
+        3     | .        0x25    .       .         5 | 0          -2
         """,
     )
 
@@ -136,14 +155,14 @@ def test_codebooks() -> None:
     drive(
         block,
         """
-        cycle | io_write io_addr io_data codebook tok_valid v | code_rdata
-        0     | 1        0x12    7       .        .         . | 0
-        1     | 1        0x22    0xfff8  .        .         . | 0
-        2     | 1        0x32    9       .        .         . | 0
-        3     | .        0x32    .       1        1         2 | 7
-        4     | .        0x32    .       2        1         2 | -8
-        5     | .        0x32    .       .        1         2 | 0
-        6     | .        0x12    .       2        .         2 | 7
-        7     | .        0x32    .       .        .         . | 0
+        cycle | io_write io_addr io_data codebook tok_valid v | code_rdata io_code
+        0     | 1        0x12    7       .        .         . | 0          0
+        1     | 1        0x22    0xfff8  .        .         . | 0          0
+        2     | 1        0x32    9       .        .         . | 0          0
+        3     | .        0x32    .       1        1         2 | 7          0
+        4     | .        0x32    .       2        1         2 | -8         0
+        5     | .        0x32    .       .        1         2 | 0          0
+        6     | .        0x12    .       2        .         2 | 0          7
+        7     | .        0x32    .       .        .         . | 0          0
         """,
     )

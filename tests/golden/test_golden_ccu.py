@@ -70,7 +70,7 @@ def test_io_strobes() -> None:
 
 
 def test_pass_table() -> None:
-    """Entries 0 and 2 of three: the present pass's is at the outputs, a read shows another; widths cut, no entry 3."""
+    """Entries 0 and 2 of three: the present pass's is at the outputs, the port reads any; widths cut, no entry 3."""
     drive(
         Ccu(ArchConfig(n_pe=4, passes=3)),
         """
@@ -80,10 +80,10 @@ def test_pass_table() -> None:
         2     | 1        .       0        0x02    3       | 5             9            0    0       0        0
         3     | 1        .       0        0x03    64      | 5             9            1    0       0        0
         4     | 1        .       0        0x20    7       | 5             9            1    64      0        0
-        5     | 1        .       0        0x30    8       | 5             9            1    64      5        0
-        6     | 1        .       0        0x2d    8       | 5             9            1    64      5        0
-        7     | .        1       0        0x20    .       | 7             0            0    0       0        0
-        8     | .        1       0        0x30    .       | 0             0            0    0       7        0
+        5     | 1        .       0        0x30    8       | 5             9            1    64      0        0
+        6     | 1        .       0        0x2d    8       | 5             9            1    64      0        0
+        7     | .        1       0        0x20    .       | 5             9            1    64      0        0
+        8     | .        1       0        0x30    .       | 5             9            1    64      7        0
         9     | .        1       0        0x0f    .       | 5             9            1    64      0        0
         10    | 1        .       7        0       2       | 5             9            1    64      0        0
         11    | 1        .       7        1       3       | 7             0            0    0       0        2

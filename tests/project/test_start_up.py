@@ -57,7 +57,7 @@ def test_a_command_loads_what_it_needs() -> None:
     spared = {"amaranth", "coverage", "matplotlib", "onnx", "rich.progress", "scipy.linalg"}
     # What numba loads to compile, and machine code that is kept does without.
     spared |= {"numba.np.npyimpl", "numba.cpython.listobj", "numba.typed.typeddict"}
-    assert not (spared | {"eie.compress.readers.files"}) & set(modules)
+    assert not (spared | {"eie.compress.readers.files", "eie.width_program"}) & set(modules)
     assert not [name for name in modules if name.startswith("eie.sim")]
     assert len(modules) < 700
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tqdm import tqdm
@@ -15,6 +17,7 @@ from tqdm import tqdm
 # The simulator's process finds `mutant_host` and what it imports by name; pytest's import mode puts nothing there.
 sys.path.insert(0, str(Path(__file__).parent))
 
+SIGNED = Path(__file__).parents[2] / "build" / "signoff"
 DEFAULTS = {
     "SEED": 1,
     "CYCLES": 1_000_000,
@@ -72,6 +75,17 @@ def kills() -> int:
 def default_mutants(seed: int, mutant_count: int) -> bool:
     """Whether this run draws the mutants whose survivors are explained one by one."""
     return (seed, mutant_count) == (DEFAULTS["SEED"], DEFAULTS["MUTANTS"])
+
+
+@pytest.fixture(scope="session")
+def signed(seed: int) -> Callable[[str, dict[str, Any]], None]:
+    """Keep what a campaign found, for the sign-off page (scripts/signoff.py)."""
+
+    def keep(name: str, found: dict[str, Any]) -> None:
+        SIGNED.mkdir(parents=True, exist_ok=True)
+        (SIGNED / f"{name}.json").write_text(json.dumps({"seed": seed, **found}, indent=1) + "\n")
+
+    return keep
 
 
 @contextmanager

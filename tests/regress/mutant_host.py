@@ -132,6 +132,12 @@ async def record(dut: Any, request: MutantRequest) -> list[Step]:
     """Every job, and after it traffic and a reset; for some a reset under way, for the last all memories; the runs."""
     host = RecordingHost(dut, request.jobs[0].cfg, request.seed)
     await _begin(host, 0)
+    await do_everything(host, request)
+    return host.tape
+
+
+async def do_everything(host: RecordingHost, request: MutantRequest) -> None:
+    """What `record` does, once the machine is reset."""
     for host.job, job in enumerate(request.jobs):
         read_back = host.job >= len(request.jobs) - READ_BACK_LAST
         await run_job(host, job, read_back=read_back)
@@ -145,7 +151,6 @@ async def record(dut: Any, request: MutantRequest) -> list[Step]:
             await host.reset_again()
     for run in request.runs:
         await random_passes(host, run)
-    return host.tape
 
 
 async def run_job(host: FreeHost, job: Job, *, read_back: bool = False) -> Result:

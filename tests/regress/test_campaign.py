@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -169,7 +170,13 @@ def table(simulator: str, tallies: dict[str, Tally]) -> Table:
 
 
 @pytest.mark.parametrize("simulator", SIMULATORS)
-def test_campaign(simulator: str, seed: int, cycles: int, tmp_path: Path) -> None:
+def test_campaign(
+    simulator: str,
+    seed: int,
+    cycles: int,
+    tmp_path: Path,
+    signed: Callable[[str, dict[str, Any]], None],
+) -> None:
     tallies: dict[str, Tally] = {}
     began = time.perf_counter()
     with tqdm(total=cycles, desc=simulator, unit=" cycles", unit_scale=True) as bar:
@@ -186,3 +193,5 @@ def test_campaign(simulator: str, seed: int, cycles: int, tmp_path: Path) -> Non
     if "EIE_REGRESS_BATCH" not in os.environ:
         assert sum(t.cycles for t in tallies.values()) >= cycles
         assert all(events[name] for name in COUNTERS), "an event that no job had"
+        rows = [{"configuration": name, **asdict(tally)} for name, tally in tallies.items()]
+        signed(f"lockstep-{simulator}", {"rows": rows})

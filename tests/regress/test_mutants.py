@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def _run(
     folder: Path,
     following: Callable[[Path, int, str], AbstractContextManager[None]],
 ) -> MutantAnswer:
-    sources = mutated(array_verilog(cfg, probe=True), mutants)
+    sources = mutated(array_verilog(cfg, probe=True, images=False), mutants)
     built = build("verilator", sources, "eie_array")
     (folder / REQUEST).write_bytes(
         pickle.dumps(MutantRequest(jobs, random_runs(seed, cfg), len(mutants), seed))
@@ -98,10 +99,11 @@ def test_mutants_are_killed(
     default_mutants: bool,
     tmp_path: Path,
     following: Callable[[Path, int, str], AbstractContextManager[None]],
+    signed: Callable[[str, dict[str, Any]], None],
 ) -> None:
     began = time.perf_counter()
     cfg, shares = MACHINES[machine]
-    sources = array_verilog(cfg, probe=True)
+    sources = array_verilog(cfg, probe=True, images=False)
     jobs = mutant_jobs(seed, cfg)
     mutants = draw(sources, mutant_count, seed, shares)
     answer = _run(mutants, jobs, cfg, seed, tmp_path, following)
@@ -124,12 +126,16 @@ def test_mutants_are_killed(
     console.print("final results:", ", ".join(f"{n} x {end}" for end, n in ends.most_common()))
     survivors = [m for m, t in zip(mutants, trials, strict=True) if not t.lockstep]
     unexplained = []
+    explained = {}
     for mutant in survivors:
         text = mutant.describe(cfg, sources)
         reason = _reason(mutant, text, sources)
         unexplained += [] if reason else [text]
+        explained[text] = reason
         console.print(f"survivor {mutant.number}: {text}\n    {reason or 'NO REASON YET'}")
 
+    counts = {"mutants": len(mutants), "killed": len(mutants) - len(survivors)}
+    signed(f"mutants-{machine}", {"cycles": answer.tape_cycles, **counts, "survivors": explained})
     assert all(t.lockstep for t in trials if t.results), "results show a mutant that no probe shows"
     assert len(survivors) <= (1 - KILLED_AT_LEAST) * len(mutants), f"seed {seed}: {len(survivors)} survivors"
     if default_mutants:

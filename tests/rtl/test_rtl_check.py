@@ -9,6 +9,7 @@ from eie import schema
 from eie.config import ArchConfig
 from eie.rtl.export.check import CheckReport, check_verilog
 from eie.rtl.export.netlist import analyse
+from eie.rtl.pe import LATE
 from eie.rtl.verilog import _array_verilog, array_verilog, block_verilog
 from eie.schema import PE_BLOCKS
 from eie.sim.cosim import toolchain
@@ -172,7 +173,17 @@ NOT_PROBED = {
         "act_queue",
         "fifo",
     ): "memory, written with wr_ptr, push_col and push_value, which are compared; read as head_col, head_value",
-    ("arithm_unit", "codes"): "memory, compared at each write (the host's) and at each read (code_rdata)",
+    (
+        "arithm_unit",
+        "codes",
+    ): "memory, compared at each write (the host's) and at each read (code_rdata, io_code)",
+    ("act_rw", "first_row"): "the lowest bit of pending, and leaf_row while leaf_valid (test_leaf_formal)",
+    ("act_rw", "leaf_valid"): "an output that is compared (test_leaf_formal)",
+    **{
+        ("pe", f"{name}_late"): "compared in the CCU a cycle before, and what it does in s4_sum and y_value"
+        for name in LATE
+    },
+    ("pe", "io_word"): "seen as io_rdata, of which the CCU's register is compared",
     (
         "act_rw",
         "src",

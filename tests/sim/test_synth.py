@@ -12,12 +12,16 @@ from click.testing import CliRunner
 from eie.cli.main import main
 from eie.config import ArchConfig
 from eie.errors import FormatError, MismatchError, SimulatorMissing
+from eie.schema import PE_BLOCKS
 from eie.sim.cosim import toolchain
 from eie.sim.energy.sram import sram
 from eie.sim.synth import yosys as synth
-from eie.sim.synth.liberty import read_liberty
-from eie.sim.synth.sta import INPUT_SLEW, longest_path
-from eie.sim.synth.yosys import SynthReport, synthesise
+from eie.sim.synth.array import LinkedArray
+from eie.sim.synth.buffers import MOST_PF, buffer_nets
+from eie.sim.synth.liberty import Cell, read_liberty
+from eie.sim.synth.opensta import longest_path_ns
+from eie.sim.synth.sta import INPUT_SLEW, longest_path, netlist_of
+from eie.sim.synth.yosys import SynthReport, link_array, synthesise
 from tests.support.json_schemas import check
 
 SMALL = ArchConfig(n_pe=4, queue_depth=2, src_depth=4, acc_depth=4, pointers=9, entries=40)
@@ -53,6 +57,20 @@ library (tiny) {
         cell_fall (t) { index_1 ("0, 1"); index_2 ("0, 1"); values ("0.1, 0.1", "0.3, 0.3"); }
         rise_transition (t) { index_1 ("0, 1"); index_2 ("0, 1"); values ("0, 0", "1, 1"); }
         fall_transition (t) { index_1 ("0, 1"); index_2 ("0, 1"); values ("0, 0", "1, 1"); }
+      } } }
+}
+"""
+# A buffer: 0.25 ns and a slew of 0.5, whatever it drives.
+BUFFER = """
+  cell (BUF) {
+    area : 3;
+    pin (A) { direction : input; capacitance : 0.05; }
+    pin (Y) { direction : output; function : "A";
+      timing () { related_pin : "A"; timing_sense : positive_unate;
+        cell_rise (t) { index_1 ("0, 1"); index_2 ("0, 1"); values ("0.25, 0.25", "0.25, 0.25"); }
+        cell_fall (t) { index_1 ("0, 1"); index_2 ("0, 1"); values ("0.25, 0.25", "0.25, 0.25"); }
+        rise_transition (t) { index_1 ("0, 1"); index_2 ("0, 1"); values ("0.5, 0.5", "0.5, 0.5"); }
+        fall_transition (t) { index_1 ("0, 1"); index_2 ("0, 1"); values ("0.5, 0.5", "0.5, 0.5"); }
       } } }
 }
 """
@@ -122,6 +140,118 @@ def test_other_files_are_refused(tmp_path: Path, text: str, complaint: str) -> N
     (tmp_path / "x.lib").write_text(text)
     with pytest.raises(FormatError, match=complaint):
         read_liberty(tmp_path / "x.lib")
+
+
+@pytest.fixture
+def buffering(tmp_path: Path) -> dict[str, Cell]:
+    """The tiny library with a buffer."""
+    (tmp_path / "buffering.lib").write_text(LIBRARY.rstrip()[:-1] + BUFFER)
+    return read_liberty(tmp_path / "buffering.lib")
+
+
+@pytest.mark.parametrize(("readers", "buffers"), [(0, 0), (1, 0), (2, 2), (5, 5 + 2), (40, 40 + 10 + 3)])
+def test_buffers(buffering: dict[str, Cell], readers: int, buffers: int) -> None:
+    """A flip-flop that others read, 0.25 pF each: a buffer for each, and one for four of these, 0.05 pF each."""
+    bits = {"Q": [3], "D": [4], "C": [2]}
+    cells = {"register": {"type": "DFF", "connections": bits}}
+    cells |= {
+        f"reader{i}": {"type": "DFF", "connections": {"Q": [10 + i], "D": [3], "C": [2]}}
+        for i in range(readers)
+    }
+    module = {"ports": {"clk": {"direction": "input", "bits": [2]}}, "cells": cells, "netnames": {}}
+    assert buffer_nets(module, buffering) == buffers
+    netlist = netlist_of(module, buffering)
+    assert netlist.loads[3] <= MOST_PF or readers == 1
+    # Each reader still comes from the register, through buffers alone.
+    drivers = {pins["Y"]: pins["A"] for cell, pins in netlist.cells.values() if cell.name == "BUF"}
+    for i in range(readers):
+        net = netlist.cells[f"reader{i}"][1]["D"]
+        while net != 3:
+            net = drivers[net]
+
+
+def test_a_library_without_a_buffer(tiny: Path) -> None:
+    with pytest.raises(MismatchError, match=r"^the library has no buffer"):
+        buffer_nets({"ports": {}, "cells": {}, "netnames": {}}, read_liberty(tiny))
+
+
+def test_linked_modules_by_hand(buffering: dict[str, Cell]) -> None:
+    """A register of the CCU through an inverter in each of two PEs and back; its net drives 1 pF and gets buffers."""
+    ccu = {
+        "ports": {
+            "clk": {"direction": "input", "bits": [2]},
+            "d": {"direction": "input", "bits": [3, 4]},
+            "q": {"direction": "output", "bits": [5]},
+        },
+        "cells": {
+            "register": {"type": "DFF", "connections": {"C": [2], "D": [3], "Q": [5]}},
+            "other": {"type": "DFF", "connections": {"C": [2], "D": [4], "Q": [6]}},
+        },
+        "netnames": {"q": {"bits": [5]}, "r": {"bits": [6]}},
+    }
+    pe = {
+        "ports": {"i": {"direction": "input", "bits": [2]}, "o": {"direction": "output", "bits": [3]}},
+        "cells": {"inverter": {"type": "INV", "connections": {"A": [2], "Y": [3]}}},
+        "netnames": {},
+    }
+    instances = {
+        "ccu": {"type": "eie_ccu", "connections": {"clk": [2], "d": [4, 5], "q": [3]}},
+        "pe000": {"type": "eie_pe", "connections": {"i": [3], "o": [4]}},
+        "pe001": {"type": "eie_pe", "connections": {"i": [3], "o": [5]}},
+    }
+    top = {"ports": {"clk": {"direction": "input", "bits": [2]}}, "cells": instances, "netnames": {}}
+    cfg = ArchConfig(n_pe=2)
+    figures = LinkedArray(cfg, {"eie_ccu": ccu, "eie_pe": pe}, top, buffering).figures()
+    assert (figures.n_pe, figures.cells, figures.buffers, figures.area_um2) == (
+        2,
+        6,
+        2,
+        2 * 6 + 2 * 2 + 2 * 3,
+    )
+    path = figures.paths[0]
+    # 0.12 ns into two buffers (0.1 pF), 0.25 through one, 1 + 2 * 0.25 + 0.5 through the inverter, 0.25 of setup.
+    assert path.path.ns == pytest.approx(0.12 + 0.25 + 2.0 + 0.25)
+    assert (path.path.begin, path.path.cells) == ("ccu.q", 2)
+    assert [leg.module for leg in path.legs] == ["ccu", "links", "pe", "ccu"]
+
+
+def test_the_array_as_opensta_sees_it(report: SynthReport) -> None:
+    """Every path ends in a register or an SRAM, and OpenSTA, with all four PEs, finds the longest as long."""
+    array = link_array(SMALL, modules=report.modules)
+    figures = array.figures()
+    inside = sum(block.cells for block in report.blocks if block.name in (*PE_BLOCKS, "pe"))
+    assert figures.cells > 4 * inside > figures.buffers > 0
+    longest = figures.paths[0]
+    assert longest.path.ns >= report.block("pe").path.ns / 2
+    assert [leg.ns for leg in longest.legs] == sorted(leg.ns for leg in longest.legs)
+    if (sta := toolchain.find_sta()) is None:
+        pytest.skip("OpenSTA is not installed")
+    ns = longest_path_ns(array, report.library, sta)
+    assert abs(longest.path.ns / ns - 1) <= 0.05
+    # SRAMs that are later than anything else make every path longer that begins at one.
+    late = link_array(SMALL, modules=report.modules, sram_ns=20)
+    longest = late.figures().paths[0]
+    assert longest.path.ns > 20
+    assert re.search(r"_rdata|act|spmat|even|odd", longest.path.begin)
+    assert abs(longest.path.ns / longest_path_ns(late, report.library, sta) - 1) <= 0.05
+
+
+def test_the_array_on_the_command_line(monkeypatch: pytest.MonkeyPatch, report: SynthReport) -> None:
+    """Its size and its longest paths; OpenSTA's beside it, and status 1 where they differ."""
+    monkeypatch.setattr("eie.cli.commands.synth.synthesise", lambda *args, **options: report)
+    monkeypatch.setattr("eie.cli.commands.synth.find_sta", lambda: None)
+    done = CliRunner().invoke(main, ["synth", "--pe", "4", "--array"])
+    assert done.exit_code == 0, done.output
+    assert "array of 4 PEs:" in done.stdout
+    assert "OpenSTA is not installed" in done.stdout
+    monkeypatch.setattr("eie.cli.commands.synth.find_sta", lambda: Path("sta"))
+    monkeypatch.setattr("eie.cli.commands.synth.longest_path_ns", lambda *args: 4.0)
+    done = CliRunner().invoke(main, ["synth", "--pe", "4", "--array"])
+    assert done.exit_code == 1
+    assert "and 4.00 ns by OpenSTA: more than 5% apart" in done.stderr
+    refused = CliRunner().invoke(main, ["synth", "--sram-ns", "2"])
+    assert refused.exit_code == 2
+    assert "--sram-ns has no effect without --array" in refused.stderr
 
 
 def test_every_block_is_there(report: SynthReport) -> None:

@@ -18,12 +18,12 @@ from eie.compress import train
 from eie.compress.format.file import load, to_bytes
 from eie.compress.forward import fixed_forward, quantize_inputs
 from eie.errors import CapacityError, ConfigError, FormatError, LayerError, ModelError
-from eie.prefix import Prefix, check_prefixes, thousandths
+from eie.prefix import Prefix, check_prefixes, shares_of, thousandths
 from eie.result import COUNTERS, differences
 from eie.sim.chain import run_network
 from eie.sim.plans import run_program
 from eie.sim.widths import at_width, run_width
-from eie.width_program import shares_of, sized_for_widths, width_program
+from eie.width_program import sized_for_widths, width_program
 from tests.support import ROOT, eie_decoder, eie_files
 from tests.support.json_schemas import check
 from tests.support.small_networks import problem, quick

@@ -23,6 +23,7 @@ ALONE: dict[str, dict[str, Any]] = {
         "issue": 2,
         "window": 2,
         "queue_depth": 16,
+        "lookup_register": 1,
     },
     "four entries, pairs": {"row_format": "absolute", "filter_empty": 1, "group": 2, "issue": 4, "window": 3},
 }
@@ -37,6 +38,7 @@ def switches(rng: np.random.Generator) -> dict[str, Any]:
         "window": int(rng.integers(1 if issue == 1 else 2, 5)),
         "row_format": "absolute" if issue > 1 else str(rng.choice(["absolute", "relative"])),
         "filter_empty": 1 if issue > 1 else int(rng.integers(2)),
+        "lookup_register": int(rng.integers(2)),
     }
 
 

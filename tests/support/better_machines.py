@@ -22,7 +22,16 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "absolute pairs": {**ABSOLUTE, "group": 2},
     "one entry, all else": {**ABSOLUTE, "filter_empty": 1, "group": 2, "queue_depth": 16},
     "two entries, single columns": {**ABSOLUTE, "filter_empty": 1, "issue": 2, "window": 2},
-    "eie2": {**ABSOLUTE, "filter_empty": 1, "group": 2, "issue": 2, "window": 2, "queue_depth": 16},
+    "register in front of the codebook": {"lookup_register": 1},
+    "eie2": {
+        **ABSOLUTE,
+        "filter_empty": 1,
+        "group": 2,
+        "issue": 2,
+        "window": 2,
+        "queue_depth": 16,
+        "lookup_register": 1,
+    },
 }
 
 
@@ -53,6 +62,7 @@ def draw(rng: np.random.Generator) -> ArchConfig:
                 issue=int(rng.choice([1, 2, 2, 4])),
                 window=int(rng.choice([1, 2, 2, 3])),
                 filter_empty=int(rng.choice([0, 1, 1])),
+                lookup_register=int(rng.choice([0, 1])),
                 counters=int(rng.choice([0, 1, 1, 1])),
                 codebooks=int(rng.choice([1, 1, 2])),
                 src_depth=int(rng.choice([5, 16])),
@@ -69,6 +79,6 @@ def draw(rng: np.random.Generator) -> ArchConfig:
 
 def published(cfg: ArchConfig) -> ArchConfig:
     """The machine of the same sizes without a switch."""
-    names = ("row_format", "row_bits", "group", "issue", "window", "filter_empty")
+    names = ("row_format", "row_bits", "group", "issue", "window", "filter_empty", "lookup_register")
     defaults = {field.name: field.default for field in dataclasses.fields(ArchConfig) if field.name in names}
     return cfg.replace(**defaults)

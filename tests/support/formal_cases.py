@@ -49,6 +49,8 @@ MACHINES: dict[str, tuple[ArchConfig, tuple[str, ...]]] = {
         SMALL.replace(row_format="absolute", row_bits=4, window=2),
         ("act_queue", "arithm_unit"),
     ),
+    "a register before the lookup": (SMALL.replace(lookup_register=1), ("arithm_unit",)),
+    "two lanes and the register": (_LANES.replace(lookup_register=1), ("arithm_unit",)),
     "two lanes": (_LANES, ("act_queue", "arithm_unit", "act_rw")),
     "two lanes, pairs": (
         _LANES.replace(group=2, bus_registers=1, queue_depth=4),
@@ -82,8 +84,8 @@ FAULTS: dict[str, dict[str, tuple[str, str]]] = {
         "no rounding": (r"\{ operand\[7\], operand, 1'h1 \}", "{ operand[7], operand, 1'h0 }"),
     },
     "act_rw": {
-        "takes all": (r"(assign first =) pending .*;", r"\1 pending;"),
-        "offers twice": (r"(assign kept =) .*;", r"\1 pending;"),
+        "takes all": (r"(assign first =) .*;", r"\1 pending;"),
+        "offers twice": (r"(assign gone =) .*;", r"\1 1'h0;"),
         "value of another row": (r"src\[leaf_row\]", "src[src_row]"),
     },
     "lnzd": {

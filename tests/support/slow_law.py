@@ -139,7 +139,7 @@ def constants(cfg: ArchConfig) -> tuple[int, int, int, int]:
     levels, reach = 1, 4
     while reach < cfg.n_pe // cfg.group:
         levels, reach = levels + 1, 4 * reach
-    return levels, 2 + cfg.bus_registers + cfg.index_free, 1, 4
+    return levels, 2 + cfg.bus_registers + cfg.index_free, 1, 4 + cfg.lookup_register
 
 
 def segment_cases(case: Case) -> list[Case | None]:

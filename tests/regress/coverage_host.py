@@ -1,0 +1,23 @@
+"""The cocotb side of the HDL coverage: the stimulus of the mutants on the design itself, in lockstep with golden."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import cocotb
+from mutant_host import MutantRequest, RecordingHost, do_everything
+from mutant_jobs import narrow_counters
+
+from eie.sim.cosim.outcome import OUTCOME, REQUEST
+
+
+@cocotb.test()
+async def covered(dut: Any) -> None:
+    with narrow_counters():
+        request: MutantRequest = pickle.loads(Path(REQUEST).read_bytes())
+        host = RecordingHost(dut, request.jobs[0].cfg, request.seed)
+        await host.reset()
+        await do_everything(host, request)
+        Path(OUTCOME).write_bytes(pickle.dumps(len(host.tape)))
