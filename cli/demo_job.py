@@ -148,6 +148,12 @@ def announced(
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
+def typed(path: Path) -> str:
+    """A path as a user types it here: relative below the current folder. An installed package is elsewhere."""
+    path, here = path.resolve(), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
 @contextmanager
 def stopping(running: dict[str, Future[Any]], workers: MutableMapping[str, int]) -> Iterator[None]:
     """When the block fails, interrupt the workers that are still busy: nobody waits for them."""
@@ -289,6 +295,7 @@ def _main_job(
         tools=tools | {"python": sys.version.split()[0], "numpy": np.__version__},
         seconds=time.perf_counter() - began,
         folder=str(folder),
+        digits=typed(example / "mnist_test_1000.npz"),
     )
     (staging / "report.html").write_text(demo_report.html(outcome), encoding="utf-8")
     return outcome

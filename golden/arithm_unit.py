@@ -39,7 +39,8 @@ class ArithmUnit(schema.ArithmUnit):
         self.io_code.value = self.codes[self.io_addr.value & self.code_mask]
         for lane in self.all_lanes:
             index = self.codebook.value * self.n_codes + self._v(lane)
-            lane.code_rdata.value = self.codes[index & self.code_mask]
+            quiet = lane is self and not self._valid(self)
+            lane.code_rdata.value = self.codes[0 if quiet else index & self.code_mask]
         written = {lane.s4_row.value for lane in self.all_lanes if lane.s4_write.value}
         for lane in self.all_lanes:
             needs = lane.s2_valid.value and lane.s2_write.value

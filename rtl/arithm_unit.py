@@ -209,6 +209,8 @@ class ArithmUnit(Block):
         reads = {"io_code": io_code} | {
             f"{prefix}code_rdata": Cat(self._token(prefix, "v"), self.codebook) for prefix in self.prefixes
         }
+        # Quiet while there is no token; and a gate stands between the entry and what it drives here.
+        reads["code_rdata"] = Mux(self._token("", "valid"), reads["code_rdata"], 0)
         for number, (name, code) in enumerate(reads.items()):
             port = more_reads(m, "codes") if number else read
             m.d.comb += [

@@ -186,7 +186,7 @@ def _run_width(context: click.Context, file: Path, machine: Machine, source: Sou
         )
     warn_clipped(source.input_file, clipped, first, cfg.act_bits)
     replay = replay_command(context)
-    report = lockstep_program(program, [x], simulator, port=True, seed=seed, replay=replay)
+    report = lockstep_program(program, [x], simulator, seed=seed, replay=replay)
     _told(report, clipped, out.json_out)
     return report.mismatches
 

@@ -51,10 +51,10 @@ class Outcome:
     tools: dict[str, str]
     seconds: float
     folder: str
+    digits: str  # the file, as a command takes it
 
 
 _NETWORK = "lenet_300_100.eie"
-_DIGITS = "examples/lenet_300_100/mnist_test_1000.npz"
 
 
 def _first(outcome: Outcome) -> list[list[Result]]:
@@ -262,12 +262,14 @@ def _commands(outcome: Outcome, n_pe: int) -> dict[str, str]:
         return ",".join(map(str, sorted({row[column] for row in outcome.rows})))
 
     def run(index: str) -> str:
-        return shell_command(f"eie run {network}", f"--input {_DIGITS}", f"--index {index}", f"--pe {n_pe}")
+        return shell_command(
+            f"eie run {network}", f"--input {outcome.digits}", f"--index {index}", f"--pe {n_pe}"
+        )
 
     def cosim(simulator: str) -> str:
         return shell_command(
             f"eie cosim {network} --sim {simulator}",
-            f"--input {_DIGITS}",
+            f"--input {outcome.digits}",
             "--index 0",
             f"--pe {n_pe}",
             "--published",
@@ -275,7 +277,7 @@ def _commands(outcome: Outcome, n_pe: int) -> dict[str, str]:
 
     sweep = shell_command(
         f"eie sweep {network}",
-        f"--input {_DIGITS}",
+        f"--input {outcome.digits}",
         f"--inputs {outcome.sweep_digits}",
         f"--pe {numbers('n_pe')}",
         f"--depth {numbers('queue_depth')}",

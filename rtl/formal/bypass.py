@@ -53,6 +53,7 @@ class ArithmUnitChecker(Checker):
 
     def elaborate(self, platform: object) -> Module:
         m, prefixes = self.module(), _prefixes(self.cfg)
+        self.token = {prefix: self._token(m, prefix) for prefix in prefixes}
         second = [self._second(m, prefix) for prefix in prefixes]
         third = [self._third(m, prefix, ghost) for prefix, ghost in zip(prefixes, second, strict=True)]
         moving = Cat(
@@ -60,6 +61,7 @@ class ArithmUnitChecker(Checker):
             for prefix in prefixes
             for name in ("tok_valid", "s2_valid", "s2_write", "s3_write", "s4_write")
         )
+        moving = Cat(moving, *(token["valid"] for token in self.token.values()))
         shift = self.past(m, self.product_shift, "product_shift")
         self.assume(m, "shift_stays", ~self.past(m, moving.any(), "moving") | (self.product_shift == shift))
         if self.cfg.adder:
@@ -96,17 +98,28 @@ class ArithmUnitChecker(Checker):
         signal: Signal = getattr(self, f"{prefix}{name}")
         return signal
 
+    def _token(self, m: Module, prefix: str) -> dict[str, Value]:
+        """What is in stage 1: the token as it comes, or a cycle later, behind the register of `lookup_register`."""
+        names = ["valid", "value", "v", "z", *([] if prefix else ["empty", "first"])]
+        came: dict[str, Value] = {
+            name: self.of(prefix, name if name in ("v", "z") else f"tok_{name}") for name in names
+        }
+        if not self.cfg.lookup_register:
+            return came
+        return {name: self.past(m, value, f"{prefix}{name}") for name, value in came.items()}
+
     def _second(self, m: Module, prefix: str) -> Ghost:
         """What an entry in stage 1 is: its row, its code, its activation."""
         cfg = self.cfg
         ghost = self._ghost(prefix, "second")
-        valid, z = self.of(prefix, "tok_valid"), self.of(prefix, "z")
-        entry = valid if prefix else valid & ~self.tok_empty
-        row = z if not cfg.relative else Mux(self.tok_first, z, ghost.row + 1 + z)
+        token = self.token[prefix]
+        valid, z = token["valid"], token["z"]
+        entry = valid if prefix else valid & ~token["empty"]
+        row = z if not cfg.relative else Mux(token["first"], z, ghost.row + 1 + z)
         m.d.sync += ghost.write.eq(entry)
         with m.If(entry):
             m.d.sync += [ghost.row.eq(row), ghost.code.eq(self.of(prefix, "code_rdata"))]
-            m.d.sync += ghost.value.eq(self.of(prefix, "tok_value"))
+            m.d.sync += ghost.value.eq(token["value"])
         same_row = self.of(prefix, "s2_row") == ghost.row
         same = (self.of(prefix, "s2_code") == ghost.code) & (self.of(prefix, "s2_value") == ghost.value)
         # A relative row counts on from the last one, also if that was long ago.
@@ -202,8 +215,8 @@ class ArithmUnitChecker(Checker):
             m.d.sync += kept.eq(self.io_data[: cfg.code_bits])
         self.prove(m, "code_remembered", self.code_word == kept)
         for prefix in _prefixes(cfg):
-            number = Cat(self.of(prefix, "v"), self.codebook)[: len(self.code)]
-            asked = self.of(prefix, "tok_valid")
+            number = Cat(self.token[prefix]["v"], self.codebook)[: len(self.code)]
+            asked = self.token[prefix]["valid"]
             read = self.of(prefix, "code_rdata")
             self.prove(m, f"{prefix}code", ~(asked & (number == self.code)) | (read == kept))
             self.prove(m, f"{prefix}no_code", ~(asked & (number >= codes)) | (read == 0))

@@ -162,7 +162,17 @@ def outcome_of(name: str) -> Outcome:
         tools={"icarus": "11.0"},
         seconds=1.0,
         folder="out",
+        digits="examples/digits.npz",
     )
+
+
+def test_commands_of_the_report_name_files_that_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert demo_module.typed(EXAMPLE / "mnist_test_1000.npz") == str(EXAMPLE / "mnist_test_1000.npz")
+    assert demo_module.typed(tmp_path / "examples" / "x.npz") == "examples/x.npz"
+    assert "--input examples/digits.npz" in html(outcome_of("fc"))
 
 
 def test_text_is_escaped() -> None:

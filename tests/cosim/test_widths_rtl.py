@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import eie
+from eie.cli.main import main
 from eie.sim.cosim.lockstep import lockstep_program
 from eie.sim.plans import run_program
 from eie.sim.widths import run_width
 from eie.width_program import sized_for_widths, width_program
+from tests.support.json_schemas import check
 from tests.support.width_cases import random_layers
 
 
@@ -27,3 +30,14 @@ def test_every_width_runs_from_one_image(simulator):
         report = lockstep_program(program, list(x), simulator, port=share == 500)
         assert report.divergence is None, report.describe()
         assert report.cycles > 100
+
+
+def test_the_command_runs_a_whole_network_at_a_width(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    eie.save("net.eie", random_layers(5))
+    result = CliRunner().invoke(main, ["cosim", "net.eie", "--width", "0.5", "--json"])
+    assert result.exit_code == 0, result.output
+    found = check("cosim", result.stdout)
+    assert found["mismatches"] == 0
+    assert found["cycles"] > 200
+    assert found["replay"] == "eie cosim net.eie --seed 1 --width 0.5"

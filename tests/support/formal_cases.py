@@ -49,6 +49,8 @@ MACHINES: dict[str, tuple[ArchConfig, tuple[str, ...]]] = {
         SMALL.replace(row_format="absolute", row_bits=4, window=2),
         ("act_queue", "arithm_unit"),
     ),
+    "a register before the lookup": (SMALL.replace(lookup_register=1), ("arithm_unit",)),
+    "two lanes and the register": (_LANES.replace(lookup_register=1), ("arithm_unit",)),
     "two lanes": (_LANES, ("act_queue", "arithm_unit", "act_rw")),
     "two lanes, pairs": (
         _LANES.replace(group=2, bus_registers=1, queue_depth=4),
