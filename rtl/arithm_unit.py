@@ -176,7 +176,10 @@ class ArithmUnit(Block):
         hits = self._hits(of("s3_write"), of("s3_row"))
         operand = Signal(signed(bits), name=f"{prefix}operand")
         # One adder for both additions: the lowest bits carry what rounding adds.
-        product, half = shifted(m, of("s3_product"), self.product_shift, f"{prefix}shifted")
+        shift: Value = self.product_shift
+        if self.cfg.issue > 1:  # a gate of its own for each lane shares out the register's load
+            shift = Mux(of("s3_write"), shift, 0)
+        product, half = shifted(m, of("s3_product"), shift, f"{prefix}shifted")
         summands = Cat(Const(1, 1), operand).as_signed(), Cat(half, product).as_signed()
         width = max(len(product), bits) + 1
         total = Signal(signed(width), name=f"{prefix}total")
