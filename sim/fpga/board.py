@@ -82,6 +82,9 @@ class SerialPort:
             while not answer.endswith(identity) and self._ready(seconds):
                 answer += os.read(self._file, 4096)
             if answer.endswith(identity):
+                # A slow board answers an earlier question late: what comes now must not be the next one's answer.
+                while self._ready(self.patience_s / 20):
+                    os.read(self._file, 4096)
                 return
         raise TimeoutError(f"{self.path} does not give the chip's identification")
 

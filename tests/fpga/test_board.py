@@ -32,9 +32,6 @@ def eie(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-@pytest.mark.skip(
-    reason="passed when written; on a loaded machine it did not end in 15 minutes: to be looked at"
-)
 def test_board_run_gives_what_the_fast_engine_gives(design, tmp_path):
     folder, cfg = design
     layers = fpga_cases.layers()
