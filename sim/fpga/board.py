@@ -118,6 +118,13 @@ class SerialPort:
         return found
 
 
+def _end_packet(bus: SerialBus) -> None:
+    """End the packet that a host before has left unfinished, which an abort would wait for."""
+    bus.wr(Reg.CONTROL.offset, Reg.CONTROL.mask("ABORT"))
+    if bus.rd(Reg.STATUS.offset) & Reg.STATUS.mask("STREAM"):
+        bus.send([0])
+
+
 def run_on_board(port: SerialPort, program: Program, inputs: Sequence[npt.ArrayLike]) -> list[Measured]:
     """Load what the bitstream does not hold, then run each input.
 
@@ -130,7 +137,9 @@ def run_on_board(port: SerialPort, program: Program, inputs: Sequence[npt.ArrayL
     (run,) = program.runs
     try:
         port.restart()
-        chip = Driver(SerialBus(port, stream_bits(cfg) // 8))
+        bus = SerialBus(port, stream_bits(cfg) // 8)
+        _end_packet(bus)
+        chip = Driver(bus)
         if chip.n_pe != cfg.n_pe:
             raise SimulationError(
                 f"the board has {chip.n_pe} PEs, the design {cfg.n_pe}: load its bitstream first"

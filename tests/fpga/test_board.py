@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 
 import numpy as np
 import pytest
@@ -41,6 +42,7 @@ def test_board_run_gives_what_the_fast_engine_gives(design, tmp_path):
         # Half a frame is on the board when the next host comes.
         with open(terminal, "wb", buffering=0) as left:
             left.write(bytes([3, 8, 2, 0, 1, 2, 3]))
+        time.sleep(2)  # else the next host, which begins with a flush, takes it back
         again = eie("board", "run", folder, *line)
     assert first.exit_code == 0, first.output
     found = json_schemas.check("board", first.stdout)["results"]
