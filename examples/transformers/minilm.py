@@ -384,7 +384,7 @@ def measure(settings: Sequence[Setting]) -> str:
             f"{len(SENTENCES)} sentences, {count} tokens with padding, {N_PE} PEs, 800 MHz; "
             f"scales from {len(OTHERS)} other sentences. {shown}",
             table(HEADINGS, rows),
-            f"Trained: {EPOCHS} epochs of {len(pages()):,} sentences of this documentation, in which "
+            f"Trained: {EPOCHS} epochs of the sentences on these pages, in which "
             "the float network's vectors were learnt while connections were cut (`eie.compress.train.prune`).",
             "All weights kept, 8-bit codes, 32-bit sums:",
             similar,
