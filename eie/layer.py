@@ -83,9 +83,9 @@ class CompressedLayer:
     exit : whether it is an early exit of its network: what it gives is the network's answer where that is sure enough,
         and otherwise the layer behind it takes what it took (docs/learn.md).
     prefixes : what it is at the narrower widths of its network, ascending; () where there is only the whole.
-    adder : whether it adds instead of multiplying (docs/adder.md): y = bias + sum |w| - sum |x - w| before write-back,
-        with all weights, so that the bias begins with what an input of zeros gives. Inputs and weights have one scale
-        (x_frac = w_frac), and product_shift is 0.
+    adder : whether it adds instead of multiplying (docs/adder.md): y = bias + sum abs(w) - sum abs(x - w) before
+        write-back, with all weights, so that the bias begins with what an input of zeros gives. Inputs and weights
+        have one scale (x_frac = w_frac), and product_shift is 0.
     scale, scale_frac : int16[rows], by which write-back multiplies each sum, with so many fraction bits; or None.
 
     Raises
@@ -541,7 +541,7 @@ class CompressedLayer:
         return np.ones(self.rows, np.int16) if self.adder and self.scale is None else self.scale
 
     def largest_sum(self) -> int:
-        """Of an adder layer, the largest value that an accumulator can reach, whatever the input: bias + 2 sum |w|."""
+        """Of an adder layer, the largest value that an accumulator can reach with any input: bias + 2 sum abs(w)."""
         sizes = np.abs(self.codebook.astype(np.int64))[self.codes]
         total = np.bincount(self.indices, sizes, self.rows).astype(np.int64)
         return int((self.bias + 2 * total).max())

@@ -63,7 +63,7 @@ def check_entries(layer: CompressedLayer, cfg: ArchConfig) -> None:
 Place = tuple[IoSpace, int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Transfer:
     """A stretch of a vector between the host and the chip.
 

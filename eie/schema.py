@@ -352,7 +352,7 @@ class Stages:
         self.s1_first = _reg(looked * (first and cfg.relative))
         self.s1_value = _reg(looked * cfg.act_bits, signed=True)
         self.s1_v = _reg(looked * cfg.weight_bits)
-        self.s1_z = _reg(looked * cfg.z_bits)
+        self.s1_z = _reg(looked * min(cfg.z_bits, cfg.acc_addr_bits))
         self.code_rdata = _out(cfg.code_bits, signed=True)
         self.forward2 = _out()
         self.forward1 = _out()
@@ -975,7 +975,7 @@ class Ccu(BlockSignals):
         # A bit, or a word, for each segment.
         if cfg.segments > 1:
             self.root.valid, self.root.exhausted = _in(cfg.segments), _in(cfg.segments)
-        self.near = _in(cfg.segments * cfg.index_free)
+        self.nearby = _in(cfg.segments * cfg.index_free)
         self.block_rdata = _in(cfg.io_data_bits * cfg.segments * cfg.index_free)
         self.clear = _out()
         self.begin_pass = _out()
@@ -1072,7 +1072,7 @@ class BlockTable(BlockSignals):
         self.io_addr = _in(cfg.io_addr_bits)
         self.io_data = _in(cfg.io_data_bits)
         self.io_space = _in(IO_SPACE_BITS)
-        self.near = _out()
+        self.nearby = _out()
         self.block_rdata = _out(cfg.io_data_bits)
         self.push = _out()
         self.push_start = _out(cfg.run_bits)

@@ -61,7 +61,7 @@ def send_frames(words: Sequence[int]) -> list[bytes]:
     Words of a frame have as many octets as its largest one needs, and the first, the header, has a frame of its own.
 
     >>> [frame.hex() for frame in send_frames([0x20305, 1, 2])]
-    ['030301000503020000', '038102000102']
+    ['03030100050302', '038102000102']
     """
     frames = []
     at = 0

@@ -85,7 +85,7 @@ class ArithmUnit(schema.ArithmUnit):
         lane.s1_first.next = lane.tok_first.value
         lane.s1_value.next = lane.tok_value.value
         lane.s1_v.next = lane.v.value
-        lane.s1_z.next = lane.z.value
+        lane.s1_z.next = lane.z.value & self.row_mask
 
     # ---- stages 2 to 4 ----------------------------------------------------------------------------------------
 

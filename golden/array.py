@@ -174,7 +174,7 @@ class Array(schema.Array):
         """Every block and the glue, in an order in which nothing reads an output before it is computed."""
         visits: list[Visit] = [visit for pe in self.pes for visit in pe.credit_visits]
         visits += [self.gather_credits]
-        # The table's `near` needs the pass's base, and the broadcast needs `near`.
+        # The table's `nearby` needs the pass's base, and the broadcast needs `nearby`.
         visits += [self.ccu.look_up, *(table.outputs for table in self.tables)] if self.tables else []
         visits += [self.gather_segments] if self.tables else []
         visits += [self.ccu.outputs, self.distribute]
@@ -201,7 +201,7 @@ class Array(schema.Array):
         ccu, octets = self.ccu, self.cfg.io_data_bits // 8
         ccu.root.valid.value = _bits([root.valid.value for root in self.roots])
         ccu.root.exhausted.value = _bits([root.exhausted.value for root in self.roots])
-        ccu.near.value = _bits([table.near.value for table in self.tables])
+        ccu.nearby.value = _bits([table.nearby.value for table in self.tables])
         words = [table.block_rdata.value.to_bytes(octets, "little") for table in self.tables]
         ccu.block_rdata.value = int.from_bytes(b"".join(words), "little")
         segment = (self.io_pe.value & self.cfg.n_pe - 1) // self.cfg.segment_pes

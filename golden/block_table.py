@@ -47,7 +47,7 @@ class BlockTable(schema.BlockTable):
     def outputs(self) -> None:
         """Whether the root's column may be broadcast, the bus, the word for the I/O port."""
         self.at = self._unit()
-        self.near.value = not self.at.beyond
+        self.nearby.value = not self.at.beyond
         last = self.runs[-1]
         self.push.value = last.valid.value
         self.push_start.value = last.start.value

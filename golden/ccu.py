@@ -52,7 +52,7 @@ class Ccu(schema.Ccu):
         self.compute.value = compute = mode == Mode.COMPUTE
         self.bcast.value = self._broadcasts() if compute else 0
         if self.cfg.index_free:
-            self.bcast.value &= self.near.value
+            self.bcast.value &= self.nearby.value
         elif self.bus:
             last = self.bus[-1]
             self.push.value, self.push_col.value = last.valid.value, last.col.value

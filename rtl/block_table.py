@@ -24,7 +24,7 @@ class BlockTable(Block):
     ptr_base : entry of the table that is the pass's block 0.
     root_valid, root_row, root_pe, root_value : the LNZD tree's root.
     io_write, io_space, io_addr, io_data, block_rdata : the I/O port, for the space PTR.
-    near : the root's column lies in the present unit or in the next one, and may be broadcast.
+    nearby : the root's column lies in the present unit or in the next one, and may be broadcast.
     push, push_start, push_low, push_high, push_value : the bus.
     """
 
@@ -55,7 +55,7 @@ class BlockTable(Block):
             after.eq(Mux(shuffled, end + resize(turn, len(end)), ends[1])),
             is_next.eq(resize(column, len(end)) >= end),
             beyond.eq(is_next & (resize(column, len(after)) >= after)),
-            self.near.eq(~beyond),
+            self.nearby.eq(~beyond),
         ]
         self._follow(m, end, step=self.compute & self.root_valid & is_next & (self.bcast | beyond))
 

@@ -36,11 +36,11 @@ class CCU(Block):
     Members
     -------
     start, busy, done, current_pass : begin a run; under way; finished; which pass.
-    root_valid, root_exhausted, root_row, root_pe, root_value : the LNZD tree's root. Of segments (of near, bcast and
+    root_valid, root_exhausted, root_row, root_pe, root_value : the LNZD tree's root. Of segments (of nearby, bcast and
         block_rdata, too) a bit, or a word, for each.
     credits, busy_pes, retires : bit k is PE k's.
     clear, begin_pass, compute : the run begins; compute mode begins; compute mode.
-    bcast, push, push_col, push_value : the broadcast; index-free the block table has the bus (near, block_rdata).
+    bcast, push, push_col, push_value : the broadcast; index-free the block table has the bus (nearby, block_rdata).
     io_write, io_read, io_space, io_pe, io_addr, io_data, io_rdata : the host's I/O port.
     pe_write, pe_read, pe_rdata : the PEs' I/O ports; pe_rdata has PE k's word at bits k * io_data_bits on.
     rf_en, rf_src, rf_row, rf_addr : refill of one local row in every PE.
@@ -197,7 +197,7 @@ class CCU(Block):
                 compute = self.compute.replicate(cfg.segments)
                 mine = (self.credits.word_select(s, cfg.segment_pes) for s in range(cfg.segments))
                 credits = Cat(of_segment.all() for of_segment in mine)
-            m.d.comb += self.bcast.eq(compute & self.root_valid & self.near & credits)
+            m.d.comb += self.bcast.eq(compute & self.root_valid & self.nearby & credits)
             return
         leaf = self.root_pe << 1 if cfg.group == 2 else self.root_pe
         column = (self.root_row << (cfg.n_pe - 1).bit_length()) | leaf

@@ -204,6 +204,20 @@ def _print_exits(found: Exits, inputs: int, cfg: ArchConfig) -> None:
     )
 
 
+def _leaves_early(context: click.Context, leaving: Leaving) -> bool:
+    """Whether inputs may leave at an exit; options that contradict each other are refused."""
+    if leaving.threshold is not None and leaving.held_out is not None:
+        raise ConfigError("give --exit, or --held-out to choose it, not both")
+    early = leaving.threshold is not None or leaving.held_out is not None
+    if leaving.held_out is None:
+        refuse_useless(context, ("--budget",), "without --held-out")
+    if not early:
+        refuse_useless(context, ("--counted",), "without --exit or --held-out")
+    if leaving.width is not None:
+        refuse_useless(context, ("--exit", "--held-out"), "with --width")
+    return early
+
+
 @click.command()
 @click.argument("file", type=PATH)
 @click.option(
@@ -243,15 +257,7 @@ def accuracy(
     """
     cfg = ArchConfig.preset(preset)
     exits: Exits | None = None
-    if leaving.threshold is not None and leaving.held_out is not None:
-        raise ConfigError("give --exit, or --held-out to choose it, not both")
-    early = leaving.threshold is not None or leaving.held_out is not None
-    if leaving.held_out is None:
-        refuse_useless(context, ("--budget",), "without --held-out")
-    if not early:
-        refuse_useless(context, ("--counted",), "without --exit or --held-out")
-    if leaving.width is not None:
-        refuse_useless(context, ("--exit", "--held-out"), "with --width")
+    early = _leaves_early(context, leaving)
     if is_graph(file):
         useless = ("--exit", "--held-out", "--width")
         refuse_useless(context, useless, f"for {file}: a graph has neither early exits nor widths")

@@ -55,7 +55,7 @@ Example:
 
 
 def _part_lines() -> str:
-    return "\n".join(f"  {', '.join((part.key, *part.also)):<22}{part.what}" for part in PARTS)
+    return "\n".join(f"  {', '.join((part.key, *part.also)):<24}{part.what}" for part in PARTS)
 
 
 @click.command(help=_HELP.format(parts=_part_lines()))

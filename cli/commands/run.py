@@ -29,6 +29,7 @@ from eie.sim.trace import FORMATS, content, trace
 from eie.sim.widths import run_width
 from eie.sim.workloads.inputs import SOUND
 
+_NOT_WITH_WIDTH = ("--wave", "--trace-table", "--float", "--balance")
 # What each line of the table says, for somebody who meets it for the first time.
 _COUNTER_NOTES = {
     "entries": "entries processed, fillers included",
@@ -247,8 +248,7 @@ def run(
     refuse_useless(context, ("--weights", "--frames"), f"for {file}: it holds layers, not a graph")
     layers = source.layers(file)
     if source.width is not None:
-        useless = ("--wave", "--trace-table", "--float", "--balance")
-        refuse_useless(context, useless, "with --width, which runs the image of all widths as it is")
+        refuse_useless(context, _NOT_WITH_WIDTH, "with --width, which runs the image of all widths as it is")
     cfg, first = source.machine(machine, layers), source.first(layers)
     technology = named(outputs.technology)
     check_wave(outputs.wave, engine)

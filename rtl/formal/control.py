@@ -160,12 +160,12 @@ class CCUChecker(Checker):
 
     def _broadcast(self, m: Module) -> None:
         cfg = self.cfg
-        near = self.near if cfg.index_free else Const(1)
-        may = self.computes & self.root_valid & near & self.credits.all()
+        nearby = self.nearby if cfg.index_free else Const(1)
+        may = self.computes & self.root_valid & nearby & self.credits.all()
         self.prove(m, "broadcasts_with_every_credit", ~self.bcast | (self.credits == (1 << cfg.n_pe) - 1))
         self.prove(m, "broadcasts_what_is_offered", ~self.bcast | (self.root_valid & self.computes))
         self.prove(m, "broadcasts_at_once", self.bcast == may)
-        self.reach(m, "waits_for_credit", self.computes & self.root_valid & near & ~self.bcast)
+        self.reach(m, "waits_for_credit", self.computes & self.root_valid & nearby & ~self.bcast)
         self.reach(m, "broadcasts_twice", self.bcast & self.past(m, self.bcast, "bcast"))
         if cfg.index_free:
             return

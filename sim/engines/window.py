@@ -230,9 +230,11 @@ def counters(runs: Any, x: Array, machine: Any, counted: Array) -> tuple[int, in
     if m == 0:
         return 0, 0
     last = when[m - 1]
-    cycles = now.max() + machine.C
-    if filters:
-        cycles = max(cycles, last + A)
+    # A PE that has taken nothing adds nothing.
+    cycles = last + A if filters else 0
+    for k in range(n_pe):
+        if now[k] >= 0:
+            cycles = max(cycles, now[k] + machine.C)
     return cycles, last - machine.T0 + 1 - m
 
 

@@ -16,7 +16,7 @@ from eie.config import ArchConfig
 from eie.errors import MismatchError
 from eie.memory import hex_image, srams
 from eie.program import Program
-from eie.sim.fpga.part import Part, part_of, platform, require
+from eie.sim.fpga.part import Part, part, part_of, platform, require
 
 TOP = "top"
 NETLIST, BITSTREAM = "netlist.v", "top.bit"
@@ -123,7 +123,6 @@ def _top(cfg: ArchConfig, target: Target) -> tuple[dict[str, str], Part]:
     from amaranth.back import rtlil  # type: ignore[attr-defined]  # the stubs lack it
 
     from eie.rtl.fpga.top import BoardTop, SerialChip, divisor
-    from eie.sim.fpga.part import part
 
     if target.board is None:
         found = part(target.name)

@@ -25,7 +25,7 @@ _WORD, _LAST, _RECEIVE, _REGISTER = range(4)
 COUNTERS = (Reg.CYCLES, Reg.BROADCAST_STALLS, Reg.REFILL_CYCLES, Reg.WRITEBACK_CYCLES)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measured:
     """What a chip gave for an input: its outputs, and the run's counters in cycles, 0 where it has none."""
 

@@ -20,7 +20,7 @@ from typing import Any
 from eie.cache import tool_environment
 from eie.config import ArchConfig
 from eie.errors import FormatError, MismatchError, SimulatorMissing
-from eie.schema import PE_BLOCKS
+from eie.schema import PE_BLOCKS, block_names
 from eie.sim.cosim import toolchain
 from eie.sim.energy.inventory import macros
 from eie.sim.energy.sram import sram
@@ -190,7 +190,6 @@ def link_array(
     """
     from eie.rtl.block import module_name
     from eie.rtl.verilog import array_verilog
-    from eie.schema import block_names
 
     units = [unit for unit in ARRAY_UNITS if unit in block_names(cfg)]
     library = library or find_library()

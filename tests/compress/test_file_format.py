@@ -508,7 +508,8 @@ def test_bad_layers_are_not_written(tmp_path):
         save(tmp_path / "net.eie", [bad])
     with pytest.raises(LayerError, match=r"^a .eie file needs at least one layer$"):
         save(tmp_path / "net.eie", [])
-    with pytest.raises(LayerError, match=r"^layer 'example': x_frac and w_frac must be from -1000 to 1000$"):
+    message = r"^layer 'example': x_frac, w_frac and scale_frac must be from -1000 to 1000$"
+    with pytest.raises(LayerError, match=message):
         save(tmp_path / "net.eie", [dataclasses.replace(example(), x_frac=1001)])
     assert not list(tmp_path.iterdir())
 

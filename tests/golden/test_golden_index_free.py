@@ -158,14 +158,14 @@ def test_table_in_an_aligned_order() -> None:
     drive(
         _table(ALIGNED),
         """
-        cycle | root_valid root_row root_pe bcast | near unit first at_block at_within push push_start push_low
-        0     | 1          0        0       1     | 1    0    0     0        0         0    ?          ?
-        1     | 1          0        1       1     | 1    0    0     0        0         0    ?          ?
-        2     | 1          1        1       1     | 1    0    0     0        1         1    0          0
-        3     | 1          3        1       0     | 1    1    2     1        1         1    2          0
-        4     | 1          3        1       1     | 1    1    2     1        1         1    5          3
-        5     | .          .        .       .     | 1    2    6     2        1         0    ?          ?
-        6     | .          .        .       .     | 1    2    6     2        1         1    11         4
+        cycle | root_valid root_row root_pe bcast | nearby unit first at_block at_within push push_start push_low
+        0     | 1          0        0       1     | 1      0    0     0        0         0    ?          ?
+        1     | 1          0        1       1     | 1      0    0     0        0         0    ?          ?
+        2     | 1          1        1       1     | 1      0    0     0        1         1    0          0
+        3     | 1          3        1       0     | 1      1    2     1        1         1    2          0
+        4     | 1          3        1       1     | 1      1    2     1        1         1    5          3
+        5     | .          .        .       .     | 1      2    6     2        1         0    ?          ?
+        6     | .          .        .       .     | 1      2    6     2        1         1    11         4
         """,
     )
 
@@ -175,10 +175,10 @@ def test_table_passes_over_units() -> None:
     drive(
         _table(ALIGNED),
         """
-        cycle | root_valid root_row root_pe bcast | near unit first at_valid at_block at_within
-        0     | 1          3        1       0     | 0    0    0     0        ?        ?
-        1     | 1          3        1       1     | 1    1    2     0        ?        ?
-        2     | .          .        .       .     | 1    2    6     1        2        1
+        cycle | root_valid root_row root_pe bcast | nearby unit first at_valid at_block at_within
+        0     | 1          3        1       0     | 0      0    0     0        ?        ?
+        1     | 1          3        1       1     | 1      1    2     0        ?        ?
+        2     | .          .        .       .     | 1      2    6     1        2        1
         """,
     )
 
@@ -188,13 +188,13 @@ def test_table_in_a_shuffled_order() -> None:
     drive(
         _table([(0, 0, 2, 0, 3, 3), (0, 10, 1, 3, 4, 0), (0, 20, 3, 4, 9, 0)]),
         """
-        cycle | root_valid root_row root_pe bcast | near unit first at_block at_within push push_start push_low
-        0     | 1          0        1       1     | 1    0    0     0        0         0    ?          ?
-        1     | 1          5        1       0     | 0    0    0     1        0         0    ?          ?
-        2     | 1          5        1       0     | 0    1    3     1        0         1    10         3
-        3     | 1          5        1       1     | 1    2    6     1        0         0    ?          ?
-        4     | .          .        .       .     | 1    3    9     2        3         0    ?          ?
-        5     | .          .        .       .     | 1    3    9     2        3         1    29         4
+        cycle | root_valid root_row root_pe bcast | nearby unit first at_block at_within push push_start push_low
+        0     | 1          0        1       1     | 1      0    0     0        0         0    ?          ?
+        1     | 1          5        1       0     | 0      0    0     1        0         0    ?          ?
+        2     | 1          5        1       0     | 0      1    3     1        0         1    10         3
+        3     | 1          5        1       1     | 1      2    6     1        0         0    ?          ?
+        4     | .          .        .       .     | 1      3    9     2        3         0    ?          ?
+        5     | .          .        .       .     | 1      3    9     2        3         1    29         4
         """,
     )
 

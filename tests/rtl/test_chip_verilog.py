@@ -15,6 +15,7 @@ from eie.rtl.export.check import check_constraints, check_verilog, declared_port
 from eie.rtl.export.export import export
 from eie.rtl.export.netlist import analyse
 from eie.rtl.export.package import constraints
+from eie.rtl.formal.verilog import with_checkers
 from eie.rtl.verilog import array_verilog, chip_verilog, host_if_verilog, sram_verilog
 from eie.sim.cosim import toolchain
 
@@ -80,7 +81,7 @@ def test_export_with_the_chip(tmp_path):
     }  # fmt: skip
     assert {
         name: text for name, text in found.items() if name.endswith(".v") and name != "eie_chip_tb.v"
-    } == chip_verilog(SMALL)
+    } == with_checkers(chip_verilog(SMALL), SMALL)
     assert found["eie_regs.h"] == c_header(SMALL)
     assert markdown() in found["registers.md"]
     assert "eie_host_if.v, eie_chip.v]" in found["eie_chip.core"]
