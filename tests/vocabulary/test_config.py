@@ -35,7 +35,9 @@ def test_refused_values_name_the_field_and_the_range(changes, text):
 
 
 def test_unknown_names():
-    with pytest.raises(ConfigError, match=r"^no preset named 'tall': use one of adder, blocks, eie2, paper, wide$"):
+    with pytest.raises(
+        ConfigError, match=r"^no preset named 'tall': use one of adder, blocks, eie2, paper, wide$"
+    ):
         ArchConfig.preset("tall")
     with pytest.raises(ConfigError, match=r"^ArchConfig has no field 'pes': its fields are acc_bits, "):
         ArchConfig().replace(pes=3)
