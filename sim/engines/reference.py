@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.result import COUNTERS, Counter, Result
-from eie.segments import row_places
 
 
 def rounded(value: int, shift: int) -> int:
@@ -34,11 +32,27 @@ def clipped(value: int, bits: int) -> int:
     return max(-(2 ** (bits - 1)), min(value, 2 ** (bits - 1) - 1))
 
 
-def _summand(weight: int, activation: int, layer: CompressedLayer) -> int:
+def _summand(weight: int, activation: int, *, adder: bool) -> int:
     """What a weight adds: the product; or what it spares of the distance |x - w|, compared with |x| + |w|."""
-    if layer.adder:
+    if adder:
         return abs(activation) + abs(weight) - abs(activation - weight)
     return weight * activation
+
+
+def _pe_of_rows(job: Job) -> list[int]:
+    """The PE of each row: row i's is i mod n_pe; a segment has rows and PEs of its own, one after the other."""
+    layer, cfg = job.layer, job.cfg
+    if cfg.segments == 1 or layer.blocks is None:
+        return [i % cfg.n_pe for i in range(layer.rows)]
+    found: list[int] = []
+    most, more = divmod(layer.blocks.blocks, cfg.segments)  # the first segments have a block more
+    block = 0
+    for segment in range(cfg.segments):
+        behind = block + most + (segment < more)
+        rows = layer.blocks.row_starts[behind] - layer.blocks.row_starts[block]
+        found += [segment * cfg.segment_pes + i % cfg.segment_pes for i in range(rows)]
+        block = behind
+    return found
 
 
 def run(job: Job) -> Result:
@@ -52,14 +66,15 @@ def run(job: Job) -> Result:
     multiplied = layer.blocks.mask() if cfg.index_free and layer.blocks is not None else codes != 0
     weight_of = [int(code) for code in layer.codebook]
     acc = [int(bias) for bias in layer.bias]
-    pe_of = (row_places(layer, cfg) % cfg.n_pe).tolist()
+    pe_of = _pe_of_rows(job)
     counts = {name: [0] * cfg.n_pe for name in ("macs", "saturations", "writeback_saturations")}
     for j, activation in enumerate(int(value) for value in job.x):
         if activation == 0:
             continue
         column = codes[:, j]
         for i in np.flatnonzero(multiplied[:, j]).tolist():
-            exact = acc[i] + rounded(_summand(weight_of[column[i]], activation, layer), layer.product_shift)
+            summand = _summand(weight_of[column[i]], activation, adder=layer.adder)
+            exact = acc[i] + rounded(summand, layer.product_shift)
             acc[i] = clipped(exact, cfg.acc_bits)
             counts["macs"][pe_of[i]] += 1
             counts["saturations"][pe_of[i]] += acc[i] != exact
