@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -184,3 +184,8 @@ def spread(values: list[float], digits: int = 2) -> str:
         if min(values) == max(values)
         else f"{mean} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
     )
+
+
+def spreads(found: Sequence[Figures], places: Mapping[str, int]) -> list[str]:
+    """A cell of a table for each figure of several seeds; places : its decimals, by the figure's name."""
+    return [spread([float(one[name]) for one in found], digits) for name, digits in places.items()]

@@ -24,7 +24,7 @@ from eie.result import Result
 from eie.sim.chain import load as load_network
 from eie.sim.chain import run_network
 from eie.sim.evaluation import learn
-from eie.sim.evaluation.learn import Figures, cell, digits, how, spread
+from eie.sim.evaluation.learn import Figures, cell, digits, how, spread, spreads
 from eie.sim.evaluation.learn_small import one_table, say
 from eie.sim.evaluation.section import Progress, Section
 from eie.sim.exits import totals
@@ -145,7 +145,6 @@ def widths(seed: int = 1, progress: Progress | None = None) -> Section:
             found = [one[f"{width:g}"] for one in cells[f"{kind}/{width:g}"]]
             size = [float(one["bytes"]) for one in cells[f"{kind}/{width:g}"]]
             error = [one["error"] for one in found]
-            columns = (("weights", 0), ("cycles", 0), ("energy_nj", 0))
             rows.append(
                 [
                     f"{width:g}",
@@ -154,7 +153,7 @@ def widths(seed: int = 1, progress: Progress | None = None) -> Section:
                     f"{np.mean(error) - alone:+.2f}",
                     spread([one["held"] for one in found]),
                     spread(size, 0),
-                    *(spread([one[name] for one in found], places) for name, places in columns),
+                    *spreads(found, {"weights": 0, "cycles": 0, "energy_nj": 0}),
                 ]
             )
     headings = ("width", "network", "error %", "less alone", "held out %", "bytes", "weights", "cycles", "nJ")
@@ -214,8 +213,7 @@ def recurrent(seed: int = 1, progress: Progress | None = None) -> Section:
         for one in seeds:
             data[kind].append(_series_cell(kind, one))
             say(progress, f"{kind}, seed {one}")
-        columns = [spread([found[name] for found in data[kind]], digits) for name, digits in places.items()]
-        rows.append([kind.upper(), *columns])
+        rows.append([kind.upper(), *spreads(data[kind], places)])
     headings = ("network", "dense %", "pruned %", "shared %", "fixed %", "bytes", "smaller", "cycles", "nJ")
     steps = data[KINDS[0]][0]["steps"]
     return one_table("learn-recurrent", headings, rows, data, recipe=_SERIES_RECIPE, seeds=seeds, steps=steps)
@@ -288,9 +286,7 @@ def skips(seed: int = 1, progress: Progress | None = None) -> Section:
         for one in seeds:
             found.append(_skip_cell(price, one))
             say(progress, f"price {price:g}, seed {one}")
-        rows.append(
-            [f"{price:g}", *(spread([float(f[name]) for f in found], n) for name, n in places.items())]
-        )
+        rows.append([f"{price:g}", *spreads(found, places)])
     headings = ("price", "error %", "all run %", "held out %", "ran %", "ways", "cycles", "energy", "bytes")
     values: Figures = {"units": _UNITS, "blocks": _BLOCKS, "epochs": _SKIP_EPOCHS, "seeds": seeds}
     return one_table("learn-skips", headings, rows, data, **values)

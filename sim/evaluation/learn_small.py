@@ -20,7 +20,7 @@ from eie.compress.train.recipes import Batches
 from eie.layer import CompressedLayer
 from eie.sim.chain import run_network
 from eie.sim.evaluation import learn
-from eie.sim.evaluation.learn import Figures, cell, dense, digits, finished, fresh, how, spread
+from eie.sim.evaluation.learn import Figures, cell, dense, digits, finished, fresh, how, spread, spreads
 from eie.sim.evaluation.prose import text_of
 from eie.sim.evaluation.section import Picture, Progress, Section, Table
 from eie.sim.exits import choose_threshold, leave, logits_at_exits, run_with_exits, totals, trunk
@@ -99,7 +99,7 @@ def rank(seed: int = 1, progress: Progress | None = None) -> Section:
 
 def _columns(found: Sequence[Figures]) -> list[str]:
     places = {"weights": 0, "error_float": 2, "error": 2, "bytes": 0, "cycles": 0, "energy_nj": 0}
-    return [spread([one[name] for one in found], digits) for name, digits in places.items()]
+    return spreads(found, places)
 
 
 # ---- units -------------------------------------------------------------------------------------------------
