@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from eie.balance import Placed, place
 from eie.compress.float_layers import FloatArray
 from eie.config import ArchConfig
 from eie.errors import CapacityError, LayerError, ModelError
-from eie.fixed import IntArray, quantize
+from eie.fixed import IntArray, quantize, saturate
 from eie.layer import CompressedLayer
 from eie.plan import make_plan
 from eie.program import Job
@@ -21,6 +24,9 @@ from eie.sim.networks.graph import StepGraph, check_columns
 from eie.sim.networks.network import PART
 from eie.sim.plans import run_plan
 from eie.sim.simulate import simulate_many
+
+if TYPE_CHECKING:  # numba
+    from eie.sim.engines.cpu import CpuLayer
 
 
 @dataclass(eq=False)
@@ -59,6 +65,12 @@ class Record:
         self.cycles += [result.cycles for result in results]
         self.results = [summed([*self.results, *results])]
 
+    def add_uncounted(self, result: Result, active: Sequence[int]) -> None:
+        """Count in more vectors of an engine that has neither cycles nor counters. result : of one of them."""
+        self.active += active
+        self.cycles += [None] * len(active)
+        self.results = self.results or [result]
+
 
 class Accelerator:
     """Compressed layers on an engine; `records` says what it did, by layer, in the order of their first use.
@@ -88,6 +100,7 @@ class Accelerator:
         self._parts: dict[tuple[str, int, int], CompressedLayer] = {}
         self._plans: dict[str, FastPlan] = {}
         self._placed: dict[str, Placed] = {}
+        self._ready: dict[str, tuple[CpuLayer, Callable[[npt.NDArray[np.int16]], Result]]] = {}
         self._balance, self._threads = balance, threads
         for layer in layers.values():
             self._check(layer)
@@ -113,26 +126,42 @@ class Accelerator:
         part = whole if rows is None else self._part(layer, rows)
         plan = self._plans.get(part.name)
         record = self.records.setdefault(part.name, Record(part, len(plan.plan.steps) if plan else 1))
-        x = quantize(vectors, whole.x_frac, self.cfg.act_bits)
-        record.clipped += int(np.count_nonzero(x != quantize(vectors, whole.x_frac, self.cfg.act_bits + 1)))
-        made = []
+        # Above the limits by one is enough to know what was clipped.
+        wider = quantize(vectors, whole.x_frac, self.cfg.act_bits + 1)
+        x = saturate(wider, self.cfg.act_bits)
+        record.clipped += int(np.count_nonzero(x != wider))
+        made: list[npt.NDArray[np.signedinteger[Any]]] = []
         for start in range(0, len(x), PART):
             chosen = x[start : start + PART]
-            results = self._run(part, chosen)
-            record.add(results, np.count_nonzero(chosen, axis=1).tolist())
-            made += [result.y for result in results]
+            active = np.count_nonzero(chosen, axis=1).tolist()
+            if self.engine == "cpu":
+                made.extend(self._on_cpu(part, chosen, record, active))
+            else:
+                results = self._run(part, chosen)
+                record.add(results, active)
+                made.extend(result.y for result in results)
             self._done(len(chosen))
-        return np.ldexp(np.stack(made).astype(np.float64), -whole.y_frac)
+        return np.ldexp(np.array(made, np.float64).reshape(len(x), part.rows), -whole.y_frac)
+
+    def _on_cpu(
+        self, layer: CompressedLayer, x: IntArray, record: Record, active: Sequence[int]
+    ) -> npt.NDArray[np.int16]:
+        """Outputs of the engine cpu. A cell comes here once a step: the layer is prepared once, and nothing counted."""
+        if layer.name not in self._ready:
+            from eie.sim.engines import cpu  # numba
+
+            ready = cpu.prepared(layer, cpu.Arithmetic.of(self.cfg), self._threads, windows=False)
+            self._ready[layer.name] = ready, partial(cpu.result, cfg=self.cfg)
+        ready, as_result = self._ready[layer.name]
+        y = ready.run(x.astype(np.int16))
+        record.add_uncounted(as_result(y[0]), active)
+        return y
 
     def _run(self, layer: CompressedLayer, x: IntArray) -> list[Result]:
         """The layer on vectors [n, cols]; it was checked against the machine before, and quantised activations fit."""
         plan, placed = self._plans.get(layer.name), self._placed[layer.name]
         if plan is None:
             jobs = [Job(placed.layer, vector, self.cfg) for vector in x]
-            if self.engine == "cpu":
-                from eie.sim.engines import cpu  # numba
-
-                return cpu.run(jobs, self._threads)
             return [_restored(one, placed) for one in simulate_many(jobs, self.engine)]
         # Kept for all vectors: it encodes every pass.
         many = (
