@@ -48,6 +48,9 @@ BETTER = CFG.replace(
     word_bits=32,
     pointer_bits=13,
     acc_depth=50,
+    # As many groups as the published machine has columns: empty ones reach the last bit of their counter.
+    src_depth=34,
+    pointers=274,
 )
 # The index-free machine, as small: two segments, two entries a cycle, words of six entries, blocks of uneven sizes.
 BLOCKS = CFG.replace(
@@ -238,7 +241,7 @@ def mutant_jobs(seed: int, cfg: ArchConfig) -> list[Job]:
         make.job(last_rows, product_shift=14, output_shift=2),
         make.job(make.spread(64, 28, 1.0), product_shift=17, output_shift=5, relu=0),
         make.job(make.spread(8, 136, 1.0), product_shift=3),
-        make.job(make.spread(8, 136, 0.0), bias=0),
+        make.job(make.spread(8, 136 * cfg.group, 0.0), bias=0),
         make.job(make.spread(16, 110, 1.0), product_shift=1),
         make.job(make.spread(1039, 2, 0.2), product_shift=13, relu=0),
     ]
