@@ -15,8 +15,8 @@ from eie.config import BLOCK_FIELD_BITS, CONFIG_BITS, ArchConfig
 from eie.layer import CompressedLayer
 from eie.program import Job, Write
 from eie.schema import BlockField, ControlReg, IoSpace, block_fields, config_registers
-from eie.timing import schedule
 from tests.support.block_cases import random_block_case
+from tests.support.cases import Case
 from tests.support.slow_law import law
 
 # Small, so that every corner is near: two levels of the tree, a queue and memories whose depths are no powers of two, a
@@ -246,5 +246,5 @@ def mutant_jobs(seed: int, cfg: ArchConfig) -> list[Job]:
         make.job(make.spread(1039, 2, 0.2), product_shift=13, relu=0),
     ]
     for job in jobs:
-        assert schedule(job.interleaved.lengths[job.active], cfg).cycles < 1 << COUNTER_BITS
+        assert law(Case(job.layer, job.x, cfg, "mutants")).cycles < 1 << COUNTER_BITS
     return jobs
