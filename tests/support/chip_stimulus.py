@@ -25,8 +25,8 @@ from eie.sim.cosim.chip.script import (
 from tests.support.cases import seeded_case
 from tests.support.chip_scripts import CFG, DEPTH, GOOD, MALFORMED, control, random_script
 
-# Accumulators beyond the activations, so that write-back can clip, queues that are soon full, and fillers; as many words
-# of matrix as `CFG` has.
+# Accumulators beyond the activations, so that write-back can clip, queues that are soon full, and fillers. It has as
+# many words of matrix as `CFG`.
 CHIP = CFG.replace(acc_bits=24, queue_depth=3, index_bits=2, entries=640)
 # Random scripts, and layers.
 SCRIPTS = 6
@@ -167,9 +167,11 @@ def both_ways() -> list[Step]:
     for bit in (0, 1):
         words = [0x5A5A * (number + 1) for number in range(8 * CFG.n_pe)]
         script += [Send(write_packet(IoSpace.ACC, words, spread=True))]
-        script += [Together([Write(address, bit) for address in table] + [Read(table[0])] * 4), Settle()]
+        writes: list[Write | Read] = [Write(address, bit) for address in table]
+        script += [Together([*writes, *[Read(table[0])] * 4]), Settle()]
         script += [Send(read_packet(IoSpace.ACC, 8 * CFG.n_pe, spread=True))]
-        script += [Together([Read(address) for address in table] * 2 + [Write(table[1], bit)] * 6), Settle()]
+        reads: list[Write | Read] = [Read(address) for address in table]
+        script += [Together([*reads, *writes, *reads]), Settle()]
     return script
 
 
