@@ -40,7 +40,8 @@ def chip_stimulus(seed: int) -> list[tuple[list[Step], Pauses]]:
     jobs = [seeded_case(seed * 100 + number, [CHIP]).job for number in range(JOBS)]
     scripts = [
         (registers(seed), slow),
-        (words(seed), quick),
+        (words(seed), slow),
+        (limits(), quick),
         *((layer(job), (quick, slow)[number % 2]) for number, job in enumerate(jobs)),
         (layer(clipped(seed)), quick),
         (both_ways(), quick),
@@ -160,6 +161,19 @@ def malformed() -> list[Step]:
     return script
 
 
+def limits() -> list[Step]:
+    """Counts, addresses and PEs with one bit set: all but the lowest are beyond, and told so one by one."""
+    packets = [read_packet(IoSpace.ACC, 1 + (1 << bit)) for bit in range(24)]
+    packets += [read_packet(IoSpace.ACC, 1, addr=1 << bit) for bit in range(24)]
+    packets += [read_packet(IoSpace.ACC, 1 + (1 << bit), spread=True) for bit in range(24)]
+    packets += [read_packet(IoSpace.ACC, 1, pe=1 << bit) for bit in range(8)]
+    packets += [run_packet(1 << bit, 1 << bit) for bit in range(8)]
+    script: list[Step] = []
+    for packet in packets:
+        script += [Send(packet), Settle(), Read(Reg.ERROR_CODE.offset), control("CLEAR_ERROR")]
+    return script
+
+
 def both_ways() -> list[Step]:
     """Registers of the pass table while packets write and read."""
     table = [pass_table_offset(entry, ConfigReg.RELU) for entry in range(CFG.passes)]
@@ -248,6 +262,11 @@ def resets(job: Job) -> list[Step]:
     for polls in range(3):
         script += [*load(job), Settle(), Send(run_packet(0)), UntilBusy()]
         script += [*[Read(Reg.STATUS.offset)] * polls, Reset(), Read(Reg.STATUS.offset)]
+    # A source that is not reset goes on.
+    for cycles in (1, 2, 3):
+        rest = [0] * cycles + write_packet(IoSpace.ACC, [91, 92, 93], pe=1)
+        script += [SendPart(GOOD[:3]), Reset(rest, cycles), Settle(), Read(Reg.ERROR_CODE.offset)]
+        script += [control("CLEAR_ERROR"), Send(read_packet(IoSpace.ACC, 4, pe=1)), Settle()]
     script += [
         SendPart(GOOD[:2]),
         Reset(cycles=2),

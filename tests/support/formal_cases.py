@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from eie.config import ArchConfig
 from eie.rtl.block import module_name
@@ -180,8 +181,10 @@ FAULTS: dict[str, dict[str, dict[str, tuple[str, str]]]] = {
 }
 
 
-def with_fault(machine: str, block: str, fault: str) -> dict[str, str]:
-    """A machine's Verilog with a fault in a block."""
+def with_fault(
+    machine: str, block: str, fault: str, files: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """A machine's Verilog, or these files, with a fault in a block."""
     old, new = FAULTS[machine][block][fault]
 
     def planted(found: re.Match[str]) -> str:
@@ -190,7 +193,7 @@ def with_fault(machine: str, block: str, fault: str) -> dict[str, str]:
         return text
 
     module = re.compile(rf"^module {module_name(block)}\(.*?^endmodule\n", re.MULTILINE | re.DOTALL)
-    return {name: module.sub(planted, text) for name, text in verilog(machine).items()}
+    return {name: module.sub(planted, text) for name, text in (files or verilog(machine)).items()}
 
 
 def verilog(machine: str) -> dict[str, str]:
