@@ -102,12 +102,11 @@ def certainty(logits: Values) -> Values:
 class ExitRun:
     """What became of a batch. answers : the class of each input; left : the number of its stage.
 
-    saturations : sums and outputs that were clipped. cycles, energy_uj : of all inputs, where an engine counted them.
+    cycles, energy_uj : of all inputs, where an engine counted them.
     """
 
     answers: npt.NDArray[np.int64]
     left: npt.NDArray[np.int64]
-    saturations: int = 0
     cycles: int | None = None
     energy_uj: float | None = None
 
@@ -194,7 +193,7 @@ def run_with_exits(
         out = certainty(y) > threshold if stage.exit is not None else np.ones(len(here), bool)
         answers[here[out]], left[here[out]] = y.argmax(axis=1)[out], number
         here, given = here[~out], given[~out]
-    return ExitRun(answers, left, 0, *totals(results))
+    return ExitRun(answers, left, *totals(results))
 
 
 def totals(results: Sequence[Result]) -> tuple[int | None, float | None]:
