@@ -67,6 +67,9 @@ PARTS = (
         "mesa", "MESA's tables on LeNet-5 and MNIST, trained here (resumable)", "mesa", alone=True, extra=True
     ),
     Part("mesa-fashion", "the same on Fashion-MNIST", "mesa", "fashion", alone=True, extra=True),
+    Part("mesa-alpha", "bits of a difference against MESA's alpha", "mesa_alpha", alone=True, extra=True),
+    Part("mesa-text", "blocks in a small C-CNN on characters", "mesa_small", "text", alone=True, extra=True),
+    Part("mesa-series", "blocks in a GRU and an LSTM", "mesa_small", "series", alone=True, extra=True),
     *(
         Part(f"learn-{name}", what, module, function, ("learn",), alone=True, extra=True)
         for name, module, function, what in (
