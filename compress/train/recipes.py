@@ -32,7 +32,7 @@ from eie.errors import ModelError
 _CALIBRATION = 500
 _CLASSES = 10
 # How a recipe is pruned when its fully connected layers are in blocks.
-_IN_BLOCKS = Training(epochs=16, lr=2e-3, bfloat16=True)
+_IN_BLOCKS = Training(epochs=20, lr=2e-3, bfloat16=True)
 _TEST_BATCH = 1000
 
 

@@ -1,8 +1,8 @@
 """MESA's blocks in other networks than LeNet-5: a small C-CNN on characters, an LSTM and a GRU on series.
 
 Each network is trained once, then compressed in every row's way from there. Checkpoints are in out/train/mesa: a run
-that was killed goes on where it was. Settings are those of the published networks or were taken as they came: none was
-chosen by these figures.
+that was killed goes on where it was. Settings are those of the published networks or were taken as they came; what was
+chosen was chosen on held-out series.
 """
 
 from __future__ import annotations
@@ -250,7 +250,8 @@ def series(
         lambda model: error(model, test),
         _RECURRENT,
         epochs,
-        (3e-3, 1e-3, 1e-4),
+        # The second was chosen on 54 of the 270 training series, from 1e-3 and 3e-3.
+        (3e-3, 3e-3, 1e-4),
     )
     lstm = replace(gru, name=KINDS[1], build=lambda: Recurrent(KINDS[1], channels, hidden, classes))
     return _section("mesa-series", "MESA's comparison on series", [gru, lstm], seed, progress, rows)
