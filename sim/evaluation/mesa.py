@@ -58,7 +58,7 @@ class Row:
 
         distinct = 0 if self.distinct in (None, N) else self.distinct
         found = of.in_blocks(Blocks(N, distinct or 0, self.order, self.alike), self.bits)
-        found = replace(found, densities=found.densities | {"conv2": CONV2})
+        found = replace(found, densities={**found.densities, "conv2": CONV2})
         if self.distinct is None:
             densities = dict.fromkeys(found.blocks, self.density)
             found = replace(found, blocks={}, densities={**found.densities, **densities})
