@@ -81,6 +81,7 @@ PARTS = (
             ("recurrent", "learn_dynamic", "recurrent", "a GRU and an LSTM on series, a step at a time"),
             ("skips", "learn_dynamic", "skips", "blocks that an input skips"),
             ("bits", "learn_dynamic", "bits", "binary and ternary weights on all of MNIST"),
+            ("compared", "learn_compared", "section", "every method at equal bytes and at equal cycles"),
         )
     ),
     Part("measured", "against numpy and scipy on this machine", "baselines", alone=True),

@@ -1,6 +1,8 @@
 """`eie reproduce learn`: cells that are kept, parts by name, and small runs of each part."""
 
+import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from click.testing import CliRunner
 from eie.cli.main import main
 from eie.compress import datasets, train
 from eie.errors import ModelError
-from eie.sim.evaluation import adder, learn, learn_dynamic, learn_small
+from eie.sim.evaluation import adder, learn, learn_compared, learn_dynamic, learn_small
 from eie.sim.evaluation.parts import named
 from tests.support.small_mnist import idx_files
 
@@ -46,6 +48,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "_MATCH_EPOCHS": 1,
         "_EXIT_EPOCHS": (1, 1, 1),
         "_CHOSEN_ON": 20,
+        "_EXIT_COUNTED": 2,
         "_LABELS": (60,),
         "_TEACHER_STEPS": 60,
         "_STUDENT_EPOCHS": 1,
@@ -76,6 +79,7 @@ def test_one_name_stands_for_all_parts():
         "learn-recurrent",
         "learn-skips",
         "learn-bits",
+        "learn-compared",
     ]
     assert [part.key for part in named(["learn-units"])] == ["learn-units"]
     assert not {"learn-rank", "beyond"} & {part.key for part in named([])}
@@ -192,6 +196,47 @@ def test_skips_part(here):
         assert 0 < found["cycles"] <= 1
         assert found["bytes"] > 1000
     assert learn_dynamic.skips(1) == section
+
+
+def test_every_method_beside_pruning(here, monkeypatch):
+    nets = {name: dataclasses.replace(net, epochs=1, seeds=1) for name, net in learn_compared.NETS.items()}
+    monkeypatch.setattr(learn_compared, "NETS", {"lenet-300-100": nets["lenet-300-100"]})
+    for name, value in {"CURVE": (0.5, 0.1), "_TUNED": 1, "_ROUNDS": 1, "_ROUND_EPOCHS": 1}.items():
+        monkeypatch.setattr(learn_compared, name, value)
+    methods = {"pruned 0.5": "", "pruned 0.1": "", **dict.fromkeys(learn_compared._MARKS, "")}
+    monkeypatch.setattr(learn_compared, "METHODS", methods)
+    section = learn_compared.section(1)
+    rows = {tuple(row[1:3]): row[3:] for row in section.tables[0].rows}
+    assert list(rows) == [(name, method) for name in learn.SETS for method in methods]
+    kept = section.data["lenet-300-100/mnist/pruned 0.1"][0]
+    assert kept["weights"] == sum(
+        round(size * 0.1**power) for size, power in ((235_200, 1.0), (30_000, 0.8), (1000, 0.36))
+    )
+    for (_, method), (error, size, at_bytes, cycles, at_cycles) in rows.items():
+        assert 0 <= float(error) <= 100
+        assert int(size.replace(",", "")) > 500
+        assert int(cycles.replace(",", "")) > 50
+        for cell in (at_bytes, at_cycles):
+            assert cell == "" if method.startswith("pruned ") else re.fullmatch(r"-|[+-]\d+\.\d\d", cell)
+    whole, half = (section.data[f"lenet-300-100/mnist/width {width}"][0] for width in ("1", "0.5"))
+    assert whole["bytes"] == half["bytes"]
+    assert whole["cycles"] > half["cycles"]
+    # Each method has weights of its own: none is another's by mistake.
+    mine = {name: section.data[f"lenet-300-100/mnist/{name}"][0] for name in methods}
+    assert mine["binary"]["weights"] == 266_200 > mine["ternary"]["weights"] > mine["low rank"]["weights"]
+    assert mine["soft labels"]["weights"] == mine["matching"]["weights"] == mine["pruned 0.1"]["weights"]
+    assert mine["units"]["weights"] < mine["pruned 0.1"]["weights"] < mine["exits"]["weights"]
+    assert learn_compared.section(1).data == section.data
+
+
+def test_pruning_between_its_points():
+    line = [{"cycles": 10, "error": 5.0}, {"cycles": 1000, "error": 1.0}]
+    assert learn_compared.on_the_line(line, "cycles", 100) == pytest.approx(3.0)
+    assert [learn_compared.on_the_line(line, "cycles", cost) for cost in (9, 10, 1000, 1001)] == [None, 5, 1, None]
+    found = [{"cycles": 100, "error": 2.5}, {"cycles": 2000, "error": 1.0}]
+    both = [[one, one] for one in line]
+    assert learn_compared._beside(both, found[:1], "cycles") == [pytest.approx(-0.5)]
+    assert learn_compared._beside(both, found, "cycles") is None
 
 
 def test_without_digits_one_line(tmp_path, monkeypatch):
