@@ -274,14 +274,18 @@ def _sized(layers: Sequence[Sized | CompressedLayer]) -> Sequence[Sized | Compre
     return layers.sources if isinstance(layers, Layers) else layers
 
 
+def exit_kind(layer: Sized | CompressedLayer) -> str:
+    """What a layer that is an exit is, and which command is for it; an exit of one output is a gate."""
+    gate = "a gate, which may skip the next layer: only `eie accuracy`"
+    return gate if layer.outputs == 1 else "an early exit: only `eie accuracy --exit`"
+
+
 def no_chain(layers: Sequence[Sized | CompressedLayer]) -> str:
     """Why the layers cannot be run one after the other; empty if they can."""
     sized = _sized(layers)
     for layer in sized:
         if layer.exit:
-            return (
-                f"layer {layer.name!r} is an early exit: only `eie accuracy --exit` runs a network with exits"
-            )
+            return f"layer {layer.name!r} is {exit_kind(layer)} runs such a network"
         if not layer.inputs:
             return (
                 f"layer {layer.name!r} is a convolution over images of unknown size: compress it with a settings file "

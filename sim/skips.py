@@ -13,14 +13,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from eie.compress.float_layers import FloatArray
 from eie.compress.forward import fixed_layer
 from eie.config import ArchConfig
 from eie.errors import LayerError
 from eie.fixed import IntArray, quantize
 from eie.layer import CompressedLayer
 from eie.result import Result
-from eie.sim.chain import run_network
+from eie.sim.chain import as_float, run_network
 from eie.sim.exits import totals
+
+
+def has_gates(layers: Sequence[CompressedLayer]) -> bool:
+    """Whether a layer is a gate: an exit of a single output."""
+    return any(layer.exit and layer.rows == 1 for layer in layers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +45,7 @@ class Residual:
         ------
         LayerError : it has no gates, or they do not stand before blocks that could be skipped.
         """
-        if not any(layer.exit and layer.rows == 1 for layer in layers):
+        if not has_gates(layers):
             raise LayerError("the network has no gates: every input runs all of its layers")
         stem, *middle, head = layers
         gates, blocks = middle[::2], middle[1::2]
@@ -68,14 +74,16 @@ class Residual:
 class SkipRun:
     """What became of a batch. y : int64[batch, classes]; ran : bool[batch, blocks], which blocks each input ran.
 
-    cycles, energy_uj : of all inputs, where an engine counted them. clipped : sums and outputs that were.
+    cycles, energy_uj : of all inputs, where an engine counted them; saturations, writeback_saturations : sums and
+    outputs that were clipped, where none did.
     """
 
     y: IntArray
     ran: npt.NDArray[np.bool_]
     cycles: int | None = None
     energy_uj: float | None = None
-    clipped: int = 0
+    saturations: int = 0
+    writeback_saturations: int = 0
 
 
 def run_skips(
@@ -100,14 +108,13 @@ def run_skips(
     if cfg is not None:
         acc_bits, act_bits = cfg.acc_bits, cfg.act_bits
     results: list[Result] = []
-    clipped = 0
+    clipped = np.zeros(2, np.int64)
 
     def matrix(layer: CompressedLayer, given: IntArray) -> IntArray:
-        nonlocal clipped
         alone = replace(layer, follows=True)
         if cfg is None:
             y, *counts = fixed_layer(alone, given, acc_bits, act_bits)
-            clipped += sum(counts)
+            clipped[:] += counts
             return y
         (result,) = run_network([alone], given, cfg, engine)
         results.append(result)
@@ -129,7 +136,18 @@ def run_skips(
         h = quantize(total, frac, act_bits)
     y = matrix(net.head, _rescaled(h, frac, net.head.x_frac, act_bits))
     cycles, energy = totals(results) if results else (None, None)
-    return SkipRun(y, ran, cycles, energy, clipped)
+    return SkipRun(y, ran, cycles, energy, *clipped.tolist())
+
+
+def skips_in_float(layers: Sequence[CompressedLayer], x: npt.ArrayLike) -> FloatArray:
+    """Answers, float64[batch, classes], to real inputs [batch, inputs] with the same weights, nothing rounded."""
+    net = Residual.of(layers)
+    stem, head = as_float([net.stem, net.head])
+    h = stem.forward(np.asarray(x, np.float64))
+    for gate, block in (as_float(pair) for pair in net.blocks):
+        ran = gate.forward(h)[:, 0] > 0
+        h[ran] += block.forward(h[ran])
+    return head.forward(h)
 
 
 def _rescaled(h: IntArray, frac: int, wanted: int, act_bits: int) -> IntArray:

@@ -37,7 +37,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(learn, "PES", 8)
     monkeypatch.setattr(learn, "_CALIBRATION", 20)
     for name, value in {
-        "SEEDS": 1,
         "_RANKS": (4,),
         "_DENSE_EPOCHS": 1,
         "_AFTER_EPOCHS": 1,
@@ -50,12 +49,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "_CHOSEN_ON": 20,
         "_EXIT_COUNTED": 2,
         "_LABELS": (60,),
+        "_TEMPERATURES": (1, 4),
         "_TEACHER_STEPS": 60,
         "_STUDENT_EPOCHS": 1,
     }.items():
         monkeypatch.setattr(learn_small, name, value)
     for name, value in {
-        "SEEDS": 1,
         "_WIDTH_EPOCHS": (1, 1, 1),
         "_SKIP_EPOCHS": (1, 1, 1),
         "_PRICES": (0.0, 5.0),
@@ -139,10 +138,24 @@ def test_low_rank_part(here):
 
 
 def test_the_command_and_the_other_parts(here):
-    result = CliRunner().invoke(main, ["reproduce", "learn-tickets", "learn-units", "-o", "out", "--json"])
+    given = [
+        "reproduce",
+        "learn-tickets",
+        "learn-units",
+        "-o",
+        "out",
+        "--json",
+        "--seed",
+        "1",
+        "--seeds",
+        "2",
+    ]
+    result = CliRunner().invoke(main, given)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert set(found.get("parts", found)) >= {"learn-tickets", "learn-units"}
+    assert "learn-units --seeds 2" in Path("out/learn-units-learn-tickets.md").read_text()
+    assert "Seeds 1, 2;" in Path("out/learn-units-learn-tickets.md").read_text()
     units = learn_small.units(1)
     macs = {row[1]: int(row[2].replace(",", "")) for row in units.tables[0].rows}
     assert macs["dense"] == 2_293_000
@@ -181,7 +194,7 @@ def test_bits_part(here, monkeypatch):
     assert [row[0] for row in section.tables[0].rows] == ["float", "binary", "ternary"]
     assert section.tables[0].rows[0][3:] == ["-"] * 4
     for kind in ("binary", "ternary"):
-        found = section.data[kind]
+        (found,) = section.data[kind]
         # The machine's arithmetic and floating point tell all but a few of the 64 digits alike.
         assert abs(found["error"] - found["float"]) < 10
         assert found["cycles"] > 100
@@ -199,8 +212,8 @@ def test_skips_part(here):
 
 
 def test_every_method_beside_pruning(here, monkeypatch):
-    nets = {name: dataclasses.replace(net, epochs=1, seeds=1) for name, net in learn_compared.NETS.items()}
-    monkeypatch.setattr(learn_compared, "NETS", {"lenet-300-100": nets["lenet-300-100"]})
+    net = dataclasses.replace(learn_compared.NETS["lenet-300-100"], epochs=1)
+    monkeypatch.setattr(learn_compared, "NETS", {"lenet-300-100": net})
     for name, value in {"CURVE": (0.5, 0.1), "_TUNED": 1, "_ROUNDS": 1, "_ROUND_EPOCHS": 1}.items():
         monkeypatch.setattr(learn_compared, name, value)
     methods = {"pruned 0.5": "", "pruned 0.1": "", **dict.fromkeys(learn_compared._MARKS, "")}
@@ -232,11 +245,22 @@ def test_every_method_beside_pruning(here, monkeypatch):
 def test_pruning_between_its_points():
     line = [{"cycles": 10, "error": 5.0}, {"cycles": 1000, "error": 1.0}]
     assert learn_compared.on_the_line(line, "cycles", 100) == pytest.approx(3.0)
-    assert [learn_compared.on_the_line(line, "cycles", cost) for cost in (9, 10, 1000, 1001)] == [None, 5, 1, None]
+    assert [learn_compared.on_the_line(line, "cycles", cost) for cost in (9, 10, 1000, 1001)] == [
+        None,
+        5,
+        1,
+        None,
+    ]
     found = [{"cycles": 100, "error": 2.5}, {"cycles": 2000, "error": 1.0}]
     both = [[one, one] for one in line]
     assert learn_compared._beside(both, found[:1], "cycles") == [pytest.approx(-0.5)]
     assert learn_compared._beside(both, found, "cycles") is None
+
+
+def test_seeds_are_of_parts_that_train():
+    result = CliRunner().invoke(main, ["reproduce", "fig8", "learn-units", "--seeds", "2"])
+    assert result.exit_code == 2
+    assert result.output.splitlines()[-1] == "eie: error: --seeds has no effect on fig8: it has one seed"
 
 
 def test_without_digits_one_line(tmp_path, monkeypatch):
