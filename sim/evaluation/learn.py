@@ -119,13 +119,13 @@ def fresh(network: str, seed: int) -> nn.Module:
         return RECIPES[network].build()
 
 
-def dense(data_set: str, network: str, seed: int, epochs: int) -> nn.Module:
-    """The dense network, trained on plain digits; once for all parts."""
-    model, place = fresh(network, seed), FOLDER / f"dense-{data_set}-{network}-{seed}-{epochs}-{LEARNT}"
+def dense(data_set: str, network: str, seed: int, epochs: int, learnt: int | None = None) -> nn.Module:
+    """The dense network, trained on plain digits, `LEARNT` or fewer; once for all parts."""
+    learnt = learnt or LEARNT
+    model, place = fresh(network, seed), FOLDER / f"dense-{data_set}-{network}-{seed}-{epochs}-{learnt}"
     with single_thread():
-        train.fit(
-            model, digits(data_set, network).bench.train, functional.cross_entropy, how(epochs, seed, place)
-        )
+        loader = digits(data_set, network).few(learnt)
+        train.fit(model, loader, functional.cross_entropy, how(epochs, seed, place))
     return model
 
 

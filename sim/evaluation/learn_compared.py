@@ -34,12 +34,13 @@ CROSS = functional.cross_entropy
 class Net:
     """How a network is trained here, the same for every method.
 
-    epochs : of the dense network. powers : layer i keeps density ** power of its weights, so that one
-    density stands for a network: about what the recipes' networks keep. halved : layers that lose units; after : that
-    have an exit behind them.
+    epochs : of the dense network; learnt : digits that every network learns from. powers : a layer keeps density **
+    power of its weights, so that one density stands for a network: about what the recipes' networks keep. halved :
+    layers that lose units; after : that have an exit behind them.
     """
 
     epochs: int
+    learnt: int
     powers: Mapping[str, float]
     halved: tuple[str, ...]
     after: tuple[str, ...]
@@ -50,9 +51,9 @@ class Net:
 
 
 NETS = {
-    "lenet-300-100": Net(10, {"fc1": 1.0, "fc2": 0.8, "fc3": 0.36}, ("fc1", "fc2"), ("fc1",)),
+    "lenet-300-100": Net(10, learn.LEARNT, {"fc1": 1.0, "fc2": 0.8, "fc3": 0.36}, ("fc1", "fc2"), ("fc1",)),
     "lenet-5": Net(
-        *(6, {"conv1": 0.15, "conv2": 0.5, "fc1": 1.0, "fc2": 0.45}),
+        *(6, learn.LEARNT // 2, {"conv1": 0.15, "conv2": 0.5, "fc1": 1.0, "fc2": 0.45}),
         *(("conv1", "conv2", "fc1"), ("conv1",)),
     ),
 }
@@ -94,7 +95,7 @@ class _Case:
 
     @property
     def loader(self) -> Any:
-        return self.data.bench.train
+        return self.data.few(self.net.learnt)
 
     def tuned(self, teacher: train.Teacher | None = None) -> train.Training:
         """How a trained network is pruned."""
@@ -238,7 +239,7 @@ def compared(network: str, data_set: str, method: str, seed: int) -> Figures:
 
     def make(folder: Path) -> Figures:
         new = maker in _FROM_SCRATCH
-        model = fresh(network, seed) if new else dense(data_set, network, seed, net.epochs)
+        model = fresh(network, seed) if new else dense(data_set, network, seed, net.epochs, net.learnt)
         case = _Case(digits(data_set, network), network, model, seed, folder)
         if method.startswith("pruned "):
             return case.finished(model, float(method.split()[1]))
@@ -262,23 +263,24 @@ def compared(network: str, data_set: str, method: str, seed: int) -> Figures:
 
 
 def on_the_line(line: Sequence[Figures], cost: str, value: float) -> float | None:
-    """The error that pruning has at a cost, between its two nearest points (by the cost's logarithm).
+    """The error that pruning has at no more than a cost: between the two nearest of the pruned networks that no other
+    of them beats in both, by the cost's logarithm; None where none costs as little.
 
-    None where the cost is beyond the line's ends.
-
-    >>> line = [{"bytes": 100, "error": 4.0}, {"bytes": 400, "error": 2.0}]
-    >>> on_the_line(line, "bytes", 200), on_the_line(line, "bytes", 99)
-    (3.0, None)
+    >>> line = [{"bytes": 100, "error": 4.0}, {"bytes": 400, "error": 2.0}, {"bytes": 200, "error": 5.0}]
+    >>> [on_the_line(line, "bytes", value) for value in (99, 200, 500)]
+    [None, 3.0, 2.0]
     """
-    points = sorted((one[cost], one["error"]) for one in line)
-    costs = [point[0] for point in points]
-    if not costs[0] <= value <= costs[-1]:
+    front: list[tuple[float, float]] = []
+    for point in sorted((one[cost], one["error"]) for one in line):
+        if not front or point[1] < front[-1][1]:
+            front.append(point)
+    if value < front[0][0]:
         return None
-    return float(np.interp(np.log(value), np.log(costs), [point[1] for point in points]))
+    return float(np.interp(np.log(value), np.log([one[0] for one in front]), [one[1] for one in front]))
 
 
 def _beside(line: Sequence[Sequence[Figures]], found: Sequence[Figures], cost: str) -> list[float] | None:
-    """Points of error above pruning at an equal cost, for each seed; None where there is no such pruned network."""
+    """Points of error above pruning at an equal cost, for each seed; None where no pruned network costs as little."""
     at = [
         (one["error"], on_the_line([each[seed] for each in line], cost, one[cost]))
         for seed, one in enumerate(found)

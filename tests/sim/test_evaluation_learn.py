@@ -243,18 +243,14 @@ def test_every_method_beside_pruning(here, monkeypatch):
 
 
 def test_pruning_between_its_points():
-    line = [{"cycles": 10, "error": 5.0}, {"cycles": 1000, "error": 1.0}]
+    line = [{"cycles": 1000, "error": 1.0}, {"cycles": 10, "error": 5.0}, {"cycles": 300, "error": 5.5}]
     assert learn_compared.on_the_line(line, "cycles", 100) == pytest.approx(3.0)
-    assert [learn_compared.on_the_line(line, "cycles", cost) for cost in (9, 10, 1000, 1001)] == [
-        None,
-        5,
-        1,
-        None,
-    ]
-    found = [{"cycles": 100, "error": 2.5}, {"cycles": 2000, "error": 1.0}]
+    found = [learn_compared.on_the_line(line, "cycles", cost) for cost in (9, 10, 1000, 1001)]
+    assert found == [None, 5.0, 1.0, 1.0]
+    runs = [{"cycles": 100, "error": 2.5}, {"cycles": 9, "error": 1.0}]
     both = [[one, one] for one in line]
-    assert learn_compared._beside(both, found[:1], "cycles") == [pytest.approx(-0.5)]
-    assert learn_compared._beside(both, found, "cycles") is None
+    assert learn_compared._beside(both, runs[:1], "cycles") == [pytest.approx(-0.5)]
+    assert learn_compared._beside(both, runs, "cycles") is None
 
 
 def test_seeds_are_of_parts_that_train():
