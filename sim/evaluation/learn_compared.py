@@ -267,8 +267,8 @@ def on_the_line(line: Sequence[Figures], cost: str, value: float) -> float | Non
     of them beats in both, by the cost's logarithm; None where none costs as little.
 
     >>> line = [{"bytes": 100, "error": 4.0}, {"bytes": 400, "error": 2.0}, {"bytes": 200, "error": 5.0}]
-    >>> [on_the_line(line, "bytes", value) for value in (99, 200, 500)]
-    [None, 3.0, 2.0]
+    >>> [on_the_line(line, "bytes", value) for value in (99, 100, 500)]
+    [None, 4.0, 2.0]
     """
     front: list[tuple[float, float]] = []
     for point in sorted((one[cost], one["error"]) for one in line):
@@ -296,36 +296,34 @@ def _signed(values: list[float] | None) -> str:
 
 
 def section(seed: int = 1, progress: Progress | None = None, seeds: int = 1) -> Section:
-    """Every method on two networks and two data sets."""
+    """Every method on two networks, MNIST."""
+    return _section("learn-compared", learn.SETS[0], range(seed, seed + seeds), progress)
+
+
+def fashion(seed: int = 1, progress: Progress | None = None, seeds: int = 1) -> Section:
+    """Every method on two networks, Fashion-MNIST."""
+    return _section("learn-compared-fashion", learn.SETS[1], range(seed, seed + seeds), progress)
+
+
+def _section(key: str, data_set: str, seeds: range, progress: Progress | None) -> Section:
     rows: list[list[str]] = []
     data: dict[str, list[Figures]] = {}
-    each = range(seed, seed + seeds)
     for network in NETS:
-        for data_set in learn.SETS:
-            found: dict[str, list[Figures]] = {}
-            for method in METHODS:
-                found[method] = [compared(network, data_set, method, one) for one in each]
-                say(progress, f"{network}, {data_set}: {method}")
-            line = [found[f"pruned {density:g}"] for density in CURVE]
-            for method, runs in found.items():
-                data[f"{network}/{data_set}/{method}"] = runs
-                cells = [spread([one["error"] for one in runs])]
-                for cost in ("bytes", "cycles"):
-                    cells.append(spread([float(one[cost]) for one in runs], 0))
-                    own = method.startswith("pruned ")
-                    cells.append("" if own else _signed(_beside(line, runs, cost)))
-                rows.append([network, data_set, method, *cells])
-    headings = (
-        "network",
-        "data",
-        "method",
-        "error %",
-        "bytes",
-        "at equal bytes",
-        "cycles",
-        "at equal cycles",
-    )
-    values = {"learnt": learn.LEARNT, "pes": learn.PES, "counted": learn.COUNTED, "nets": NETS, "seeds": each}
+        found: dict[str, list[Figures]] = {}
+        for method in METHODS:
+            found[method] = [compared(network, data_set, method, one) for one in seeds]
+            say(progress, f"{network}, {data_set}: {method}")
+        line = [found[f"pruned {density:g}"] for density in CURVE]
+        for method, runs in found.items():
+            data[f"{network}/{method}"] = runs
+            cells = [spread([one["error"] for one in runs])]
+            for cost in ("bytes", "cycles"):
+                cells.append(spread([float(one[cost]) for one in runs], 0))
+                own = method.startswith("pruned ")
+                cells.append("" if own else _signed(_beside(line, runs, cost)))
+            rows.append([network, method, *cells])
+    headings = ("network", "method", "error %", "bytes", "at equal bytes", "cycles", "at equal cycles")
+    values = {"set": data_set, "pes": learn.PES, "counted": learn.COUNTED, "nets": NETS, "seeds": seeds}
     values |= {"tuned": _TUNED, "kept": KEPT, "rank": _RANK, "rounds": _ROUNDS, "each": _ROUND_EPOCHS}
     values |= {"chosen_on": _CHOSEN_ON, "budget": _BUDGET, "units": _UNITS, "bits": _BITS, "shared": _SHARED}
     title, text, table, note, published, beside = (
@@ -333,7 +331,7 @@ def section(seed: int = 1, progress: Progress | None = None, seeds: int = 1) -> 
         for block in ("title", "text", "table", "note", "published", "published_note")
     )
     tables = [Table(table, headings, rows, note), Table(published, PUBLISHED[0], PUBLISHED[1:], beside)]
-    return Section("learn-compared", title, [text], tables, [_picture(data)], data)
+    return Section(key, title, [text], tables, [_picture(key, data)], data)
 
 
 # ---- what others published ---------------------------------------------------------------------------------
@@ -370,35 +368,41 @@ _MARKS = {
 }
 
 
-def _picture(data: Mapping[str, Sequence[Figures]]) -> Picture:
+def _picture(key: str, data: Mapping[str, Sequence[Figures]]) -> Picture:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-    figure = Figure(figsize=(10, 12), layout="constrained")
-    places = [(network, data_set) for network in NETS for data_set in learn.SETS]
-    grid = figure.subplots(len(places), 2, sharey="row", squeeze=False)
+    figure = Figure(figsize=(9, 7), layout="constrained")
+    grid = figure.subplots(len(NETS), 2, sharey="row", squeeze=False)
     handles: dict[str, Any] = {}
-    for (network, data_set), both in zip(places, grid, strict=True):
+    for network, both in zip(NETS, grid, strict=True):
         mean = {
             method: {
-                name: float(np.mean([one[name] for one in data[f"{network}/{data_set}/{method}"]]))
+                name: float(np.mean([one[name] for one in data[f"{network}/{method}"]]))
                 for name in ("error", "bytes", "cycles")
             }
             for method in METHODS
         }
+        line = [mean[f"pruned {density:g}"] for density in CURVE]
         for axes, cost in zip(both, ("bytes", "cycles"), strict=True):
-            line = [mean[f"pruned {density:g}"] for density in CURVE]
-            (handles["pruned"],) = axes.plot(
-                [one[cost] for one in line], [one["error"] for one in line], marker="o", color="C0"
-            )
+            at = [one[cost] for one in line], [one["error"] for one in line]
+            (handles["pruned"],) = axes.plot(*at, marker="o", color="C0")
             for method, (mark, color) in _MARKS.items():
                 one = mean[method]
                 (handles[method],) = axes.plot(
                     one[cost], one["error"], mark, color=color, markersize=8, linestyle=""
                 )
+            for density, x, y in zip(CURVE, *at, strict=True):
+                axes.annotate(
+                    f"{density:g}", (x, y), textcoords="offset points", xytext=(5, 4), fontsize=7, color="C0"
+                )
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+            axes.xaxis.set_minor_locator(NullLocator())
             axes.set_xlabel({"bytes": "bytes of the file", "cycles": "cycles of a digit"}[cost])
-            axes.set_title(f"{network}, {data_set}", fontsize=10)
-        both[0].set_ylabel("error, %")
+            axes.set_title(network, fontsize=10)
+        both[0].set_ylabel("error of test digits, %")
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=6)
     alt = "Error against bytes and against cycles: pruning as a line over its densities, other methods as points."
-    return Picture("learn-compared", figure, alt)
+    return Picture(key, figure, alt)
