@@ -296,34 +296,35 @@ def _signed(values: list[float] | None) -> str:
 
 
 def section(seed: int = 1, progress: Progress | None = None, seeds: int = 1) -> Section:
-    """Every method on two networks, MNIST."""
-    return _section("learn-compared", learn.SETS[0], range(seed, seed + seeds), progress)
+    """LeNet-300-100 by every method, on both data sets."""
+    return _section("learn-compared", "lenet-300-100", range(seed, seed + seeds), progress)
 
 
-def fashion(seed: int = 1, progress: Progress | None = None, seeds: int = 1) -> Section:
-    """Every method on two networks, Fashion-MNIST."""
-    return _section("learn-compared-fashion", learn.SETS[1], range(seed, seed + seeds), progress)
+def section_5(seed: int = 1, progress: Progress | None = None, seeds: int = 1) -> Section:
+    """LeNet-5 by every method, on both data sets."""
+    return _section("learn-compared-5", "lenet-5", range(seed, seed + seeds), progress)
 
 
-def _section(key: str, data_set: str, seeds: range, progress: Progress | None) -> Section:
+def _section(key: str, network: str, seeds: range, progress: Progress | None) -> Section:
     rows: list[list[str]] = []
     data: dict[str, list[Figures]] = {}
-    for network in NETS:
+    for data_set in learn.SETS:
         found: dict[str, list[Figures]] = {}
         for method in METHODS:
             found[method] = [compared(network, data_set, method, one) for one in seeds]
             say(progress, f"{network}, {data_set}: {method}")
         line = [found[f"pruned {density:g}"] for density in CURVE]
         for method, runs in found.items():
-            data[f"{network}/{method}"] = runs
+            data[f"{data_set}/{method}"] = runs
             cells = [spread([one["error"] for one in runs])]
             for cost in ("bytes", "cycles"):
                 cells.append(spread([float(one[cost]) for one in runs], 0))
                 own = method.startswith("pruned ")
                 cells.append("" if own else _signed(_beside(line, runs, cost)))
-            rows.append([network, method, *cells])
-    headings = ("network", "method", "error %", "bytes", "at equal bytes", "cycles", "at equal cycles")
-    values = {"set": data_set, "pes": learn.PES, "counted": learn.COUNTED, "nets": NETS, "seeds": seeds}
+            rows.append([data_set, method, *cells])
+    headings = ("data", "method", "error %", "bytes", "at equal bytes", "cycles", "at equal cycles")
+    values: Figures = {"network": network, "net": NETS[network], "seeds": seeds}
+    values |= {"pes": learn.PES, "counted": learn.COUNTED}
     values |= {"tuned": _TUNED, "kept": KEPT, "rank": _RANK, "rounds": _ROUNDS, "each": _ROUND_EPOCHS}
     values |= {"chosen_on": _CHOSEN_ON, "budget": _BUDGET, "units": _UNITS, "bits": _BITS, "shared": _SHARED}
     title, text, table, note, published, beside = (
@@ -331,7 +332,7 @@ def _section(key: str, data_set: str, seeds: range, progress: Progress | None) -
         for block in ("title", "text", "table", "note", "published", "published_note")
     )
     tables = [Table(table, headings, rows, note), Table(published, PUBLISHED[0], PUBLISHED[1:], beside)]
-    return Section(key, title, [text], tables, [_picture(key, data)], data)
+    return Section(key, title, [text], tables, [_picture(key, network, data)], data)
 
 
 # ---- what others published ---------------------------------------------------------------------------------
@@ -368,17 +369,17 @@ _MARKS = {
 }
 
 
-def _picture(key: str, data: Mapping[str, Sequence[Figures]]) -> Picture:
+def _picture(key: str, network: str, data: Mapping[str, Sequence[Figures]]) -> Picture:
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
     figure = Figure(figsize=(9, 7), layout="constrained")
-    grid = figure.subplots(len(NETS), 2, sharey="row", squeeze=False)
+    grid = figure.subplots(len(learn.SETS), 2, sharey="row")
     handles: dict[str, Any] = {}
-    for network, both in zip(NETS, grid, strict=True):
+    for data_set, both in zip(learn.SETS, grid, strict=True):
         mean = {
             method: {
-                name: float(np.mean([one[name] for one in data[f"{network}/{method}"]]))
+                name: float(np.mean([one[name] for one in data[f"{data_set}/{method}"]]))
                 for name in ("error", "bytes", "cycles")
             }
             for method in METHODS
@@ -401,7 +402,7 @@ def _picture(key: str, data: Mapping[str, Sequence[Figures]]) -> Picture:
             axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
             axes.xaxis.set_minor_locator(NullLocator())
             axes.set_xlabel({"bytes": "bytes of the file", "cycles": "cycles of a digit"}[cost])
-            axes.set_title(network, fontsize=10)
+            axes.set_title(f"{network}, {data_set}", fontsize=10)
         both[0].set_ylabel("error of test digits, %")
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=6)
     alt = "Error against bytes and against cycles: pruning as a line over its densities, other methods as points."

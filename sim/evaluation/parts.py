@@ -93,8 +93,14 @@ PARTS = (
             ("recurrent", "dynamic", "recurrent", 2, "a GRU and an LSTM on series, a step at a time"),
             ("skips", "dynamic", "skips", 2, "blocks that an input skips"),
             ("bits", "dynamic", "bits", 1, "binary and ternary weights on all of MNIST"),
-            ("compared", "compared", "section", 2, "every method at equal bytes and at equal cycles"),
-            ("compared-fashion", "compared", "fashion", 2, "the same on Fashion-MNIST"),
+            (
+                "compared",
+                "compared",
+                "section",
+                2,
+                "LeNet-300-100 by every method, at equal bytes and cycles",
+            ),
+            ("compared-5", "compared", "section_5", 2, "LeNet-5 by every method"),
         )
     ),
     Part("measured", "against numpy and scipy on this machine", "baselines", alone=True),

@@ -79,7 +79,7 @@ def test_one_name_stands_for_all_parts():
         "learn-skips",
         "learn-bits",
         "learn-compared",
-        "learn-compared-fashion",
+        "learn-compared-5",
     ]
     assert [part.key for part in named(["learn-units"])] == ["learn-units"]
     assert not {"learn-rank", "beyond"} & {part.key for part in named([])}
@@ -220,23 +220,23 @@ def test_every_method_beside_pruning(here, monkeypatch):
     methods = {"pruned 0.5": "", "pruned 0.1": "", **dict.fromkeys(learn_compared._MARKS, "")}
     monkeypatch.setattr(learn_compared, "METHODS", methods)
     section = learn_compared.section(1)
-    rows = {row[1]: row[2:] for row in section.tables[0].rows}
-    assert list(rows) == list(methods)
-    kept = section.data["lenet-300-100/pruned 0.1"][0]
+    rows = {tuple(row[:2]): row[2:] for row in section.tables[0].rows}
+    assert list(rows) == [(name, method) for name in learn.SETS for method in methods]
+    kept = section.data["mnist/pruned 0.1"][0]
     assert kept["weights"] == sum(
         round(size * 0.1**power) for size, power in ((235_200, 1.0), (30_000, 0.8), (1000, 0.36))
     )
-    for method, (error, size, at_bytes, cycles, at_cycles) in rows.items():
+    for (_, method), (error, size, at_bytes, cycles, at_cycles) in rows.items():
         assert 0 <= float(error) <= 100
         assert int(size.replace(",", "")) > 500
         assert int(cycles.replace(",", "")) > 50
         for cell in (at_bytes, at_cycles):
             assert cell == "" if method.startswith("pruned ") else re.fullmatch(r"-|[+-]\d+\.\d\d", cell)
-    whole, half = (section.data[f"lenet-300-100/width {width}"][0] for width in ("1", "0.5"))
+    whole, half = (section.data[f"mnist/width {width}"][0] for width in ("1", "0.5"))
     assert whole["bytes"] == half["bytes"]
     assert whole["cycles"] > half["cycles"]
     # Each method has weights of its own: none is another's by mistake.
-    mine = {name: section.data[f"lenet-300-100/{name}"][0] for name in methods}
+    mine = {name: section.data[f"mnist/{name}"][0] for name in methods}
     assert mine["binary"]["weights"] == 266_200 > mine["ternary"]["weights"] > mine["low rank"]["weights"]
     assert mine["soft labels"]["weights"] == mine["matching"]["weights"] == mine["pruned 0.1"]["weights"]
     assert mine["units"]["weights"] < mine["pruned 0.1"]["weights"] < mine["exits"]["weights"]
