@@ -10,7 +10,8 @@ import click
 import numpy as np
 
 from eie.capacity import sized_for
-from eie.cli.options import PATH, option, refuse_useless
+from eie.cli.inputs import check_labels
+from eie.cli.options import PATH, RealRange, option, refuse_useless
 from eie.config import ArchConfig
 from eie.errors import ConfigError, ModelError
 from eie.layer import CompressedLayer
@@ -29,7 +30,7 @@ class Leaving:
 
     threshold: float | None = option(
         "--exit",
-        type=click.FloatRange(0, 1),
+        type=RealRange(0, 1),
         metavar="T",
         help="Leave at the first early exit whose largest softmax is above T (docs/learn.md).",
     )
@@ -41,7 +42,7 @@ class Leaving:
     )
     budget: float = option(
         "--budget",
-        type=click.FloatRange(0),
+        type=RealRange(0),
         default=0.1,
         metavar="POINTS",
         help="With --held-out: percentage points that the exits may add to the error of the whole network.",
@@ -103,6 +104,7 @@ def _labelled(
     _, labels = read_inputs(path, layers[0].inputs)
     if labels is None:
         raise ModelError(f"{path} holds no labels (integers, one for each input)")
+    check_labels(labels, layers[-1].outputs, path)
     return in_fixed_point(held[:limit], layers[0], cfg.act_bits)[0], labels[:limit]
 
 
@@ -206,8 +208,10 @@ def print_partial(found: Exits | Skips, inputs: int, cfg: ArchConfig) -> None:
         counts, verb, otherwise = found.ran, "ran", "when all blocks run"
     for name, count in counts.items():
         click.echo(f"  {100 * count / inputs:5.1f} % {verb} {name}")
+    ratios = ""
+    if found.whole_cycles and found.whole_energy_nj:  # inputs that are all 0 may take no cycle
+        ratios = f" ({found.cycles / found.whole_cycles:.2f}, {found.energy_nj / found.whole_energy_nj:.2f})"
     click.echo(
         f"  {found.cycles:,.0f} cycles and {found.energy_nj:,.1f} nJ an input, of {found.whole_cycles:,.0f} and "
-        f"{found.whole_energy_nj:,.1f} {otherwise} ({found.cycles / found.whole_cycles:.2f}, "
-        f"{found.energy_nj / found.whole_energy_nj:.2f}); mean of {found.counted}, {cfg.n_pe} PEs"
+        f"{found.whole_energy_nj:,.1f} {otherwise}{ratios}; mean of {found.counted}, {cfg.n_pe} PEs"
     )

@@ -274,10 +274,14 @@ def _sized(layers: Sequence[Sized | CompressedLayer]) -> Sequence[Sized | Compre
     return layers.sources if isinstance(layers, Layers) else layers
 
 
-def exit_kind(layer: Sized | CompressedLayer) -> str:
-    """What a layer that is an exit is, and which command is for it; an exit of one output is a gate."""
-    gate = "a gate, which may skip the next layer: only `eie accuracy`"
-    return gate if layer.outputs == 1 else "an early exit: only `eie accuracy --exit`"
+def gate_text(layer: Sized | CompressedLayer) -> str:
+    """What an exit of one output is, and what runs it; empty for any other layer."""
+    if not layer.exit or layer.shape[0] != 1:
+        return ""
+    return (
+        f"layer {layer.name!r} is the gate of a block that inputs may skip: only `eie accuracy` and "
+        "eie.sim.skips.run_skips run a network with gates"
+    )
 
 
 def no_chain(layers: Sequence[Sized | CompressedLayer]) -> str:
@@ -285,7 +289,9 @@ def no_chain(layers: Sequence[Sized | CompressedLayer]) -> str:
     sized = _sized(layers)
     for layer in sized:
         if layer.exit:
-            return f"layer {layer.name!r} is {exit_kind(layer)} runs such a network"
+            return gate_text(layer) or (
+                f"layer {layer.name!r} is an early exit: only `eie accuracy --exit` runs a network with exits"
+            )
         if not layer.inputs:
             return (
                 f"layer {layer.name!r} is a convolution over images of unknown size: compress it with a settings file "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -75,15 +76,21 @@ class SkipRun:
     """What became of a batch. y : int64[batch, classes]; ran : bool[batch, blocks], which blocks each input ran.
 
     cycles, energy_uj : of all inputs, where an engine counted them; saturations, writeback_saturations : sums and
-    outputs that were clipped, where none did.
+    outputs of matrices that were clipped, where these were counted.
     """
 
     y: IntArray
     ran: npt.NDArray[np.bool_]
     cycles: int | None = None
     energy_uj: float | None = None
-    saturations: int = 0
-    writeback_saturations: int = 0
+    saturations: int | None = None
+    writeback_saturations: int | None = None
+
+    @property
+    def clipped(self) -> int | None:
+        """Both."""
+        both = (self.saturations, self.writeback_saturations)
+        return None if None in both else sum(count for count in both if count is not None)
 
 
 def run_skips(
@@ -108,16 +115,19 @@ def run_skips(
     if cfg is not None:
         acc_bits, act_bits = cfg.acc_bits, cfg.act_bits
     results: list[Result] = []
-    clipped = np.zeros(2, np.int64)
+    clipped: list[list[Any]] = [[], []]
 
     def matrix(layer: CompressedLayer, given: IntArray) -> IntArray:
         alone = replace(layer, follows=True)
         if cfg is None:
-            y, *counts = fixed_layer(alone, given, acc_bits, act_bits)
-            clipped[:] += counts
+            y, sums, outputs = fixed_layer(alone, given, acc_bits, act_bits)
+            clipped[0].append(sums)
+            clipped[1].append(outputs)
             return y
         (result,) = run_network([alone], given, cfg, engine)
         results.append(result)
+        for counts, name in zip(clipped, ("saturations", "writeback_saturations"), strict=True):
+            counts.append(result.counters.get(name))
         return result.y.astype(np.int64)
 
     h, frac = matrix(net.stem, np.asarray(x)), net.stem.y_frac
@@ -136,7 +146,7 @@ def run_skips(
         h = quantize(total, frac, act_bits)
     y = matrix(net.head, _rescaled(h, frac, net.head.x_frac, act_bits))
     cycles, energy = totals(results) if results else (None, None)
-    return SkipRun(y, ran, cycles, energy, *clipped.tolist())
+    return SkipRun(y, ran, cycles, energy, *map(_sum, clipped))
 
 
 def skips_in_float(layers: Sequence[CompressedLayer], x: npt.ArrayLike) -> FloatArray:
@@ -148,6 +158,11 @@ def skips_in_float(layers: Sequence[CompressedLayer], x: npt.ArrayLike) -> Float
         ran = gate.forward(h)[:, 0] > 0
         h[ran] += block.forward(h[ran])
     return head.forward(h)
+
+
+def _sum(counts: Sequence[Any]) -> int | None:
+    """Of counters, None if one was not counted."""
+    return None if any(count is None for count in counts) else sum(int(np.sum(count)) for count in counts)
 
 
 def _rescaled(h: IntArray, frac: int, wanted: int, act_bits: int) -> IntArray:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from eie.cli.inputs import INPUT_HELP, is_graph, warn_clipped
+from eie.cli.inputs import INPUT_HELP, check_labels, is_graph, warn_clipped
 from eie.cli.options import PATH, PRESET, gathered, refuse_useless
 from eie.cli.partial import (
     PART,
@@ -31,8 +31,9 @@ from eie.config import ArchConfig
 from eie.errors import ModelError
 from eie.fixed import IntArray
 from eie.layer import CompressedLayer
+from eie.program import check_kind
 from eie.sim.chain import as_float
-from eie.sim.exits import trunk
+from eie.sim.exits import stages, trunk
 from eie.sim.skips import Residual, SkipRun, has_gates, run_skips, skips_in_float
 from eie.sim.widths import at_width
 from eie.sim.workloads.inputs import in_fixed_point, is_real, read_inputs, read_vectors
@@ -83,6 +84,7 @@ def measure(layers: list[CompressedLayer], path: Path, cfg: ArchConfig, limit: i
     if labels is None or not is_real(held):
         missing = "labels (integers, one for each input)" if labels is None else "real numbers or pixels"
         raise ModelError(f"{path} holds no {missing}")
+    check_labels(labels, layers[-1].outputs, path)
     sums = np.zeros(6, np.int64)
     count = len(held) if limit is None else min(limit, len(held))
     with tqdm(total=count, unit="input", disable=None, leave=False) as bar:
@@ -162,6 +164,10 @@ def accuracy(
             )
         early = leaves_early(context, leaving, gates)
         layers = layers if leaving.width is None else at_width(layers, leaving.width)
+        for layer in layers:
+            check_kind(layer, cfg)
+        if early:
+            stages(layers)
         found = measure(trunk(layers) if early else layers, input_file, cfg, limit)
         if early:
             partial = measure_exits(layers, input_file, cfg, leaving, limit)

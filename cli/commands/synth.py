@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from eie.cli.options import PATH, PRESET, Machine, machine_options
+from eie.cli.options import PATH, PRESET, Machine, RealRange, machine_options
 from eie.cli.output import check_writable, print_table, write
 from eie.config import ArchConfig
 from eie.errors import MismatchError
@@ -103,7 +103,7 @@ def _row(block: BlockFigures, report: SynthReport) -> tuple[str, ...]:
 )
 @click.option(
     "--sram-ns",
-    type=click.FloatRange(0),
+    type=RealRange(0),
     default=0.0,
     metavar="NS",
     help="With --array: from the clock edge to an SRAM's data (0: SRAMs are left out).",

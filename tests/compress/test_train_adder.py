@@ -172,3 +172,4 @@ def test_what_save_refuses(tmp_path):
     model, x = small()
     with pytest.raises(ModelError, match="layer '0' adds: put a BatchNorm behind it, or give it a bias"):
         train.clip_weights(nn.Sequential(model[0], *model[2:]), x)
+    assert torch.equal(model(x), small()[0](x))  # what is refused is left as it was

@@ -100,7 +100,7 @@ def test_answers_are_those_of_the_module(made):
     assert same.mean() > 0.95
     y = np.ldexp(run.y.astype(np.float64), -layers[-1].y_frac)
     assert y[same] == pytest.approx(answer.numpy()[same], abs=0.03 * float(answer.abs().max()))
-    assert run.saturations == run.writeback_saturations == 0
+    assert run.clipped == 0
 
 
 def test_engines_run_the_blocks_that_gates_open(made):
@@ -116,6 +116,14 @@ def test_engines_run_the_blocks_that_gates_open(made):
         assert np.array_equal(run.ran, right.ran)
     assert golden.cycles == fast.cycles
     assert reference.cycles is None
+    # What is clipped counts on every engine: a head that gives too many bits.
+    loud = [*layers[:-1], dataclasses.replace(layers[-1], product_shift=0, output_shift=0)]
+    high = np.clip(8 * x, -32768, 32767)
+    counts = [run_skips(loud, high).clipped]
+    counts += [run_skips(loud, high, machine, name).clipped for name in ("golden", "fast", "reference")]
+    assert counts == [counts[0]] * 4
+    assert counts[0] > 0
+    assert run_skips(loud, high, machine, "cpu").clipped is None
     whole = run_skips(layers, x, machine, always=True)
     assert whole.ran.all()
     assert fast.cycles < whole.cycles
@@ -192,9 +200,9 @@ def test_floating_point_is_the_module(made):
     [
         (
             ["run"],
-            "layer 'gates.0' is a gate, which may skip the next layer: only `eie accuracy` runs such a network",
+            "layer 'gates.0' is the gate of a block that inputs may skip: only `eie accuracy` and",
         ),
-        (["cosim"], "layer 'gates.0' is a gate, which may skip the next layer: only `eie accuracy` runs"),
+        (["cosim"], "layer 'gates.0' is the gate of a block that inputs may skip: only `eie accuracy` and"),
         (["plan"], "layer 'gates.0' is a gate: no plan holds a layer that may not run"),
         (["accuracy", "--exit", "0.5"], "--exit has no effect for net.eie: its gates say what runs"),
         (["accuracy", "--width", "0.5"], "--width has no effect for net.eie: its gates say what runs"),
