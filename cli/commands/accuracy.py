@@ -71,6 +71,10 @@ def _arithmetics(
     return lambda x: fixed_forward(layers, x, acc, act), lambda x: float_forward(decoded, x)
 
 
+def _total(counts: tuple[int, ...] | int | None) -> int:
+    return counts if isinstance(counts, int) else sum(counts or ())
+
+
 def measure(layers: list[CompressedLayer], path: Path, cfg: ArchConfig, limit: int | None = None) -> Accuracy:
     """Run the first `limit` inputs of a file (default: all) through the network, twice.
 
@@ -99,8 +103,8 @@ def measure(layers: list[CompressedLayer], path: Path, cfg: ArchConfig, limit: i
                     np.count_nonzero(exact != labels[part]),
                     np.count_nonzero(fixed != exact),
                     clipped,
-                    np.sum(run.saturations),
-                    np.sum(run.writeback_saturations),
+                    _total(run.saturations),
+                    _total(run.writeback_saturations),
                 ]
             )
             bar.update(part.stop - part.start)
