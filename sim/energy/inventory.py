@@ -8,7 +8,9 @@ operations of each block, by these formulas.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from eie.config import SCALE_BITS, SUM_BITS, ArchConfig, bits_for
 from eie.schema import CCU_COUNTERS, SHIFT_BITS, PeCounter, block_fields, config_fields, fields, pointer_srams
@@ -85,14 +87,13 @@ def loaded(block: str, cfg: ArchConfig) -> dict[str, str | None]:
         return {name: _TABLE[re.sub(r"^run\d+", "run", name)] for name in flip_flops(block, cfg)}
     if block not in LOADED:
         return {}
-    published = LOADED[block]
+    published, names = LOADED[block], flip_flops(block, cfg)
     if block == "arithm_unit" and cfg.lookup_register:
         published = published | _LOOKUP
     if cfg.walks:
-        return {name: event for name, event in published.items() if name in flip_flops(block, cfg)}
+        return {name: event for name, event in published.items() if name in names}
     if block == "act_queue":
-        return dict.fromkeys(flip_flops(block, cfg), "run" if cfg.filter_empty else "column")
-    names = flip_flops(block, cfg)
+        return dict.fromkeys(names, "run" if cfg.filter_empty else "column")
     if block == "spmat_read":
         return {name: _WINDOW[re.sub(r"^slot\d+", "slot", name)] for name in names}
     if block == "ptr_read":
@@ -132,7 +133,8 @@ def _counts(name: str) -> bool:
     return name in COUNTERS or name.endswith("s4_clipped")
 
 
-def flip_flops(block: str, cfg: ArchConfig, *, counters: bool = False) -> dict[str, int]:
+@lru_cache(maxsize=256)
+def flip_flops(block: str, cfg: ArchConfig, *, counters: bool = False) -> Mapping[str, int]:
     """Bits of each register of a block; the performance counters only on request, and where there are any."""
     registers = {
         field.name: field.width

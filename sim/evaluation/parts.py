@@ -67,9 +67,17 @@ PARTS = (
     Part("blocks", "the index-free machine on block-diagonal layers", "index_free", extra=True),
     Part("adder", "networks that add beside networks that multiply", "adder", alone=True, extra=True),
     Part(
-        "mesa", "MESA's tables on LeNet-5 and MNIST, trained here (resumable)", "mesa", alone=True, extra=True
+        "mesa",
+        "MESA and 2 distinct blocks on LeNet-5 and MNIST (trains, resumable)",
+        "mesa",
+        alone=True,
+        extra=True,
     ),
+    Part("mesa-all", "all rows of MESA's tables on MNIST", "mesa", "everything", alone=True, extra=True),
     Part("mesa-fashion", "the same on Fashion-MNIST", "mesa", "fashion", alone=True, extra=True),
+    Part("mesa-alpha", "bits of a difference against MESA's alpha", "mesa_alpha", alone=True, extra=True),
+    Part("mesa-text", "blocks in a small C-CNN on characters", "mesa_small", "text", alone=True, extra=True),
+    Part("mesa-series", "blocks in a GRU and an LSTM", "mesa_small", "series", alone=True, extra=True),
     *(
         Part(
             f"learn-{name}",

@@ -60,6 +60,8 @@ def test_what_is_refused():
         train.Adder(3, 1).double()(torch.zeros(2, 3, dtype=torch.float64))
     with pytest.raises(ModelError, match=r"an AdderConv2d of 1 channels does not take \[1, 2, 4, 4\]"):
         train.AdderConv2d(1, 1, 3)(torch.zeros(1, 2, 4, 4))
+    with pytest.raises(ModelError, match=r"takes its padding as numbers, such as 1 or .*, not 'same'"):
+        train.AdderConv2d(1, 1, 3, padding="same")
 
 
 # ---- from training to the file -----------------------------------------------------------------------------
