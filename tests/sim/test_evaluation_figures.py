@@ -399,7 +399,8 @@ def test_a_part_calls_its_function(part: parts.Part, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(f"eie.sim.evaluation.{part.module}.{part.function}", made)
     key = part.key
-    assert part.run(7, None, EXAMPLE).text == ["7", *([str(EXAMPLE)] if part.example else [])]
+    more = [str(EXAMPLE)] * part.example + [str(part.seeds)] * bool(part.seeds)
+    assert part.run(7, None, EXAMPLE).text == ["7", *more]
     key = "another"
     with pytest.raises(AssertionError, match=f"part {part.key} made section another"):
         part.run(7, None, EXAMPLE)
