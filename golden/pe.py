@@ -23,7 +23,7 @@ Visit = Callable[[], None]
 # How the names of the I/O port's strobes begin.
 STROBES = ("io_write", "io_read")
 # Of the pass's configuration, what the blocks get a cycle later.
-LATE = ("product_shift", "relu", "output_shift")
+LATE = ("product_shift", "relu", "output_shift", "wb_target")
 
 
 class PE(schema.PE):
