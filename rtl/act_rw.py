@@ -152,20 +152,23 @@ class ActRW(Block):
     def _source_write(self, m: Module) -> tuple[Value, Value, Value, Value]:
         """Whether the source file is written, at which row, with what, and whether that is not 0.
 
-        The host writes, or a refill or write-back does.
+        A refill or write-back writes, or the host does: in I/O mode, which is over or to come when the others write.
+        Row and value so do not wait for the host's strobe.
         """
         refill = self.rf_valid & self.rf_to_src
         handed_on = self.y_valid & (self.wb_target & Const(WbTarget.SRC, 2)).any()
         row = Signal(self.cfg.src_addr_bits, name="src_row")
         value = Signal(self.cfg.act_bits, name="src_value")
         nonzero = Signal(name="src_nonzero")
-        with m.If(self.io_write_act):
-            m.d.comb += [row.eq(self.io_addr), value.eq(self.io_data), nonzero.eq(value.any())]
-        with m.Elif(refill):
-            m.d.comb += [row.eq(self.rf_at), value.eq(self.act_rdata), nonzero.eq(value.any())]
-        with m.Else():
+        with m.If(self.y_valid):
             # Of kept + half, which is clipped: 0 if both are, and for -1 + 1. Nothing waits for the sum.
             m.d.comb += [row.eq(self.y_row), value.eq(self.y_value), nonzero.eq(~same(self.unrounded))]
+        with m.Elif(self.rf_valid):
+            m.d.comb += [row.eq(self.rf_at), value.eq(self.act_rdata)]
+            m.d.comb += nonzero.eq(self.act_rdata[: len(value)].any())
+        with m.Else():
+            m.d.comb += [row.eq(self.io_addr), value.eq(self.io_data)]
+            m.d.comb += nonzero.eq(self.io_data[: len(value)].any())
         return self.io_write_act | refill | handed_on, row, value, nonzero
 
     def _accumulators(self, m: Module) -> None:

@@ -77,6 +77,8 @@ class ActRWChecker(Checker):
         self.assume(
             m, "taken_or_written", ~(self.leaf_pop & (self.io_write_act | self.rf_valid | self.y_valid))
         )
+        self.assume(m, "host_alone", ~(self.io_write_act & (self.rf_valid | self.y_valid)))
+        self.assume(m, "one_row_a_cycle", ~(self.rf_valid & self.y_valid))
         self.prove(m, "remembers", self.src_word == value)
         # The first row is a register of its own; the induction has to know both.
         lowest = (self.pending & -self.pending)[: self.cfg.src_depth]

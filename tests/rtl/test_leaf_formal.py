@@ -24,6 +24,7 @@ always @* assert(leaf_valid == |pending);
 always @* assert(!leaf_valid || leaf_row == lowest);
 always @* assert(!leaf_valid || !rest[leaf_row]);
 always @* assume(!(leaf_pop && ({put})));
+always @* assume(io_write_act + rf_valid + y_valid <= 1);
 reg [{depth}:0] wanted;
 always @* begin
     wanted = pending;
