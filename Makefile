@@ -67,7 +67,8 @@ signoff: $(READY_TO_REGRESS) ## prove, cover, mutate, run in lockstep, and write
 	rm -rf build/signoff
 	EIE_REGRESS_SEED=$(SEED) EIE_REGRESS_CYCLES=$(CYCLES) EIE_REGRESS_MUTANTS=$(MUTANTS) \
 	    $(BIN)/python -m pytest -s tests/regress/test_formal.py tests/regress/test_hdl_coverage.py \
-	    tests/regress/test_mutants.py tests/regress/test_campaign.py || true
+	    tests/regress/test_cover_points.py tests/regress/test_mutants.py tests/regress/test_unknowns.py \
+	    tests/regress/test_campaign.py || true
 	$(BIN)/python scripts/signoff.py
 
 notebooks: $(READY) ## open the notebooks in JupyterLab

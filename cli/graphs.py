@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from eie.cli.inputs import Products
+from eie.cli.inputs import Products, check_labels
 from eie.compress.quantize import Widths
 from eie.config import ArchConfig
 from eie.errors import LayerError, ModelError
@@ -82,6 +82,7 @@ def measure_graph(
                 raise ModelError(f"{file} must give one real number for each class")
             ours, trained = (y[run.main].reshape(stop - start, -1).argmax(axis=1) for y in (run.named, exact))
             right = labels[start:stop]
+            check_labels(right, run.named[run.main].size // (stop - start), input_file)
             sums += np.array(
                 [
                     np.count_nonzero(ours != right),

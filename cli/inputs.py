@@ -12,7 +12,7 @@ import numpy as np
 from eie.cli.options import PATH, Machine, option, refuse_useless
 from eie.compress.format.file import has_graph, load
 from eie.config import ArchConfig
-from eie.errors import ConfigError
+from eie.errors import ConfigError, ModelError
 from eie.fixed import IntArray, limits
 from eie.layer import CompressedLayer
 from eie.sim.chain import choose, single_vectors
@@ -125,6 +125,22 @@ class Source:
         refuse_useless(context, with_input, why)
         if self.input_file.suffix.lower() in PICTURES:
             refuse_useless(context, ("--index",), "for a picture")
+
+
+def check_labels(labels: IntArray, outputs: int, path: Path) -> None:
+    """Refuse labels that are no output's number: they would count as wrong, whatever a network answers.
+
+    Raises
+    ------
+    ModelError : names the first.
+    """
+    outside = np.flatnonzero((labels < 0) | (labels >= outputs))
+    if outside.size:
+        place = int(outside[0])
+        raise ModelError(
+            f"{path}: label {int(labels[place])} of input {place} is the number of no output: the network has "
+            f"{outputs}, from 0 to {outputs - 1}"
+        )
 
 
 def warn_clipped(path: Path | None, clipped: int, layer: CompressedLayer, act_bits: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,17 @@ def gathered(
 
 
 # Types of options: functions that click calls with the text.
+
+
+class RealRange(click.FloatRange):
+    """A range of real numbers. NaN, which click lets through, is in none, and neither is infinity."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As click's; refuses what is not finite."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:

@@ -294,7 +294,7 @@ def load_series(name: str, folder: str | os.PathLike[str] | None = None) -> tupl
     """
     place = Path(folder) if folder is not None else default_folder(name)
     files = SERIES[name].sha256
-    if not any((place / file).exists() for file in files):
+    if not any(found for file in files for found in place.glob(f"{file}*")):
         raise ModelError(
             f"{place} holds no series: run `eie data {name}`, or name the folder with {', '.join(files)}"
         )

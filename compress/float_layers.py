@@ -274,12 +274,22 @@ def _sized(layers: Sequence[Sized | CompressedLayer]) -> Sequence[Sized | Compre
     return layers.sources if isinstance(layers, Layers) else layers
 
 
+def gate_text(layer: Sized | CompressedLayer) -> str:
+    """What an exit of one output is, and what runs it; empty for any other layer."""
+    if not layer.exit or layer.shape[0] != 1:
+        return ""
+    return (
+        f"layer {layer.name!r} is the gate of a block that inputs may skip: only eie.sim.skips.run_skips runs a "
+        "network with gates"
+    )
+
+
 def no_chain(layers: Sequence[Sized | CompressedLayer]) -> str:
     """Why the layers cannot be run one after the other; empty if they can."""
     sized = _sized(layers)
     for layer in sized:
         if layer.exit:
-            return (
+            return gate_text(layer) or (
                 f"layer {layer.name!r} is an early exit: only `eie accuracy --exit` runs a network with exits"
             )
         if not layer.inputs:

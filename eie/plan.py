@@ -218,7 +218,7 @@ def _check_chain(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> None:
         if layer.row_scale is not None:
             raise LayerError(
                 f"layer {layer.name!r} {'adds instead of multiplying' if layer.adder else 'scales its rows'}: plans "
-                "hold products alone, run the network layer by layer (eie run without --plan)"
+                "hold products alone, run the network layer by layer (eie run)"
             )
         if layer.conv is not None and len(layers) > 1:
             raise LayerError(f"layer {layer.name!r} is a convolution: plan it by itself")

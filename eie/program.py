@@ -49,14 +49,19 @@ def check_layer(layer: CompressedLayer, cfg: ArchConfig) -> None:
 def check_entries(layer: CompressedLayer, cfg: ArchConfig) -> None:
     """Raise `LayerError` unless a layer is sound, and its numbers fit a configuration's widths."""
     layer.check(full=True)
+    check_kind(layer, cfg)
+    # The codes of blocks are numbered anew.
+    bits = layer.weight_bits if cfg.index_free else cfg.weight_bits
+    layer.check_widths(weight_bits=bits, code_bits=cfg.code_bits, acc_bits=cfg.acc_bits)
+
+
+def check_kind(layer: CompressedLayer, cfg: ArchConfig) -> None:
+    """Raise `LayerError` unless a layer is of a kind that a machine computes, whatever their sizes and widths."""
     if cfg.index_free:
         check_blocks(layer, cfg)
     if (layer.row_scale is not None) and not cfg.adder:
         what = "adds instead of multiplying" if layer.adder else "scales its rows"
         raise LayerError(f"layer {layer.name!r} {what}: the machine needs adder=1 (--preset adder)")
-    # The codes of blocks are numbered anew.
-    bits = layer.weight_bits if cfg.index_free else cfg.weight_bits
-    layer.check_widths(weight_bits=bits, code_bits=cfg.code_bits, acc_bits=cfg.acc_bits)
 
 
 # Space, PE and address of a word.

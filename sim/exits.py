@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from eie.compress.float_layers import gate_text
 from eie.compress.forward import check_network, fixed_forward
 from eie.config import ArchConfig
 from eie.errors import ConfigError, LayerError
@@ -48,8 +49,8 @@ def stages(layers: Sequence[CompressedLayer]) -> list[Stage]:
 
     Raises
     ------
-    LayerError : there is no exit, or one that stands first, last, or behind another one; layers that are no chain;
-        exits with other numbers of outputs than the network.
+    LayerError : there is no exit, or one that stands first, last, or behind another one, or is a gate; layers that are
+        no chain; exits with other numbers of outputs than the network.
     """
     found: list[Stage] = []
     pending: list[CompressedLayer] = []
@@ -57,6 +58,8 @@ def stages(layers: Sequence[CompressedLayer]) -> list[Stage]:
         if not layer.exit:
             pending.append(layer)
             continue
+        if gate := gate_text(layer):
+            raise LayerError(gate)
         if not pending:
             raise LayerError(f"layer {layer.name!r} is an early exit with no layer of the network before it")
         found.append(Stage(tuple(pending), layer))
@@ -99,12 +102,11 @@ def certainty(logits: Values) -> Values:
 class ExitRun:
     """What became of a batch. answers : the class of each input; left : the number of its stage.
 
-    saturations : sums and outputs that were clipped. cycles, energy_uj : of all inputs, where an engine counted them.
+    cycles, energy_uj : of all inputs, where an engine counted them.
     """
 
     answers: npt.NDArray[np.int64]
     left: npt.NDArray[np.int64]
-    saturations: int = 0
     cycles: int | None = None
     energy_uj: float | None = None
 
@@ -191,7 +193,7 @@ def run_with_exits(
         out = certainty(y) > threshold if stage.exit is not None else np.ones(len(here), bool)
         answers[here[out]], left[here[out]] = y.argmax(axis=1)[out], number
         here, given = here[~out], given[~out]
-    return ExitRun(answers, left, 0, *totals(results))
+    return ExitRun(answers, left, *totals(results))
 
 
 def totals(results: Sequence[Result]) -> tuple[int | None, float | None]:

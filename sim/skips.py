@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,14 +69,15 @@ class Residual:
 class SkipRun:
     """What became of a batch. y : int64[batch, classes]; ran : bool[batch, blocks], which blocks each input ran.
 
-    cycles, energy_uj : of all inputs, where an engine counted them. clipped : sums and outputs that were.
+    cycles, energy_uj : of all inputs, where an engine counted them. clipped : sums and outputs of matrices that were,
+    where they were counted.
     """
 
     y: IntArray
     ran: npt.NDArray[np.bool_]
     cycles: int | None = None
     energy_uj: float | None = None
-    clipped: int = 0
+    clipped: int | None = None
 
 
 def run_skips(
@@ -100,17 +102,17 @@ def run_skips(
     if cfg is not None:
         acc_bits, act_bits = cfg.acc_bits, cfg.act_bits
     results: list[Result] = []
-    clipped = 0
+    clipped: list[Any] = []
 
     def matrix(layer: CompressedLayer, given: IntArray) -> IntArray:
-        nonlocal clipped
         alone = replace(layer, follows=True)
         if cfg is None:
             y, *counts = fixed_layer(alone, given, acc_bits, act_bits)
-            clipped += sum(counts)
+            clipped.extend(counts)
             return y
         (result,) = run_network([alone], given, cfg, engine)
         results.append(result)
+        clipped.extend(result.counters.get(name) for name in ("saturations", "writeback_saturations"))
         return result.y.astype(np.int64)
 
     h, frac = matrix(net.stem, np.asarray(x)), net.stem.y_frac
@@ -129,7 +131,8 @@ def run_skips(
         h = quantize(total, frac, act_bits)
     y = matrix(net.head, _rescaled(h, frac, net.head.x_frac, act_bits))
     cycles, energy = totals(results) if results else (None, None)
-    return SkipRun(y, ran, cycles, energy, clipped)
+    known = [int(np.sum(count)) for count in clipped if count is not None]
+    return SkipRun(y, ran, cycles, energy, sum(known) if len(known) == len(clipped) else None)
 
 
 def _rescaled(h: IntArray, frac: int, wanted: int, act_bits: int) -> IntArray:

@@ -12,14 +12,15 @@ import numpy as np
 from tqdm import tqdm
 
 from eie.capacity import sized_for
-from eie.cli.inputs import INPUT_HELP, is_graph, warn_clipped
-from eie.cli.options import PATH, PRESET, gathered, option, refuse_useless
+from eie.cli.inputs import INPUT_HELP, check_labels, is_graph, warn_clipped
+from eie.cli.options import PATH, PRESET, RealRange, gathered, option, refuse_useless
 from eie.compress.float_layers import float_forward
 from eie.compress.format.file import load
 from eie.compress.forward import check_network, fixed_forward
 from eie.config import ArchConfig
 from eie.errors import ConfigError, ModelError
 from eie.layer import CompressedLayer
+from eie.program import check_kind
 from eie.sim.chain import as_float, run_network
 from eie.sim.exits import choose_threshold, leave, logits_at_exits, run_with_exits, stages, totals, trunk
 from eie.sim.widths import at_width
@@ -58,6 +59,7 @@ def measure(layers: list[CompressedLayer], path: Path, cfg: ArchConfig, limit: i
     if labels is None or not is_real(held):
         missing = "labels (integers, one for each input)" if labels is None else "real numbers or pixels"
         raise ModelError(f"{path} holds no {missing}")
+    check_labels(labels, layers[-1].outputs, path)
     decoded = as_float(layers)
     sums = np.zeros(6, np.int64)
     count = len(held) if limit is None else min(limit, len(held))
@@ -90,7 +92,7 @@ class Leaving:
 
     threshold: float | None = option(
         "--exit",
-        type=click.FloatRange(0, 1),
+        type=RealRange(0, 1),
         metavar="T",
         help="Leave at the first early exit whose largest softmax is above T (docs/learn.md).",
     )
@@ -102,7 +104,7 @@ class Leaving:
     )
     budget: float = option(
         "--budget",
-        type=click.FloatRange(0),
+        type=RealRange(0),
         default=0.1,
         metavar="POINTS",
         help="With --held-out: percentage points that the exits may add to the error of the whole network.",
@@ -143,9 +145,11 @@ def _answers(
     layers: list[CompressedLayer], path: Path, cfg: ArchConfig, limit: int | None
 ) -> tuple[Any, Any, Any]:
     """What each stage answers to the inputs of a file, their labels, and the inputs in fixed point."""
-    held, labels = read_vectors(path, layers[0].inputs)
+    held, _ = read_vectors(path, layers[0].inputs)
+    _, labels = read_inputs(path, layers[0].inputs)
     if labels is None:
         raise ModelError(f"{path} holds no labels (integers, one for each input)")
+    check_labels(labels, layers[-1].outputs, path)
     x, _ = in_fixed_point(held[:limit], layers[0], cfg.act_bits)
     parts = [
         logits_at_exits(layers, part, cfg.acc_bits, cfg.act_bits)[0]
@@ -197,10 +201,12 @@ def _print_exits(found: Exits, inputs: int, cfg: ArchConfig) -> None:
     )
     for name, count in found.left.items():
         click.echo(f"  {100 * count / inputs:5.1f} % with the answer of {name}")
+    ratios = ""
+    if found.whole_cycles and found.whole_energy_nj:  # inputs that are all 0 may take no cycle
+        ratios = f" ({found.cycles / found.whole_cycles:.2f}, {found.energy_nj / found.whole_energy_nj:.2f})"
     click.echo(
         f"  {found.cycles:,.0f} cycles and {found.energy_nj:,.1f} nJ an input, of {found.whole_cycles:,.0f} and "
-        f"{found.whole_energy_nj:,.1f} without exits ({found.cycles / found.whole_cycles:.2f}, "
-        f"{found.energy_nj / found.whole_energy_nj:.2f}); mean of {found.counted}, {cfg.n_pe} PEs"
+        f"{found.whole_energy_nj:,.1f} without exits{ratios}; mean of {found.counted}, {cfg.n_pe} PEs"
     )
 
 
@@ -267,6 +273,10 @@ def accuracy(
     else:
         refuse_useless(context, ("--weights",), f"for {file}: it holds layers, not a graph")
         layers = load(file) if leaving.width is None else at_width(load(file), leaving.width)
+        for layer in layers:
+            check_kind(layer, cfg)
+        if early:
+            stages(layers)
         found = measure(trunk(layers) if early else layers, input_file, cfg, limit)
         if early:
             exits = measure_exits(layers, input_file, cfg, leaving, limit)

@@ -28,6 +28,8 @@ from eie.sim.workloads.inputs import Array, read_vectors, real_inputs
 
 # Of random inputs.
 _SEED = 1
+# More threads than any processor has would only take all of its memory.
+_MOST_THREADS = 1024
 
 
 def _inputs(net: Chain, path: Path | None, density: float, batch: int) -> Array:
@@ -46,6 +48,8 @@ def _check(batches: Sequence[int], threads: Sequence[int], density: float, secon
     for what, numbers in (("--batch", batches), ("--threads", threads)):
         if min(numbers) < 1:
             raise ConfigError(f"{what} takes numbers from 1 on, not {min(numbers)}")
+    if max(threads) > _MOST_THREADS:
+        raise ConfigError(f"--threads takes numbers up to {_MOST_THREADS}, not {max(threads)}")
     if not 0 < density <= 1:
         raise ConfigError(f"--act-density must be above 0 and at most 1, not {density:g}")
     if not 0 <= seconds < float("inf"):

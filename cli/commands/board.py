@@ -13,7 +13,7 @@ import click
 import numpy as np
 
 from eie.cli.inputs import INPUT_HELP, warn_clipped
-from eie.cli.options import PATH, gathered, option
+from eie.cli.options import PATH, RealRange, gathered, option
 from eie.cli.output import print_table
 from eie.compress.format.file import load
 from eie.config import ArchConfig
@@ -39,7 +39,7 @@ class Line:
     )
     patience: float = option(
         "--patience",
-        type=click.FloatRange(0.1),
+        type=RealRange(0.1),
         default=5.0,
         metavar="S",
         help="Seconds to wait for an answer.",
@@ -80,7 +80,7 @@ def board(
     with SerialPort(line.port, line.baud or baud, line.patience) as port:
         found = run_on_board(port, program, inputs)
     fast = FastPlan(make_plan(layers, cfg))
-    compare(found, [fast.run(x) for x in inputs])
+    compare(found, [fast.run(x) for x in inputs], indices)
     if json_out:
         click.echo(
             json.dumps({"results": [_json(index, one) for index, one in zip(indices, found, strict=True)]})

@@ -287,7 +287,7 @@ def cosim(
         names = ", ".join(layer.name for layer in layers)
         what = f"{file}: {names}" if file else f"a random {random.rows} x {random.cols} layer"
         click.echo(
-            f"{what} on {machine.n_pe} PEs, queue depth {cfg.queue_depth}, seed {seed}; replay: {case.replay}"
+            f"{what} on {cfg.n_pe} PEs, queue depth {cfg.queue_depth}, seed {seed}; replay: {case.replay}"
         )
     warn_clipped(source.input_file, clipped, layers[0], cfg.act_bits)
     context.exit(_run_free(case, out) if out.free else _run_lockstep(case, out))

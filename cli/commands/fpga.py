@@ -10,12 +10,13 @@ from pathlib import Path
 import click
 
 from eie.cli.commands.plan import chains
-from eie.cli.options import PATH, Setting, gathered, option, setting
-from eie.cli.output import make_folder, print_table, write
+from eie.cli.options import PATH, RealRange, Setting, gathered, option, setting
+from eie.cli.output import filling, print_table
 from eie.compress.format.file import load
 from eie.config import ArchConfig
 from eie.errors import LayerError, MismatchError
 from eie.layer import CompressedLayer
+from eie.program import Program
 from eie.sim.fpga.build import Built, as_json, build
 from eie.sim.fpga.fit import fitted, resident_program
 from eie.sim.fpga.flow import BITSTREAM, DESIGN, NETWORK, Target
@@ -37,7 +38,7 @@ class Where:
         metavar="P",
         help="An ECP5 part without a board, such as LFE5U-25F-6BG256C: pins are chosen freely.",
     )
-    mhz: float = option("--mhz", type=click.FloatRange(1, 400), default=60.0, help="Clock of the chip.")
+    mhz: float = option("--mhz", type=RealRange(1, 400), default=60.0, help="Clock of the chip.")
     baud: int = option(
         "--baud", type=click.IntRange(1200), default=1_000_000, help="Rate of the serial line."
     )
@@ -85,23 +86,24 @@ def fpga(
     """
     target = where.target()
     layers = _chain(load(file), file)
-    make_folder(out)
-    asked = ArchConfig.preset("paper", n_pe=n_pe, **dict(settings))
+    asked = ArchConfig.preset("paper", **({"n_pe": n_pe} | dict(settings)))
+    sizes = {name: value for name, value in settings if name != "n_pe"}
 
     def machine(pes: int) -> ArchConfig:
-        return fitted(layers, asked.replace(n_pe=pes)).replace(**dict(settings))
+        return fitted(layers, asked.replace(n_pe=pes)).replace(**sizes)
 
     def say(text: str) -> None:
         if not json_out:
             click.echo(f"{text} ...", err=True)
 
-    program = resident_program(layers, machine(n_pe))
-    built = build(
-        program, target, out, seed=seed, progress=say, smaller=lambda n: resident_program(layers, machine(n))
-    )
-    report = as_json(built)
-    shutil.copyfile(file, out / NETWORK)
-    write(out / DESIGN, json.dumps(report, indent=1) + "\n")
+    def program(pes: int) -> Program:
+        return resident_program(layers, machine(pes))
+
+    with filling(out) as staging:
+        built = build(program(asked.n_pe), target, staging, seed=seed, progress=say, smaller=program)
+        report = as_json(built)
+        shutil.copyfile(file, staging / NETWORK)
+        (staging / DESIGN).write_text(json.dumps(report, indent=1) + "\n")
     if json_out:
         click.echo(json.dumps(report))
     else:

@@ -47,7 +47,7 @@ def as_json(report: SizeReport, layers: Sequence[CompressedLayer]) -> dict[str, 
         "ratio": report.ratio,
         "fully_connected_ratio": report.connected_ratios[0],
         "mesa_ratio": report.connected_ratios[1],
-        **({"widths": widths(layers)} if layers[0].prefixes else {}),
+        **({"widths": widths(layers)} if _several(layers) else {}),
         "layers": [
             asdict(size)
             | {"bytes": size.nbytes, "dense_bytes": size.dense_bytes}
@@ -57,6 +57,11 @@ def as_json(report: SizeReport, layers: Sequence[CompressedLayer]) -> dict[str, 
             for size, layer in zip(report.layers, layers, strict=True)
         ],
     }
+
+
+def _several(layers: Sequence[CompressedLayer]) -> bool:
+    """Whether the network has several widths, or layers that contradict each other about them."""
+    return any(layer.prefixes for layer in layers)
 
 
 def widths(layers: Sequence[CompressedLayer]) -> list[dict[str, Any]]:
@@ -146,7 +151,7 @@ def info(file: Path, pictures: Path | None, model: Path | None, key: str, json_o
     print_table(SCALE_HEADINGS, [scale_row(one.name, len(one.codebook), one, one.relu) for one in layers])
     for line in arithmetic(layers):
         click.echo(line)
-    if layers[0].prefixes:
+    if _several(layers):
         click.echo("\nrows x columns at each width, and the weights in them")
         rows = [
             [

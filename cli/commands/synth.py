@@ -6,11 +6,11 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from eie.cli.options import PATH, PRESET, Machine, machine_options
+from eie.cli.options import PATH, PRESET, Machine, RealRange, machine_options
 from eie.cli.output import check_writable, print_table, write
 from eie.config import ArchConfig
 from eie.errors import MismatchError
@@ -30,6 +30,9 @@ from eie.sim.synth.yosys import (
     shares,
     synthesise,
 )
+
+if TYPE_CHECKING:
+    from eie.sim.synth.power import PowerReport
 
 # What stands for the names of legs.
 _LEGS = {"links": "CCU, tree"}
@@ -63,11 +66,16 @@ class ArrayReport:
 
 
 def report_json(
-    report: SynthReport, against: SynthReport | None = None, array: ArrayReport | None = None
+    report: SynthReport,
+    against: SynthReport | None = None,
+    array: ArrayReport | None = None,
+    power: PowerReport | None = None,
 ) -> dict[str, Any]:
     """A synthesis for scripts; against : another machine's PE."""
     compared = [report, against] if against else [report]
     whole = {"array": dataclasses.asdict(array)} if array else {}
+    if power is not None:
+        whole["power"] = {k: v for k, v in dataclasses.asdict(power).items() if k != "cfg"}
     return whole | {
         "config": dataclasses.asdict(report.cfg),
         "library": str(report.library),
@@ -113,10 +121,15 @@ def _row(block: BlockFigures, report: SynthReport) -> tuple[str, ...]:
 )
 @click.option(
     "--sram-ns",
-    type=click.FloatRange(0),
+    type=RealRange(0),
     default=0.0,
     metavar="NS",
     help="With --array: from the clock edge to an SRAM's data (0: SRAMs are left out).",
+)
+@click.option(
+    "--power",
+    is_flag=True,
+    help="Run a layer on the netlist of a PE, and print its energy by block beside the energy model's.",
 )
 @click.option("--liberty", type=PATH, metavar="F.lib", help="Cell library to map to, instead of osu018.")
 @click.option("--plot", type=PATH, metavar="F.png", help="Draw the areas.")
@@ -126,6 +139,7 @@ def synth(
     against: str | None,
     linked: bool,
     sram_ns: float,
+    power: bool,
     liberty: Path | None,
     plot: Path | None,
     json_out: bool,
@@ -141,6 +155,7 @@ def synth(
       eie synth --pe 64 --set counters=0
       eie synth --preset eie2 --against paper
       eie synth --pe 16 --array
+      eie synth --pe 4 --power
     """
     if sram_ns and not linked:
         raise click.UsageError("--sram-ns has no effect without --array")
@@ -158,13 +173,14 @@ def synth(
         rival = ArchConfig.preset(against, n_pe=cfg.n_pe, counters=cfg.counters)
         other = synthesise(rival, liberty, units=("pe",), progress=progress)
     array = _array(report, sram_ns, progress) if linked else None
+    energy = _power(report, progress) if power else None
     if plot is not None:
         from eie.sim.plots.style import save
         from eie.sim.plots.synth import area_chart
 
         write(plot, save(area_chart(report)))
     if json_out:
-        click.echo(json.dumps(report_json(report, other, array)))
+        click.echo(json.dumps(report_json(report, other, array, energy)))
         return
     _print_blocks(report)
     if against is not None and other is not None:
@@ -173,8 +189,45 @@ def synth(
     if array is not None:
         click.echo()
         _print_array(array)
+    if energy is not None:
+        click.echo()
+        _print_power(energy)
     if plot is not None:
         click.echo(f"picture: {plot}")
+
+
+def _power(report: SynthReport, progress: Callable[[str], None]) -> PowerReport:
+    from eie.sim.synth.power import power_of  # golden, Icarus
+
+    progress("running a layer on the PE's netlist")
+    return power_of(report)
+
+
+def _print_power(power: PowerReport) -> None:
+    """Energy a cycle by block and kind of cell, of the netlist and of the model, and what they say of each other."""
+    click.echo(
+        f"one PE in compute mode, {power.cycles:,} cycles, {power.entries:,} entries; netlist at {LIBRARY_NM} nm and "
+        f"{power.volts:g} V, model at {PUBLISHED_NM} nm; outputs are golden's in every cycle"
+    )
+    totals = [sum(sum(getattr(b, of).values()) for b in power.blocks) for of in ("netlist_pj", "model_pj")]
+    rows = []
+    for block in power.blocks:
+        netlist, model = (sum(pj.values()) for pj in (block.netlist_pj, block.model_pj))
+        kinds = [f"{pj / power.cycles:.2f}" for pj in block.netlist_pj.values()]
+        modelled = [f"{pj / power.cycles:.3f}" for pj in block.model_pj.values()]
+        ratio = f"{netlist / totals[0] / (model / totals[1]):.2f}" if model else ""
+        share = "" if block.share is None else f"{block.share:.2f}"
+        busy = f"{block.toggles / block.nets:.3f}" if block.nets else ""
+        rows.append(
+            (block.name, *kinds, f"{block.apart_pj / power.cycles:.2f}", *modelled, ratio, share, busy)
+        )
+    headings = ("pJ a cycle", "clock", "register", "gates", "files", *("clock", "register", "gates"), "ratio")
+    print_table((*headings, "share", "toggles"), rows)
+    click.echo(
+        "columns 2 to 5: netlist (files: register files and event counters, which are flip-flops here); 6 to 8: model. "
+        "ratio: share of the netlist's energy without files over share of the model's. share: of the bits of a loaded "
+        "register, those that change (the model: 0.5). toggles: of a gate's output, a cycle."
+    )
 
 
 def _print_blocks(report: SynthReport) -> None:

@@ -140,6 +140,10 @@ class AdderConv2d(nn.Conv2d):
         *,
         positive: bool = False,
     ):
+        if isinstance(padding, str):
+            raise ModelError(
+                f"an AdderConv2d takes its padding as numbers, such as 1 or (1, 2), not {padding!r}"
+            )
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
         self.positive = positive
 

@@ -74,6 +74,8 @@ def _steps(model: nn.Module) -> list[_Step]:
         before = node
         if node.op != "placeholder":
             _take(steps, node, modules, weights)
+    if not steps:
+        raise _refuse("it uses none of its layers")
     return steps
 
 
@@ -128,18 +130,17 @@ def clip_weights(model: nn.Module, batch: Tensor) -> None:
         if not isinstance(module, Adder | AdderConv2d):
             continue
         low, high = _range(module, run.inputs[id(module)], step.weight.name)
+        mean, bias = None if step.norm is None else step.norm.running_mean, module.bias
+        if mean is None and bias is None:
+            raise ModelError(f"layer {step.weight.name!r} adds: put a BatchNorm behind it, or give it a bias")
         with torch.no_grad():
             clipped = module.weight.clamp(low, high)
             less = (module.weight - clipped).abs().flatten(1).sum(1)
             module.weight.copy_(clipped)
-            if step.norm is not None and step.norm.running_mean is not None:
-                step.norm.running_mean += less
-            elif module.bias is not None:
-                module.bias -= less
-            else:
-                raise ModelError(
-                    f"layer {step.weight.name!r} adds: put a BatchNorm behind it, or give it a bias"
-                )
+            if mean is not None:
+                mean += less
+            elif bias is not None:
+                bias -= less
 
 
 def _range(module: Adder | AdderConv2d, x: Tensor, name: str) -> tuple[Tensor, Tensor]:

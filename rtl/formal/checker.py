@@ -86,14 +86,14 @@ class Checker(Declared):
     def module(self) -> Module:
         """A module to fill in. It assumes that the first cycle is one of reset; nothing is stated before its end."""
         m = Module()
-        self.begun = Signal(reset_less=True)
-        m.d.sync += self.begun.eq(1)
-        self.assume(m, "reset_first", self.begun | ResetSignal())
+        self._begun = Signal(reset_less=True, name="has_begun")
+        m.d.sync += self._begun.eq(1)
+        self.assume(m, "reset_first", self._begun | ResetSignal())
         return m
 
     def prove(self, m: Module, name: str, holds: Value) -> None:
         """State that something holds in every cycle after the first."""
-        holds = self._named(m, f"prove_{name}", ~self.begun | holds)
+        holds = self._named(m, f"prove_{name}", ~self._begun | holds)
         m.d.comb += Assert(holds)  # type: ignore[call-arg]  # the stubs want a message
 
     def assume(self, m: Module, name: str, holds: Value) -> None:
@@ -102,7 +102,7 @@ class Checker(Declared):
 
     def reach(self, m: Module, name: str, happens: Value) -> None:
         """State that something can happen."""
-        cover = self._named(m, f"reach_{name}", self.begun & ~ResetSignal() & happens)
+        cover = self._named(m, f"reach_{name}", self._begun & ~ResetSignal() & happens)
         m.d.comb += Cover(cover)  # type: ignore[call-arg]
 
     def past(self, m: Module, value: Value, name: str) -> Signal:
@@ -112,6 +112,6 @@ class Checker(Declared):
         return register
 
     def _named(self, m: Module, name: str, value: Value) -> Signal:
-        signal = Signal(name=name)
+        signal = Signal(value.shape(), name=name)
         m.d.comb += signal.eq(value)
         return signal

@@ -153,7 +153,7 @@ class CCUChecker(Checker):
         busy, computed = self.past(m, self.busy, "was_busy"), self.past(m, self.computes, "computes")
         falls = measure < before
         self.prove(m, "measure_falls", ~(busy & self.busy) | (computed & self.computes) | falls)
-        drained = self.past(m, self.computes & self.root_exhausted & ~self.busy_pes.any(), "drained")
+        drained = self.past(m, self.computes & self.root_exhausted.all() & ~self.busy_pes.any(), "drained")
         self.prove(m, "compute_ends_when_drained", ~computed | (self.writes_back == drained))
 
     def _wide(self, m: Module, name: str, value: Value) -> Signal:
@@ -163,13 +163,19 @@ class CCUChecker(Checker):
 
     def _broadcast(self, m: Module) -> None:
         cfg = self.cfg
-        nearby = self.nearby if cfg.index_free else Const(1)
-        may = self.computes & self.root_valid & nearby & self.credits.all()
-        self.prove(m, "broadcasts_with_every_credit", ~self.bcast | (self.credits == (1 << cfg.n_pe) - 1))
-        self.prove(m, "broadcasts_what_is_offered", ~self.bcast | (self.root_valid & self.computes))
-        self.prove(m, "broadcasts_at_once", self.bcast == may)
-        self.reach(m, "waits_for_credit", self.computes & self.root_valid & nearby & ~self.bcast)
-        self.reach(m, "broadcasts_twice", self.bcast & self.past(m, self.bcast, "bcast"))
+        # Each segment has its own tree, and broadcasts by itself.
+        for s in range(cfg.segments):
+            name = f"segment{s}_" if cfg.segments > 1 else ""
+            bcast, root = self.bcast[s], self.root_valid[s] & self.computes
+            nearby = self.nearby[s] if cfg.index_free else Const(1)
+            credits = self.credits.word_select(s, cfg.segment_pes)
+            every = credits == (1 << cfg.segment_pes) - 1
+            self.prove(m, f"{name}broadcasts_with_every_credit", ~bcast | every)
+            self.prove(m, f"{name}broadcasts_what_is_offered", ~bcast | root)
+            self.prove(m, f"{name}broadcasts_at_once", bcast == (root & nearby & every))
+            self.reach(m, f"{name}waits_for_credit", root & nearby & ~bcast)
+            was = self.past(m, bcast, f"{name}bcast")
+            self.reach(m, f"{name}broadcasts_twice", bcast & was)
         if cfg.index_free:
             return
         self.assume(m, "leaf_inside", ~self.root_valid | (self.root_pe < cfg.leaves))

@@ -130,5 +130,5 @@ def _yosys(files: Mapping[str, str], block: str, commands: Sequence[str]) -> dic
             check=False,
         )
         if done.returncode:
-            raise RuntimeError(f"Yosys could not prove:\n{done.stderr[-2000:]}")
+            raise RuntimeError(f"Yosys could not prove (status {done.returncode}):\n{done.stderr[-2000:]}")
         return {path.stem: path.read_text() for path in folder.glob("*.txt")}

@@ -1,7 +1,8 @@
-"""Checker of a node of the LNZD tree: what its children offer goes on in ascending order, each exactly once."""
+"""Checkers of the LNZD tree: what leaves and children offer goes on in ascending order, each exactly once."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -139,3 +140,59 @@ class LNZDChecker(Checker):
         self.reach(m, "waits_for_a_child", self.compute & ~takes & begun & ~self.valid & ~self.exhausted)
         self.reach(m, "the_last_child", self.child_pop[LNZD_FAN_IN - 1])
         self.reach(m, "exhausted", self.compute & self.exhausted & begun)
+
+
+class LeafPairChecker(Checker):
+    """The leaf of a pair offers the lesser row of two leaves, and keeps the promise that its node asks for.
+
+    `quiet` says that the leaves keep theirs from the cycle before to this one: nobody writes their rows.
+    """
+
+    block = schema.LeafPair.NAME
+
+    @classmethod
+    def free(cls, cfg: ArchConfig) -> dict[str, Shape]:
+        """Whether the leaves keep their promise in this cycle."""
+        return {"quiet": unsigned(1)}
+
+    def elaborate(self, platform: object) -> Module:
+        m = self.module()
+        self.assume(m, "taken_if_valid", ~self.pop | self.valid)
+        leaves = [
+            (self.a_valid, self.a_row, self.a_value, self.a_pop, self.value),
+            (self.b_valid, self.b_row, self.b_value, self.b_pop, self.value1),
+        ]
+        for name, (valid, row, value, pop, shown) in zip("ab", leaves, strict=True):
+            own = self._named(m, f"{name}_is_first", valid & (row == self.row))
+            self._promise(m, self.assume, f"{name}_", Cat(row, value), valid, row, pop)
+            self.prove(m, f"{name}_is_not_before", ~valid | (self.row <= row))
+            self.prove(m, f"{name}_value", ~self.valid | (shown == Mux(own, value, 0)))
+            self.prove(m, f"{name}_taken_if_shown", pop == (self.pop & own))
+        rows = [valid & (row == self.row) for valid, row, *_ in leaves]
+        self.prove(m, "offers_what_is_there", self.valid == (self.a_valid | self.b_valid))
+        self.prove(m, "row_of_a_leaf", ~self.valid | any_of(rows))
+        entry = Cat(self.row, self.value, self.value1)
+        self._promise(m, self.prove, "", entry, self.valid, self.row, self.pop)
+        self.reach(m, "both", self.pop & rows[0] & rows[1])
+        self.reach(m, "the_odd_one_first", self.pop & ~self.a_pop & self.a_valid)
+        self.reach(m, "one_behind_the_other", self.pop & self.quiet & self.past(m, self.pop, "popped"))
+        return m
+
+    def _promise(
+        self,
+        m: Module,
+        state: Callable[[Module, str, Value], None],
+        name: str,
+        entry: Value,
+        valid: Value,
+        row: Value,
+        pop: Value,
+    ) -> None:
+        """What a node asks of its leaves, and the pair of each of its two."""
+        was_valid, popped = self.past(m, valid, f"{name}valid"), self.past(m, pop, f"{name}pop")
+        was, was_row = self.past(m, entry, f"{name}entry"), self.past(m, row, f"{name}row")
+        # From the second cycle on: the first one has no past.
+        quiet = self.quiet & self.past(m, Const(1, 1), f"{name}begun")
+        state(m, f"{name}ascends", ~(quiet & popped & valid) | (row > was_row))
+        state(m, f"{name}stays", ~(quiet & was_valid & ~popped) | (valid & (entry == was)))
+        state(m, f"{name}ends_for_good", ~(quiet & ~was_valid) | ~valid)

@@ -6,18 +6,21 @@ import functools
 import re
 from collections.abc import Mapping
 
-from amaranth import Shape
+from amaranth import Shape, unsigned
 
 from eie.config import ArchConfig
-from eie.rtl.block import module_name
+from eie.rtl.block import has_clock, module_name
+from eie.rtl.formal.blocks import BlockTableChecker
 from eie.rtl.formal.bypass import ArithmUnitChecker
 from eie.rtl.formal.checker import Checker
 from eie.rtl.formal.control import CCUChecker
 from eie.rtl.formal.files import ActRWChecker
 from eie.rtl.formal.host import HostIfChecker
 from eie.rtl.formal.queues import QueueChecker
-from eie.rtl.formal.tree import LNZDChecker
+from eie.rtl.formal.runs import RunReadChecker, RunRowsChecker
+from eie.rtl.formal.tree import LeafPairChecker, LNZDChecker
 from eie.rtl.formal.walk import PtrReadChecker, SpmatReadChecker
+from eie.rtl.formal.window import WindowChecker
 from eie.rtl.verilog import convert
 
 
@@ -27,8 +30,13 @@ class MissingNet(LookupError):
 
 def checkers_of(cfg: ArchConfig) -> dict[str, type[Checker]]:
     """The checkers of a configuration, by the block that each watches."""
-    walk = [PtrReadChecker, SpmatReadChecker] if cfg.walks else []
-    checkers = [QueueChecker, *walk, ArithmUnitChecker, ActRWChecker, LNZDChecker, CCUChecker, HostIfChecker]
+    if cfg.walks:
+        checkers: list[type[Checker]] = [PtrReadChecker, SpmatReadChecker]
+    else:
+        checkers = [RunRowsChecker if cfg.index_free else RunReadChecker, WindowChecker]
+    checkers += [QueueChecker, ArithmUnitChecker, ActRWChecker, LNZDChecker, CCUChecker, HostIfChecker]
+    checkers += [LeafPairChecker] if cfg.group == 2 else []
+    checkers += [BlockTableChecker] if cfg.index_free else []
     return {checker.block: checker for checker in checkers}
 
 
@@ -86,6 +94,13 @@ def _instance(checker: type[Checker], module: str, body: str, cfg: ArchConfig) -
         "(* anyseq *) ": checker.free(cfg),
         "(* anyconst *) ": checker.constant(cfg),
     }
+    # A block without registers has no clock. Solvers take a step for an edge; who simulates has to connect one.
+    clock = (
+        {}
+        if checker.block == "host_if" or has_clock(checker.block, cfg)
+        else dict.fromkeys(("clk", "rst"), unsigned(1))
+    )
+    kinds["(* anyseq *) "] = {**clock, **checker.free(cfg)}
     nets = [(attribute, shape, name) for attribute, found in kinds.items() for name, shape in found.items()]
     own = {name: f"formal_{name}" for _, _, name in nets}
     watched = {name: found.expression.format(**own) for name, found in checker.watched(cfg).items()}

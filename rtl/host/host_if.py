@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Module, Mux, ResetSignal, Signal
+from amaranth import Cat, Module, Mux, ResetSignal, Signal
 from amaranth.lib.wiring import connect
 
 from eie.axi import ErrorCode, host_if_fields
@@ -16,6 +16,8 @@ from eie.rtl.host.registers import RegisterFile
 from eie.rtl.host.status import Status
 
 INPUT_DEPTH = 2
+# Cycles that a source may pause in the midst of a packet while `rst` is high, see `HostIf._cut`.
+CUT_PAUSE = 4
 
 
 class HostIf(Declared):
@@ -155,14 +157,19 @@ class HostIf(Declared):
 
         A source that shares the reset offers nothing while it lasts. Words that are taken then are lost; after one
         without TLAST, or with one that is offered and not taken, the next word is not a header.
+
+        What was found is kept as long as the source does not pause for longer than `CUT_PAUSE`: nothing resets this
+        register, and a reset that is longer than that clears what it held when the power came on.
         """
         cut = Signal(reset_less=True)
+        recent = Signal(CUT_PAUSE, reset_less=True)  # in which of the last cycles a word was offered
         in_reset = Signal(reset_less=True)
         offered = Signal(name="offered_in_reset")
         m.d.comb += offered.eq(~(self.s_axis_tready & self.s_axis_tlast))
         m.d.sync += [
             in_reset.eq(ResetSignal()),
-            cut.eq(ResetSignal() & Mux(self.s_axis_tvalid, offered, cut & in_reset)),
+            recent.eq(Cat(self.s_axis_tvalid, recent)),
+            cut.eq(ResetSignal() & Mux(self.s_axis_tvalid, offered, cut & in_reset & recent.any())),
         ]
         return cut
 

@@ -288,6 +288,11 @@ def _parts(cfg: ArchConfig, c: Constants, activity: Activity, counters: bool) ->
     return [*parts, *_lnzd(cfg, activity), *_block("ccu", cfg, c, activity, 1, counters), *tables]
 
 
+def pe_parts(block: str, cfg: ArchConfig, activity: Activity) -> list[Part]:
+    """The kinds of cell of one block of a PE, without event counters, by the default constants; its wiring has none."""
+    return _block(block, cfg, default_constants(), activity, 1, False) if block in PE_BLOCKS else []
+
+
 def _block(
     block: str, cfg: ArchConfig, c: Constants, activity: Activity, count: int, counters: bool
 ) -> list[Part]:

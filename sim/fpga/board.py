@@ -37,6 +37,8 @@ class SerialPort:
 
     def __init__(self, path: Path, baud: int, patience_s: float = PATIENCE_S) -> None:
         self.path, self.patience_s = path, patience_s
+        # An octet takes ten bits on the line.
+        self._octet_s = 10 / baud
         speed = getattr(termios, f"B{baud}", None)
         if speed is None:
             raise ConfigError(f"{path}: {baud} baud is not a rate that this system knows: use --baud 115200")
@@ -46,14 +48,15 @@ class SerialPort:
             raise ConfigError(
                 f"{path}: {error.strerror}: name the board's serial device, such as /dev/ttyUSB0"
             ) from None
+        raw = termios.CS8 | termios.CREAD | termios.CLOCAL
         try:
-            attributes = termios.tcgetattr(self._file)
+            control = [b"\0"] * len(termios.tcgetattr(self._file)[6])
+            termios.tcsetattr(self._file, termios.TCSANOW, [0, 0, raw, 0, speed, speed, control])
         except termios.error:
             os.close(self._file)
-            raise ConfigError(f"{path} is not a serial device: name one such as /dev/ttyUSB0") from None
-        control = [b"\0"] * len(attributes[6])
-        raw = termios.CS8 | termios.CREAD | termios.CLOCAL
-        termios.tcsetattr(self._file, termios.TCSANOW, [0, 0, raw, 0, speed, speed, control])
+            raise ConfigError(
+                f"{path} is not a serial device of {baud} baud: name one such as /dev/ttyUSB0"
+            ) from None
 
     def __enter__(self) -> Self:
         return self
@@ -79,7 +82,7 @@ class SerialPort:
         for octets, seconds in ((0, short), (32, short), (FIFO_OCTETS, self.patience_s)):
             self.write(bytes([Opcode.NOP]) * octets + read_frame(Reg.ID.offset))
             answer = b""
-            while not answer.endswith(identity) and self._ready(seconds):
+            while not answer.endswith(identity) and self._ready(seconds + octets * self._octet_s):
                 answer += os.read(self._file, 4096)
             if answer.endswith(identity):
                 # A slow board answers an earlier question late: what comes now must not be the next one's answer.
@@ -97,7 +100,7 @@ class SerialPort:
         """Send octets."""
         left = memoryview(octets)
         while left:
-            if not self._ready(self.patience_s, to_write=True):
+            if not self._ready(self.patience_s + FIFO_OCTETS * self._octet_s, to_write=True):
                 raise TimeoutError(f"{self.path} takes nothing")
             left = left[os.write(self._file, left) :]
 
@@ -108,11 +111,13 @@ class SerialPort:
         ------
         TimeoutError : they do not come.
         """
-        found, end = b"", time.monotonic() + self.patience_s
+        # A frame may still be on its way to the board.
+        on_the_way = (FIFO_OCTETS + count) * self._octet_s
+        found, end = b"", time.monotonic() + self.patience_s + on_the_way
         while len(found) < count:
             if not self._ready(max(0.0, end - time.monotonic())):
                 raise TimeoutError(
-                    f"{self.path} gave {len(found)} of {count} octets in {self.patience_s:g} s"
+                    f"{self.path} gave {len(found)} of {count} octets in {self.patience_s + on_the_way:.3g} s"
                 )
             found += os.read(self._file, count - len(found))
         return found
@@ -159,12 +164,19 @@ def run_on_board(port: SerialPort, program: Program, inputs: Sequence[npt.ArrayL
         chip.check()
     except TimeoutError as late:
         raise SimulationError(f"the board does not answer: {late}") from None
+    except (OSError, termios.error) as error:  # it was unplugged
+        raise SimulationError(f"the line to the board broke: {error.args[-1]}") from None
     return results
 
 
-def compare(found: Sequence[Measured], wanted: Sequence[Result]) -> None:
-    """Raise `MismatchError` unless outputs are those that are wanted, and cycles where the chip counts them."""
-    for number, (one, other) in enumerate(zip(found, wanted, strict=True)):
+def compare(
+    found: Sequence[Measured], wanted: Sequence[Result], numbers: Sequence[int] | None = None
+) -> None:
+    """Raise `MismatchError` unless outputs are those that are wanted, and cycles where the chip counts them.
+
+    numbers : of the inputs, for the message (default: in their order).
+    """
+    for number, one, other in zip(numbers or range(len(found)), found, wanted, strict=True):
         if not np.array_equal(one.y, other.y):
             at = int(np.flatnonzero(one.y != other.y)[0])
             raise MismatchError(f"input {number}: output {at} is {one.y[at]}, not {other.y[at]}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from eie.config import ArchConfig
-from eie.errors import CapacityError
+from eie.errors import CapacityError, ConfigError
 from eie.program import Program
 from eie.sim.fpga.flow import (
     BITSTREAM,
@@ -114,7 +114,13 @@ def _too_large(
     n_pe = program.cfg.n_pe // 2
     while smaller is not None and n_pe:
         progress(f"synthesising {n_pe} PEs, to see whether they fit")
-        made = design(smaller(n_pe), target)
+        try:
+            made = design(smaller(n_pe), target)
+        except (
+            CapacityError,
+            ConfigError,
+        ):  # a network that so few PEs do not hold, a switch that takes more
+            break
         with tempfile.TemporaryDirectory(prefix="eie-fpga-") as temporary:
             pe, rest = _parts(synthesise(made, Path(temporary)))
         if not _short(pe, rest, n_pe, made.part):

@@ -31,13 +31,14 @@ def fitted(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> ArchConfig:
         raise CapacityError(f"{len(layers)} layers do not stay on {cfg.n_pe} PEs: use more PEs")
     images = plan_program(plan).images
     words = max(len(image.spmat) for image in images)
-    pointers = max(len(bank) for image in images for bank in image.pointers)
+    # None of an index-free machine, which computes them.
+    pointers = max((len(bank) for image in images for bank in image.pointers), default=1)
     entries = max(1, words * large.entries_per_word)
     return large.replace(
         entries=entries,
-        pointers=max(2, pointers * len(images[0].pointers)),
+        pointers=2 * pointers,  # of two banks, or of one with a word for two columns
         pointer_bits=max(4, large.sel_bits + 1, bits_for(large.pack_pointer(entries))),
-        act_words=max(1, *(len(image.act) for image in images)),
+        act_words=max(2, *(len(image.act) for image in images)),
     )
 
 

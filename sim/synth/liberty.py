@@ -70,13 +70,18 @@ class Arc:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell: area (um2), its input pins' capacitances (pF), arcs by output, setup tables by data pin."""
+    """A cell: area (um2), its input pins' capacitances (pF), arcs by output, setup tables by data pin.
+
+    power : by pin and edge ("rise", "fall"), one table of energies (pJ) for each related pin; of a pin that is no
+    output, over the slew alone.
+    """
 
     name: str
     area: float
     capacitances: dict[str, float]
     arcs: dict[str, list[Arc]]
     setup: dict[str, list[Table]]
+    power: dict[str, dict[str, list[Table]]] = field(default_factory=dict)
 
 
 def read_liberty(path: Path) -> dict[str, Cell]:
@@ -101,15 +106,22 @@ def read_liberty(path: Path) -> dict[str, Cell]:
         raise FormatError(f"{path}: a library with times in ns and capacitances in pF is needed, not {units}")
     templates = {
         group.args[0]: [group.attributes.get(f"variable_{k}", "") for k in (1, 2)]
-        for group in library.all("lu_table_template")
+        for kind in ("lu_table_template", "power_lut_template")
+        for group in library.all(kind)
     }
     return {cell.name: cell for cell in (_cell(group, templates) for group in library.all("cell"))}
 
 
 def _cell(group: Group, templates: dict[str, list[str]]) -> Cell:
-    capacitances, arcs, setup = {}, {}, {}
+    capacitances, arcs, setup, power = {}, {}, {}, {}
     for pin in group.all("pin"):
         name = pin.args[0]
+        power[name] = {
+            edge: [
+                _table(t, templates) for own in pin.all("internal_power") for t in own.all(f"{edge}_power")
+            ]
+            for edge in ("rise", "fall")
+        }
         if pin.attributes.get("direction") == "output":
             arcs[name] = [_arc(timing, templates) for timing in pin.all("timing") if _is_delay(timing)]
         else:
@@ -121,9 +133,21 @@ def _cell(group: Group, templates: dict[str, list[str]]) -> Cell:
                 for table in timing.groups
             ]
     area = float(group.attributes.get("area", 0))
-    return Cell(
-        group.args[0], area, capacitances, arcs, {pin: tables for pin, tables in setup.items() if tables}
-    )
+    used = {pin: tables for pin, tables in setup.items() if tables}
+    return Cell(group.args[0], area, capacitances, arcs, used, power)
+
+
+def supply_v(path: Path) -> float:
+    """The voltage that a library (see `read_liberty`) is for.
+
+    Raises
+    ------
+    FormatError : it does not say.
+    """
+    found = re.search(r"^\s*nom_voltage\s*:\s*([\d.]+)\s*;", path.read_text(), re.MULTILINE)
+    if found is None:
+        raise FormatError(f"{path}: a library that says nom_voltage is needed")
+    return float(found[1])
 
 
 def _is_delay(timing: Group) -> bool:

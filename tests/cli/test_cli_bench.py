@@ -90,6 +90,7 @@ def test_every_contender_runs_in_turns():
     [
         ((NETWORK, "--batch", "0"), "--batch takes numbers from 1 on, not 0"),
         ((NETWORK, "--threads", "0"), "--threads takes numbers from 1 on, not 0"),
+        ((NETWORK, "--threads", "1000000000"), "--threads takes numbers up to 1024, not 1000000000"),
         ((NETWORK, "--act-density", "0"), "--act-density must be above 0 and at most 1, not 0"),
         ((NETWORK, "--input", DIGITS, "--batch", "2000"), "holds 1000 inputs: a batch of 2000 needs more"),
         ((NETWORK, "--weights", NETWORK), "--weights has no effect"),

@@ -65,6 +65,11 @@ def test_accuracy_of_a_graph(here):
     )
     text = invoke("accuracy", "net.onnx", "--weights", "net.eie", "--input", "x.npz", "--limit", 30).stdout
     assert text.startswith("30 inputs\n")
+    np.savez("x.npz", x=x, labels=labels + 1)
+    assert refused("accuracy", "net.onnx", "--weights", "net.eie", "--input", "x.npz") == (
+        f"x.npz: label 6 of input {int(np.argmax(labels == 5))} is the number of no output: the network has 6, from 0 "
+        "to 5"
+    )
     np.save("x.npy", x)
     assert refused("accuracy", "net.onnx", "--input", "x.npy") == (
         "x.npy holds no labels (integers, one for each input)"

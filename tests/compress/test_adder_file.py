@@ -120,6 +120,12 @@ def test_commands_refuse_a_machine_that_multiplies(tmp_path):
         assert "'fc1' adds instead of multiplying" in refused.output
     done = CliRunner().invoke(main, [*run, "--preset", "adder"])
     assert done.exit_code == 0, done.output
+    np.savez(tmp_path / "labelled.npz", x=np.array([[4.0, 1.0]]), labels=[0])
+    counted = ["accuracy", str(tmp_path / "net.eie"), "--input", str(tmp_path / "labelled.npz"), "--preset"]
+    refused = CliRunner().invoke(main, [*counted, "wide"])
+    assert refused.exit_code == 2
+    assert "'fc1' adds instead of multiplying: the machine needs adder=1" in refused.output
+    assert CliRunner().invoke(main, [*counted, "adder"]).exit_code == 0
     planned = CliRunner().invoke(main, ["plan", str(tmp_path / "net.eie"), "--preset", "adder", "--pe", "2"])
     assert (planned.exit_code, planned.output.count("\n")) == (2, 1)
 

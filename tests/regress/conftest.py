@@ -72,12 +72,6 @@ def kills() -> int:
 
 
 @pytest.fixture(scope="session")
-def default_mutants(seed: int, mutant_count: int) -> bool:
-    """Whether this run draws the mutants whose survivors are explained one by one."""
-    return (seed, mutant_count) == (DEFAULTS["SEED"], DEFAULTS["MUTANTS"])
-
-
-@pytest.fixture(scope="session")
 def signed(seed: int) -> Callable[[str, dict[str, Any]], None]:
     """Keep what a campaign found, for the sign-off page (scripts/signoff.py)."""
 

@@ -30,13 +30,18 @@ SHARES = {"eie_pe": 60, "eie_lnzd": 20, "eie_ccu": 20}
 BETTER_SHARES = {"eie_pe": 80, "eie_lnzd": 5, "eie_ccu": 5, "eie_leaf_pair": 10}
 # The index-free machine's are in the block table, in RunRows and in what counts rows; segments are the CCU's.
 BLOCKS_SHARES = {"eie_pe": 40, "eie_block_table": 45, "eie_ccu": 15}
+# What connects the parts: memories, PEs, tree and bus; behind its host interface, the chip.
+ARRAY_SHARES = {"eie_array": 100}
+CHIP_SHARES = {"eie_host_if": 90, "eie_chip": 10}
 LIBRARY = "eie_sram.v"
+# Of so many that are drawn one is kept, at least: most ports of an instance are probes, which are left out.
+_DRAWN = {"eie_array": 8, "eie_chip": 40}
 
 # What makes unused bits go away before anything is mutated: a mutant of one would be equivalent for a dull reason.
 _PREPARE = """
 {reads}
 read_verilog -lib {library}
-hierarchy -check -top eie_array
+hierarchy -check -top {top}
 proc
 flatten eie_pe
 opt -nodffe -nosdff
@@ -52,7 +57,7 @@ _PROVE = """
 copy {module} gate
 rename {module} gold
 {apply}
-delete eie_array
+delete {tops}
 opt_clean
 equiv_make -blacklist between.txt gold gate equiv
 hierarchy -top equiv
@@ -90,7 +95,9 @@ class Mutant:
         """Whether it is no clock, no don't-care, no constant stuck at what it is; `cells`: the module's, from JSON."""
         port = self._option("port")
         bit = cells[self._option("cell")]["connections"][port][int(self._option("portbit"))]
-        return port != "CLK" and bit != "x" and self._option("mode") != f"const{bit}"
+        if port in ("CLK", "clk") or port.startswith("probe"):
+            return False
+        return bit != "x" and self._option("mode") != f"const{bit}"
 
     def statement(self, sources: Mapping[str, str]) -> str:
         """The Verilog that became the cell."""
@@ -101,7 +108,7 @@ class Mutant:
     def wire(self, cfg: ArchConfig) -> str:
         """The signal and bit at that port; "" for a constant."""
         name, bit = self._option("wire"), self._option("wirebit")
-        if name != "probe":
+        if name != "probe":  # of a block; `probe_port` and the like are outputs of the chip
             return name and f"{name}[{bit}]"
         # Yosys prefers the longest alias, which is the probe output.
         place = next(p for p in reversed(_layout(self.module, cfg)) if p.low <= int(bit))
@@ -126,13 +133,14 @@ def draw(
 ) -> list[Mutant]:
     """`count` mutants of the modules in `shares`, numbered from 1.
 
-    Left out are constants stuck at what they are, don't-cares, and clocks: behind a multiplexer, a register's edge
-    would come after the others', with no mutant chosen, too.
+    Left out are probes of instances, constants stuck at what they are, don't-cares, and clocks: behind a multiplexer, a
+    register's edge would come after the others', with no mutant chosen, too.
     """
     quotas = {module: count * share // 100 for module, share in shares.items()}
-    quotas["eie_pe"] += count - sum(quotas.values())
+    quotas[next(iter(quotas))] += count - sum(quotas.values())
     lists = [
-        f"mutate -list {2 * n + 10} -seed {seed} -o {module}.list {module}" for module, n in quotas.items()
+        f"mutate -list {_DRAWN.get(module, 2) * n + 10} -seed {seed} -o {module}.list {module}"
+        for module, n in quotas.items()
     ]
     with tempfile.TemporaryDirectory(prefix="eie-mutants-") as folder:
         _yosys(sources, "\n".join([*lists, "write_json netlist.json"]), Path(folder))
@@ -150,8 +158,11 @@ def draw(
 
 
 def mutated(sources: Mapping[str, str], mutants: list[Mutant]) -> dict[str, str]:
-    """Verilog of `eie_array` with one more input, `mutsel`: 0 is the design as it was, n is mutant number n."""
+    """Verilog of the design with one more input, `mutsel`: 0 is the design as it was, n is mutant number n."""
     commands = [f"mutate -ctrl {SELECT} {SELECT_BITS} {m.number}{_applicable(m)}" for m in mutants]
+    # The ports of the top stay as they are.
+    modules, top = sorted({m.module for m in mutants}), _top(sources)
+    inner = [f"splitnets -driver -ports {' '.join(name for name in modules if name != top)}"]
     with tempfile.TemporaryDirectory(prefix="eie-mutants-") as folder:
         _yosys(
             sources,
@@ -159,7 +170,8 @@ def mutated(sources: Mapping[str, str], mutants: list[Mutant]) -> dict[str, str]
                 [
                     *commands,
                     "opt_clean",
-                    f"splitnets -driver -ports {' '.join(sorted({m.module for m in mutants}))}",
+                    *(inner if modules != [top] else []),
+                    *([f"splitnets -driver {top}"] if top in modules else []),
                     "write_verilog -noattr mutated.v",
                 ]
             ),
@@ -174,6 +186,8 @@ def proved_equivalent(sources: Mapping[str, str], mutant: Mutant) -> bool:
     From any equal state and inputs; memories read the same unknown on both sides, and their own inputs have to agree.
     False means only that it found no proof.
     """
+    if mutant.module in ("eie_array", "eie_chip"):
+        return False  # they hold instances, of which Yosys knows no function
     between = set(re.findall(r"\b_\d+_(?!\w)", "".join(sources.values())))
     blocks = ("", *(f"{block}." for block in PE_BLOCKS))
     apply = f"mutate{_applicable(mutant)}".replace(f"-module {mutant.module}", "-module gate")
@@ -182,12 +196,17 @@ def proved_equivalent(sources: Mapping[str, str], mutant: Mutant) -> bool:
             "".join(f"\\{b}{name}\n" for name in between for b in blocks)
         )
         try:
-            _yosys(sources, _PROVE.format(module=mutant.module, apply=apply), Path(folder))
+            tops = " ".join(sorted({_top(sources), "eie_array"}))
+            _yosys(sources, _PROVE.format(module=mutant.module, apply=apply, tops=tops), Path(folder))
         except YosysFailed as failure:
             if "unproven $equiv cells" in str(failure):
                 return False
             raise
     return True
+
+
+def _top(sources: Mapping[str, str]) -> str:
+    return "eie_chip" if "eie_chip.v" in sources else "eie_array"
 
 
 class YosysFailed(Exception):
@@ -203,7 +222,7 @@ def _yosys(sources: Mapping[str, str], commands: str, folder: Path) -> None:
     for name, text in sources.items():
         (folder / name).write_text(text)
     reads = "\n".join(f"read_verilog {name}" for name in sources if name != LIBRARY)
-    script = _PREPARE.format(reads=reads, library=LIBRARY) + commands + "\n"
+    script = _PREPARE.format(reads=reads, library=LIBRARY, top=_top(sources)) + commands + "\n"
     (folder / "script.ys").write_text(script)
     done = subprocess.run(
         [sys.executable, "-c", _RUN_YOSYS, "-q", "-s", "script.ys"],

@@ -64,9 +64,9 @@ def test_hand_shakes_decoding_answers_and_packets(verilog):
     assert proof.statements >= 40
 
 
-@pytest.mark.parametrize("fault", list(FAULTS["host_if"])[1:])
+@pytest.mark.parametrize("fault", list(FAULTS["published"]["host_if"])[1:])
 def test_a_fault_breaks_a_statement(verilog, fault):
-    faulty = with_fault({"eie_host_if.v": verilog}, "host_if", fault)
+    faulty = with_fault("published", "host_if", fault, {"eie_host_if.v": verilog})
     assert refute(with_checkers(faulty, CFG), "host_if", steps=8)
 
 

@@ -1,4 +1,4 @@
-"""A part of `make formal` that takes seconds: proofs and faults of three blocks, and checkers in the export."""
+"""A part of `make formal` that takes seconds: proofs and faults of six blocks, and checkers in the export."""
 
 from __future__ import annotations
 
@@ -14,24 +14,34 @@ from eie.rtl.export.export import export
 from eie.rtl.formal.prove import prove, refute
 from eie.rtl.formal.verilog import checkers_of, with_checkers
 from eie.rtl.verilog import array_verilog
-from tests.support.formal_cases import FAULTS, SMALL, verilog, with_fault
+from tests.support.formal_cases import FAULTS, MACHINES, SMALL, verilog, with_fault
 
 PAGE = Path(__file__).parents[2] / "docs" / "formal.md"
 _GUARDED = re.compile(r"`ifdef FORMAL\n.*?`endif\n", re.DOTALL)
 
 
-@pytest.mark.parametrize("block", ["act_queue", "spmat_read", "lnzd"])
-def test_statements_are_proved(block: str) -> None:
-    proof = prove(with_checkers(verilog("published"), SMALL), block, steps=8)
+SHORT = [
+    ("published", "act_queue"),
+    ("published", "spmat_read"),
+    ("published", "lnzd"),
+    ("two lanes, pairs", "spmat_read"),
+    ("two lanes, pairs", "leaf_pair"),
+    ("index-free", "block_table"),
+]
+
+
+@pytest.mark.parametrize(("machine", "block"), SHORT)
+def test_statements_are_proved(machine: str, block: str) -> None:
+    proof = prove(with_checkers(verilog(machine), MACHINES[machine][0]), block, steps=12)
     assert proof.holds, proof
     assert proof.statements >= 10
-    assert len(proof.reached) >= 5
+    assert len(proof.reached) >= 3
 
 
-@pytest.mark.parametrize("block", ["act_queue", "spmat_read", "lnzd"])
-def test_a_fault_breaks_a_statement(block: str) -> None:
-    fault = next(iter(FAULTS[block]))
-    files = with_checkers(with_fault(verilog("published"), block, fault), SMALL)
+@pytest.mark.parametrize(("machine", "block"), SHORT)
+def test_a_fault_breaks_a_statement(machine: str, block: str) -> None:
+    fault = next(iter(FAULTS[machine][block]))
+    files = with_checkers(with_fault(machine, block, fault), MACHINES[machine][0])
     assert refute(files, block, steps=8)
     assert not prove(files, block).holds
 

@@ -68,6 +68,8 @@ def here(exits, tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     x, y = problem().dataset.tensors
     np.savez("x.npz", x=x.numpy().astype(np.float64), labels=y.numpy())
+    np.savez("bare.npz", x=x.numpy().astype(np.float64))
+    np.savez("labels.npz", x=x.numpy().astype(np.float64), labels=y.numpy() + 4 - int(y[0]))
     Path("net.eie").write_bytes(exits[1].read_bytes())
     return tmp_path
 
@@ -327,6 +329,27 @@ def test_the_command_says_what_left_and_what_it_cost(here, exits):
     assert found["exits"]["cycles"] == pytest.approx(few.cycles / 5)
     whole = sum(one.cycles for one in run_network(trunk(layers), x[:5], machine, "fast"))
     assert found["exits"]["whole_cycles"] == pytest.approx(whole / 5)
+    few = json.loads(CliRunner().invoke(main, [*given, "--exit", "0.6", "--limit", "30", "--json"]).stdout)
+    assert few["exits"]["wrong"] == np.count_nonzero(run.answers[:30] != y[:30])
+    # Other arrays of the file are no labels.
+    np.savez("more.npz", weights=np.ones(256), x=np.load("x.npz")["x"], labels=y, more=np.zeros((256, 2)))
+    more = [
+        "accuracy",
+        "net.eie",
+        "--input",
+        "more.npz",
+        "--held-out",
+        "more.npz",
+        "--counted",
+        "5",
+        "--budget",
+    ]
+    for budget in ("0", "2"):
+        chosen = json.loads(CliRunner().invoke(main, [*more, budget, "--json"]).stdout)["exits"]
+        threshold = choose_threshold(logits_at_exits(layers, x)[0], y, float(budget))
+        assert chosen["threshold"] == threshold
+        right = leave(logits_at_exits(layers, x)[0], threshold)
+        assert chosen["wrong"] == np.count_nonzero(right.answers != y)
     text = CliRunner().invoke(main, [*given, "--exit", "0.6"]).output
     assert "% with the answer of exit.0\n" in text
     assert f"early exits   {found['exits']['wrong']} wrong" in text
@@ -344,12 +367,32 @@ def test_the_command_says_what_left_and_what_it_cost(here, exits):
         (["--budget", "1", "--exit", "0.5"], "--budget has no effect without --held-out"),
         (["--counted", "5"], "--counted has no effect without --exit or --held-out"),
         (["--held-out", "none.npz"], "none.npz: cannot be read"),
+        (["--held-out", "bare.npz"], "bare.npz holds no labels (integers, one for each input)"),
+        (["--exit", "nan"], "invalid value for '--exit': nan is not a finite number"),
+        (
+            ["--held-out", "x.npz", "--budget", "inf"],
+            "invalid value for '--budget': inf is not a finite number",
+        ),
+        (["--exit", "0.5", "--preset", "blocks"], "layer '0' has no block structure"),
+        (
+            ["--held-out", "labels.npz"],
+            "labels.npz: label 4 of input 0 is the number of no output: the network has 4, from 0 to 3",
+        ),
     ],
 )
 def test_bad_input_is_one_line(here, arguments, line):
     result = CliRunner().invoke(main, ["accuracy", "net.eie", "--input", "x.npz", *arguments])
     assert result.exit_code == 2
     assert result.output.splitlines()[-1].startswith(f"eie: error: {line}")
+
+
+def test_inputs_that_take_no_cycle(here):
+    """Without biases an input of zeros is zeros in every layer: nothing to compare cycles with."""
+    eie.save("net.eie", [dataclasses.replace(one, bias=0 * one.bias) for one in load("net.eie")])
+    np.savez("x.npz", x=np.zeros((3, 12)), labels=[0, 1, 2])
+    result = CliRunner().invoke(main, ["accuracy", "net.eie", "--input", "x.npz", "--exit", "0.5"])
+    assert result.exit_code == 0, result.output
+    assert "0 cycles and 0.0 nJ an input, of 0 and 0.0 without exits; mean of 3, 64 PEs" in result.output
 
 
 def test_a_network_without_exits(here, exits):

@@ -115,6 +115,14 @@ def test_engines_run_the_blocks_that_gates_open(made):
         assert np.array_equal(run.ran, right.ran)
     assert golden.cycles == fast.cycles
     assert reference.cycles is None
+    # What is clipped counts on every engine: a head that gives too many bits.
+    loud = [*layers[:-1], dataclasses.replace(layers[-1], product_shift=0, output_shift=0)]
+    high = np.clip(8 * x, -32768, 32767)
+    counts = [run_skips(loud, high).clipped]
+    counts += [run_skips(loud, high, machine, name).clipped for name in ("golden", "fast", "reference")]
+    assert counts == [counts[0]] * 4
+    assert counts[0] > 0
+    assert run_skips(loud, high, machine, "cpu").clipped is None
     whole = run_skips(layers, x, machine, always=True)
     assert whole.ran.all()
     assert fast.cycles < whole.cycles
@@ -123,7 +131,7 @@ def test_engines_run_the_blocks_that_gates_open(made):
     assert fast.cycles > stem.cycles
 
 
-def test_layers_that_are_no_such_network(made):
+def test_layers_that_are_no_such_network(made, tmp_path):
     layers = load(made[1])
     plain = dataclasses.replace(layers[1], exit=False)
     for wrong, line in (
@@ -142,9 +150,15 @@ def test_layers_that_are_no_such_network(made):
         with pytest.raises(LayerError) as caught:
             Residual.of(wrong)
         assert line in str(caught.value)
+    np.savez(tmp_path / "x.npz", x=np.zeros((3, 12)), labels=[0, 1, 2])
+    given = ["--input", str(tmp_path / "x.npz")]
     result = CliRunner().invoke(main, ["plan", str(made[1]), "--set", "weight_bits=5"])
     assert result.exit_code == 2
     assert "is an early exit" in result.output
+    for command, *more in (("run", *given), ("accuracy", *given), ("accuracy", *given, "--exit", "1")):
+        result = CliRunner().invoke(main, [command, str(made[1]), *more])
+        assert result.exit_code == 2
+        assert "is the gate of a block that inputs may skip: only" in result.output, command
 
 
 def test_the_page_runs_as_it_is_written(tmp_path, monkeypatch):

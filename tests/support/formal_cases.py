@@ -47,72 +47,145 @@ MACHINES: dict[str, tuple[ArchConfig, tuple[str, ...]]] = {
     "adder": (SMALL.replace(adder=1, acc_bits=16), ("arithm_unit", "act_rw", "ccu")),
     "absolute rows": (
         SMALL.replace(row_format="absolute", row_bits=4, window=2),
-        ("act_queue", "arithm_unit"),
+        ("act_queue", "ptr_read", "spmat_read", "arithm_unit"),
     ),
     "a register before the lookup": (SMALL.replace(lookup_register=1), ("arithm_unit",)),
     "two lanes and the register": (_LANES.replace(lookup_register=1), ("arithm_unit",)),
-    "two lanes": (_LANES, ("act_queue", "arithm_unit", "act_rw")),
+    "two lanes": (_LANES, ("act_queue", "ptr_read", "spmat_read", "arithm_unit", "act_rw")),
     "two lanes, pairs": (
         _LANES.replace(group=2, bus_registers=1, queue_depth=4),
-        ("act_queue", "lnzd", "ccu"),
+        ("act_queue", "ptr_read", "spmat_read", "leaf_pair", "lnzd", "ccu"),
     ),
     "16 leaves": (SMALL.replace(n_pe=16), ("lnzd",)),
+    "window of three, pairs": (
+        SMALL.replace(group=2, window=3, acc_depth=5, weight_bits=3, entries=24, filter_empty=1),
+        ("ptr_read", "spmat_read"),
+    ),
+    "pairs, relative rows": (SMALL.replace(group=2), ("act_queue", "ptr_read", "spmat_read", "leaf_pair")),
+    "four lanes": (
+        _LANES.replace(issue=4, window=3, word_bits=32, entries=20),
+        ("spmat_read", "arithm_unit"),
+    ),
+    "index-free, two lanes, two segments": (
+        SMALL.replace(
+            blocks=3,
+            filter_empty=1,
+            issue=2,
+            window=2,
+            segments=2,
+            weight_bits=3,
+            acc_depth=5,
+            n_pe=8,
+            codebooks=1,
+        ),
+        ("ptr_read", "spmat_read", "block_table", "ccu"),
+    ),
     "index-free": (
         SMALL.replace(blocks=3, filter_empty=1, bus_registers=1, queue_depth=2),
-        ("act_queue", "arithm_unit", "ccu"),
+        ("act_queue", "ptr_read", "spmat_read", "block_table", "arithm_unit", "ccu"),
     ),
 }
-# Of each block: what is wrong, the text in the published machine's Verilog, and what stands there instead.
-FAULTS: dict[str, dict[str, tuple[str, str]]] = {
-    "act_queue": {
-        "reads where it writes": (r"= fifo\[rd_ptr\]", "= fifo[wr_ptr]"),
-        "one credit too many": (r"(assign credit = occupancy) <", r"\1 <="),
-        "never turns around": (r"(assign \w+ =) wr_ptr == 2'h2;", r"\1 1'h0;"),
+# Of machines and their blocks: what is wrong, the text in the machine's Verilog, and what stands there instead.
+FAULTS: dict[str, dict[str, dict[str, tuple[str, str]]]] = {
+    "published": {
+        "act_queue": {
+            "reads where it writes": (r"= fifo\[rd_ptr\]", "= fifo[wr_ptr]"),
+            "one credit too many": (r"(assign credit = occupancy) <", r"\1 <="),
+            "never turns around": (r"(assign \w+ =) wr_ptr == 2'h2;", r"\1 1'h0;"),
+        },
+        "ptr_read": {
+            "pointers swapped": (r"(p_end = odd \?) even_rdata : odd_rdata", r"\1 odd_rdata : even_rdata"),
+            "pops too early": (r"(assign pop =) .*;", r"\1 head_valid;"),
+        },
+        "spmat_read": {
+            "an entry of an empty column": (r"(assign \w+ =) p_start != p_end;", r"\1 1'h1;"),
+            "a word of the pass before": (r"if \(\w+\) (held_valid <= 1'h0;)", r"if (rst) \1"),
+            "reads every time": (r"(assign read =) issue & .*;", r"\1 issue;"),
+        },
+        "arithm_unit": {
+            "no bypass of one": (r"(assign forward1 =) .*;", r"\1 1'h0;"),
+            "no bypass of two": (r"(assign forward2 =) .*;", r"\1 1'h0;"),
+            "no rounding": (r"\{ operand\[7\], operand, 1'h1 \}", "{ operand[7], operand, 1'h0 }"),
+        },
+        "act_rw": {
+            "takes all": (r"= rest & (_\d+_);(?=\n  assign \w+ = \| rest;)", r"= rest & 3'h0 & \1;"),
+            "offers zero": (r"(assign gone =) .*;", r"\1 1'h0;"),
+            "value of another row": (r"src\[leaf_row\]", "src[src_row]"),
+        },
+        "lnzd": {
+            "the later of equals": (r"child1_row < child0_row", "child1_row <= child0_row"),
+            "does not wait": (r"(assign load = \w+ &) \w+;", r"\1 some;"),
+            "offers twice": (r"pop \? 1'h0 : valid", "valid"),
+        },
+        "ccu": {
+            "some credit is enough": (r"= & credits;", "= | credits;"),
+            "one row too many": (r"rf_row < rows", "rf_row <= rows"),
+            "never the last pass": (r"(assign last =) .*;", r"\1 1'h0;"),
+        },
+        "host_if": {
+            "a word of the table in a packet": (
+                r"(assign arbiter_stream_word =) .*;",
+                r"\1 arbiter_read_third;",
+            ),
+            "answers a write that waits": (
+                r"(assign registers_do_write =) .*;",
+                r"\1 registers_aw_full & registers_w_full;",
+            ),
+            "header after ABORT": (r"(assign decoder_forget =) .*;", r"\1 1'h1;"),
+            "spread counted as one PE": (
+                r"(assign decoder_check_steps =) .*;",
+                r"\1 decoder_check_last_word;",
+            ),
+        },
     },
-    "ptr_read": {
-        "pointers swapped": (r"(p_end = odd \?) even_rdata : odd_rdata", r"\1 odd_rdata : even_rdata"),
-        "pops too early": (r"(assign pop =) .*;", r"\1 head_valid;"),
+    "two lanes, pairs": {
+        "ptr_read": {
+            "lengths of an idle column": (r"(assign p_count1 =) \w+ \? (.*) : 2'h0;", r"\1 \2;"),
+            "the first column's place": (r"(assign p_start =) .* \? (\{.*\}) : .*;", r"\1 \2;"),
+            "keeps all": (r"(assign keep =) .*;", r"\1 valid;"),
+        },
+        "spmat_read": {
+            "two of a row": (r"(assign lane1_tok_valid = \w+) & \w+;", r"\1;"),
+            "a word of the pass before": (r"if \(\w+\) (held_valid <= 1'h0;)", r"if (rst) \1"),
+            "activation of the other column": (r"(= lane0_place) >= (slot1_split;)", r"\1 > \2"),
+            "a run of two words ends": (r"(assign _\d+_ =) slice_b > \d'h2;", r"\1 1'h0;"),
+        },
+        "leaf_pair": {
+            "the even one first": ("b_row < a_row", "1'h0"),
+            "takes both": (r"(assign b_pop = pop &) \w+;", r"\1 b_valid;"),
+            "value of a later row": (r"(assign value =) \w+ \? (a_value) : 4'h0;", r"\1 \2;"),
+        },
     },
-    "spmat_read": {
-        "an entry of an empty column": (r"(assign \w+ =) p_start != p_end;", r"\1 1'h1;"),
-        "a word of the pass before": (r"if \(\w+\) (held_valid <= 1'h0;)", r"if (rst) \1"),
-        "reads every time": (r"(assign read =) issue & .*;", r"\1 issue;"),
+    "two lanes": {
+        "ptr_read": {
+            "pointers swapped": (r"(p_end = odd \?) even_rdata : odd_rdata", r"\1 odd_rdata : even_rdata")
+        },
     },
-    "arithm_unit": {
-        "no bypass of one": (r"(assign forward1 =) .*;", r"\1 1'h0;"),
-        "no bypass of two": (r"(assign forward2 =) .*;", r"\1 1'h0;"),
-        "no rounding": (r"\{ operand\[7\], operand, 1'h1 \}", "{ operand[7], operand, 1'h0 }"),
-    },
-    "act_rw": {
-        "takes all": (r"= rest & (_\d+_);(?=\n  assign \w+ = \| rest;)", r"= rest & 3'h0 & \1;"),
-        "offers zero": (r"(assign gone =) .*;", r"\1 1'h0;"),
-        "value of another row": (r"src\[leaf_row\]", "src[src_row]"),
-    },
-    "lnzd": {
-        "the later of equals": (r"child1_row < child0_row", "child1_row <= child0_row"),
-        "does not wait": (r"(assign load = \w+ &) \w+;", r"\1 some;"),
-        "offers twice": (r"pop \? 1'h0 : valid", "valid"),
-    },
-    "ccu": {
-        "some credit is enough": (r"= & credits;", "= | credits;"),
-        "one row too many": (r"rf_row < rows", "rf_row <= rows"),
-        "never the last pass": (r"(assign last =) .*;", r"\1 1'h0;"),
-    },
-    "host_if": {
-        "a word of the table in a packet": (r"(assign arbiter_stream_word =) .*;", r"\1 arbiter_read_third;"),
-        "answers a write that waits": (
-            r"(assign registers_do_write =) .*;",
-            r"\1 registers_aw_full & registers_w_full;",
-        ),
-        "header after ABORT": (r"(assign decoder_forget =) .*;", r"\1 1'h1;"),
-        "spread counted as one PE": (r"(assign decoder_check_steps =) .*;", r"\1 decoder_check_last_word;"),
+    "index-free": {
+        "ptr_read": {
+            "rows of the next PE": ("push_low\\[1:0\\] > number", "push_low[1:0] >= number"),
+            "keeps all": (r"(assign keep =) .*;", r"\1 push;"),
+        },
+        "spmat_read": {
+            "row of the next entry": (r"(slot0_row <=) _\d+_;", r"\1 slot0_row;"),
+        },
+        "block_table": {
+            "of the unit before": (r"(of_unit \} = unit \+ \{ 3'h0,) is_next", r"\1 1'h0"),
+            "ends of shuffled blocks": (
+                "= shuffled \\? _\\d+_ : { 1'h0, end_of_following }",
+                "= { 1'h0, end_of_following }",
+            ),
+            "the host writes in a run": ("= ~ busy;", "= 1'h1;"),
+        },
     },
 }
 
 
-def with_fault(files: Mapping[str, str], block: str, fault: str) -> dict[str, str]:
-    """The Verilog of the published machine with a fault in a block."""
-    old, new = FAULTS[block][fault]
+def with_fault(
+    machine: str, block: str, fault: str, files: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """A machine's Verilog, or these files, with a fault in a block."""
+    old, new = FAULTS[machine][block][fault]
 
     def planted(found: re.Match[str]) -> str:
         text, places = re.subn(old, new, found[0])
@@ -120,7 +193,7 @@ def with_fault(files: Mapping[str, str], block: str, fault: str) -> dict[str, st
         return text
 
     module = re.compile(rf"^module {module_name(block)}\(.*?^endmodule\n", re.MULTILINE | re.DOTALL)
-    return {name: module.sub(planted, text) for name, text in files.items()}
+    return {name: module.sub(planted, text) for name, text in (files or verilog(machine)).items()}
 
 
 def verilog(machine: str) -> dict[str, str]:

@@ -43,6 +43,9 @@ from eie.sim.cosim.host import CLOCK_NS
 from eie.sim.cosim.lockstep_host import LockstepHost
 from eie.sim.cosim.outcome import OUTCOME, REQUEST, Difference, Diverged, Divergence
 
+# `rst` after the power comes on, docs/chip.md.
+POWER_ON_CYCLES = 5
+
 
 class Hung(Exception):
     """The chip did not come to an end in time."""
@@ -102,6 +105,10 @@ class ChipBench:
         dut.rst.value = 1
         for name in ("s_axil_awvalid", "s_axil_wvalid", "s_axil_arvalid", "s_axis_tvalid"):
             getattr(dut, name).value = 0
+        Clock(dut.clk, CLOCK_NS, unit="ns").start(start_high=False)
+        # Masters look at the chip at every edge: not before all of it is known.
+        for _ in range(POWER_ON_CYCLES + 1):  # the clock's first value is an edge, too
+            await FallingEdge(dut.clk)
         self.lite = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
         self.source = AxiStreamSource(
             AxiStreamBus.from_prefix(dut, "s_axis"), dut.clk, dut.rst, byte_lanes=self.octets
@@ -109,9 +116,7 @@ class ChipBench:
         self.sink = AxiStreamSink(
             AxiStreamBus.from_prefix(dut, "m_axis"), dut.clk, dut.rst, byte_lanes=self.octets
         )
-        Clock(dut.clk, CLOCK_NS, unit="ns").start(start_high=False)
-        for _ in range(2):
-            await FallingEdge(dut.clk)
+        await FallingEdge(dut.clk)
         dut.rst.value = 0
         self._pause(self.request.pauses)
         cocotb.start_soon(self._watch())
