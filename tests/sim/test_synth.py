@@ -18,8 +18,8 @@ from eie.sim.cosim import toolchain
 from eie.sim.energy.sram import sram
 from eie.sim.synth import yosys as synth
 from eie.sim.synth.array import LinkedArray
-from eie.sim.synth.fo4 import fo4_ns, published_fo4_ns
 from eie.sim.synth.buffers import MOST_PF, buffer_nets
+from eie.sim.synth.fo4 import fo4_ns, published_fo4_ns
 from eie.sim.synth.liberty import Cell, read_liberty
 from eie.sim.synth.opensta import longest_path_ns
 from eie.sim.synth.sta import INPUT_SLEW, longest_path, netlist_of
