@@ -1,7 +1,7 @@
 """Synthesis: a Liberty reader and a timing analysis checked by hand, faults that are found, the command in small."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,9 +93,32 @@ def tiny(tmp_path: Path) -> Path:
     return tmp_path / "tiny.lib"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def each_unit_once() -> Iterator[None]:
+    """Yosys' answers are kept: each unit is synthesised in a test of its own, and none waits for all of them."""
+    kept: dict[str, object] = {}
+    real = synth._run_yosys
+
+    def run(*job: object) -> object:
+        if repr(job) not in kept:
+            kept[repr(job)] = real(*job)  # type: ignore[arg-type]
+        return kept[repr(job)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synth, "_run_yosys", run)
+        yield
+
+
 @pytest.fixture(scope="module")
-def report() -> SynthReport:
+def report(each_unit_once: None) -> SynthReport:
     return synthesise(SMALL)
+
+
+@pytest.mark.parametrize("unit", sorted(synth.UNITS))
+def test_a_unit_alone(unit: str) -> None:
+    alone = synthesise(SMALL, units=(unit,))
+    assert {block.name for block in alone.blocks} == ({unit, *PE_BLOCKS} if unit == "pe" else {unit})
+    assert all(0 < block.registers <= block.cells for block in alone.blocks)
 
 
 def test_tables_are_interpolated_and_extended(tiny: Path) -> None:
