@@ -28,7 +28,7 @@ CONFIG, SPMAT, PTR, CODEBOOK = (
 )
 ACC, ACT, ACT_SRAM, COUNTER = int(IoSpace.ACC), int(IoSpace.ACT), int(IoSpace.ACT_SRAM), int(IoSpace.COUNTER)
 # Of the pass's configuration, what the blocks get a cycle later.
-LATE = ("product_shift", "relu", "output_shift")
+LATE = ("product_shift", "relu", "output_shift", "wb_target")
 
 
 class PE(schema.PE):

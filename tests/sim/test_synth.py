@@ -19,6 +19,7 @@ from eie.sim.energy.sram import sram
 from eie.sim.synth import yosys as synth
 from eie.sim.synth.array import LinkedArray
 from eie.sim.synth.buffers import MOST_PF, buffer_nets
+from eie.sim.synth.fo4 import fo4_ns, published_fo4_ns
 from eie.sim.synth.liberty import Cell, read_liberty
 from eie.sim.synth.opensta import longest_path_ns
 from eie.sim.synth.sta import INPUT_SLEW, longest_path, netlist_of
@@ -199,6 +200,14 @@ def test_a_library_without_a_buffer(tiny: Path) -> None:
         buffer_nets({"ports": {}, "cells": {}, "netnames": {}}, read_liberty(tiny))
 
 
+def test_fo4(tiny: Path) -> None:
+    """Four inverters are 2 pF: slews of 2 ns, 1 + 2 * 2 + 2 ns to rise, 0.5 to fall."""
+    cells = read_liberty(tiny)
+    assert fo4_ns(cells) == pytest.approx((7 + 0.5) / 2)
+    with pytest.raises(MismatchError, match=r"^the library has no inverter"):
+        fo4_ns({"DFF": cells["DFF"]})
+
+
 def test_linked_modules_by_hand(buffering: dict[str, Cell]) -> None:
     """A register of the CCU through an inverter in each of two PEs and back; its net drives 1 pF and gets buffers."""
     ccu = {
@@ -268,6 +277,8 @@ def test_the_array_on_the_command_line(monkeypatch: pytest.MonkeyPatch, report: 
     assert done.exit_code == 0, done.output
     assert "array of 4 PEs:" in done.stdout
     assert "OpenSTA is not installed" in done.stdout
+    (said,) = re.findall(r"estimate: (\d+) FO4 of (\d+) ps, at 45 nm (\S+) ns with 16.2 ps each", done.stdout)
+    assert float(said[2]) == pytest.approx(int(said[0]) * published_fo4_ns(45), abs=0.02)
     monkeypatch.setattr("eie.cli.commands.synth.find_sta", lambda: Path("sta"))
     monkeypatch.setattr("eie.cli.commands.synth.longest_path_ns", lambda *args: 4.0)
     done = CliRunner().invoke(main, ["synth", "--pe", "4", "--array"])
