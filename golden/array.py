@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 
@@ -99,6 +99,11 @@ class Array(schema.Array):
         self.pairs = [self._pair(*self.pes[k : k + 2]) for k in in_pairs]
         for k, pe in enumerate(self.pes):
             pe.number.value = k % cfg.segment_pes
+        # Whether the PEs' strobes may be other than 0.
+        self.strobed = True
+        self.credits = _bits(pe.credit for pe in self.pes)
+        self.busy_pes = _bits(pe.busy for pe in self.pes)
+        self.retires = _bits(pe.retire for pe in self.pes)
         self.nodes = self._tree()
         self.roots = self.nodes[-1]
         for bcast, root in zip(self.bcasts, self.roots, strict=True):
@@ -194,14 +199,14 @@ class Array(schema.Array):
 
     def gather_credits(self) -> None:
         """PEs to CCU: a bit for each PE that has credit."""
-        self.ccu.credits.value = _bits([pe.credit.value for pe in self.pes])
+        self.ccu.credits.value = _word(self.credits)
 
     def gather_segments(self) -> None:
         """Roots and block tables to CCU: a bit, or a word, for each segment; the tables' strobes."""
         ccu, octets = self.ccu, self.cfg.io_data_bits // 8
-        ccu.root.valid.value = _bits([root.valid.value for root in self.roots])
-        ccu.root.exhausted.value = _bits([root.exhausted.value for root in self.roots])
-        ccu.nearby.value = _bits([table.nearby.value for table in self.tables])
+        ccu.root.valid.value = _word(_bits([root.valid for root in self.roots]))
+        ccu.root.exhausted.value = _word(_bits([root.exhausted for root in self.roots]))
+        ccu.nearby.value = _word(_bits([table.nearby for table in self.tables]))
         words = [table.block_rdata.value.to_bytes(octets, "little") for table in self.tables]
         ccu.block_rdata.value = int.from_bytes(b"".join(words), "little")
         segment = (self.io_pe.value & self.cfg.n_pe - 1) // self.cfg.segment_pes
@@ -215,9 +220,11 @@ class Array(schema.Array):
         write, read = self.ccu.pe_write.value, self.ccu.pe_read.value
         self.wb_row.value = self.ccu.wb_row.value & self.wb_row_mask
         self.rf_row.value = self.ccu.rf_row.value & self.rf_row_mask
-        for k, pe in enumerate(self.pes):
-            pe.io_write.value = write >> k & 1
-            pe.io_read.value = read >> k & 1
+        strobed, self.strobed = self.strobed, bool(write or read)
+        if strobed or self.strobed:
+            for k, pe in enumerate(self.pes):
+                pe.io_write.value = write >> k & 1
+                pe.io_read.value = read >> k & 1
 
     def exhaust_leaves(self) -> None:
         """PEs to tree: a leaf is exhausted when it does not offer."""
@@ -231,11 +238,14 @@ class Array(schema.Array):
 
     def gather_status(self) -> None:
         """PEs to CCU: a bit for each PE that is busy, or that retires an entry, and all read data."""
-        ccu, octets = self.ccu, self.cfg.io_data_bits // 8
-        ccu.busy_pes.value = _bits([pe.busy.value for pe in self.pes])
-        ccu.retires.value = _bits([pe.retire.value for pe in self.pes])
-        words = [pe.io_rdata.value.to_bytes(octets, "little") for pe in self.pes]
-        ccu.pe_rdata.value = int.from_bytes(b"".join(words), "little")
+        ccu = self.ccu
+        ccu.busy_pes.value = _word(self.busy_pes)
+        ccu.retires.value = _word(self.retires)
+        words = [pe.io_rdata.value for pe in self.pes]
+        octets = self.cfg.io_data_bits // 8
+        # Nearly always 0 while the array computes.
+        parts = [word.to_bytes(octets, "little") for word in words] if any(words) else []
+        ccu.pe_rdata.value = int.from_bytes(b"".join(parts), "little")
 
     # ---- the clock cycle -----------------------------------------------------------------------------------
 
@@ -343,9 +353,15 @@ def _take(offer: Offer, source: _Child) -> None:
         offer.exhausted, offer.pe = source.exhausted, source.pe
 
 
-def _bits(values: list[int]) -> int:
-    """One-bit values in a word, the first in the lowest bit."""
+def _bits(signals: Iterable[Wire]) -> list[tuple[Wire, int]]:
+    """Signals of one bit, and the place of each in a word, the first in the lowest bit."""
+    return [(signal, 1 << k) for k, signal in enumerate(signals)]
+
+
+def _word(bits: list[tuple[Wire, int]]) -> int:
+    """The word that `_bits` describes."""
     word = 0
-    for value in reversed(values):
-        word = word << 1 | value
+    for signal, bit in bits:
+        if signal.value:
+            word |= bit
     return word

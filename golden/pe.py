@@ -22,8 +22,13 @@ Visit = Callable[[], None]
 
 # How the names of the I/O port's strobes begin.
 STROBES = ("io_write", "io_read")
+# As numbers: an enumeration's own member takes as long to look up as the rest of a comparison.
+CONFIG, SPMAT, PTR, CODEBOOK = (
+    int(space) for space in (IoSpace.CONFIG, IoSpace.SPMAT, IoSpace.PTR, IoSpace.CODEBOOK)
+)
+ACC, ACT, ACT_SRAM, COUNTER = int(IoSpace.ACC), int(IoSpace.ACT), int(IoSpace.ACT_SRAM), int(IoSpace.COUNTER)
 # Of the pass's configuration, what the blocks get a cycle later.
-LATE = ("product_shift", "relu", "output_shift")
+LATE = ("product_shift", "relu", "output_shift", "wb_target")
 
 
 class PE(schema.PE):
@@ -54,6 +59,10 @@ class PE(schema.PE):
         # A machine without relative rows has no fillers to count.
         self.counters = [registers.get(counter.name.lower(), Reg(0)) for counter in pe_counters(cfg)]
         self.counter_mask = 15 if cfg.issue > 1 else 7
+        act_rw = self.act_rw
+        self.words = {ACC: act_rw.acc_rdata, ACT: act_rw.leaf_value, CODEBOOK: self.arithm_unit.io_code}
+        # Whether the blocks' strobes may be other than 0.
+        self.strobed = True
         # A fixed order in which nothing reads an output before it is computed. The credit comes first: the CCU
         # broadcasts by it, and everything else may depend on the broadcast.
         self.credit_visits: list[Visit] = [self.act_queue.outputs]
@@ -62,7 +71,7 @@ class PE(schema.PE):
             self.act_rw.outputs,
             self.ptr_read.pointers,
             self.spmat_read.outputs,
-            self.ptr_read.outputs,
+            self.ptr_read.ports if isinstance(self.ptr_read, PtrRead) else self.ptr_read.outputs,
             self.arithm_unit.outputs,
             self.status,
         ]
@@ -101,16 +110,20 @@ class PE(schema.PE):
 
     def strobes(self) -> None:
         """Hand the I/O port's strobes to the block that holds the address space."""
-        write, read, space = self.io_write.value, self.io_read.value, self.io_space.value
-        spmat, ptr, sram = space == IoSpace.SPMAT, space == IoSpace.PTR, space == IoSpace.ACT_SRAM
+        write, read = self.io_write.value, self.io_read.value
+        strobed, self.strobed = self.strobed, bool(write or read)
+        if not (strobed or self.strobed):
+            return
+        space = self.io_space.value
+        spmat, ptr, sram = space == SPMAT, space == PTR, space == ACT_SRAM
         self.spmat_read.io_write.value = write and spmat
         self.spmat_read.io_read.value = read and spmat
         if not isinstance(self.ptr_read, RunRows):
             self.ptr_read.io_write.value = write and ptr
             self.ptr_read.io_read.value = read and ptr
-        self.arithm_unit.io_write.value = write and space == IoSpace.CODEBOOK
-        self.act_rw.io_write_acc.value = write and space == IoSpace.ACC
-        self.act_rw.io_write_act.value = write and space == IoSpace.ACT
+        self.arithm_unit.io_write.value = write and space == CODEBOOK
+        self.act_rw.io_write_acc.value = write and space == ACC
+        self.act_rw.io_write_act.value = write and space == ACT
         self.act_rw.io_write_sram.value = write and sram
         self.act_rw.io_read_sram.value = read and sram
 
@@ -138,30 +151,27 @@ class PE(schema.PE):
         """The PE's own registers."""
         for register, wire in self.late:
             register.next = wire.value
-        self.io_word.next = self._register_word() & self.data_mask
+        space = self.io_space.value
+        # The CCU's registers are not the PE's.
+        self.io_word.next = self._register_word(space) & self.data_mask if space != CONFIG else 0
 
     def _read_data(self) -> int:
         """Of an SRAM its output, else what was read in the cycle before."""
         space, addr = self.io_space.value, self.io_addr.value
-        if space == IoSpace.SPMAT:
+        if space == SPMAT:
             return self.spmat_port.rdata.value
-        if space == IoSpace.PTR and not self.cfg.index_free:
+        if space == PTR and not self.cfg.index_free:
             return self.ptr_ports[addr % len(self.ptr_ports)].rdata.value
-        if space == IoSpace.ACT_SRAM:
+        if space == ACT_SRAM:
             return sign_extend(self.act_port.rdata.value, self.cfg.acc_bits)
         return self.io_word.value
 
-    def _register_word(self) -> int:
+    def _register_word(self, space: int) -> int:
         """The register that the I/O port names, or the word of a register file."""
-        space, addr = self.io_space.value, self.io_addr.value
-        if space == IoSpace.ACC:
-            return self.act_rw.acc_rdata.value
-        if space == IoSpace.ACT:
-            return self.act_rw.leaf_value.value
-        if space == IoSpace.CODEBOOK:
-            return self.arithm_unit.io_code.value
-        if space == IoSpace.COUNTER and self.cfg.counters:
-            number = addr & self.counter_mask
+        if space in self.words:
+            return self.words[space].value
+        if space == COUNTER and self.cfg.counters:
+            number = self.io_addr.value & self.counter_mask
             return self.counters[number].value if number < len(self.counters) else 0
         return 0
 

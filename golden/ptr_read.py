@@ -18,7 +18,12 @@ class PtrRead(schema.PtrRead):
         self.count_mask = self.ptr_reads.mask
 
     def outputs(self) -> None:
-        """Pop, the ports of both banks, and the pointers."""
+        """The pointers, pop, and the ports of both banks."""
+        self.pointers()
+        self.ports()
+
+    def ports(self) -> None:
+        """Pop, and the ports of both banks."""
         pop = self.head_valid.value and (not self.valid.value or self.start.value)
         write, io_addr = self.io_write.value, self.io_addr.value
         access, io_odd = write or self.io_read.value, io_addr & 1
@@ -31,15 +36,12 @@ class PtrRead(schema.PtrRead):
         even.addr.value = ((col + 1 if pop else io_addr) >> 1) & self.addr_mask
         odd.addr.value = ((col if pop else io_addr) >> 1) & self.addr_mask
         even.wdata.value = odd.wdata.value = self.io_data.value & self.data_mask
-        self.pointers()
 
     def pointers(self) -> None:
         """The pointers, which need registers alone (SpmatRead's `start` needs them, and `pop` needs `start`)."""
-        even, odd = (port.rdata for port in self.ptr_ports)
-        if self.odd.value:
-            self.p_start.value, self.p_end.value = odd.value, even.value
-        else:
-            self.p_start.value, self.p_end.value = even.value, odd.value
+        even, odd = self.ptr_ports
+        first, second = (odd, even) if self.odd.value else (even, odd)
+        self.p_start.value, self.p_end.value = first.rdata.value, second.rdata.value
 
     def next_state(self) -> None:
         """Validity, value and parity of the pointers on the banks' outputs."""

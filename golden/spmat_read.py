@@ -35,7 +35,8 @@ class SpmatRead(schema.SpmatRead):
         active = self.active.value
         start = not active and self.ptr_valid.value
         issue = active or (start and self.p_start.value != self.p_end.value)
-        word = self._word(self.current.value if active else self.p_start.value)
+        pointer = self.current.value if active else self.p_start.value
+        word = (pointer >> self.sel_bits) & self.word_mask
         read = issue and not (self.held_valid.value and self.held_addr.value == word)
         write = self.io_write.value
         self.start.value = start
@@ -53,9 +54,6 @@ class SpmatRead(schema.SpmatRead):
         entry = port.rdata.value >> (self.tok_sel.value * self.entry_bits)
         self.v.value = entry & self.v_mask
         self.z.value = (entry >> self.weight_bits) & self.z_mask
-
-    def _word(self, pointer: int) -> int:
-        return (pointer >> self.sel_bits) & self.word_mask
 
     def _after(self, pointer: int) -> int:
         """The pointer to the next entry."""

@@ -49,5 +49,5 @@ class Sram:
 
     def write_memory(self) -> None:
         """Write, at the clock edge."""
-        if self.en.value and self.we.value and self.addr.value < self.depth:
+        if self.we.value and self.en.value and self.addr.value < self.depth:
             self.memory[self.addr.value] = self.wdata.value

@@ -8,6 +8,7 @@ from eie.config import SCALE_BITS
 from eie.rtl.block import (
     Block,
     add,
+    any_of,
     is_inside,
     more_reads,
     more_writes,
@@ -18,7 +19,8 @@ from eie.rtl.block import (
 )
 from eie.schema import WbTarget
 
-_GROUP = 64  # bits at most in a carry chain or a decoder, a power of two
+_GROUP = 64  # bits at most in a decoder, a power of two
+_NEAR = 8  # bits that a search looks at together, a power of two
 
 
 class ActRW(Block):
@@ -71,7 +73,7 @@ class ActRW(Block):
         m.d.sync += self.y_valid.eq(self.wb_en)
         with m.If(self.wb_en):
             m.d.sync += [self.y_row.eq(self.wb_row), self.y_acc.eq(self._read_sum(m))]
-        self.counter(m, "writeback_saturations", self.y_valid & clipped)
+        self.late_counter(m, "writeback_saturations", self.y_valid & clipped)
         return m
 
     def _read_sum(self, m: Module) -> Value:
@@ -108,57 +110,65 @@ class ActRW(Block):
         ]
 
     def _next_row(self, m: Module, put: Value, row: Value, nonzero: Value) -> None:
-        """The rows still to offer, and the first of them.
+        """The rows still to offer: the first of them in a register, the others in another, one bit each.
 
-        The first row is a register beside `pending`, of which it is the lowest bit. The search is for the row behind
-        it, among bits that are known at the start of the cycle: nothing waits for `leaf_pop` or for what is written
-        but the choice at the end.
+        The search for the row behind the first begins with a register. Nothing waits for `leaf_pop` but the choice at
+        the end. A row is taken in compute mode, and written in the others, never both in one cycle.
         """
         depth = self.cfg.src_depth
         self.first_row = Signal(len(row))
-        some = Signal()  # whether any bit of pending is set
-        first = Signal(depth)
-        one = Signal(depth)
-        rest = Signal(depth)  # pending without the first row, and without the one that is written
+        some = Signal()  # whether there is a first row
+        rest = Signal(depth)  # the rows behind it
+        after = Signal(depth)  # the first of them
         behind = Signal(len(row))
-        gone = Signal()  # the first row is taken, or written
-        left = Signal()
-        below = Signal()  # what is left has a lower row than the one that is written
-        kept = self.pending & ~one & ~(first & self.leaf_pop.replicate(depth))
+        same_row, below = Signal(name="same_row"), Signal(name="below")
+        marked = Signal(depth)  # the row that moves into `rest`, or out of it
         m.d.comb += [
             self.leaf_valid.eq(some),
-            first.eq(Mux(some, decode(self.first_row, depth), 0)),
-            one.eq(Mux(put, decode(row, depth), 0)),
-            rest.eq(self.pending & ~one & ~first),
-            behind.eq(encode(lowest(rest))),
-            gone.eq(~some | self.leaf_pop | (put & (self.first_row == row))),
-            left.eq(~gone | rest.any()),
-            below.eq(left & Mux(gone, behind < row, self.first_row < row)),
+            self.pending.eq(rest | Mux(some, decode(self.first_row, depth), 0)),
+            Cat(after, behind).eq(Cat(*first(rest))),
+            same_row.eq(some & (row == self.first_row)),
+            below.eq(~some | (row < self.first_row)),
+            marked.eq(decode(Mux(below, self.first_row, row), depth)),
         ]
-        set_one = put & nonzero & is_inside(row, depth)
-        m.d.sync += [
-            self.pending.eq(kept | (one & nonzero.replicate(depth))),
-            some.eq(left | set_one),
-            self.first_row.eq(Mux(set_one & ~below, row, Mux(gone, behind, self.first_row))),
+        lower = Signal()  # the row that is written comes first
+        gone = Signal()  # the first row is written, with 0
+        kept = Signal(depth)  # of `rest` after a write
+        m.d.comb += [
+            lower.eq(below & nonzero & is_inside(row, depth)),
+            gone.eq(same_row & ~nonzero),
+            kept.eq(
+                (rest & ~Mux(gone, after, Mux(below | same_row, 0, marked)))
+                | Mux(nonzero & some & ~same_row, marked, 0)
+            ),
         ]
+        with m.If(put):
+            m.d.sync += [rest.eq(kept), some.eq(Mux(gone, rest.any(), some | lower))]
+            with m.If(lower | gone):
+                m.d.sync += self.first_row.eq(Mux(lower, row, behind))
+        with m.Elif(self.leaf_pop):
+            m.d.sync += [rest.eq(rest & ~after), some.eq(rest.any()), self.first_row.eq(behind)]
 
     def _source_write(self, m: Module) -> tuple[Value, Value, Value, Value]:
         """Whether the source file is written, at which row, with what, and whether that is not 0.
 
-        The host writes, or a refill or write-back does.
+        A refill or write-back writes, or the host does: in I/O mode, which is over or to come when the others write.
+        Row and value so do not wait for the host's strobe.
         """
         refill = self.rf_valid & self.rf_to_src
         handed_on = self.y_valid & (self.wb_target & Const(WbTarget.SRC, 2)).any()
         row = Signal(self.cfg.src_addr_bits, name="src_row")
         value = Signal(self.cfg.act_bits, name="src_value")
         nonzero = Signal(name="src_nonzero")
-        with m.If(self.io_write_act):
-            m.d.comb += [row.eq(self.io_addr), value.eq(self.io_data), nonzero.eq(value.any())]
-        with m.Elif(refill):
-            m.d.comb += [row.eq(self.rf_at), value.eq(self.act_rdata), nonzero.eq(value.any())]
-        with m.Else():
+        with m.If(self.y_valid):
             # Of kept + half, which is clipped: 0 if both are, and for -1 + 1. Nothing waits for the sum.
             m.d.comb += [row.eq(self.y_row), value.eq(self.y_value), nonzero.eq(~same(self.unrounded))]
+        with m.Elif(self.rf_valid):
+            m.d.comb += [row.eq(self.rf_at), value.eq(self.act_rdata)]
+            m.d.comb += nonzero.eq(self.act_rdata[: len(value)].any())
+        with m.Else():
+            m.d.comb += [row.eq(self.io_addr), value.eq(self.io_data)]
+            m.d.comb += nonzero.eq(self.io_data[: len(value)].any())
         return self.io_write_act | refill | handed_on, row, value, nonzero
 
     def _accumulators(self, m: Module) -> None:
@@ -220,13 +230,18 @@ def same(bits: Value) -> Value:
     return bits.all() | ~bits.any()
 
 
-def lowest(bits: Value) -> Value:
-    """`bits` with nothing but the lowest set one."""
-    if len(bits) <= _GROUP:
-        return bits & (-bits)[: len(bits)]
-    groups = [bits[at : at + _GROUP] for at in range(0, len(bits), _GROUP)]
-    chosen = lowest(Cat(group.any() for group in groups))
-    return Cat(Mux(chosen[i], lowest(group), 0) for i, group in enumerate(groups))
+def first(bits: Value) -> tuple[Value, Value]:
+    """`bits` with nothing but the lowest set one, and its number (0 if there is none).
+
+    In two levels: which group has it and which of a group's bits is the lowest are found side by side.
+    """
+    groups = [bits[at : at + _NEAR] for at in range(0, len(bits), _NEAR)]
+    lowest = [group & (-group)[: len(group)] for group in groups]
+    if len(groups) == 1:
+        return lowest[0], encode(lowest[0])
+    chosen, number = first(Cat(group.any() for group in groups))
+    within = any_of(Mux(chosen[i], encode(each), 0) for i, each in enumerate(lowest))
+    return Cat(Mux(chosen[i], each, 0) for i, each in enumerate(lowest)), Cat(within, number)
 
 
 def decode(number: Value, width: int) -> Value:

@@ -67,12 +67,16 @@ class ArithmUnit(Block):
         if self.cfg.relative:
             self.counter(m, "fillers", entries[0] & is_number(self._token("", "v"), 0))
         lanes = [partial(self._of, prefix) for prefix in self.prefixes]
-        self.tally(m, "bypasses", [of("s3_write") & (of("s3_forwarded") | of("forward1")) for of in lanes])
+        hits = [of("s3_write") & (of("s3_forwarded") | of("forward1")) for of in lanes]
         clips = [of("s3_write") & clip for of, clip in zip(lanes, clipped, strict=True)]
-        if self.cfg.issue > 1:  # else the longest path would go on into the counter
+        # The longest paths do not go on into the counters.
+        if self.cfg.issue == 1:
+            self.late_counter(m, "bypasses", hits[0])
+            self.late_counter(m, "saturations", clips[0])
+        else:
+            self.tally(m, "bypasses", hits)
             m.d.sync += [of("s4_clipped").eq(clip) for of, clip in zip(lanes, clips, strict=True)]
-            clips = [of("s4_clipped") for of in lanes]
-        self.tally(m, "saturations", clips)
+            self.tally(m, "saturations", [of("s4_clipped") for of in lanes])
         return m
 
     def _of(self, prefix: str, name: str) -> Signal:

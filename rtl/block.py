@@ -115,6 +115,21 @@ class Block(Declared):
         if self.cfg.counters:
             count(m, getattr(self, name), self.clear, when)
 
+    def late_counter(self, m: Module, name: str, when: Value) -> None:
+        """Like `counter`, for an event that is known late in its cycle: a register holds it until the next one.
+
+        What is shown is the count with it, so that the counter is the same in every cycle.
+        """
+        if not self.cfg.counters:
+            return
+        counter: Signal = getattr(self, name)
+        counted, event = Signal(len(counter), name=f"{name}_counted"), Signal(name=f"{name}_event")
+        m.d.comb += counter.eq(Mux(event, (counted + 1)[: len(counter)], counted))
+        with m.If(self.clear):
+            m.d.sync += [counted.eq(0), event.eq(0)]
+        with m.Else():
+            m.d.sync += [counted.eq(counter), event.eq(when)]
+
     def tally(self, m: Module, name: str, whens: Sequence[Value]) -> None:
         """Like `counter`, for events of which several may happen in a cycle."""
         if len(whens) == 1:

@@ -153,8 +153,11 @@ class CCU(Block):
             base.eq(Mux(self.rf_src, self.src_base, self.acc_base)),
             self.rf_en.eq(self.refill & (self.rf_row < rows)),
             self.rf_addr.eq(add(base, self.rf_row, len(base))),
-            self.wb_en.eq(self.write_back & (self.wb_row < self.wb_rows)),
         ]
+        # Whether a row is written back is known a cycle ahead: the pass table is not on the way to the PEs.
+        more = Signal()
+        m.d.comb += more.eq((self.wb_row + 1)[: len(self.wb_rows)] != self.wb_rows)
+        m.d.sync += self.wb_en.eq(Mux(self.drained, self.wb_rows.any(), self.wb_en & more))
         restart = self.clear | self.written
         with m.If(restart):
             m.d.sync += self.rf_src.eq(0)

@@ -10,7 +10,7 @@ from eie.schema import IoSpace, Kind
 
 # Of the pass's configuration, what comes a cycle later: nothing of the pass has come so far that it is needed sooner,
 # and the pass table with its fan-out is not in the same cycle as shift and sum.
-LATE = ("product_shift", "relu", "output_shift")
+LATE = ("product_shift", "relu", "output_shift", "wb_target")
 
 
 class PE(Block):

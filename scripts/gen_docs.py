@@ -3,7 +3,7 @@
 A page has them between the comments `generated: NAME` and `end: NAME`. NAME is one of `TABLES`, or a part
 of the evaluation (`eie reproduce --help`) for its tables; "KEY text" has its paragraphs, "KEY pictures" its pictures.
 
-`make docs` runs it; with --check it only says whether the pages are up to date (a test does so).
+`make docs` runs it; with --check it only says whether the pages are up to date. Tests do so, one for each of `groups`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from eie.layer import CompressedLayer
 from eie.program import Job
 from eie.registers import markdown as register_map
 from eie.schema import block_names
-from eie.sim.evaluation.parts import named
+from eie.sim.evaluation.parts import Part, named
 from eie.sim.workloads.example import EXAMPLE
 from eie.timing import DELAYS, constants
 
@@ -203,14 +204,30 @@ SEED = 1
 PICTURES = "evaluation"
 
 
-def evaluate(names: list[str]) -> dict[str, Made]:
-    """The parts of the evaluation that generated parts of these names come from, by key."""
-    parts = named(sorted({name.split()[0] for name in names})) if names else []
+def marked(page: Path) -> list[str]:
+    """Names of a page's generated parts."""
+    return re.findall(r"^<!-- generated: (.+) -->$", page.read_text(), re.M)
+
+
+def evaluated() -> list[Part]:
+    """The parts of the evaluation that the pages show."""
+    keys = {name.split()[0] for page in DOCS.glob("*.md") for name in marked(page) if name not in TABLES}
+    parts = named(sorted(keys))
     for part in parts:
         if part.alone:
             raise SystemExit(
                 f"part {part.key} of the evaluation differs from run to run: it cannot be generated"
             )
+    return parts
+
+
+def groups() -> list[list[Part]]:
+    """Parts to check together, for they share what they measure; the first group has none, and stands for `TABLES`."""
+    return [[], *(list(group) for _, group in groupby(evaluated(), lambda part: part.module))]
+
+
+def evaluate(parts: list[Part]) -> dict[str, Made]:
+    """Parts of the evaluation, computed, by key."""
     made = compute(parts, SEED, EXAMPLE, Console(quiet=True))
     return {part.key: one for part, one in zip(parts, made, strict=True)}
 
@@ -236,6 +253,21 @@ def replaced(text: str, name: str, body: str) -> str:
     return f"{before}{begin}\n{wrapped(body)}\n{end}{after}"
 
 
+def outdated(made: dict[str, Made], tables: bool = True) -> dict[Path, str]:
+    """Pages with other text in the parts made (and in those of `TABLES`), and what they should say."""
+    found = {}
+    for page in sorted(DOCS.glob("*.md")):
+        old = new = page.read_text()
+        for name in marked(page):
+            if name in TABLES and tables:
+                new = replaced(new, name, TABLES[name]())
+            elif name.split()[0] in made:
+                new = replaced(new, name, evaluation_body(name, made))
+        if new != old:
+            found[page] = new
+    return found
+
+
 def main() -> int:
     """Write, or with --check compare, the generated parts; 1 if a page is out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -243,29 +275,25 @@ def main() -> int:
         "--check", action="store_true", help="write nothing; status 1 if a page is out of date"
     )
     check = parser.parse_args().check
-    pages = {page: page.read_text() for page in sorted(DOCS.glob("*.md"))}
-    names = {page: re.findall(r"^<!-- generated: (.+) -->$", text, re.M) for page, text in pages.items()}
-    made = evaluate([name for found in names.values() for name in found if name not in TABLES])
-    outdated = []
-    for page, old in pages.items():
-        new = old
-        for name in names[page]:
-            new = replaced(new, name, TABLES[name]() if name in TABLES else evaluation_body(name, made))
-        if new != old:
-            outdated.append(page.name)
-            if not check:
-                page.write_text(new)
+    made = evaluate(evaluated())
+    pages = outdated(made)
     if check:
-        for name in outdated:
-            print(f"{name} is out of date: run make docs")
-        return int(bool(outdated))
+        for page in pages:
+            print(f"{page.name} is out of date: run make docs")
+        return int(bool(pages))
+    for page, new in pages.items():
+        page.write_text(new)
     draw_waveform(DOCS / "waveform.svg")
     draw_chip_waveform(DOCS / "chip_waveform.svg", waveform_job())
-    shown = {name.split()[0] for found in names.values() for name in found if name.endswith(" pictures")}
+    shown = {
+        name.split()[0] for page in DOCS.glob("*.md") for name in marked(page) if name.endswith(" pictures")
+    }
     (DOCS / PICTURES).mkdir(exist_ok=True)
     for picture in (picture for key in shown for picture in made[key].pictures):
         (DOCS / PICTURES / f"{picture.name}.png").write_bytes(picture.png)
-    print(f"wrote {', '.join(outdated) or 'no page: all were up to date'}; drew the pictures")
+    print(
+        f"wrote {', '.join(page.name for page in pages) or 'no page: all were up to date'}; drew the pictures"
+    )
     return 0
 
 

@@ -14,14 +14,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eie.compress.float_layers import FloatArray
 from eie.compress.forward import fixed_layer
 from eie.config import ArchConfig
 from eie.errors import LayerError
 from eie.fixed import IntArray, quantize
 from eie.layer import CompressedLayer
 from eie.result import Result
-from eie.sim.chain import run_network
+from eie.sim.chain import as_float, run_network
 from eie.sim.exits import totals
+
+
+def has_gates(layers: Sequence[CompressedLayer]) -> bool:
+    """Whether a layer is a gate: an exit of a single output."""
+    return any(layer.exit and layer.rows == 1 for layer in layers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +46,7 @@ class Residual:
         ------
         LayerError : it has no gates, or they do not stand before blocks that could be skipped.
         """
-        if not any(layer.exit and layer.rows == 1 for layer in layers):
+        if not has_gates(layers):
             raise LayerError("the network has no gates: every input runs all of its layers")
         stem, *middle, head = layers
         gates, blocks = middle[::2], middle[1::2]
@@ -69,15 +75,22 @@ class Residual:
 class SkipRun:
     """What became of a batch. y : int64[batch, classes]; ran : bool[batch, blocks], which blocks each input ran.
 
-    cycles, energy_uj : of all inputs, where an engine counted them. clipped : sums and outputs of matrices that were,
-    where they were counted.
+    cycles, energy_uj : of all inputs, where an engine counted them; saturations, writeback_saturations : sums and
+    outputs of matrices that were clipped, where these were counted.
     """
 
     y: IntArray
     ran: npt.NDArray[np.bool_]
     cycles: int | None = None
     energy_uj: float | None = None
-    clipped: int | None = None
+    saturations: int | None = None
+    writeback_saturations: int | None = None
+
+    @property
+    def clipped(self) -> int | None:
+        """Both."""
+        both = (self.saturations, self.writeback_saturations)
+        return None if None in both else sum(count for count in both if count is not None)
 
 
 def run_skips(
@@ -102,17 +115,19 @@ def run_skips(
     if cfg is not None:
         acc_bits, act_bits = cfg.acc_bits, cfg.act_bits
     results: list[Result] = []
-    clipped: list[Any] = []
+    clipped: list[list[Any]] = [[], []]
 
     def matrix(layer: CompressedLayer, given: IntArray) -> IntArray:
         alone = replace(layer, follows=True)
         if cfg is None:
-            y, *counts = fixed_layer(alone, given, acc_bits, act_bits)
-            clipped.extend(counts)
+            y, sums, outputs = fixed_layer(alone, given, acc_bits, act_bits)
+            clipped[0].append(sums)
+            clipped[1].append(outputs)
             return y
         (result,) = run_network([alone], given, cfg, engine)
         results.append(result)
-        clipped.extend(result.counters.get(name) for name in ("saturations", "writeback_saturations"))
+        for counts, name in zip(clipped, ("saturations", "writeback_saturations"), strict=True):
+            counts.append(result.counters.get(name))
         return result.y.astype(np.int64)
 
     h, frac = matrix(net.stem, np.asarray(x)), net.stem.y_frac
@@ -131,8 +146,23 @@ def run_skips(
         h = quantize(total, frac, act_bits)
     y = matrix(net.head, _rescaled(h, frac, net.head.x_frac, act_bits))
     cycles, energy = totals(results) if results else (None, None)
-    known = [int(np.sum(count)) for count in clipped if count is not None]
-    return SkipRun(y, ran, cycles, energy, sum(known) if len(known) == len(clipped) else None)
+    return SkipRun(y, ran, cycles, energy, *map(_sum, clipped))
+
+
+def skips_in_float(layers: Sequence[CompressedLayer], x: npt.ArrayLike) -> FloatArray:
+    """Answers, float64[batch, classes], to real inputs [batch, inputs] with the same weights, nothing rounded."""
+    net = Residual.of(layers)
+    stem, head = as_float([net.stem, net.head])
+    h = stem.forward(np.asarray(x, np.float64))
+    for gate, block in (as_float(pair) for pair in net.blocks):
+        ran = gate.forward(h)[:, 0] > 0
+        h[ran] += block.forward(h[ran])
+    return head.forward(h)
+
+
+def _sum(counts: Sequence[Any]) -> int | None:
+    """Of counters, None if one was not counted."""
+    return None if any(count is None for count in counts) else sum(int(np.sum(count)) for count in counts)
 
 
 def _rescaled(h: IntArray, frac: int, wanted: int, act_bits: int) -> IntArray:

@@ -27,3 +27,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return [
         f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("EIE_REGRESS_")
     ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is slow once for a machine comes first, so that it is in no other test's time."""
+    items.sort(key=lambda item: item.path.name != "test_tools.py")

@@ -8,11 +8,11 @@ import click
 
 from eie.cli.options import PATH
 from eie.cli.output import print_table
-from eie.compress.datasets import DATA_SETS, SERIES, default_folder, fetch, write_test_digits
+from eie.compress.datasets import DATA_SETS, SERIES, TEXTS, default_folder, fetch, write_test_digits
 
 
 @click.command()
-@click.argument("name", type=click.Choice([*DATA_SETS, *SERIES]))
+@click.argument("name", type=click.Choice([*DATA_SETS, *SERIES, *TEXTS]))
 @click.option(
     "-o", "--out", type=PATH, show_default="build/NAME", metavar="FOLDER", help="Where the files go."
 )
@@ -32,7 +32,7 @@ def data(name: str, out: Path | None) -> None:
     """
     folder = default_folder(name) if out is None else out
     files = fetch(name, folder)
-    data_set = (DATA_SETS | SERIES)[name]
+    data_set = (DATA_SETS | SERIES | TEXTS)[name]
     test = f"; for --input: {write_test_digits(name, folder)}" if name in DATA_SETS else ""
     rows = [[file, f"{size:,}", data_set.sha256[file]] for file, size in files]
     print_table(("file", "bytes", "SHA-256"), rows, text_last=True)

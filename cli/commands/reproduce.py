@@ -25,7 +25,7 @@ from eie.cli.output import console, filling, print_table
 from eie.cli.pages import evaluation_page
 from eie.cli.pages.evaluation_page import Made
 from eie.cli.progress import progress_bar
-from eie.errors import OutputError, SimulationError
+from eie.errors import ConfigError, OutputError, SimulationError
 from eie.sim.evaluation.parts import PARTS, Part, named
 from eie.sim.sweep.workers import OneProcess
 from eie.sim.workloads.example import EXAMPLE, require
@@ -71,6 +71,12 @@ def _part_lines() -> str:
 )
 @click.option("--seed", type=click.IntRange(0), default=1, help="Seed of the random layers and inputs.")
 @click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    metavar="N",
+    help="For parts learn-...: so many seeds, from --seed on, instead of each part's own number.",
+)
+@click.option(
     "--example",
     type=PATH,
     default=EXAMPLE,
@@ -80,9 +86,15 @@ def _part_lines() -> str:
     "../trained/lenet-5.eie from there.",
 )
 @click.option("--json", "json_out", is_flag=True, help="Print the numbers as one JSON object at the end.")
-def reproduce(names: tuple[str, ...], folder: Path, seed: int, example: Path, json_out: bool) -> None:  # noqa: D103
+def reproduce(  # noqa: D103
+    names: tuple[str, ...], folder: Path, seed: int, seeds: int | None, example: Path, json_out: bool
+) -> None:
     began = time.perf_counter()
     parts = named(names)
+    if seeds is not None:
+        if fixed := [part.key for part in parts if not part.seeds]:
+            raise ConfigError(f"--seeds has no effect on {fixed[0]}: it has one seed")
+        parts = [dataclasses.replace(part, seeds=seeds) for part in parts]
     for part in parts:
         if part.example:
             require(example, part.key)
@@ -91,7 +103,8 @@ def reproduce(names: tuple[str, ...], folder: Path, seed: int, example: Path, js
     with filling(folder) as staging:
         made = compute(parts, seed, example, out)
         try:
-            _write(staging, stem, names, parts, made, seed, time.perf_counter() - began)
+            of_seed = ("" if seed == 1 else f" --seed {seed}") + (f" --seeds {seeds}" if seeds else "")
+            _write(staging, stem, names, parts, made, seed, of_seed, time.perf_counter() - began)
         except OSError as error:
             raise OutputError(f"cannot write into {folder}: {error.strerror or error}") from None
     if json_out:
@@ -211,9 +224,9 @@ def _write(
     parts: Sequence[Part],
     made: Sequence[Made],
     seed: int,
+    of_seed: str,
     seconds: float,
 ) -> None:
-    of_seed = "" if seed == 1 else f" --seed {seed}"
     commands = [f"eie reproduce {part.key}{of_seed}" for part in parts]
     how = (
         f"Made by `eie reproduce{''.join(f' {name}' for name in names)}{of_seed}` in {seconds:.0f} s: seed {seed}, "

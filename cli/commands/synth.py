@@ -15,7 +15,9 @@ from eie.cli.output import check_writable, print_table, write
 from eie.config import ArchConfig
 from eie.errors import MismatchError
 from eie.sim.cosim.toolchain import find_sta
+from eie.sim.published import published
 from eie.sim.synth.array import ArrayFigures, ArrayPath
+from eie.sim.synth.fo4 import fo4_ns, published_fo4_ns
 from eie.sim.synth.opensta import longest_path_ns
 from eie.sim.synth.yosys import (
     LIBRARY_NM,
@@ -32,6 +34,8 @@ from eie.sim.synth.yosys import (
 if TYPE_CHECKING:
     from eie.sim.synth.power import PowerReport
 
+# What stands for the names of legs.
+_LEGS = {"links": "CCU, tree"}
 # Paths of the array that are printed.
 PATHS = 12
 # What our own analysis may be beside OpenSTA's.
@@ -40,10 +44,16 @@ STA_TOLERANCE = 0.05
 
 @dataclasses.dataclass(frozen=True)
 class ArrayReport:
-    """The array, and its longest path by OpenSTA in ns (None: it is not installed)."""
+    """The array, its longest path by OpenSTA in ns (None: it is not installed), and the library's FO4 in ns."""
 
     figures: ArrayFigures
     opensta_ns: float | None
+    fo4_ns: float
+
+    @property
+    def published_ns(self) -> float:
+        """The longest path at the published machine's gate length, an estimate: as many FO4 as here."""
+        return self.figures.paths[0].path.ns / self.fo4_ns * published_fo4_ns(PUBLISHED_NM)
 
     def check(self) -> None:
         """Raise `MismatchError` where the two analyses differ by more than `STA_TOLERANCE`."""
@@ -266,14 +276,15 @@ def _array(report: SynthReport, sram_ns: float, progress: Callable[[str], None])
     progress("array")
     linked = link_array(report.cfg, report.library, modules=report.modules, sram_ns=sram_ns)
     sta = find_sta()
-    array = ArrayReport(linked.figures(), longest_path_ns(linked, report.library, sta) if sta else None)
+    by_opensta = longest_path_ns(linked, report.library, sta) if sta else None
+    array = ArrayReport(linked.figures(), by_opensta, fo4_ns(linked.library))
     array.check()
     return array
 
 
 def _legs(path: ArrayPath) -> str:
     """The modules that a path goes through, with the time at which it leaves each."""
-    return ", ".join(f"{leg.module} {leg.ns:.2f}" for leg in path.legs if leg.module != "links")
+    return ", ".join(f"{_LEGS.get(leg.module, leg.module)} {leg.ns:.2f}" for leg in path.legs)
 
 
 def _print_array(array: ArrayReport) -> None:
@@ -285,7 +296,7 @@ def _print_array(array: ArrayReport) -> None:
         f"{figures.area_um2:,.0f} um2, longest path {longest.ns:.2f} ns"
     )
     print_table(
-        ("path ns", "cells", "leaves the modules at, ns", "from -> to"),
+        ("path ns", "cells", "leaves each at, ns", "from -> to"),
         [
             (
                 f"{each.path.ns:.2f}",
@@ -301,3 +312,8 @@ def _print_array(array: ArrayReport) -> None:
         click.echo("OpenSTA is not installed: nothing checks the analysis.")
     else:
         click.echo(f"longest path by OpenSTA, every PE in it: {array.opensta_ns:.2f} ns")
+    click.echo(
+        f"estimate: {longest.ns / array.fo4_ns:.0f} FO4 of {array.fo4_ns * 1e3:.0f} ps, at {PUBLISHED_NM} nm "
+        f"{array.published_ns:.2f} ns with {published_fo4_ns(PUBLISHED_NM) * 1e3:.1f} ps each; "
+        f"published: {published().machine.critical_path_ns:.2f} ns"
+    )

@@ -32,6 +32,11 @@ _WARM_UP = 0.1
 _DIVERGED = 10.0
 
 
+def _precise(answer: Any) -> Any:
+    """An answer with the precision that a loss needs."""
+    return answer.float() if isinstance(answer, Tensor) and answer.dtype == torch.bfloat16 else answer
+
+
 @dataclass(frozen=True)
 class Teacher:
     """A trained network whose soft answers are learnt along with the labels (Hinton et al., 2015).
@@ -81,7 +86,7 @@ class Teacher:
                 "exits have several answers)"
             )
         with torch.no_grad():
-            soft = functional.log_softmax(self.model(x) / self.temperature, dim=1)
+            soft = functional.log_softmax(_precise(self.model(x)) / self.temperature, dim=1)
         own = functional.log_softmax(answer / self.temperature, dim=1)
         apart = functional.kl_div(own, soft, reduction="batchmean", log_target=True)
         return (1 - self.of_teacher) * plain + self.of_teacher * self.temperature**2 * apart
@@ -95,7 +100,9 @@ class Training:
     cosine). momentum : of stochastic gradient descent; None for Adam. seed : of everything random, data order included,
     as far as it comes from the generators of torch, numpy or `random`. teacher : see `Teacher`. evaluate : called after
     each epoch; what it returns is shown and kept. folder : where a checkpoint is left after every epoch; running the
-    same call again goes on from it. progress : show a bar.
+    same call again goes on from it. progress : show a bar. bfloat16 : compute layers and their gradients with 8 bits of
+    precision (weights, optimiser and loss keep 24): faster on processors that have such products, and without effect on
+    what `evaluate` sees.
     """
 
     epochs: int = 10
@@ -106,6 +113,7 @@ class Training:
     evaluate: Evaluate | None = None
     folder: str | os.PathLike[str] | None = None
     progress: bool = True
+    bfloat16: bool = False
 
     def __post_init__(self) -> None:
         if self.epochs < 0 or not (0 < self.lr < math.inf):
@@ -245,6 +253,8 @@ def _settings(
         "lr": training.lr,
         "momentum": training.momentum,
         "seed": training.seed,
+        # None as in checkpoints from before there was a choice.
+        "bfloat16": training.bfloat16 or None,
         "batches": len(loader),
         "loss": _loss_name(loss),
         "teacher": (
@@ -386,10 +396,11 @@ class _Loop:
     def step(self, x: Any, y: Any) -> float:
         if self.training.teacher:
             x = self.training.teacher.view(x)
-        answer = self.model(x)
-        value = self.loss(answer, y)
-        if self.training.teacher:
-            value = self.training.teacher.loss(x, answer, value)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.bfloat16):
+            answer = _precise(self.model(x))
+            value = self.loss(answer, y)
+            if self.training.teacher:
+                value = self.training.teacher.loss(x, answer, value)
         self.optimizer.zero_grad()
         self.model.zero_grad()
         value.backward()

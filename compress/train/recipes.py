@@ -32,7 +32,7 @@ from eie.errors import ModelError
 _CALIBRATION = 500
 _CLASSES = 10
 # How a recipe is pruned when its fully connected layers are in blocks.
-_IN_BLOCKS = Training(epochs=12, lr=2e-3)
+_IN_BLOCKS = Training(epochs=20, lr=2e-3, bfloat16=True)
 _TEST_BATCH = 1000
 
 
@@ -350,7 +350,14 @@ def run_recipe(
     )
 
     def training(of: Training, teacher: Teacher | None = None) -> Training:
-        return replace(everywhere, epochs=of.epochs, lr=of.lr, momentum=of.momentum, teacher=teacher)
+        return replace(
+            everywhere,
+            epochs=of.epochs,
+            lr=of.lr,
+            momentum=of.momentum,
+            bfloat16=of.bfloat16,
+            teacher=teacher,
+        )
 
     with single_thread():
         model = train_dense(bench, replace(training(recipe.dense), folder=start))

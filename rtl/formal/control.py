@@ -114,6 +114,9 @@ class CCUChecker(Checker):
         """Refill and write-back take each row once, in order, and are over before the PEs compute."""
         late = self.past(m, self.rf_en | self.wb_en, "moves_rows")
         self.prove(m, "no_row_in_compute", ~(self.computes & (self.rf_en | self.wb_en | late)))
+        self.prove(m, "no_row_for_the_host", ~(self.io & (self.rf_en | self.wb_en | late)))
+        wrote, refilled = self.past(m, self.wb_en, "wrote_row"), self.past(m, self.rf_en, "refilled_row")
+        self.prove(m, "one_row_a_cycle", ~(wrote & refilled))
         rows = Mux(self.rf_src, self.src_rows, self.acc_rows)
         base = Mux(self.rf_src, self.src_base, self.acc_base)
         self.prove(m, "refills_rows", self.rf_en == (self.refills & (self.rf_row < rows)))

@@ -16,7 +16,8 @@ class ActRWChecker(Checker):
 
     The source file's row: written last with `value`, and `left` if that is a non-zero that has not been taken since.
     The leaf's offer is the least row that is left, so the leaf keeps the promise that the tree's nodes ask for
-    (`eie.rtl.formal.tree`) as long as nobody writes: the CCU's checker proves that nobody does in compute mode.
+    (`eie.rtl.formal.tree`) as long as nobody writes: the CCU's checker proves that nobody does in compute mode, where
+    rows are taken.
     """
 
     block = schema.ActRW.NAME
@@ -28,16 +29,17 @@ class ActRWChecker(Checker):
 
     @classmethod
     def watched(cls, cfg: ArchConfig) -> dict[str, Watched]:
-        """What both files hold there."""
+        """What both files hold there, and the rows behind the first."""
         return {
+            "rest": Watched("rest", unsigned(cfg.src_depth)),
             "src_word": Watched("src[{row}]", signed(cfg.act_bits)),
             "acc_word": Watched("acc[{acc_row}]", signed(cfg.acc_bits)),
         }
 
     @classmethod
     def renamed(cls, cfg: ArchConfig) -> dict[str, str]:
-        """Of a source file with one row."""
-        return {"pending": "leaf_valid"} if cfg.src_depth == 1 else {}
+        """The first row and the rest, together."""
+        return {"pending": "leaf_valid" if cfg.src_depth == 1 else "rest | (leaf_valid << leaf_row)"}
 
     def elaborate(self, platform: object) -> Module:
         m = self.module()
@@ -72,12 +74,18 @@ class ActRWChecker(Checker):
             m.d.sync += left.eq(0)
         bits = 1 << self.cfg.src_addr_bits
         pending = Array([*self.pending, *(0 for _ in range(bits - self.cfg.src_depth))])[self.row]
+        self.assume(
+            m, "taken_or_written", ~(self.leaf_pop & (self.io_write_act | self.rf_valid | self.y_valid))
+        )
+        self.assume(m, "host_alone", ~(self.io_write_act & (self.rf_valid | self.y_valid)))
+        self.assume(m, "one_row_a_cycle", ~(self.rf_valid & self.y_valid))
         self.prove(m, "remembers", self.src_word == value)
-        # The first row is a register beside the mask; the induction has to know both.
+        # The first row is a register of its own; the induction has to know both.
         lowest = (self.pending & -self.pending)[: self.cfg.src_depth]
         first = (Const(1, 1) << self.leaf_row)[: self.cfg.src_depth]
         self.prove(m, "valid_if_any", self.leaf_valid == self.pending.any())
         self.prove(m, "first_is_lowest", ~self.leaf_valid | (first == lowest))
+        self.prove(m, "first_is_not_in_the_rest", ~self.leaf_valid | ~(self.rest & first).any())
         self.prove(m, "pending_is_left", pending == left)
         self.prove(m, "left_is_not_zero", ~left | value.any())
         self.prove(m, "offers_if_left", ~left | self.leaf_valid)
@@ -86,7 +94,7 @@ class ActRWChecker(Checker):
         self.prove(m, "offers_a_row", ~self.leaf_valid | (self.leaf_row < self.cfg.src_depth))
         self._promise(m, put | self.io_write_act | (self.rf_valid & self.rf_to_src) | self.y_valid)
         self.reach(m, "taken", self.leaf_pop & offered)
-        self.reach(m, "taken_and_written", self.leaf_pop & puts)
+        self.reach(m, "written_again", offered & puts)
         self.reach(m, "two_left", left & self.leaf_valid & ~offered)
 
     def _promise(self, m: Module, writes: Value) -> None:

@@ -41,7 +41,7 @@ class State(enum.IntEnum):
 class HeaderCheck(wiring.Component):
     """What is wrong with a packet's header, if anything.
 
-    Latency: none, the outputs follow the header in the same cycle.
+    Latency: the outputs follow the header by one cycle. The sums are shared out between the two.
 
     Parameters
     ----------
@@ -49,8 +49,8 @@ class HeaderCheck(wiring.Component):
 
     Members
     -------
-    header : In(HEADER)
-        The packet's first word. The outputs belong to what it is in this cycle.
+    word : In(HEADER)
+        The packet's first word. The outputs belong to what it was in the cycle before.
     last : In(1)
         That word has TLAST.
     fault : Out(1)
@@ -59,7 +59,7 @@ class HeaderCheck(wiring.Component):
         The first fault in the order of docs/chip.md, as `eie.axi.ErrorCode`; 0 without one.
     """
 
-    header: Any
+    word: Any
     last: Signal
     fault: Signal
     fault_code: Signal
@@ -68,7 +68,7 @@ class HeaderCheck(wiring.Component):
         self.cfg = cfg
         super().__init__(
             {
-                "header": In(HEADER),
+                "word": In(HEADER),
                 "last": In(1),
                 "fault": Out(1),
                 "fault_code": Out(ERROR_CODE_BITS),
@@ -76,55 +76,45 @@ class HeaderCheck(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        m, cfg, header = Module(), self.cfg, self.header
+        m, cfg, header = Module(), self.cfg, self.word
         is_write = is_number(header.command, Command.WRITE)
         is_run = is_number(header.command, Command.RUN)
-        known, inside = self._place(m, is_write)
         first, last = header.addr[:PASS_NUMBER_BITS], header.addr[PASS_NUMBER_BITS : 2 * PASS_NUMBER_BITS]
         too_far = Const(0) if cfg.passes == 256 else last >= Const(cfg.passes, 8)
         no_pe = Const(0) if cfg.n_pe == 256 else header.pe >= Const(cfg.n_pe, 8)
-        checks = [
+        # What stands before and behind the address in the order, from a register.
+        before = [
             (is_number(header.command, 3) | header.as_value()[7], ErrorCode.COMMAND),
             (is_run & ((first > last) | too_far), ErrorCode.PASS),
-            (~is_run & ~known, ErrorCode.SPACE),
+            (~is_run & ~self._known(m, is_write), ErrorCode.SPACE),
             (~is_run & no_pe, ErrorCode.PE),
             (~is_run & ~header.count.any(), ErrorCode.COUNT),
-            (~is_run & ~inside, ErrorCode.ADDRESS),
+        ]
+        behind = [
             (is_write & self.last, ErrorCode.TLAST_EARLY),
             (~is_write & ~self.last, ErrorCode.TLAST_LATE),
         ]
-        for number, (wrong, code) in enumerate(checks):
-            with m.If(wrong) if number == 0 else m.Elif(wrong):
-                m.d.comb += [self.fault.eq(1), self.fault_code.eq(code)]
+        codes = {name: Signal(ERROR_CODE_BITS, name=f"{name}_address") for name in ("before", "behind")}
+        for name, checks in (("before", before), ("behind", behind)):
+            m.d.sync += codes[name].eq(0)
+            for number, (wrong, code) in enumerate(checks):
+                with m.If(wrong) if number == 0 else m.Elif(wrong):
+                    m.d.sync += codes[name].eq(code)
+        inside = self._inside(m, is_run)
+        with m.If(codes["before"].any()):
+            m.d.comb += self.fault_code.eq(codes["before"])
+        with m.Elif(~inside):
+            m.d.comb += self.fault_code.eq(ErrorCode.ADDRESS)
+        with m.Else():
+            m.d.comb += self.fault_code.eq(codes["behind"])
+        m.d.comb += self.fault.eq(codes["before"].any() | ~inside | codes["behind"].any())
         return m
 
-    def _place(self, m: Module, is_write: Value) -> tuple[Signal, Signal]:
-        """Whether the space is one that this packet may name, and whether all of its words are inside."""
-        cfg, header = self.cfg, self.header
-        known, inside = Signal(name="space_known"), Signal(name="address_inside")
-        # Signals, not expressions: Verilator wants both operands of a sum to have its width.
-        width = COUNT_BITS + 1
-        n_words = Signal(width)
-        last_word = Signal(width)
-        first_pe = Signal(width)
-        words = Signal(width)
-        first_addr = Signal(width)
-        steps = Signal(width)
-        furthest = Signal(width)
-        m.d.comb += [
-            n_words.eq(header.count),
-            last_word.eq(add(n_words, Const(-1, width), width)),
-            first_pe.eq(header.pe),
-            first_addr.eq(header.addr),
-            words.eq(add(last_word, first_pe, width)),
-            # How far the last word's address is from the first one's.
-            steps.eq(Mux(header.spread, words >> (cfg.n_pe - 1).bit_length(), last_word)),
-            furthest.eq(add(first_addr, steps, width)),
-        ]
+    def _known(self, m: Module, is_write: Value) -> Signal:
+        """Whether the space is one that this packet may name."""
+        header, known = self.word, Signal(name="space_known")
         for space in IoSpace:
             with m.If(is_number(header.space, space)):
-                depth = space_words(space, cfg)
-                m.d.comb += inside.eq(Const(1) if depth >> width else furthest < Const(depth, width))
                 if space in CCU_SPACES:
                     m.d.comb += known.eq(~header.spread)
                 elif space is IoSpace.CODEBOOK:
@@ -133,7 +123,36 @@ class HeaderCheck(wiring.Component):
                     m.d.comb += known.eq(~is_write)
                 else:
                     m.d.comb += known.eq(1)
-        return known, inside
+        return known
+
+    def _inside(self, m: Module, is_run: Value) -> Signal:
+        """Whether all of the packet's words are inside the space; a RUN has none."""
+        cfg, header, inside = self.cfg, self.word, Signal(name="address_inside")
+        # Signals, not expressions: Verilator wants both operands of a sum to have its width.
+        width = COUNT_BITS + 1
+        n_words = Signal(width)
+        last_word = Signal(width)
+        first_pe = Signal(width)
+        words = Signal(width)
+        steps = Signal(width)
+        furthest = Signal(width)
+        m.d.comb += [
+            n_words.eq(header.count),
+            last_word.eq(add(n_words, Const(-1, width), width)),
+            first_pe.eq(header.pe),
+            words.eq(add(last_word, first_pe, width)),
+            # How far the last word's address is from the first one's.
+            steps.eq(Mux(header.spread, words >> (cfg.n_pe - 1).bit_length(), last_word)),
+        ]
+        far, first_addr = Signal(width, name="far"), Signal(width, name="first_addr")
+        space, run = Signal(len(header.space), name="space"), Signal(name="run")
+        m.d.sync += [far.eq(steps), first_addr.eq(header.addr), space.eq(header.space), run.eq(is_run)]
+        m.d.comb += [furthest.eq(add(first_addr, far, width)), inside.eq(run)]
+        for number in IoSpace:
+            with m.If(is_number(space, number) & ~run):
+                depth = space_words(number, cfg)
+                m.d.comb += inside.eq(Const(1) if depth >> width else furthest < Const(depth, width))
+        return inside
 
 
 class CommandDecoder(wiring.Component):
@@ -266,8 +285,8 @@ class CommandDecoder(wiring.Component):
         m = Module()
         m.submodules.check = check = HeaderCheck(self.cfg)
         m.d.comb += [
-            check.header.eq(self._header),
-            check.last.eq(self._header_last),
+            check.word.eq(self.words.payload.data[: HEADER.size]),
+            check.last.eq(self.words.payload.last),
             self.packet.eq(self._state.any() | self.words.valid),
             self.starting.eq(any_of(self._in(s) for s in (State.FIRST, State.LAST, State.START))),
             self.error_info.eq(

@@ -8,7 +8,9 @@ operations of each block, by these formulas.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from eie.config import SCALE_BITS, SUM_BITS, ArchConfig, bits_for
 from eie.schema import CCU_COUNTERS, SHIFT_BITS, PeCounter, block_fields, config_fields, fields, pointer_srams
@@ -73,10 +75,17 @@ _WINDOW = _by_event(
 def derived(block: str, cfg: ArchConfig) -> dict[str, int]:
     """Bits of the registers that the RTL alone has, which say nothing that those of `eie.schema` do not.
 
-    ActRW: the first row of `pending`, and whether there is one, for the clock of an FPGA. The model leaves them out:
-    the published machine is not known to have them.
+    ActRW: the first row of `pending` and whether there is one. CCU: whether a row is written back. Events that a
+    counter has yet to count. They are there for the clock. The model leaves them out: the published machine is not
+    known to have them.
     """
-    return {"leaf_valid": 1, "first_row": cfg.src_addr_bits} if block == "act_rw" else {}
+    late = {
+        "arithm_unit": () if cfg.issue > 1 else ("bypasses_event", "saturations_event"),
+        "act_rw": ("writeback_saturations_event",),
+    }
+    events = dict.fromkeys(late.get(block, ()) if cfg.counters else (), 1)
+    own = {"act_rw": {"leaf_valid": 1, "first_row": cfg.src_addr_bits}, "ccu": {"wb_en": 1}}
+    return own.get(block, {}) | events
 
 
 def loaded(block: str, cfg: ArchConfig) -> dict[str, str | None]:
@@ -85,14 +94,13 @@ def loaded(block: str, cfg: ArchConfig) -> dict[str, str | None]:
         return {name: _TABLE[re.sub(r"^run\d+", "run", name)] for name in flip_flops(block, cfg)}
     if block not in LOADED:
         return {}
-    published = LOADED[block]
+    published, names = LOADED[block], flip_flops(block, cfg)
     if block == "arithm_unit" and cfg.lookup_register:
         published = published | _LOOKUP
     if cfg.walks:
-        return {name: event for name, event in published.items() if name in flip_flops(block, cfg)}
+        return {name: event for name, event in published.items() if name in names}
     if block == "act_queue":
-        return dict.fromkeys(flip_flops(block, cfg), "run" if cfg.filter_empty else "column")
-    names = flip_flops(block, cfg)
+        return dict.fromkeys(names, "run" if cfg.filter_empty else "column")
     if block == "spmat_read":
         return {name: _WINDOW[re.sub(r"^slot\d+", "slot", name)] for name in names}
     if block == "ptr_read":
@@ -132,18 +140,20 @@ def _counts(name: str) -> bool:
     return name in COUNTERS or name.endswith("s4_clipped")
 
 
-def flip_flops(block: str, cfg: ArchConfig, *, counters: bool = False) -> dict[str, int]:
+@lru_cache(maxsize=256)
+def flip_flops(block: str, cfg: ArchConfig, *, counters: bool = False) -> Mapping[str, int]:
     """Bits of each register of a block; the performance counters only on request, and where there are any."""
     registers = {
         field.name: field.width
         for field in fields(block, cfg)
         if field.kind.is_register and ((counters and cfg.counters) or not _counts(field.name))
     }
-    if block == "arithm_unit" and not cfg.counters:
-        # Only a counter reads them.
-        registers = {name: bits for name, bits in registers.items() if not name.endswith("s3_forwarded")}
-    # Of a further lane, that it writes says all that its valid bits would: synthesis takes them away.
-    registers = {name: bits for name, bits in registers.items() if not re.match(r"lane\d+_s[34]_valid", name)}
+    if block == "arithm_unit":
+        # Of a further lane, that it writes says all that its valid bits would: synthesis takes them away.
+        away = r"lane\d+_s[34]_valid"
+        if not cfg.counters:
+            away += r"|.*s3_forwarded$"  # Only a counter reads them.
+        registers = {name: bits for name, bits in registers.items() if not re.match(away, name)}
     if block == "spmat_read":
         # No pointer names a word beyond these bits: synthesis takes the others away.
         registers["held_addr"] = min(registers["held_addr"], cfg.start_bits - cfg.sel_bits)
@@ -152,16 +162,18 @@ def flip_flops(block: str, cfg: ArchConfig, *, counters: bool = False) -> dict[s
 
 def arrays(block: str, cfg: ArchConfig) -> tuple[Array, ...]:
     """The small memories of a block."""
-    return {
-        "act_queue": (_queue(cfg),),
-        "arithm_unit": (Array("codes", cfg.codebooks * cfg.n_codes, cfg.code_bits),),
-        "act_rw": (Array("src", cfg.src_depth, cfg.act_bits), Array("acc", cfg.acc_depth, cfg.acc_bits)),
-        "ccu": tuple(Array(f"table_{field.name}", cfg.passes, field.width) for field in config_fields(cfg)),
-        "block_table": tuple(
-            Array(f"table_{field.name.lower()}", cfg.blocks, width)
-            for field, width in block_fields(cfg).items()
-        ),
-    }.get(block, ())
+    if block == "act_queue":
+        return (_queue(cfg),)
+    if block == "arithm_unit":
+        return (Array("codes", cfg.codebooks * cfg.n_codes, cfg.code_bits),)
+    if block == "act_rw":
+        return Array("src", cfg.src_depth, cfg.act_bits), Array("acc", cfg.acc_depth, cfg.acc_bits)
+    if block == "ccu":
+        return tuple(Array(f"table_{field.name}", cfg.passes, field.width) for field in config_fields(cfg))
+    if block == "block_table":
+        widths = block_fields(cfg).items()
+        return tuple(Array(f"table_{field.name.lower()}", cfg.blocks, width) for field, width in widths)
+    return ()
 
 
 def _queue(cfg: ArchConfig) -> Array:

@@ -18,11 +18,12 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
+from eie import values
 from eie.config import ArchConfig
 from eie.csc import Encoding, Interleaved
 from eie.encoding import encode
 from eie.errors import ConfigError, LayerError
-from eie.fixed import IntArray, limits
+from eie.fixed import IntArray
 from eie.layer import CompressedLayer, as_activations
 from eie.program import Job, check_layer
 from eie.result import Count, Result
@@ -67,12 +68,6 @@ def timing(lengths: npt.NDArray[np.integer], cfg: ArchConfig, *, unbounded: bool
     check_countable(int(lengths.max(initial=1)) * len(lengths), len(lengths), cfg)
     depth = len(lengths) if unbounded else cfg.queue_depth
     return kernels.law(np.ascontiguousarray(lengths, np.int32), depth, k.T0, k.A, k.B, k.C)
-
-
-def row_scales(layer: CompressedLayer) -> IntArray:
-    """By what write-back multiplies each row: 1 without scales."""
-    scale = layer.row_scale
-    return np.ones(layer.rows, np.int64) if scale is None else scale.astype(np.int64)
 
 
 def prepare_width(layer: CompressedLayer, cfg: ArchConfig, share: int) -> Prepared:
@@ -138,14 +133,6 @@ class Prepared:
     def _stored(self) -> int:
         return int(row_places(self.layer, self.cfg).max()) + 1
 
-    @cached_property
-    def _codebook(self) -> IntArray:
-        return self.layer.codebook.astype(np.int64)
-
-    @cached_property
-    def _scale(self) -> IntArray:
-        return row_scales(self.layer)
-
     def run(self, x: npt.ArrayLike) -> Result:
         """Run the layer on one input vector, int[cols].
 
@@ -188,7 +175,6 @@ class Prepared:
 
     def _run(self, inputs: IntArray) -> list[Result]:
         batch = len(inputs)
-        y = np.empty((batch, self.layer.rows), np.int16)
         counted = np.zeros((batch, kernels.COUNTED, self.cfg.n_pe), np.int64)
         totals = np.zeros((batch, 2), np.int64)
         numbered = inputs
@@ -196,41 +182,21 @@ class Prepared:
             numbered = np.zeros((batch, self.step * self.layer.cols), np.int64)
             numbered[:, :: self.step] = inputs
         self.law.count(numbered, self.cfg, counted, totals)
-        self._compute(inputs, y, counted)
+        y = self._compute(inputs, counted)
         return [self._result(*parts) for parts in zip(y, counted, totals, strict=True)]
 
-    def _compute(self, inputs: IntArray, y: npt.NDArray[np.int16], counted: IntArray) -> None:
+    def _compute(self, inputs: IntArray, counted: IntArray) -> npt.NDArray[np.int16]:
         layer, cfg = self.layer, self.cfg
+        span = slice(kernels.SATURATED, kernels.WRITEBACK_SATURATED + 1)
         if cfg.segments > 1:
             # Row i is not PE i mod n_pe's: as if each row had a PE, of which there is a power of two.
-            by_row = np.zeros((*counted.shape[:2], 1 << (layer.rows - 1).bit_length()), np.int64)
-            self._values(inputs, y, by_row)
+            by_row = 1 << (layer.rows - 1).bit_length()
+            y, clipped = values.compute_many(layer, inputs, cfg.acc_bits, cfg.act_bits, by_row)
             pes = row_places(layer, cfg) % cfg.n_pe
-            for name in (kernels.SATURATED, kernels.WRITEBACK_SATURATED):
-                np.add.at(counted[:, name].T, pes, by_row[:, name, : layer.rows].T)
+            np.add.at(counted[:, span].T, pes, clipped[:, :, : layer.rows].T)
         else:
-            self._values(inputs, y, counted)
-
-    def _values(self, inputs: IntArray, y: npt.NDArray[np.int16], counted: IntArray) -> None:
-        layer, cfg = self.layer, self.cfg
-        kernels.compute_many(
-            layer.indptr,
-            # Unsigned numbers are indices as they are; negative ones would have to be looked for.
-            layer.indices.view(np.uint32),
-            layer.codes,
-            self._codebook,
-            layer.bias,
-            inputs,
-            layer.product_shift,
-            layer.adder,
-            limits(cfg.acc_bits),
-            self._scale,
-            layer.relu,
-            layer.output_shift,
-            limits(cfg.act_bits),
-            y,
-            counted,
-        )
+            y, counted[:, span] = values.compute_many(layer, inputs, cfg.acc_bits, cfg.act_bits, cfg.n_pe)
+        return y
 
     def _result(self, y: npt.NDArray[np.int16], counted: IntArray, totals: IntArray) -> Result:
         cycles, stalls = totals.tolist()

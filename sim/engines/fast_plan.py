@@ -106,6 +106,7 @@ class FastPlan:
         first: bool,
     ) -> Count:
         """One pass: adds to `acc`, and after the last batch of a tile writes activations into the layer's results."""
+        from eie import values
         from eie.sim.engines import kernels
 
         cfg, cut, part = self.plan.cfg, step.cut, step.cut.part
@@ -115,7 +116,7 @@ class FastPlan:
         totals = np.zeros((1, 2), np.int64)
         law.count(x[None], cfg, counted[None], totals)
         cycles, stalls = totals[0].tolist()
-        kernels.accumulate(
+        values.accumulate(
             part.indptr,
             part.indices.view(np.uint32),
             part.codes,
@@ -132,7 +133,7 @@ class FastPlan:
             y = np.empty(part.rows, np.int16)
             clipped = counted[kernels.WRITEBACK_SATURATED]
             unscaled = np.ones(part.rows, np.int64)
-            kernels.write_back(
+            values.write_back(
                 acc, 0, unscaled, part.relu, part.output_shift, *limits(cfg.act_bits), y, clipped
             )
             vectors[cut.layer + 1][cut.row : cut.row + part.rows] = y

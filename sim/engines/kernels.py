@@ -1,4 +1,4 @@
-"""Compiled loops of the fast engine: the timing law with its counters, and the arithmetic of one layer.
+"""Compiled loops of the fast engine: the timing law with its counters. Values are those of `eie.values`.
 
 docs/fast.md explains what each loop does, and why its cost follows the active entries.
 """
@@ -176,77 +176,6 @@ def counters(
     return int(free.max()) + C, int(when) - T0 + 1 - columns
 
 
-# ---- values ------------------------------------------------------------------------------------------------
-
-
-@compiled
-def accumulate(
-    indptr: Array,
-    rows: Array,
-    codes: Array,
-    codebook: Array,
-    active: Array,
-    x: Array,
-    shift: int,
-    adder: bool,
-    low: int,
-    high: int,
-    acc: Array,
-    saturated: Array,
-) -> None:
-    """Add the entries of each active column to `acc`, int32[rows], in order, saturating to low..high.
-
-    A column's products take as many values as the codebook has codes, so they are rounded once for each code. Fillers
-    add nothing and are left out. saturated : int64[n_pe], entries clipped; row i belongs to PE i mod n_pe.
-    """
-    pe_mask = np.uint32(saturated.size - 1)
-    products = np.empty(256, np.int64)
-    half = 1 << (shift - 1) if shift else 0
-    for m in range(active.size):
-        j = active[m]
-        value = np.int64(x[j])
-        for c in range(codebook.size):
-            product = codebook[c] * value
-            if adder:  # twice the smaller magnitude, where both have one sign
-                product = 2 * min(abs(codebook[c]), abs(value)) if product > 0 else np.int64(0)
-            products[c] = (product + half) >> shift
-        span_rows = rows[indptr[j] : indptr[j + 1]]
-        span_codes = codes[indptr[j] : indptr[j + 1]]
-        for e in range(span_rows.size):
-            row = span_rows[e]
-            total = acc[row] + products[span_codes[e]]
-            if total > high or total < low:
-                total = high if total > high else low
-                saturated[row & pe_mask] += 1
-            acc[row] = total
-
-
-@compiled
-def write_back(
-    acc: Array,
-    less: int,
-    scale: Array,
-    relu: bool,
-    shift: int,
-    low: int,
-    high: int,
-    y: Array,
-    saturated: Array,
-) -> None:
-    """Every accumulator less `less`, times its row's scale, ReLU, rounding shift and saturation, into `y`.
-
-    scale : int64[rows]; saturated : int64[n_pe], rows clipped.
-    """
-    n_pe = saturated.size
-    half = 1 << (shift - 1) if shift else 0
-    for i in range(acc.size):
-        total = (np.int64(acc[i]) - less) * scale[i]
-        exact = (np.int64(0) if relu and total < 0 else total) + half >> shift
-        clipped = max(low, min(exact, high))
-        saturated[i % n_pe] += clipped != exact
-        y[i] = clipped
-
-
 # ---- batches -----------------------------------------------------------------------------------------------
 
 
@@ -261,54 +190,4 @@ def time_many(
     for b in range(inputs.shape[0]):
         totals[b, 0], totals[b, 1] = counters(
             table, np.flatnonzero(inputs[b]), depth, T0, A, B, C, counted[b]
-        )
-
-
-@compiled
-def compute_many(
-    indptr: Array,
-    rows: Array,
-    codes: Array,
-    codebook: Array,
-    bias: Array,
-    inputs: Array,
-    product_shift: int,
-    adder: bool,
-    acc_limits: tuple[int, int],
-    scale: Array,
-    relu: bool,
-    output_shift: int,
-    act_limits: tuple[int, int],
-    y: Array,
-    counted: Array,
-) -> None:
-    """The layer's values for each input vector: fills y, int16[batch, rows], and the saturations in `counted`."""
-    acc = np.empty(bias.size, np.int32)
-    for b in range(inputs.shape[0]):
-        acc[:] = bias
-        x = inputs[b]
-        accumulate(
-            indptr,
-            rows,
-            codes,
-            codebook,
-            np.flatnonzero(x),
-            x,
-            product_shift,
-            adder,
-            acc_limits[0],
-            acc_limits[1],
-            acc,
-            counted[b, SATURATED],
-        )
-        write_back(
-            acc,
-            np.abs(x).sum() if adder else 0,
-            scale,
-            relu,
-            output_shift,
-            act_limits[0],
-            act_limits[1],
-            y[b],
-            counted[b, WRITEBACK_SATURATED],
         )

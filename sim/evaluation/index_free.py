@@ -22,6 +22,7 @@ from eie.sim.workloads.random import random_blocks, random_input, random_layer
 # Layers and inputs that are drawn of each size; figures are their means.
 DRAWS = 3
 ORDERS = (ALIGNED, SHUFFLED)
+SPLIT = 2
 TWO = {"issue": 2, "window": 2, "queue_depth": 16}
 
 
@@ -55,7 +56,8 @@ SEGMENTED = ((SIZES[3], 256, 4, ALIGNED), (SIZES[3], 256, 16, ALIGNED), (SIZES[0
 class Draw:
     """One draw on the machines: results and estimates of the unstructured layer, and of each order of the blocks.
 
-    two : with two entries a cycle. energy, order_energy : memories of the published words, the blocks aligned; sized,
+    two : with two entries a cycle. split : shuffled, the broadcast in `SPLIT` segments, with one and with two entries a
+    cycle. energy, order_energy : memories of the published words, the blocks aligned; sized,
     order_sized : memories as large as the layer.
     """
 
@@ -64,12 +66,18 @@ class Draw:
     sized: Estimate
     orders: dict[str, Result]
     two: dict[str, Result]
+    split: tuple[Result, Result]
     order_energy: Estimate
     order_sized: Estimate
 
     def times(self, order: str) -> float:
         """How much faster the index-free machine is, one entry a cycle."""
         return _cycles(self.plain) / _cycles(self.orders[order])
+
+    @property
+    def split_times(self) -> float:
+        """The same in segments, shuffled."""
+        return _cycles(self.plain) / _cycles(self.split[0])
 
     @property
     def share(self) -> float:
@@ -108,7 +116,9 @@ def draw(size: Size, seed: int) -> Draw:
         layer = random_blocks(BlockStructure(size.rows, size.cols, size.blocks, order), seed)
         orders[order], *energies[order] = _run(layer, x, ArchConfig.preset("blocks"))
         two[order], *_ = _run(layer, x, ArchConfig.preset("blocks", **TWO))
-    return Draw(*plain, orders, two, *energies[ALIGNED])
+    in_two = (ArchConfig.preset("blocks", segments=SPLIT), ArchConfig.preset("blocks", segments=SPLIT, **TWO))
+    one, more = (_run(layer, x, cfg)[0] for cfg in in_two)
+    return Draw(*plain, orders, two, (one, more), *energies[ALIGNED])
 
 
 @dataclass(frozen=True)
@@ -164,6 +174,9 @@ def section(seed: int, progress: Progress | None = None) -> Section:
         ),
         data={
             "times": times,
+            "split_times": {
+                name: float(np.mean([one.split_times for one in draws])) for name, draws in drawn.items()
+            },
             "energy": shares,
             "segments": [
                 {
@@ -194,6 +207,9 @@ def _cycle_table(drawn: dict[str, list[Draw]], times: dict[str, dict[str, float]
                 *(_mean([_cycles(one.orders[order]) for one in draws]) for order in ORDERS),
                 *(f"{times[size.name][order]:.3f}" for order in ORDERS),
                 *(_mean([_cycles(one.two[order]) for one in draws]) for order in ORDERS),
+                _mean([_cycles(one.split[0]) for one in draws]),
+                f"{np.mean([one.split_times for one in draws]):.3f}",
+                _mean([_cycles(one.split[1]) for one in draws]),
             ]
         )
     return Table(
@@ -208,6 +224,9 @@ def _cycle_table(drawn: dict[str, list[Draw]], times: dict[str, dict[str, float]
             "x, shuffled",
             "aligned, 2 a cycle",
             "shuffled, 2 a cycle",
+            f"shuffled, {SPLIT} segments",
+            f"x, {SPLIT} segments",
+            f"{SPLIT} segments, 2 a cycle",
         ),
         rows,
         text_of("blocks", "cycle_note", draws=DRAWS),

@@ -18,14 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 import eie
 from eie.compress import datasets
 from eie.compress.format.file import write_atomically
-from eie.compress.forward import fixed_forward, quantize_inputs
 from eie.compress.pipeline import compress_network
 from eie.errors import ModelError
+from eie.layer import CompressedLayer
 from eie.sim.chain import Chain
+from eie.sim.engines.cpu import CpuNetwork
 
 try:
     import torch
@@ -117,17 +119,28 @@ def fresh(network: str, seed: int) -> nn.Module:
         return RECIPES[network].build()
 
 
-def dense(data_set: str, network: str, seed: int, epochs: int) -> nn.Module:
-    """The dense network, trained on plain digits; once for all parts."""
-    model, place = fresh(network, seed), FOLDER / f"dense-{data_set}-{network}-{seed}-{epochs}-{LEARNT}"
+def dense(data_set: str, network: str, seed: int, epochs: int, learnt: int | None = None) -> nn.Module:
+    """The dense network, trained on plain digits, `LEARNT` or fewer; once for all parts."""
+    learnt = learnt or LEARNT
+    model, place = fresh(network, seed), FOLDER / f"dense-{data_set}-{network}-{seed}-{epochs}-{learnt}"
     with single_thread():
-        train.fit(
-            model, digits(data_set, network).bench.train, functional.cross_entropy, how(epochs, seed, place)
-        )
+        loader = digits(data_set, network).few(learnt)
+        train.fit(model, loader, functional.cross_entropy, how(epochs, seed, place))
     return model
 
 
 # ---- figures of a network ----------------------------------------------------------------------------------
+
+
+def answers(layers: Sequence[CompressedLayer], x: Tensor) -> npt.NDArray[np.int16]:
+    """What layers answer to images, [images, outputs of the last], in the accelerator's arithmetic."""
+    net = CpuNetwork(layers, threads=1)
+    return net.run(net.quantize(x.reshape(len(x), -1).numpy()))
+
+
+def wrong(found: npt.NDArray[Any], right: Tensor) -> float:
+    """Answers [images, classes] whose largest is not the right class, in percent."""
+    return 100 * float(np.mean(found.argmax(axis=1) != right.numpy()))
 
 
 def figures(data: Digits, model: nn.Module, shared: train.Shared) -> Figures:
@@ -136,18 +149,12 @@ def figures(data: Digits, model: nn.Module, shared: train.Shared) -> Figures:
         train.layers_of(model, shared, data.bench.x[:_CALIBRATION]),
         calibration=data.bench.x[:_CALIBRATION].reshape(_CALIBRATION, -1).double().numpy(),
     )
-    x = data.bench.test_x.reshape(len(data.bench.test_x), -1).numpy()
-    wrong = 0
-    for part in np.array_split(np.arange(len(x)), max(1, len(x) // 1000)):
-        y = fixed_forward(layers, quantize_inputs(layers[0], x[part])).y
-        wrong += int(np.count_nonzero(y.argmax(axis=1) != data.bench.test_y.numpy()[part]))
+    x = data.bench.test_x[:COUNTED].reshape(COUNTED, -1).numpy()
     net = Chain(layers)
-    run = net.run(
-        x[:COUNTED].astype(np.float64), eie.sized_for(eie.ArchConfig(n_pe=PES), *net), engine="fast"
-    )
+    run = net.run(x.astype(np.float64), eie.sized_for(eie.ArchConfig(n_pe=PES), *net), engine="fast")
     return {
         "bytes": report.size.total_bytes,
-        "error": 100 * wrong / len(x),
+        "error": wrong(answers(layers, data.bench.test_x), data.bench.test_y),
         "cycles": (run.cycles or 0) / COUNTED,
         "energy_nj": 1000 * (run.energy_uj or 0.0) / COUNTED,
         "weights": sum(layer.nnz for layer in layers),

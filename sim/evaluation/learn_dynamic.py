@@ -34,7 +34,6 @@ from eie.sim.widths import at_width, run_width
 from eie.width_program import sized_for_widths
 
 CROSS = functional.cross_entropy
-SEEDS = 1
 
 
 def _error(layers: Sequence[CompressedLayer], x: IntArray, right: Any) -> float:
@@ -125,9 +124,9 @@ def _width_figures(layers: list[CompressedLayer], kind: str, width: float) -> Fi
     return found
 
 
-def widths(seed: int = 1, progress: Progress | None = None) -> Section:
+def widths(seed: int = 1, progress: Progress | None = None, seeds: int = 1) -> Section:
     """LeNet-300-100 at four widths beside networks trained alone at each of them."""
-    seeds = range(seed, seed + SEEDS)
+    each = range(seed, seed + seeds)
     cells: dict[str, list[Figures]] = {}
     for kind in _KINDS:
         for width in _WIDTHS:
@@ -135,7 +134,7 @@ def widths(seed: int = 1, progress: Progress | None = None) -> Section:
             same = kind != "alone" and width != _WIDTHS[0]
             key = f"{kind}/{width:g}"
             cells[key] = cells[f"{kind}/{_WIDTHS[0]:g}"] if same else []
-            for one in () if same else seeds:
+            for one in () if same else each:
                 cells[key].append(_width_cell(kind, width if kind == "alone" else 1.0, one))
                 say(progress, f"{kind}, width {width:g}, seed {one}")
     rows = []
@@ -156,8 +155,18 @@ def widths(seed: int = 1, progress: Progress | None = None) -> Section:
                     *spreads(found, {"weights": 0, "cycles": 0, "energy_nj": 0}),
                 ]
             )
-    headings = ("width", "network", "error %", "less alone", "held out %", "bytes", "weights", "cycles", "nJ")
-    values: Figures = {"epochs": _WIDTH_EPOCHS, "density": _WIDTH_DENSITY, "seeds": seeds}
+    headings = (
+        "width",
+        "network",
+        "error %",
+        "beyond alone",
+        "held out %",
+        "bytes",
+        "weights",
+        "cycles",
+        "nJ",
+    )
+    values: Figures = {"epochs": _WIDTH_EPOCHS, "density": _WIDTH_DENSITY, "seeds": each}
     return one_table("learn-widths", headings, rows, dict(cells), **values)
 
 
@@ -165,7 +174,6 @@ def widths(seed: int = 1, progress: Progress | None = None) -> Section:
 
 _SERIES = "japanese-vowels"
 _SERIES_RECIPE = SeriesRecipe()
-_SERIES_SEEDS = 2
 
 
 def _series_cell(kind: str, seed: int) -> Figures:
@@ -193,9 +201,9 @@ def _series_cell(kind: str, seed: int) -> Figures:
     return cell("series", make, kind=kind, seed=seed, recipe=recipe, pes=learn.PES)
 
 
-def recurrent(seed: int = 1, progress: Progress | None = None) -> Section:
+def recurrent(seed: int = 1, progress: Progress | None = None, seeds: int = 1) -> Section:
     """A GRU and an LSTM on spoken vowels, a step at a time."""
-    seeds = range(seed, seed + _SERIES_SEEDS)
+    each = range(seed, seed + seeds)
     places = {
         "dense": 2,
         "pruned": 2,
@@ -210,13 +218,13 @@ def recurrent(seed: int = 1, progress: Progress | None = None) -> Section:
     data: dict[str, list[Figures]] = {}
     for kind in KINDS:
         data[kind] = []
-        for one in seeds:
+        for one in each:
             data[kind].append(_series_cell(kind, one))
             say(progress, f"{kind}, seed {one}")
         rows.append([kind.upper(), *spreads(data[kind], places)])
     headings = ("network", "dense %", "pruned %", "shared %", "fixed %", "bytes", "smaller", "cycles", "nJ")
     steps = data[KINDS[0]][0]["steps"]
-    return one_table("learn-recurrent", headings, rows, data, recipe=_SERIES_RECIPE, seeds=seeds, steps=steps)
+    return one_table("learn-recurrent", headings, rows, data, recipe=_SERIES_RECIPE, seeds=each, steps=steps)
 
 
 # ---- skipping ----------------------------------------------------------------------------------------------
@@ -266,9 +274,9 @@ def _skip_cell(price: float, seed: int) -> Figures:
     return cell("skips", make, **settings, sizes=[_UNITS, _BLOCKS], counted=counted)
 
 
-def skips(seed: int = 1, progress: Progress | None = None) -> Section:
+def skips(seed: int = 1, progress: Progress | None = None, seeds: int = 1) -> Section:
     """A residual network whose gates skip blocks by input, at several prices of a block."""
-    seeds = range(seed, seed + SEEDS)
+    each = range(seed, seed + seeds)
     places = {
         "error": 2,
         "error_all": 2,
@@ -283,12 +291,12 @@ def skips(seed: int = 1, progress: Progress | None = None) -> Section:
     data: dict[str, list[Figures]] = {}
     for price in _PRICES:
         found = data[f"{price:g}"] = []
-        for one in seeds:
+        for one in each:
             found.append(_skip_cell(price, one))
             say(progress, f"price {price:g}, seed {one}")
         rows.append([f"{price:g}", *spreads(found, places)])
     headings = ("price", "error %", "all run %", "held out %", "ran %", "ways", "cycles", "energy", "bytes")
-    values: Figures = {"units": _UNITS, "blocks": _BLOCKS, "epochs": _SKIP_EPOCHS, "seeds": seeds}
+    values: Figures = {"units": _UNITS, "blocks": _BLOCKS, "epochs": _SKIP_EPOCHS, "seeds": each}
     return one_table("learn-skips", headings, rows, data, **values)
 
 
@@ -340,17 +348,19 @@ def _bits_cell(kind: Any, seed: int) -> Figures:
     return cell("bits", make, kind=kind, seed=seed, sizes=sizes, held=learn.HELD_OUT, counted=counted)
 
 
-def bits(seed: int = 1, progress: Progress | None = None) -> Section:
+def bits(seed: int = 1, progress: Progress | None = None, seeds: int = 1) -> Section:
     """A network with binary and with ternary weights beside one in floating point."""
+    each = range(seed, seed + seeds)
     places = {"held": 2, "float": 2, "error": 2, "bytes": 0, "cycles": 0, "energy_nj": 0}
     rows: list[list[str]] = []
-    data: dict[str, Figures] = {}
+    data: dict[str, list[Figures]] = {}
     for kind in _BITS_KINDS:
-        found = data[kind] = _bits_cell(kind, seed)
-        say(progress, kind)
-        rows.append(
-            [kind, *(f"{found[name]:,.{n}f}" if name in found else "-" for name, n in places.items())]
-        )
+        found = data[kind] = []
+        for one in each:
+            found.append(_bits_cell(kind, one))
+            say(progress, f"{kind}, seed {one}")
+        there = [spreads(found, {name: n}) if name in found[0] else ["-"] for name, n in places.items()]
+        rows.append([kind, *(text for (text,) in there)])
     headings = ("weights", "held out %", "float %", "fixed %", "bytes", "cycles", "nJ")
-    values: Figures = {"units": _BITS_UNITS, "epochs": _BITS_EPOCHS, "batch": _BITS_BATCH, "seed": seed}
+    values: Figures = {"units": _BITS_UNITS, "epochs": _BITS_EPOCHS, "batch": _BITS_BATCH, "seeds": each}
     return one_table("learn-bits", headings, rows, data, **values)

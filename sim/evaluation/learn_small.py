@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,9 @@ from eie.sim.evaluation import learn
 from eie.sim.evaluation.learn import Figures, cell, dense, digits, finished, fresh, how, spread, spreads
 from eie.sim.evaluation.prose import text_of
 from eie.sim.evaluation.section import Picture, Progress, Section, Table
-from eie.sim.exits import choose_threshold, leave, logits_at_exits, run_with_exits, totals, trunk
+from eie.sim.exits import choose_threshold, leave, run_with_exits, stages, totals, trunk
 
 CROSS = functional.cross_entropy
-SEEDS = 3
 _ERROR = "error %"
 
 
@@ -34,10 +34,6 @@ def say(progress: Progress | None, text: str) -> None:
     """Tell `progress`, if there is one, what has been done."""
     if progress:
         progress(text)
-
-
-def _seeds(seed: int, count: int = SEEDS) -> range:
-    return range(seed, seed + count)
 
 
 def one_table(
@@ -81,20 +77,21 @@ def _rank_cell(data_set: str, kind: str, rank: int, seed: int) -> Figures:
     return cell("rank", make, set=data_set, kind=kind, rank=rank, seed=seed, epochs=epochs)
 
 
-def rank(seed: int = 1, progress: Progress | None = None) -> Section:
+def rank(seed: int = 1, progress: Progress | None = None, seeds: int = 1) -> Section:
     """Low rank beside pruning of the same matrix, LeNet-300-100's fc1."""
+    each = range(seed, seed + seeds)
     rows: list[list[str]] = []
     data: dict[str, Any] = {}
     for data_set in learn.SETS:
         cases = [("dense", 0), *((kind, r) for r in _RANKS for kind in ("low rank", "pruned"))]
         for kind, r in cases:
-            found = [_rank_cell(data_set, kind, r, s) for s in _seeds(seed, 2)]
+            found = [_rank_cell(data_set, kind, r, s) for s in each]
             say(progress, f"{data_set}: {kind}, rank {r}")
             data[f"{data_set}/{kind}/{r}"] = found
             names = {"low rank": f"low rank, rank {r}", "pruned": f"pruned, weights of rank {r}"}
             rows.append([data_set, names.get(kind, kind), *_columns(found)])
     headings = ("data", "network", "weights", "error %, float", "error %, fixed", "bytes", "cycles", "nJ")
-    return one_table("learn-rank", headings, rows, data, epochs=_AFTER_EPOCHS, seeds=_seeds(seed, 2))
+    return one_table("learn-rank", headings, rows, data, epochs=_AFTER_EPOCHS, seeds=each)
 
 
 def _columns(found: Sequence[Figures]) -> list[str]:
@@ -104,8 +101,8 @@ def _columns(found: Sequence[Figures]) -> list[str]:
 
 # ---- units -------------------------------------------------------------------------------------------------
 
-# Of LeNet-5: filters and neurons kept, so that about two fifths of the multiply-accumulates are left.
-_KEEP = {"conv1": 0.6, "conv2": 0.6, "fc1": 0.6}
+# Of LeNet-5: filters and neurons kept, so that just less than half of the multiply-accumulates are left.
+_KEEP = {"conv1": 0.7, "conv2": 0.66, "fc1": 0.7}
 _LENET_EPOCHS, _TUNE_EPOCHS = 6, 4
 
 
@@ -133,7 +130,9 @@ def _unit_cell(data_set: str, kind: str, seed: int) -> Figures:
         model = dense(data_set, network, seed, _LENET_EPOCHS)
         whole = work(model, data.bench.x)
         loader = data.bench.train
-        if kind != "dense":
+        if kind == "dense, longer":
+            train.fit(model, loader, CROSS, how(_TUNE_EPOCHS, seed, folder, 1e-3))
+        elif kind != "dense":
             epochs = 0 if kind.startswith("scratch") else _TUNE_EPOCHS
             kept = dict(_KEEP)
             if kind == "zeros":
@@ -161,22 +160,23 @@ def _unit_cell(data_set: str, kind: str, seed: int) -> Figures:
     return cell("units", make, set=data_set, kind=kind, seed=seed, keep=_KEEP, epochs=epochs)
 
 
-def units(seed: int = 1, progress: Progress | None = None) -> Section:
+def units(seed: int = 1, progress: Progress | None = None, seeds: int = 1) -> Section:
     """LeNet-5 with fewer filters and neurons: tuned, and trained from scratch."""
-    kinds = ("dense", "tuned", "zeros", "scratch-E", "scratch-B")
+    each = range(seed, seed + seeds)
+    kinds = ("dense", "dense, longer", "tuned", "zeros", "scratch-E", "scratch-B")
     rows: list[list[str]] = []
     data: dict[str, Any] = {}
     for data_set in learn.SETS[:1]:
         for kind in kinds:
             found = []
-            for one in _seeds(seed, 2):
+            for one in each:
                 found.append(_unit_cell(data_set, kind, one))
                 say(progress, f"{data_set}: {kind}, seed {one}")
             data[f"{data_set}/{kind}"] = found
             macs = [f"{found[0]['macs']:,}", spread([one["held"] for one in found])]
             rows.append([data_set, kind, *macs, spread([one["error_float"] for one in found])])
     headings = ("data", "network", "multiply-accumulates", "error %, held out", "error %, test")
-    values: Figures = {"keep": _KEEP, "epochs": _LENET_EPOCHS, "tune": _TUNE_EPOCHS, "seeds": _seeds(seed, 2)}
+    values: Figures = {"keep": _KEEP, "epochs": _LENET_EPOCHS, "tune": _TUNE_EPOCHS, "seeds": each}
     return one_table("learn-units", headings, rows, data, **values)
 
 
@@ -216,32 +216,35 @@ def _ticket_cell(kind: str, seed: int) -> Figures:
     return cell("ticket", make, kind=kind, seed=seed, rounds=[_TICKET_DENSITY, _ROUNDS, _ROUND_EPOCHS])
 
 
-def tickets(seed: int = 1, progress: Progress | None = None) -> Section:
+def tickets(seed: int = 1, progress: Progress | None = None, seeds: int = 1) -> Section:
     """LeNet-300-100 at 3.6 % of its weights, rewound in several ways."""
+    each = range(seed, seed + seeds)
     found: dict[str, list[Figures]] = {kind: [] for kind in _KINDS}
-    for one in _seeds(seed):
+    for one in each:
         for kind in _KINDS:
             found[kind].append(_ticket_cell(kind, one))
             say(progress, f"{kind}, seed {one}")
     shown = [_ROUNDS * third // 3 for third in range(4)]
     rows = []
-    for kind, each in found.items():
+    for kind, runs in found.items():
         # Held-out error at the end of some rounds.
-        at = [spread([one["curve"][_ROUND_EPOCHS * (r + 1) - 1][1] for one in each]) for r in shown]
-        end = [spread([one[name] for one in each]) for name in ("error_float", "untrained")]
+        at = [spread([one["curve"][_ROUND_EPOCHS * (r + 1) - 1][1] for one in runs]) for r in shown]
+        end = [spread([one[name] for one in runs]) for name in ("error_float", "untrained")]
         rows.append([kind, *at, *end])
     shares = [f"{100 * _TICKET_DENSITY ** (r / _ROUNDS):.1f} %" for r in shown]
     headings = ("survivors get", *(f"error %, {share}" for share in shares), "error %, test", "never trained")
-    values: Figures = {"rounds": _ROUNDS, "epochs": _ROUND_EPOCHS, "seeds": _seeds(seed)}
+    values: Figures = {"rounds": _ROUNDS, "epochs": _ROUND_EPOCHS, "seeds": each}
     return one_table("learn-tickets", headings, rows, dict(found), **values)
 
 
 # ---- distillation ------------------------------------------------------------------------------------------
 
-_LABELS = (500, 1000)
+_LABELS = (500, 1000, 2500, 5000)
 _TEACHER_STEPS, _STUDENT_EPOCHS = 600, 10
 _WAYS: tuple[Any, ...] = ("none", "debiased", "fidelity", "both", "oracle")
+# At the second of the numbers of labels, on Fashion-MNIST.
 _TEMPERATURES = (1, 2, 4, 8, 20)
+_WARM = ("none", "debiased")
 
 
 @torch.no_grad()
@@ -299,22 +302,36 @@ def _distil_cell(data_set: str, labels: int, way: Any, temperature: float, seed:
     return cell("distil", make, **settings, epochs=[_TEACHER_STEPS, _STUDENT_EPOCHS])
 
 
-def distil(seed: int = 1, progress: Progress | None = None) -> Section:
+def distil(seed: int = 1, progress: Progress | None = None, seeds: int = 1) -> Section:
     """Distillation with few labels."""
+    each = range(seed, seed + seeds)
     data: dict[str, Any] = {}
     rows = []
     for data_set in reversed(learn.SETS):
         for labels in _LABELS:
             found = {}
             for way in _WAYS:
-                found[way] = [_distil_cell(data_set, labels, way, 1.0, one) for one in _seeds(seed)]
+                found[way] = [_distil_cell(data_set, labels, way, 1.0, one) for one in each]
                 say(progress, f"{data_set}, {labels} labels: {way}")
             data[f"{data_set}/{labels}"] = found
             teacher = spread([one["teacher"] for one in found["none"]])
             students = [spread([one["error_float"] for one in found[way]]) for way in _WAYS]
             rows.append([data_set, str(labels), teacher, *students])
-    headings = ("data", "labels", "teacher", *_WAYS)
-    return one_table("learn-distil", headings, rows, data, epochs=_STUDENT_EPOCHS, seeds=_seeds(seed))
+    data_set, labels = learn.SETS[1], _LABELS[min(1, len(_LABELS) - 1)]
+    warm = []
+    for temperature in map(float, _TEMPERATURES):
+        found = {
+            way: [_distil_cell(data_set, labels, way, temperature, one) for one in each] for way in _WARM
+        }
+        say(progress, f"{data_set}, {labels} labels: temperature {temperature:g}")
+        data[f"{data_set}/{labels}/{temperature:g}"] = found
+        warm.append(
+            [f"{temperature:g}", *(spread([one["error_float"] for one in found[way]]) for way in _WARM)]
+        )
+    values: Figures = {"epochs": _STUDENT_EPOCHS, "seeds": each, "set": data_set, "labels": labels}
+    section = one_table("learn-distil", ("data", "labels", "teacher", *_WAYS), rows, data, **values)
+    title, note = (text_of("learn-distil", block, **values) for block in ("warm", "warm_note"))
+    return replace(section, tables=[*section.tables, Table(title, ("T", *_WARM), warm, note)])
 
 
 # ---- function matching -------------------------------------------------------------------------------------
@@ -337,20 +354,21 @@ def _match_cell(data_set: str, mixup: bool, times: int, seed: int) -> Figures:
     return cell("match", make, set=data_set, mixup=mixup, times=times, seed=seed, epochs=epochs)
 
 
-def matching(seed: int = 1, progress: Progress | None = None) -> Section:
+def matching(seed: int = 1, progress: Progress | None = None, seeds: int = 1) -> Section:
     """Function matching beside soft labels, against patience."""
+    each = range(seed, seed + seeds)
     rows, data = [], {}
     for data_set in learn.SETS:
         for mixup in (False, True):
             row = [data_set, "function matching" if mixup else "soft labels, T = 4, share 0.7"]
             for times in (1, 3, 10):
-                found = _match_cell(data_set, mixup, times, seed)
+                found = [_match_cell(data_set, mixup, times, one) for one in each]
                 say(progress, f"{data_set}: {row[1]}, {times} x")
                 data[f"{data_set}/{mixup}/{times}"] = found
-                row.append(f"{found['error_float']:.2f}")
+                row.append(spread([one["error_float"] for one in found]))
             rows.append(row)
     headings = ("data", "student learns", *(f"{times} x" for times in (1, 3, 10)))
-    return one_table("learn-matching", headings, rows, data, epochs=_MATCH_EPOCHS, seed=seed)
+    return one_table("learn-matching", headings, rows, data, epochs=_MATCH_EPOCHS, seeds=each)
 
 
 # ---- early exits -------------------------------------------------------------------------------------------
@@ -365,7 +383,16 @@ _EXITS: dict[str, tuple[list[str], dict[str, float], float]] = {
         0.004,
     ),
 }
-_CHOSEN_ON, _BUDGET = 3000, 0.1
+# Held-out digits that the threshold is chosen on, for so many points, and digits whose cycles are counted. The least
+# threshold within a budget is where held-out digits happen to be easy: half of the 0.1 points meant are the margin.
+_CHOSEN_ON, _BUDGET, _EXIT_COUNTED = 10_000, 0.05, 100
+
+
+def with_exits(network: str, after: Sequence[str], data: learn.Digits, seed: int) -> train.Exits:
+    """An untrained network with heads behind the layers `after`, all of whose first values follow from the seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return train.Exits(fresh(network, seed), after, data.bench.x[:2])
 
 
 def _exit_cell(data_set: str, network: str, seed: int) -> Figures:
@@ -374,20 +401,18 @@ def _exit_cell(data_set: str, network: str, seed: int) -> Figures:
     def make(folder: Path) -> Figures:
         data = digits(data_set, network)
         loader, joint = data.bench.train, train.Joint(CROSS)
-        model = train.Exits(fresh(network, seed), after, data.bench.x[:2])
+        model = with_exits(network, after, data, seed)
         plain, pruned, shared_for = _EXIT_EPOCHS
         train.fit(model, loader, joint, how(plain, seed, folder))
         training = how(pruned, seed, folder, lr, momentum=0.9)
         train.prune(model, loader, joint, density=density, training=training)
         shared = train.share(model, loader, joint, training=how(shared_for, seed, folder, lr=1e-4))
         layers, report = train.save_exits(folder.with_suffix(".eie"), model, shared, data.bench.x[:500])
-        held, test = (_logits(layers, x) for x in (data.held_x[:_CHOSEN_ON], data.bench.test_x))
+        held, test = (logits_of(layers, x) for x in (data.held_x[:_CHOSEN_ON], data.bench.test_x))
         threshold = choose_threshold(held, data.held_y[:_CHOSEN_ON].numpy(), _BUDGET)
         right = data.bench.test_y.numpy()
         run = leave(test, threshold)
-        few = quantize_inputs(
-            layers[0], data.bench.test_x[: learn.COUNTED].reshape(learn.COUNTED, -1).numpy()
-        )
+        few = quantize_inputs(layers[0], data.bench.test_x[:_EXIT_COUNTED].reshape(_EXIT_COUNTED, -1).numpy())
         machine = eie.sized_for(eie.ArchConfig(n_pe=learn.PES), *layers)
         early = run_with_exits(layers, few, machine, threshold)
         whole = totals(run_network(trunk(layers), few, machine, "fast"))
@@ -404,16 +429,18 @@ def _exit_cell(data_set: str, network: str, seed: int) -> Figures:
         }
 
     settings = {"set": data_set, "seed": seed, "epochs": list(_EXIT_EPOCHS), "network": network}
-    chosen = [_CHOSEN_ON, _BUDGET, learn.COUNTED]
+    chosen = [_CHOSEN_ON, _BUDGET, _EXIT_COUNTED]
     return cell("exits", make, **settings, density=density, chosen=chosen)
 
 
-def _logits(layers: Sequence[CompressedLayer], x: torch.Tensor) -> list[npt.NDArray[np.float64]]:
+def logits_of(layers: Sequence[CompressedLayer], x: torch.Tensor) -> list[npt.NDArray[np.float64]]:
     """What each stage answers to images, in the accelerator's arithmetic."""
-    rows = x.reshape(len(x), -1).numpy()
-    fixed = quantize_inputs(layers[0], rows)
-    parts = [logits_at_exits(layers, fixed[i : i + 500])[0] for i in range(0, len(x), 500)]
-    return [np.concatenate(each) for each in zip(*parts, strict=True)]
+    found, before = [], list[CompressedLayer]()
+    for stage in stages(layers):
+        before += stage.layers
+        path = [*before, replace(stage.exit, exit=False)] if stage.exit else before
+        found.append(np.ldexp(learn.answers(path, x).astype(np.float64), -path[-1].y_frac))
+    return found
 
 
 def _exit_curve(layers: Any, test: Any, right: Any, few: Any, machine: Any) -> list[list[float]]:
@@ -427,14 +454,14 @@ def _exit_curve(layers: Any, test: Any, right: Any, few: Any, machine: Any) -> l
     return points
 
 
-def exits(seed: int = 1, progress: Progress | None = None) -> Section:
+def exits(seed: int = 1, progress: Progress | None = None, seeds: int = 1) -> Section:
     """LeNet-300-100 with an exit behind its first layer."""
-    return _exits("learn-exits", "lenet-300-100", learn.SETS, _seeds(seed), progress)
+    return _exits("learn-exits", "lenet-300-100", learn.SETS, range(seed, seed + seeds), progress)
 
 
-def exits_5(seed: int = 1, progress: Progress | None = None) -> Section:
+def exits_5(seed: int = 1, progress: Progress | None = None, seeds: int = 1) -> Section:
     """LeNet-5 with exits behind both convolutions."""
-    return _exits("learn-exits-5", "lenet-5", learn.SETS[:1], _seeds(seed, 1), progress)
+    return _exits("learn-exits-5", "lenet-5", learn.SETS[:1], range(seed, seed + seeds), progress)
 
 
 def _exits(key: str, network: str, sets: Sequence[str], seeds: range, progress: Progress | None) -> Section:
@@ -456,7 +483,7 @@ def _exits(key: str, network: str, sets: Sequence[str], seeds: range, progress: 
     costs = ("cycles", "energy", "bytes", "bytes without")
     headings = ("data", "error %, whole", "error %, exits", "threshold", *places, *costs)
     values: Figures = {"network": network, "after": after, "epochs": _EXIT_EPOCHS, "seeds": seeds}
-    values |= {"chosen_on": _CHOSEN_ON, "budget": _BUDGET}
+    values |= {"chosen_on": _CHOSEN_ON, "budget": _BUDGET, "counted_exits": _EXIT_COUNTED}
     return one_table(key, headings, rows, data, pictures, "learn-exits", **values)
 
 

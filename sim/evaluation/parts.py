@@ -19,7 +19,7 @@ class Part:
     key : its name, that of its section; also : other names for it, or for it and others; what : it in a few words.
     alone : it measures times on this machine, or takes long, so nothing may run beside it. extra : computed only when
     it is named: it is no part of the published evaluation. example : the function also takes `example`, the example
-    network's folder.
+    network's folder. seeds : it also takes `seeds`, how many seeds from `seed` on, and this is the number; 0 if not.
     """
 
     key: str
@@ -30,6 +30,7 @@ class Part:
     alone: bool = False
     extra: bool = False
     example: bool = False
+    seeds: int = 0
 
     def run(self, seed: int, progress: Progress | None, example: Path) -> Section:
         """Compute it."""
@@ -37,6 +38,8 @@ class Part:
         function: Callable[..., Section] = getattr(module, self.function)
         if self.example:
             function = functools.partial(function, example=example)
+        if self.seeds:
+            function = functools.partial(function, seeds=self.seeds)
         section = function(seed, progress)
         if section.key != self.key:
             raise AssertionError(f"part {self.key} made section {section.key}")
@@ -64,23 +67,48 @@ PARTS = (
     Part("blocks", "the index-free machine on block-diagonal layers", "index_free", extra=True),
     Part("adder", "networks that add beside networks that multiply", "adder", alone=True, extra=True),
     Part(
-        "mesa", "MESA's tables on LeNet-5 and MNIST, trained here (resumable)", "mesa", alone=True, extra=True
+        "mesa",
+        "MESA and 2 distinct blocks on LeNet-5 and MNIST (trains, resumable)",
+        "mesa",
+        alone=True,
+        extra=True,
     ),
+    Part("mesa-all", "all rows of MESA's tables on MNIST", "mesa", "everything", alone=True, extra=True),
     Part("mesa-fashion", "the same on Fashion-MNIST", "mesa", "fashion", alone=True, extra=True),
+    Part("mesa-alpha", "bits of a difference against MESA's alpha", "mesa_alpha", alone=True, extra=True),
+    Part("mesa-text", "blocks in a small C-CNN on characters", "mesa_small", "text", alone=True, extra=True),
+    Part("mesa-series", "blocks in a GRU and an LSTM", "mesa_small", "series", alone=True, extra=True),
     *(
-        Part(f"learn-{name}", what, module, function, ("learn",), alone=True, extra=True)
-        for name, module, function, what in (
-            ("rank", "learn_small", "rank", "low rank beside pruning"),
-            ("units", "learn_small", "units", "filters and neurons, tuned and from scratch"),
-            ("tickets", "learn_small", "tickets", "lottery tickets"),
-            ("distil", "learn_small", "distil", "distillation with few labels"),
-            ("matching", "learn_small", "matching", "function matching against epochs"),
-            ("exits", "learn_small", "exits", "early exits of LeNet-300-100"),
-            ("exits-5", "learn_small", "exits_5", "early exits of LeNet-5"),
-            ("widths", "learn_dynamic", "widths", "several widths in one set of weights"),
-            ("recurrent", "learn_dynamic", "recurrent", "a GRU and an LSTM on series, a step at a time"),
-            ("skips", "learn_dynamic", "skips", "blocks that an input skips"),
-            ("bits", "learn_dynamic", "bits", "binary and ternary weights on all of MNIST"),
+        Part(
+            f"learn-{name}",
+            what,
+            f"learn_{module}",
+            function,
+            ("learn",),
+            alone=True,
+            extra=True,
+            seeds=seeds,
+        )
+        for name, module, function, seeds, what in (
+            ("rank", "small", "rank", 2, "low rank beside pruning"),
+            ("units", "small", "units", 2, "filters and neurons, tuned and from scratch"),
+            ("tickets", "small", "tickets", 5, "lottery tickets"),
+            ("distil", "small", "distil", 5, "distillation with few labels"),
+            ("matching", "small", "matching", 1, "function matching against epochs"),
+            ("exits", "small", "exits", 3, "early exits of LeNet-300-100"),
+            ("exits-5", "small", "exits_5", 2, "early exits of LeNet-5"),
+            ("widths", "dynamic", "widths", 3, "several widths in one set of weights"),
+            ("recurrent", "dynamic", "recurrent", 2, "a GRU and an LSTM on series, a step at a time"),
+            ("skips", "dynamic", "skips", 2, "blocks that an input skips"),
+            ("bits", "dynamic", "bits", 1, "binary and ternary weights on all of MNIST"),
+            (
+                "compared",
+                "compared",
+                "section",
+                2,
+                "LeNet-300-100 by every method, at equal bytes and cycles",
+            ),
+            ("compared-5", "compared", "section_5", 2, "LeNet-5 by every method"),
         )
     ),
     Part("measured", "against numpy and scipy on this machine", "baselines", alone=True),

@@ -1,7 +1,8 @@
 """Timing of the whole array: CCU, tree and PEs linked, with buffers at the nets that drive much.
 
-All PEs are alike, and so are the nodes of one level of the tree. One of each kind stands for all of them: its inputs
-see the latest edge that any of them sees, and what it drives has the largest load that any of them has. docs/synth.md.
+All PEs are alike. One stands for all of them: its inputs see the latest edge that any of them sees, and what it drives
+has the largest load that any of them has. CCU and tree are mapped as one, because one path goes through all of them.
+docs/synth.md.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ Module = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Leg:
-    """A part of a path inside one module: when it leaves it, in ns from the clock edge, and on which net."""
+    """A part of a path inside one module ("links": what is between PEs): when it leaves it, in ns from the clock edge,
+    and on which net."""
 
     module: str
     ns: float
@@ -59,8 +61,9 @@ class LinkedArray:
 
     Parameters
     ----------
-    cfg : the machine. units : mapped and flattened modules by name (`eie_pe`, ...). top : the array's own, mapped, with
-    the units and the SRAMs as black boxes. library : the cells. sram_ns : from the clock edge to an SRAM's data.
+    cfg : the machine. units : mapped and flattened modules by name (`eie_pe`). top : everything else of the array,
+    mapped, with the units and the SRAMs as black boxes. library : the cells. sram_ns : from the clock edge to an SRAM's
+    data.
     """
 
     def __init__(
@@ -98,7 +101,7 @@ class LinkedArray:
         cells: dict[str, tuple[Cell, Mapping[str, Net]]] = {}
         loads: dict[Net, float] = {}
         names: dict[Net, str] = {}
-        kinds = {name: _kind(name, unit) for name, unit, _ in self.instances()}
+        kinds = {name: unit.removeprefix("eie_") for name, unit, _ in self.instances()}
         # Each kind's module, its nets renamed.
         for kind, unit in {(kinds[name], unit) for name, unit, _ in self.instances()}:
             inside = self.netlists[unit]
@@ -186,12 +189,6 @@ class LinkedArray:
         )
 
 
-def _kind(instance: str, unit: str) -> str:
-    """What an instance is one of: its unit; of the tree its level."""
-    level = re.match(r"lnzd_(\d+)_", instance)
-    return f"lnzd_{level[1]}" if level else unit.removeprefix("eie_")
-
-
 def _inner(kind: str, net: Net) -> Net:
     """A net of a kind's module."""
     return f"{kind}:{net}"
@@ -215,8 +212,8 @@ def _paths(timing: Timing, most: int) -> Iterator[ArrayPath]:
 
 
 def _alike(name: str) -> str:
-    """A name without the bit, and without the PE beside which an SRAM stands."""
-    return re.sub(r"\[\d+\]", "", re.sub(r"^pe\d+__", "pe.", name))
+    """A name without the bit, the PE beside which an SRAM stands, and which node of its level one of the tree is."""
+    return re.sub(r"\[\d+\]", "", re.sub(r"^(lnzd_\d+)_\d+", r"\1", re.sub(r"^pe\d+__", "pe.", name)))
 
 
 def _end_names(timing: Timing) -> dict[Net, str]:

@@ -20,7 +20,7 @@ from typing import Any
 from eie.cache import tool_environment
 from eie.config import ArchConfig
 from eie.errors import FormatError, MismatchError, SimulatorMissing
-from eie.schema import PE_BLOCKS, block_names
+from eie.schema import PE_BLOCKS
 from eie.sim.cosim import toolchain
 from eie.sim.energy.inventory import macros
 from eie.sim.energy.sram import sram
@@ -54,18 +54,20 @@ flatten
 opt_clean -purge
 write_json whole.json
 """
-# What links modules that are mapped already: black boxes here, like the SRAMs.
+# CCU and tree around PEs that are mapped already: those are black boxes here, like the SRAMs. One path goes through all
+# of it, so it is mapped as one.
 _LINK = """
 read_liberty -lib cells.lib
 read_verilog -lib {boxes}
 read_verilog {files}
 hierarchy -check -top {top}
 proc
+select -assert-none t:$dlatch t:$adlatch t:$dlatchsr
 check -assert
-opt
-techmap
-opt
-abc -liberty cells.lib
+flatten
+synth -top {top} -run coarse:check -noabc
+dfflibmap -liberty cells.lib
+abc -liberty cells.lib -script abc.script
 opt_clean -purge
 check -mapped -assert
 write_json blocks.json
@@ -168,10 +170,6 @@ def synthesise(
     return SynthReport(cfg, library, tuple(blocks), modules)
 
 
-# Blocks that the array links, where a machine has them.
-ARRAY_UNITS = ("pe", "lnzd", "ccu", "leaf_pair", "block_table")
-
-
 def link_array(
     cfg: ArchConfig,
     library: Path | None = None,
@@ -179,29 +177,27 @@ def link_array(
     modules: Mapping[str, Any] | None = None,
     sram_ns: float = 0.0,
 ) -> LinkedArray:
-    """The array of a machine, its modules linked (docs/synth.md).
+    """The array of a machine, PEs linked with CCU and tree (docs/synth.md).
 
-    modules : those that are synthesised already (`SynthReport.modules`); the others are synthesised here. sram_ns :
-    from the clock edge to an SRAM's data.
+    modules : those that are synthesised already (`SynthReport.modules`); without the PE, it is synthesised here.
+    sram_ns : from the clock edge to an SRAM's data.
 
     Raises
     ------
     SimulatorMissing, MismatchError : as `synthesise`.
     """
+    from eie.rtl.array import SRAM
     from eie.rtl.block import module_name
     from eie.rtl.verilog import array_verilog
 
-    units = [unit for unit in ARRAY_UNITS if unit in block_names(cfg)]
     library = library or find_library()
-    ready = dict(modules or {})
-    missing = [unit for unit in units if module_name(unit) not in ready]
-    if missing:
-        ready |= synthesise(cfg, library, units=missing).modules
+    pe = module_name("pe")
+    mapped = (modules or synthesise(cfg, library, units=("pe",)).modules)[pe]
     files = array_verilog(cfg, images=False)
-    boxes = {name: text for name, text in files.items() if name != "eie_array.v"}
-    top = _run_yosys({"eie_array.v": files["eie_array.v"]}, "eie_array", library, _LINK, boxes)[1]
-    linked = {module_name(unit): ready[module_name(unit)] for unit in units}
-    return LinkedArray(cfg, linked, top, read_liberty(library), sram_ns)
+    boxes = {name: text for name, text in files.items() if name in (f"{pe}.v", f"{SRAM}.v")}
+    own = {name: text for name, text in files.items() if name not in boxes}
+    top = _run_yosys(own, "eie_array", library, _LINK, boxes)[1]
+    return LinkedArray(cfg, {pe: mapped}, top, read_liberty(library), sram_ns)
 
 
 def _run_yosys(

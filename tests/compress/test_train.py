@@ -347,6 +347,27 @@ def test_training_leaves_the_random_generators_alone():
     assert torch.equal(torch.rand(1), wanted)
 
 
+def test_bfloat16_is_for_the_layers_alone(tmp_path):
+    models, seen = [network(), network()], []
+    for short, model in zip((False, True), models, strict=True):
+        seen.clear()
+
+        def loss(answer, y):
+            seen.append(answer.dtype)
+            return CROSS(answer, y)
+
+        teacher = train.Teacher(network(2))
+        train.fit(model, problem(), loss, quick(1, bfloat16=short, teacher=teacher))
+        assert set(seen) == {torch.float32}
+    weights = [[p.detach() for p in model.parameters()] for model in models]
+    assert all(p.dtype == torch.float32 for p in weights[1])
+    apart = max(float((a - b).abs().max()) for a, b in zip(*weights, strict=True))
+    assert 0 < apart < 0.05
+    train.fit(network(), problem(), CROSS, quick(1, folder=tmp_path, bfloat16=True))
+    with pytest.raises(ModelError, match=r"\(bfloat16 differs, True there and None here\)"):
+        train.fit(network(), problem(), CROSS, quick(1, folder=tmp_path))
+
+
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     train.fit(network(), problem(), CROSS, quick(1, folder=tmp_path))
     with pytest.raises(

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -39,14 +40,50 @@ def network(tmp_path_factory):
     return path
 
 
+# As large as block RAMs: smaller memories would be LUTs.
+SIZES = [word for size in ("entries=4096", "pointers=1024", "act_words=512") for word in ("--set", size)]
+OPTIONS = ("--part", PART, "--pe", 1, "--mhz", 25, "--baud", 115200, *SIZES)
+
+
 @pytest.fixture(scope="module")
-def built(network, tmp_path_factory):
+def synthesised(tmp_path_factory):
+    """Yosys' answer is kept, so that the tests of what comes after it do not wait for it."""
+    kept = {}
+    real = building.synthesise
+
+    def synthesise(made, folder):
+        if (text := repr(made)) not in kept:
+            kept[text] = (
+                real(made, folder),
+                shutil.copytree(folder, tmp_path_factory.mktemp("kept") / "files"),
+            )
+        cells, files = kept[text]
+        shutil.copytree(files, folder, dirs_exist_ok=True)
+        return cells
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(building, "synthesise", synthesise)
+        yield kept
+
+
+@pytest.fixture(scope="module")
+def built(synthesised, network, tmp_path_factory):
     """What the command says, and its folder."""
     out = tmp_path_factory.mktemp("fpga")
-    options = ("--part", PART, "--pe", 1, "--mhz", 25, "--baud", 115200)
-    # As large as block RAMs: smaller memories would be LUTs.
-    sizes = [word for size in ("entries=4096", "pointers=1024", "act_words=512") for word in ("--set", size)]
-    return eie("fpga", network, *options, *sizes, "-o", out, "--json"), out
+    return eie("fpga", network, *OPTIONS, "-o", out, "--json"), out
+
+
+def test_a_placement_that_fails_leaves_nothing(synthesised, network, tmp_path, monkeypatch):
+    def place_and_route(made, folder, seed):
+        raise MismatchError("place and route failed: it said nothing")
+
+    monkeypatch.setattr(building, "place_and_route", place_and_route)
+    result = eie("fpga", network, *OPTIONS, "-o", tmp_path)
+    assert result.exit_code == 1
+    assert "eie: error: place and route failed" in result.output
+    assert not list(tmp_path.iterdir())
+    ((cells, _),) = synthesised.values()
+    assert cells["eie_pe"]["MULT18X18D"] == 1
 
 
 def test_a_small_network_becomes_a_bitstream(built, network):

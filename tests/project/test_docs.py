@@ -15,6 +15,7 @@ from eie.cli.main import COMMANDS, main
 from tests.support import ROOT
 
 sys.path.insert(0, str(ROOT / "scripts"))
+import gen_docs
 import wrap_pages
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -24,14 +25,24 @@ COMMAND = re.compile(r"(?: {4}|\$ )(?:cd|eie|fusesoc|git|gtkwave|iverilog|make|p
 NUMBERS = re.compile(r"\w+ = \[[-+\d., e]+\]")
 
 
-def test_the_generated_parts_are_up_to_date():
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "gen_docs.py", "--check"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+@pytest.mark.parametrize("parts", gen_docs.groups(), ids=lambda parts: parts[0].module if parts else "tables")
+def test_the_generated_parts_are_up_to_date(parts):
+    pages = gen_docs.outdated(gen_docs.evaluate(parts), tables=not parts)
+    assert not pages, f"{', '.join(page.name for page in pages)}: run make docs"
+
+
+def test_every_generated_part_is_compared(tmp_path, monkeypatch):
+    """A page whose generated parts are all empty: each group finds its own, and together they write the page again."""
+    page = tmp_path / "page.md"
+    names = [name for old in sorted(gen_docs.DOCS.glob("*.md")) for name in gen_docs.marked(old)]
+    assert {name for name in names if name in gen_docs.TABLES} == set(gen_docs.TABLES)
+    page.write_text("\n".join(f"<!-- generated: {name} -->\n<!-- end: {name} -->" for name in names))
+    monkeypatch.setattr(gen_docs, "DOCS", tmp_path)
+    monkeypatch.setattr(gen_docs, "evaluation_body", lambda name, made: f"part {name}")
+    for parts in gen_docs.groups():
+        (new,) = gen_docs.outdated({part.key: None for part in parts}, tables=not parts).values()
+        page.write_text(new)
+    assert not re.findall(r"<!-- generated: (.+) -->\n<!-- end", page.read_text())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -107,25 +118,46 @@ def python_block(page):
     return re.search(r"```python\n(.*?)```", page.read_text(), re.DOTALL)[1]
 
 
-def test_the_readme_in_a_shell_and_in_python(tmp_path):
+def first_commands():
+    """Those of docs/commands.md, in their order."""
     text = (ROOT / "docs" / "commands.md").read_text()
     block = re.search(r"source .venv/bin/activate\n((?: {4}eie .*\n)+)", text)[1]
-    commands = [line.split("#")[0].strip() for line in block.splitlines()]
-    assert len(commands) == 6
-    snippet = python_block(ROOT / "README.md")
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    return [line.split("#")[0].strip() for line in block.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def in_folder(tmp_path_factory):
+    """Runs a command in a folder of a reader who ran the first one, which makes lenet.eie; what it prints."""
+    folder = tmp_path_factory.mktemp("reader")
+    (folder / "examples").symlink_to(ROOT / "examples")
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    pages = [python_block(ROOT / "docs" / page) for page in ("fast.md", "energy.md")]
-    for command in [*commands, *([sys.executable, "-c", block] for block in [*pages, snippet])]:
+
+    def run(command):
+        shell = isinstance(command, str)
         done = subprocess.run(
-            command,
-            shell=isinstance(command, str),
-            cwd=tmp_path,
-            env=env,
-            capture_output=True,
-            text=True,
-            check=False,
+            command, shell=shell, cwd=folder, env=env, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, (command, done.stderr)
-    assert [int(word) > 0 for word in done.stdout.split()[:1]] == [True]
-    assert {p.name for p in tmp_path.iterdir()} >= {"lenet.eie", "sweep.csv", "verilog"}
+        return done.stdout
+
+    first, *rest = first_commands()
+    assert "-o lenet.eie" in first
+    run(first)
+    assert len(rest) == 5
+    return run, folder
+
+
+@pytest.mark.parametrize("command", first_commands()[1:], ids=lambda command: command.split()[1])
+def test_the_first_commands_in_a_shell(in_folder, command):
+    run, folder = in_folder
+    run(command)
+    written = re.search(r"(?:-o|--wave) (\S+)", command)
+    # Of several layers each has a waveform, run.1-fc1.vcd and so on.
+    assert written is None or list(folder.glob(f"{Path(written[1]).stem}*"))
+
+
+@pytest.mark.parametrize("page", ["docs/fast.md", "docs/energy.md", "README.md"])
+def test_python_of_the_pages(in_folder, page):
+    run, _ = in_folder
+    printed = run([sys.executable, "-c", python_block(ROOT / page)])
+    assert page != "README.md" or int(printed.split()[0]) > 0

@@ -383,8 +383,8 @@ def test_nine_lines_stay_apart(figs11to13: list[Section]) -> None:
 
 def test_parts_by_name() -> None:
     assert [part.key for part in parts.named(["fig12", "fig6", "speedups"])] == ["speedups", "fig12"]
-    others = ("beyond", "blocks", "adder", "mesa", "mesa-fashion")
-    published = [part for part in parts.PARTS if part.key not in others and not part.key.startswith("learn-")]
+    others = ("beyond", "blocks", "adder", "mesa", "learn-")
+    published = [part for part in parts.PARTS if not part.key.startswith(others)]
     assert parts.named([]) == published
     assert [part.key for part in parts.named(["beyond"])] == ["beyond"]
     with pytest.raises(ConfigError, match="the evaluation has no part 'fig5': use one of layers, "):
@@ -399,7 +399,8 @@ def test_a_part_calls_its_function(part: parts.Part, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(f"eie.sim.evaluation.{part.module}.{part.function}", made)
     key = part.key
-    assert part.run(7, None, EXAMPLE).text == ["7", *([str(EXAMPLE)] if part.example else [])]
+    more = [str(EXAMPLE)] * part.example + [str(part.seeds)] * bool(part.seeds)
+    assert part.run(7, None, EXAMPLE).text == ["7", *more]
     key = "another"
     with pytest.raises(AssertionError, match=f"part {part.key} made section another"):
         part.run(7, None, EXAMPLE)

@@ -1,6 +1,8 @@
 """`eie reproduce learn`: cells that are kept, parts by name, and small runs of each part."""
 
+import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from click.testing import CliRunner
 from eie.cli.main import main
 from eie.compress import datasets, train
 from eie.errors import ModelError
-from eie.sim.evaluation import adder, learn, learn_dynamic, learn_small
+from eie.sim.evaluation import adder, learn, learn_compared, learn_dynamic, learn_small
 from eie.sim.evaluation.parts import named
 from tests.support.small_mnist import idx_files
 
@@ -35,7 +37,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(learn, "PES", 8)
     monkeypatch.setattr(learn, "_CALIBRATION", 20)
     for name, value in {
-        "SEEDS": 1,
         "_RANKS": (4,),
         "_DENSE_EPOCHS": 1,
         "_AFTER_EPOCHS": 1,
@@ -46,13 +47,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "_MATCH_EPOCHS": 1,
         "_EXIT_EPOCHS": (1, 1, 1),
         "_CHOSEN_ON": 20,
+        "_EXIT_COUNTED": 2,
         "_LABELS": (60,),
+        "_TEMPERATURES": (1, 4),
         "_TEACHER_STEPS": 60,
         "_STUDENT_EPOCHS": 1,
     }.items():
         monkeypatch.setattr(learn_small, name, value)
     for name, value in {
-        "SEEDS": 1,
         "_WIDTH_EPOCHS": (1, 1, 1),
         "_SKIP_EPOCHS": (1, 1, 1),
         "_PRICES": (0.0, 5.0),
@@ -76,6 +78,8 @@ def test_one_name_stands_for_all_parts():
         "learn-recurrent",
         "learn-skips",
         "learn-bits",
+        "learn-compared",
+        "learn-compared-5",
     ]
     assert [part.key for part in named(["learn-units"])] == ["learn-units"]
     assert not {"learn-rank", "beyond"} & {part.key for part in named([])}
@@ -135,10 +139,24 @@ def test_low_rank_part(here):
 
 
 def test_the_command_and_the_other_parts(here):
-    result = CliRunner().invoke(main, ["reproduce", "learn-tickets", "learn-units", "-o", "out", "--json"])
+    given = [
+        "reproduce",
+        "learn-tickets",
+        "learn-units",
+        "-o",
+        "out",
+        "--json",
+        "--seed",
+        "1",
+        "--seeds",
+        "2",
+    ]
+    result = CliRunner().invoke(main, given)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert set(found.get("parts", found)) >= {"learn-tickets", "learn-units"}
+    assert "learn-units --seeds 2" in Path("out/learn-units-learn-tickets.md").read_text()
+    assert "Seeds 1, 2;" in Path("out/learn-units-learn-tickets.md").read_text()
     units = learn_small.units(1)
     macs = {row[1]: int(row[2].replace(",", "")) for row in units.tables[0].rows}
     assert macs["dense"] == 2_293_000
@@ -177,7 +195,7 @@ def test_bits_part(here, monkeypatch):
     assert [row[0] for row in section.tables[0].rows] == ["float", "binary", "ternary"]
     assert section.tables[0].rows[0][3:] == ["-"] * 4
     for kind in ("binary", "ternary"):
-        found = section.data[kind]
+        (found,) = section.data[kind]
         # The machine's arithmetic and floating point tell all but a few of the 64 digits alike.
         assert abs(found["error"] - found["float"]) < 10
         assert found["cycles"] > 100
@@ -192,6 +210,54 @@ def test_skips_part(here):
         assert 0 < found["cycles"] <= 1
         assert found["bytes"] > 1000
     assert learn_dynamic.skips(1) == section
+
+
+def test_every_method_beside_pruning(here, monkeypatch):
+    net = dataclasses.replace(learn_compared.NETS["lenet-300-100"], epochs=1)
+    monkeypatch.setattr(learn_compared, "NETS", {"lenet-300-100": net})
+    for name, value in {"CURVE": (0.5, 0.1), "_TUNED": 1, "_ROUNDS": 1, "_ROUND_EPOCHS": 1}.items():
+        monkeypatch.setattr(learn_compared, name, value)
+    methods = {"pruned 0.5": "", "pruned 0.1": "", **dict.fromkeys(learn_compared._MARKS, "")}
+    monkeypatch.setattr(learn_compared, "METHODS", methods)
+    section = learn_compared.section(1)
+    rows = {tuple(row[:2]): row[2:] for row in section.tables[0].rows}
+    assert list(rows) == [(name, method) for name in learn.SETS for method in methods]
+    kept = section.data["mnist/pruned 0.1"][0]
+    assert kept["weights"] == sum(
+        round(size * 0.1**power) for size, power in ((235_200, 1.0), (30_000, 0.8), (1000, 0.36))
+    )
+    for (_, method), (error, size, at_bytes, cycles, at_cycles) in rows.items():
+        assert 0 <= float(error) <= 100
+        assert int(size.replace(",", "")) > 500
+        assert int(cycles.replace(",", "")) > 50
+        for cell in (at_bytes, at_cycles):
+            assert cell == "" if method.startswith("pruned ") else re.fullmatch(r"-|[+-]\d+\.\d\d", cell)
+    whole, half = (section.data[f"mnist/width {width}"][0] for width in ("1", "0.5"))
+    assert whole["bytes"] == half["bytes"]
+    assert whole["cycles"] > half["cycles"]
+    # Each method has weights of its own: none is another's by mistake.
+    mine = {name: section.data[f"mnist/{name}"][0] for name in methods}
+    assert mine["binary"]["weights"] == 266_200 > mine["ternary"]["weights"] > mine["low rank"]["weights"]
+    assert mine["soft labels"]["weights"] == mine["matching"]["weights"] == mine["pruned 0.1"]["weights"]
+    assert mine["units"]["weights"] < mine["pruned 0.1"]["weights"] < mine["exits"]["weights"]
+    assert learn_compared.section(1).data == section.data
+
+
+def test_pruning_between_its_points():
+    line = [{"cycles": 1000, "error": 1.0}, {"cycles": 10, "error": 5.0}, {"cycles": 300, "error": 5.5}]
+    assert learn_compared.on_the_line(line, "cycles", 100) == pytest.approx(3.0)
+    found = [learn_compared.on_the_line(line, "cycles", cost) for cost in (9, 10, 1000, 1001)]
+    assert found == [None, 5.0, 1.0, 1.0]
+    runs = [{"cycles": 100, "error": 2.5}, {"cycles": 9, "error": 1.0}]
+    both = [[one, one] for one in line]
+    assert learn_compared._beside(both, runs[:1], "cycles") == [pytest.approx(-0.5)]
+    assert learn_compared._beside(both, runs, "cycles") is None
+
+
+def test_seeds_are_of_parts_that_train():
+    result = CliRunner().invoke(main, ["reproduce", "fig8", "learn-units", "--seeds", "2"])
+    assert result.exit_code == 2
+    assert result.output.splitlines()[-1] == "eie: error: --seeds has no effect on fig8: it has one seed"
 
 
 def test_without_digits_one_line(tmp_path, monkeypatch):

@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import io
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from eie.cli.main import main
 from eie.compress import train
 from eie.compress.format.file import load
 from eie.compress.forward import quantize_inputs
-from eie.errors import ConfigError, EieError, LayerError, ModelError
+from eie.errors import ConfigError, LayerError, ModelError
 from eie.sim.chain import run_network
 from eie.sim.exits import (
     certainty,
@@ -30,8 +29,9 @@ from eie.sim.exits import (
     stages,
     trunk,
 )
-from tests.support import ROOT, eie_decoder
+from tests.support import eie_decoder
 from tests.support.json_schemas import check
+from tests.support.learn_frame import in_folder, refused, run_page
 from tests.support.small_networks import problem, quick
 
 CROSS = functional.cross_entropy
@@ -65,12 +65,10 @@ def exits(tmp_path_factory) -> tuple[train.Exits, Path]:
 
 @pytest.fixture
 def here(exits, tmp_path, monkeypatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    x, y = problem().dataset.tensors
-    np.savez("x.npz", x=x.numpy().astype(np.float64), labels=y.numpy())
-    np.savez("bare.npz", x=x.numpy().astype(np.float64))
-    np.savez("labels.npz", x=x.numpy().astype(np.float64), labels=y.numpy() + 4 - int(y[0]))
-    Path("net.eie").write_bytes(exits[1].read_bytes())
+    in_folder(tmp_path, exits[1], monkeypatch)
+    both = dict(np.load("x.npz"))
+    np.savez("bare.npz", x=both["x"])
+    np.savez("labels.npz", x=both["x"], labels=both["labels"] + 4 - int(both["labels"][0]))
     return tmp_path
 
 
@@ -381,9 +379,7 @@ def test_the_command_says_what_left_and_what_it_cost(here, exits):
     ],
 )
 def test_bad_input_is_one_line(here, arguments, line):
-    result = CliRunner().invoke(main, ["accuracy", "net.eie", "--input", "x.npz", *arguments])
-    assert result.exit_code == 2
-    assert result.output.splitlines()[-1].startswith(f"eie: error: {line}")
+    refused(["accuracy", "net.eie", "--input", "x.npz", *arguments], line)
 
 
 def test_inputs_that_take_no_cycle(here):
@@ -397,17 +393,11 @@ def test_inputs_that_take_no_cycle(here):
 
 def test_a_network_without_exits(here, exits):
     eie.save("plain.eie", trunk(load("net.eie")))
-    result = CliRunner().invoke(main, ["accuracy", "plain.eie", "--input", "x.npz", "--exit", "0.5"])
-    assert result.exit_code == 2
-    assert "the network has no early exit: every input runs all of its layers" in result.output
-    assert issubclass(LayerError, EieError)
+    line = "the network has no early exit: every input runs all of its layers"
+    refused(["accuracy", "plain.eie", "--input", "x.npz", "--exit", "0.5"], line)
 
 
 def test_the_page_runs_as_it_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = (ROOT / "docs" / "learn.md").read_text()
-    (block,) = [one for one in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "Exits" in one]
-    names = {"train": train, "model": deep(), "loader": problem(), "cross_entropy": CROSS, "how": quick(1)}
-    names["calibration_batch"] = problem().dataset.tensors[0]
-    exec(compile(block.replace("fc1", "0"), "docs/learn.md", "exec"), names)
+    run_page("Exits", {"fc1": "0"}, model=deep())
     assert [layer.name for layer in load("exits.eie")] == ["0", "exit.0", "2", "4", "6"]

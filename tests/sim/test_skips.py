@@ -1,7 +1,6 @@
 """Residual networks that skip blocks by input: gates, their gradient, the file, and engines."""
 
 import dataclasses
-import re
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +17,10 @@ from eie.compress.format.file import load
 from eie.compress.forward import quantize_inputs
 from eie.errors import LayerError, ModelError
 from eie.sim.chain import run_network
-from eie.sim.skips import Residual, run_skips
-from tests.support import ROOT, eie_decoder
+from eie.sim.skips import Residual, run_skips, skips_in_float
+from tests.support import eie_decoder
+from tests.support.json_schemas import check
+from tests.support.learn_frame import in_folder, refused, run_page
 from tests.support.small_networks import problem, quick
 
 CROSS = functional.cross_entropy
@@ -33,7 +34,7 @@ def made(tmp_path_factory) -> tuple[train.Skipping, Path]:
     loss = train.Priced(CROSS, 0.15)
     train.fit(model, problem(), loss, quick(25))
     train.prune(model, problem(), loss, density={"stem": 0.7, "blocks.*": 0.6, "*": 1.0}, training=quick(5))
-    shared = train.share(model, problem(), loss, bits=5, training=quick(2, lr=1e-4))
+    shared = train.share(model, problem(), loss, bits=4, training=quick(2, lr=1e-4))
     path = tmp_path_factory.mktemp("skips") / "net.eie"
     train.save_skipping(path, model, shared, problem().dataset.tensors[0])
     return model, path
@@ -105,7 +106,7 @@ def test_answers_are_those_of_the_module(made):
 def test_engines_run_the_blocks_that_gates_open(made):
     layers = load(made[1])
     x = quantize_inputs(layers[0], problem().dataset.tensors[0][:12].numpy())
-    machine = eie.sized_for(eie.ArchConfig(n_pe=4, weight_bits=5), *Residual.of(layers).matrices)
+    machine = eie.sized_for(eie.ArchConfig(n_pe=4), *Residual.of(layers).matrices)
     right = run_skips(layers, x)
     golden, fast, reference = (
         run_skips(layers, x, machine, name) for name in ("golden", "fast", "reference")
@@ -131,7 +132,7 @@ def test_engines_run_the_blocks_that_gates_open(made):
     assert fast.cycles > stem.cycles
 
 
-def test_layers_that_are_no_such_network(made, tmp_path):
+def test_layers_that_are_no_such_network(made):
     layers = load(made[1])
     plain = dataclasses.replace(layers[1], exit=False)
     for wrong, line in (
@@ -150,22 +151,71 @@ def test_layers_that_are_no_such_network(made, tmp_path):
         with pytest.raises(LayerError) as caught:
             Residual.of(wrong)
         assert line in str(caught.value)
-    np.savez(tmp_path / "x.npz", x=np.zeros((3, 12)), labels=[0, 1, 2])
-    given = ["--input", str(tmp_path / "x.npz")]
-    result = CliRunner().invoke(main, ["plan", str(made[1]), "--set", "weight_bits=5"])
-    assert result.exit_code == 2
-    assert "is an early exit" in result.output
-    for command, *more in (("run", *given), ("accuracy", *given), ("accuracy", *given, "--exit", "1")):
-        result = CliRunner().invoke(main, [command, str(made[1]), *more])
-        assert result.exit_code == 2
-        assert "is the gate of a block that inputs may skip: only" in result.output, command
+
+
+# ---- commands ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def here(made, tmp_path, monkeypatch) -> Path:
+    return in_folder(tmp_path, made[1], monkeypatch)
+
+
+def test_the_command_says_which_blocks_ran_and_what_that_saved(here):
+    layers, y = load("net.eie"), problem().dataset.tensors[1].numpy()
+    x = quantize_inputs(layers[0], np.load("x.npz")["x"])
+    given = ["accuracy", "net.eie", "--input", "x.npz", "--limit", "200", "--counted", "5"]
+    result = CliRunner().invoke(main, [*given, "--json"])
+    assert result.exit_code == 0, result.output
+    found = check("accuracy", result.stdout)
+    run, whole = (run_skips(layers, x[:200], always=always) for always in (False, True))
+    assert found["wrong"] == np.count_nonzero(run.y.argmax(1) != y[:200])
+    skips = found["skips"]
+    assert skips["wrong_all"] == np.count_nonzero(whole.y.argmax(1) != y[:200])
+    names = [f"blocks.{number}" for number in range(3)]
+    assert skips["ran"] == dict(zip(names, run.ran.sum(axis=0).tolist(), strict=True))
+    machine = eie.sized_for(eie.ArchConfig.preset("paper"), *Residual.of(layers).matrices)
+    for always, prefix in ((False, ""), (True, "whole_")):
+        few = run_skips(layers, x[:5], machine, always=always)
+        assert skips[f"{prefix}cycles"] == pytest.approx(few.cycles / 5)
+        assert skips[f"{prefix}energy_nj"] == pytest.approx(1000 * few.energy_uj / 5)
+    text = CliRunner().invoke(main, given).output
+    assert f"all blocks    {skips['wrong_all']} wrong" in text
+    assert f"  {run.ran[:, 1].mean():5.1%} ran blocks.1\n".replace("%", " %") in text
+
+
+def test_floating_point_is_the_module(made):
+    model, path = made
+    layers, x = load(path), problem().dataset.tensors[0]
+    answers = skips_in_float(layers, x.numpy())
+    with torch.no_grad():
+        right, ran = model.eval().traced(x)
+    certain = (run_skips(layers, quantize_inputs(layers[0], x.numpy())).ran == (ran.numpy() > 0.5)).all(1)
+    # Weights and biases are rounded to 16 bits, nothing else.
+    assert answers[certain] == pytest.approx(right.numpy()[certain], abs=1e-2 * float(right.abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            ["run"],
+            "layer 'gates.0' is the gate of a block that inputs may skip: only `eie accuracy` and",
+        ),
+        (["cosim"], "layer 'gates.0' is the gate of a block that inputs may skip: only `eie accuracy` and"),
+        (["plan"], "layer 'gates.0' is a gate: no plan holds a layer that may not run"),
+        (["accuracy", "--exit", "0.5"], "--exit has no effect for net.eie: its gates say what runs"),
+        (["accuracy", "--width", "0.5"], "--width has no effect for net.eie: its gates say what runs"),
+        (["accuracy", "--budget", "0.5"], "--budget has no effect without --held-out"),
+    ],
+)
+def test_other_commands_say_so_in_one_line(here, arguments, line):
+    name, *others = arguments
+    given = [] if name == "plan" else ["--input", "x.npz"]
+    refused([name, "net.eie", *given, *others], line)
 
 
 def test_the_page_runs_as_it_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = (ROOT / "docs" / "learn.md").read_text()
-    (block,) = [one for one in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "Skipping" in one]
-    names = {"train": train, "loader": problem(), "cross_entropy": CROSS, "how": quick(1)}
-    names["calibration_batch"] = problem().dataset.tensors[0]
-    exec(compile(block.replace("784, 128, 4, 10", "12, 8, 2, 4"), "docs/learn.md", "exec"), names)
+    run_page("Skipping", {"784, 128, 4, 10": "12, 8, 2, 4"})
     assert run_skips(load("skips.eie"), np.zeros((3, 12), np.int64)).y.shape == (3, 4)

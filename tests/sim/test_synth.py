@@ -1,7 +1,7 @@
 """Synthesis: a Liberty reader and a timing analysis checked by hand, faults that are found, the command in small."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from eie.sim.energy.sram import sram
 from eie.sim.synth import yosys as synth
 from eie.sim.synth.array import LinkedArray
 from eie.sim.synth.buffers import MOST_PF, buffer_nets
+from eie.sim.synth.fo4 import fo4_ns, published_fo4_ns
 from eie.sim.synth.liberty import Cell, read_liberty
 from eie.sim.synth.opensta import longest_path_ns
 from eie.sim.synth.sta import INPUT_SLEW, longest_path, netlist_of
@@ -92,9 +93,32 @@ def tiny(tmp_path: Path) -> Path:
     return tmp_path / "tiny.lib"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def each_unit_once() -> Iterator[None]:
+    """Yosys' answers are kept: each unit is synthesised in a test of its own, and none waits for all of them."""
+    kept: dict[str, object] = {}
+    real = synth._run_yosys
+
+    def run(*job: object) -> object:
+        if repr(job) not in kept:
+            kept[repr(job)] = real(*job)  # type: ignore[arg-type]
+        return kept[repr(job)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synth, "_run_yosys", run)
+        yield
+
+
 @pytest.fixture(scope="module")
-def report() -> SynthReport:
+def report(each_unit_once: None) -> SynthReport:
     return synthesise(SMALL)
+
+
+@pytest.mark.parametrize("unit", sorted(synth.UNITS))
+def test_a_unit_alone(unit: str) -> None:
+    alone = synthesise(SMALL, units=(unit,))
+    assert {block.name for block in alone.blocks} == ({unit, *PE_BLOCKS} if unit == "pe" else {unit})
+    assert all(0 < block.registers <= block.cells for block in alone.blocks)
 
 
 def test_tables_are_interpolated_and_extended(tiny: Path) -> None:
@@ -176,6 +200,14 @@ def test_a_library_without_a_buffer(tiny: Path) -> None:
         buffer_nets({"ports": {}, "cells": {}, "netnames": {}}, read_liberty(tiny))
 
 
+def test_fo4(tiny: Path) -> None:
+    """Four inverters are 2 pF: slews of 2 ns, 1 + 2 * 2 + 2 ns to rise, 0.5 to fall."""
+    cells = read_liberty(tiny)
+    assert fo4_ns(cells) == pytest.approx((7 + 0.5) / 2)
+    with pytest.raises(MismatchError, match=r"^the library has no inverter"):
+        fo4_ns({"DFF": cells["DFF"]})
+
+
 def test_linked_modules_by_hand(buffering: dict[str, Cell]) -> None:
     """A register of the CCU through an inverter in each of two PEs and back; its net drives 1 pF and gets buffers."""
     ccu = {
@@ -245,6 +277,8 @@ def test_the_array_on_the_command_line(monkeypatch: pytest.MonkeyPatch, report: 
     assert done.exit_code == 0, done.output
     assert "array of 4 PEs:" in done.stdout
     assert "OpenSTA is not installed" in done.stdout
+    (said,) = re.findall(r"estimate: (\d+) FO4 of (\d+) ps, at 45 nm (\S+) ns with 16.2 ps each", done.stdout)
+    assert float(said[2]) == pytest.approx(int(said[0]) * published_fo4_ns(45), abs=0.02)
     monkeypatch.setattr("eie.cli.commands.synth.find_sta", lambda: Path("sta"))
     monkeypatch.setattr("eie.cli.commands.synth.longest_path_ns", lambda *args: 4.0)
     done = CliRunner().invoke(main, ["synth", "--pe", "4", "--array"])

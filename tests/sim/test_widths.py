@@ -24,8 +24,9 @@ from eie.sim.chain import run_network
 from eie.sim.plans import run_program
 from eie.sim.widths import at_width, run_width
 from eie.width_program import sized_for_widths, width_program
-from tests.support import ROOT, eie_decoder, eie_files
+from tests.support import eie_decoder, eie_files
 from tests.support.json_schemas import check
+from tests.support.learn_frame import in_folder, refused, run_page
 from tests.support.small_networks import problem, quick
 from tests.support.width_cases import random_layers
 
@@ -55,11 +56,7 @@ def slim(tmp_path_factory) -> tuple[train.Slim, Path]:
 
 @pytest.fixture
 def here(slim, tmp_path, monkeypatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    x, y = problem().dataset.tensors
-    np.savez("x.npz", x=x.numpy().astype(np.float64), labels=y.numpy())
-    Path("net.eie").write_bytes(slim[1].read_bytes())
-    return tmp_path
+    return in_folder(tmp_path, slim[1], monkeypatch)
 
 
 # ---- training ----------------------------------------------------------------------------------------------
@@ -376,9 +373,7 @@ def test_commands_take_a_width(here):
 )
 def test_bad_input_is_one_line(here, arguments, line):
     name, *others = arguments
-    result = run(name, "net.eie", "--input", "x.npz", *others)
-    assert result.exit_code == 2, result.output
-    assert result.output.splitlines()[-1].startswith(f"eie: error: {line}")
+    refused([name, "net.eie", "--input", "x.npz", *others], line)
 
 
 def test_a_network_of_one_width(here):
@@ -386,20 +381,13 @@ def test_a_network_of_one_width(here):
         to_bytes([dataclasses.replace(one, prefixes=()) for one in load("net.eie")])
     )
     for command in ("run", "accuracy", "cosim"):
-        result = run(command, "plain.eie", "--input", "x.npz", "--width", "1")
-        assert (result.exit_code, result.output.splitlines()[-1]) == (
-            2,
-            "eie: error: the network has one width: train.widths gives it several",
-        )
+        line = "the network has one width: train.widths gives it several"
+        refused([command, "plain.eie", "--input", "x.npz", "--width", "1"], line)
     assert "widths" not in json.loads(run("info", "plain.eie", "--json").stdout)
 
 
 def test_the_page_runs_as_it_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = (ROOT / "docs" / "learn.md").read_text()
-    (block,) = [one for one in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "save_widths" in one]
-    names = {"train": train, "model": model(), "loader": problem(), "cross_entropy": CROSS, "how": quick(1)}
-    names |= {"calibration_batch": problem().dataset.tensors[0], "eie": eie}
-    names["digits"] = problem().dataset.tensors[0][:2].numpy().astype(np.float64)
-    exec(compile(block.replace("fc1", "0"), "docs/learn.md", "exec"), names)
+    digits = problem().dataset.tensors[0][:2].numpy().astype(np.float64)
+    run_page("save_widths", {"fc1": "0"}, model=model(), eie=eie, digits=digits)
     assert shares_of(load("widths.eie")) == [250, 500, 750, 1000]

@@ -108,8 +108,8 @@ FAULTS: dict[str, dict[str, dict[str, tuple[str, str]]]] = {
             "no rounding": (r"\{ operand\[7\], operand, 1'h1 \}", "{ operand[7], operand, 1'h0 }"),
         },
         "act_rw": {
-            "takes all": (r"(assign first =) .*;", r"\1 pending;"),
-            "offers twice": (r"(assign gone =) .*;", r"\1 1'h0;"),
+            "takes all": (r"= rest & (_\d+_);(?=\n  assign \w+ = \| rest;)", r"= rest & 3'h0 & \1;"),
+            "offers zero": (r"(assign gone =) .*;", r"\1 1'h0;"),
             "value of another row": (r"src\[leaf_row\]", "src[src_row]"),
         },
         "lnzd": {
