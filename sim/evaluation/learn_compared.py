@@ -327,10 +327,11 @@ def _section(key: str, network: str, seeds: range, progress: Progress | None) ->
     values |= {"pes": learn.PES, "counted": learn.COUNTED}
     values |= {"tuned": _TUNED, "kept": KEPT, "rank": _RANK, "rounds": _ROUNDS, "each": _ROUND_EPOCHS}
     values |= {"chosen_on": _CHOSEN_ON, "budget": _BUDGET, "units": _UNITS, "bits": _BITS, "shared": _SHARED}
-    title, text, table, note, published, beside = (
-        text_of("learn-compared", block, **values)
-        for block in ("title", "text", "table", "note", "published", "published_note")
+    title, text, table, note = (
+        text_of("learn-compared", block, **values) for block in ("title", "text", "table", "note")
     )
+    published = text_of("learn-compared", "published")
+    beside = text_of("learn-compared", "published_note")
     tables = [Table(table, headings, rows, note), Table(published, PUBLISHED[0], PUBLISHED[1:], beside)]
     return Section(key, title, [text], tables, [_picture(key, network, data)], data)
 

@@ -330,8 +330,9 @@ def distil(seed: int = 1, progress: Progress | None = None, seeds: int = 1) -> S
         )
     values: Figures = {"epochs": _STUDENT_EPOCHS, "seeds": each, "set": data_set, "labels": labels}
     section = one_table("learn-distil", ("data", "labels", "teacher", *_WAYS), rows, data, **values)
-    title, note = (text_of("learn-distil", block, **values) for block in ("warm", "warm_note"))
-    return replace(section, tables=[*section.tables, Table(title, ("T", *_WARM), warm, note)])
+    note = text_of("learn-distil", "warm_note", **values)
+    table = Table(text_of("learn-distil", "warm"), ("T", *_WARM), warm, note)
+    return replace(section, tables=[*section.tables, table])
 
 
 # ---- function matching -------------------------------------------------------------------------------------
