@@ -30,7 +30,10 @@ def test_every_block_is_shown_and_every_text_is_there():
     learn = {template for template, _ in there if template.startswith("learn-")}
     assert there == asked | {(template, block) for template in learn for block in LEARN}
     # LeNet-5's parts have the words of LeNet-300-100's.
-    assert learn == {part.key for part in PARTS if "learn" in part.also} - {"learn-exits-5", "learn-compared-5"}
+    assert learn == {part.key for part in PARTS if "learn" in part.also} - {
+        "learn-exits-5",
+        "learn-compared-5",
+    }
 
 
 def test_paragraphs_become_lines_and_a_missing_value_is_an_error():
