@@ -131,8 +131,14 @@ def measured(task: Task, seed: int, progress: Progress | None, rows: Sequence[Ro
 
 
 def _section(
-    key: str, title: str, tasks: Sequence[Task], seed: int, progress: Progress | None, rows: Sequence[Row]
+    about: tuple[str, str, Sequence[str], str],
+    tasks: Sequence[Task],
+    seed: int,
+    progress: Progress | None,
+    rows: Sequence[Row],
 ) -> Section:
+    """about : key, title, text of the section, and the note of its tables."""
+    key, title, text, note = about
     found = {task.name: measured(task, seed, progress, rows) for task in tasks}
     headings = ("matrices", "test error %", "MESA's rule x", "bytes", "bits of a delta")
     tables = []
@@ -151,8 +157,7 @@ def _section(
                 ]
             )
         sizes = ", ".join(f"{name} in {part.n}" for name, part in task.parts.items())
-        tables.append(Table(f"{task.name}: {sizes} blocks", headings, lines, text_of(key, "note")))
-    text = prose(key, seed=seed, bits=BITS)
+        tables.append(Table(f"{task.name}: {sizes} blocks", headings, lines, note))
     return Section(key=key, title=title, text=text, tables=tables, data={"networks": found})
 
 
@@ -220,7 +225,9 @@ def text(
         epochs,
         (2e-3, 2e-3, 1e-4),
     )
-    return _section("mesa-text", "MESA's comparison on characters", [task], seed, progress, rows)
+    words = prose("mesa-text", seed=seed, bits=BITS)
+    about = ("mesa-text", "MESA's comparison on characters", words, text_of("mesa-text", "note"))
+    return _section(about, [task], seed, progress, rows)
 
 
 # ---- series ------------------------------------------------------------------------------------------------
@@ -254,4 +261,6 @@ def series(
         (3e-3, 3e-3, 1e-4),
     )
     lstm = replace(gru, name=KINDS[1], build=lambda: Recurrent(KINDS[1], channels, hidden, classes))
-    return _section("mesa-series", "MESA's comparison on series", [gru, lstm], seed, progress, rows)
+    words = prose("mesa-series", seed=seed, bits=BITS)
+    about = ("mesa-series", "MESA's comparison on series", words, text_of("mesa-series", "note"))
+    return _section(about, [gru, lstm], seed, progress, rows)

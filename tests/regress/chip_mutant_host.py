@@ -138,10 +138,10 @@ async def against_tape(dut: Any, cfg: ArchConfig, tape: list[Cycle], number: int
     rising, falling = RisingEdge(dut.clk), FallingEdge(dut.clk)
     for _ in range(POWER_ON_CYCLES + 2):
         await falling
+    handles["rst"].value = 0
     told = ""
     for cycle, (inputs, chip, array) in enumerate(tape):
-        if cycle:
-            await rising
+        await rising
         for name, value in inputs.items():
             handles[name].value = value
         await falling
