@@ -63,7 +63,7 @@ _numbers = itertools.count()
 class Wire:
     """A combinational signal: as it is declared, and its value in the golden model.
 
-    Members: value, an int, negative where the signal is signed (a bool for one bit will do); declared.
+    Members: value, an int, negative where the signal is signed (a bool for one bit will do); declared, what it is.
     """
 
     __slots__ = ("declared", "made", "value")
@@ -83,6 +83,16 @@ class Wire:
     def width(self) -> int:
         """Bits."""
         return self.declared[0]
+
+    @property
+    def kind(self) -> Kind:
+        """As in `Field`."""
+        return self.declared[1]
+
+    @property
+    def signed(self) -> bool:
+        """As in `Field`."""
+        return self.declared[2]
 
     @property
     def mask(self) -> int:
