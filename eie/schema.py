@@ -95,6 +95,11 @@ class Wire:
         return self.declared[2]
 
     @property
+    def probed(self) -> bool:
+        """As in `Field`."""
+        return self.declared[3]
+
+    @property
     def mask(self) -> int:
         """All bits of the signal, to cut a sum or an address to its width."""
         return (1 << self.width) - 1
