@@ -29,7 +29,7 @@ from eie.host import converse, feeds_of
 from eie.memory import Write
 from eie.program import Job, Run
 from eie.result import Result
-from eie.schema import CCU_COUNTERS, Mode, ccu_probe, fields, pe_probe, probe_width, unpack_probe
+from eie.schema import CCU_COUNTERS, IoSpace, Mode, ccu_probe, fields, pe_probe, probe_width, unpack_probe
 from eie.sim.cosim.host import FreeHost
 from eie.sim.cosim.lockstep_host import LockstepHost
 from eie.sim.cosim.outcome import OUTCOME, REQUEST, Unfinished
@@ -42,6 +42,8 @@ IDLE_CYCLES = 40
 RESET_AFTER = 25
 # One job in so many is begun once more and reset; after the last few, all memories are read back.
 RESET_EVERY = 5
+# Rows of the source files in any order: rounds over all PEs, rows of a PE in a round, and writes to them.
+DISORDER_ROUNDS, DISORDER_ROWS, DISORDER_WRITES = 25, 5, 24
 READ_BACK_LAST = 2
 # Cycles after which a run of random passes is one that never ends; the longest of the design's are a few thousand.
 RUN_LIMIT = 50_000
@@ -149,8 +151,21 @@ async def do_everything(host: RecordingHost, request: MutantRequest) -> None:
             for _ in range(RESET_AFTER):
                 await host.cycle()
             await host.reset_again()
+    for _ in range(DISORDER_ROUNDS):
+        await disorder(host)
     for run in request.runs:
         await random_passes(host, run)
+
+
+async def disorder(host: RecordingHost) -> None:
+    """Rows of the source files in any order and again, with 0 or not: few at a time, so that each meets each."""
+    cfg = host.golden.cfg
+    for pe in range(cfg.n_pe):
+        rows = host.random.sample(range(cfg.src_depth), DISORDER_ROWS)
+        for _ in range(DISORDER_WRITES):
+            addr, data = host.random.choice(rows), host.random.getrandbits(1)
+            await host.cycle(io_write=1, io_space=int(IoSpace.ACT), io_pe=pe, io_addr=addr, io_data=data)
+    await host.reset_again()
 
 
 async def run_job(host: FreeHost, job: Job, *, read_back: bool = False) -> Result:
