@@ -51,6 +51,11 @@ class Field:
     probed: bool = True
 
 
+# Width, kind, signed and probed, as in `Field`.
+Declared = tuple[int, Kind, bool, bool]
+# One of each, which all signals that are declared alike share: the small signals of 64 PEs then stay in the cache. (The
+# key has the number of the kind, because an Enum takes longer to hash than all the rest.)
+_declared: dict[tuple[int, int, bool, bool], Declared] = {}
 # Signals are numbered as they are made.
 _numbers = itertools.count()
 
@@ -58,18 +63,41 @@ _numbers = itertools.count()
 class Wire:
     """A combinational signal: as it is declared, and its value in the golden model.
 
-    Members: value, an int, negative where the signal is signed (a bool for one bit will do); width, kind, signed and
-    probed as in `Field`.
+    Members: value, an int, negative where the signal is signed (a bool for one bit will do); declared, what it is.
     """
 
-    __slots__ = ("kind", "made", "probed", "signed", "value", "width")
+    __slots__ = ("declared", "made", "value")
 
     def __init__(
         self, width: int = 1, kind: Kind = Kind.OUT, *, signed: bool = False, probed: bool = True
     ) -> None:
         self.value = 0
         self.made = next(_numbers)
-        self.width, self.kind, self.signed, self.probed = width, kind, signed, probed
+        key = (width, id(kind), signed, probed)
+        found = _declared.get(key)
+        if found is None:
+            found = _declared[key] = (width, kind, signed, probed)
+        self.declared = found
+
+    @property
+    def width(self) -> int:
+        """Bits."""
+        return self.declared[0]
+
+    @property
+    def kind(self) -> Kind:
+        """As in `Field`."""
+        return self.declared[1]
+
+    @property
+    def signed(self) -> bool:
+        """As in `Field`."""
+        return self.declared[2]
+
+    @property
+    def probed(self) -> bool:
+        """As in `Field`."""
+        return self.declared[3]
 
     @property
     def mask(self) -> int:
@@ -1156,10 +1184,7 @@ def kind_of(block: str, cfg: ArchConfig) -> type[BlockSignals]:
 @lru_cache(maxsize=256)
 def fields(block: str, cfg: ArchConfig) -> tuple[Field, ...]:
     """Ports and registers of `block` (a name in `block_names(cfg)`), in declaration order."""
-    return tuple(
-        Field(name, signal.width, signal.kind, signal.signed, signal.probed)
-        for name, _, signal in _signals(kind_of(block, cfg)(cfg))
-    )
+    return tuple(Field(name, *signal.declared) for name, _, signal in _signals(kind_of(block, cfg)(cfg)))
 
 
 @lru_cache(maxsize=256)

@@ -47,7 +47,7 @@ class ArithmUnit(schema.ArithmUnit):
         self.row_mask = self.s2_row.mask
         self.count_mask = self.bypasses.mask
         self.low, self.high = limits(cfg.acc_bits)
-        self.relative, self.registered = cfg.relative, bool(cfg.lookup_register)
+        self.relative, self.registered, self.adder = cfg.relative, bool(cfg.lookup_register), bool(cfg.adder)
         self.all_lanes: list[Lane] = [self, *self.lanes]
         self.tokens = self._tokens()
         # What stage 4 writes, by its row: no two lanes have the same.
@@ -72,7 +72,9 @@ class ArithmUnit(schema.ArithmUnit):
         codes, mask = self.codes, self.code_mask
         self.io_code.value = codes[self.io_addr.value & mask]
         book = self.codebook.value * self.n_codes
-        sums = self.sums = {}
+        sums = self.sums
+        if sums:
+            sums.clear()
         for lane in self.all_lanes:
             if lane.s4_write.value:
                 sums[lane.s4_row.value] = lane.s4_sum.value
@@ -137,7 +139,7 @@ class ArithmUnit(schema.ArithmUnit):
         lane.s3_valid.next = lane.s2_valid.value
         lane.s3_write.next = lane.s2_write.value
         lane.s3_row.next = lane.s2_row.value
-        if self.arithmetic.value & MIN:
+        if self.adder and self.arithmetic.value & MIN:
             lane.s3_product.next = 2 * min(abs(code), abs(value)) if (code < 0) == (value < 0) else 0
         else:
             lane.s3_product.next = code * value

@@ -560,7 +560,7 @@ def test_random_scripts(simulator, seed):
 )
 def test_faults_are_found(name, net, wrong, told):
     def transform(sources):
-        text, places = re.subn(rf"(assign {net} ) *= .*;", rf"\1 = {wrong};", sources[name])
+        text, places = re.subn(rf"(assign {net} |else {net} <)= .*;", rf"\1= {wrong};", sources[name])
         assert places == 1
         return {**sources, name: text}
 

@@ -56,8 +56,8 @@ def test_layers_on_the_chip() -> None:
 
 def test_a_register_that_nobody_resets_is_found() -> None:
     def transform(sources: Mapping[str, str]) -> dict[str, str]:
-        """The mask of non-zeros without its reset."""
-        text, places = re.subn(r"if \(rst\) (pending <=)", r"if (1'h0) \1", sources["eie_pe.v"])
+        """The rows behind a leaf's first one without their reset."""
+        text, places = re.subn(r"if \(rst\) (rest <=)", r"if (1'h0) \1", sources["eie_pe.v"])
         assert places == 1
         return without_initial_values({**sources, "eie_pe.v": text})
 
@@ -68,4 +68,4 @@ def test_a_register_that_nobody_resets_is_found() -> None:
     except (MismatchError, SimulationError, ValueError):
         return
     if np.array_equal(found, want):
-        pytest.fail("an unknown mask gives the right result")
+        pytest.fail("unknown rows give the right result")

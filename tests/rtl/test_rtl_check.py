@@ -103,8 +103,8 @@ FAULTS = {
         "eie_spmat_read: spmat_we[0] is read and has no driver",
     ),
     "driven twice": (
-        *("eie_ccu.v", r"^endmodule", "  assign wb_en = 1'h0;\nendmodule"),
-        "eie_ccu: wb_en[0] is driven by an assignment and an assignment",
+        *("eie_ccu.v", r"^endmodule", "  assign rf_en = 1'h0;\nendmodule"),
+        "eie_ccu: rf_en[0] is driven by an assignment and an assignment",
     ),
     "driven by a second always block": (
         *("eie_lnzd.v", r"^endmodule", "  always @(posedge clk) row[1] <= pop;\nendmodule"),
