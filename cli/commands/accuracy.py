@@ -150,8 +150,9 @@ def accuracy(
       eie accuracy skips.eie --input x.npz --counted 20
     """
     cfg = ArchConfig.preset(preset)
+    graph = is_graph(file)
     partial: Exits | Skips | None = None
-    if is_graph(file):
+    if graph:
         useless = ("--exit", "--held-out", "--width")
         refuse_useless(context, useless, f"for {file}: a graph has neither early exits nor widths")
         leaves_early(context, leaving)
@@ -161,39 +162,55 @@ def accuracy(
     else:
         refuse_useless(context, ("--weights",), f"for {file}: it holds layers, not a graph")
         layers = load(file)
-        gates = has_gates(layers)
-        if gates:
-            refuse_useless(
-                context, ("--exit", "--held-out", "--width"), f"for {file}: its gates say what runs"
-            )
-        early = leaves_early(context, leaving, gates)
-        layers = layers if leaving.width is None else at_width(layers, leaving.width)
-        for layer in layers:
-            check_kind(layer, cfg)
-        if early:
-            stages(layers)
-        found = measure(trunk(layers) if early else layers, input_file, cfg, limit)
-        if early:
-            partial = measure_exits(layers, input_file, cfg, leaving, limit)
-        elif gates:
-            partial = measure_skips(layers, input_file, cfg, leaving.counted, limit)
+        found, partial = _of_layers(context, layers, file, input_file, cfg, leaving, limit)
         if not json_out:
             warn_clipped(input_file, found.clipped, layers[0], cfg.act_bits)
     if json_out:
         key = "exits" if isinstance(partial, Exits) else "skips"
         click.echo(json.dumps(asdict(found) | ({key: asdict(partial)} if partial else {})))
         return
+    _print(found, cfg, "float weights" if graph else "same weights ")
+    if partial:
+        print_partial(partial, found.inputs, cfg)
+
+
+def _of_layers(
+    context: click.Context,
+    layers: list[CompressedLayer],
+    file: Path,
+    input_file: Path,
+    cfg: ArchConfig,
+    leaving: Leaving,
+    limit: int | None,
+) -> tuple[Accuracy, Exits | Skips | None]:
+    """Measure the layers of a .eie file, and what early exits or gates make of them."""
+    gates = has_gates(layers)
+    if gates:
+        refuse_useless(context, ("--exit", "--held-out", "--width"), f"for {file}: its gates say what runs")
+    early = leaves_early(context, leaving, gates)
+    layers = layers if leaving.width is None else at_width(layers, leaving.width)
+    for layer in layers:
+        check_kind(layer, cfg)
+    if early:
+        stages(layers)
+    found = measure(trunk(layers) if early else layers, input_file, cfg, limit)
+    if early:
+        return found, measure_exits(layers, input_file, cfg, leaving, limit)
+    if gates:
+        return found, measure_skips(layers, input_file, cfg, leaving.counted, limit)
+    return found, None
+
+
+def _print(found: Accuracy, cfg: ArchConfig, which: str) -> None:
+    """Print both counts; which : the weights of the second."""
 
     def share(part: int) -> str:
         return f"{part:,} wrong ({100 * part / found.inputs:.2f} %)"
 
     click.echo(f"{found.inputs:,} inputs")
     click.echo(f"accelerator   {share(found.wrong)}, {cfg.acc_bits}-bit accumulators")
-    which = "float weights" if is_graph(file) else "same weights "
     click.echo(f"{which} {share(found.wrong_float)}, in floating point")
     click.echo(
         f"{found.different:,} answers differ; {found.saturations:,} sums and {found.writeback_saturations:,} "
         "outputs clipped"
     )
-    if partial:
-        print_partial(partial, found.inputs, cfg)

@@ -351,9 +351,18 @@ def gen_docs():
     return module
 
 
-def test_what_differs_from_run_to_run_is_not_generated() -> None:
+def test_what_differs_from_run_to_run_is_not_generated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, page = gen_docs(), tmp_path / "page.md"
+    monkeypatch.setattr(script, "DOCS", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["gen_docs.py", "--check"])
+    page.write_text("<!-- generated: fig8 -->\n<!-- end: fig8 -->\n")
+    assert [part.key for part in script.evaluated()] == ["fig8"]
+    with page.open("a") as more:
+        more.write("<!-- generated: measured text -->\n<!-- end: measured text -->\n")
     with pytest.raises(SystemExit, match="part measured of the evaluation differs from run to run"):
-        gen_docs().evaluate(["fig8", "measured"])
+        script.main()
 
 
 def test_generated_parts_of_a_page() -> None:

@@ -231,9 +231,8 @@ def test_the_measured_part(published, monkeypatch):
 
     assert CliRunner().invoke(main, ["data", "japanese-vowels"]).exit_code == 0
     monkeypatch.setattr(learn, "PES", 4)
-    monkeypatch.setattr(learn_dynamic, "_SERIES_SEEDS", 1)
     monkeypatch.setattr(learn_dynamic, "_SERIES_RECIPE", SeriesRecipe(hidden=8, batch=16, epochs=(2, 1, 1)))
-    section = learn_dynamic.recurrent(1)
+    section = learn_dynamic.recurrent(1, seeds=1)
     assert section.key == "learn-recurrent"
     assert [row[0] for row in section.tables[0].rows] == ["GRU", "LSTM"]
     for kind in ("gru", "lstm"):
@@ -241,4 +240,4 @@ def test_the_measured_part(published, monkeypatch):
         assert found["steps"] == sum(map(len, rising(32, 2).values))
         assert found["cycles"] > 20
         assert 0 <= found["error"] <= 100
-    assert learn_dynamic.recurrent(1) == section
+    assert learn_dynamic.recurrent(1, seeds=1) == section
