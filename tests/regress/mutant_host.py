@@ -43,7 +43,7 @@ RESET_AFTER = 25
 # One job in so many is begun once more and reset; after the last few, all memories are read back.
 RESET_EVERY = 5
 # Rows of the source files in any order: rounds over all PEs, rows of a PE in a round, and writes to them.
-DISORDER_ROUNDS, DISORDER_ROWS, DISORDER_WRITES = 25, 5, 24
+DISORDER_ROUNDS, DISORDER_ROWS, DISORDER_WRITES = 60, 6, 24
 READ_BACK_LAST = 2
 # Cycles after which a run of random passes is one that never ends; the longest of the design's are a few thousand.
 RUN_LIMIT = 50_000
