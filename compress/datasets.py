@@ -14,7 +14,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -342,6 +342,16 @@ def parse_series(text: str, place: str = "series") -> Series:
     return Series(tuple(values), np.array(labels))
 
 
+def _place_of(name: str, folder: str | os.PathLike[str] | None, files: Iterable[str], what: str) -> Path:
+    """The folder in which at least one of the files is, packed or not; refused if none is."""
+    place = Path(folder) if folder is not None else default_folder(name)
+    if not any(found for file in files for found in place.glob(f"{file}*")):
+        raise ModelError(
+            f"{place} holds no {what}: run `eie data {name}`, or name the folder with {', '.join(files)}"
+        )
+    return place
+
+
 def load_series(name: str, folder: str | os.PathLike[str] | None = None) -> tuple[Series, Series]:
     """Series to train on and to test, from the files in `folder`, each checked by SHA-256.
 
@@ -349,12 +359,8 @@ def load_series(name: str, folder: str | os.PathLike[str] | None = None) -> tupl
     ------
     ModelError : a file is missing, unreadable, or not the published one.
     """
-    place = Path(folder) if folder is not None else default_folder(name)
     files = SERIES[name].sha256
-    if not any(found for file in files for found in place.glob(f"{file}*")):
-        raise ModelError(
-            f"{place} holds no series: run `eie data {name}`, or name the folder with {', '.join(files)}"
-        )
+    place = _place_of(name, folder, files, "series")
     train, test = (
         parse_series(_read(place, file, wanted).decode(errors="replace"), str(place / file))
         for file, wanted in files.items()
@@ -381,12 +387,8 @@ def load_texts(name: str, folder: str | os.PathLike[str] | None = None) -> tuple
     ------
     ModelError : a file is missing, unreadable, or not the published one.
     """
-    place = Path(folder) if folder is not None else default_folder(name)
     files = TEXTS[name].sha256
-    if not any(found for file in files for found in place.glob(f"{file}*")):
-        raise ModelError(
-            f"{place} holds no texts: run `eie data {name}`, or name the folder with {', '.join(files)}"
-        )
+    place = _place_of(name, folder, files, "texts")
     found = []
     for file, wanted in files.items():
         lines = _read(place, file, wanted).decode().splitlines()
