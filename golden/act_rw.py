@@ -44,9 +44,9 @@ class ActRW(schema.ActRW):
         """The leaf's offer, the accumulator's read port, the activation that is written back, the SRAM's port."""
         pending, io_addr = self.pending.value, self.io_addr.value
         self.leaf_valid.value = pending != 0
-        row = (pending & -pending).bit_length() - 1 if pending else io_addr & self.src_mask
+        row = (pending & -pending).bit_length() - 1 if pending else 0
         self.leaf_row.value = row
-        self.leaf_value.value = self.src[row]
+        self.leaf_value.value = self.src[row if pending else io_addr & self.src_mask]
         if self.s2_valid.value:
             self.acc_rdata.value = self.acc[self.s2_row.value]
         elif self.wb_en.value:

@@ -69,8 +69,7 @@ class Ccu(schema.Ccu):
             self.push_value1.value = self.root.value1.value
         one = 1 << self.io_pe.value & self.all_pes
         space = self.io_space.value
-        own = space in (CONFIG, CONTROL)
-        written = self.all_pes if space == CODEBOOK else 0 if own else one
+        written = self.all_pes if space == CODEBOOK else one
         self.pe_write.value = written if self.io_write.value and io_mode else 0
         self.pe_read.value = one if self.io_read.value and io_mode else 0
         self.wb_en.value = mode == WRITEBACK and self.wb_row.value < self.wb_rows.value

@@ -45,7 +45,7 @@ class SpmatRead(schema.SpmatRead):
         port = self.spmat_port
         port.en.value = read or write or self.io_read.value
         port.we.value = write
-        if read:
+        if active or self.ptr_valid.value:
             port.addr.value = (word + self.spmat_base.value) & self.word_mask
         else:
             port.addr.value = self.io_addr.value & self.word_mask

@@ -98,59 +98,79 @@ class ActRW(Block):
     def _leaf(self, m: Module) -> None:
         cfg = self.cfg
         write, read = register_file(m, "src", cfg.act_bits, cfg.src_depth)
-        put, row, value, nonzero = self._source_write(m)
-        self._next_row(m, put, row, nonzero)
+        put, row, value, nonzero, smaller, equal = self._source_write(m)
+        self._next_row(m, put, row, nonzero, smaller, equal)
+        # The tree compares rows: what the host asks for is not among them.
+        read_row = Signal(len(row), name="src_read_row")
         m.d.comb += [
-            self.leaf_row.eq(Mux(self.leaf_valid, self.first_row, self.io_addr[: len(row)])),
+            read_row.eq(Mux(self.leaf_valid, self.leaf_row, self.io_addr[: len(row)])),
             write.en.eq(put & is_inside(row, cfg.src_depth)),
             write.addr.eq(row),
             write.data.eq(value),
-            read.addr.eq(self.leaf_row),
-            self.leaf_value.eq(Mux(is_inside(self.leaf_row, cfg.src_depth), read.data, 0)),
+            read.addr.eq(read_row),
+            self.leaf_value.eq(Mux(is_inside(read_row, cfg.src_depth), read.data, 0)),
         ]
 
-    def _next_row(self, m: Module, put: Value, row: Value, nonzero: Value) -> None:
+    def _next_row(
+        self, m: Module, put: Value, row: Value, nonzero: Value, smaller: Value, equal: Value
+    ) -> None:
         """The rows still to offer: the first of them in a register, the others in another, one bit each.
 
         The search for the row behind the first begins with a register. Nothing waits for `leaf_pop` but the choice at
         the end. A row is taken in compute mode, and written in the others, never both in one cycle.
         """
         depth = self.cfg.src_depth
-        self.first_row = Signal(len(row))
         some = Signal()  # whether there is a first row
         rest = Signal(depth)  # the rows behind it
         after = Signal(depth)  # the first of them
         behind = Signal(len(row))
         same_row, below = Signal(name="same_row"), Signal(name="below")
-        marked = Signal(depth)  # the row that moves into `rest`, or out of it
+        # The row that is offered, and the one that is written, side by side: neither waits for their comparison.
+        offered, written = Signal(depth), Signal(depth)
         m.d.comb += [
             self.leaf_valid.eq(some),
-            self.pending.eq(rest | Mux(some, decode(self.first_row, depth), 0)),
+            offered.eq(Mux(some, decode(self.leaf_row, depth), 0)),
+            written.eq(decode(row, depth)),
+            self.pending.eq(rest | offered),
             Cat(after, behind).eq(Cat(*first(rest))),
-            same_row.eq(some & (row == self.first_row)),
-            below.eq(~some | (row < self.first_row)),
-            marked.eq(decode(Mux(below, self.first_row, row), depth)),
+            same_row.eq(some & equal),
+            below.eq(~some | smaller),
         ]
         lower = Signal()  # the row that is written comes first
         gone = Signal()  # the first row is written, with 0
         kept = Signal(depth)  # of `rest` after a write
+        first_row = Signal(len(row))  # after a write
         m.d.comb += [
             lower.eq(below & nonzero & is_inside(row, depth)),
             gone.eq(same_row & ~nonzero),
+            # No choice is the register itself, which synthesis would turn into an enable behind the pop.
             kept.eq(
-                (rest & ~Mux(gone, after, Mux(below | same_row, 0, marked)))
-                | Mux(nonzero & some & ~same_row, marked, 0)
+                Mux(
+                    below,
+                    rest | Mux(nonzero, offered, 0),
+                    Mux(
+                        same_row,
+                        rest & ~Mux(nonzero, 0, after),
+                        (rest & ~written) | Mux(nonzero, written, 0),
+                    ),
+                )
             ),
+            first_row.eq(Mux(lower, row, 0) | Mux(gone, behind, 0) | Mux(lower | gone, 0, self.leaf_row)),
         ]
         with m.If(put):
-            m.d.sync += [rest.eq(kept), some.eq(Mux(gone, rest.any(), some | lower))]
-            with m.If(lower | gone):
-                m.d.sync += self.first_row.eq(Mux(lower, row, behind))
+            m.d.sync += [
+                rest.eq(kept),
+                some.eq(Mux(gone, rest.any(), some | lower)),
+                self.leaf_row.eq(first_row),
+            ]
         with m.Elif(self.leaf_pop):
-            m.d.sync += [rest.eq(rest & ~after), some.eq(rest.any()), self.first_row.eq(behind)]
+            m.d.sync += [rest.eq(rest & ~after), some.eq(rest.any()), self.leaf_row.eq(behind)]
 
-    def _source_write(self, m: Module) -> tuple[Value, Value, Value, Value]:
+    def _source_write(self, m: Module) -> tuple[Value, Value, Value, Value, Value, Value]:
         """Whether the source file is written, at which row, with what, and whether that is not 0.
+
+        And whether the row comes before the one that is offered, or is that one: each of the three rows is compared by
+        itself, so that no comparison waits for the choice among them.
 
         A refill or write-back writes, or the host does: in I/O mode, which is over or to come when the others write.
         Row and value so do not wait for the host's strobe.
@@ -160,16 +180,29 @@ class ActRW(Block):
         row = Signal(self.cfg.src_addr_bits, name="src_row")
         value = Signal(self.cfg.act_bits, name="src_value")
         nonzero = Signal(name="src_nonzero")
+        smaller, equal = Signal(name="src_smaller"), Signal(name="src_equal")
+
+        def at(source: Value) -> None:
+            number = resize(source, len(row))
+            m.d.comb += [
+                row.eq(number),
+                smaller.eq(number < self.leaf_row),
+                equal.eq(number == self.leaf_row),
+            ]
+
         with m.If(self.y_valid):
+            at(self.y_row)
             # Of kept + half, which is clipped: 0 if both are, and for -1 + 1. Nothing waits for the sum.
-            m.d.comb += [row.eq(self.y_row), value.eq(self.y_value), nonzero.eq(~same(self.unrounded))]
+            m.d.comb += [value.eq(self.y_value), nonzero.eq(~same(self.unrounded))]
         with m.Elif(self.rf_valid):
-            m.d.comb += [row.eq(self.rf_at), value.eq(self.act_rdata)]
+            at(self.rf_at)
+            m.d.comb += [value.eq(self.act_rdata)]
             m.d.comb += nonzero.eq(self.act_rdata[: len(value)].any())
         with m.Else():
-            m.d.comb += [row.eq(self.io_addr), value.eq(self.io_data)]
+            at(self.io_addr)
+            m.d.comb += [value.eq(self.io_data)]
             m.d.comb += nonzero.eq(self.io_data[: len(value)].any())
-        return self.io_write_act | refill | handed_on, row, value, nonzero
+        return self.io_write_act | refill | handed_on, row, value, nonzero, smaller, equal
 
     def _accumulators(self, m: Module) -> None:
         cfg = self.cfg

@@ -64,13 +64,11 @@ class CCU(Block):
         self.to_control = Signal()
         self.host_words: dict[ConfigReg, Value] = {}
         m.d.comb += [
-            self.io_mode.eq(is_number(self.mode, Mode.IO)),
-            self.compute.eq(is_number(self.mode, Mode.COMPUTE)),
+            self.io_mode.eq(~self.busy),
             self.write_back.eq(is_number(self.mode, Mode.WRITEBACK)),
             self.refill.eq(is_number(self.mode, Mode.REFILL)),
             self.drained.eq(self.compute & self._exhausted() & ~self.busy_pes.any()),
             self.written.eq(self.write_back & ~self.wb_en),
-            self.busy.eq(~self.io_mode),
             self.to_config.eq(is_number(self.io_space, IoSpace.CONFIG)),
             self.to_control.eq(is_number(self.io_space, IoSpace.CONTROL)),
         ]
@@ -123,14 +121,22 @@ class CCU(Block):
             self.begin_pass.eq((self.clear & ~self.acc_rows.any() & ~self.src_rows.any()) | refilled),
             last.eq(self.current_pass == self.last_pass),
         ]
+        mode = Signal(len(self.mode), name="next_mode")
+        m.d.comb += mode.eq(self.mode)
         with m.If(self.begin_pass):
-            m.d.sync += self.mode.eq(Mode.COMPUTE)
+            m.d.comb += mode.eq(Mode.COMPUTE)
         with m.Elif(self.clear):
-            m.d.sync += self.mode.eq(Mode.REFILL)
+            m.d.comb += mode.eq(Mode.REFILL)
         with m.Elif(self.drained):
-            m.d.sync += self.mode.eq(Mode.WRITEBACK)
+            m.d.comb += mode.eq(Mode.WRITEBACK)
         with m.Elif(self.written):
-            m.d.sync += self.mode.eq(Mux(last, Mode.IO, Mode.REFILL))
+            m.d.comb += mode.eq(Mux(last, Mode.IO, Mode.REFILL))
+        # What the tree and the PEs wait for is a register, too.
+        m.d.sync += [
+            self.mode.eq(mode),
+            self.compute.eq(is_number(mode, Mode.COMPUTE)),
+            self.busy.eq(~is_number(mode, Mode.IO)),
+        ]
         with m.If(self.clear):
             m.d.sync += self.done.eq(0)
         with m.Elif(self.written & last):
@@ -236,7 +242,8 @@ class CCU(Block):
             selected.eq(Cat(is_number(self.io_pe, k) for k in range(cfg.n_pe))),
             to_all.eq(is_number(self.io_space, IoSpace.CODEBOOK)),
         ]
-        with m.If(self.io_write & self.io_mode & ~self.to_config & ~self.to_control):
+        # A PE has nothing in the CCU's own spaces, and takes no notice of a write there.
+        with m.If(self.io_write & self.io_mode):
             m.d.comb += self.pe_write.eq(selected | to_all.replicate(cfg.n_pe))
         with m.If(self.io_read & self.io_mode):
             m.d.comb += self.pe_read.eq(selected)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value
 
-from eie.rtl.block import Block, pick
+from eie.rtl.block import Block, any_of
 from eie.schema import LNZD_FAN_IN
-
-Offer = tuple[Value, Value, Value]  # valid, row, child's number
 
 
 class LNZD(Block):
@@ -38,13 +36,13 @@ class LNZD(Block):
         exhausted = Cat(getattr(self, f"child{c}_exhausted") for c in range(LNZD_FAN_IN))
         load = Signal()
         some = Signal()
-        best = Signal(range(LNZD_FAN_IN))
+        best = Signal(LNZD_FAN_IN)
         ready = ~self.exhausted & (~self.valid | self.pop)
         m.d.comb += [
             load.eq(self.compute & ready & (valid | exhausted).all()),
             some.eq(valid.any()),
-            best.eq(self._best()),
-            self.child_pop.eq(Mux(load & some, Const(1, 1) << best, Const(0, LNZD_FAN_IN))),
+            best.eq(self._best(m)),
+            self.child_pop.eq(Mux(load, best, Const(0, LNZD_FAN_IN))),
         ]
         with m.If(self.begin_pass):
             m.d.sync += [self.valid.eq(0), self.exhausted.eq(0)]
@@ -58,20 +56,21 @@ class LNZD(Block):
             for name in ("row", "pe", "value", "value1")[: 2 + self.cfg.group]:
                 kept = getattr(self, name)
                 children = [getattr(self, f"child{c}_{name}") for c in range(LNZD_FAN_IN)]
-                m.d.sync += kept.eq(pick(children, best))
+                m.d.sync += kept.eq(any_of(Mux(best[c], child, 0) for c, child in enumerate(children)))
         return m
 
-    def _best(self) -> Value:
-        """Number of the valid child with the smallest row, the lowest number among equals."""
-        offers: list[Offer] = [
-            (getattr(self, f"child{c}_valid"), getattr(self, f"child{c}_row"), Const(c, range(LNZD_FAN_IN)))
-            for c in range(LNZD_FAN_IN)
-        ]
-        while len(offers) > 1:
-            offers = [_better(a, b) for a, b in zip(offers[::2], offers[1::2], strict=True)]
-        return offers[0][2]
+    def _best(self, m: Module) -> Value:
+        """The bit of the valid child with the smallest row, the lowest number among equals; none if none is valid.
 
-
-def _better(a: Offer, b: Offer) -> Offer:
-    second = b[0] & (~a[0] | (b[1] < a[1]))
-    return a[0] | b[0], Mux(second, b[1], a[1]), Mux(second, b[2], a[2])
+        All pairs are compared side by side, which is faster than one comparison behind the other.
+        """
+        valid = [getattr(self, f"child{c}_valid") for c in range(LNZD_FAN_IN)]
+        rows = [getattr(self, f"child{c}_row") for c in range(LNZD_FAN_IN)]
+        comes_first = list(valid)
+        for b in range(LNZD_FAN_IN):
+            for a in range(b):
+                smaller = Signal(name=f"smaller_{b}_{a}")
+                m.d.comb += smaller.eq(rows[b] < rows[a])
+                comes_first[a] = comes_first[a] & ~(valid[b] & smaller)
+                comes_first[b] = comes_first[b] & (~valid[a] | smaller)
+        return Cat(comes_first)

@@ -43,10 +43,20 @@ class SpmatRead(Block):
             word.eq(address >> cfg.sel_bits),
             self.start.eq(~self.active & self.ptr_valid),
             self.issue.eq(self.active | (self.start & (self.p_start != self.p_end))),
-            self.read.eq(self.issue & ~(self.held_valid & (self.held_addr == word))),
+            # The pointers come late: each comparison stands beside the others.
+            self.read.eq(
+                Mux(
+                    self.active,
+                    ~self._held(self.current),
+                    self.ptr_valid & (self.p_start != self.p_end) & ~self._held(self.p_start),
+                )
+            ),
             self.spmat_en.eq(self.read | self.io_write | self.io_read),
             self.spmat_we.eq(self.io_write),
-            self.spmat_addr.eq(Mux(self.read, add(word, self.spmat_base, len(word)), self.io_addr)),
+            # Whether the word is read is known late; that the host does not read, early.
+            self.spmat_addr.eq(
+                Mux(self.active | self.ptr_valid, add(word, self.spmat_base, len(word)), self.io_addr)
+            ),
             self.spmat_wdata.eq(self.io_data),
             Cat(self.v, self.z).eq(word_of(self.spmat_rdata, self.tok_sel, cfg.entry_bits)),
         ]
@@ -78,6 +88,10 @@ class SpmatRead(Block):
         self.counter(m, "empty_columns", empty)
         self.counter(m, "spmat_reads", self.read)
         return m
+
+    def _held(self, address: Value) -> Value:
+        """Whether the SRAM's output is the word of an entry."""
+        return self.held_valid & (self.held_addr == (address >> self.cfg.sel_bits)[: len(self.held_addr)])
 
     def _following(self, address: Value) -> Value:
         """The address after `address`: the next word's first entry after a word's last."""

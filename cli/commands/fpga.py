@@ -19,7 +19,7 @@ from eie.layer import CompressedLayer
 from eie.program import Program
 from eie.sim.fpga.build import Built, as_json, build
 from eie.sim.fpga.fit import fitted, resident_program
-from eie.sim.fpga.flow import BITSTREAM, DESIGN, NETWORK, Target
+from eie.sim.fpga.flow import BITSTREAM, DESIGN, MAX_SEED, NETWORK, Target
 from eie.sim.fpga.part import BOARDS
 
 # Of the slowest path.
@@ -68,7 +68,7 @@ class Where:
     help="Change a size or a switch of the machine, such as counters=0. May be repeated.",
 )
 @gathered("where", Where)
-@click.option("--seed", type=click.IntRange(0), default=1, help="Seed of the placement.")
+@click.option("--seed", type=click.IntRange(0, MAX_SEED), default=1, help="Seed of the placement.")
 @click.option("--json", "json_out", is_flag=True, help="Print one JSON object.")
 def fpga(
     file: Path, out: Path, n_pe: int, settings: tuple[Setting, ...], where: Where, seed: int, json_out: bool

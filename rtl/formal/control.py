@@ -192,7 +192,7 @@ class CCUChecker(Checker):
         """The I/O port is closed while a run is under way, and open to the PE that is named."""
         own = (self.io_space == IoSpace.CONFIG) | (self.io_space == IoSpace.CONTROL)
         named = self.io_pe == self.pe
-        writes = self.io_write & ~own & (named | (self.io_space == IoSpace.CODEBOOK))
+        writes = self.io_write & (named | (self.io_space == IoSpace.CODEBOOK))
         self.prove(m, "closed_to_the_host", ~self.busy | ~(self.pe_write | self.pe_read).any())
         pe_write, pe_read = (port.bit_select(self.pe, 1) for port in (self.pe_write, self.pe_read))
         self.prove(m, "writes_to_pe", pe_write == (writes & self.io))

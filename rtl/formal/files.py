@@ -85,6 +85,7 @@ class ActRWChecker(Checker):
         first = (Const(1, 1) << self.leaf_row)[: self.cfg.src_depth]
         self.prove(m, "valid_if_any", self.leaf_valid == self.pending.any())
         self.prove(m, "first_is_lowest", ~self.leaf_valid | (first == lowest))
+        self.prove(m, "no_row_if_none", self.leaf_valid | ~self.leaf_row.any())
         self.prove(m, "first_is_not_in_the_rest", ~self.leaf_valid | ~(self.rest & first).any())
         self.prove(m, "pending_is_left", pending == left)
         self.prove(m, "left_is_not_zero", ~left | value.any())

@@ -19,6 +19,8 @@ from eie.program import Program
 from eie.sim.fpga.part import Part, part, part_of, platform, require
 
 TOP = "top"
+# nextpnr takes the seed as a C int.
+MAX_SEED = 2**31 - 1
 NETLIST, BITSTREAM = "netlist.v", "top.bit"
 # What the host of a board needs beside the bitstream.
 DESIGN, NETWORK = "design.json", "network.eie"

@@ -142,6 +142,9 @@ def test_seeds(here: Path) -> None:
     assert refused("cosim", "--seed", -1) == (
         "invalid value for '--seed': -1 is not in the range x>=0 (see eie cosim --help)"
     )
+    assert refused("fpga", "x.eie", "--part", "LFE5U-25F-6BG256C", "-o", "f", "--seed", 2**31) == (
+        "invalid value for '--seed': 2147483648 is not in the range 0<=x<=2147483647 (see eie fpga --help)"
+    )
     assert refused("sweep", "--random", "8x8", "--seed", -3) == (
         "invalid value for '--seed': -3 is not in the range x>=0 (see eie sweep --help)"
     )

@@ -121,7 +121,7 @@ async def ignored_while_busy(dut):
 
 @cocotb.test()
 async def io_port(dut):
-    """A write reaches the addressed PE, the codebook all PEs, the configuration none; reads come back a cycle later."""
+    """A write reaches the addressed PE, the codebook all PEs; reads come back a cycle later."""
     bench = await BlockBench.start(dut)
     cfg = bench.cfg
     for pe in range(cfg.n_pe):
@@ -131,7 +131,7 @@ async def io_port(dut):
         assert now.pe_write == (1 << cfg.n_pe) - 1
         for space in (IoSpace.CONFIG, IoSpace.CONTROL):
             now = await bench.cycle(io_write=1, io_space=space, io_pe=pe, io_addr=2)
-            assert now.pe_write == 0
+            assert now.pe_write == 1 << pe
         words = sum((1000 + k) << (k * cfg.io_data_bits) for k in range(cfg.n_pe))
         now = await bench.cycle(io_read=1, io_space=IoSpace.ACC, io_pe=pe, pe_rdata=words)
         assert (now.pe_write, now.pe_read) == (0, 1 << pe)

@@ -8,19 +8,21 @@ CFG = ArchConfig(n_pe=4, src_depth=5, acc_depth=3)
 
 
 def test_leaf_offers_in_ascending_order() -> None:
-    """Zeros are never offered; a pop takes the lowest row; with nothing pending the port reads src at io_addr."""
+    """Zeros are never offered; a pop takes the lowest row; with nothing pending the row is 0, and the port reads src at
+    io_addr.
+    """
     drive(
         ActRW(CFG),
         """
         cycle | io_write_act io_addr io_data leaf_pop | pending leaf_valid leaf_row leaf_value
-        0     | 1            4       9       .        | 0       0          4        0
+        0     | 1            4       9       .        | 0       0          0        0
         1     | 1            2       0       .        | 0b10000 1          4        9
         2     | 1            1       0xfffd  .        | 0b10000 1          4        9
         3     | .            .       .       1        | 0b10010 1          1        -3
         4     | .            .       .       .        | 0b10000 1          4        9
         5     | .            1       .       1        | 0b10000 1          4        9
-        6     | .            1       .       .        | 0       0          1        -3
-        7     | .            2       .       .        | 0       0          2        0
+        6     | .            1       .       .        | 0       0          0        -3
+        7     | .            2       .       .        | 0       0          0        0
         """,
     )
 

@@ -53,13 +53,13 @@ def test_two_bus_registers() -> None:
 
 
 def test_io_strobes() -> None:
-    """A write goes to the PE that io_pe names, a code to all; the spaces CONFIG and CONTROL are the CCU's own."""
+    """A write goes to the PE that io_pe names, a code to all; CONFIG and CONTROL too, of which a PE has nothing."""
     drive(
         Ccu(ArchConfig(n_pe=4)),
         """
         cycle | io_write io_read io_space io_pe io_addr io_data | pe_write pe_read
-        0     | 1        .       0        2     .       0x25    | 0b0000   0b0000
-        1     | 1        .       7        2     .       3       | 0b0000   0b0000
+        0     | 1        .       0        2     .       0x25    | 0b0100   0b0000
+        1     | 1        .       7        2     .       3       | 0b0100   0b0000
         2     | 1        .       1        2     3       7       | 0b0100   0b0000
         3     | 1        .       3        2     3       7       | 0b1111   0b0000
         4     | 1        .       8        3     3       7       | 0b1000   0b0000

@@ -1,8 +1,8 @@
-"""The register with the leaf's first row is what a search among `pending` would give, whatever is written or taken.
+"""The register with the leaf's first row is what a search among `pending` gives, 0 if there is none.
 
-A row is never written in the cycle in which one is taken: CCU's checker proves that (docs/formal.md). Yosys proves the
-rest by induction on the Verilog, for source files with a power of two of rows and without, and of more rows
-than a group of the search.
+That holds whatever is written or taken. A row is never written in the cycle in which one is taken: CCU's checker proves
+that (docs/formal.md). Yosys proves the rest by induction on the Verilog, for source files with a power of two of rows
+and without, and of more rows than a group of the search.
 """
 
 import subprocess
@@ -21,7 +21,7 @@ always @* begin
     for (i = {depth} - 1; i >= 0; i = i - 1) if (pending[i]) lowest = i;
 end
 always @* assert(leaf_valid == |pending);
-always @* assert(!leaf_valid || leaf_row == lowest);
+always @* assert(leaf_row == (leaf_valid ? lowest : 0));
 always @* assert(!leaf_valid || !rest[leaf_row]);
 always @* assume(!(leaf_pop && ({put})));
 always @* assume(io_write_act + rf_valid + y_valid <= 1);
@@ -74,6 +74,6 @@ def test_the_first_row_is_the_lowest_pending(tmp_path, depth):
 
 
 def test_the_proof_fails_for_a_row_that_is_not_the_lowest(tmp_path):
-    status, said = prove(tmp_path, 8, ("src_row < first_row", "first_row < src_row"))
+    status, said = prove(tmp_path, 8, ("rf_at < leaf_row", "leaf_row < rf_at"))
     assert status != 0
     assert "proof did fail" in said

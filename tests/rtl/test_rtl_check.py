@@ -183,8 +183,8 @@ NOT_PROBED = {
         "arithm_unit",
         "codes",
     ): "memory, compared at each write (the host's) and at each read (code_rdata, io_code)",
-    ("act_rw", "first_row"): "the lowest bit of pending, and leaf_row while leaf_valid (test_leaf_formal)",
-    ("ccu", "wb_en"): "an output that is compared",
+    ("act_rw", "leaf_row"): "an output that is compared (test_leaf_formal)",
+    **{("ccu", name): "an output that is compared" for name in ("wb_en", "compute", "busy")},
     **{
         (block, f"{counter}_event"): "counted in the output of that counter, which is compared"
         for block, counter in LATE_COUNTERS

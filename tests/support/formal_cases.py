@@ -110,7 +110,7 @@ FAULTS: dict[str, dict[str, dict[str, tuple[str, str]]]] = {
         "act_rw": {
             "takes all": (r"= rest & (_\d+_);(?=\n  assign \w+ = \| rest;)", r"= rest & 3'h0 & \1;"),
             "offers zero": (r"(assign gone =) .*;", r"\1 1'h0;"),
-            "value of another row": (r"src\[leaf_row\]", "src[src_row]"),
+            "value of another row": (r"src\[src_read_row\]", "src[src_row]"),
         },
         "lnzd": {
             "the later of equals": (r"child1_row < child0_row", "child1_row <= child0_row"),
