@@ -100,7 +100,7 @@ FAULTS: dict[str, dict[str, dict[str, tuple[str, str]]]] = {
         "spmat_read": {
             "an entry of an empty column": (r"(assign \w+ =) p_start != p_end;", r"\1 1'h1;"),
             "a word of the pass before": (r"if \(\w+\) (held_valid <= 1'h0;)", r"if (rst) \1"),
-            "reads every time": (r"(assign read =) issue & .*;", r"\1 issue;"),
+            "reads every time": (r"(assign read =) active \? .*;", r"\1 issue;"),
         },
         "arithm_unit": {
             "no bypass of one": (r"(assign forward1 =) .*;", r"\1 1'h0;"),
@@ -110,7 +110,7 @@ FAULTS: dict[str, dict[str, dict[str, tuple[str, str]]]] = {
         "act_rw": {
             "takes all": (r"= rest & (_\d+_);(?=\n  assign \w+ = \| rest;)", r"= rest & 3'h0 & \1;"),
             "offers zero": (r"(assign gone =) .*;", r"\1 1'h0;"),
-            "value of another row": (r"src\[src_read_row\]", "src[src_row]"),
+            "value of another row": (r"src\[read__addr\]", "src[src_row]"),
         },
         "lnzd": {
             "the later of equals": (r"child1_row < child0_row", "child1_row <= child0_row"),
