@@ -75,16 +75,19 @@ _WINDOW = _by_event(
 def derived(block: str, cfg: ArchConfig) -> dict[str, int]:
     """Bits of the registers that the RTL alone has, which say nothing that those of `eie.schema` do not.
 
-    ActRW: the first row of `pending` and whether there is one. CCU: whether a row is written back, and the mode. Events that a
-    counter has yet to count. They are there for the clock. The model leaves them out: the published machine is not
-    known to have them.
+    ActRW: the first row of `pending` and whether there is one. CCU: whether a row is written back, and what the mode
+    means. Events that a counter has yet to count. They are there for the clock. The model leaves them out: the
+    published machine is not known to have them.
     """
     late = {
         "arithm_unit": () if cfg.issue > 1 else ("bypasses_event", "saturations_event"),
         "act_rw": ("writeback_saturations_event",),
     }
     events = dict.fromkeys(late.get(block, ()) if cfg.counters else (), 1)
-    own = {"act_rw": {"leaf_valid": 1, "leaf_row": cfg.src_addr_bits}, "ccu": {"wb_en": 1, "compute": 1, "busy": 1}}
+    own = {
+        "act_rw": {"leaf_valid": 1, "leaf_row": cfg.src_addr_bits},
+        "ccu": {"wb_en": 1, "compute": 1, "busy": 1},
+    }
     return own.get(block, {}) | events
 
 
