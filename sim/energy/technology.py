@@ -142,12 +142,7 @@ def read(path: Path) -> Technology:
     ------
     ConfigError : a file that cannot be read, an unknown key, a value that is not a positive number.
     """
-    try:
-        content = read_toml(path)
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from None
+    content = read_toml(path)
     try:
         return _built(content, path.stem)
     except ConfigError as error:
