@@ -214,7 +214,7 @@ class Timing:
     @cached_property
     def end_names(self) -> dict[Net, str]:
         """The output or the register of each net where paths end."""
-        names = {}
+        names: dict[Net, str] = {}
         for cell, pins in (self.netlist.cells[register] for register in self.registers):
             name = self.name(next(pins[out] for out in cell.arcs if out in pins))
             names |= {pins[pin]: name for pin in cell.setup if pin in pins}
