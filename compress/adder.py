@@ -121,9 +121,11 @@ def adder_network(
             if following
             else largest_frac(largest, widths.act_bits, widths.headroom)
         )
-        make = _added if layer.adder else _multiplied
         try:
-            fixed = make(layer, x, exact, x_frac, y_frac, widths)
+            if layer.adder:
+                fixed = _added(layer, x_frac, y_frac)
+            else:
+                fixed = _multiplied(layer, x, exact, x_frac, y_frac, widths)
             exact, *_ = fixed_layer(fixed, exact, widths.acc_bits, widths.act_bits)
         except LayerError as error:
             raise ModelError(str(error)) from None
@@ -190,9 +192,7 @@ def _check_scales(layer: CompressedLayer, y: FloatArray) -> None:
             )
 
 
-def _added(
-    layer: AdderLayer, x: FloatArray, exact: IntArray, x_frac: int, y_frac: int, widths: Widths
-) -> CompressedLayer:
+def _added(layer: AdderLayer, x_frac: int, y_frac: int) -> CompressedLayer:
     table, bias = layer.integers(x_frac)
     # A code whose value became 0 has no entry.
     kept = np.flatnonzero(table)
