@@ -61,8 +61,6 @@ _field = cache(Field)
 Declared = tuple[int, Kind, bool, bool]
 # One of each, which all signals that are declared alike share: the small signals of 64 PEs then stay in the cache.
 _declared: dict[Declared, Declared] = {}
-# Signals are numbered as they are made.
-_numbers = itertools.count()
 
 
 class Wire:
@@ -134,6 +132,10 @@ class Bundle:
 
     prefix = ""
 
+
+# Signals are numbered as they are made where `members` asks for it: of compiled classes. In the text numbers would take
+# a third of the memory of its small signals.
+_numbers: Iterator[int] = itertools.count() if hasattr(Bundle, "__mypyc_attrs__") else itertools.repeat(0)
 
 # Where a signal is in its block: names of members, numbers in lists.
 Path = tuple[str | int, ...]
