@@ -10,19 +10,17 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from eie.compress import datasets
 from eie.compress.format.file import load
 from eie.compress.format.mesa import differences
-from eie.errors import ModelError
+from eie.compress.train import recipes
+from eie.compress.train.blocks import Blocks
+from eie.compress.train.recipes import Recipe, Result
 from eie.sim.evaluation.prose import prose, text_of
 from eie.sim.evaluation.section import Progress, Section, Table, each
-
-if TYPE_CHECKING:
-    from eie.compress.train.recipes import Recipe, Result
 
 HELD_OUT = 10_000
 FOLDER = Path("out/train/mesa")
@@ -55,8 +53,6 @@ class Row:
 
     def recipe(self, of: Recipe) -> Recipe:
         """The recipe for this row: the same schedule and the same convolutions in each."""
-        from eie.compress.train.blocks import Blocks
-
         distinct = 0 if self.distinct in (None, N) else self.distinct
         found = of.in_blocks(Blocks(N, distinct or 0, self.order, self.alike), self.bits)
         found = replace(found, densities={**found.densities, "conv2": self.conv2})
@@ -137,12 +133,6 @@ def section(
     """Train what is not trained yet, and measure. held_out : digits not trained on; 0: all are, and no setting is chosen.
     network : for quick tests.
     """
-    try:
-        from eie.compress.train import recipes
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise ModelError(f"{key} trains networks and needs PyTorch: pip install 'eie-sim[train]'") from None
     of = recipes.RECIPES["lenet-5"] if network is None else network
     digits = datasets.load(data_set, None)
     folder = FOLDER / f"{data_set}{'' if held_out else '-whole'}-seed-{seed}"

@@ -186,7 +186,7 @@ class Point:
     def key(self) -> str:
         """Hash of everything that the row follows from."""
         parts = (
-            dataclasses.astuple(self.technology),
+            self.technology.identity,
             sorted(self.machine.items()),
             self.memories,
             self.placement,
