@@ -1,7 +1,8 @@
 """MESA's tables 2 and 3 once more: LeNet-5 dense, pruned, and in blocks that are free, alike, or few and used in turn.
 
 Everything is trained on the training digits but the last HELD_OUT, on which settings are chosen, and measured on the
-test digits; `whole` trains with the settings chosen on all training digits, as the published networks were. Checkpoints are in out/train/mesa: a run that was killed goes on where it was.
+test digits; `whole` trains with the settings chosen on all training digits, as the published networks were.
+Checkpoints are in out/train/mesa: a run that was killed goes on where it was.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ class Row:
     """One way to compress the fully connected layers.
 
     distinct : blocks that differ; None without blocks. alike, order : as of `eie.compress.train.Blocks`. density : of a
-    layer that is not in blocks. bits : of a code. conv2 : share of conv2's weights that are kept. error, ratio : as published (MESA's slides), in percent, and by its
-    rule.
+    layer that is not in blocks. bits : of a code. conv2 : share of conv2's weights that are kept. error, ratio : as
+    published (MESA's slides), in percent, and by its rule.
     """
 
     key: str
@@ -130,8 +131,8 @@ def section(
     network: Recipe | None = None,
     held_out: int = HELD_OUT,
 ) -> Section:
-    """Train what is not trained yet, and measure. held_out : digits not trained on; 0: all are, and no setting is chosen.
-    network : for quick tests.
+    """Train what is not trained yet, and measure. held_out : digits not trained on; with 0 all are, and none is for
+    choosing. network : for quick tests.
     """
     of = recipes.RECIPES["lenet-5"] if network is None else network
     digits = datasets.load(data_set, None)
