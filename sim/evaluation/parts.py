@@ -85,6 +85,7 @@ PARTS = (
         alone=True,
         extra=True,
     ),
+    Part("mesa-whole", "the same, trained on all digits", "mesa", "whole", alone=True, extra=True),
     Part("mesa-all", "all rows of MESA's tables on MNIST", "mesa", "everything", alone=True, extra=True),
     Part("mesa-fashion", "the same on Fashion-MNIST", "mesa", "fashion", alone=True, extra=True),
     Part("mesa-alpha", "bits of a difference against MESA's alpha", "mesa_alpha", alone=True, extra=True),
