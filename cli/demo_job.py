@@ -204,7 +204,11 @@ def _sweep(layers: list[CompressedLayer], x: IntArray, path: Path) -> list[Row]:
     points = held_points(layers, inputs, machines, source=f"{NETWORK}.eie")
     with Store(path) as store:
         run(points, store)
-        return rows_of(points, store)
+        rows = rows_of(points, store)
+    wrong = [row["error"] for row in rows if row["status"] != "ok"]
+    if wrong:  # the demo's own points: a fault of the program
+        raise RuntimeError(f"{len(wrong)} of {len(rows)} points of the sweep failed: {wrong[0]}")
+    return rows
 
 
 def _draw(rows: list[Row], layers: list[CompressedLayer], x: IntArray) -> dict[str, bytes]:

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 import click
 
-from eie.errors import EieError, MismatchError, printable
+from eie.errors import EieError, MismatchError, caused_by_ctrl_c, printable
 
 DISTRIBUTION = "eie-sim"
 # In the order in which somebody meets them; each is the function of that name in the module
@@ -89,9 +89,15 @@ class _Interrupted(_BadInput):
 @contextmanager
 def _ending_at_signals() -> Iterator[None]:
     """SIGTERM as an exception, so that worker processes and temporary files go, too; and no signal is lost."""
+    interrupted = False
 
     def end(number: int, _: object) -> NoReturn:
         raise SystemExit(128 + number)
+
+    def interrupt(*_: object) -> NoReturn:
+        nonlocal interrupted
+        interrupted = True
+        raise KeyboardInterrupt
 
     def again(ignored: Any) -> None:
         """Inside a call back from C, Python drops the exception of a signal: the signal comes once more."""
@@ -108,13 +114,22 @@ def _ending_at_signals() -> Iterator[None]:
         yield
         return
     before, hook = signal.signal(signal.SIGTERM, end), sys.unraisablehook
+    on_ctrl_c = signal.getsignal(signal.SIGINT)
+    if on_ctrl_c is signal.default_int_handler:  # not where it is ignored, as behind nohup
+        signal.signal(signal.SIGINT, interrupt)
     sys.unraisablehook = again
     try:
         yield
+    except Exception as error:
+        # A library turned Ctrl-C into an error of its own: a C extension into SystemError, a reader into "cannot read".
+        if interrupted or caused_by_ctrl_c(error):
+            raise KeyboardInterrupt from error
+        raise
     finally:
         for timer in timers:
             timer.cancel()
         signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, on_ctrl_c)
         sys.unraisablehook = hook
 
 

@@ -121,12 +121,15 @@ def adder_network(
             if following
             else largest_frac(largest, widths.act_bits, widths.headroom)
         )
-        make = _added if layer.adder else _multiplied
         try:
-            fixed = make(layer, x, exact, x_frac, y_frac, widths)
+            if layer.adder:
+                fixed = _added(layer, x_frac, y_frac)
+            else:
+                fixed = _multiplied(layer, x, exact, x_frac, y_frac, widths)
             exact, *_ = fixed_layer(fixed, exact, widths.acc_bits, widths.act_bits)
         except LayerError as error:
             raise ModelError(str(error)) from None
+        _check_scales(fixed, y)
         scales = Scales(
             x_frac,
             fixed.w_frac,
@@ -174,9 +177,22 @@ def _scaled(layer: CompressedLayer, gain: FloatArray | None, y_frac: int, relu: 
     return replace(layer, relu=relu, output_shift=shift, scale=scale, scale_frac=frac)
 
 
-def _added(
-    layer: AdderLayer, x: FloatArray, exact: IntArray, x_frac: int, y_frac: int, widths: Widths
-) -> CompressedLayer:
+def _check_scales(layer: CompressedLayer, y: FloatArray) -> None:
+    """Raise `ModelError` for a row whose scale is 0, beside another row's, and whose outputs are not.
+
+    y : outputs of the layer in floating point, [batch, outputs].
+    """
+    if layer.scale is not None:
+        seen = np.abs(y).reshape(len(y), layer.rows, -1).max(axis=(0, 2)) >= 0.5 * 2.0**-layer.y_frac
+        lost = np.flatnonzero(seen & (layer.scale == 0))
+        if lost.size:
+            raise ModelError(
+                f"layer {layer.name!r}: beside the largest gain of a row, that of row {lost[0]} is 0 in 16 bits, and "
+                "its outputs would be lost: prune it"
+            )
+
+
+def _added(layer: AdderLayer, x_frac: int, y_frac: int) -> CompressedLayer:
     table, bias = layer.integers(x_frac)
     # A code whose value became 0 has no entry.
     kept = np.flatnonzero(table)

@@ -240,17 +240,29 @@ def fetch(name: str, folder: str | os.PathLike[str]) -> list[tuple[str, int]]:
         return [(file, len(_read(target, file, wanted))) for file, wanted in data_set.sha256.items()]
     except ModelError:
         pass  # something is missing or wrong: fetch all
+    # What exists of the folder's path: without a network nothing is left behind.
+    there = next(place for place in (target, *target.absolute().parents) if place.is_dir())
     try:
-        target.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target) as temporary:
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=there) as temporary:
             # Commands run inside it, so that a relative path would mean another place to them.
             source = data_set.extract(Path(temporary).resolve())
             contents = {file: _read(source, file, wanted) for file, wanted in data_set.sha256.items()}
+        target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write into {target}: {error.strerror or error}") from None
     for file, data in contents.items():
         write_atomically(target / file, data)
     return [(file, len(data)) for file, data in contents.items()]
+
+
+def _place_of(name: str, folder: str | os.PathLike[str] | None, files: Iterable[str], what: str) -> Path:
+    """The folder in which at least one of the files is, packed or not; refused if none is."""
+    place = Path(folder) if folder is not None else default_folder(name)
+    if not any(found for file in files for found in place.glob(f"{file}*")):
+        raise ModelError(
+            f"{place} holds no {what}: run `eie data {name}`, or name the folder with {', '.join(files)}"
+        )
+    return place
 
 
 def load(name: str, folder: str | os.PathLike[str] | None = None) -> Digits:
@@ -260,13 +272,10 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> Digits:
     ------
     ModelError : a file is missing, unreadable, or not the published one.
     """
-    place = Path(folder) if folder is not None else default_folder(name)
-    if not any(found for file in DATA_SETS[name].sha256 for found in place.glob(f"{file}*")):
-        raise ModelError(
-            f"{place} holds no IDX files: run `eie data {name}`, or name the folder with the IDX files"
-        )
+    files = DATA_SETS[name].sha256
+    place = _place_of(name, folder, files, "IDX files")
     arrays = []
-    for file, wanted in DATA_SETS[name].sha256.items():
+    for file, wanted in files.items():
         data = _read(place, file, wanted)
         # A magic number and one size per dimension, 4 bytes each.
         images = "idx3" in file
@@ -340,16 +349,6 @@ def parse_series(text: str, place: str = "series") -> Series:
     if not values:
         raise ModelError(f"{place} holds no series")
     return Series(tuple(values), np.array(labels))
-
-
-def _place_of(name: str, folder: str | os.PathLike[str] | None, files: Iterable[str], what: str) -> Path:
-    """The folder in which at least one of the files is, packed or not; refused if none is."""
-    place = Path(folder) if folder is not None else default_folder(name)
-    if not any(found for file in files for found in place.glob(f"{file}*")):
-        raise ModelError(
-            f"{place} holds no {what}: run `eie data {name}`, or name the folder with {', '.join(files)}"
-        )
-    return place
 
 
 def load_series(name: str, folder: str | os.PathLike[str] | None = None) -> tuple[Series, Series]:

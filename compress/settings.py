@@ -19,12 +19,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from eie import files
 from eie.compress.float_layers import Layers, LayerSource, Model, Unused, left_over
 from eie.compress.pipeline import Settings
 from eie.compress.quantize import Widths
 from eie.conv import Conv
 from eie.errors import EieError, ModelError
+from eie.files import read_toml
 
 # So many layers are named when a pattern matches none.
 _SHOWN = 8
@@ -93,21 +93,6 @@ def _check(
 # ---- the file ----------------------------------------------------------------------------------------------
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """The content of a TOML file.
-
-    Raises
-    ------
-    ModelError : it cannot be read, or is not TOML.
-    """
-    try:
-        return files.read_toml(path)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise ModelError(f"{path} is not TOML: {error}") from None
-
-
 @dataclass(frozen=True)
 class Plan:
     """A settings file.
@@ -128,7 +113,7 @@ class Plan:
         ------
         ModelError : it cannot be read, is not TOML, or has an unknown key or a wrong value.
         """
-        given = read_toml(path)
+        given = read_toml(path, ModelError)
         _check(given, _KEYS | _TOP, str(path))
         rules = given.pop("layers", {})
         image = given.pop("input", None)

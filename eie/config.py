@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,9 +137,10 @@ class ArchConfig:
     adder: int = _size(0, 0, 1, "1: minima in place of products, and scales of rows, 0: products alone")
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = checked_value(field.name, getattr(self, field.name))
-            object.__setattr__(self, field.name, value)
+        for name, legal in _LEGAL.items():
+            value = getattr(self, name)
+            if type(value) is not int or value not in legal:
+                object.__setattr__(self, name, checked_value(name, value))
         if self.acc_bits < self.act_bits:
             raise ConfigError(
                 f"acc_bits ({self.acc_bits}) must be at least act_bits ({self.act_bits}): "
@@ -555,6 +557,20 @@ class ArchConfig:
 FIELDS: dict[str, dataclasses.Field[Any]] = {field.name: field for field in dataclasses.fields(ArchConfig)}
 
 
+def _legal(metadata: Mapping[str, Any]) -> Container[Any]:
+    """The values of a field with this metadata."""
+    if "choices" in metadata:
+        return frozenset(metadata["choices"])
+    low, high = metadata["low"], metadata["high"]
+    if metadata["power_of_two"]:
+        return frozenset(1 << k for k in range(high.bit_length()) if low <= 1 << k <= high)
+    return range(low, high + 1)
+
+
+# A sweep makes many configurations: nearly all values are found here.
+_LEGAL = {name: _legal(field.metadata) for name, field in FIELDS.items()}
+
+
 def checked_value(name: str, value: Any) -> int | str:
     """A field's value as `ArchConfig` holds it; whether others go with it is not looked at.
 
@@ -578,10 +594,9 @@ def checked_value(name: str, value: Any) -> int | str:
             *most, last = choices
             raise ConfigError(f"{name} must be {', '.join(map(str, most))} or {last}, not {value}")
         return value
-    low, high, power = (metadata[key] for key in ("low", "high", "power_of_two"))
-    if not low <= value <= high or (power and value.bit_count() != 1):
-        kind = "a power of two " if power else ""
-        raise ConfigError(f"{name} must be {kind}from {low} to {high}, not {value}")
+    if value not in _LEGAL[name]:
+        kind = "a power of two " if metadata["power_of_two"] else ""
+        raise ConfigError(f"{name} must be {kind}from {metadata['low']} to {metadata['high']}, not {value}")
     return value
 
 

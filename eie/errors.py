@@ -14,6 +14,28 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
+def caused_by_ctrl_c(error: BaseException) -> bool:
+    """Whether an error came out of a `KeyboardInterrupt`, which a library has caught and made an error of its own.
+
+    >>> try:
+    ...     try:
+    ...         raise KeyboardInterrupt
+    ...     except BaseException:
+    ...         raise SystemError("a call returned a result with an exception set")
+    ... except SystemError as error:
+    ...     caused_by_ctrl_c(error)
+    True
+    """
+    seen: set[int] = set()
+    before: BaseException | None = error
+    while before is not None and id(before) not in seen:
+        if isinstance(before, KeyboardInterrupt):
+            return True
+        seen.add(id(before))
+        before = before.__cause__ or before.__context__
+    return False
+
+
 class EieError(Exception):
     """Base of every error that the user's input, files or machine can cause.
 

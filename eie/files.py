@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from eie.errors import ConfigError, EieError
+
 # A key of more parts takes the parser longer than the file could matter.
 _PARTS = 100
 
@@ -30,23 +32,27 @@ def beside(target: Path, ending: str = ".tmp") -> Path:
     return target.with_name(f"{name}{os.getpid()}{ending}")
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path, refused: type[EieError] = ConfigError) -> dict[str, Any]:
     """The content of a TOML file, which is UTF-8 whatever the locale says.
 
     Raises
     ------
-    OSError : it cannot be read. ValueError : it is not TOML, or nested too deeply.
+    refused : it cannot be read, is not TOML, or nested too deeply.
     """
     try:
         text = path.read_bytes().decode()
-    except UnicodeDecodeError:
-        raise ValueError("not UTF-8") from None
-    if max(word.count(".") for word in re.split(r"[^\w.\-\"']+", re.sub(r"[ \t]+", "", text))) > _PARTS:
-        raise ValueError("nested too deeply")
-    try:
+        if max(word.count(".") for word in re.split(r"[^\w.\-\"']+", re.sub(r"[ \t]+", "", text))) > _PARTS:
+            raise RecursionError
         return tomllib.loads(text)
+    except OSError as error:
+        raise refused(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        why = "not UTF-8"
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        why = "nested too deeply"
+    except ValueError as error:
+        why = str(error)
+    raise refused(f"{path} is not TOML: {why}")
 
 
 def file_name(name: str) -> str:

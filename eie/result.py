@@ -140,6 +140,11 @@ class Result:
     y_frac: int | None = None
     minima: bool = False
 
+    @classmethod
+    def uncounted(cls, y: npt.NDArray[np.int16], engine: str, cfg: ArchConfig) -> Result:
+        """Outputs of an engine that has neither cycles nor counters."""
+        return cls(y, None, dict.fromkeys(COUNTERS), engine, cfg)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Result):
             return NotImplemented

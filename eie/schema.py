@@ -12,7 +12,7 @@ import enum
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, ClassVar
 
 from mypy_extensions import mypyc_attr, trait
@@ -27,6 +27,9 @@ class Kind(enum.Enum):
     OUT = "combinational output"
     REG = "internal register"
     OUT_REG = "register that is an output"
+
+    # A kind is hashed whenever a signal is made, and Enum's own hash is a call in Python.
+    __hash__ = object.__hash__
 
     @property
     def is_register(self) -> bool:
@@ -51,13 +54,13 @@ class Field:
     probed: bool = True
 
 
+# Machines differ in few fields: one of each, which all share.
+_field = cache(Field)
+
 # Width, kind, signed and probed, as in `Field`.
 Declared = tuple[int, Kind, bool, bool]
-# One of each, which all signals that are declared alike share: the small signals of 64 PEs then stay in the cache. (The
-# key has the number of the kind, because an Enum takes longer to hash than all the rest.)
-_declared: dict[tuple[int, int, bool, bool], Declared] = {}
-# Signals are numbered as they are made.
-_numbers = itertools.count()
+# One of each, which all signals that are declared alike share: the small signals of 64 PEs then stay in the cache.
+_declared: dict[Declared, Declared] = {}
 
 
 class Wire:
@@ -73,11 +76,8 @@ class Wire:
     ) -> None:
         self.value = 0
         self.made = next(_numbers)
-        key = (width, id(kind), signed, probed)
-        found = _declared.get(key)
-        if found is None:
-            found = _declared[key] = (width, kind, signed, probed)
-        self.declared = found
+        declared = (width, kind, signed, probed)
+        self.declared = _declared.setdefault(declared, declared)
 
     @property
     def width(self) -> int:
@@ -133,14 +133,20 @@ class Bundle:
     prefix = ""
 
 
+# Signals are numbered as they are made where `members` asks for it: of compiled classes. In the text numbers would take
+# a third of the memory of its small signals.
+_numbers: Iterator[int] = itertools.count() if hasattr(Bundle, "__mypyc_attrs__") else itertools.repeat(0)
+
 # Where a signal is in its block: names of members, numbers in lists.
 Path = tuple[str | int, ...]
 
 
 def members(bundle: Bundle) -> list[tuple[str, Any]]:
     """The signals, bundles and lists of bundles of a bundle, in the order in which its constructor makes them."""
+    names: Sequence[str] | None = getattr(type(bundle), "__mypyc_attrs__", None)
+    if names is None:
+        return [(name, member) for name, member in vars(bundle).items() if _made(member) >= 0]
     # A compiled class has no dictionary, but a list of its attributes, in an order of its own.
-    names: Sequence[str] = getattr(type(bundle), "__mypyc_attrs__", None) or list(vars(bundle))
     found = [
         (_made(member), name, member) for name in names if (member := getattr(bundle, name, None)) is not None
     ]
@@ -1184,7 +1190,7 @@ def kind_of(block: str, cfg: ArchConfig) -> type[BlockSignals]:
 @lru_cache(maxsize=256)
 def fields(block: str, cfg: ArchConfig) -> tuple[Field, ...]:
     """Ports and registers of `block` (a name in `block_names(cfg)`), in declaration order."""
-    return tuple(Field(name, *signal.declared) for name, _, signal in _signals(kind_of(block, cfg)(cfg)))
+    return tuple(_field(name, *signal.declared) for name, _, signal in _signals(kind_of(block, cfg)(cfg)))
 
 
 @lru_cache(maxsize=256)

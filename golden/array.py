@@ -254,31 +254,6 @@ class Array(schema.Array):
         for visit in self.visits:
             visit()
 
-    def propagate_until_stable(self, order: Sequence[int]) -> int:
-        """Visit in any `order` (a permutation of range(len(visits))), again and again until no signal changes.
-
-        Returns the number of rounds. `propagate` gives the same signals; a test proves it.
-        """
-        settled: list[int] = []
-        for rounds in range(1, len(self.visits) + 2):
-            for number in order:
-                self.visits[number]()
-            values = self.all_values()
-            if values == settled:
-                return rounds
-            settled = values
-        raise RuntimeError("the signals do not settle: there is a combinational loop")
-
-    def all_values(self) -> list[int]:
-        """Every signal of every block, and what every register takes next."""
-        return [signal.value for signal in self._signals()] + [register.next for register in self.registers]
-
-    def _signals(self) -> list[Wire]:
-        nodes = chain.from_iterable(self.nodes)
-        of_pes = (block for pe in self.pes for block in pe.blocks.values())
-        blocks = [self, self.ccu, *nodes, *self.pairs, *self.tables, *self.pes, *of_pes]
-        return [signal for block in blocks for signal in block.signals().values()]
-
     def write_memories(self) -> None:
         """The pass table, and all memories of all PEs."""
         for visit in self.memory_visits:

@@ -19,7 +19,6 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, fields
 from pathlib import Path
 
 import numpy as np
@@ -83,9 +82,7 @@ def table(binary: Path, widths: Sequence[int], sizes: Callable[[int], list[int]]
     for width in widths:
         points = {size: run(binary, size, width) for size in sizes(width)}
         print(f"{width} bits: {len(points)} sizes", file=sys.stderr)
-        columns = {
-            field.name: [f"{getattr(s, field.name):.7g}" for s in points.values()] for field in fields(Sram)
-        }
+        columns = {name: [f"{getattr(s, name):.7g}" for s in points.values()] for name in Sram._fields}
         columns = {"bytes": [f"{size}" for size in points], **columns}
         text += f"\n[[width]]\nbits = {width}\n"
         text += "".join(f"{name} = [{', '.join(values)}]\n" for name, values in columns.items())
@@ -95,12 +92,12 @@ def table(binary: Path, widths: Sequence[int], sizes: Callable[[int], list[int]]
 def errors(held_out: SramTable) -> dict[str, np.ndarray]:
     """For each figure: the rule's value over CACTI's, less 1, at every memory that is held out."""
     pairs = [
-        (astuple(sram(size * 8 // width, width)), astuple(figures))
+        (sram(size * 8 // width, width), figures)
         for width, points in held_out.rows.items()
         for size, figures in points
     ]
     rule, cacti = (np.array(side) for side in zip(*pairs, strict=True))
-    return {field.name: off for field, off in zip(fields(Sram), (rule / cacti - 1).T, strict=True)}
+    return dict(zip(Sram._fields, (rule / cacti - 1).T, strict=True))
 
 
 def print_errors() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -42,7 +42,7 @@ WAVE_SUFFIX = {"golden": ".vcd", "icarus": ".fst", "verilator": ".fst"}
 _SHOWN = 6
 
 
-class Chain(Network, Sequence[CompressedLayer]):
+class Chain(Network):
     """A network of compressed layers, one after the other; a sequence of these layers, too.
 
     Two chains are equal when their layers are (`CompressedLayer.equals`). A slice is a chain.
@@ -72,12 +72,6 @@ class Chain(Network, Sequence[CompressedLayer]):
         self._layers = tuple(layers)
         self.place = place
         self.report = report
-
-    def __len__(self) -> int:
-        return len(self._layers)
-
-    def __iter__(self) -> Iterator[CompressedLayer]:
-        return iter(self._layers)
 
     @overload
     def __getitem__(self, place: int) -> CompressedLayer: ...
@@ -288,7 +282,7 @@ def _run_on_cpu(layers: Sequence[CompressedLayer], x: npt.ArrayLike, cfg: ArchCo
     results = []
     for layer in layers:
         y = cpu.prepared(layer, cpu.Arithmetic.of(cfg)).run(y)
-        results.append(cpu.result(y if batch else y[0], cfg))
+        results.append(Result.uncounted(y if batch else y[0], "cpu", cfg))
     return results
 
 

@@ -19,7 +19,7 @@ from eie.fixed import IntArray
 from eie.plan import Plan
 from eie.plan_program import plan_program
 from eie.program import Job, Program
-from eie.result import COUNTERS, Result
+from eie.result import Result
 from eie.sim.engines.fast_plan import FastPlan, checked_inputs
 from eie.sim.simulate import STEPPING, engine_module, simulate_many
 
@@ -76,4 +76,4 @@ def _reference(plan: Plan, x: IntArray) -> Result:
     for layer in plan.layers:
         (result,) = simulate_many([Job.create(layer, x, sized_for(plan.cfg, layer))], "reference")
         x = result.y.astype(np.int64)
-    return Result(result.y, None, dict.fromkeys(COUNTERS), "reference", plan.cfg)
+    return Result.uncounted(result.y, "reference", plan.cfg)

@@ -22,10 +22,9 @@ from eie.fixed import IntArray
 from eie.layer import CompressedLayer
 from eie.plan import make_plan
 from eie.sim.engines.fast_plan import FastPlan
-from eie.sim.fpga.board import SerialPort, compare, run_on_board
+from eie.sim.fpga.board import Measured, SerialPort, compare, run_on_board
 from eie.sim.fpga.fit import resident_program
 from eie.sim.fpga.flow import DESIGN, NETWORK
-from eie.sim.fpga.netlist import Measured
 from eie.sim.workloads.inputs import read_activations
 
 

@@ -91,7 +91,7 @@ def report_json(
     }
 
 
-def _row(block: BlockFigures, report: SynthReport) -> tuple[str, ...]:
+def _row(block: BlockFigures) -> tuple[str, ...]:
     published = published_areas().get(block.name)
     path = block.path
     return (
@@ -235,7 +235,7 @@ def _print_blocks(report: SynthReport) -> None:
     click.echo(f"{report.cfg.n_pe} PEs, queue depth {report.cfg.queue_depth}, cells of {report.library}")
     click.echo("no latch, no loop, no undriven net, no warning")
     headings = ("block", "cells", "flip-flops", "area um2", "published", "path ns", "cells", "from -> to")
-    print_table(headings, [_row(block, report) for block in report.blocks], text_last=True)
+    print_table(headings, [_row(block) for block in report.blocks], text_last=True)
     click.echo("pe (wiring): area of what the PE has beside its blocks; its path goes through all of them.")
     click.echo(
         f"published: um2 at {PUBLISHED_NM} nm; {LIBRARY_NM} nm cells are {(LIBRARY_NM / PUBLISHED_NM) ** 2:.0f} "

@@ -162,8 +162,3 @@ def type_of(kind: str) -> Any:
     else:
         raise ModelError(f"values of type {kind} cannot pass between the host's parts of the graph")
     return made
-
-
-def kind_of(element: int) -> str:
-    """The text of a tensor's type."""
-    return f"tensor({onnx.TensorProto.DataType.Name(element).lower()})"

@@ -143,13 +143,17 @@ def _counts(name: str) -> bool:
     return name in COUNTERS or name.endswith("s4_clipped")
 
 
-@lru_cache(maxsize=256)
 def flip_flops(block: str, cfg: ArchConfig, *, counters: bool = False) -> Mapping[str, int]:
     """Bits of each register of a block; the performance counters only on request, and where there are any."""
+    return _flip_flops(block, cfg, counters and cfg.counters > 0)
+
+
+@lru_cache(maxsize=256)
+def _flip_flops(block: str, cfg: ArchConfig, counters: bool) -> Mapping[str, int]:
     registers = {
         field.name: field.width
         for field in fields(block, cfg)
-        if field.kind.is_register and ((counters and cfg.counters) or not _counts(field.name))
+        if field.kind.is_register and (counters or not _counts(field.name))
     }
     if block == "arithm_unit":
         # Of a further lane, that it writes says all that its valid bits would: synthesis takes them away.

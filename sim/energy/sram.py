@@ -11,9 +11,10 @@ import math
 import tomllib
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
+from typing import NamedTuple
 
 from eie.errors import CapacityError, FormatError
 
@@ -21,8 +22,7 @@ from eie.errors import CapacityError, FormatError
 MAX_BYTES = 64 << 20
 
 
-@dataclass(frozen=True)
-class Sram:
+class Sram(NamedTuple):
     """One single-ported SRAM: energy of a read and of a write of one word, leakage power, area."""
 
     read_pj: float
@@ -51,7 +51,7 @@ def parse(text: str) -> SramTable:
         data = tomllib.loads(text)
         rows = {}
         for row in data["width"]:
-            columns = (row[field.name] for field in fields(Sram))
+            columns = (row[name] for name in Sram._fields)
             points = zip(row["bytes"], zip(*columns, strict=True), strict=True)
             rows[int(row["bits"])] = tuple((int(size), Sram(*figures)) for size, figures in points)
         table = SramTable(data["source"], float(data["supply_v"]), dict(sorted(rows.items())))
@@ -59,7 +59,7 @@ def parse(text: str) -> SramTable:
         raise FormatError(f"SRAM table: {error}") from error
     for bits, row_points in table.rows.items():
         sizes = [size for size, _ in row_points]
-        if len(sizes) < 2 or sizes != sorted(set(sizes)) or min(min(astuple(s)) for _, s in row_points) <= 0:
+        if len(sizes) < 2 or sizes != sorted(set(sizes)) or min(min(s) for _, s in row_points) <= 0:
             raise FormatError(f"SRAM table, width {bits}: sizes must ascend, and every figure be positive")
     if len(table.rows) < 2:
         raise FormatError("SRAM table: there must be two widths at least")
@@ -90,9 +90,7 @@ def sram(words: int, width_bits: int) -> Sram:
             f"from 1 bit to {MAX_BYTES >> 20} MiB a memory"
         )
     rows = list(table().rows.items())
-    at_width = [
-        (bits, _between(size, [(s, astuple(figures)) for s, figures in points])) for bits, points in rows
-    ]
+    at_width = [(bits, _between(size, points)) for bits, points in rows]
     return Sram(*_between(width_bits, at_width))
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from functools import cache
+from dataclasses import astuple, dataclass, fields, replace
+from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,11 @@ class Technology:
     leakage: float
     dram_pj_per_bit: float
     io_pj_per_bit: float
+
+    @cached_property
+    def identity(self) -> tuple[Any, ...]:
+        """What tells it from others."""
+        return astuple(self)
 
     def loading_nj(self, bits: int) -> float:
         """Energy of bringing so many bits from DRAM onto the chip."""
@@ -111,6 +116,7 @@ def at_node(node_nm: float) -> Technology:
     return _built({"node_nm": node_nm}, f"{node_nm:g} nm")
 
 
+@cache
 def default() -> Technology:
     """45 nm: what every figure is for if nothing else is said."""
     return at_node(BASE_NM)
@@ -136,12 +142,7 @@ def read(path: Path) -> Technology:
     ------
     ConfigError : a file that cannot be read, an unknown key, a value that is not a positive number.
     """
-    try:
-        content = read_toml(path)
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from None
+    content = read_toml(path)
     try:
         return _built(content, path.stem)
     except ConfigError as error:

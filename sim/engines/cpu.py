@@ -24,7 +24,7 @@ from eie.errors import ConfigError, LayerError
 from eie.fixed import limits
 from eie.layer import CompressedLayer, as_activations
 from eie.program import Job
-from eie.result import COUNTERS, Result
+from eie.result import Result
 from eie.sim.engines import cpu_kernels as kernels
 from eie.sim.engines.cpu_vectors import AHEAD, LANES, TILE_BYTES, TILE_ROWS, has_tiles, tile_position
 
@@ -412,11 +412,6 @@ def prepared(
     return kept[key]
 
 
-def result(y: npt.NDArray[np.int16], cfg: ArchConfig) -> Result:
-    """Outputs as a result without cycles and counters."""
-    return Result(y, None, dict.fromkeys(COUNTERS), "cpu", cfg)
-
-
 def simulate(layer: CompressedLayer, x: npt.ArrayLike, cfg: ArchConfig) -> Result:
     """One layer on one vector, int[cols]; a machine's memories do not matter here, only its widths.
 
@@ -425,7 +420,8 @@ def simulate(layer: CompressedLayer, x: npt.ArrayLike, cfg: ArchConfig) -> Resul
     LayerError : a layer or an input that does not fit the widths.
     """
     activations = as_activations(x, layer, cfg.act_bits).astype(np.int16)
-    return result(prepared(layer, Arithmetic.of(cfg), windows=False).run(activations[None])[0], cfg)
+    y = prepared(layer, Arithmetic.of(cfg), windows=False).run(activations[None])[0]
+    return Result.uncounted(y, "cpu", cfg)
 
 
 def run(jobs: Sequence[Job], threads: int | None = None) -> list[Result]:
@@ -438,7 +434,7 @@ def run(jobs: Sequence[Job], threads: int | None = None) -> list[Result]:
             stop += 1
         x = np.stack([job.x for job in jobs[start:stop]]).astype(np.int16)
         ready = prepared(first.layer, Arithmetic.of(first.cfg), threads, windows=False)
-        results += [result(y, first.cfg) for y in ready.run(x)]
+        results += [Result.uncounted(y, "cpu", first.cfg) for y in ready.run(x)]
         start = stop
     return results
 

@@ -19,27 +19,21 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
 import eie
-from eie.compress import datasets
+from eie.compress import datasets, train
 from eie.compress.format.file import write_atomically
+from eie.compress.forward import quantize_inputs
 from eie.compress.pipeline import compress_network
+from eie.compress.train.recipes import RECIPES, Batches, Bench, single_thread
 from eie.errors import ModelError
+from eie.fixed import IntArray
 from eie.layer import CompressedLayer
 from eie.sim.chain import Chain
 from eie.sim.engines.cpu import CpuNetwork
-
-try:
-    import torch
-    from torch import Tensor, nn
-    from torch.nn import functional
-
-    from eie.compress import train
-    from eie.compress.train.recipes import RECIPES, Batches, Bench, single_thread
-except ModuleNotFoundError as error:
-    if error.name != "torch":
-        raise
-    raise ModelError("PyTorch is not installed: pip install 'eie-sim[train]'") from None
 
 FOLDER = Path("build/learn")
 HELD_OUT = 10_000
@@ -138,9 +132,20 @@ def answers(layers: Sequence[CompressedLayer], x: Tensor) -> npt.NDArray[np.int1
     return net.run(net.quantize(x.reshape(len(x), -1).numpy()))
 
 
+def quantized(layers: Sequence[CompressedLayer], x: Tensor) -> IntArray:
+    """Images as activations of the first layer, [images, inputs]."""
+    return quantize_inputs(layers[0], x.reshape(len(x), -1).numpy())
+
+
 def wrong(found: npt.NDArray[Any], right: Tensor) -> float:
-    """Answers [images, classes] whose largest is not the right class, in percent."""
-    return 100 * float(np.mean(found.argmax(axis=1) != right.numpy()))
+    """Answers [images, classes] whose largest is not the right class, in percent; or the classes answered, [images]."""
+    classes = found.argmax(axis=1) if found.ndim > 1 else found
+    return 100 * float(np.mean(classes != right.numpy()))
+
+
+def per_digit(cycles: int | None, energy_uj: float | None) -> Figures:
+    """Cycles and energy of a digit, of a run of `COUNTED`."""
+    return {"cycles": (cycles or 0) / COUNTED, "energy_nj": 1000 * (energy_uj or 0.0) / COUNTED}
 
 
 def figures(data: Digits, model: nn.Module, shared: train.Shared) -> Figures:
@@ -155,8 +160,7 @@ def figures(data: Digits, model: nn.Module, shared: train.Shared) -> Figures:
     return {
         "bytes": report.size.total_bytes,
         "error": wrong(answers(layers, data.bench.test_x), data.bench.test_y),
-        "cycles": (run.cycles or 0) / COUNTED,
-        "energy_nj": 1000 * (run.energy_uj or 0.0) / COUNTED,
+        **per_digit(run.cycles, run.energy_uj),
         "weights": sum(layer.nnz for layer in layers),
     }
 

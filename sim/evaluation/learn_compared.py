@@ -15,7 +15,6 @@ from torch.nn import functional
 import eie
 from eie.compress import train
 from eie.compress.format.file import load
-from eie.compress.forward import quantize_inputs
 from eie.layer import CompressedLayer
 from eie.result import Result
 from eie.sim.evaluation import learn
@@ -166,7 +165,7 @@ def _exits(case: _Case) -> Figures:
     threshold = choose_threshold(held, data.held_y[:_CHOSEN_ON].numpy(), _BUDGET)
     runs = [leave(logits, threshold) for logits in (held, test)]
     errors = [
-        100 * float(np.mean(run.answers != right.numpy()))
+        learn.wrong(run.answers, right)
         for run, right in zip(runs, (data.held_y[:_CHOSEN_ON], data.bench.test_y), strict=True)
     ]
     ran = run_with_exits(layers, _counted(layers, data), _machine(layers), threshold)
@@ -174,7 +173,7 @@ def _exits(case: _Case) -> Figures:
     return {
         **{"held": errors[0], "error": errors[1], "bytes": path.stat().st_size},
         **{"threshold": threshold, "left": left, "weights": sum(layer.nnz for layer in layers)},
-        **_per_digit(ran.cycles, ran.energy_uj),
+        **learn.per_digit(ran.cycles, ran.energy_uj),
     }
 
 
@@ -197,25 +196,17 @@ def _widths(case: _Case) -> Figures:
             "error": learn.wrong(learn.answers(parts, data.bench.test_x), data.bench.test_y),
             "bytes": path.stat().st_size,
             "weights": sum(part.nnz for part in parts),
-            **_per_digit(*totals(list[Result](results))),
+            **learn.per_digit(*totals(list[Result](results))),
         }
     return found
 
 
 def _counted(layers: Sequence[CompressedLayer], data: Digits) -> Any:
-    few = data.bench.test_x[: learn.COUNTED].reshape(learn.COUNTED, -1).numpy()
-    return quantize_inputs(layers[0], few)
+    return learn.quantized(layers, data.bench.test_x[: learn.COUNTED])
 
 
 def _machine(layers: Sequence[CompressedLayer]) -> eie.ArchConfig:
     return eie.sized_for(eie.ArchConfig(n_pe=learn.PES), *layers)
-
-
-def _per_digit(cycles: int | None, energy_uj: float | None) -> Figures:
-    return {
-        "cycles": (cycles or 0) / learn.COUNTED,
-        "energy_nj": 1000 * (energy_uj or 0.0) / learn.COUNTED,
-    }
 
 
 _MAKERS: dict[str, Callable[[_Case], Figures]] = {

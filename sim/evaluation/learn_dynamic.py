@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,15 @@ from torch.nn import functional
 import eie
 from eie.compress import datasets, train
 from eie.compress.format.file import load
-from eie.compress.forward import fixed_forward, quantize_inputs
 from eie.compress.train.recipes import RECIPES, Batches, Bench
 from eie.compress.train.series import KINDS, SeriesRecipe, run_series
-from eie.fixed import IntArray
 from eie.layer import CompressedLayer
 from eie.result import Result
 from eie.sim.chain import load as load_network
 from eie.sim.chain import run_network
 from eie.sim.evaluation import learn
 from eie.sim.evaluation.learn import Figures, cell, digits, how, spread, spreads
-from eie.sim.evaluation.learn_small import one_table, say
+from eie.sim.evaluation.learn_small import of_seeds, one_table
 from eie.sim.evaluation.section import Progress, Section
 from eie.sim.exits import totals
 from eie.sim.networks.stepping import run_steps
@@ -34,19 +32,6 @@ from eie.sim.widths import at_width, run_width
 from eie.width_program import sized_for_widths
 
 CROSS = functional.cross_entropy
-
-
-def _error(layers: Sequence[CompressedLayer], x: IntArray, right: Any) -> float:
-    """Wrong answers in percent, in the accelerator's arithmetic."""
-    parts = np.array_split(np.arange(len(x)), max(1, len(x) // 1000))
-    answers = np.concatenate([fixed_forward(layers, x[part]).y.argmax(axis=1) for part in parts])
-    return 100 * float(np.mean(answers != right))
-
-
-def _costs(results: Sequence[Result], inputs: int) -> Figures:
-    """Cycles and energy of an input."""
-    cycles, energy = totals(list(results))
-    return {"cycles": (cycles or 0) / inputs, "energy_nj": 1000 * (energy or 0.0) / inputs}
 
 
 # ---- widths ------------------------------------------------------------------------------------------------
@@ -104,11 +89,8 @@ def _width_cell(kind: str, width: float, seed: int) -> Figures:
 
 def _width_figures(layers: list[CompressedLayer], kind: str, width: float) -> Figures:
     data = digits("mnist", "lenet-300-100")
-    test, held = (
-        quantize_inputs(layers[0], x.reshape(len(x), -1).numpy()) for x in (data.bench.test_x, data.held_x)
-    )
     found: Figures = {}
-    few, base = test[: learn.COUNTED], eie.ArchConfig(n_pe=learn.PES)
+    few, base = learn.quantized(layers, data.bench.test_x[: learn.COUNTED]), eie.ArchConfig(n_pe=learn.PES)
     for one in _WIDTHS if kind != "alone" else (width,):
         parts = layers if kind == "alone" else at_width(layers, one)
         if kind == "alone":
@@ -117,9 +99,9 @@ def _width_figures(layers: list[CompressedLayer], kind: str, width: float) -> Fi
             results = run_width(layers, few, sized_for_widths(base, layers), one)
         found[f"{one:g}"] = {
             "weights": sum(part.nnz for part in parts),
-            "held": _error(parts, held, data.held_y.numpy()),
-            "error": _error(parts, test, data.bench.test_y.numpy()),
-            **_costs(results, len(few)),
+            "held": learn.wrong(learn.answers(parts, data.held_x), data.held_y),
+            "error": learn.wrong(learn.answers(parts, data.bench.test_x), data.bench.test_y),
+            **learn.per_digit(*totals(list[Result](results))),
         }
     return found
 
@@ -132,11 +114,12 @@ def widths(seed: int = 1, progress: Progress | None = None, seeds: int = 1) -> S
         for width in _WIDTHS:
             # A network with all widths is one cell.
             same = kind != "alone" and width != _WIDTHS[0]
-            key = f"{kind}/{width:g}"
-            cells[key] = cells[f"{kind}/{_WIDTHS[0]:g}"] if same else []
-            for one in () if same else each:
-                cells[key].append(_width_cell(kind, width if kind == "alone" else 1.0, one))
-                say(progress, f"{kind}, width {width:g}, seed {one}")
+            key, alone = f"{kind}/{width:g}", width if kind == "alone" else 1.0
+            cells[key] = (
+                cells[f"{kind}/{_WIDTHS[0]:g}"]
+                if same
+                else of_seeds(partial(_width_cell, kind, alone), each, progress, f"{kind}, width {width:g}")
+            )
     rows = []
     for width in _WIDTHS:
         alone = np.mean([one[f"{width:g}"]["error"] for one in cells[f"alone/{width:g}"]])
@@ -217,10 +200,7 @@ def recurrent(seed: int = 1, progress: Progress | None = None, seeds: int = 1) -
     rows: list[list[str]] = []
     data: dict[str, list[Figures]] = {}
     for kind in KINDS:
-        data[kind] = []
-        for one in each:
-            data[kind].append(_series_cell(kind, one))
-            say(progress, f"{kind}, seed {one}")
+        data[kind] = of_seeds(partial(_series_cell, kind), each, progress, kind)
         rows.append([kind.upper(), *spreads(data[kind], places)])
     headings = ("network", "dense %", "pruned %", "shared %", "fixed %", "bytes", "smaller", "cycles", "nJ")
     steps = data[KINDS[0]][0]["steps"]
@@ -249,18 +229,15 @@ def _skip_cell(price: float, seed: int) -> Figures:
         shared = train.share(model, loader, loss, training=how(shared_for, seed, folder / "shared", lr=1e-4))
         path = folder.with_suffix(".eie")
         layers = train.save_skipping(path, model, shared, data.bench.x[:500])
-        test, held = (
-            quantize_inputs(layers[0], x.reshape(len(x), -1).numpy())
-            for x in (data.bench.test_x, data.held_x)
-        )
-        right, few = data.bench.test_y.numpy(), test[: learn.COUNTED]
+        test, held = (learn.quantized(layers, x) for x in (data.bench.test_x, data.held_x))
+        right, few = data.bench.test_y, test[: learn.COUNTED]
         run = run_skips(layers, test)
         machine = eie.sized_for(eie.ArchConfig(n_pe=learn.PES), *Residual.of(layers).matrices)
         some, whole = (run_skips(layers, few, machine, always=always) for always in (False, True))
         return {
-            "held": 100 * float(np.mean(run_skips(layers, held).y.argmax(1) != data.held_y.numpy())),
-            "error": 100 * float(np.mean(run.y.argmax(1) != right)),
-            "error_all": 100 * float(np.mean(run_skips(layers, test, always=True).y.argmax(1) != right)),
+            "held": learn.wrong(run_skips(layers, held).y, data.held_y),
+            "error": learn.wrong(run.y, right),
+            "error_all": learn.wrong(run_skips(layers, test, always=True).y, right),
             "ran": 100 * float(run.ran.mean()),
             "spread": [100 * float(share) for share in run.ran.mean(axis=0)],
             "kinds": len(np.unique(run.ran, axis=0)),
@@ -290,10 +267,7 @@ def skips(seed: int = 1, progress: Progress | None = None, seeds: int = 1) -> Se
     rows: list[list[str]] = []
     data: dict[str, list[Figures]] = {}
     for price in _PRICES:
-        found = data[f"{price:g}"] = []
-        for one in each:
-            found.append(_skip_cell(price, one))
-            say(progress, f"price {price:g}, seed {one}")
+        found = data[f"{price:g}"] = of_seeds(partial(_skip_cell, price), each, progress, f"price {price:g}")
         rows.append([f"{price:g}", *spreads(found, places)])
     headings = ("price", "error %", "all run %", "held out %", "ran %", "ways", "cycles", "energy", "bytes")
     values: Figures = {"units": _UNITS, "blocks": _BLOCKS, "epochs": _SKIP_EPOCHS, "seeds": each}
@@ -337,10 +311,9 @@ def _bits_cell(kind: Any, seed: int) -> Figures:
         return {
             "held": data.held(model),
             "float": data.error(model),
-            "error": 100 * float(np.mean(y.argmax(1) != data.bench.test_y.numpy())),
+            "error": learn.wrong(y, data.bench.test_y),
             "bytes": float(path.stat().st_size),
-            "cycles": (run.cycles or 0) / learn.COUNTED,
-            "energy_nj": 1000 * (run.energy_uj or 0) / learn.COUNTED,
+            **learn.per_digit(run.cycles, run.energy_uj),
         }
 
     counted = [learn.COUNTED, learn.PES]
@@ -355,10 +328,7 @@ def bits(seed: int = 1, progress: Progress | None = None, seeds: int = 1) -> Sec
     rows: list[list[str]] = []
     data: dict[str, list[Figures]] = {}
     for kind in _BITS_KINDS:
-        found = data[kind] = []
-        for one in each:
-            found.append(_bits_cell(kind, one))
-            say(progress, f"{kind}, seed {one}")
+        found = data[kind] = of_seeds(partial(_bits_cell, kind), each, progress, kind)
         there = [spreads(found, {name: n}) if name in found[0] else ["-"] for name, n in places.items()]
         rows.append([kind, *(text for (text,) in there)])
     headings = ("weights", "held out %", "float %", "fixed %", "bytes", "cycles", "nJ")

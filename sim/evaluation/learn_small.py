@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from torch.nn import functional
 
 import eie
 from eie.compress import train
-from eie.compress.forward import quantize_inputs
 from eie.compress.train.recipes import Batches
 from eie.layer import CompressedLayer
 from eie.sim.chain import run_network
@@ -27,13 +27,23 @@ from eie.sim.evaluation.section import Picture, Progress, Section, Table
 from eie.sim.exits import choose_threshold, leave, run_with_exits, stages, totals, trunk
 
 CROSS = functional.cross_entropy
-_ERROR = "error %"
 
 
 def say(progress: Progress | None, text: str) -> None:
     """Tell `progress`, if there is one, what has been done."""
     if progress:
         progress(text)
+
+
+def of_seeds(
+    make: Callable[[int], Figures], seeds: Sequence[int], progress: Progress | None, what: str
+) -> list[Figures]:
+    """What a cell finds with each of the seeds; what : it in a few words."""
+    found = []
+    for seed in seeds:
+        found.append(make(seed))
+        say(progress, f"{what}, seed {seed}")
+    return found
 
 
 def one_table(
@@ -168,10 +178,7 @@ def units(seed: int = 1, progress: Progress | None = None, seeds: int = 1) -> Se
     data: dict[str, Any] = {}
     for data_set in learn.SETS[:1]:
         for kind in kinds:
-            found = []
-            for one in each:
-                found.append(_unit_cell(data_set, kind, one))
-                say(progress, f"{data_set}: {kind}, seed {one}")
+            found = of_seeds(partial(_unit_cell, data_set, kind), each, progress, f"{data_set}: {kind}")
             data[f"{data_set}/{kind}"] = found
             macs = [f"{found[0]['macs']:,}", spread([one["held"] for one in found])]
             rows.append([data_set, kind, *macs, spread([one["error_float"] for one in found])])
@@ -411,9 +418,9 @@ def _exit_cell(data_set: str, network: str, seed: int) -> Figures:
         layers, report = train.save_exits(folder.with_suffix(".eie"), model, shared, data.bench.x[:500])
         held, test = (logits_of(layers, x) for x in (data.held_x[:_CHOSEN_ON], data.bench.test_x))
         threshold = choose_threshold(held, data.held_y[:_CHOSEN_ON].numpy(), _BUDGET)
-        right = data.bench.test_y.numpy()
+        right = data.bench.test_y
         run = leave(test, threshold)
-        few = quantize_inputs(layers[0], data.bench.test_x[:_EXIT_COUNTED].reshape(_EXIT_COUNTED, -1).numpy())
+        few = learn.quantized(layers, data.bench.test_x[:_EXIT_COUNTED])
         machine = eie.sized_for(eie.ArchConfig(n_pe=learn.PES), *layers)
         early = run_with_exits(layers, few, machine, threshold)
         whole = totals(run_network(trunk(layers), few, machine, "fast"))
@@ -421,8 +428,8 @@ def _exit_cell(data_set: str, network: str, seed: int) -> Figures:
             "bytes": folder.with_suffix(".eie").stat().st_size,
             "without_exits": report.size.total_bytes,
             "threshold": threshold,
-            "error_whole": 100 * float(np.mean(test[-1].argmax(1) != right)),
-            "error": 100 * float(np.mean(run.answers != right)),
+            "error_whole": learn.wrong(test[-1], right),
+            "error": learn.wrong(run.answers, right),
             "left": (np.bincount(run.left, minlength=len(test)) / len(right)).tolist(),
             "cycles": [early.cycles, whole[0]],
             "energy_uj": [early.energy_uj, whole[1]],
@@ -449,7 +456,7 @@ def _exit_curve(layers: Any, test: Any, right: Any, few: Any, machine: Any) -> l
     points = []
     whole = totals(run_network(trunk(layers), few, machine, "fast"))[0] or 1
     for threshold in (0.5, 0.8, 0.9, 0.95, 0.98, 0.99):
-        error = 100 * float(np.mean(leave(test, threshold).answers != right))
+        error = learn.wrong(leave(test, threshold).answers, right)
         cycles = run_with_exits(layers, few, machine, threshold).cycles or 0
         points.append([threshold, error, cycles / whole])
     return points
@@ -469,10 +476,8 @@ def _exits(key: str, network: str, sets: Sequence[str], seeds: range, progress: 
     rows, data, pictures = [], {}, []
     after = _EXITS[network][0]
     for data_set in sets:
-        found = []
-        for one in seeds:
-            found.append(_exit_cell(data_set, network, one))
-            say(progress, f"{network}, {data_set}: early exits, seed {one}")
+        what = f"{network}, {data_set}: early exits"
+        found = of_seeds(partial(_exit_cell, data_set, network), seeds, progress, what)
         data[data_set] = found
         of_all = [spread([one[name] for one in found]) for name in ("error_whole", "error", "threshold")]
         left = [spread([100 * one["left"][k] for one in found], 1) for k in range(len(after) + 1)]

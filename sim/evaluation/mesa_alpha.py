@@ -13,28 +13,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
+from torch import Tensor, nn
+from torch.nn import functional
 
-from eie.compress import datasets
+from eie.compress import datasets, train
 from eie.compress.format.file import load
 from eie.compress.format.mesa import differences
-from eie.errors import ModelError
+from eie.compress.train import recipes
 from eie.sim.evaluation import mesa
 from eie.sim.evaluation.prose import prose, text_of
 from eie.sim.evaluation.section import Picture, Progress, Section, Table
 from eie.sim.plots import style
-
-try:
-    import torch
-    from torch import Tensor, nn
-    from torch.nn import functional
-
-    from eie.compress import train
-    from eie.compress.train import recipes
-except ModuleNotFoundError as missing:
-    if missing.name != "torch":
-        raise
-    raise ModelError("PyTorch is not installed: pip install 'eie-sim[train]'") from None
 
 ALPHAS = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 BITS = 5

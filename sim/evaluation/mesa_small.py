@@ -15,27 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
-from eie.compress import datasets
+from eie.compress import datasets, train
 from eie.compress.format.file import load
 from eie.compress.format.mesa import differences
-from eie.errors import ModelError
+from eie.compress.train.recipes import Batches, single_thread
+from eie.compress.train.series import KINDS, Padded, Recurrent, error
 from eie.sim.evaluation import mesa
 from eie.sim.evaluation.prose import prose, text_of
 from eie.sim.evaluation.section import Progress, Section, Table
-
-try:
-    import torch
-    from torch import Tensor, nn
-    from torch.nn import functional
-
-    from eie.compress import train
-    from eie.compress.train.recipes import Batches, single_thread
-    from eie.compress.train.series import KINDS, Padded, Recurrent, error
-except ModuleNotFoundError as missing:
-    if missing.name != "torch":
-        raise
-    raise ModelError("PyTorch is not installed: pip install 'eie-sim[train]'") from None
 
 BITS = 5
 TEXTS, SERIES = "debian-sections", "japanese-vowels"

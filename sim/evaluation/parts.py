@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eie.errors import ConfigError
+from eie.errors import ConfigError, ModelError
 from eie.sim.evaluation.section import Progress, Section
 
 
@@ -33,8 +33,20 @@ class Part:
     seeds: int = 0
 
     def run(self, seed: int, progress: Progress | None, example: Path) -> Section:
-        """Compute it."""
-        module = importlib.import_module(f"eie.sim.evaluation.{self.module}")
+        """Compute it.
+
+        Raises
+        ------
+        ModelError : it trains networks, and PyTorch is not installed; and what else it meets.
+        """
+        try:
+            module = importlib.import_module(f"eie.sim.evaluation.{self.module}")
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+            raise ModelError(
+                f"{self.key} trains networks and needs PyTorch: pip install 'eie-sim[train]'"
+            ) from None
         function: Callable[..., Section] = getattr(module, self.function)
         if self.example:
             function = functools.partial(function, example=example)
@@ -73,6 +85,7 @@ PARTS = (
         alone=True,
         extra=True,
     ),
+    Part("mesa-whole", "the same, trained on all digits", "mesa", "whole", alone=True, extra=True),
     Part("mesa-all", "all rows of MESA's tables on MNIST", "mesa", "everything", alone=True, extra=True),
     Part("mesa-fashion", "the same on Fashion-MNIST", "mesa", "fashion", alone=True, extra=True),
     Part("mesa-alpha", "bits of a difference against MESA's alpha", "mesa_alpha", alone=True, extra=True),

@@ -1,1 +1,1 @@
-"""The chip on an FPGA: sized for a network, synthesised, placed and routed, its netlist simulated, a board driven."""
+"""The chip on an FPGA: sized for a network, synthesised, placed and routed, a board driven."""

@@ -7,6 +7,7 @@ import select
 import termios
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,10 +22,20 @@ from eie.program import Program
 from eie.registers import MAGIC, Reg
 from eie.result import Result
 from eie.serial_bus import FIFO_OCTETS, REGISTER_OCTETS, Opcode, SerialBus, read_frame
-from eie.sim.fpga.netlist import Measured
 
 # Seconds until an answer that does not come is given up.
 PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What a chip gave for an input: its outputs, and the run's counters in cycles, 0 where it has none."""
+
+    y: npt.NDArray[np.int64]
+    cycles: int
+    broadcast_stalls: int
+    refill_cycles: int
+    writeback_cycles: int
 
 
 class SerialPort:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -100,7 +99,7 @@ class Accelerator:
         self._parts: dict[tuple[str, int, int], CompressedLayer] = {}
         self._plans: dict[str, FastPlan] = {}
         self._placed: dict[str, Placed] = {}
-        self._ready: dict[str, tuple[CpuLayer, Callable[[npt.NDArray[np.int16]], Result]]] = {}
+        self._ready: dict[str, CpuLayer] = {}
         self._balance, self._threads = balance, threads
         for layer in layers.values():
             self._check(layer)
@@ -150,11 +149,10 @@ class Accelerator:
         if layer.name not in self._ready:
             from eie.sim.engines import cpu  # numba
 
-            ready = cpu.prepared(layer, cpu.Arithmetic.of(self.cfg), self._threads, windows=False)
-            self._ready[layer.name] = ready, partial(cpu.result, cfg=self.cfg)
-        ready, as_result = self._ready[layer.name]
-        y = ready.run(x.astype(np.int16))
-        record.add_uncounted(as_result(y[0]), active)
+            arithmetic = cpu.Arithmetic.of(self.cfg)
+            self._ready[layer.name] = cpu.prepared(layer, arithmetic, self._threads, windows=False)
+        y = self._ready[layer.name].run(x.astype(np.int16))
+        record.add_uncounted(Result.uncounted(y[0], "cpu", self.cfg), active)
         return y
 
     def _run(self, layer: CompressedLayer, x: IntArray) -> list[Result]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from eie.compress.settings import read_toml
 from eie.errors import ModelError
+from eie.files import read_toml
 from eie.sim.networks.bundle import read_bundle
 from eie.sim.networks.from_onnx import read_graph
 from eie.sim.networks.graph import StepGraph
@@ -42,7 +42,7 @@ def read_description(path: Path) -> Description:
         return Description(read_graph(path))
     if path.suffix.lower() == ".eie":
         return Description(read_bundle(path), path)
-    given = read_toml(path)
+    given = read_toml(path, ModelError)
     _check_keys(given, ("graph", "weights", "sound"), str(path))
     for key in ("graph", "weights"):
         if key in given and not isinstance(given[key], str):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -177,8 +177,8 @@ def energy_uj(result: Result) -> float | None:
     return estimate(result.cfg, result.counters, result.cycles, minima=result.minima).energy_nj * 1e-3
 
 
-class Network(ABC):
-    """Compressed layers that run as a whole, on any engine.
+class Network(Sequence[CompressedLayer]):
+    """Compressed layers that run as a whole, on any engine; a sequence of these layers, too.
 
     `run` and `run_float` take real numbers [batch, ...] for each input, by name, or for the only one; a single input
     may come without the batch. uint8 are pixels / 255. `eie.load` and `eie.compress` give the kind that is a chain of
@@ -193,6 +193,19 @@ class Network(ABC):
     """
 
     place: str
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[CompressedLayer]:
+        return iter(self.layers)
+
+    @overload
+    def __getitem__(self, place: int) -> CompressedLayer: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[CompressedLayer]: ...
+    def __getitem__(self, place: int | slice) -> CompressedLayer | Sequence[CompressedLayer]:
+        return self.layers[place]
 
     def _repr_html_(self) -> str:
         rows = [

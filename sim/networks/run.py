@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 
@@ -72,7 +71,7 @@ class GraphRun(NetworkRun):
         return int(np.sum(np.array(each), axis=0).max())
 
 
-class GraphNetwork(Network, Sequence[CompressedLayer]):
+class GraphNetwork(Network):
     """A graph whose matrices are compressed layers: these run on an engine, everything else on the host.
 
     Parameters
@@ -88,19 +87,6 @@ class GraphNetwork(Network, Sequence[CompressedLayer]):
     def __init__(self, graph: StepGraph, compressed: Sequence[CompressedLayer], place: str) -> None:
         self.graph, self.place = graph, graph.place
         self.by_name = check_weights(graph, compressed, place)
-
-    def __len__(self) -> int:
-        return len(self.layers)
-
-    def __iter__(self) -> Iterator[CompressedLayer]:
-        return iter(self.layers)
-
-    @overload
-    def __getitem__(self, place: int) -> CompressedLayer: ...
-    @overload
-    def __getitem__(self, place: slice) -> tuple[CompressedLayer, ...]: ...
-    def __getitem__(self, place: int | slice) -> CompressedLayer | tuple[CompressedLayer, ...]:
-        return self.layers[place]
 
     @property
     def inputs(self) -> tuple[Port, ...]:

@@ -111,12 +111,7 @@ def read(path: Path) -> Grid:
     ConfigError : not TOML, an unknown key, a value of the wrong type, no points.
     EieError : a layer or input file that cannot be read.
     """
-    try:
-        content = read_toml(path)
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from None
+    content = read_toml(path)
     blocks = content.pop("grid", [{}])
     blocks = [blocks] if isinstance(blocks, dict) else blocks
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):

@@ -22,7 +22,7 @@ import numpy as np
 from eie.balance import place
 from eie.capacity import sized_for
 from eie.config import ArchConfig
-from eie.errors import CapacityError, ClusterError, ConfigError, EieError, LayerError
+from eie.errors import CapacityError, ClusterError, ConfigError, EieError, LayerError, caused_by_ctrl_c
 from eie.fixed import IntArray, limits
 from eie.layer import CompressedLayer
 from eie.program import Job
@@ -186,7 +186,7 @@ class Point:
     def key(self) -> str:
         """Hash of everything that the row follows from."""
         parts = (
-            dataclasses.astuple(self.technology),
+            self.technology.identity,
             sorted(self.machine.items()),
             self.memories,
             self.placement,
@@ -275,15 +275,22 @@ def measure(point: Point) -> Row:
     row = point.columns()
     try:
         row |= _figures(point, row) | {"status": "ok"}
-    except (ConfigError, CapacityError, LayerError) as error:
-        row |= {"status": "impossible", "error": str(error)}
-    except MemoryError as error:
-        row |= {"status": "failed", "error": f"not enough memory: {error}"}
-    except EieError as error:
-        row |= {"status": "failed", "error": str(error)}
-    except Exception as error:  # a fault of the program: one point's, and not the end of the sweep
-        row |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+    except Exception as error:
+        if caused_by_ctrl_c(error):
+            raise KeyboardInterrupt from error
+        row |= _why_not(error)
     return row | {"seconds": time.perf_counter() - began}
+
+
+def _why_not(error: Exception) -> dict[str, str]:
+    if isinstance(error, ConfigError | CapacityError | LayerError):
+        return {"status": "impossible", "error": str(error)}
+    if isinstance(error, MemoryError):
+        return {"status": "failed", "error": f"not enough memory: {error}"}
+    if isinstance(error, EieError):
+        return {"status": "failed", "error": str(error)}
+    # A fault of the program: one point's, and not the end of the sweep.
+    return {"status": "failed", "error": f"{type(error).__name__}: {error}"}
 
 
 def _figures(point: Point, row: Row) -> dict[str, Any]:

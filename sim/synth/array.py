@@ -17,7 +17,7 @@ from typing import Any
 from eie.config import ArchConfig
 from eie.sim.synth.buffers import buffer_nets
 from eie.sim.synth.liberty import Cell
-from eie.sim.synth.sta import Net, Netlist, Place, Timing, is_register, loads_of, netlist_of
+from eie.sim.synth.sta import Net, Netlist, Place, Timing, loads_of, netlist_of
 from eie.sim.synth.sta import Path as TimingPath
 
 Module = Mapping[str, Any]
@@ -197,16 +197,13 @@ def _inner(kind: str, net: Net) -> Net:
 def _paths(timing: Timing, most: int) -> Iterator[ArrayPath]:
     """The longest paths, one for each pair of a beginning and an end."""
     seen = set()
-    ends = _end_names(timing)
     for end in sorted(timing.ends, key=lambda place: -timing.ends[place]):
-        way = timing.way(end)
-        names = [_alike(name) for name in (timing.name(way[0][0]), ends[end[0]])]
-        if tuple(names) in seen:
+        path = timing.path(end)
+        names = _alike(path.begin), _alike(path.end)
+        if names in seen:
             continue
-        seen.add(tuple(names))
-        cells = sum(place[0] not in timing.netlist.aliases for place in way[1:])
-        path = TimingPath(timing.ends[end], cells, timing.name(way[0][0]), ends[end[0]])
-        yield ArrayPath(path, tuple(_legs(timing, way)))
+        seen.add(names)
+        yield ArrayPath(path, tuple(_legs(timing, timing.way(end))))
         if len(seen) == most:
             return
 
@@ -214,16 +211,6 @@ def _paths(timing: Timing, most: int) -> Iterator[ArrayPath]:
 def _alike(name: str) -> str:
     """A name without the bit, the PE beside which an SRAM stands, and which node of its level one of the tree is."""
     return re.sub(r"\[\d+\]", "", re.sub(r"^(lnzd_\d+)_\d+", r"\1", re.sub(r"^pe\d+__", "pe.", name)))
-
-
-def _end_names(timing: Timing) -> dict[Net, str]:
-    """The register or port of each net where paths end."""
-    names = {net: timing.name(net) for net in timing.netlist.outputs}
-    for cell, pins in timing.netlist.cells.values():
-        if is_register(cell):
-            name = timing.name(next(pins[out] for out in cell.arcs if out in pins))
-            names |= {pins[pin]: name for pin in cell.setup if pin in pins}
-    return names
 
 
 def _legs(timing: Timing, way: list[Place]) -> Iterator[Leg]:

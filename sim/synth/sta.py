@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -210,21 +211,20 @@ class Timing:
         """A net's name."""
         return self.netlist.names.get(net, f"net {net}")
 
-    def end_name(self, net: Net) -> str:
-        """The output, or the register whose input this net is."""
-        if net in self.netlist.outputs:
-            return self.name(net)
-        for name in self.registers:
-            cell, pins = self.netlist.cells[name]
-            if any(pins.get(pin) == net for pin in cell.setup):
-                return self.name(next(pins[out] for out in cell.arcs if out in pins))
-        return self.name(net)
+    @cached_property
+    def end_names(self) -> dict[Net, str]:
+        """The output or the register of each net where paths end."""
+        names: dict[Net, str] = {}
+        for cell, pins in (self.netlist.cells[register] for register in self.registers):
+            name = self.name(next(pins[out] for out in cell.arcs if out in pins))
+            names |= {pins[pin]: name for pin in cell.setup if pin in pins}
+        return names | {net: self.name(net) for net in self.netlist.outputs}
 
     def path(self, end: Place) -> Path:
         """The longest path to `end`."""
         way = self.way(end)
         cells = sum(place[0] not in self.netlist.aliases for place in way[1:])
-        return Path(self.ends[end], cells, self.name(way[0][0]), self.end_name(end[0]))
+        return Path(self.ends[end], cells, self.name(way[0][0]), self.end_names[end[0]])
 
 
 def longest_path(module: Mapping[str, Any], library: Mapping[str, Cell]) -> Path | None:

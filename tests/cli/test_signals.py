@@ -38,3 +38,61 @@ def test_a_signal_in_a_call_back_is_not_lost(number: signal.Signals, status: int
     command.send_signal(number)
     out, err = command.communicate(timeout=60)
     assert (command.returncode, out, err) == (status, "", said)
+
+
+# How libraries lose Ctrl-C: a C extension makes it a SystemError, a reader of foreign files its own error, and a tool
+# that is done says something else altogether.
+LOSES = """
+import time
+from eie.cli import main
+from eie.errors import ModelError
+
+def waits():
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        pass
+
+def by_c():
+    try:
+        waits()
+    except BaseException:
+        raise SystemError("a call returned a result with an exception set")
+
+def by_reader():
+    try:
+        waits()
+    except BaseException:
+        raise ModelError("x.onnx: cannot be read") from None
+
+def later():
+    try:
+        waits()
+    except BaseException:
+        pass
+    raise TypeError("unsupported operand")
+
+import click
+@click.command()
+def slow():
+    print("begins", flush=True)
+    {how}()
+    print("ends")
+
+main._Group.get_command = lambda group, context, name: slow
+main._Group()(["slow"], prog_name="eie")
+"""
+
+
+@pytest.mark.parametrize("how", ["by_c", "by_reader", "later"])
+def test_ctrl_c_that_a_library_made_another_error_is_still_ctrl_c(how: str) -> None:
+    command = subprocess.Popen(
+        [sys.executable, "-c", LOSES.format(how=how)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert command.stdout is not None
+    assert command.stdout.readline() == "begins\n"
+    command.send_signal(signal.SIGINT)
+    out, err = command.communicate(timeout=60)
+    assert (command.returncode, out, err) == (130, "", "eie: interrupted\n")

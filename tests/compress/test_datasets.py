@@ -110,6 +110,20 @@ def test_a_debian_package_is_unpacked_into_a_relative_folder(tmp_path, monkeypat
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == sorted(files)
 
 
+@pytest.mark.parametrize("folder", ["build/mnist", "there"])
+def test_what_cannot_be_fetched_leaves_the_folders_as_they_were(folder, tmp_path, monkeypatch):
+    def unreachable(_):
+        raise ModelError("no network")
+
+    (tmp_path / "there").mkdir()
+    mnist = replace(datasets.DATA_SETS["mnist"], extract=unreachable)
+    monkeypatch.setitem(datasets.DATA_SETS, "mnist", mnist)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match="no network"):
+        datasets.fetch("mnist", folder)
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+
+
 def test_a_folder_that_cannot_be_made(small, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write into"):

@@ -156,11 +156,14 @@ def test_pruning_is_by_value():
 
 
 def test_what_save_refuses(tmp_path):
-    def refused(model, x, text, **more):
+    def saved(model, x, **more):
         loader = [(x, torch.zeros(len(x), dtype=torch.long))]
         shared = train.share(model, loader, functional.cross_entropy, bits=4, training=train.Training(0))
+        train.save(tmp_path / "net.eie", model, shared, x, **more)
+
+    def refused(model, x, text, **more):
         with pytest.raises(ModelError, match=text):
-            train.save(tmp_path / "net.eie", model, shared, x, **more)
+            saved(model, x, **more)
         assert not (tmp_path / "net.eie").exists()
 
     model, x = small()
@@ -171,6 +174,14 @@ def test_what_save_refuses(tmp_path):
     with torch.no_grad():
         model[1].weight[5] = 0
     refused(model, x, "the normalisation of row 5 has the gain 0")
+    with torch.no_grad():
+        model[1].weight[5], model[1].bias[5] = 1e-6, 0.05
+    refused(model, x, "layer '0': beside the largest gain of a row, that of row 5 is 0 in 16 bits")
+    with torch.no_grad():
+        model[1].bias[5] = -1e-9  # the row shows nothing: nothing is lost
+    saved(model, x)
+    assert eie.load(tmp_path / "net.eie").layers[0].scale[5] == 0
+    (tmp_path / "net.eie").unlink()
     model, x = small()
     with pytest.raises(ModelError, match="layer '0' adds: put a BatchNorm behind it, or give it a bias"):
         train.clip_weights(nn.Sequential(model[0], *model[2:]), x)

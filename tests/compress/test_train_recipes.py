@@ -143,6 +143,10 @@ def test_part_mesa_has_both_rules_and_trains_nothing_twice(folder, monkeypatch):
     assert [row[0] for row in table.rows][1:] == [row.what for row in rows]
     path = Path("out/train/mesa/mnist-seed-1/k2/lenet-5.eie")
     assert found["k2"]["nbytes"] == path.stat().st_size
+    # With all digits to learn from nothing is held out, and nothing is taken from the training without the last ones.
+    of_all = mesa.section(1, rows=rows[-1:], network=small, held_out=0)
+    assert of_all.tables[0].rows[1][2] == ""
+    assert Path("out/train/mesa/mnist-whole-seed-1/k2/lenet-5.eie").read_bytes() != path.read_bytes()
 
 
 def test_the_same_seed_gives_the_same_file_and_nothing_is_trained_twice(folder):

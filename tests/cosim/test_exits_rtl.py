@@ -3,11 +3,11 @@
 import dataclasses
 
 import numpy as np
-import pytest
 
 import eie
 from eie.layer import CompressedLayer
 from eie.sim.exits import certainty, logits_at_exits, run_with_exits
+from tests.support.simulators import on_icarus
 
 
 def layer(rng: np.random.Generator, rows: int, cols: int, relu: bool, name: str) -> CompressedLayer:
@@ -17,7 +17,7 @@ def layer(rng: np.random.Generator, rows: int, cols: int, relu: bool, name: str)
     )
 
 
-@pytest.mark.parametrize("simulator", ["icarus", "verilator"])
+@on_icarus
 def test_the_rtl_runs_what_does_not_leave(simulator):
     rng = np.random.default_rng(3)
     head = dataclasses.replace(layer(rng, 3, 8, False, "exit"), exit=True)

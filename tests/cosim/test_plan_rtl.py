@@ -16,6 +16,7 @@ from eie.sim.cosim.lockstep import lockstep_program
 from eie.sim.plans import run_plan
 from tests.support.plan_cases import PlanCase, plan_case
 from tests.support.results import assert_equal
+from tests.support.simulators import on_icarus
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def test_the_chosen_plans_have_everything() -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-@pytest.mark.parametrize("simulator", ["icarus", "verilator"])
+@on_icarus
 def test_plans_in_lockstep(simulator: str, machine: str) -> None:
     for number, (case, plan) in enumerate(MACHINES[machine].plans()):
         # One of them loads everything through the port, also what images could hold.

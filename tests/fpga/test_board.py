@@ -16,10 +16,9 @@ from eie.compress.format.file import save
 from eie.errors import MismatchError, SimulationError
 from eie.plan import make_plan
 from eie.sim.engines.fast_plan import FastPlan
-from eie.sim.fpga.board import SerialPort, compare, run_on_board
+from eie.sim.fpga.board import Measured, SerialPort, compare, run_on_board
 from eie.sim.fpga.fit import resident_program
 from eie.sim.fpga.flow import DESIGN, NETWORK
-from eie.sim.fpga.netlist import Measured
 from tests.support import fpga_cases, json_schemas
 from tests.support.board_sim import simulated
 

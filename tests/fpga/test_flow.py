@@ -18,13 +18,13 @@ from eie.plan import make_plan
 from eie.rtl.fpga.top import divisor, pll
 from eie.sim.fpga import build as building
 from eie.sim.fpga.board import compare
-from eie.sim.fpga.cells import cell_models
 from eie.sim.fpga.fit import fitted, resident_program
 from eie.sim.fpga.flow import BITSTREAM, DESIGN, NETLIST, NETWORK, Routed, Stage, Use
-from eie.sim.fpga.netlist import run_netlist
 from eie.sim.fpga.part import part
 from eie.sim.plans import run_plan
 from tests.support import fpga_cases, json_schemas
+from tests.support.ecp5_cells import cell_models
+from tests.support.ecp5_netlist import run_netlist
 
 PART = "LFE5U-25F-6BG256C"
 

@@ -24,6 +24,7 @@ from tests.support.block_cases import random_block_case, random_blocks
 from tests.support.cases import Case
 from tests.support.cycle_table import drive
 from tests.support.slow_law import law, segment_cases
+from tests.support.visiting_orders import all_values, propagate_until_stable
 
 CASES = 120
 EVENTS = (
@@ -117,8 +118,8 @@ def test_order_of_visits() -> None:
         for array in arrays:
             array.start.value = cycle == 0
         arrays[0].propagate()
-        arrays[1].propagate_until_stable(rng.permutation(len(arrays[1].visits)).tolist())
-        assert arrays[0].all_values() == arrays[1].all_values(), f"cycle {cycle}"
+        propagate_until_stable(arrays[1], rng.permutation(len(arrays[1].visits)).tolist())
+        assert all_values(arrays[0]) == all_values(arrays[1]), f"cycle {cycle}"
         for array in arrays:
             array.update()
 

@@ -17,10 +17,10 @@ from eie.plan import make_plan
 from eie.sim.fpga.board import compare
 from eie.sim.fpga.fit import resident_program
 from eie.sim.fpga.flow import BITSTREAM, DESIGN, NETLIST, NETWORK
-from eie.sim.fpga.netlist import run_netlist
 from eie.sim.plans import run_plan
 from eie.sim.workloads.inputs import read_activations
 from tests.support import ROOT
+from tests.support.ecp5_netlist import run_netlist
 
 NET = ROOT / "examples" / "trained" / "lenet-300-100.eie"
 DIGITS = ROOT / "examples" / "lenet_300_100" / "mnist_test_1000.npz"

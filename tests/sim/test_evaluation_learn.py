@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -267,6 +268,16 @@ def test_without_digits_one_line(tmp_path, monkeypatch):
     assert result.exit_code == 2
     assert "build/mnist holds no IDX files: run `eie data mnist`" in result.output
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("part", ["learn-rank", "learn-compared", "mesa", "mesa-text", "adder"])
+def test_without_pytorch_one_line(part, monkeypatch):
+    trains = r"eie\.(compress\.train|sim\.evaluation\.(learn|mesa|adder))"
+    for name in [name for name in sys.modules if re.match(trains, name)]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ModelError, match=f"^{part} trains networks and needs PyTorch: pip install"):
+        named([part])[0].run(1, None, Path())
 
 
 def test_layers_that_add_beside_products(here, monkeypatch):

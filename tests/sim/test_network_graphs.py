@@ -23,6 +23,7 @@ from eie.sim.workloads.inputs import read_given
 from tests.support import onnx_networks as nets
 from tests.support.adder_cases import random_layer
 from tests.support.onnxruntime_runs import theirs
+from tests.support.simulators import on_icarus
 
 RECURRENT = [
     ("GRU", {"linear_before_reset": 1}),
@@ -133,12 +134,12 @@ def test_all_weights_and_wide_sums_are_close_to_the_float_run(tmp_path):
     assert not any(record.clipped for record in accelerator.records.values())
 
 
-@pytest.mark.parametrize("engine", ["icarus", "verilator"])
-def test_the_rtl_computes_what_golden_does(tmp_path, engine):
+@on_icarus
+def test_the_rtl_computes_what_golden_does(tmp_path, simulator):
     x = draw((2, 2, 6))
     network, layers = compressed(nets.recurrent(tmp_path / "net.onnx", "GRU", linear_before_reset=1), x)
     golden, records = run(network, layers, x, "golden", 2)
-    rtl, others = run(network, layers, x, engine, 2)
+    rtl, others = run(network, layers, x, simulator, 2)
     assert np.array_equal(rtl["y"], golden["y"])
     assert [record.cycles for record in others.values()] == [record.cycles for record in records.values()]
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from eie import ArchConfig, CompressedLayer
 from eie.capacity import sized_for
 from eie.csc import interleave
-from eie.errors import ConfigError
+from eie.errors import ConfigError, LayerError
 from eie.fixed import IntArray
 from eie.result import COUNTERS
 from eie.sim.energy.model import estimate
@@ -34,7 +35,7 @@ from eie.sim.sweep.point import (
     measure,
 )
 from eie.sim.sweep.run import filler_counts, rows_of, run, run_in_memory, unfinished, work_by_group
-from eie.sim.sweep.store import Store
+from eie.sim.sweep.store import IN_MEMORY, Store
 from eie.sim.sweep.workers import ThisProcess
 from eie.sim.workloads.random import random_input, random_layer
 from tests.support import ROOT
@@ -276,6 +277,25 @@ def test_a_layer_that_no_machine_holds_is_not_drawn(
     row = measure(dataclasses.replace(point(n_pe=n_pe), layer=layer))
     assert row["status"] == "impossible"
     assert row["error"] == f"no {n_pe} PEs can hold a {rows} x {cols} layer: {says}"
+
+
+@pytest.mark.parametrize(
+    "becomes", [SystemError("a result with an exception set"), LayerError("not a layer")]
+)
+def test_ctrl_c_is_no_figure_of_a_point(becomes: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A C extension, or a reader, may make it an error of its own: no row of a store may say that the point failed."""
+
+    def interrupted(*_: object) -> NoReturn:
+        try:
+            raise KeyboardInterrupt
+        except BaseException:
+            raise becomes from None
+
+    monkeypatch.setattr(RandomLayer, "build", interrupted)
+    with Store(IN_MEMORY) as store:
+        with pytest.raises(KeyboardInterrupt):
+            run([point()], store)
+        assert rows_of([point()], store) == []
 
 
 def test_varied_fields(rows: list[Row]) -> None:

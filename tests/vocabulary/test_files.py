@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from eie.errors import ConfigError, ModelError
 from eie.files import beside, read_toml
 
 
@@ -46,8 +47,11 @@ def test_a_folder_that_is_not_there_is_no_error(tmp_path: Path) -> None:
 )
 def test_toml_that_would_take_long_is_refused_at_once(tmp_path: Path, text: bytes, why: str) -> None:
     (tmp_path / "a.toml").write_bytes(text)
-    with pytest.raises(ValueError, match=why):
-        read_toml(tmp_path / "a.toml")
+    for kind in (ConfigError, ModelError):
+        with pytest.raises(kind, match=f"a.toml is not TOML: {why}"):
+            read_toml(tmp_path / "a.toml", kind)
+    with pytest.raises(ConfigError, match=r"no\.toml: cannot be read: No such file or directory$"):
+        read_toml(tmp_path / "no.toml")
 
 
 def test_toml_is_utf_8(tmp_path: Path) -> None:

@@ -29,8 +29,8 @@ from eie.sim.workloads.inputs import in_fixed_point
 from eie.timing import busy_cycles, refill_cycles
 from tests.support import ROOT
 from tests.support.chip_programs import CHIPS, chip_program, random_inputs, random_layers
+from tests.support.simulators import on_verilator
 
-SIMULATORS = ("icarus", "verilator")
 SCALARS = ("cycles", "broadcast_stalls", "refill_cycles", "writeback_cycles")
 
 
@@ -246,7 +246,7 @@ def test_rtl_alone_and_in_lockstep(name: str, simulator: str) -> None:
                 same(count, wanted)
 
 
-@pytest.mark.parametrize("simulator", SIMULATORS)
+@on_verilator
 def test_lenet_300_100_on_the_chip(simulator: str) -> None:
     """The trained network on real digits, loaded once; `make regress` has more of them, and 64 PEs."""
     layers = load(ROOT / "examples" / "trained" / "lenet-300-100.eie")

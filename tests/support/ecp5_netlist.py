@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -17,23 +15,13 @@ from eie.errors import MismatchError
 from eie.program import Program
 from eie.registers import Reg
 from eie.sim.cosim.build import build_alone, run_alone
-from eie.sim.fpga.cells import cell_models
+from eie.sim.fpga.board import Measured
+from tests.support.ecp5_cells import cell_models
 
 _BENCH, _SCRIPT, _RESULTS = "netlist_run", "script.txt", "results.txt"
 _WORD, _LAST, _RECEIVE, _REGISTER = range(4)
 # Registers that are read behind each input.
 COUNTERS = (Reg.CYCLES, Reg.BROADCAST_STALLS, Reg.REFILL_CYCLES, Reg.WRITEBACK_CYCLES)
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """What a chip gave for an input: its outputs, and the run's counters in cycles, 0 where it has none."""
-
-    y: npt.NDArray[np.int64]
-    cycles: int
-    broadcast_stalls: int
-    refill_cycles: int
-    writeback_cycles: int
 
 
 def run_netlist(netlist: str, program: Program, inputs: Sequence[npt.ArrayLike]) -> list[Measured]:
@@ -64,7 +52,7 @@ def run_netlist(netlist: str, program: Program, inputs: Sequence[npt.ArrayLike])
 
 
 def _bench(program: Program) -> str:
-    text = (resources.files("eie.sim.fpga") / f"{_BENCH}.v").read_text()
+    text = Path(__file__).with_name(f"{_BENCH}.v").read_text()
     late = 1000 + sum(run.deadline(program.cfg) for run in program.runs)
     values = {"LATE": late, "STREAM_BITS": stream_bits(program.cfg), "LITE_BITS": LITE_ADDR_BITS}
     for mark, value in values.items():

@@ -16,7 +16,6 @@ _OF_YOSYS = {
 }
 # Of a block RAM: bits of a word, bits of an address, rows of INITVAL with so many words in so many bits each.
 _WORD, _ADDRESS, _ROWS, _ROW_WORDS, _ROW_WORD = 18, 14, 64, 16, 20
-_PIN = {"DI": _WORD, "AD": _ADDRESS, "DO": _WORD, "CS": 3}
 
 _RAM = """
 // 1,024 words of 18 bits, or narrower ones: of 9 bits two in each, of 4, 2 and 1 bits in the eight low bits of those.
