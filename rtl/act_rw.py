@@ -98,8 +98,8 @@ class ActRW(Block):
     def _leaf(self, m: Module) -> None:
         cfg = self.cfg
         write, read = register_file(m, "src", cfg.act_bits, cfg.src_depth)
-        put, row, value, nonzero, smaller, equal = self._source_write(m)
-        self._next_row(m, put, row, nonzero, smaller, equal)
+        put, row, value, nonzero, before, equal = self._source_write(m)
+        self._next_row(m, put, row, nonzero, before, equal)
         # The tree compares rows: what the host asks for is not among them.
         read_row = Signal(len(row), name="src_read_row")
         m.d.comb += [
@@ -112,7 +112,7 @@ class ActRW(Block):
         ]
 
     def _next_row(
-        self, m: Module, put: Value, row: Value, nonzero: Value, smaller: Value, equal: Value
+        self, m: Module, put: Value, row: Value, nonzero: Value, before: Value, equal: Value
     ) -> None:
         """The rows still to offer: the first of them in a register, the others in another, one bit each.
 
@@ -134,7 +134,7 @@ class ActRW(Block):
             self.pending.eq(rest | offered),
             Cat(after, behind).eq(Cat(*first(rest))),
             same_row.eq(some & equal),
-            below.eq(~some | smaller),
+            below.eq(~some | before),
         ]
         lower = Signal()  # the row that is written comes first
         gone = Signal()  # the first row is written, with 0
@@ -180,13 +180,13 @@ class ActRW(Block):
         row = Signal(self.cfg.src_addr_bits, name="src_row")
         value = Signal(self.cfg.act_bits, name="src_value")
         nonzero = Signal(name="src_nonzero")
-        smaller, equal = Signal(name="src_smaller"), Signal(name="src_equal")
+        before, equal = Signal(name="src_before"), Signal(name="src_equal")
 
         def at(source: Value) -> None:
             number = resize(source, len(row))
             m.d.comb += [
                 row.eq(number),
-                smaller.eq(number < self.leaf_row),
+                before.eq(number < self.leaf_row),
                 equal.eq(number == self.leaf_row),
             ]
 
@@ -202,7 +202,7 @@ class ActRW(Block):
             at(self.io_addr)
             m.d.comb += [value.eq(self.io_data)]
             m.d.comb += nonzero.eq(self.io_data[: len(value)].any())
-        return self.io_write_act | refill | handed_on, row, value, nonzero, smaller, equal
+        return self.io_write_act | refill | handed_on, row, value, nonzero, before, equal
 
     def _accumulators(self, m: Module) -> None:
         cfg = self.cfg

@@ -69,8 +69,8 @@ class LNZD(Block):
         comes_first = list(valid)
         for b in range(LNZD_FAN_IN):
             for a in range(b):
-                smaller = Signal(name=f"smaller_{b}_{a}")
-                m.d.comb += smaller.eq(rows[b] < rows[a])
-                comes_first[a] = comes_first[a] & ~(valid[b] & smaller)
-                comes_first[b] = comes_first[b] & (~valid[a] | smaller)
+                before = Signal(name=f"before_{b}_{a}")
+                m.d.comb += before.eq(rows[b] < rows[a])
+                comes_first[a] = comes_first[a] & ~(valid[b] & before)
+                comes_first[b] = comes_first[b] & (~valid[a] | before)
         return Cat(comes_first)
