@@ -114,8 +114,9 @@ def _ending_at_signals() -> Iterator[None]:
         yield
         return
     before, hook = signal.signal(signal.SIGTERM, end), sys.unraisablehook
-    on_ctrl_c = signal.getsignal(signal.SIGINT)
-    if on_ctrl_c is signal.default_int_handler:  # not where it is ignored, as behind nohup
+    # Not where Ctrl-C is ignored, as behind nohup, or handled by whoever calls this.
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:
         signal.signal(signal.SIGINT, interrupt)
     sys.unraisablehook = again
     try:
@@ -129,7 +130,8 @@ def _ending_at_signals() -> Iterator[None]:
         for timer in timers:
             timer.cancel()
         signal.signal(signal.SIGTERM, before)
-        signal.signal(signal.SIGINT, on_ctrl_c)
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.unraisablehook = hook
 
 

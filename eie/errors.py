@@ -27,12 +27,14 @@ def caused_by_ctrl_c(error: BaseException) -> bool:
     True
     """
     seen: set[int] = set()
-    before: BaseException | None = error
-    while before is not None and id(before) not in seen:
-        if isinstance(before, KeyboardInterrupt):
+    before: list[BaseException | None] = [error]
+    while before:
+        one = before.pop()
+        if isinstance(one, KeyboardInterrupt):
             return True
-        seen.add(id(before))
-        before = before.__cause__ or before.__context__
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            before += [one.__cause__, one.__context__]
     return False
 
 

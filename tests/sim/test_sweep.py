@@ -279,17 +279,18 @@ def test_a_layer_that_no_machine_holds_is_not_drawn(
     assert row["error"] == f"no {n_pe} PEs can hold a {rows} x {cols} layer: {says}"
 
 
-@pytest.mark.parametrize(
-    "becomes", [SystemError("a result with an exception set"), LayerError("not a layer")]
-)
-def test_ctrl_c_is_no_figure_of_a_point(becomes: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cause", [None, OSError("it cannot be read")])
+@pytest.mark.parametrize("error", [SystemError("a result with an exception set"), LayerError("not a layer")])
+def test_ctrl_c_is_no_figure_of_a_point(
+    error: Exception, cause: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A C extension, or a reader, may make it an error of its own: no row of a store may say that the point failed."""
 
     def interrupted(*_: object) -> NoReturn:
         try:
             raise KeyboardInterrupt
         except BaseException:
-            raise becomes from None
+            raise error from cause
 
     monkeypatch.setattr(RandomLayer, "build", interrupted)
     with Store(IN_MEMORY) as store:
