@@ -133,6 +133,7 @@ def run_batch(simulator: str, seed: int, number: int, batch: int, tally: Tally, 
         read_back=batch % 2 == 0,
         replay=replay,
         divergence_wave=folder / "divergence.vcd",
+        long_run=True,
     )
     report.require_agreement()
     try:
