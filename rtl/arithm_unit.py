@@ -16,8 +16,9 @@ from eie.rtl.block import (
     magnitude,
     more_reads,
     register_file,
-    saturate,
+    same,
     shifted,
+    varies,
 )
 
 
@@ -184,14 +185,25 @@ class ArithmUnit(Block):
         if self.cfg.issue > 1:  # a gate of its own for each lane shares out the register's load
             shift = Mux(of("s3_write"), shift, 0)
         product, half = shifted(m, of("s3_product"), shift, f"{prefix}shifted")
-        summands = Cat(Const(1, 1), operand).as_signed(), Cat(half, product).as_signed()
-        width = max(len(product), bits) + 1
+        # A product that has more bits than the sum and its sign is clipped whatever is added to it: so the adder needs no
+        # more bits than that, and whether there are more is seen beside it.
+        small = product[: bits + 1].as_signed()
+        whole = of("s3_product")
+        fits = ~varies(whole[bits:-1], whole[-1], shift) if len(whole) > bits + 1 else Const(1)
+        summands = Cat(Const(1, 1), operand).as_signed(), Cat(half, small).as_signed()
+        width = max(len(small), bits) + 1
         total = Signal(signed(width), name=f"{prefix}total")
         m.d.comb += [
             operand.eq(self._operand(prefix, hits)),
             total.eq(add(*summands, width + 1)[1:]),
         ]
-        accumulated, clipped = saturate(total, bits)
+        inside, above = Signal(name=f"{prefix}inside"), Signal(name=f"{prefix}above")
+        m.d.comb += [
+            inside.eq(fits & same(total[bits - 1 :])),
+            above.eq(Mux(fits, ~total[-1] & total[bits - 1 : -1].any(), ~whole[-1])),
+        ]
+        magnitude_bits = Mux(inside, total[: bits - 1], 0) | above.replicate(bits - 1)
+        accumulated = Cat(magnitude_bits, Mux(inside, total[bits - 1], ~above)).as_signed()
         m.d.comb += of("forward1").eq(any_of(hits))
         m.d.sync += [
             of("s4_valid").eq(of("s3_valid")),
@@ -200,7 +212,7 @@ class ArithmUnit(Block):
         ]
         with m.If(of("s3_write")):
             m.d.sync += of("s4_sum").eq(accumulated)
-        return clipped
+        return ~inside
 
     def _lookup(self, m: Module) -> None:
         cfg = self.cfg

@@ -145,7 +145,7 @@ async def a_pass_from_the_sram(dut):
     await bench.write(IoSpace.SPMAT, 4, await bench.read(IoSpace.SPMAT, 0))
     await bench.write(IoSpace.SPMAT, 0, 0)
     bench.idle["spmat_base"] = 4
-    await bench.cycle(leaf_pop=1, bcast=1, push=1, push_col=1, push_value=3)
+    await bench.cycle(compute=1, leaf_pop=1, bcast=1, push=1, push_col=1, push_value=3)
     await bench.drain()
     assert await bench.accumulators(2) == [-5, 36]
     bench.idle |= {"relu": 1, "output_shift": 3, "wb_target": 3}
