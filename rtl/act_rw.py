@@ -107,13 +107,14 @@ class ActRW(Block):
         put, value = self._source_write(m)
         self._next_row(m, put)
         # The tree compares rows: what the host asks for is not among them.
-        row, io_row = self.written.row, self.io_addr[: len(self.leaf_row)]
+        row, read_row = self.written.row, Signal(len(self.leaf_row), name="src_read_row")
         m.d.comb += [
+            read_row.eq(Mux(self.leaf_valid, self.leaf_row, self.io_addr[: len(read_row)])),
             write.en.eq(put & self.written.inside),
             write.addr.eq(row),
             write.data.eq(value),
-            read.addr.eq(Mux(self.leaf_valid, self.leaf_row, io_row)),
-            self.leaf_value.eq(Mux(self.leaf_valid | is_inside(io_row, cfg.src_depth), read.data, 0)),
+            read.addr.eq(read_row),
+            self.leaf_value.eq(Mux(is_inside(read_row, cfg.src_depth), read.data, 0)),
         ]
 
     def _next_row(self, m: Module, put: Value) -> None:

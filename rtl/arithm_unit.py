@@ -185,8 +185,8 @@ class ArithmUnit(Block):
         if self.cfg.issue > 1:  # a gate of its own for each lane shares out the register's load
             shift = Mux(of("s3_write"), shift, 0)
         product, half = shifted(m, of("s3_product"), shift, f"{prefix}shifted")
-        # A product that has more bits than the sum and its sign is clipped whatever is added to it: so the adder needs no
-        # more bits than that, and whether there are more is seen beside it.
+        # With a product that has more bits than the sum and its sign the sum is clipped, whatever is added to it. The
+        # adder so needs no more bits than that, and whether there are more is seen beside it.
         small = product[: bits + 1].as_signed()
         whole = of("s3_product")
         fits = ~varies(whole[bits:-1], whole[-1], shift) if len(whole) > bits + 1 else Const(1)
@@ -197,14 +197,16 @@ class ArithmUnit(Block):
             operand.eq(self._operand(prefix, hits)),
             total.eq(add(*summands, width + 1)[1:]),
         ]
-        inside, above = Signal(name=f"{prefix}inside"), Signal(name=f"{prefix}above")
+        accumulated, clipped = (
+            Signal(signed(bits), name=f"{prefix}accumulated"),
+            Signal(name=f"{prefix}clipped"),
+        )
+        limit = Mux(fits, total[-1], whole[-1])
         m.d.comb += [
-            inside.eq(fits & same(total[bits - 1 :])),
-            above.eq(Mux(fits, ~total[-1] & total[bits - 1 : -1].any(), ~whole[-1])),
+            clipped.eq(~(fits & same(total[bits - 1 :]))),
+            accumulated.eq(Mux(clipped, Cat((~limit).replicate(bits - 1), limit), total[:bits])),
+            of("forward1").eq(any_of(hits)),
         ]
-        magnitude_bits = Mux(inside, total[: bits - 1], 0) | above.replicate(bits - 1)
-        accumulated = Cat(magnitude_bits, Mux(inside, total[bits - 1], ~above)).as_signed()
-        m.d.comb += of("forward1").eq(any_of(hits))
         m.d.sync += [
             of("s4_valid").eq(of("s3_valid")),
             of("s4_write").eq(of("s3_write")),
@@ -212,7 +214,7 @@ class ArithmUnit(Block):
         ]
         with m.If(of("s3_write")):
             m.d.sync += of("s4_sum").eq(accumulated)
-        return ~inside
+        return clipped
 
     def _lookup(self, m: Module) -> None:
         cfg = self.cfg

@@ -59,7 +59,7 @@ class CCU(Block):
         self.refill = Signal()
         self.write_back = Signal()
         self.drained = Signal()
-        self.next_mode = Signal(len(self.mode))
+        self.last = Signal()
         self.refills = Signal()
         self.written = Signal()
         self.to_config = Signal()
@@ -124,7 +124,7 @@ class CCU(Block):
 
     def _sequence(self, m: Module) -> None:
         """The modes, from pass to pass."""
-        last = Signal()
+        last = self.last
         refilled = Signal()
         m.d.comb += [
             self.clear.eq(self.start & self.io_mode),
@@ -132,7 +132,7 @@ class CCU(Block):
             self.begin_pass.eq((self.clear & ~self.acc_rows.any() & ~self.src_rows.any()) | refilled),
             last.eq(self.current_pass == self.last_pass),
         ]
-        mode = self.next_mode
+        mode = Signal(len(self.mode), name="next_mode")
         m.d.comb += mode.eq(self.mode)
         with m.If(self.begin_pass):
             m.d.comb += mode.eq(Mode.COMPUTE)
@@ -142,11 +142,12 @@ class CCU(Block):
             m.d.comb += mode.eq(Mode.WRITEBACK)
         with m.Elif(self.written):
             m.d.comb += mode.eq(Mux(last, Mode.IO, Mode.REFILL))
-        # What the tree and the PEs wait for is a register, too.
+        # What the tree and the PEs wait for is a register, too. It does not wait for the choice of the mode, because
+        # that a PE is busy comes late.
         m.d.sync += [
             self.mode.eq(mode),
-            self.compute.eq(is_number(mode, Mode.COMPUTE)),
-            self.busy.eq(~is_number(mode, Mode.IO)),
+            self.compute.eq(self.begin_pass | (self.compute & ~self.drained)),
+            self.busy.eq(self.clear | (self.busy & ~(self.written & last))),
         ]
         with m.If(self.clear):
             m.d.sync += self.done.eq(0)
@@ -168,10 +169,8 @@ class CCU(Block):
         further, begins = Signal(name="refills_further"), Signal(name="refill_begins")
         following = (self.rf_row + 1)[: len(rows)]
         m.d.sync += [
-            begins.eq(is_number(self.next_mode, Mode.REFILL) & ~self.refill),
-            further.eq(
-                self.refill & Mux(self.rf_en, following != rows, ~self.rf_src & self.src_rows.any())
-            ),
+            begins.eq((self.clear & ~self.begin_pass) | (self.written & ~self.last)),
+            further.eq(self.refill & Mux(self.rf_en, following != rows, ~self.rf_src & self.src_rows.any())),
         ]
         m.d.comb += [
             rows.eq(Mux(self.rf_src, resize(self.src_rows, len(rows)), resize(self.acc_rows, len(rows)))),

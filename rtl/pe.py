@@ -143,29 +143,27 @@ class PE(Block):
         The host holds the address for two cycles, because an SRAM takes one.
         """
         outputs = {name: signal for part in parts.values() for name, signal in part.outputs.items()}
-        kept = Signal(len(self.io_rdata), name="io_word")
-        words = [
-            (is_number(self.io_space, space), outputs[name])
-            for space, name in (
-                (IoSpace.CODEBOOK, "io_code"),
-                (IoSpace.ACC, "acc_rdata"),
-                (IoSpace.ACT, "leaf_value"),
-            )
-        ]
         counters = schema.pe_counters(self.cfg)
         number = self.io_addr[: (len(counters) - 1).bit_length()]
-        words += [
-            (
-                is_number(self.io_space, IoSpace.COUNTER) & is_number(number, counter),
-                outputs[counter.name.lower()],
-            )
+        counts = [
+            Mux(is_number(number, counter), outputs[counter.name.lower()], 0)
             for counter in counters
             if counter.name.lower() in outputs  # without relative rows nobody counts fillers
         ]
+        # Each has a register of its own, so that only the choice among counters is in front of one.
+        registers = []
+        for space, word in (
+            (IoSpace.CODEBOOK, outputs["io_code"]),
+            (IoSpace.ACC, outputs["acc_rdata"]),
+            (IoSpace.ACT, outputs["leaf_value"]),
+            (IoSpace.COUNTER, any_of(counts)),
+        ):
+            register = Signal(word.shape(), name=f"io_{space.name.lower()}")
+            m.d.sync += register.eq(Mux(is_number(self.io_space, space), word, 0))
+            registers.append(resize(register, len(self.io_rdata)).as_unsigned())
         srams = self._sram_words()
         none = ~any_of(when for when, _ in srams)
-        m.d.sync += kept.eq(self._chosen(words))
-        m.d.comb += self.io_rdata.eq(self._chosen([*srams, (none, kept)]))
+        m.d.comb += self.io_rdata.eq(self._chosen([*srams, (none, any_of(registers))]))
 
     def _chosen(self, words: Sequence[tuple[Value, Value]]) -> Value:
         """Of words with conditions of which one holds at most, that word, extended; 0 if none holds."""

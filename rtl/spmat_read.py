@@ -47,7 +47,9 @@ class SpmatRead(Block):
             self.issue.eq(self.active | (self.start & (self.p_start != self.p_end))),
             # The pointers come late: each comparison stands beside the others.
             again.eq(self.active & ~self._held(self.current)),
-            begun.eq(~self.active & self.ptr_valid & (self.p_start != self.p_end) & ~self._held(self.p_start)),
+            begun.eq(
+                ~self.active & self.ptr_valid & (self.p_start != self.p_end) & ~self._held(self.p_start)
+            ),
             self.read.eq(again | begun),
             self.spmat_en.eq((again | self.io_write | self.io_read) | begun),
             self.spmat_we.eq(self.io_write),

@@ -1,16 +1,20 @@
 """When what goes into a PE is there, and how soon what comes out of it is needed.
 
-A PE is synthesised by itself. ABC would take all of its inputs to be there at the clock edge, and its outputs to have the
-whole cycle, so that it would make the logic behind a memory as deep as that behind a register. So each of these ports
-goes through a cell that has a delay for ABC and is a wire afterwards.
+A PE is synthesised by itself. ABC would take all of its inputs to be there at the clock edge and all of its outputs to
+have the whole cycle, and would make the logic behind a memory as deep as that behind a register. So each of these
+ports goes through a cell that has a delay for ABC and is a wire afterwards.
 """
 
 from __future__ import annotations
 
+from amaranth import Shape
+from amaranth.lib.wiring import Flow
+
 from eie.config import ArchConfig
 from eie.rtl.block import module_name, signature
 
-# Picoseconds by the measure of Yosys' ABC, to which a LUT and its wire are 540: about 0.6 of those on a part.
+# Picoseconds by the measure of Yosys' ABC, to which a LUT and its wire are 540: about 0.6 of those on a part. What is
+# not here is there at the edge.
 _COMES = {
     "even_rdata": 3420,
     "odd_rdata": 3420,
@@ -40,6 +44,7 @@ _COMES = {
     "io_addr": 1800,
     "io_data": 1500,
 }
+# And what goes on in the same cycle when it leaves the PE.
 _GOES = {
     "even_en": 720,
     "even_addr": 720,
@@ -76,8 +81,8 @@ def with_delays(verilog: str, cfg: ArchConfig) -> str:
     name, inner = module_name("pe"), f"{module_name('pe')}_inside"
     ports, cells, pins = ["input clk", "input rst"], [], [".clk(clk)", ".rst(rst)"]
     for port, member in signature("pe", cfg).members.items():
-        kind, width = member.flow.name.lower(), member.shape.width  # type: ignore[union-attr]
-        kind = {"in": "input", "out": "output"}[kind]
+        kind = "input" if member.flow is Flow.In else "output"
+        width = Shape.cast(member.shape).width
         ps = (_COMES if kind == "input" else _GOES).get(port)
         ports.append(f"{kind} [{width - 1}:0] {port}")
         pins.append(f".{port}({port if ps is None else f'{port}_late'})")
