@@ -10,6 +10,7 @@ from eie.rtl.block import (
     add,
     any_of,
     is_inside,
+    left_by,
     more_reads,
     more_writes,
     register_file,
@@ -64,8 +65,11 @@ class ActRW(Block):
         kept, half = shifted(m, rectified, self.output_shift, "shifted")
         # Whether that is other than 0. It is 0 if the bits that are kept and the one behind them are all 0, or all 1
         # (-1 + 1); clipping makes nothing 0.
+        # Which bits the shift leaves is a register: it stays while rows are written back.
         bits = Cat(Const(0, 1), exact[:-1])
-        self.nonzero = ~(self.relu & exact[-1]) & varies(bits, exact[-1], self.output_shift)
+        left = Signal(len(bits), init=-1, name="left_by_shift")
+        m.d.sync += left.eq(left_by(self.output_shift, len(left)))
+        self.nonzero = ~(self.relu & exact[-1]) & varies(bits, exact[-1], left)
         self._leaf(m)
         self._accumulators(m)
         self._sram(m)

@@ -13,6 +13,7 @@ from eie.rtl.block import (
     any_of,
     is_inside,
     is_number,
+    left_by,
     magnitude,
     more_reads,
     register_file,
@@ -189,7 +190,11 @@ class ArithmUnit(Block):
         # adder so needs no more bits than that, and whether there are more is seen beside it.
         small = product[: bits + 1].as_signed()
         whole = of("s3_product")
-        fits = ~varies(whole[bits:-1], whole[-1], shift) if len(whole) > bits + 1 else Const(1)
+        fits = (
+            ~varies(whole[bits:-1], whole[-1], left_by(shift, len(whole) - 1 - bits))
+            if len(whole) > bits + 1
+            else Const(1)
+        )
         summands = Cat(Const(1, 1), operand).as_signed(), Cat(half, small).as_signed()
         width = max(len(small), bits) + 1
         total = Signal(signed(width), name=f"{prefix}total")

@@ -301,12 +301,13 @@ def same(bits: Value) -> Value:
     return bits.all() | ~bits.any()
 
 
-def varies(bits: Value, sign: Value, shift: Value) -> Value:
-    """Whether a number, of these bits and this sign, has a bit unlike its sign after a shift to the right.
+def left_by(shift: Value, bits: int) -> Value:
+    """Which of so many bits a shift to the right leaves."""
+    return Cat(Const(at) >= shift for at in range(bits))
 
-    That is which of its bits the shift leaves, so that the shift itself is not waited for.
-    """
-    left = Cat(Const(at) >= shift for at in range(len(bits)))
+
+def varies(bits: Value, sign: Value, left: Value) -> Value:
+    """Whether one of the bits that are left is unlike the sign: so that the shift itself is not waited for."""
     return ((bits ^ sign.replicate(len(bits))) & left).any()
 
 
