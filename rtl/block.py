@@ -303,7 +303,8 @@ def same(bits: Value) -> Value:
 
 def left_by(shift: Value, bits: int) -> Value:
     """Which of so many bits a shift to the right leaves."""
-    return Cat(Const(at) >= shift for at in range(bits))
+    most = (1 << len(shift)) - 1
+    return Cat(Const(at) >= shift if at < most else Const(1) for at in range(bits))
 
 
 def varies(bits: Value, sign: Value, left: Value) -> Value:
