@@ -1,5 +1,5 @@
 """Lockstep speed: clock cycles a second with golden, RTL and the comparison of every probe; the simulator's start
-counted, its build not.
+counted, its build not, which is that of a long run.
 
 python benchmarks/lockstep_speed.py [--sim verilator]
 """
@@ -42,8 +42,8 @@ def main() -> int:
     for simulator in parser.parse_args().sim or ("verilator", "icarus"):
         for n_pe, rows, cols, inputs, promised in POINTS:
             work = jobs(n_pe, rows, cols, inputs)
-            lockstep(work, simulator)  # builds, and warms the disk cache
-            report = lockstep(work, simulator)
+            lockstep(work, simulator, long_run=True)  # builds, and warms the disk cache
+            report = lockstep(work, simulator, long_run=True)
             report.require_agreement()
             kept &= simulator != "verilator" or report.cycles / report.seconds >= promised
             table.add_row(

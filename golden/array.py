@@ -36,11 +36,11 @@ from eie.schema import (
 class Tile(PE):
     """A PE and the SRAMs beside it: srams, by name; spmat_sram, act_sram, and ptr_srams in the order of `ptr_ports`."""
 
-    def __init__(self, cfg: ArchConfig, inputs: Mapping[str, Wire]) -> None:
+    def __init__(self, cfg: ArchConfig, inputs: Mapping[str, Wire], first: PE | None = None) -> None:
         self.srams = {name: Sram(size.depth, size.width) for name, size in srams(cfg).items()}
         self.spmat_sram, *self.ptr_srams, self.act_sram = self.srams.values()
         super().__init__(
-            cfg, {**inputs, **{f"{name}_rdata": sram.rdata for name, sram in self.srams.items()}}
+            cfg, {**inputs, **{f"{name}_rdata": sram.rdata for name, sram in self.srams.items()}}, first
         )
         ports = (self.spmat_port, *self.ptr_ports, self.act_port)
         for sram, port in zip(self.srams.values(), ports, strict=True):
@@ -94,7 +94,9 @@ class Array(schema.Array):
         self.wb_row_mask, self.rf_row_mask = self.wb_row.mask, self.rf_row.mask
         outputs = self.ccu.signals(Kind.OUT, Kind.OUT_REG)
         signals = inputs | outputs | {"wb_row": self.wb_row, "rf_row": self.rf_row}
-        self.pes = [Tile(cfg, signals | self._of_segment(k // cfg.segment_pes)) for k in range(cfg.n_pe)]
+        first = Tile(cfg, signals | self._of_segment(0))
+        others = (k // cfg.segment_pes for k in range(1, cfg.n_pe))
+        self.pes = [first, *(Tile(cfg, signals | self._of_segment(s), first) for s in others)]
         in_pairs = range(0, cfg.n_pe, 2) if cfg.group == 2 else ()
         self.pairs = [self._pair(*self.pes[k : k + 2]) for k in in_pairs]
         for k, pe in enumerate(self.pes):

@@ -27,6 +27,8 @@ CONFIG, SPMAT, PTR, CODEBOOK = (
     int(space) for space in (IoSpace.CONFIG, IoSpace.SPMAT, IoSpace.PTR, IoSpace.CODEBOOK)
 )
 ACC, ACT, ACT_SRAM, COUNTER = int(IoSpace.ACC), int(IoSpace.ACT), int(IoSpace.ACT_SRAM), int(IoSpace.COUNTER)
+# Spaces whose words come from an SRAM.
+SRAMS = (SPMAT, PTR, ACT_SRAM)
 # Of the pass's configuration, what the blocks get a cycle later.
 LATE = ("product_shift", "relu", "output_shift", "wb_target")
 
@@ -34,10 +36,14 @@ LATE = ("product_shift", "relu", "output_shift", "wb_target")
 class PE(schema.PE):
     """Takes a broadcast column to its accumulators. The SRAMs are beside it.
 
+    first : the PE of the array whose registers of configuration are this one's, too.
+
     Members: act_queue, ptr_read, spmat_read, arithm_unit, act_rw, and `blocks`, all five by name.
     """
 
-    def __init__(self, cfg: ArchConfig, inputs: Mapping[str, Wire] | None = None) -> None:
+    def __init__(
+        self, cfg: ArchConfig, inputs: Mapping[str, Wire] | None = None, first: PE | None = None
+    ) -> None:
         super().__init__(cfg)
         self.begin(cfg)
         if inputs is not None:
@@ -49,9 +55,13 @@ class PE(schema.PE):
         self.act_rw = ActRW(cfg)
         self.blocks: dict[str, Block] = {name: getattr(self, name) for name in PE_BLOCKS}
         # What has a register in the PE itself: configuration that comes a cycle later, and the word for the I/O port.
-        self.late: list[tuple[Reg, Wire]] = [
-            (Reg(wire.width), wire) for wire in (self.signal(name) for name in LATE)
-        ]
+        # All PEs of an array have the same configuration: the first one's registers stand for all.
+        self.late: list[tuple[Reg, Wire]] = (
+            [] if first else [(Reg(wire.width), wire) for wire in (self.signal(name) for name in LATE)]
+        )
+        self.configuration: list[Reg] = (
+            first.configuration if first else [register for register, _ in self.late]
+        )
         self.io_word = Reg(self.io_rdata.width)
         self._connect()
         self.data_mask = self.io_rdata.mask
@@ -88,7 +98,7 @@ class PE(schema.PE):
     def _connect(self) -> None:
         """Connect every input of a block, and every output of the PE, to the signal of the same name."""
         signals = self.signals() | self.block_signals(Kind.OUT, Kind.OUT_REG)
-        signals |= {name: register for name, (register, _) in zip(LATE, self.late, strict=True)}
+        signals |= dict(zip(LATE, self.configuration, strict=True))
         if not isinstance(self.ptr_read, RunRows):
             signals |= {"ptr_valid": self.ptr_read.valid, "ptr_value": self.ptr_read.value}
         # The run that the window takes: the queue's head, or what was read for it.
@@ -145,7 +155,10 @@ class PE(schema.PE):
         )
         dropped = not isinstance(self.ptr_read, PtrRead) and self.ptr_read.drop.value
         self.retire.value = arithm.s4_valid.value or dropped
-        self.io_rdata.value = self._read_data() & self.data_mask
+        # Of an SRAM its output, else what was read in the cycle before.
+        space = self.io_space.value
+        word = self._sram_word(space) if space in SRAMS else self.io_word.value
+        self.io_rdata.value = word & self.data_mask
 
     def keep(self) -> None:
         """The PE's own registers."""
@@ -155,16 +168,15 @@ class PE(schema.PE):
         # The CCU's registers are not the PE's.
         self.io_word.next = self._register_word(space) & self.data_mask if space != CONFIG else 0
 
-    def _read_data(self) -> int:
-        """Of an SRAM its output, else what was read in the cycle before."""
-        space, addr = self.io_space.value, self.io_addr.value
+    def _sram_word(self, space: int) -> int:
+        """The word at the output of the SRAM that the I/O port names."""
         if space == SPMAT:
             return self.spmat_port.rdata.value
-        if space == PTR and not self.cfg.index_free:
-            return self.ptr_ports[addr % len(self.ptr_ports)].rdata.value
         if space == ACT_SRAM:
             return sign_extend(self.act_port.rdata.value, self.cfg.acc_bits)
-        return self.io_word.value
+        if self.cfg.index_free:
+            return self.io_word.value
+        return self.ptr_ports[self.io_addr.value % len(self.ptr_ports)].rdata.value
 
     def _register_word(self, space: int) -> int:
         """The register that the I/O port names, or the word of a register file."""

@@ -45,12 +45,14 @@ _FREE_VERILATOR = (
     *_ONE_FILE,
 )
 _FREE_FLAGS = ("OPT_FAST=-O1",)
-# The model's own code costs more to compile than it ever gives back: Python in every cycle is what bounds a run.
+# The model's own code costs more to compile than a short run gives back: Python acts in every cycle as well.
 # Verilator's runtime is compiled once for all models, and every value that Python reads goes through it.
 # Inputs change in few of the many evaluations that a clock cycle takes.
 _CHANGES = "-fico-change-detect"
 _CHANGES_SINCE = (5, 52)
 _COCOTB_FLAGS = ("OPT_FAST=-O0", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2")
+# A long run is faster by more than that (see docs/decisions.md).
+_LONG_FLAGS = ("OPT_FAST=-O1", *_COCOTB_FLAGS[1:])
 
 # Toggles of signals of up to 256 bits, Verilator's limit: probes are wider, and repeat what is measured already.
 _COVERAGE = ("--coverage-line", "--coverage-toggle")
@@ -120,12 +122,14 @@ def build(
     read_only: Sequence[str] = (),
     waves: bool = False,
     coverage: bool = False,
+    long_run: bool = False,
 ) -> Build:
     """Compile `sources` (file name -> Verilog text) with top module `top`, or return the cached build.
 
     public : names (with wildcards) of the top's signals that Python reads and writes; read_only : of those that it only
         reads, which costs less. Only Verilator has to know.
     coverage : the simulation writes `coverage.dat` at its end: lines, branches and toggles (Verilator alone).
+    long_run : compile Verilator's model for speed; without it, only if that has been done before.
 
     Raises
     ------
@@ -138,12 +142,16 @@ def build(
         lines = [_PUBLIC.format(top=top, name=name, access="rw") for name in public]
         lines += [_PUBLIC.format(top=top, name=name, access="rd") for name in read_only]
         sources = {**sources, "public.vlt": "\n".join(["`verilator_config", *lines, ""])}
+    built = Build(simulator, top, Path(), waves)
+    recipe = [cocotb.__version__, *args]
+    long_run |= _folder(tool, [*recipe, *_LONG_FLAGS], built, sources).is_dir()
+    flags = _LONG_FLAGS if long_run and simulator == "verilator" else _COCOTB_FLAGS
     return _cached(
         tool,
-        [cocotb.__version__, *args, *_COCOTB_FLAGS],
-        Build(simulator, top, Path(), waves),
+        [*recipe, *flags],
+        built,
         sources,
-        lambda built, work, files, log: _compile_for_cocotb(built, files, args, tool, work, log),
+        lambda built, work, files, log: _compile_for_cocotb(built, files, args, flags, tool, work, log),
     )
 
 
@@ -197,9 +205,7 @@ def _cached(
     compile_: Callable[[Build, Path, list[Path], Path], None],
 ) -> Build:
     """The build in its folder, compiled there by `compile_(build, folder, files, log)` unless it is there already."""
-    whole = [built.simulator, tool.version_text, built.top, built.waves, recipe, sorted(sources.items())]
-    key = hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:32]
-    folder = cache_folder() / "builds" / f"{built.simulator}-{built.top}-{key}"
+    folder = _folder(tool, recipe, built, sources)
     built = replace(built, folder=folder)
     if folder.is_dir():
         os.utime(folder)  # used again: see _forget_old_builds
@@ -226,6 +232,13 @@ def _cached(
             f"the build cache {folder.parent} cannot be written ({error.strerror}): set EIE_CACHE to a folder that can"
         ) from None
     return built
+
+
+def _folder(tool: toolchain.Tool, recipe: list[str], built: Build, sources: Mapping[str, str]) -> Path:
+    """Where a build lies, or would."""
+    whole = [built.simulator, tool.version_text, built.top, built.waves, recipe, sorted(sources.items())]
+    key = hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:32]
+    return cache_folder() / "builds" / f"{built.simulator}-{built.top}-{key}"
 
 
 def _plain(folder: Path) -> Path:
@@ -256,7 +269,13 @@ def _forget_old_builds(folder: Path) -> None:
 
 
 def _compile_for_cocotb(
-    built: Build, files: list[Path], args: list[str], tool: toolchain.Tool, work: Path, log: Path
+    built: Build,
+    files: list[Path],
+    args: list[str],
+    flags: Sequence[str],
+    tool: toolchain.Tool,
+    work: Path,
+    log: Path,
 ) -> None:
     with _tool_environment(tool):
         _runner(built.simulator).build(
@@ -270,7 +289,7 @@ def _compile_for_cocotb(
             always=True,
         )
     if built.simulator == "verilator":
-        _make_model(tool, work, log, f"VM_TRACE={int(built.waves)}", *_COCOTB_FLAGS)
+        _make_model(tool, work, log, f"VM_TRACE={int(built.waves)}", *flags)
 
 
 def _say(command: list[str], tool: toolchain.Tool, folder: Path, log: Path) -> None:

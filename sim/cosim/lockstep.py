@@ -27,6 +27,9 @@ from eie.sim.cosim.waves import write_history
 from eie.sim.engines.fast import prepare
 from eie.timing import load_cycles
 
+# Cycles from which a faster model of Verilator's pays for its longer compilation, with 4 PEs as with 64.
+LONG = 25_000
+
 
 @dataclass(frozen=True)
 class LockstepReport:
@@ -97,6 +100,7 @@ def lockstep(
     waveform: Path | None = None,
     transform: Transform | None = None,
     progress: Callable[[int], None] | None = None,
+    long_run: bool | None = None,
 ) -> LockstepReport:
     """Run jobs of one configuration on golden and on the RTL in `simulator`, in lockstep.
 
@@ -110,17 +114,21 @@ def lockstep(
     waveform : FST of the whole RTL run.
     transform : changes the Verilog before it is built (to test that faults are found).
     progress : called now and then with the number of clock cycles compared; `expected_cycles` says of how many.
+    long_run : compile Verilator's model for speed, which takes longer; None: from `LONG` expected cycles on.
 
     Raises
     ------
     ConfigError : jobs of several configurations. SimulatorMissing, SimulationError
     """
+    if long_run is None:
+        long_run = simulator == "verilator" and expected_cycles(jobs, read_back=read_back) >= LONG
     return _lockstep(
         feeds_of(jobs),
         simulator,
         transform,
         replay,
         waves=waveform is not None,
+        long_run=long_run,
         divergence_wave=divergence_wave,
         seed=seed,
         read_back=read_back,
@@ -153,12 +161,21 @@ def _lockstep(
     replay: str,
     *,
     waves: bool = False,
+    long_run: bool = False,
     divergence_wave: Path | None = None,
     **options: Any,
 ) -> LockstepReport:
     cfg = config_of(feeds)
     sources = array_sources(cfg, transform, probe=True)
-    built = build(simulator, sources, "eie_array", public=ARRAY_PORTS, read_only=ARRAY_PROBES, waves=waves)
+    built = build(
+        simulator,
+        sources,
+        "eie_array",
+        public=ARRAY_PORTS,
+        read_only=ARRAY_PROBES,
+        waves=waves,
+        long_run=long_run,
+    )
     began = time.perf_counter()
     answer = in_simulator(built, "lockstep_host", "lockstep", feeds, **options)
     seconds = time.perf_counter() - began

@@ -6,7 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +133,7 @@ def run_batch(simulator: str, seed: int, number: int, batch: int, tally: Tally, 
         read_back=batch % 2 == 0,
         replay=replay,
         divergence_wave=folder / "divergence.vcd",
+        long_run=True,
     )
     report.require_agreement()
     try:
@@ -193,5 +194,5 @@ def test_campaign(
     if "EIE_REGRESS_BATCH" not in os.environ:
         assert sum(t.cycles for t in tallies.values()) >= cycles
         assert all(events[name] for name in COUNTERS), "an event that no job had"
-        rows = [{"configuration": name, **asdict(tally)} for name, tally in tallies.items()]
+        rows = [{"configuration": name, **vars(tally)} for name, tally in tallies.items()]
         signed(f"lockstep-{simulator}", {"rows": rows})
