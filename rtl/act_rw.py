@@ -65,10 +65,8 @@ class ActRW(Block):
         kept, half = shifted(m, rectified, self.output_shift, "shifted")
         # Whether that is other than 0. It is 0 if the bits that are kept and the one behind them are all 0, or all 1
         # (-1 + 1); clipping makes nothing 0.
-        # Which bits the shift leaves is a register: it stays while rows are written back.
         bits = Cat(Const(0, 1), exact[:-1])
-        left = Signal(len(bits), init=-1, name="left_by_shift")
-        m.d.sync += left.eq(left_by(self.output_shift, len(left)))
+        left = left_by(self.output_shift, len(bits))
         self.nonzero = ~(self.relu & exact[-1]) & varies(bits, exact[-1], left)
         self._leaf(m)
         self._accumulators(m)

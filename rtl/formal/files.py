@@ -5,7 +5,7 @@ from __future__ import annotations
 from amaranth import Array, Cat, Const, Module, Mux, ResetSignal, Shape, Signal, Value, signed, unsigned
 
 from eie import schema
-from eie.config import SCALE_BITS, ArchConfig
+from eie.config import ArchConfig
 from eie.rtl.block import resize
 from eie.rtl.formal.checker import Checker, Watched
 from eie.schema import WbTarget
@@ -29,11 +29,9 @@ class ActRWChecker(Checker):
 
     @classmethod
     def watched(cls, cfg: ArchConfig) -> dict[str, Watched]:
-        """What both files hold there, the rows behind the first, and which bits of a sum the shift leaves."""
-        sum_bits = cfg.y_acc_bits + (SCALE_BITS if cfg.adder else 0)
+        """What both files hold there, and the rows behind the first."""
         return {
             "rest": Watched("rest", unsigned(cfg.src_depth)),
-            "left_by_shift": Watched("left_by_shift", unsigned(sum_bits)),
             "src_word": Watched("src[{row}]", signed(cfg.act_bits)),
             "acc_word": Watched("acc[{acc_row}]", signed(cfg.acc_bits)),
         }
@@ -77,12 +75,6 @@ class ActRWChecker(Checker):
         bits = 1 << self.cfg.src_addr_bits
         pending = Array([*self.pending, *(0 for _ in range(bits - self.cfg.src_depth))])[self.row]
         written = self.io_write_act | self.rf_valid | self.y_valid
-        shift = self.past(m, self.output_shift, "output_shift")
-        self.assume(m, "shift_stays", ~self.y_valid | (self.output_shift == shift))
-        everything = Const(-1, len(self.left_by_shift))
-        self.prove(
-            m, "knows_what_is_left", self.left_by_shift == (everything << shift)[: len(self.left_by_shift)]
-        )
         self.assume(m, "taken_in_compute_mode", ~self.leaf_pop | self.compute)
         self.assume(m, "written_outside", ~(self.compute & written))
         self.assume(m, "host_alone", ~(self.io_write_act & (self.rf_valid | self.y_valid)))

