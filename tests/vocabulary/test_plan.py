@@ -27,10 +27,12 @@ from eie.program import Job
 from eie.schema import WbTarget
 from eie.sim.engines.fast_plan import FastPlan
 from eie.sim.engines.reference import run as run_reference
+from eie.sim.exits import sized_for_exits
 from eie.sim.plan_report import Phases
 from eie.sim.plans import run_plan
 from eie.sim.simulate import simulate
 from eie.sim.workloads.random import random_input, random_layer
+from tests.support.exit_networks import exit_network, heads_write_over_their_inputs
 from tests.support.plan_cases import PlanCase, plan_case, plan_cases, planned, with_exits
 from tests.support.results import assert_equal
 
@@ -278,7 +280,7 @@ def test_a_plan_holds(case: PlanCase) -> None:
     check_data_flow(plan)
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(plan_cases())
 def test_a_plan_with_exits_holds(case: PlanCase) -> None:
     """Among the rest: nobody writes over what an exit and the layer behind it both take, and answers are whole."""
@@ -287,6 +289,14 @@ def test_a_plan_with_exits_holds(case: PlanCase) -> None:
         return
     for check in (check_coverage, check_plan_fits, check_batches, check_groups, check_runs, check_data_flow):
         check(plan)
+
+
+def test_a_head_that_writes_over_its_inputs_does_not_hold() -> None:
+    layers = exit_network(1)
+    plan = make_plan(layers, sized_for_exits(ArchConfig(n_pe=2), layers), exits=True)
+    check_data_flow(plan)
+    with pytest.raises(AssertionError):
+        check_data_flow(heads_write_over_their_inputs(plan))
 
 
 def test_the_cases_with_exits_reach_everything() -> None:
