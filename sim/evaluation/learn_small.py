@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,22 @@ from torch.nn import functional
 
 import eie
 from eie.compress import train
-from eie.compress.train.recipes import Batches
+from eie.compress.train.recipes import RECIPES, Batches
 from eie.layer import CompressedLayer
 from eie.sim.chain import run_network
 from eie.sim.evaluation import learn
-from eie.sim.evaluation.learn import Figures, cell, dense, digits, finished, fresh, how, spread, spreads
+from eie.sim.evaluation.learn import (
+    Digits,
+    Figures,
+    cell,
+    dense,
+    digits,
+    finished,
+    fresh,
+    how,
+    spread,
+    spreads,
+)
 from eie.sim.evaluation.prose import text_of
 from eie.sim.evaluation.section import Picture, Progress, Section, Table
 from eie.sim.exits import choose_threshold, leave, run_with_exits, stages, totals, trunk
@@ -111,9 +123,59 @@ def _columns(found: Sequence[Figures]) -> list[str]:
 
 # ---- units -------------------------------------------------------------------------------------------------
 
-# Of LeNet-5: filters and neurons kept, so that just less than half of the multiply-accumulates are left.
-_KEEP = {"conv1": 0.7, "conv2": 0.66, "fc1": 0.7}
 _LENET_EPOCHS, _TUNE_EPOCHS = 6, 4
+_CHANNELS = (16, 16, 32, 32, 64, 64)
+
+
+def deep_cnn() -> nn.Sequential:
+    """Six convolutions of 3 x 3 and a fully connected layer, in the manner of VGG, for images of 28 x 28."""
+    layers: dict[str, nn.Module] = {}
+    channels = 1
+    for number, filters in enumerate(_CHANNELS, 1):
+        layers[f"conv{number}"] = nn.Conv2d(channels, filters, 3, padding=1, bias=False)
+        layers[f"norm{number}"] = nn.BatchNorm2d(filters)
+        layers[f"relu{number}"] = nn.ReLU()
+        if number % 2 == 0:
+            layers[f"pool{number}"] = nn.MaxPool2d(2)
+        channels = filters
+    model = nn.Sequential(OrderedDict(layers, flat=nn.Flatten(), fc=nn.Linear(3 * 3 * channels, 10)))
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return,unused-ignore]
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A network whose units go. keep : of its layers, the share of filters and neurons that stay, so that just less
+    than half of the multiply-accumulates are left; zeros : of those, the layers behind which there is a ReLU; alike :
+    the recipe whose digits it takes.
+    """
+
+    build: Callable[[], nn.Module]
+    data_set: str
+    keep: Mapping[str, float]
+    zeros: str = ""
+    alike: str = "lenet-5"
+
+    @property
+    def kinds(self) -> list[str]:
+        """The rows of its table."""
+        both = ["scratch-E", "scratch-B"]
+        return ["dense", "dense, longer", "tuned", *(["zeros"] if self.zeros else []), *both]
+
+    def dense(self, seed: int, folder: Path) -> tuple[nn.Module, Digits]:
+        """The dense network, and the digits."""
+        data = digits(self.data_set, self.alike)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = self.build()
+        train.fit(model, data.bench.train, CROSS, how(_LENET_EPOCHS, seed, folder))
+        return model, data
+
+
+# conv1 and conv2 of LeNet-5 have no ReLU behind them, so that only fc1's units can be chosen by their zeros.
+_CUTS = {
+    "lenet-5": _Cut(RECIPES["lenet-5"].build, "mnist", {"conv1": 0.7, "conv2": 0.66, "fc1": 0.7}, "fc1"),
+    "deep-cnn": _Cut(deep_cnn, "fashion-mnist", {"conv*": 0.7}),
+}
 
 
 def work(model: nn.Module, x: torch.Tensor) -> int:
@@ -132,22 +194,21 @@ def work(model: nn.Module, x: torch.Tensor) -> int:
     return total
 
 
-def _unit_cell(data_set: str, kind: str, seed: int) -> Figures:
-    network = "lenet-5"
+def _unit_cell(network: str, kind: str, seed: int) -> Figures:
+    cut = _CUTS[network]
 
     def make(folder: Path) -> Figures:
-        data = digits(data_set, network)
-        model = dense(data_set, network, seed, _LENET_EPOCHS)
+        # One training for all rows.
+        model, data = cut.dense(seed, learn.FOLDER / f"units-{network}-{seed}-{_LENET_EPOCHS}-{learn.LEARNT}")
         whole = work(model, data.bench.x)
         loader = data.bench.train
         if kind == "dense, longer":
             train.fit(model, loader, CROSS, how(_TUNE_EPOCHS, seed, folder, 1e-3))
         elif kind != "dense":
             epochs = 0 if kind.startswith("scratch") else _TUNE_EPOCHS
-            kept = dict(_KEEP)
+            kept = dict(cut.keep)
             if kind == "zeros":
-                # conv1 and conv2 have no ReLU behind them: only fc1 can be chosen so.
-                first = {"fc1": kept.pop("fc1")}
+                first = {cut.zeros: kept.pop(cut.zeros)}
                 few = data.few(5000)
                 train.prune(model, few, CROSS, density=first, units="zeros", training=how(0, seed))
             training = how(epochs, seed, folder, 1e-3)
@@ -167,24 +228,30 @@ def _unit_cell(data_set: str, kind: str, seed: int) -> Figures:
         return {"macs": left, "held": data.held(model), "error_float": data.error(model)}
 
     epochs = [_LENET_EPOCHS, _TUNE_EPOCHS]
-    return cell("units", make, set=data_set, kind=kind, seed=seed, keep=_KEEP, epochs=epochs)
+    return cell("units", make, network=network, kind=kind, seed=seed, keep=cut.keep, epochs=epochs)
 
 
 def units(seed: int = 1, progress: Progress | None = None, seeds: int = 1) -> Section:
-    """LeNet-5 with fewer filters and neurons: tuned, and trained from scratch."""
+    """LeNet-5 and a deeper CNN with fewer filters and neurons: tuned, and trained from scratch."""
     each = range(seed, seed + seeds)
-    kinds = ("dense", "dense, longer", "tuned", "zeros", "scratch-E", "scratch-B")
-    rows: list[list[str]] = []
+    tables: list[Table] = []
     data: dict[str, Any] = {}
-    for data_set in learn.SETS[:1]:
-        for kind in kinds:
-            found = of_seeds(partial(_unit_cell, data_set, kind), each, progress, f"{data_set}: {kind}")
-            data[f"{data_set}/{kind}"] = found
-            macs = [f"{found[0]['macs']:,}", spread([one["held"] for one in found])]
-            rows.append([data_set, kind, *macs, spread([one["error_float"] for one in found])])
+    values: Figures = {"epochs": _LENET_EPOCHS, "tune": _TUNE_EPOCHS, "seeds": each, "learnt": learn.LEARNT}
     headings = ("data", "network", "multiply-accumulates", "error %, held out", "error %, test")
-    values: Figures = {"keep": _KEEP, "epochs": _LENET_EPOCHS, "tune": _TUNE_EPOCHS, "seeds": each}
-    return one_table("learn-units", headings, rows, data, **values)
+    for network, cut in _CUTS.items():
+        rows: list[list[str]] = []
+        for kind in cut.kinds:
+            found = of_seeds(partial(_unit_cell, network, kind), each, progress, f"{network}: {kind}")
+            data[f"{network}/{kind}"] = found
+            macs = [f"{found[0]['macs']:,}", spread([one["held"] for one in found])]
+            rows.append([cut.data_set, kind, *macs, spread([one["error_float"] for one in found])])
+        title, note = (
+            text_of("learn-units", block, network=network, keep=cut.keep, channels=_CHANNELS, **values)
+            for block in ("table", "note")
+        )
+        tables.append(Table(title, headings, rows, note))
+    title, text = (text_of("learn-units", block, **values) for block in ("title", "text"))
+    return Section("learn-units", title, [text], tables, [], data)
 
 
 # ---- tickets -----------------------------------------------------------------------------------------------

@@ -162,6 +162,10 @@ def test_the_command_and_the_other_parts(here):
     macs = {row[1]: int(row[2].replace(",", "")) for row in units.tables[0].rows}
     assert macs["dense"] == 2_293_000
     assert 0 < macs["tuned"] == macs["scratch-E"] == macs["scratch-B"] < macs["dense"] / 2
+    deep = {row[1]: int(row[2].replace(",", "")) for row in units.tables[1].rows}
+    assert deep["dense"] == 9 * (784 * (16 + 256) + 196 * (512 + 1024) + 49 * (2048 + 4096)) + 5760
+    assert 0.45 < deep["tuned"] / deep["dense"] < 0.5
+    assert deep["tuned"] == deep["scratch-E"] == deep["scratch-B"]
     tickets = learn_small.tickets(1)
     assert [row[0] for row in tickets.tables[0].rows] == list(learn_small._KINDS)
     for name in ("distil", "matching", "exits"):
