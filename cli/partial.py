@@ -13,10 +13,19 @@ from eie.capacity import sized_for
 from eie.cli.inputs import check_labels
 from eie.cli.options import PATH, RealRange, option, refuse_useless
 from eie.config import ArchConfig
-from eie.errors import ConfigError, ModelError
+from eie.errors import CapacityError, ConfigError, LayerError, ModelError
 from eie.layer import CompressedLayer
 from eie.sim.chain import run_network
-from eie.sim.exits import choose_threshold, leave, logits_at_exits, run_with_exits, stages, totals, trunk
+from eie.sim.exits import (
+    choose_threshold,
+    leave,
+    logits_at_exits,
+    run_with_exits,
+    sized_for_exits,
+    stages,
+    totals,
+    trunk,
+)
 from eie.sim.skips import Residual, run_skips
 from eie.sim.workloads.inputs import in_fixed_point, read_inputs, read_vectors
 
@@ -84,6 +93,8 @@ class Exits:
     """What early exits make of a network: wrong of all inputs; left : inputs by the layer whose answer they took.
 
     cycles, energy_nj : of an input, the mean of the first `counted`; whole_cycles, whole_energy_nj : without exits.
+    load_cycles, store_cycles : likewise, in which the host writes and reads, a layer at a time; resident_... : on a
+    machine that holds the network (None: no machine does).
     """
 
     threshold: float
@@ -94,6 +105,10 @@ class Exits:
     energy_nj: float
     whole_cycles: float
     whole_energy_nj: float
+    load_cycles: float
+    store_cycles: float
+    resident_load_cycles: float | None
+    resident_store_cycles: float | None
 
 
 def _labelled(
@@ -139,12 +154,13 @@ def measure_exits(
     names = [stage.answers.name for stage in stages(layers)]
     some = x[: leaving.counted]
     machine = sized_for(cfg, *trunk(layers), *[stage.answers for stage in stages(layers)])
-    early = run_with_exits(layers, some, machine, threshold)
+    early = run_with_exits(layers, some, machine, threshold, resident=False)
     whole = totals(run_network(trunk(layers), some, machine, "fast"))
     # The fast engine counts both.
     cycles, energy, early_cycles, early_energy = (
         float(value or 0) for value in (*whole, early.cycles, early.energy_uj)
     )
+    resident_load, resident_store = _resident_host(layers, some, cfg, threshold)
     return Exits(
         threshold,
         int(np.count_nonzero(run.answers != labels)),
@@ -154,7 +170,23 @@ def measure_exits(
         1000 * early_energy / len(some),
         cycles / len(some),
         1000 * energy / len(some),
+        (early.load_cycles or 0) / len(some),
+        (early.store_cycles or 0) / len(some),
+        resident_load,
+        resident_store,
     )
+
+
+def _resident_host(
+    layers: list[CompressedLayer], x: Any, cfg: ArchConfig, threshold: float
+) -> tuple[float | None, float | None]:
+    """Load and store cycles of an input on a machine that holds the network; None where none does."""
+    try:
+        machine = sized_for_exits(cfg, layers)
+    except (CapacityError, ConfigError, LayerError):  # convolutions, segments, adder layers, too large
+        return None, None
+    run = run_with_exits(layers, x, machine, threshold, resident=True)
+    return (run.load_cycles or 0) / len(x), (run.store_cycles or 0) / len(x)
 
 
 @dataclass(frozen=True)
@@ -215,3 +247,14 @@ def print_partial(found: Exits | Skips, inputs: int, cfg: ArchConfig) -> None:
         f"  {found.cycles:,.0f} cycles and {found.energy_nj:,.1f} nJ an input, of {found.whole_cycles:,.0f} and "
         f"{found.whole_energy_nj:,.1f} {otherwise}{ratios}; mean of {found.counted}, {cfg.n_pe} PEs"
     )
+    if isinstance(found, Exits):
+        _print_host(found)
+
+
+def _print_host(found: Exits) -> None:
+    """Print what the host carries."""
+    text = f"{found.load_cycles:,.0f} load and {found.store_cycles:,.0f} store cycles an input, a layer at a time"
+    if found.resident_load_cycles is not None:
+        resident = f"{found.resident_load_cycles:,.0f} and {found.resident_store_cycles:,.0f}"
+        text += f"; {resident} where the chip holds the network"
+    click.echo(f"  host: {text}")

@@ -67,6 +67,8 @@ def balances(cfg: ArchConfig, balance: bool | None = None) -> bool:
 def place(layers: Sequence[CompressedLayer], cfg: ArchConfig, *, balance: bool | None = True) -> list[Placed]:
     """Place the rows of each layer; the next layer's columns follow, but for what the host reorders (convolutions).
 
+    Behind an early exit, which stands before a layer that takes the same, they follow the layer before the exit.
+
     balance : as in `balances`; without it the layers stay as they are.
 
     Raises
@@ -81,8 +83,8 @@ def place(layers: Sequence[CompressedLayer], cfg: ArchConfig, *, balance: bool |
             "would permute them"
         )
     placed: list[Placed] = []
-    for number, layer in enumerate(layers):
-        before = placed[-1] if number else None
+    for layer in layers:
+        before = next((one for one in reversed(placed) if not one.layer.exit), None)
         direct = before is not None and before.layer.conv is None and layer.conv is None
         cols = before.rows if before is not None and direct else None
         moved = layer if cols is None else _with_columns(layer, cols)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -125,6 +125,8 @@ def converse(
         for x in given:
             vectors, counts = program.host_vectors(x), []
             loaded: list[Block] = []
+            ran: list[Run] = []
+            answer = len(vectors) - 1
             for run in program.runs:
                 blocks = program.blocks(run, vectors)
                 yield Load(blocks)
@@ -134,9 +136,14 @@ def converse(
                     counts.append(count)
                 for transfer in run.results:
                     transfer.store(vectors[transfer.vector], (yield transfer), program.cfg)
+                ran.append(run)
+                if run.exit is not None and run.exit.done(vectors[run.exit.vector]):
+                    answer = run.exit.vector
+                    break
             if read_back and len(results) + 1 == inputs:
                 yield from _read_memories(program, [*program.setup, *loaded])
-            results.append(_result(program, vectors[-1], tuple(counts), engine, sum(map(len, loaded)), once))
+            result = _result(program.cfg, ran, vectors[answer], tuple(counts), engine)
+            results.append(replace(result, load_cycles=sum(map(len, loaded)), weight_load_cycles=once))
 
 
 def drive(conversation: Conversation, do: Callable[[Command], Any]) -> None:
@@ -148,41 +155,34 @@ def drive(conversation: Conversation, do: Callable[[Command], Any]) -> None:
 
 
 def _result(
-    program: Program,
-    y: npt.NDArray[np.int64],
-    runs: tuple[Count, ...],
-    engine: str,
-    loaded: int,
-    once: int | None,
+    cfg: ArchConfig, ran: Sequence[Run], y: npt.NDArray[np.int64], runs: tuple[Count, ...], engine: str
 ) -> Result:
-    cfg, writeback = program.cfg, sum(run.writeback_cycles for run in program.runs)
+    writeback = sum(run.writeback_cycles for run in ran)
     cycles, counters = None, {}
     if runs:
         count = total(runs)
         cycles, counters = count.cycles, count.counters
         if not counters:
-            cycles = _cycles_without_counters(program, count, writeback)
+            cycles = _cycles_without_counters(cfg, ran, count, writeback)
     return Result(
         y.astype(np.int16),
         cycles,
         counters or dict.fromkeys(COUNTERS),
         engine,
         cfg,
-        load_cycles=loaded,
-        weight_load_cycles=once,
         writeback_cycles=writeback,
-        store_cycles=2 * sum(transfer.count for run in program.runs for transfer in run.results),
+        store_cycles=2 * sum(transfer.count for run in ran for transfer in run.results),
         runs=runs,
     )
 
 
-def _cycles_without_counters(program: Program, count: Count, writeback: int) -> int | None:
+def _cycles_without_counters(cfg: ArchConfig, ran: Sequence[Run], count: Count, writeback: int) -> int | None:
     """Of a single pass: busy are refill, compute mode and write-back; of many nobody tells which had nothing to do."""
-    if sum(len(run.passes) for run in program.runs) > 1:
+    if sum(len(run.passes) for run in ran) > 1:
         return None
-    cycles = count.busy_cycles - program.runs[0].refill_cycles - writeback - 1
+    cycles = count.busy_cycles - ran[0].refill_cycles - writeback - 1
     # An input without activations is the one with the shortest compute mode.
-    return 0 if cycles == constants(program.cfg).T0 else cycles
+    return 0 if cycles == constants(cfg).T0 else cycles
 
 
 # ---- checks of the port and of what is behind it -----------------------------------------------------------------

@@ -9,6 +9,7 @@ import enum
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from eie.capacity import pointers_of
 from eie.config import ArchConfig
@@ -22,6 +23,7 @@ from eie.shown import counted, table
 
 # What ended a run, beside the memories of `eie.cuts`.
 BIASES, ACTIVATIONS, TABLE, CODEBOOKS = "activation SRAM", "activations", "pass table", "codebooks"
+EXIT = "early exit"
 
 
 class Source(enum.Enum):
@@ -85,6 +87,10 @@ class Step:
         """Whether the host reads the accumulators after it."""
         return self.cut.last and self.place.target is Target.ACC
 
+    def ends(self, layer: CompressedLayer) -> bool:
+        """Whether it is the last one of `layer`."""
+        return self.cut.last and self.cut.row + self.cut.part.rows == layer.rows
+
 
 @dataclass(frozen=True)
 class Run:
@@ -146,6 +152,16 @@ class Plan:
         where, passes = counted(self.cfg.n_pe, "PE"), counted(len(self.steps), "pass")
         return f"{where}: {passes} in {counted(len(self.runs), 'run')}"
 
+    @cached_property
+    def takes(self) -> list[int]:
+        """Which vector each layer takes: 0 is the input, i + 1 what layer i gives."""
+        return takes_of(self.layers)
+
+    def gives_answer(self, step: Step) -> bool:
+        """Whether with this step an answer is whole: of an early exit, or of the network."""
+        layer = self.layers[step.cut.layer]
+        return step.ends(layer) and (layer.exit or step.cut.layer + 1 == len(self.layers))
+
     @property
     def resident(self) -> bool:
         """Whether weights are loaded once for all inputs."""
@@ -162,13 +178,23 @@ class Plan:
         return [step for run in self.runs for step in run.steps]
 
 
-def make_plan(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> Plan:
+def takes_of(layers: Sequence[CompressedLayer]) -> list[int]:
+    """Which vector each layer takes: 0 is the input, i + 1 what layer i gives; nothing takes what an exit gives."""
+    takes, latest = [], 0
+    for number, layer in enumerate(layers):
+        takes.append(latest)
+        latest = latest if layer.exit else number + 1
+    return takes
+
+
+def make_plan(layers: Sequence[CompressedLayer], cfg: ArchConfig, *, exits: bool = False) -> Plan:
     """Plan a chain of layers on a chip; `docs/plan.md` has the rules.
 
     Parameters
     ----------
     layers : each takes what the one before it gives; of any size.
     cfg : the chip; a layer that does not fit it is cut into passes.
+    exits : the layers may have early exits among them (docs/learn.md); a run ends behind each.
 
     Raises
     ------
@@ -188,14 +214,14 @@ def make_plan(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> Plan:
             f"segments ({cfg.segments}) have no plan: the outputs of a layer do not lie as the inputs of the next one; "
             "use segments=1, or run the layers one by one (eie run)"
         )
-    _check_chain(layers, cfg)
+    _check_chain(layers, cfg, exits)
     cuts = [cut_layer(layer, cfg, number) for number, layer in enumerate(layers)]
     places, activation_words = _place(layers, cuts, cfg)
     books = _codebooks(layers)
     total = sum(len(of_layer) for of_layer in cuts)
     keeps_table = total <= cfg.passes and len(set(books)) <= cfg.codebooks
     steps = list(_steps(cuts, places, books, activation_words, cfg))
-    runs = tuple(_runs(steps, cfg, keeps_table))
+    runs = tuple(_runs(steps, layers, cfg, keeps_table))
     return Plan(
         layers=tuple(layers),
         cfg=cfg,
@@ -208,11 +234,11 @@ def make_plan(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> Plan:
     )
 
 
-def _check_chain(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> None:
+def _check_chain(layers: Sequence[CompressedLayer], cfg: ArchConfig, exits: bool) -> None:
     if not layers:
         raise LayerError("a plan needs at least one layer")
     for layer in layers:
-        if layer.exit:
+        if layer.exit and not exits:
             kind = "a gate" if layer.outputs == 1 else "an early exit"
             raise LayerError(f"layer {layer.name!r} is {kind}: no plan holds a layer that may not run")
         check_entries(layer, cfg)
@@ -223,7 +249,12 @@ def _check_chain(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> None:
             )
         if layer.conv is not None and len(layers) > 1:
             raise LayerError(f"layer {layer.name!r} is a convolution: plan it by itself")
-    for before, after in itertools.pairwise(layers):
+    for after, taken in zip(layers[1:], takes_of(layers)[1:], strict=True):
+        if not taken:
+            raise LayerError(
+                f"layer {layers[0].name!r} is an early exit with no layer of the network before it"
+            )
+        before = layers[taken - 1]
         if before.rows != after.cols:
             raise LayerError(
                 f"layer {after.name!r} takes {after.cols} activations, but {before.name!r} gives {before.rows}: "
@@ -242,55 +273,63 @@ def _place(
 ) -> tuple[list[Place], int]:
     """Where each layer's activations are, and the words of the activation SRAM that they take."""
     numbers = range(len(layers))
+    takes = takes_of(layers)
+    takers = [[i for i in numbers if takes[i] == number + 1] for number in numbers]
     tiles = [sum(cut.first for cut in of_layer) for of_layer in cuts]
-    direct = [len(cuts[i]) == 1 and (i == 0 or tiles[i - 1] == 1) for i in numbers]
+    # What an exit takes as well has to stay when the exit is done.
+    direct = [
+        len(cuts[i]) == 1 and (not takes[i] or (tiles[takes[i] - 1] == 1 and takers[takes[i] - 1] == [i]))
+        for i in numbers
+    ]
     bias = max(per_pe(cut.part.rows, cfg) for of_layer in cuts for cut in of_layer)
     # Beside the activations, biases must fit; where not even those of one tile do, the host writes them.
     hosted = [bias > cfg.act_words] * len(layers)
     while True:
-        spans = [_sram_words(i, layers, direct, tiles, hosted, cfg) for i in numbers]
+        spans = [_sram_words(i, layers, takers[i], direct, tiles, hosted, cfg) for i in numbers]
         widest = max(numbers, key=lambda i: sum(spans[i]))
         words = sum(spans[widest])
         if not words or words + bias <= cfg.act_words:
             break
         hosted[widest] = True
-    places = []
+    places, depth = [], 0
     for i in numbers:
-        last = i + 1 == len(layers)
-        from_pass = i > 0 and not hosted[i - 1]
+        from_pass = takes[i] > 0 and not hosted[takes[i] - 1]
         if hosted[i]:
             source, target = Source.FILE, Target.ACC
         else:
             source = Source.SRAM if not direct[i] else Source.CHAIN if from_pass else Source.FILE
-            to_host = tiles[i] == 1 if last else hosted[i + 1]
-            target = Target.ACC if to_host else Target.CHAIN if not last and direct[i + 1] else Target.SRAM
-        # Inputs at one end of the words, outputs at the other, in turn: a layer's inputs are where they were put.
+            to_host = any(hosted[taker] for taker in takers[i]) if takers[i] else tiles[i] == 1
+            chained = any(direct[taker] for taker in takers[i])
+            target = Target.ACC if to_host else Target.CHAIN if chained else Target.SRAM
+        # Inputs at one end of the words, outputs at the other, in turn: a layer's inputs are where they were put. An
+        # exit has both where the layer behind it has them.
         bases = (0, words - per_pe(layers[i].cols, cfg)), (words - per_pe(layers[i].rows, cfg), 0)
         places.append(
             Place(
                 source,
                 target,
                 hosted[i],
-                in_base=bases[0][i % 2] if source is Source.SRAM else 0,
-                out_base=bases[1][i % 2] if target is Target.SRAM else 0,
+                in_base=bases[0][depth % 2] if source is Source.SRAM else 0,
+                out_base=bases[1][depth % 2] if target is Target.SRAM else 0,
             )
         )
+        depth += not layers[i].exit
     return places, words
 
 
 def _sram_words(
     i: int,
     layers: Sequence[CompressedLayer],
+    takers: list[int],
     direct: list[bool],
     tiles: list[int],
     hosted: list[bool],
     cfg: ArchConfig,
 ) -> tuple[int, int]:
-    """Words of the activation SRAM for layer i's inputs and outputs."""
+    """Words of the activation SRAM for layer i's inputs and outputs, which `takers` take."""
     if hosted[i]:
         return 0, 0
-    last = i + 1 == len(layers)
-    keeps_outputs = tiles[i] > 1 if last else not direct[i + 1] and not hosted[i + 1]
+    keeps_outputs = not any(direct[taker] or hosted[taker] for taker in takers) if takers else tiles[i] > 1
     return (
         0 if direct[i] else per_pe(layers[i].cols, cfg),
         per_pe(layers[i].rows, cfg) if keeps_outputs else 0,
@@ -345,12 +384,14 @@ def _write_back(cut: Cut, place: Place, rows: int, cfg: ArchConfig) -> dict[str,
     return {"wb_rows": rows, "wb_target": WbTarget.SRC if place.target is Target.CHAIN else 0}
 
 
-def _runs(steps: Sequence[Step], cfg: ArchConfig, keeps_table: bool) -> Iterator[Run]:
+def _runs(
+    steps: Sequence[Step], layers: Sequence[CompressedLayer], cfg: ArchConfig, keeps_table: bool
+) -> Iterator[Run]:
     """Steps gathered into runs; where table and codebooks do not hold the network, numbered anew in each."""
     begin, bound = 0, ""
     books: dict[int, int] = {}
     for i, step in enumerate(steps):
-        why = _break(steps[i - 1], step) if i else ""
+        why = _break(steps[i - 1], step, layers) if i else ""
         if not why and not keeps_table:
             if i - begin == cfg.passes:
                 why = TABLE
@@ -363,8 +404,11 @@ def _runs(steps: Sequence[Step], cfg: ArchConfig, keeps_table: bool) -> Iterator
     yield Run(_numbered(steps[begin:], books, keeps_table), bound)
 
 
-def _break(before: Step, step: Step) -> str:
+def _break(before: Step, step: Step, layers: Sequence[CompressedLayer]) -> str:
     """Why a step does not run right after the one before it."""
+    layer = layers[before.cut.layer]
+    if layer.exit and before.ends(layer):
+        return EXIT
     if step.group != before.group:
         return step.group_bound
     if step.bias_group != before.bias_group:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from eie.certainty import Above
 from eie.config import ArchConfig
 from eie.memory import Block, codebook_block, vector_block, weight_blocks
 from eie.plan import Plan, Source, Step, Target, per_pe
 from eie.plan import Run as PlannedRun
-from eie.program import Pass, Program, Run, Transfer
+from eie.program import Exit, Pass, Program, Run, Transfer
 from eie.schema import ControlReg, IoSpace
 
 # What the host loads, by the space that it goes to.
@@ -24,8 +25,11 @@ _KINDS = {
 }
 
 
-def plan_program(plan: Plan, name: str = "plan") -> Program:
-    """The plan as what golden and RTL execute. Vector i is the input of layer i, the last one the result."""
+def plan_program(plan: Plan, name: str = "plan", *, threshold: float | None = None) -> Program:
+    """The plan as what golden and RTL execute. Vector 0 is the input, and i + 1 what layer i gives.
+
+    threshold : an input is done at the first exit whose certainty is above it; without one all runs start.
+    """
     setup: list[Block] = []
     if plan.keeps_table:
         setup += _table(plan, plan.steps)
@@ -36,11 +40,11 @@ def plan_program(plan: Plan, name: str = "plan") -> Program:
     if len(plan.runs) == 1 and plan.keeps_table:
         setup.append(_control(plan.runs[0]))
     lengths = (plan.layers[0].cols, *(layer.rows for layer in plan.layers))
-    runs = [_run(plan, number) for number in range(len(plan.runs))]
+    runs = [_run(plan, number, threshold) for number in range(len(plan.runs))]
     return Program(plan.cfg, tuple(setup), tuple(runs), lengths, name)
 
 
-def _run(plan: Plan, number: int) -> Run:
+def _run(plan: Plan, number: int, threshold: float | None) -> Run:
     run = plan.runs[number]
     first, last, cut = run.steps[0], run.steps[-1], run.steps[0].cut
     loads: list[Block] = []
@@ -56,24 +60,27 @@ def _run(plan: Plan, number: int) -> Run:
     if first.writes_biases:
         loads.append(vector_block(IoSpace.ACC, 0, cut.part.bias, plan.cfg))
     sources, results = [], []
+    taken = plan.takes[cut.layer]
     if first.place.source is Source.FILE:
-        sources.append(Transfer(cut.layer, cut.col, cut.part.cols, IoSpace.ACT))
-    elif first.place.source is Source.SRAM and cut.row == cut.col == 0 and _host_has_inputs(plan, cut.layer):
+        sources.append(Transfer(taken, cut.col, cut.part.cols, IoSpace.ACT))
+    elif first.place.source is Source.SRAM and cut.row == cut.col == 0 and _host_has(plan, taken):
         inputs = plan.layers[cut.layer].cols
-        sources.append(Transfer(cut.layer, 0, inputs, IoSpace.ACT_SRAM, first.place.in_base))
+        sources.append(Transfer(taken, 0, inputs, IoSpace.ACT_SRAM, first.place.in_base))
     if last.is_read:
         results.append(Transfer(last.cut.layer + 1, last.cut.row, last.cut.part.rows, IoSpace.ACC))
-    if number + 1 == len(plan.runs) and last.place.target is Target.SRAM:
-        results.append(
-            Transfer(len(plan.layers), 0, plan.layers[-1].rows, IoSpace.ACT_SRAM, last.place.out_base)
-        )
+    layer, given, leaves = plan.layers[last.cut.layer], last.cut.layer + 1, None
+    if plan.gives_answer(last):
+        if last.place.target is Target.SRAM:
+            results.append(Transfer(given, 0, layer.rows, IoSpace.ACT_SRAM, last.place.out_base))
+        if layer.exit and threshold is not None:
+            leaves = Exit(given, Above(threshold, layer.y_frac))
     passes = tuple(Pass(step.entry, step.cut.interleaved) for step in run.steps)
-    return Run(first.number, passes, tuple(loads), tuple(sources), tuple(results))
+    return Run(first.number, passes, tuple(loads), tuple(sources), tuple(results), leaves)
 
 
-def _host_has_inputs(plan: Plan, layer: int) -> bool:
-    """Whether the host has a layer's activations, and not the chip."""
-    return layer == 0 or plan.places[layer - 1].target is Target.ACC
+def _host_has(plan: Plan, vector: int) -> bool:
+    """Whether the host has a vector, and not the chip."""
+    return vector == 0 or plan.places[vector - 1].target is Target.ACC
 
 
 def _control(run: PlannedRun) -> Block:

@@ -7,7 +7,7 @@ a network.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -124,12 +124,24 @@ class Pass:
     interleaved: Interleaved
 
 
+@dataclass(frozen=True)
+class Exit:
+    """Where an input may be done before the last run. vector : its answer then, of the program's vectors.
+
+    done : whether it is, from that vector; a simulator's process decides, so it has to pickle.
+    """
+
+    vector: int
+    done: Callable[[npt.NDArray[np.int64]], bool]
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """What one start does, and what the host does around it, for every input anew.
 
     first : number of the first pass; the others follow. loads : words that are no part of a vector (weights that do
     not stay, their entries of the pass table). sources : to the chip, after that. results : from it, when it is done.
+    exit : with it, the runs behind this one start only for an input that is not done.
     """
 
     first: int
@@ -137,6 +149,7 @@ class Run:
     loads: tuple[Block, ...] = ()
     sources: tuple[Transfer, ...] = ()
     results: tuple[Transfer, ...] = ()
+    exit: Exit | None = None
 
     @property
     def last(self) -> int:
@@ -192,8 +205,9 @@ class Run:
 class Program:
     """What a chip computes for each input vector: loaded once, then fed with inputs.
 
-    setup : words that are loaded once. runs : one after the other for each input. vectors : length of each vector in
-    the host's memory; the first is the input, the last the output. name : for messages.
+    setup : words that are loaded once. runs : one after the other for each input, up to the first exit at which it is
+    done. vectors : length of each vector in the host's memory; the first is the input, the last the output, unless a
+    run's exit names another one. name : for messages.
 
     Raises
     ------
@@ -226,10 +240,19 @@ class Program:
         return images_of((block for block in self.setup if block.space in image_spaces(self.cfg)), self.cfg)
 
     @property
+    def has_exits(self) -> bool:
+        """Whether it depends on results which runs start."""
+        return any(run.exit is not None for run in self.runs)
+
+    @property
     def known_beforehand(self) -> bool:
-        """Whether all that the host writes is known before the first cycle: no run takes what another gave the host."""
+        """Whether all that the host writes is known before the first cycle: no run takes what another gave the host,
+        and none may be an input's last.
+        """
         given = {result.vector for run in self.runs for result in run.results}
-        return not any(source.vector in given for run in self.runs for source in run.sources)
+        return not self.has_exits and not any(
+            source.vector in given for run in self.runs for source in run.sources
+        )
 
     def setup_blocks(self, *, images: bool) -> list[Block]:
         """What loads the chip once; with `images` without what initialises the SRAMs."""

@@ -846,6 +846,7 @@ class ActRW(BlockSignals):
 
     def __init__(self, cfg: ArchConfig) -> None:
         self.clear = _in()
+        self.compute = _in()
         self.leaf_pop = _in()
         self.s2_valid = _in()
         self.s2_row = _in(cfg.acc_addr_bits)
@@ -905,6 +906,7 @@ class PE(BlockSignals):
         self.push_value1 = _in(cfg.act1_bits, signed=True)
         self.clear = _in()
         self.begin_pass = _in()
+        self.compute = _in()
         self.leaf_pop = _in()
         self.wb_en = _in()
         self.wb_row = _in(cfg.acc_addr_bits)

@@ -10,17 +10,20 @@ from eie.rtl.block import (
     add,
     any_of,
     is_inside,
+    left_by,
     more_reads,
     more_writes,
     register_file,
     resize,
     saturate,
     shifted,
+    varies,
 )
 from eie.schema import WbTarget
 
 _GROUP = 64  # bits at most in a decoder, a power of two
 _NEAR = 8  # bits that a search looks at together, a power of two
+_NEAR_BITS = 4  # of a row that is written: those of its place in a group of rows
 
 
 class ActRW(Block):
@@ -37,6 +40,7 @@ class ActRW(Block):
     -------
     clear : clear the counter.
     leaf_valid, leaf_row, leaf_value, leaf_pop : the leaf's offer to the LNZD tree, and its taking.
+    compute : compute mode, in which activations are taken, and none is written.
     s2_valid, s2_row, acc_rdata : stage 2 of ArithmUnit reads an accumulator.
     s4_write, s4_row, s4_sum : stage 4 writes one.
     lane<l>_s2_valid, _s2_row, _acc_rdata, _s4_write, _s4_row, _s4_sum : a further lane reads and writes one.
@@ -59,7 +63,11 @@ class ActRW(Block):
         rectified = Signal(signed(len(exact)))
         # One adder, and no wider than it must be.
         kept, half = shifted(m, rectified, self.output_shift, "shifted")
-        self.unrounded = Cat(half, kept)
+        # Whether that is other than 0. It is 0 if the bits that are kept and the one behind them are all 0, or all 1
+        # (-1 + 1); clipping makes nothing 0.
+        bits = Cat(Const(0, 1), exact[:-1])
+        left = left_by(self.output_shift, len(bits))
+        self.nonzero = ~(self.relu & exact[-1]) & varies(bits, exact[-1], left)
         self._leaf(m)
         self._accumulators(m)
         self._sram(m)
@@ -98,111 +106,100 @@ class ActRW(Block):
     def _leaf(self, m: Module) -> None:
         cfg = self.cfg
         write, read = register_file(m, "src", cfg.act_bits, cfg.src_depth)
-        put, row, value, nonzero, before, equal = self._source_write(m)
-        self._next_row(m, put, row, nonzero, before, equal)
+        put, value = self._source_write(m)
+        self._next_row(m, put)
         # The tree compares rows: what the host asks for is not among them.
-        read_row = Signal(len(row), name="src_read_row")
+        row, read_row = self.written.row, Signal(len(self.leaf_row), name="src_read_row")
         m.d.comb += [
-            read_row.eq(Mux(self.leaf_valid, self.leaf_row, self.io_addr[: len(row)])),
-            write.en.eq(put & is_inside(row, cfg.src_depth)),
+            read_row.eq(Mux(self.leaf_valid, self.leaf_row, self.io_addr[: len(read_row)])),
+            write.en.eq(put & self.written.inside),
             write.addr.eq(row),
             write.data.eq(value),
             read.addr.eq(read_row),
             self.leaf_value.eq(Mux(is_inside(read_row, cfg.src_depth), read.data, 0)),
         ]
 
-    def _next_row(
-        self, m: Module, put: Value, row: Value, nonzero: Value, before: Value, equal: Value
-    ) -> None:
+    def _next_row(self, m: Module, put: Value) -> None:
         """The rows still to offer: the first of them in a register, the others in another, one bit each.
 
-        The search for the row behind the first begins with a register. Nothing waits for `leaf_pop` but the choice at
-        the end. A row is taken in compute mode, and written in the others, never both in one cycle.
+        The search for the row behind the first begins with a register. A row is taken in compute mode, and written in
+        the others, so that nothing waits for `leaf_pop` and `put` but whether the registers load.
         """
-        depth = self.cfg.src_depth
+        depth, written = self.cfg.src_depth, self.written
         some = Signal()  # whether there is a first row
         rest = Signal(depth)  # the rows behind it
         after = Signal(depth)  # the first of them
-        behind = Signal(len(row))
-        same_row, below = Signal(name="same_row"), Signal(name="below")
-        # The row that is offered, and the one that is written, side by side: neither waits for their comparison.
-        offered, written = Signal(depth), Signal(depth)
+        behind = Signal(len(written.row))
+        offered = Signal(depth)
         m.d.comb += [
             self.leaf_valid.eq(some),
             offered.eq(Mux(some, decode(self.leaf_row, depth), 0)),
-            written.eq(decode(row, depth)),
             self.pending.eq(rest | offered),
             Cat(after, behind).eq(Cat(*first(rest))),
-            same_row.eq(some & equal),
-            below.eq(~some | before),
         ]
-        lower = Signal()  # the row that is written comes first
-        gone = Signal()  # the first row is written, with 0
-        kept = Signal(depth)  # of `rest` after a write
-        first_row = Signal(len(row))  # after a write
+        # After a write of 0, and of another value: each without a look at the value, which comes late.
+        lower, gone = Signal(), Signal()  # the row that is written comes first; it is the first
+        below = Signal()
+        zero_rest, other_rest = Signal(depth), Signal(depth)
+        far_behind = Mux(some & written.behind, written.far, 0)
         m.d.comb += [
-            lower.eq(below & nonzero & is_inside(row, depth)),
-            gone.eq(same_row & ~nonzero),
-            # No choice is the register itself, which synthesis would turn into an enable behind the pop.
-            kept.eq(
-                Mux(
-                    below,
-                    rest | Mux(nonzero, offered, 0),
-                    Mux(
-                        same_row,
-                        rest & ~Mux(nonzero, 0, after),
-                        (rest & ~written) | Mux(nonzero, written, 0),
-                    ),
-                )
-            ),
-            first_row.eq(Mux(lower, row, 0) | Mux(gone, behind, 0) | Mux(lower | gone, 0, self.leaf_row)),
+            below.eq(~some | written.before),
+            lower.eq(below & written.inside),
+            gone.eq(some & written.equal),
+            # To clear the first row among the others does nothing.
+            zero_rest.eq(rest & ~_rows(written.far, written.near, depth) & ~Mux(gone, after, 0)),
+            other_rest.eq(rest | _rows(far_behind, written.near, depth) | Mux(below, offered, 0)),
         ]
-        with m.If(put):
+
+        def chosen(taken: Value, zero: Value, other: Value) -> Value:
+            return Mux(self.compute, taken, Mux(written.nonzero, other, zero))
+
+        # No choice is the register itself, which synthesis would turn into an enable behind the pop.
+        zero_row = Mux(gone, behind, 0) | Mux(gone, 0, self.leaf_row)
+        other_row = Mux(lower, written.row, 0) | Mux(lower, 0, self.leaf_row)
+        left = rest.any()
+        with m.If(put | self.leaf_pop):
             m.d.sync += [
-                rest.eq(kept),
-                some.eq(Mux(gone, rest.any(), some | lower)),
-                self.leaf_row.eq(first_row),
+                rest.eq(chosen(rest & ~after, zero_rest, other_rest)),
+                some.eq(chosen(left, (gone & left) | (~gone & some), some | lower)),
+                self.leaf_row.eq(chosen(behind, zero_row, other_row)),
             ]
-        with m.Elif(self.leaf_pop):
-            m.d.sync += [rest.eq(rest & ~after), some.eq(rest.any()), self.leaf_row.eq(behind)]
 
-    def _source_write(self, m: Module) -> tuple[Value, Value, Value, Value, Value, Value]:
-        """Whether the source file is written, at which row, with what, and whether that is not 0.
+    def _source_write(self, m: Module) -> tuple[Value, Value]:
+        """Whether the source file is written, and with what; where, and what else of it counts, in `written`.
 
-        And whether the row comes before the one that is offered, or is that one: each of the three rows is compared by
-        itself, so that no comparison waits for the choice among them.
+        Each of the three rows is compared and decoded by itself, so that neither waits for the choice among them.
 
         A refill or write-back writes, or the host does: in I/O mode, which is over or to come when the others write.
         Row and value so do not wait for the host's strobe.
         """
         refill = self.rf_valid & self.rf_to_src
         handed_on = self.y_valid & (self.wb_target & Const(WbTarget.SRC, 2)).any()
-        row = Signal(self.cfg.src_addr_bits, name="src_row")
         value = Signal(self.cfg.act_bits, name="src_value")
-        nonzero = Signal(name="src_nonzero")
-        before, equal = Signal(name="src_before"), Signal(name="src_equal")
+        written = self.written = _Written(self.cfg.src_addr_bits, self.cfg.src_depth)
 
-        def at(source: Value) -> None:
-            number = resize(source, len(row))
+        def at(source: Value, word: Value, nonzero: Value) -> None:
+            number = resize(source, len(written.row))
+            near, far = number[:_NEAR_BITS], number[_NEAR_BITS:]
             m.d.comb += [
-                row.eq(number),
-                before.eq(number < self.leaf_row),
-                equal.eq(number == self.leaf_row),
+                written.row.eq(number),
+                written.before.eq(number < self.leaf_row),
+                written.equal.eq(number == self.leaf_row),
+                written.behind.eq(self.leaf_row < number),
+                written.inside.eq(is_inside(number, self.cfg.src_depth)),
+                written.near.eq(decode(near, len(written.near))),
+                written.far.eq(decode(far, len(written.far)) if len(far) else 1),
+                written.nonzero.eq(nonzero),
+                value.eq(word),
             ]
 
         with m.If(self.y_valid):
-            at(self.y_row)
-            # Of kept + half, which is clipped: 0 if both are, and for -1 + 1. Nothing waits for the sum.
-            m.d.comb += [value.eq(self.y_value), nonzero.eq(~same(self.unrounded))]
+            at(self.y_row, self.y_value, self.nonzero)
         with m.Elif(self.rf_valid):
-            at(self.rf_at)
-            m.d.comb += [value.eq(self.act_rdata)]
-            m.d.comb += nonzero.eq(self.act_rdata[: len(value)].any())
+            at(self.rf_at, self.act_rdata, self.act_rdata[: len(value)].any())
         with m.Else():
-            at(self.io_addr)
-            m.d.comb += [value.eq(self.io_data)]
-            m.d.comb += nonzero.eq(self.io_data[: len(value)].any())
-        return self.io_write_act | refill | handed_on, row, value, nonzero, before, equal
+            at(self.io_addr, self.io_data, self.io_data[: len(value)].any())
+        return self.io_write_act | refill | handed_on, value
 
     def _accumulators(self, m: Module) -> None:
         cfg = self.cfg
@@ -258,9 +255,25 @@ class ActRW(Block):
             m.d.sync += [self.rf_to_src.eq(self.rf_src), self.rf_at.eq(self.rf_row)]
 
 
-def same(bits: Value) -> Value:
-    """Whether all bits are equal."""
-    return bits.all() | ~bits.any()
+class _Written:
+    """A row of the source file that is written, and whether with other than 0.
+
+    before, equal, behind : it comes before the row that is offered, it is that one, it comes behind it. inside : there
+    is such a row. near, far : the row's place in its group of rows, and the group, a bit for each.
+    """
+
+    def __init__(self, bits: int, depth: int) -> None:
+        self.row = Signal(bits, name="src_row")
+        self.before, self.equal = Signal(name="src_before"), Signal(name="src_equal")
+        self.behind, self.inside = Signal(name="src_behind"), Signal(name="src_inside")
+        self.near = Signal(min(depth, 1 << _NEAR_BITS), name="src_near")
+        self.far = Signal(-(-depth >> _NEAR_BITS), name="src_far")
+        self.nonzero = Signal(name="src_nonzero")
+
+
+def _rows(far: Value, near: Value, depth: int) -> Value:
+    """A bit for each row: that of its group, and that of its place in a group."""
+    return Cat(Mux(group, near, 0) for group in far)[:depth]
 
 
 def first(bits: Value) -> tuple[Value, Value]:

@@ -13,11 +13,13 @@ from eie.rtl.block import (
     any_of,
     is_inside,
     is_number,
+    left_by,
     magnitude,
     more_reads,
     register_file,
-    saturate,
+    same,
     shifted,
+    varies,
 )
 
 
@@ -184,15 +186,32 @@ class ArithmUnit(Block):
         if self.cfg.issue > 1:  # a gate of its own for each lane shares out the register's load
             shift = Mux(of("s3_write"), shift, 0)
         product, half = shifted(m, of("s3_product"), shift, f"{prefix}shifted")
-        summands = Cat(Const(1, 1), operand).as_signed(), Cat(half, product).as_signed()
-        width = max(len(product), bits) + 1
+        # With a product that has more bits than the sum and its sign the sum is clipped, whatever is added to it. The
+        # adder so needs no more bits than that, and whether there are more is seen beside it.
+        small = product[: bits + 1].as_signed()
+        whole = of("s3_product")
+        fits = (
+            ~varies(whole[bits:-1], whole[-1], left_by(shift, len(whole) - 1 - bits))
+            if len(whole) > bits + 1
+            else Const(1)
+        )
+        summands = Cat(Const(1, 1), operand).as_signed(), Cat(half, small).as_signed()
+        width = max(len(small), bits) + 1
         total = Signal(signed(width), name=f"{prefix}total")
         m.d.comb += [
             operand.eq(self._operand(prefix, hits)),
             total.eq(add(*summands, width + 1)[1:]),
         ]
-        accumulated, clipped = saturate(total, bits)
-        m.d.comb += of("forward1").eq(any_of(hits))
+        accumulated, clipped = (
+            Signal(signed(bits), name=f"{prefix}accumulated"),
+            Signal(name=f"{prefix}clipped"),
+        )
+        limit = Mux(fits, total[-1], whole[-1])
+        m.d.comb += [
+            clipped.eq(~(fits & same(total[bits - 1 :]))),
+            accumulated.eq(Mux(clipped, Cat((~limit).replicate(bits - 1), limit), total[:bits])),
+            of("forward1").eq(any_of(hits)),
+        ]
         m.d.sync += [
             of("s4_valid").eq(of("s3_valid")),
             of("s4_write").eq(of("s3_write")),

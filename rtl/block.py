@@ -234,6 +234,15 @@ def is_number(value: Value, number: int) -> Value:
     return value == Const(number, len(value)) if number else ~value.any()
 
 
+def is_next(value: Value, other: Value) -> Value:
+    """Whether `other` is `value` + 1, in as many bits; without a carry that goes through all of them.
+
+    Where the bits below agree, the carry into a bit is known from the two bits behind it.
+    """
+    carry = Cat(Const(1, 1), value & ~other)[: len(value)]
+    return (value ^ other) == carry
+
+
 def is_inside(addr: Value, depth: int) -> Value:
     """Whether a memory of `depth` words has the word `addr`: always, when `addr` cannot name another."""
     return Const(1) if depth >= 1 << len(addr) else addr < Const(depth, len(addr))
@@ -287,10 +296,26 @@ def add(a: Value, b: Value, width: int) -> Value:
     return (resize(a, width).as_unsigned() + resize(b, width).as_unsigned())[:width]
 
 
+def same(bits: Value) -> Value:
+    """Whether all bits are equal."""
+    return bits.all() | ~bits.any()
+
+
+def left_by(shift: Value, bits: int) -> Value:
+    """Which of so many bits a shift to the right leaves."""
+    most = (1 << len(shift)) - 1
+    return Cat(Const(at) >= shift if at < most else Const(1) for at in range(bits))
+
+
+def varies(bits: Value, sign: Value, left: Value) -> Value:
+    """Whether one of the bits that are left is unlike the sign: so that the shift itself is not waited for."""
+    return ((bits ^ sign.replicate(len(bits))) & left).any()
+
+
 def saturate(value: Value, bits: int) -> tuple[Value, Value]:
     """A signed signal clipped to `bits` bits, and whether it was clipped."""
     above = value[bits - 1 :]  # all of them are the sign, if the value fits
-    fits = above.all() | ~above.any()
+    fits = same(above)
     limit = Cat((~value[-1]).replicate(bits - 1), value[-1])
     return Mux(fits, value[:bits], limit).as_signed(), ~fits
 

@@ -59,6 +59,8 @@ class CCU(Block):
         self.refill = Signal()
         self.write_back = Signal()
         self.drained = Signal()
+        self.last = Signal()
+        self.refills = Signal()
         self.written = Signal()
         self.to_config = Signal()
         self.to_control = Signal()
@@ -106,6 +108,15 @@ class CCU(Block):
             port = more_reads(m, f"table_{register.name.lower()}")
             m.d.comb += port.addr.eq(io_entry)
             self.host_words[register] = Mux(is_inside(io_entry, cfg.passes), port.data, 0)
+        # Whether the accumulators are refilled, in a memory of its own.
+        write, read = register_file(m, "table_refills", 1, cfg.passes)
+        m.d.comb += [
+            write.en.eq(write_config & is_number(number, ConfigReg.ACC_ROWS)),
+            write.addr.eq(io_entry),
+            write.data.eq(self.io_data[: len(self.acc_rows)].any()),
+            read.addr.eq(self.current_pass),
+            self.refills.eq(Mux(is_inside(self.current_pass, cfg.passes), read.data, 0)),
+        ]
 
     def _word(self, register: ConfigReg) -> Signal:
         word: Signal = getattr(self, register.name.lower())
@@ -113,7 +124,7 @@ class CCU(Block):
 
     def _sequence(self, m: Module) -> None:
         """The modes, from pass to pass."""
-        last = Signal()
+        last = self.last
         refilled = Signal()
         m.d.comb += [
             self.clear.eq(self.start & self.io_mode),
@@ -131,11 +142,12 @@ class CCU(Block):
             m.d.comb += mode.eq(Mode.WRITEBACK)
         with m.Elif(self.written):
             m.d.comb += mode.eq(Mux(last, Mode.IO, Mode.REFILL))
-        # What the tree and the PEs wait for is a register, too.
+        # What the tree and the PEs wait for is a register, too. It does not wait for the choice of the mode, because
+        # that a PE is busy comes late.
         m.d.sync += [
             self.mode.eq(mode),
-            self.compute.eq(is_number(mode, Mode.COMPUTE)),
-            self.busy.eq(~is_number(mode, Mode.IO)),
+            self.compute.eq(self.begin_pass | (self.compute & ~self.drained)),
+            self.busy.eq(self.clear | (self.busy & ~(self.written & last))),
         ]
         with m.If(self.clear):
             m.d.sync += self.done.eq(0)
@@ -154,10 +166,17 @@ class CCU(Block):
     def _refill_and_write_back(self, m: Module) -> None:
         rows = Signal(len(self.rf_row))
         base = Signal(len(self.rf_addr))
+        further, begins = Signal(name="refills_further"), Signal(name="refill_begins")
+        following = (self.rf_row + 1)[: len(rows)]
+        m.d.sync += [
+            begins.eq((self.clear & ~self.begin_pass) | (self.written & ~self.last)),
+            further.eq(self.refill & Mux(self.rf_en, following != rows, ~self.rf_src & self.src_rows.any())),
+        ]
         m.d.comb += [
             rows.eq(Mux(self.rf_src, resize(self.src_rows, len(rows)), resize(self.acc_rows, len(rows)))),
             base.eq(Mux(self.rf_src, self.src_base, self.acc_base)),
-            self.rf_en.eq(self.refill & (self.rf_row < rows)),
+            # The pass table is not on the way to the PEs, but for whether there is a first row.
+            self.rf_en.eq(further | (begins & self.refills)),
             self.rf_addr.eq(add(base, self.rf_row, len(base))),
         ]
         # Whether a row is written back is known a cycle ahead: the pass table is not on the way to the PEs.
@@ -247,18 +266,23 @@ class CCU(Block):
             m.d.comb += self.pe_write.eq(selected | to_all.replicate(cfg.n_pe))
         with m.If(self.io_read & self.io_mode):
             m.d.comb += self.pe_read.eq(selected)
-        words = (self.pe_rdata.word_select(k, cfg.io_data_bits) for k in range(cfg.n_pe))
-        with m.If(self.to_config):
-            m.d.sync += self.io_rdata.eq(self._selected(self.io_addr[:CONFIG_BITS], self.host_words))
-        with m.Elif(self.to_control):
-            passes = {register: getattr(self, register.name.lower()) for register in ControlReg}
-            m.d.sync += self.io_rdata.eq(self._selected(self.io_addr, passes))
+        words = [self.pe_rdata.word_select(k, cfg.io_data_bits) for k in range(cfg.n_pe)]
+        passes = {register: getattr(self, register.name.lower()) for register in ControlReg}
+        elsewhere = self.to_config | self.to_control
+        of_config = self._selected(self.io_addr[:CONFIG_BITS], self.host_words)
+        # What a PE reads comes late: the choice between it and the CCU's own words is behind their registers.
+        own = Mux(self.to_config, of_config, Mux(self.to_control, self._selected(self.io_addr, passes), 0))
         if cfg.index_free:
-            with m.Elif(is_number(self.io_space, IoSpace.PTR)):
-                tables = [self.block_rdata.word_select(s, cfg.io_data_bits) for s in range(cfg.segments)]
-                m.d.sync += self.io_rdata.eq(pick(tables, self.io_pe[cfg.pe_shift :]))
-        with m.Else():
-            m.d.sync += self.io_rdata.eq(any_of(Mux(selected[k], word, 0) for k, word in enumerate(words)))
+            tables = [self.block_rdata.word_select(s, cfg.io_data_bits) for s in range(cfg.segments)]
+            of_table = is_number(self.io_space, IoSpace.PTR)
+            elsewhere |= of_table
+            own |= Mux(of_table, pick(tables, self.io_pe[cfg.pe_shift :]), 0)
+        of_pes, of_ccu = Signal(cfg.io_data_bits, name="pe_word"), Signal(cfg.io_data_bits, name="own_word")
+        m.d.sync += [
+            of_pes.eq(any_of(Mux(selected[k] & ~elsewhere, word, 0) for k, word in enumerate(words))),
+            of_ccu.eq(own),
+        ]
+        m.d.comb += self.io_rdata.eq(of_pes | of_ccu)
 
     def _selected(
         self, number: Value, registers: Mapping[ConfigReg, Value] | Mapping[ControlReg, Value]

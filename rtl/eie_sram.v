@@ -23,9 +23,12 @@ module eie_sram #(
 
 `ifdef SYNTHESIS
     wire in_range = 1'b1;
+    // No block raises we without en, and en comes late.
+    wire write = we;
     initial if (INIT != "") $readmemh(INIT, mem);
 `else
     wire in_range = {1'b0, addr} < DEPTH[ADDR_BITS:0];
+    wire write = en & we;
     integer i;
     initial begin
         rdata = {WIDTH{1'b0}};
@@ -34,9 +37,8 @@ module eie_sram #(
     end
 `endif
 
-    always @(posedge clk)
-        if (en) begin
-            if (!we) rdata <= in_range ? mem[addr] : {WIDTH{1'b0}};
-            else if (in_range) mem[addr] <= wdata;
-        end
+    always @(posedge clk) begin
+        if (en && !we) rdata <= in_range ? mem[addr] : {WIDTH{1'b0}};
+        if (write && in_range) mem[addr] <= wdata;
+    end
 endmodule

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from amaranth import Cat, Module, Mux, Signal, Value
 
 from eie import schema
-from eie.rtl.block import Block, Part, is_number, resize
+from eie.rtl.block import Block, Part, any_of, is_number, resize
 from eie.schema import IoSpace, Kind
 
 # Of the pass's configuration, what comes a cycle later: nothing of the pass has come so far that it is needed sooner,
@@ -27,7 +29,7 @@ class PE(Block):
     Members
     -------
     bcast, push, push_col, push_value, credit : the broadcast, see `ActQueue`; index-free see `RunRows`.
-    clear, begin_pass : the run begins, the pass begins.
+    clear, begin_pass, compute : the run begins, the pass begins, compute mode.
     leaf_valid, leaf_row, leaf_value, leaf_pop : the leaf of the LNZD tree, see `ActRW`.
     product_shift, codebook, spmat_base, relu, output_shift : the pass's configuration.
     rf_*, wb_* : refill from the activation SRAM and write-back, see `ActRW`.
@@ -117,14 +119,23 @@ class PE(Block):
             return {}
         return {"io_write": of(self.io_write, spaces[block]), "io_read": of(self.io_read, spaces[block])}
 
-    def _pointer_word(self) -> dict[IoSpace, Value]:
-        """What the I/O port reads of pointers, where there are any."""
+    def _sram_words(self) -> list[tuple[Value, Value]]:
+        """What the I/O port reads of SRAMs: when, and which word."""
+
+        def of(space: IoSpace) -> Value:
+            return is_number(self.io_space, space)
+
+        found = [(of(IoSpace.SPMAT), self.spmat_rdata), (of(IoSpace.ACT_SRAM), self.act_rdata.as_signed())]
         if self.cfg.index_free:
-            return {}
-        single = self.cfg.group == 1
-        return {
-            IoSpace.PTR: Mux(self.io_addr[0], self.odd_rdata, self.even_rdata) if single else self.ptr_rdata
-        }
+            return found
+        if self.cfg.group > 1:
+            return [*found, (of(IoSpace.PTR), self.ptr_rdata)]
+        odd = self.io_addr[0]
+        return [
+            *found,
+            (of(IoSpace.PTR) & odd, self.odd_rdata),
+            (of(IoSpace.PTR) & ~odd, self.even_rdata),
+        ]
 
     def _read(self, m: Module, parts: dict[str, Part]) -> None:
         """The word for the I/O port: of an SRAM as it comes, of registers and register files from a register.
@@ -132,29 +143,28 @@ class PE(Block):
         The host holds the address for two cycles, because an SRAM takes one.
         """
         outputs = {name: signal for part in parts.values() for name, signal in part.outputs.items()}
-        kept = Signal(len(self.io_rdata), name="io_word")
-        word = Signal(len(self.io_rdata), name="io_register")
-        m.d.comb += self.io_rdata.eq(kept)
-        m.d.sync += kept.eq(word)
-        srams = {
-            IoSpace.SPMAT: self.spmat_rdata,
-            **self._pointer_word(),
-            IoSpace.ACT_SRAM: self.act_rdata.as_signed(),
-        }
-        files = {
-            IoSpace.CODEBOOK: outputs["io_code"],
-            IoSpace.ACC: outputs["acc_rdata"],
-            IoSpace.ACT: outputs["leaf_value"],
-        }
-        for target, words in ((self.io_rdata, srams), (word, files)):
-            for space, found in words.items():
-                with m.If(is_number(self.io_space, space)):
-                    m.d.comb += target.eq(resize(found, len(target)))
-        with m.If(is_number(self.io_space, IoSpace.COUNTER)):
-            counters = schema.pe_counters(self.cfg)
-            number = self.io_addr[: (len(counters) - 1).bit_length()]
-            for counter in counters:
-                # Without relative rows nobody counts fillers.
-                if counter.name.lower() in outputs:
-                    with m.If(is_number(number, counter)):
-                        m.d.comb += word.eq(resize(outputs[counter.name.lower()], len(word)))
+        counters = schema.pe_counters(self.cfg)
+        number = self.io_addr[: (len(counters) - 1).bit_length()]
+        counts = [
+            Mux(is_number(number, counter), outputs[counter.name.lower()], 0)
+            for counter in counters
+            if counter.name.lower() in outputs  # without relative rows nobody counts fillers
+        ]
+        # Each has a register of its own, so that only the choice among counters is in front of one.
+        registers = []
+        for space, word in (
+            (IoSpace.CODEBOOK, outputs["io_code"]),
+            (IoSpace.ACC, outputs["acc_rdata"]),
+            (IoSpace.ACT, outputs["leaf_value"]),
+            (IoSpace.COUNTER, any_of(counts)),
+        ):
+            register = Signal(word.shape(), name=f"io_{space.name.lower()}")
+            m.d.sync += register.eq(Mux(is_number(self.io_space, space), word, 0))
+            registers.append(resize(register, len(self.io_rdata)).as_unsigned())
+        srams = self._sram_words()
+        none = ~any_of(when for when, _ in srams)
+        m.d.comb += self.io_rdata.eq(self._chosen([*srams, (none, any_of(registers))]))
+
+    def _chosen(self, words: Sequence[tuple[Value, Value]]) -> Value:
+        """Of words with conditions of which one holds at most, that word, extended; 0 if none holds."""
+        return any_of(Mux(when, resize(word, len(self.io_rdata)).as_unsigned(), 0) for when, word in words)

@@ -53,8 +53,9 @@ class RunQueue(Block):
             self.head_valid.eq(self.count.any()),
             self.credit.eq(self.occupancy < Const(cfg.queue_depth, cfg.occupancy_bits)),
         ]
-        with m.If(moves | enters):
-            m.d.sync += Cat(head).eq(Mux(moves, read_by_lines(m, fifo, self.rd_ptr), into))
+        # It moves or one enters. That one starts is known late, and so does not choose what the head becomes.
+        with m.If((self.start & (~alone | self.keep)) | (self.keep & ~self.head_valid)):
+            m.d.sync += Cat(head).eq(Mux(alone, into, read_by_lines(m, fifo, self.rd_ptr)))
         with m.If(write.en):
             m.d.sync += self.wr_ptr.eq(step(self.wr_ptr, behind))
         with m.If(moves):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amaranth import Cat, Module, Mux, Signal, Value
 
-from eie.rtl.block import Block, add, is_number, word_of
+from eie.rtl.block import Block, add, is_next, is_number, word_of
 
 
 class SpmatRead(Block):
@@ -37,6 +37,8 @@ class SpmatRead(Block):
         address = Signal(cfg.pointer_bits)
         following = Signal(cfg.pointer_bits)
         word = Signal(cfg.word_addr_bits)
+        # A word is read inside a column, or where one starts.
+        again, begun = Signal(name="reads_again"), Signal(name="reads_first")
         m.d.comb += [
             address.eq(Mux(self.active, self.current, self.p_start)),
             following.eq(self._following(address)),
@@ -44,14 +46,12 @@ class SpmatRead(Block):
             self.start.eq(~self.active & self.ptr_valid),
             self.issue.eq(self.active | (self.start & (self.p_start != self.p_end))),
             # The pointers come late: each comparison stands beside the others.
-            self.read.eq(
-                Mux(
-                    self.active,
-                    ~self._held(self.current),
-                    self.ptr_valid & (self.p_start != self.p_end) & ~self._held(self.p_start),
-                )
+            again.eq(self.active & ~self._held(self.current)),
+            begun.eq(
+                ~self.active & self.ptr_valid & (self.p_start != self.p_end) & ~self._held(self.p_start)
             ),
-            self.spmat_en.eq(self.read | self.io_write | self.io_read),
+            self.read.eq(again | begun),
+            self.spmat_en.eq((again | self.io_write | self.io_read) | begun),
             self.spmat_we.eq(self.io_write),
             # Whether the word is read is known late; that the host does not read, early.
             self.spmat_addr.eq(
@@ -62,7 +62,13 @@ class SpmatRead(Block):
         ]
         with m.If(self.issue):
             m.d.sync += [
-                self.active.eq(following != Mux(self.active, self.stop, self.p_end)),
+                self.active.eq(
+                    ~Mux(
+                        self.active,
+                        self._ends(self.current, self.stop),
+                        self._ends(self.p_start, self.p_end),
+                    )
+                ),
                 self.current.eq(following),
                 self.tok_sel.eq(address[: cfg.sel_bits]),
             ]
@@ -84,14 +90,20 @@ class SpmatRead(Block):
             m.d.sync += self.tok_value.eq(self.ptr_value)
         with m.Elif(self.active):
             m.d.sync += self.tok_value.eq(self.value)
-        self.counter(m, "entries", self.issue)
-        self.counter(m, "empty_columns", empty)
-        self.counter(m, "spmat_reads", self.read)
+        self.late_counter(m, "entries", self.issue)
+        self.late_counter(m, "empty_columns", empty)
+        self.late_counter(m, "spmat_reads", self.read)
         return m
 
     def _held(self, address: Value) -> Value:
         """Whether the SRAM's output is the word of an entry."""
         return self.held_valid & (self.held_addr == (address >> self.cfg.sel_bits)[: len(self.held_addr)])
+
+    def _ends(self, address: Value, stop: Value) -> Value:
+        """Whether the entry at an address is the last one before `stop`."""
+        if self.cfg.entries_per_word != 1 << self.cfg.sel_bits:
+            return self._following(address)[: len(stop)] == stop
+        return is_next(address, stop)
 
     def _following(self, address: Value) -> Value:
         """The address after `address`: the next word's first entry after a word's last."""

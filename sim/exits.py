@@ -8,20 +8,30 @@ and the layers behind the exit do not run.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from eie.balance import Placed, place
+from eie.capacity import check_fits, sized_for
+from eie.certainty import certainty
 from eie.compress.float_layers import gate_text
 from eie.compress.forward import check_network, fixed_forward
 from eie.config import ArchConfig
-from eie.errors import ConfigError, LayerError
+from eie.errors import CapacityError, ConfigError, LayerError
 from eie.fixed import IntArray
 from eie.layer import CompressedLayer
+from eie.plan import Plan, make_plan
+from eie.plan_program import plan_program
+from eie.program import Program
 from eie.result import Result
 from eie.sim.chain import run_network
+from eie.sim.fpga.fit import fitted
 from eie.sim.networks.network import energy_uj
+from eie.sim.plans import run_program
+from eie.sim.simulate import TIMELESS
 
 Values = npt.NDArray[np.float64]
 
@@ -88,27 +98,21 @@ def _as_layer(layer: CompressedLayer) -> CompressedLayer:
     return replace(layer, exit=False) if layer.exit else layer
 
 
-def certainty(logits: Values) -> Values:
-    """The largest softmax of each row.
-
-    >>> certainty(np.log([[8.0, 1.0, 1.0], [1.0, 1.0, 2.0]])).round(3).tolist()
-    [0.8, 0.5]
-    """
-    apart = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(1 / apart.sum(axis=1))
-
-
 @dataclass(frozen=True, eq=False)
 class ExitRun:
     """What became of a batch. answers : the class of each input; left : the number of its stage.
 
-    cycles, energy_uj : of all inputs, where an engine counted them.
+    cycles, energy_uj : of all inputs, where an engine counted them. load_cycles, store_cycles : likewise, in which the
+    host writes and reads (`eie.result.Result`). resident : activations stayed on the chip between the stages.
     """
 
     answers: npt.NDArray[np.int64]
     left: npt.NDArray[np.int64]
     cycles: int | None = None
     energy_uj: float | None = None
+    load_cycles: int | None = None
+    store_cycles: int | None = None
+    resident: bool = False
 
 
 def check_threshold(threshold: float) -> None:
@@ -168,19 +172,168 @@ def choose_threshold(logits: Sequence[Values], labels: npt.ArrayLike, budget: fl
     return 1.0
 
 
-def run_with_exits(
-    layers: Sequence[CompressedLayer], x: IntArray, cfg: ArchConfig, threshold: float, engine: str = "fast"
-) -> ExitRun:
-    """Run inputs, int64[batch, inputs], on an engine, stage by stage; those that leave run no further.
+def sized_for_exits(cfg: ArchConfig, layers: Sequence[CompressedLayer]) -> ArchConfig:
+    """The machine with the PEs, queue and widths of `cfg` that holds a network with exits as a whole.
 
     Raises
     ------
-    CapacityError, LayerError, ConfigError : as `run_network` and `stages`; a threshold that is no share.
+    LayerError : no network with exits, or one with convolutions. CapacityError : no machine holds it.
+    """
+    _check_matrices(layers)
+    return fitted(_placed_layers(layers, sized_for(cfg, *layers)), cfg, exits=True)
+
+
+def _placed_layers(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> list[CompressedLayer]:
+    return [one.layer for one in place(layers, cfg, balance=None)]
+
+
+def _check_matrices(layers: Sequence[CompressedLayer]) -> None:
+    stages(layers)
+    for layer in layers:
+        if layer.conv is not None:
+            raise LayerError(
+                f"layer {layer.name!r} is a convolution, whose windows the host cuts: a network with exits stays on "
+                "the chip only if its layers are fully connected"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Resident:
+    """A network with exits that stays on a chip. placed : its layers, with balanced rows where the machine has them."""
+
+    placed: tuple[Placed, ...]
+    plan: Plan
+
+    @classmethod
+    def of(cls, layers: Sequence[CompressedLayer], cfg: ArchConfig) -> Resident:
+        """Place a network on a machine.
+
+        Raises
+        ------
+        LayerError : no network with exits, or one with convolutions. CapacityError : it does not stay on the machine.
+        """
+        _check_matrices(layers)
+        placed = place(layers, cfg, balance=None)
+        for one in placed:
+            check_fits(cfg, one.layer)
+        plan = make_plan([one.layer for one in placed], cfg, exits=True)
+        stays = plan.resident and plan.keeps_table and plan.keeps_biases
+        if not stays or len(plan.runs) > len(stages(layers)):
+            raise CapacityError(_missing(layers, cfg))
+        return cls(tuple(placed), plan)
+
+    def program(self, threshold: float) -> Program:
+        """What golden and RTL execute: a run for each stage, of which the first that is certain enough is the last."""
+        return plan_program(self.plan, "network with exits", threshold=threshold)
+
+    def run(self, x: IntArray, threshold: float, engine: str) -> list[Result]:
+        """A result for each input, int64[batch, inputs]; it has a run for each stage that started.
+
+        `y` is the answer in the order of the network's outputs.
+        """
+        program = self.program(threshold)
+        given = self.placed[0].inputs(x)
+        if engine == "fast":
+            from eie.sim.engines.fast_plan import FastPlan  # numba
+
+            fast = FastPlan(self.plan, program)
+            results = [fast.run(one) for one in given]
+        else:
+            results = run_program(program, list(given), engine)
+        return [self.restored(result) for result in results]
+
+    def restored(self, result: Result) -> Result:
+        """A result of the program with its answer in the order of the network's outputs."""
+        placed = self.answers[len(result.runs) - 1]
+        return replace(result, y=placed.restored(result.y), y_frac=placed.layer.y_frac)
+
+    @property
+    def answers(self) -> list[Placed]:
+        """The layer of each stage whose outputs are the answer."""
+        return [*(one for one in self.placed if one.layer.exit), self.placed[-1]]
+
+
+def _missing(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> str:
+    """Why a network does not stay: what it needs of each PE, and of the tables, beside what is there."""
+    need = sized_for_exits(cfg, layers)
+    needed = {
+        "entries": tuple(one.spmat_words * one.entries_per_word for one in (need, cfg)),
+        "pointers": (need.pointer_room, cfg.pointer_room),
+        "words of the activation SRAM": (need.act_words, cfg.act_words),
+        "passes": (len(layers), cfg.passes),
+        "codebooks": (len({layer.codebook.tobytes() for layer in layers}), cfg.codebooks),
+    }
+    short = [
+        f"{wanted} {what} needed, {room} available"
+        for what, (wanted, room) in needed.items()
+        if wanted > room
+    ]
+    return (
+        f"the network with its exits does not stay on {cfg.n_pe} PEs; per PE: {'; '.join(short)} "
+        "(eie.sim.exits.sized_for_exits makes a machine, resident=False runs a layer at a time)"
+    )
+
+
+def _may_stay(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> bool:
+    """Whether it is worth planning: what takes no time to see does not speak against it."""
+    codebooks = {layer.codebook.tobytes() for layer in layers}
+    plain = all(layer.conv is None and layer.row_scale is None for layer in layers)
+    # Hardware without counters knows the compute cycles of single passes alone.
+    small = len(layers) <= cfg.passes and len(codebooks) <= cfg.codebooks
+    return plain and small and cfg.segments == 1 and bool(cfg.counters)
+
+
+def run_with_exits(
+    layers: Sequence[CompressedLayer],
+    x: IntArray,
+    cfg: ArchConfig,
+    threshold: float,
+    engine: str = "fast",
+    *,
+    resident: bool | None = None,
+) -> ExitRun:
+    """Run inputs, int64[batch, inputs], on an engine, stage by stage; those that leave run no further.
+
+    Parameters
+    ----------
+    resident : activations stay on the chip between the stages, each of which is a run of consecutive passes
+        (docs/learn.md). None: where the machine holds the network (`sized_for_exits`) and the engine has a clock;
+        False: the host carries them from layer to layer.
+
+    Raises
+    ------
+    CapacityError, LayerError, ConfigError : as `run_network` and `stages`; a threshold that is no share; with
+        `resident` a network that does not stay on the machine, or an engine without a clock.
     """
     check_threshold(threshold)
     parts = stages(layers)
-    answers, left = np.zeros(len(x), np.int64), np.zeros(len(x), np.int64)
-    here, given = np.arange(len(x)), np.asarray(x)
+    if resident and engine in TIMELESS:
+        raise ConfigError(
+            f"engine {engine} gives values alone, and has no chip to stay on: leave resident out"
+        )
+    network: Resident | None = None
+    if resident:
+        network = Resident.of(layers, cfg)
+    elif resident is None and engine not in TIMELESS and _may_stay(layers, cfg):
+        with suppress(CapacityError):
+            network = Resident.of(layers, cfg)
+    if network is not None:
+        return _run_resident(network, np.asarray(x), threshold, engine)
+    return _run_by_layer(parts, np.asarray(x), cfg, threshold, engine)
+
+
+def _run_resident(network: Resident, x: IntArray, threshold: float, engine: str) -> ExitRun:
+    results = network.run(x, threshold, engine)
+    answers = np.array([result.y.argmax() for result in results], np.int64)
+    left = np.array([len(result.runs) - 1 for result in results], np.int64)
+    return ExitRun(answers, left, *totals(results), *_host_cycles(results), resident=True)
+
+
+def _run_by_layer(
+    parts: Sequence[Stage], given: IntArray, cfg: ArchConfig, threshold: float, engine: str
+) -> ExitRun:
+    answers, left = np.zeros(len(given), np.int64), np.zeros(len(given), np.int64)
+    here = np.arange(len(given))
     results: list[Result] = []
     for number, stage in enumerate(parts):
         if not len(here):
@@ -193,7 +346,16 @@ def run_with_exits(
         out = certainty(y) > threshold if stage.exit is not None else np.ones(len(here), bool)
         answers[here[out]], left[here[out]] = y.argmax(axis=1)[out], number
         here, given = here[~out], given[~out]
-    return ExitRun(answers, left, *totals(results))
+    return ExitRun(answers, left, *totals(results), *_host_cycles(results))
+
+
+def _host_cycles(results: Sequence[Result]) -> tuple[int | None, int | None]:
+    """Load and store cycles of results, None for an engine that does not count them."""
+    loads, stores = [one.load_cycles for one in results], [one.store_cycles for one in results]
+    return (
+        None if None in loads else sum(c for c in loads if c is not None),
+        None if None in stores else sum(c for c in stores if c is not None),
+    )
 
 
 def totals(results: Sequence[Result]) -> tuple[int | None, float | None]:

@@ -53,6 +53,7 @@ _PE = (
         "push_value1": "the odd column's activation (push_col and push_value are the even one's); 0: not active",
         "clear": "a run begins in the next cycle: counters to 0",
         "begin_pass": "compute mode begins in the next cycle",
+        "compute": "compute mode: activations are taken, and none is written",
         "leaf_pop": "the LNZD tree takes the activation on offer",
         "wb_en": "write back row wb_row",
         "wb_row": "local row to write back",

@@ -24,12 +24,20 @@ class CCUChecker(Checker):
 
     @classmethod
     def watched(cls, cfg: ArchConfig) -> dict[str, Watched]:
-        """The followed entry, register by register."""
+        """The followed entry, register by register; of each entry, what it says of the accumulators' refill."""
         fields = {field.name: field.width for field in schema.fields(cls.block, cfg)}
-        return {
+        followed = {
             f"kept_{name}": Watched(f"table_{name}[{{entry}}]", unsigned(fields[name]))
             for name in (register.name.lower() for register in config_registers(cfg))
         }
+        rows = {
+            f"acc_rows_{entry}": Watched(f"table_acc_rows[{entry}]", unsigned(fields["acc_rows"]))
+            for entry in range(cfg.passes)
+        }
+        refills = {
+            f"refills_{entry}": Watched(f"table_refills[{entry}]", unsigned(1)) for entry in range(cfg.passes)
+        }
+        return followed | rows | refills
 
     def elaborate(self, platform: object) -> Module:
         m, cfg = self.module(), self.cfg
@@ -117,6 +125,9 @@ class CCUChecker(Checker):
         self.prove(m, "no_row_for_the_host", ~(self.io & (self.rf_en | self.wb_en | late)))
         wrote, refilled = self.past(m, self.wb_en, "wrote_row"), self.past(m, self.rf_en, "refilled_row")
         self.prove(m, "one_row_a_cycle", ~(wrote & refilled))
+        for entry in range(self.cfg.passes):
+            refills, words = getattr(self, f"refills_{entry}"), getattr(self, f"acc_rows_{entry}")
+            self.prove(m, f"knows_whether_it_refills_{entry}", refills == words.any())
         rows = Mux(self.rf_src, self.src_rows, self.acc_rows)
         base = Mux(self.rf_src, self.src_base, self.acc_base)
         self.prove(m, "refills_rows", self.rf_en == (self.refills & (self.rf_row < rows)))

@@ -74,9 +74,9 @@ class ActRWChecker(Checker):
             m.d.sync += left.eq(0)
         bits = 1 << self.cfg.src_addr_bits
         pending = Array([*self.pending, *(0 for _ in range(bits - self.cfg.src_depth))])[self.row]
-        self.assume(
-            m, "taken_or_written", ~(self.leaf_pop & (self.io_write_act | self.rf_valid | self.y_valid))
-        )
+        written = self.io_write_act | self.rf_valid | self.y_valid
+        self.assume(m, "taken_in_compute_mode", ~self.leaf_pop | self.compute)
+        self.assume(m, "written_outside", ~(self.compute & written))
         self.assume(m, "host_alone", ~(self.io_write_act & (self.rf_valid | self.y_valid)))
         self.assume(m, "one_row_a_cycle", ~(self.rf_valid & self.y_valid))
         self.prove(m, "remembers", self.src_word == value)

@@ -36,13 +36,16 @@ def checked_inputs(plan: Plan, inputs: npt.ArrayLike) -> list[IntArray]:
 class FastPlan:
     """A plan on the fast engine: values and cycles of each pass.
 
+    program : what the host does for the plan, if that is not all of its runs for every input (`Run.exit`).
+
     Raises
     ------
     CapacityError : a pass may take more cycles than the engine counts.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, program: Program | None = None) -> None:
         self.plan = plan
+        self.program = program or plan_program(plan)
 
     @cached_property
     def _laws(self) -> list[Law]:
@@ -50,11 +53,6 @@ class FastPlan:
 
         cuts = [step.cut for step in self.plan.steps]
         return [law_of(cut.interleaved, cut.part.rows, self.plan.cfg) for cut in cuts]
-
-    @cached_property
-    def program(self) -> Program:
-        """What the host does for the plan, whatever the input."""
-        return plan_program(self.plan)
 
     def run(self, x: npt.ArrayLike) -> Result:
         """One input vector, int[cols of the first layer]; the result has a `Count` for each pass, too.
@@ -65,28 +63,31 @@ class FastPlan:
         """
         plan = self.plan
         vectors, of_runs, of_passes = self.follow(as_activations(x, plan.layers[0], plan.cfg.act_bits))
-        count = total(of_runs)
+        count, ran = total(of_runs), self.program.runs[: len(of_runs)]
+        end = ran[-1].exit
+        left = end is not None and end.done(vectors[end.vector])
+        answer = end.vector if end is not None and left else len(vectors) - 1
         return Result(
-            vectors[-1].astype(np.int16),
+            vectors[answer].astype(np.int16),
             count.cycles,
             count.counters,
             "fast",
             plan.cfg,
-            load_cycles=sum(sum(loaded_words(run, plan.cfg).values()) for run in self.program.runs),
+            load_cycles=sum(sum(loaded_words(run, plan.cfg).values()) for run in ran),
             writeback_cycles=count.writeback_cycles,
-            store_cycles=2 * sum(stored_words(run) for run in self.program.runs),
+            store_cycles=2 * sum(stored_words(run) for run in ran),
             runs=tuple(of_runs),
             passes=tuple(of_passes),
         )
 
     def follow(self, x: IntArray) -> tuple[list[IntArray], list[Count], list[Count]]:
-        """What each layer takes and the result; a `Count` for each run, and for each pass."""
+        """The input and what each layer gave; a `Count` for each run that started, and for each pass."""
         vectors = [x, *(np.zeros(layer.rows, np.int64) for layer in self.plan.layers)]
         laws = iter(self._laws)
         acc = np.zeros(0, np.int32)
         of_passes: list[Count] = []
         of_runs: list[Count] = []
-        for run in self.plan.runs:
+        for run, of_program in zip(self.plan.runs, self.program.runs, strict=True):
             passes = []
             for number, step in enumerate(run.steps):
                 if step.cut.first:
@@ -94,6 +95,9 @@ class FastPlan:
                 passes.append(self._pass(step, next(laws), vectors, acc, first=number == 0))
             of_passes += passes
             of_runs.append(total(passes))
+            leaves = of_program.exit
+            if leaves is not None and leaves.done(vectors[leaves.vector]):
+                break
         return vectors, of_runs, of_passes
 
     def _pass(
@@ -110,7 +114,7 @@ class FastPlan:
         from eie.sim.engines import kernels
 
         cfg, cut, part = self.plan.cfg, step.cut, step.cut.part
-        x = vectors[cut.layer][cut.col : cut.col + part.cols]
+        x = vectors[self.plan.takes[cut.layer]][cut.col : cut.col + part.cols]
         active = np.flatnonzero(x)
         counted = np.zeros((kernels.COUNTED, cfg.n_pe), np.int64)
         totals = np.zeros((1, 2), np.int64)

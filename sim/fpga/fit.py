@@ -16,8 +16,10 @@ from eie.program import Program
 _LARGE = {"entries": 1 << 17, "pointers": 1 << 15, "pointer_bits": 18, "act_words": 1 << 14}
 
 
-def fitted(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> ArchConfig:
+def fitted(layers: Sequence[CompressedLayer], cfg: ArchConfig, *, exits: bool = False) -> ArchConfig:
     """`cfg` with memories as large as the chain of layers needs to be computed in one run, with the weights in place.
+
+    exits : the layers may have early exits among them; each stage is a run.
 
     Raises
     ------
@@ -26,8 +28,9 @@ def fitted(layers: Sequence[CompressedLayer], cfg: ArchConfig) -> ArchConfig:
     # A power of two of passes and codebooks needs no check of an address in the chip.
     number = 1 << (len(layers) - 1).bit_length()
     large = sized_for(cfg, *layers).replace(**_LARGE, codebooks=min(256, number), passes=min(256, number))
-    plan = make_plan(layers, large)
-    if not plan.resident or len(plan.runs) > 1 or not plan.keeps_table:
+    plan = make_plan(layers, large, exits=exits)
+    stages = 1 + sum(layer.exit for layer in layers)
+    if not plan.resident or len(plan.runs) > stages or not plan.keeps_table:
         raise CapacityError(f"{len(layers)} layers do not stay on {cfg.n_pe} PEs: use more PEs")
     images = plan_program(plan).images
     words = max(len(image.spmat) for image in images)

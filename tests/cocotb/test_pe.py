@@ -122,9 +122,12 @@ async def write_back(dut):
     await bench.cycle(bcast=1, push=1, push_col=0, push_value=3)
     await bench.drain()
     assert await bench.accumulators(2) == [-5, 36]
+    # A pass's configuration is there two cycles before it is used.
+    bench.idle |= {"relu": 1, "output_shift": 3}
+    await bench.cycle()
     for row in range(2):
-        await bench.cycle(wb_en=1, wb_row=row, relu=1, output_shift=3)
-    await bench.cycle(relu=1, output_shift=3)
+        await bench.cycle(wb_en=1, wb_row=row)
+    await bench.cycle()
     assert await bench.accumulators(2) == [0, 5]  # 36 / 8 = 4.5 rounds up
 
 
@@ -145,10 +148,11 @@ async def a_pass_from_the_sram(dut):
     await bench.write(IoSpace.SPMAT, 4, await bench.read(IoSpace.SPMAT, 0))
     await bench.write(IoSpace.SPMAT, 0, 0)
     bench.idle["spmat_base"] = 4
-    await bench.cycle(leaf_pop=1, bcast=1, push=1, push_col=1, push_value=3)
+    await bench.cycle(compute=1, leaf_pop=1, bcast=1, push=1, push_col=1, push_value=3)
     await bench.drain()
     assert await bench.accumulators(2) == [-5, 36]
     bench.idle |= {"relu": 1, "output_shift": 3, "wb_target": 3}
+    await bench.cycle()
     for row in range(2):
         await bench.cycle(wb_en=1, wb_row=row, wb_addr=30 + row - 1)
     await bench.cycle(wb_addr=31)

@@ -1,6 +1,6 @@
 """The register with the leaf's first row is what a search among `pending` gives, 0 if there is none.
 
-That holds whatever is written or taken. A row is never written in the cycle in which one is taken: CCU's checker proves
+That holds whatever is written or taken. Rows are taken in compute mode and written in the others: CCU's checker proves
 that (docs/formal.md). Yosys proves the rest by induction on the Verilog, for source files with a power of two of rows
 and without, and of more rows than a group of the search.
 """
@@ -23,15 +23,16 @@ end
 always @* assert(leaf_valid == |pending);
 always @* assert(leaf_row == (leaf_valid ? lowest : 0));
 always @* assert(!leaf_valid || !rest[leaf_row]);
-always @* assume(!(leaf_pop && ({put})));
+always @* assume(!(leaf_pop && !compute));
+always @* assume(!(compute && ({put})));
 always @* assume(io_write_act + rf_valid + y_valid <= 1);
+reg begun = 0;
 reg [{depth}:0] wanted;
 always @* begin
     wanted = pending;
     if (leaf_pop && leaf_valid) wanted[lowest] = 0;
     if ({put}) wanted[src_row] = |src_value;
 end
-reg begun = 0;
 reg [{depth}:0] next;
 always @(posedge clk) begin begun <= !rst; next <= wanted; end
 always @* if (begun) assert(pending == next[{depth} - 1:0]);

@@ -20,15 +20,17 @@ MACHINES = {
     "walking, wide": ArchConfig(n_pe=1, acc_bits=32, weight_bits=8),
     "window": ArchConfig(n_pe=1, issue=2, window=2, filter_empty=1, row_format="absolute"),
 }
-# Module, its shift, and what its sum has to be. With several lanes nobody reads the sum of an entry that does not write
-# (its product is not shifted), so that the statement is about those that do; with one lane it is about every sum.
+# Module, its shift, its sum, what that has to be, and whether it is clipped, to acc_bits. With several lanes nobody
+# reads the sum of an entry that does not write (its product is not shifted), so that the statement is about those that
+# do; with one lane it is about every sum.
 SUMS = {
     "eie_arithm_unit": (
         "product_shift",
-        "total",
+        "accumulated",
         "$signed(operand) + (($signed(s3_product) + half) >>> product_shift)",
+        "clipped",
     ),
-    "eie_act_rw": ("output_shift", "rounded", "($signed(rectified) + half) >>> output_shift"),
+    "eie_act_rw": ("output_shift", "rounded", "($signed(rectified) + half) >>> output_shift", None),
 }
 
 
@@ -37,7 +39,12 @@ def prove(tmp_path, cfg, module, *, fault=None):
 
     fault : a pattern, and its replacement.
     """
-    shift, found, wanted = SUMS[module]
+    shift, found, exact, clipped = SUMS[module]
+    wanted, clips = "exact", ""
+    if clipped:
+        high = f"{(1 << cfg.acc_bits - 1) - 1}"
+        wanted = f"exact > {high} ? {high} : exact < -{high} - 1 ? -{high} - 1 : exact"
+        clips = f"always @* assert(!{{read}} || {clipped} == (wanted != exact));"
     verilog = array_verilog(cfg)["eie_pe.v"]
     head, _, rest = verilog.partition(f"module {module}(")
     assert rest, module
@@ -48,9 +55,11 @@ def prove(tmp_path, cfg, module, *, fault=None):
     read = "s3_write" if cfg.issue > 1 and module == "eie_arithm_unit" else "1'b1"
     statement = (
         f"wire signed [63:0] half = (64'd1 << {shift}) >> 1;"
+        f"wire signed [63:0] exact = {exact};"
         f"wire signed [63:0] wanted = {wanted};"
         f"wire signed [63:0] found = $signed({found});"
         f"always @* assert(!{read} || found == wanted);"
+        f"{clips.format(read=read)}"
     )
     (tmp_path / "pe.v").write_text(f"{head}module {module}({body}{statement}\nendmodule{tail}")
     lines = ["read_verilog -formal -sv pe.v", f"prep -top {module} -flatten", "async2sync", "chformal -lower"]

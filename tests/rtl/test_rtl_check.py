@@ -170,6 +170,9 @@ def test_each_simulator_reports() -> None:
 
 # Counters that are a register and an event that is still to be counted.
 LATE_COUNTERS = (
+    ("spmat_read", "entries"),
+    ("spmat_read", "empty_columns"),
+    ("spmat_read", "spmat_reads"),
     ("arithm_unit", "bypasses"),
     ("arithm_unit", "saturations"),
     ("act_rw", "writeback_saturations"),
@@ -185,6 +188,9 @@ NOT_PROBED = {
     ): "memory, compared at each write (the host's) and at each read (code_rdata, io_code)",
     ("act_rw", "leaf_row"): "an output that is compared (test_leaf_formal)",
     **{("ccu", name): "an output that is compared" for name in ("wb_en", "compute", "busy")},
+    **{("ccu", name): "seen in rf_en, which is compared" for name in ("refill_begins", "refills_further")},
+    ("ccu", "table_refills"): "memory, seen in rf_en, which is compared",
+    ("ccu", "own_word"): "seen as io_rdata, which is compared",
     **{
         (block, f"{counter}_event"): "counted in the output of that counter, which is compared"
         for block, counter in LATE_COUNTERS
@@ -194,7 +200,10 @@ NOT_PROBED = {
         ("pe", f"{name}_late"): "compared in the CCU a cycle before, and what it does in s4_sum and y_value"
         for name in LATE
     },
-    ("pe", "io_word"): "seen as io_rdata, of which the CCU's register is compared",
+    **{
+        ("pe", f"io_{source}"): "seen as io_rdata, of which the CCU's register is compared"
+        for source in ("codebook", "acc", "act", "counter")
+    },
     (
         "act_rw",
         "src",
@@ -213,8 +222,10 @@ NOT_PROBED = {
 
 # The last bus register is the broadcast, and bears its name.
 SAME_AS = {"push": "bus0_valid", "push_col": "bus0_col", "push_value": "bus0_value"}
-# What is compared is made of a register and one that `NOT_PROBED` has: the rows that wait, and the counters.
-MADE_OF = {"rest": "pending"} | {f"{counter}_counted": counter for _, counter in LATE_COUNTERS}
+# What is compared is made of a register and one that `NOT_PROBED` has: the rows that wait, what is read, the counters.
+MADE_OF = {"rest": "pending", "pe_word": "io_rdata"} | {
+    f"{counter}_counted": counter for _, counter in LATE_COUNTERS
+}
 
 
 def flip_flops(cfg: ArchConfig) -> set[tuple[str, str]]:

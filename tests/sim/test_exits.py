@@ -16,6 +16,7 @@ from torch.nn import functional
 import eie
 from eie.cli.main import main
 from eie.compress import train
+from eie.compress.float_layers import Conv
 from eie.compress.format.file import load
 from eie.compress.forward import quantize_inputs
 from eie.errors import ConfigError, LayerError, ModelError
@@ -26,6 +27,7 @@ from eie.sim.exits import (
     leave,
     logits_at_exits,
     run_with_exits,
+    sized_for_exits,
     stages,
     trunk,
 )
@@ -327,6 +329,12 @@ def test_the_command_says_what_left_and_what_it_cost(here, exits):
     assert found["exits"]["cycles"] == pytest.approx(few.cycles / 5)
     whole = sum(one.cycles for one in run_network(trunk(layers), x[:5], machine, "fast"))
     assert found["exits"]["whole_cycles"] == pytest.approx(whole / 5)
+    chip = sized_for_exits(eie.ArchConfig.preset("paper"), layers)
+    kept = run_with_exits(layers, x[:5], chip, 0.6)
+    assert (few.resident, kept.resident, kept.cycles) == (False, True, few.cycles)
+    for name in ("load_cycles", "store_cycles"):
+        assert found["exits"][name] == getattr(few, name) / 5
+        assert found["exits"][f"resident_{name}"] == getattr(kept, name) / 5
     few = json.loads(CliRunner().invoke(main, [*given, "--exit", "0.6", "--limit", "30", "--json"]).stdout)
     assert few["exits"]["wrong"] == np.count_nonzero(run.answers[:30] != y[:30])
     # Other arrays of the file are no labels.
@@ -350,6 +358,8 @@ def test_the_command_says_what_left_and_what_it_cost(here, exits):
         assert chosen["wrong"] == np.count_nonzero(right.answers != y)
     text = CliRunner().invoke(main, [*given, "--exit", "0.6"]).output
     assert "% with the answer of exit.0\n" in text
+    assert "cycles an input, a layer at a time; " in text
+    assert text.endswith(" where the chip holds the network\n")
     assert f"early exits   {found['exits']['wrong']} wrong" in text
     result = CliRunner().invoke(main, [*given, "--held-out", "x.npz", "--budget", "2", "--json"])
     chosen = json.loads(result.stdout)["exits"]
@@ -380,6 +390,23 @@ def test_the_command_says_what_left_and_what_it_cost(here, exits):
 )
 def test_bad_input_is_one_line(here, arguments, line):
     refused(["accuracy", "net.eie", "--input", "x.npz", *arguments], line)
+
+
+def test_convolutions_go_a_layer_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    codes = eie.CompressedLayer.from_codes
+    layers = [
+        codes(np.ones((1, 9), int), [0, 1, 2, 3], name="conv", conv=Conv((3, 3), size=(5, 5))),
+        dataclasses.replace(codes(np.ones((2, 9), int), [0, 1, 2, 3], name="exit"), exit=True),
+        codes(np.eye(2, 9, dtype=int), [0, 1, 2, 3], name="fc"),
+    ]
+    eie.save("net.eie", layers)
+    np.savez("x.npz", x=np.ones((3, 1, 5, 5)), labels=[0, 1, 0])
+    given = ["accuracy", "net.eie", "--input", "x.npz", "--exit", "0.6"]
+    found = check("accuracy", CliRunner().invoke(main, [*given, "--json"]).stdout)["exits"]
+    assert found["resident_load_cycles"] is found["resident_store_cycles"] is None
+    assert found["store_cycles"] > 0
+    assert CliRunner().invoke(main, given).output.endswith("store cycles an input, a layer at a time\n")
 
 
 def test_inputs_that_take_no_cycle(here):

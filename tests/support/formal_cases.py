@@ -100,7 +100,7 @@ FAULTS: dict[str, dict[str, dict[str, tuple[str, str]]]] = {
         "spmat_read": {
             "an entry of an empty column": (r"(assign \w+ =) p_start != p_end;", r"\1 1'h1;"),
             "a word of the pass before": (r"if \(\w+\) (held_valid <= 1'h0;)", r"if (rst) \1"),
-            "reads every time": (r"(assign read =) active \? .*;", r"\1 issue;"),
+            "reads every time": (r"(assign reads_again =) .*;", r"\1 active;"),
         },
         "arithm_unit": {
             "no bypass of one": (r"(assign forward1 =) .*;", r"\1 1'h0;"),
@@ -108,7 +108,7 @@ FAULTS: dict[str, dict[str, dict[str, tuple[str, str]]]] = {
             "no rounding": (r"\{ operand\[7\], operand, 1'h1 \}", "{ operand[7], operand, 1'h0 }"),
         },
         "act_rw": {
-            "takes all": (r"= rest & (_\d+_);(?=\n  assign \w+ = \| rest;)", r"= rest & 3'h0 & \1;"),
+            "takes all": (r"(assign \w+ =) ~ after;", r"\1 3'h0;"),
             "offers zero": (r"(assign gone =) .*;", r"\1 1'h0;"),
             "value of another row": (r"src\[read__addr\]", "src[src_row]"),
         },
@@ -119,7 +119,7 @@ FAULTS: dict[str, dict[str, dict[str, tuple[str, str]]]] = {
         },
         "ccu": {
             "some credit is enough": (r"= & credits;", "= | credits;"),
-            "one row too many": (r"rf_row < rows", "rf_row <= rows"),
+            "one row too many": (r"(\w+\[2:0\]) != rows", r"\1 <= rows"),
             "never the last pass": (r"(assign last =) .*;", r"\1 1'h0;"),
         },
         "host_if": {

@@ -1,7 +1,7 @@
 """Random chains of layers on machines that are too small for them, with inputs. A case follows from its seed."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,25 @@ def plan_case(seed: int, cfg: ArchConfig | None = None, batch: int = 2) -> PlanC
     inputs = rng.integers(low, high + 1, (batch, sizes[0]))
     inputs[rng.random(inputs.shape) < _pick(rng, 0.0, 0.3, 0.8, 1.0)] = 0
     return PlanCase(layers, machine, inputs, seed)
+
+
+def with_exits(case: PlanCase) -> PlanCase:
+    """The case with early exits behind some of its layers: heads with as many outputs as the network.
+
+    On every fourth case's machine all of them stay.
+    """
+    rng = np.random.default_rng([case.seed, 6])
+    layers: list[CompressedLayer] = []
+    for layer in case.layers[:-1]:
+        layers.append(layer)
+        if rng.random() < 0.6:
+            codebook = _pick(rng, layer.codebook, case.layers[-1].codebook)
+            head = _layer(rng, case.cfg, case.layers[-1].rows, layer.rows, codebook)
+            layers.append(replace(head, exit=True, name=f"exit behind {layer.name}"))
+    roomy = dict.fromkeys(("entries", "pointers", "act_words"), 1000) | {"pointer_bits": 16, "codebooks": 8}
+    roomy |= {"passes": 16, "src_depth": 16, "acc_depth": 16}
+    machine = case.cfg if case.seed % 4 else case.cfg.replace(**roomy)
+    return replace(case, layers=[*layers, case.layers[-1]], cfg=machine)
 
 
 def plan_cases() -> st.SearchStrategy[PlanCase]:
@@ -112,7 +131,7 @@ def _layer(
 def planned(case: PlanCase) -> Plan | None:
     """The case's plan; None if there is none, which has to be so."""
     try:
-        return make_plan(case.layers, case.cfg)
+        return make_plan(case.layers, case.cfg, exits=any(layer.exit for layer in case.layers))
     except CapacityError:
         if impossible(case):
             return None

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from eie.capacity import check_fits, sized_for
+from eie.certainty import certainty
 from eie.config import ArchConfig
 from eie.csc import interleave
 from eie.cuts import MATRIX, POINTERS, REACH, SOURCE, WHOLE
@@ -19,16 +21,19 @@ from eie.errors import CapacityError, LayerError
 from eie.golden.array import Array
 from eie.golden.run import run_program
 from eie.layer import CompressedLayer
-from eie.plan import ACTIVATIONS, BIASES, CODEBOOKS, TABLE, Plan, Source, Step, Target, make_plan
+from eie.plan import ACTIVATIONS, BIASES, CODEBOOKS, EXIT, TABLE, Plan, Source, Step, Target, make_plan
 from eie.plan_program import plan_program, words_of
 from eie.program import Job
 from eie.schema import WbTarget
+from eie.sim.engines.fast_plan import FastPlan
 from eie.sim.engines.reference import run as run_reference
+from eie.sim.exits import sized_for_exits
 from eie.sim.plan_report import Phases
 from eie.sim.plans import run_plan
 from eie.sim.simulate import simulate
 from eie.sim.workloads.random import random_input, random_layer
-from tests.support.plan_cases import PlanCase, plan_case, plan_cases, planned
+from tests.support.exit_networks import exit_network, heads_write_over_their_inputs
+from tests.support.plan_cases import PlanCase, plan_case, plan_cases, planned, with_exits
 from tests.support.results import assert_equal
 
 # ---- what a plan has to hold -------------------------------------------------------------------------------
@@ -156,27 +161,40 @@ def check_data_flow(plan: Plan) -> None:
             assert number == 0 or not step.needs_host, "a run goes on although the host has to act"
             assert number + 1 == len(run.steps) or not step.is_read
             _follow(plan, memory, step)
-    results = memory.host.get(len(plan.layers), set())
-    if plan.steps[-1].place.target is Target.SRAM:
-        whole = range(plan.layers[-1].rows)
-        assert memory.hold(memory.sram, plan.steps[-1].place.out_base, "x", len(plan.layers), whole)
+            ends = step.cut.last and step.cut.row + step.cut.part.rows == plan.layers[step.cut.layer].rows
+            if ends and (plan.layers[step.cut.layer].exit or step is plan.steps[-1]):
+                assert number + 1 == len(run.steps), (
+                    "a run goes on although the host has to look at an answer"
+                )
+                _answer(plan, memory, step)
+    assert step is plan.steps[-1]
+
+
+def _answer(plan: Plan, memory: Memory, step: Step) -> None:
+    """The answer that a step ends is whole, where the host looks for it."""
+    vector, whole = step.cut.layer + 1, range(plan.layers[step.cut.layer].rows)
+    if step.place.target is Target.SRAM:
+        assert memory.hold(memory.sram, step.place.out_base, "x", vector, whole)
     else:
-        assert results == set(range(plan.layers[-1].rows))
+        assert memory.host.get(vector, set()) == set(whole)
 
 
 def _follow(plan: Plan, memory: Memory, step: Step) -> None:
     cut, entry, place = step.cut, step.entry, step.place
+    taken = cut.layer  # of a chain
+    while taken and plan.layers[taken - 1].exit:
+        taken -= 1
     rows, cols = range(cut.row, cut.row + cut.part.rows), range(cut.col, cut.col + cut.part.cols)
     if place.source is Source.FILE:
-        assert memory.host[cut.layer].issuperset(cols)
-        memory.put(memory.src, 0, "x", cut.layer, cols)
+        assert memory.host[taken].issuperset(cols)
+        memory.put(memory.src, 0, "x", taken, cols)
     elif place.source is Source.SRAM:
-        if cut.row == cut.col == 0 and len(memory.host.get(cut.layer, ())) == plan.layers[cut.layer].cols:
-            memory.put(memory.sram, place.in_base, "x", cut.layer, range(plan.layers[cut.layer].cols))
+        if cut.row == cut.col == 0 and len(memory.host.get(taken, ())) == plan.layers[cut.layer].cols:
+            memory.put(memory.sram, place.in_base, "x", taken, range(plan.layers[cut.layer].cols))
         assert entry.src_rows == -(-len(cols) // plan.cfg.n_pe)
-        assert memory.hold(memory.sram, entry.src_base, "x", cut.layer, cols)
-        memory.put(memory.src, 0, "x", cut.layer, cols)
-    assert memory.hold(memory.src, 0, "x", cut.layer, cols)
+        assert memory.hold(memory.sram, entry.src_base, "x", taken, cols)
+        memory.put(memory.src, 0, "x", taken, cols)
+    assert memory.hold(memory.src, 0, "x", taken, cols)
     memory.src = [None] * len(memory.src)
     if step.writes_biases:
         memory.put(memory.acc, 0, "bias", cut.layer, rows)
@@ -219,6 +237,7 @@ def check_runs(plan: Plan) -> None:
             POINTERS: first.group != last.group,
             BIASES: first.bias_group != last.bias_group,
             ACTIVATIONS: first.needs_host or last.is_read,
+            EXIT: plan.layers[last.cut.layer].exit and last.cut.layer != first.cut.layer,
             TABLE: not plan.keeps_table and len(before.steps) == cfg.passes,
             CODEBOOKS: not plan.keeps_table
             and len(held) == cfg.codebooks
@@ -259,6 +278,44 @@ def test_a_plan_holds(case: PlanCase) -> None:
     check_groups(plan)
     check_runs(plan)
     check_data_flow(plan)
+
+
+@settings(max_examples=100)
+@given(plan_cases())
+def test_a_plan_with_exits_holds(case: PlanCase) -> None:
+    """Among the rest: nobody writes over what an exit and the layer behind it both take, and answers are whole."""
+    plan = planned(with_exits(case))
+    if plan is None:
+        return
+    for check in (check_coverage, check_plan_fits, check_batches, check_groups, check_runs, check_data_flow):
+        check(plan)
+
+
+def test_a_head_that_writes_over_its_inputs_does_not_hold() -> None:
+    layers = exit_network(1)
+    plan = make_plan(layers, sized_for_exits(ArchConfig(n_pe=2), layers), exits=True)
+    check_data_flow(plan)
+    with pytest.raises(AssertionError):
+        check_data_flow(heads_write_over_their_inputs(plan))
+
+
+def test_the_cases_with_exits_reach_everything() -> None:
+    seen: Counter[str] = Counter()
+    for seed in range(300):
+        plan = planned(with_exits(plan_case(seed)))
+        if plan is None or not any(layer.exit for layer in plan.layers):
+            continue
+        stays = plan.resident and plan.keeps_table and plan.keeps_biases
+        stages = 1 + sum(layer.exit for layer in plan.layers)
+        seen.update({f"a run for each stage {len(plan.runs) == stages}, stays {stays}"})
+        seen.update({f"run: {run.bound}" for run in plan.runs})
+        for layer, place in zip(plan.layers, plan.places, strict=True):
+            seen.update({f"{place.source}, {place.target}, hosted {place.hosted}"} if layer.exit else ())
+    expected = ["a run for each stage True, stays True", "a run for each stage False, stays False"]
+    expected += [f"run: {bound}" for bound in (MATRIX, POINTERS, BIASES, ACTIVATIONS, TABLE, CODEBOOKS, EXIT)]
+    expected += [f"{Source.SRAM}, {target}, hosted False" for target in (Target.ACC, Target.SRAM)]
+    expected += [f"{Source.FILE}, {Target.ACC}, hosted True"]
+    assert not {what: seen[what] for what in expected if seen[what] < 2}
 
 
 def plans(count: int) -> Iterator[tuple[PlanCase, Plan]]:
@@ -318,6 +375,33 @@ def test_fast_and_untiled_reference_agree(case: PlanCase) -> None:
         assert np.array_equal(planned_result.y, x)
         for name, value in sums.items():
             assert np.array_equal(planned_result.counters[name], value), name
+
+
+@settings(max_examples=40)
+@given(plan_cases(), st.sampled_from([None, 0.0, 0.3, 0.6, 0.9]))
+def test_exits_agree_with_the_untiled_reference(case: PlanCase, threshold: float | None) -> None:
+    """On chips of all sizes: what golden and the fast engine answer is what the layers by themselves do."""
+    case = with_exits(case)
+    plan = planned(case)
+    if plan is None:
+        return
+    program = plan_program(plan, threshold=threshold)
+    fast = [FastPlan(plan, program).run(x) for x in case.inputs]
+    assert_equal(run_program(program, case.inputs), fast)
+    for x, found in zip(case.inputs, fast, strict=True):
+        assert found.y.tolist() == _layer_by_layer(case, x, threshold).tolist()
+
+
+def _layer_by_layer(case: PlanCase, x: np.ndarray, threshold: float | None) -> np.ndarray:
+    for layer in case.layers:
+        y = run_reference(Job.create(layer, x, sized_for(case.cfg, layer))).y.astype(np.int64)
+        if not layer.exit:
+            x = y
+        elif (
+            threshold is not None and certainty(np.ldexp(y[None].astype(float), -layer.y_frac))[0] > threshold
+        ):
+            break
+    return y
 
 
 @settings(max_examples=40)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eie.config import ArchConfig
-from eie.errors import MismatchError
+from eie.errors import ConfigError, MismatchError
 from eie.fixed import IntArray
 from eie.host import Command, Feed, Known, Load, config_of, converse, drive, has_images
 from eie.plan import Plan
@@ -57,11 +57,16 @@ def run_feeds(
 
     Raises
     ------
-    ConfigError : programs of several configurations. LayerError : an input that does not fit.
+    ConfigError : programs of several configurations, or with early exits. LayerError : an input that does not fit.
     SimulatorMissing, SimulationError
     MismatchError : the RTL did not end a run in time, its status lines or counts cannot be, an output has unknown bits,
         or the host got other activations than those given.
     """
+    if any(feed.program.has_exits for feed in feeds):
+        raise ConfigError(
+            "which runs of a program with early exits start depends on what the ones before gave: no script can be "
+            "written beforehand (eie.sim.cosim.launch.run_program decides run by run)"
+        )
     cfg = config_of(feeds)
     images = has_images(feeds) and not port
     options: dict[str, Any] = {"engine": simulator, "images": images, "try_port": True}
