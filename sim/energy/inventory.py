@@ -75,20 +75,28 @@ _WINDOW = _by_event(
 def derived(block: str, cfg: ArchConfig) -> dict[str, int]:
     """Bits of the registers that the RTL alone has, which say nothing that those of `eie.schema` do not.
 
-    ActRW: the first row of `pending` and whether there is one. CCU: whether a row is written back, and what the mode
-    means. Events that a counter has yet to count. They are there for the clock. The model leaves them out: the
-    published machine is not known to have them.
+    ActRW: the first row of `pending` and whether there is one. CCU: whether a row is written back, and which refill;
+    what the mode means; the CCU's own word beside that of the PEs, which `io_rdata` stands for. Events that a counter
+    has yet to count. They are there for the clock. The model leaves them out: the published machine is not known to
+    have them.
     """
     late = {
         "arithm_unit": () if cfg.issue > 1 else ("bypasses_event", "saturations_event"),
         "act_rw": ("writeback_saturations_event",),
+        "spmat_read": ("entries_event", "empty_columns_event", "spmat_reads_event") if cfg.walks else (),
     }
     events = dict.fromkeys(late.get(block, ()) if cfg.counters else (), 1)
+    modes = ("wb_en", "compute", "busy", "refill_begins", "refills_further")
     own = {
         "act_rw": {"leaf_valid": 1, "leaf_row": cfg.src_addr_bits},
-        "ccu": {"wb_en": 1, "compute": 1, "busy": 1},
+        "ccu": {**dict.fromkeys(modes, 1), "own_word": cfg.io_data_bits},
     }
     return own.get(block, {}) | events
+
+
+def derived_arrays(block: str, cfg: ArchConfig) -> tuple[Array, ...]:
+    """Likewise, memories: in the CCU whether a pass refills accumulators."""
+    return (Array("table_refills", cfg.passes, 1),) if block == "ccu" else ()
 
 
 def loaded(block: str, cfg: ArchConfig) -> dict[str, str | None]:

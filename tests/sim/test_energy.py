@@ -147,7 +147,8 @@ def test_flip_flops_and_arrays_are_those_of_the_verilog(cfg):
         counted = inventory.flip_flops(block, cfg, counters=True) | inventory.derived(block, cfg)
         assert sum(counted.values()) == flip_flops, block
         memories = {name: net.memory_width for name, net in nets.items() if net.memory_width}
-        assert {array.name: array.bits for array in inventory.arrays(block, cfg)} == memories, block
+        arrays = (*inventory.arrays(block, cfg), *inventory.derived_arrays(block, cfg))
+        assert {array.name: array.bits for array in arrays} == memories, block
 
 
 def test_the_event_counters_are_left_out_and_nothing_else():
