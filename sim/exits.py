@@ -28,6 +28,7 @@ from eie.plan_program import plan_program
 from eie.program import Program
 from eie.result import Result
 from eie.sim.chain import run_network
+from eie.sim.engines.fast_plan import FastPlan
 from eie.sim.fpga.fit import fitted
 from eie.sim.networks.network import energy_uj
 from eie.sim.plans import run_program
@@ -234,8 +235,6 @@ class Resident:
         program = self.program(threshold)
         given = self.placed[0].inputs(x)
         if engine == "fast":
-            from eie.sim.engines.fast_plan import FastPlan  # numba
-
             fast = FastPlan(self.plan, program)
             results = [fast.run(one) for one in given]
         else:

@@ -160,9 +160,8 @@ def test_kill_9_loses_no_finished_point_and_redoes_none(tmp_path: Path, processe
     for _ in range(5):
         sweep = eie("sweep", "g.toml", "--workers", processes, folder=tmp_path)
         # The journal's end is a commit: kill at any moment after the first new point, between or in the middle of one.
-        deadline = time.monotonic() + 60
         while len(held(store)) <= len(before):
-            assert time.monotonic() < deadline
+            assert sweep.poll() is None
             time.sleep(0.01)
         time.sleep(0.013 * len(counts))
         sweep.kill()
@@ -186,9 +185,8 @@ def test_kill_9_loses_no_finished_point_and_redoes_none(tmp_path: Path, processe
 def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, processes: str) -> None:
     (tmp_path / "g.toml").write_text(GRID.format(seeds=", ".join(map(str, range(400)))))
     sweep = eie("sweep", "g.toml", "--workers", processes, folder=tmp_path)
-    deadline = time.monotonic() + 60
     while not held(tmp_path / "g.sqlite"):
-        assert time.monotonic() < deadline
+        assert sweep.poll() is None
         time.sleep(0.01)
     os.killpg(sweep.pid, signal.SIGINT)
     _, err = sweep.communicate(timeout=30)
