@@ -240,6 +240,8 @@ def mutant_jobs(seed: int, cfg: ArchConfig) -> list[Job]:
         # The counters' last bits: fillers, entries, columns and bypasses, empty columns, clipped activations.
         make.job(last_rows, product_shift=14, output_shift=2),
         make.job(make.spread(64, 28, 1.0), product_shift=17, output_shift=5, relu=0),
+        # A pair's counts of entries have a bit for every row.
+        *([make.job(make.spread(make.rows, 4, 1.0), product_shift=17)] if cfg.group > 1 else []),
         make.job(make.spread(8, 136, 1.0), product_shift=3),
         make.job(make.spread(8, 136 * cfg.group, 0.0), bias=0),
         make.job(make.spread(16, 110, 1.0), product_shift=1),
