@@ -144,16 +144,15 @@ def deep_cnn() -> nn.Sequential:
 
 @dataclass(frozen=True)
 class _Cut:
-    """A network whose units go. keep : of its layers, the share of filters and neurons that stay, so that just less
-    than half of the multiply-accumulates are left; zeros : of those, the layers behind which there is a ReLU; alike :
-    the recipe whose digits it takes.
+    """A network for LeNet-5's digits whose units go. keep : of its layers, the share of filters and neurons that stay,
+    so that just less than half of the multiply-accumulates are left; zeros : the one whose units are also chosen by how
+    often they are 0.
     """
 
     build: Callable[[], nn.Module]
     data_set: str
     keep: Mapping[str, float]
     zeros: str = ""
-    alike: str = "lenet-5"
 
     @property
     def kinds(self) -> list[str]:
@@ -163,7 +162,7 @@ class _Cut:
 
     def dense(self, seed: int, folder: Path) -> tuple[nn.Module, Digits]:
         """The dense network, and the digits."""
-        data = digits(self.data_set, self.alike)
+        data = digits(self.data_set, "lenet-5")
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             model = self.build()
