@@ -6,9 +6,10 @@ from amaranth import Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from eie import schema
 from eie.axi import HEADER_BITS, HEADER_FIELDS, LITE_DATA_BITS, stream_bits
 from eie.config import ArchConfig
-from eie.schema import COUNTER_BITS, IO_SPACE_BITS
+from eie.schema import IO_SPACE_BITS
 
 ERROR_CODE_BITS = 4
 PASS_NUMBER_BITS = 8  # in the header of a RUN packet
@@ -133,10 +134,10 @@ class StatusSignature(Bundle):
                 "error_info": Out(LITE_DATA_BITS),
                 "error_packet": Out(LITE_DATA_BITS),
                 "irq_status": Out(EVENTS),
-                "packets": Out(COUNTER_BITS),
-                "words_loaded": Out(COUNTER_BITS),
-                "words_stored": Out(COUNTER_BITS),
-                "idle_cycles": Out(COUNTER_BITS),
+                "packets": Out(schema.COUNTER_BITS),
+                "words_loaded": Out(schema.COUNTER_BITS),
+                "words_stored": Out(schema.COUNTER_BITS),
+                "idle_cycles": Out(schema.COUNTER_BITS),
             }
         )
 

@@ -6,6 +6,7 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from eie import schema
 from eie.axi import LITE_ADDR_BITS, LITE_DATA_BITS, OKAY, SLVERR, ErrorCode
 from eie.config import CONFIG_BITS, ArchConfig
 from eie.registers import Access, Reg
@@ -18,7 +19,7 @@ from eie.rtl.host.interfaces import (
     StatusSignature,
     StatusValues,
 )
-from eie.schema import COUNTER_BITS, IoSpace, config_registers
+from eie.schema import IoSpace, config_registers
 
 _WORD_ADDR_BITS = LITE_ADDR_BITS - 2  # registers are words of 32 bits
 
@@ -149,10 +150,10 @@ class RegisterFile(wiring.Component):
                 "status": In(StatusSignature()),
                 "done": In(1),
                 "current_pass": In(cfg.pass_bits),
-                "cycles": In(COUNTER_BITS),
-                "broadcast_stalls": In(COUNTER_BITS),
-                "refill_cycles": In(COUNTER_BITS),
-                "writeback_cycles": In(COUNTER_BITS),
+                "cycles": In(schema.COUNTER_BITS),
+                "broadcast_stalls": In(schema.COUNTER_BITS),
+                "refill_cycles": In(schema.COUNTER_BITS),
+                "writeback_cycles": In(schema.COUNTER_BITS),
                 "run_start": Out(1),
                 "start_code": Out(ERROR_CODE_BITS),
                 "start_info": Out(LITE_DATA_BITS),

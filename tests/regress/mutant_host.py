@@ -29,10 +29,22 @@ from eie.host import converse, feeds_of
 from eie.memory import Write
 from eie.program import Job, Run
 from eie.result import Result
-from eie.schema import CCU_COUNTERS, IoSpace, Mode, ccu_probe, fields, pe_probe, probe_width, unpack_probe
+from eie.schema import (
+    CCU_COUNTERS,
+    IoSpace,
+    Mode,
+    ProbeField,
+    ccu_probe,
+    fields,
+    pe_probe,
+    probe_octets,
+    probe_width,
+    unpack_probe,
+)
 from eie.sim.cosim.host import FreeHost
 from eie.sim.cosim.lockstep_host import LockstepHost
 from eie.sim.cosim.outcome import OUTCOME, REQUEST, Unfinished
+from eie.sim.cosim.probes import WideOutputs
 
 PROGRESS = "mutants-done"
 # Of real time, after which something is wrong with more than the mutant.
@@ -40,6 +52,8 @@ CHILD_SECONDS = 1800
 # Cycles of random traffic on the I/O port between two jobs, and from start to a reset in the middle of a layer.
 IDLE_CYCLES = 40
 RESET_AFTER = 25
+# A run is begun once more and reset within so many cycles: amid a refill, which a job has none of.
+RESET_WITHIN = 8
 # One job in so many is begun once more and reset; after the last few, all memories are read back.
 RESET_EVERY = 5
 # Rows of the source files in any order: rounds over all PEs, rows of a PE in a round, and writes to them.
@@ -82,10 +96,10 @@ class MutantAnswer:
 
 
 class Step(NamedTuple):
-    """One cycle of the tape: inputs (`rst` among them), and the probes as binary text."""
+    """One cycle of the tape: inputs (`rst` among them), and golden's probes as `WideOutputs` reads the design's."""
 
     inputs: dict[str, int]
-    probes: list[str]
+    probes: bytes
 
 
 class RecordingHost(LockstepHost):
@@ -101,11 +115,7 @@ class RecordingHost(LockstepHost):
 
     async def cycle(self, **inputs: int) -> None:
         await super().cycle(**inputs)
-        words = self.words(self.recorded[-1][1])
-        texts = [
-            format(word, f"0{probe_width(probe)}b") for word, probe in zip(words, self.probes, strict=True)
-        ]
-        self.tape.append(Step(inputs, texts))
+        self.tape.append(Step(inputs, self.recorded[-1][1]))
 
     async def until_done(self, limit: int = 0, run: Run | None = None) -> int:
         """As in lockstep, but with traffic on all inputs."""
@@ -155,6 +165,10 @@ async def do_everything(host: RecordingHost, request: MutantRequest) -> None:
         await disorder(host)
     for run in request.runs:
         await random_passes(host, run)
+        await host.cycle(start=1)
+        for _ in range(host.random.randrange(RESET_WITHIN)):
+            await host.cycle()
+        await host.reset_again()
 
 
 async def disorder(host: RecordingHost) -> None:
@@ -206,23 +220,28 @@ async def against_tape(dut: Any, cfg: ArchConfig, tape: list[Step], number: int)
     host = FreeHost(dut, cfg)
     host.inputs["rst"] = 0
     probes = [pe_probe(cfg)] * cfg.n_pe + [ccu_probe(cfg)]
-    handles = [getattr(dut, f"probe_pe{k}") for k in range(cfg.n_pe)] + [dut.probe_ccu]
+    names = [*(f"probe_pe{k}" for k in range(cfg.n_pe)), "probe_ccu"]
+    wide = WideOutputs([f"{dut._path}.{name}" for name in names], [*map(probe_width, probes)])
     await _begin(host, number)
     for cycle, step in enumerate(tape):
         await host.cycle(**step.inputs)
         await ReadOnly()
-        found = [str(handle.value) for handle in handles]
+        found, _ = wide.read()
         if found != step.probes:
-            names = [
-                place.name
-                for probe, want, have in zip(probes, step.probes, found, strict=True)
-                for (place, a), (_, b) in zip(
-                    unpack_probe(probe, int(want, 2)), unpack_probe(probe, int(have, 2)), strict=True
-                )
-                if a != b
-            ]
-            return f"cycle {cycle}, {names[0]}"
+            return f"cycle {cycle}, {_first_unlike(probes, step.probes, found)}"
     return ""
+
+
+def _first_unlike(probes: list[tuple[ProbeField, ...]], wanted: bytes, found: bytes) -> str:
+    """Name of the first place of the probes that differs."""
+    end = 0
+    for probe in probes:
+        begin, end = end, end + probe_octets(probe)
+        words = (int.from_bytes(data[begin:end], "little") for data in (wanted, found))
+        for (place, a), (_, b) in zip(*(unpack_probe(probe, word) for word in words), strict=True):
+            if a != b:
+                return place.name
+    raise AssertionError("the probes are alike")
 
 
 async def run_alone(dut: Any, request: MutantRequest) -> tuple[list[Result], list[list[int]]]:

@@ -14,7 +14,16 @@ from eie import schema
 from eie.config import BLOCK_FIELD_BITS, CONFIG_BITS, ArchConfig
 from eie.layer import CompressedLayer
 from eie.program import Job, Write
-from eie.schema import BlockField, ControlReg, IoSpace, block_fields, config_registers
+from eie.schema import (
+    BlockField,
+    ConfigReg,
+    ControlReg,
+    IoSpace,
+    WbTarget,
+    block_fields,
+    config_fields,
+    config_registers,
+)
 from tests.support.block_cases import random_block_case
 from tests.support.cases import Case
 from tests.support.slow_law import law
@@ -158,10 +167,11 @@ def random_runs(seed: int, cfg: ArchConfig) -> list[RandomRun]:
     """Passes that mean nothing, of which every register of the table has every bit set now and then.
 
     Weights are what an earlier job left. Few activations are not zero, because a column at a random place of the
-    pointers may be as long as the pointers reach.
+    pointers may be as long as the pointers reach. After them, a write-back with every shift.
     """
     runs = RUNS if cfg.walks else BETTER_RUNS
-    return [_random_run(np.random.default_rng((seed, number)), cfg) for number in range(runs)]
+    drawn = [_random_run(np.random.default_rng((seed, number)), cfg) for number in range(runs)]
+    return drawn + _write_backs(cfg)
 
 
 def _random_run(rng: np.random.Generator, cfg: ArchConfig) -> RandomRun:
@@ -190,6 +200,33 @@ def _random_run(rng: np.random.Generator, cfg: ArchConfig) -> RandomRun:
     places += [(IoSpace.CONFIG, 0, addr) for addr in range(cfg.passes << CONFIG_BITS)]
     places += [(IoSpace.CONTROL, 0, addr) for addr in range(3)]
     return RandomRun(writes, places)
+
+
+def _write_backs(cfg: ArchConfig) -> list[RandomRun]:
+    """With every shift, write-backs of sums in which each bit is the only one unlike the sign.
+
+    They go to the source file as well, from which the next run takes them out again: they have no column.
+    """
+    bits = range(cfg.acc_bits - 1)
+    sums = [flip ^ (1 << bit) for bit in bits for flip in (0, (1 << cfg.acc_bits) - 1)]
+    rows = -(-len(sums) // cfg.n_pe)
+    assert rows <= min(cfg.acc_depth, cfg.src_depth)
+    places = [(k, row) for row in range(rows) for k in range(cfg.n_pe)]
+    clear = [Write(IoSpace.ACT, k, row, 0) for k in range(cfg.n_pe) for row in range(cfg.src_depth)]
+    fill = [Write(IoSpace.ACC, k, row, word) for (k, row), word in zip(places, sums, strict=False)]
+    one_pass = [Write(IoSpace.CONTROL, 0, register, 0) for register in ControlReg]
+    widths = {ConfigReg[field.name.upper()]: field.width for field in config_fields(cfg)}
+    runs = []
+    for shift in range(1 << widths[ConfigReg.OUTPUT_SHIFT]):
+        chosen = {
+            ConfigReg.OUTPUT_SHIFT: shift,
+            ConfigReg.WB_ROWS: rows,
+            ConfigReg.WB_TARGET: WbTarget.SRC | WbTarget.ACT_SRAM,
+        }
+        config = [Write(IoSpace.CONFIG, 0, register, chosen.get(register, 0)) for register in widths]
+        read = [(IoSpace.ACT_SRAM, k, row) for k, row in places]
+        runs.append(RandomRun([*clear, *fill, *one_pass, *config], read))
+    return runs
 
 
 def _random_tables(rng: np.random.Generator, cfg: ArchConfig) -> Iterator[Write]:
@@ -247,6 +284,10 @@ def mutant_jobs(seed: int, cfg: ArchConfig) -> list[Job]:
         make.job(make.spread(16, 110, 1.0), product_shift=1),
         make.job(make.spread(1039, 2, 0.2), product_shift=13, relu=0),
     ]
+    if cfg.group == 1:
+        # A column of which both pointers have their last bit: behind as many entries on every PE.
+        far = np.arange(make.rows)[:, None] < (make.rows, make.rows, cfg.entries % (1 << 8) // 2 * cfg.n_pe)
+        jobs.insert(-2, make.job(far, np.arange(3) == 2, product_shift=14, output_shift=4))
     for job in jobs:
         assert law(Case(job.layer, job.x, cfg, "mutants")).cycles < 1 << COUNTER_BITS
     return jobs

@@ -53,7 +53,7 @@ def _run(
     following: Callable[[Path, int, str], AbstractContextManager[None]],
 ) -> MutantAnswer:
     sources = mutated(array_verilog(cfg, probe=True, images=False), mutants)
-    built = build("verilator", sources, "eie_array")
+    built = build("verilator", sources, "eie_array", long_run=True)
     (folder / REQUEST).write_bytes(
         pickle.dumps(MutantRequest(jobs, random_runs(seed, cfg), len(mutants), seed))
     )
@@ -185,7 +185,7 @@ def test_mutants_of_the_chip_are_killed(
     began = time.perf_counter()
     sources = chip_verilog(CHIP, probe=True)
     mutants = draw(sources, _count(mutant_count, "chip"), seed, CHIP_SHARES)
-    built = build("verilator", mutated(sources, mutants), "eie_chip")
+    built = build("verilator", mutated(sources, mutants), "eie_chip", long_run=True)
     scripts = chip_stimulus(seed)
     (tmp_path / REQUEST).write_bytes(pickle.dumps(ChipRequest(CHIP, scripts, len(mutants))))
     with following(tmp_path / PROGRESS, len(mutants), "mutants"):
