@@ -36,6 +36,7 @@ FOUND: dict[str, dict[str, Any]] = {
         "rows": [{**SHARE, "machine": "index-free", "left_out": 0}],
         "holes": [],
     },
+    "coverage-chip": {"seed": 1, "rows": [{**SHARE, "machine": "chip", "left_out": 0}], "holes": []},
     "functional": {
         "seed": 1,
         "cycles": 500,

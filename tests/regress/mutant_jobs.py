@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eie import schema
+from eie.blocks import BlockStructure
 from eie.config import BLOCK_FIELD_BITS, CONFIG_BITS, ArchConfig
 from eie.layer import CompressedLayer
 from eie.program import Job, Write
@@ -24,7 +25,7 @@ from eie.schema import (
     config_fields,
     config_registers,
 )
-from tests.support.block_cases import random_block_case
+from tests.support.block_cases import random_block_case, random_blocks
 from tests.support.cases import Case
 from tests.support.slow_law import law
 
@@ -171,7 +172,9 @@ def random_runs(seed: int, cfg: ArchConfig) -> list[RandomRun]:
     """
     runs = RUNS if cfg.walks else BETTER_RUNS
     drawn = [_random_run(np.random.default_rng((seed, number)), cfg) for number in range(runs)]
-    return drawn + _write_backs(cfg)
+    return (
+        drawn + _write_backs(cfg) + (_long_blocks(np.random.default_rng(seed), cfg) if cfg.index_free else [])
+    )
 
 
 def _random_run(rng: np.random.Generator, cfg: ArchConfig) -> RandomRun:
@@ -226,6 +229,49 @@ def _write_backs(cfg: ArchConfig) -> list[RandomRun]:
         config = [Write(IoSpace.CONFIG, 0, register, chosen.get(register, 0)) for register in widths]
         read = [(IoSpace.ACT_SRAM, k, row) for k, row in places]
         runs.append(RandomRun([*clear, *fill, *one_pass, *config], read))
+    return runs
+
+
+def _long_blocks(rng: np.random.Generator, cfg: ArchConfig) -> list[RandomRun]:
+    """Layers of blocks, each in every pass, all columns active: together more events than the narrow counters count.
+
+    A row for each PE, so that every column of it bypasses; for half of the PEs, so that the others have none; as many
+    rows as there are, whose sums are clipped; and, as no layer has it, blocks that begin with the last row of the one
+    before.
+    """
+    n, cols = cfg.n_pe, cfg.n_pe * cfg.src_depth
+    few = cfg.segments * (cfg.entries // cfg.acc_depth)
+    runs = []
+    for structure, less in (
+        (BlockStructure(n, cols, cfg.segments), 0),
+        (BlockStructure(n // 2, cols, cfg.segments), 0),
+        (BlockStructure(n * cfg.acc_depth, few, cfg.segments), 0),
+        (BlockStructure(4 * n, cols // 2, 2 * cfg.segments), cfg.segment_pes),
+    ):
+        layer = random_blocks(rng, structure, cfg.weight_bits, zeros=False, big=True)
+        job = Job.create(layer, np.ones(structure.cols, int), cfg)
+        writes = [*job.weight_writes(), *job.load_writes()]
+        bounds = [1 << BLOCK_FIELD_BITS | field for field in (BlockField.LOW, BlockField.HIGH)]
+        writes += [
+            Write(w.space, w.pe, w.addr, w.data - less)
+            for w in writes
+            if less and w.space is IoSpace.PTR and w.addr in bounds
+        ]
+        registers = {w.addr: w.data for w in writes if w.space is IoSpace.CONFIG}
+        registers |= {ConfigReg.SRC_ROWS: cfg.src_depth, ConfigReg.SRC_BASE: 0}
+        for number in range(cfg.passes):
+            first = number << CONFIG_BITS
+            writes += [Write(IoSpace.CONFIG, 0, first | addr, word) for addr, word in registers.items()]
+        writes += [Write(IoSpace.ACT_SRAM, k, addr, 0) for k in range(n) for addr in range(cfg.src_depth)]
+        inputs = [w for w in writes if w.space is IoSpace.ACT and w.data]
+        large = rng.integers(1 << (cfg.act_bits - 2), 1 << (cfg.act_bits - 1), len(inputs))
+        writes += [Write(IoSpace.ACT_SRAM, w.pe, w.addr, int(x)) for w, x in zip(inputs, large, strict=True)]
+        writes += [
+            Write(IoSpace.CONTROL, 0, ControlReg.FIRST_PASS, 0),
+            Write(IoSpace.CONTROL, 0, ControlReg.LAST_PASS, cfg.passes - 1),
+        ]
+        places = [(IoSpace.ACC, k, row) for k in range(n) for row in range(0, cfg.acc_depth, 9)]
+        runs.append(RandomRun(writes, places))
     return runs
 
 

@@ -94,6 +94,7 @@ def registers(seed: int) -> list[Step]:
     addresses = [4 * number for number in range(0x34)]
     addresses += [1 << bit for bit in range(2, 15)] + [0x100, 0x3FFC, 0x7FFC, 0x7F00]
     script: list[Step] = [Together([Read(address) for address in addresses])]
+    script += [Together([Write(1 << bit, 0xFFFFFFFF) for bit in range(8, 14)])]  # no registers
     table = [
         pass_table_offset(entry, register)
         for entry in range(CFG.passes + 1)
