@@ -18,7 +18,7 @@ eie demo: a trained LeNet-300-100, from its weights to Verilog. It
   compresses the network and reads 1,000 digits with it, in float and in fixed point;
   runs {count} digit{s} on the golden model and on the RTL, in Icarus and in Verilator, and compares every signal;
   sweeps PE counts, exports the Verilog, traces a waveform, draws pictures and writes a report into {folder}/.
-That takes two to three minutes on two free cores; most of it is the RTL in Icarus.
+That takes one to two minutes on two free cores; most of it is the RTL in Icarus.
 """
 
 
@@ -28,7 +28,7 @@ SIMULATORS = ("icarus", "verilator")
 @click.command()
 @click.option("-o", "--out", "folder", type=PATH, default=Path("out"), help="Where everything goes.")
 @click.option(
-    "--digits", "count", type=click.IntRange(1, 1000), default=2, help="How many digits to run in lockstep."
+    "--digits", "count", type=click.IntRange(1, 1000), default=1, help="How many digits to run in lockstep."
 )
 @click.option(
     "--example",
@@ -46,7 +46,7 @@ def demo(folder: Path, count: int, example: Path, json_out: bool) -> None:
 
     \b
     Example:
-      eie demo --out out --digits 1
+      eie demo --out out --digits 3
     """
     require(example, "the demo")
     make_folder(folder)
