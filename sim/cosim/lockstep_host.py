@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import struct
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,10 @@ class LockstepHost(FreeHost):
         self.wide = WideOutputs([f"{dut._path}.{name}" for name in names], widths)
         self.octets = [probe_octets(probe) for probe in self.probes]
         self.outputs = self._outputs()
+        # Read like the probes, because a value of cocotb's takes as long as many of these.
+        widths = [field.width for _, _, field in self.outputs]
+        self.port_values = WideOutputs([handle._path for handle, _, _ in self.outputs], widths)
+        self.packed = struct.Struct("<" + "".join("I" if width <= 32 else "Q" for width in widths))
         self.diverged: Divergence | None = None
         # The last cycles of both sides, as the probes' bytes; where the RTL has unknown bits, their words.
         self.recorded: deque[tuple[int, bytes, bytes | list[int]]] = deque(
@@ -145,6 +150,9 @@ class LockstepHost(FreeHost):
         return {"golden": golden, "rtl": [(cycle, self.words(found)) for cycle, _, found in self.recorded]}
 
     def _compare_outputs(self) -> None:
+        octets, known = self.port_values.read()
+        if known and octets == self.packed.pack(*[wire.value for _, wire, _ in self.outputs]):
+            return
         for rtl, golden, field in self.outputs:
             wanted, found = int(golden.value), value_of(str(rtl.value), field)
             if found != wanted:

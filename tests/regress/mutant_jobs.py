@@ -124,6 +124,8 @@ class _Maker:
         biases = self.rng.integers(-bias, bias, rows) if bias else None
         some = self.rng.random(cols) < active if isinstance(active, float) else active
         x = self.rng.integers(1, largest + 1, cols) * self.rng.choice((-1, 1), cols) * some
+        # Only the product of two most negative numbers has its last bit unlike its sign.
+        x[x == x.min(initial=-1)] = -largest - 1
         return Job.create(CompressedLayer.from_codes(codes, codebook, biases, **layer), x, self.cfg)
 
     def shifts(self, product_shift: int, output_shift: int) -> Job:
