@@ -96,10 +96,11 @@ class MutantAnswer:
 
 
 class Step(NamedTuple):
-    """One cycle of the tape: inputs (`rst` among them), and golden's probes as `WideOutputs` reads the design's."""
+    """One cycle of the tape: inputs (`rst` among them), and golden's probes and outputs as `WideOutputs` reads them."""
 
     inputs: dict[str, int]
     probes: bytes
+    outputs: bytes
 
 
 class RecordingHost(LockstepHost):
@@ -112,10 +113,15 @@ class RecordingHost(LockstepHost):
         widths = {f.name: f.width for f in fields("array", cfg)}
         self.port_bits = {name: widths[name] for name in self.inputs}
         self.inputs["rst"] = 0
+        self.wanted = b""
 
     async def cycle(self, **inputs: int) -> None:
         await super().cycle(**inputs)
-        self.tape.append(Step(inputs, self.recorded[-1][1]))
+        self.tape.append(Step(inputs, self.recorded[-1][1], self.wanted))
+
+    def _compare_outputs(self) -> None:
+        self.wanted = self.packed.pack(*[wire.value for _, wire, _ in self.outputs])
+        super()._compare_outputs()
 
     async def until_done(self, limit: int = 0, run: Run | None = None) -> int:
         """As in lockstep, but with traffic on all inputs."""
@@ -222,6 +228,8 @@ async def against_tape(dut: Any, cfg: ArchConfig, tape: list[Step], number: int)
     probes = [pe_probe(cfg)] * cfg.n_pe + [ccu_probe(cfg)]
     names = [*(f"probe_pe{k}" for k in range(cfg.n_pe)), "probe_ccu"]
     wide = WideOutputs([f"{dut._path}.{name}" for name in names], [*map(probe_width, probes)])
+    ports = [field for field in fields("array", cfg) if field.probed]
+    outputs = WideOutputs([f"{dut._path}.{port.name}" for port in ports], [port.width for port in ports])
     await _begin(host, number)
     for cycle, step in enumerate(tape):
         await host.cycle(**step.inputs)
@@ -229,6 +237,8 @@ async def against_tape(dut: Any, cfg: ArchConfig, tape: list[Step], number: int)
         found, _ = wide.read()
         if found != step.probes:
             return f"cycle {cycle}, {_first_unlike(probes, step.probes, found)}"
+        if outputs.read()[0] != step.outputs:
+            return f"cycle {cycle}, the array's outputs"
     return ""
 
 
