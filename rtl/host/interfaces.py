@@ -113,7 +113,7 @@ class StatusSignature(Bundle):
         0, or the error that stands, as `eie.axi.ErrorCode`.
     error_info : Out(LITE_DATA_BITS)
         Low bits of its packet's header, or the word that was written. While an error stands.
-    error_packet : Out(LITE_DATA_BITS)
+    error_packet : Out(COUNTER_BITS)
         `packets` when it was found. While an error stands.
     irq_status : Out(EVENTS)
         Which events have happened since they were cleared.
@@ -132,7 +132,7 @@ class StatusSignature(Bundle):
             {
                 "error_code": Out(ERROR_CODE_BITS),
                 "error_info": Out(LITE_DATA_BITS),
-                "error_packet": Out(LITE_DATA_BITS),
+                "error_packet": Out(schema.COUNTER_BITS),
                 "irq_status": Out(EVENTS),
                 "packets": Out(schema.COUNTER_BITS),
                 "words_loaded": Out(schema.COUNTER_BITS),
