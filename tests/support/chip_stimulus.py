@@ -94,7 +94,10 @@ def registers(seed: int) -> list[Step]:
     addresses = [4 * number for number in range(0x34)]
     addresses += [1 << bit for bit in range(2, 15)] + [0x100, 0x3FFC, 0x7FFC, 0x7F00]
     script: list[Step] = [Together([Read(address) for address in addresses])]
-    script += [Together([Write(1 << bit, 0xFFFFFFFF) for bit in range(8, 14)])]  # no registers
+    # What are no registers, also one bit beside one.
+    beside = [1 << bit | reg.offset for bit in range(8, 14) for reg in Reg]
+    script += [Together([Read(address) for address in beside])]
+    script += [Together([Write(address, 0xFFFFFFFF) for address in beside])]
     table = [
         pass_table_offset(entry, register)
         for entry in range(CFG.passes + 1)
@@ -268,6 +271,8 @@ def resets(job: Job) -> list[Step]:
         rest = [0] * cycles + write_packet(IoSpace.ACC, [91, 92, 93], pe=1)
         script += [SendPart(GOOD[:3]), Reset(rest, cycles), Settle(), Read(Reg.ERROR_CODE.offset)]
         script += [control("CLEAR_ERROR"), Send(read_packet(IoSpace.ACC, 4, pe=1)), Settle()]
+    # One that falls silent for long enough was reset as well.
+    script += [SendPart(GOOD[:3]), Reset([0, 0], 12, ends=False), Send(GOOD), Settle()]
     script += [
         SendPart(GOOD[:2]),
         Reset(cycles=2),

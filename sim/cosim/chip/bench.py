@@ -206,7 +206,7 @@ class ChipBench:
         await RisingEdge(self.dut.clk)
         self.dut.rst.value = 1
         await FallingEdge(self.dut.clk)  # the idle source, which shares the reset, has let go of the bus
-        sending = cocotb.start_soon(self._offer(step.rest, last=True)) if step.rest else None
+        sending = cocotb.start_soon(self._offer(step.rest, last=step.ends)) if step.rest else None
         for _ in range(step.cycles):
             await RisingEdge(self.dut.clk)
         self.dut.rst.value = 0

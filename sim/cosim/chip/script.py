@@ -64,10 +64,14 @@ class Read:
 
 @dataclass(frozen=True)
 class Reset:
-    """`rst` for some cycles, in which `rest` is sent: words of a packet that began before, more than `cycles`."""
+    """`rst` for some cycles, in which `rest` is sent: words of a packet that began before, more than `cycles`.
+
+    ends : the last one has TLAST. If not, the source falls silent behind them; golden does not model it.
+    """
 
     rest: Sequence[int] = ()
     cycles: int = 1
+    ends: bool = True
 
 
 @dataclass(frozen=True)
