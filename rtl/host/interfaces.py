@@ -113,17 +113,17 @@ class StatusSignature(Bundle):
         0, or the error that stands, as `eie.axi.ErrorCode`.
     error_info : Out(LITE_DATA_BITS)
         Low bits of its packet's header, or the word that was written. While an error stands.
-    error_packet : Out(COUNTER_BITS)
+    error_packet : Out(schema.COUNTER_BITS)
         `packets` when it was found. While an error stands.
     irq_status : Out(EVENTS)
         Which events have happened since they were cleared.
-    packets : Out(COUNTER_BITS)
+    packets : Out(schema.COUNTER_BITS)
         Packets that have ended.
-    words_loaded : Out(COUNTER_BITS)
+    words_loaded : Out(schema.COUNTER_BITS)
         Words that WRITE packets have written; 0 without counters.
-    words_stored : Out(COUNTER_BITS)
+    words_stored : Out(schema.COUNTER_BITS)
         Words that the result stream has delivered; 0 without counters.
-    idle_cycles : Out(COUNTER_BITS)
+    idle_cycles : Out(schema.COUNTER_BITS)
         Cycles with neither a run nor a packet under way; 0 without counters.
     """
 

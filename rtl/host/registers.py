@@ -75,13 +75,13 @@ class RegisterFile(wiring.Component):
         The array's: the last run has ended.
     current_pass : In(cfg.pass_bits)
         The array's pass.
-    cycles : In(COUNTER_BITS)
+    cycles : In(schema.COUNTER_BITS)
         The array's counters of the last run.
-    broadcast_stalls : In(COUNTER_BITS)
+    broadcast_stalls : In(schema.COUNTER_BITS)
         Likewise.
-    refill_cycles : In(COUNTER_BITS)
+    refill_cycles : In(schema.COUNTER_BITS)
         Likewise.
-    writeback_cycles : In(COUNTER_BITS)
+    writeback_cycles : In(schema.COUNTER_BITS)
         Likewise.
     run_start : Out(1)
         START was written, and may be: the start is on its way to the array.
