@@ -43,9 +43,10 @@ def read(path: Path) -> dict[Point, int]:
     return counts
 
 
-def reasons() -> dict[str, str]:
-    """Why a point is left out: a regular expression that is searched in its text, and the reason."""
-    return {entry["match"]: entry["reason"] for entry in tomllib.loads(REASONS.read_text())["hole"]}
+def reasons(machine: str) -> dict[str, str]:
+    """Why a point of a machine is left out: a regular expression that is searched in its text, and the reason."""
+    holes = tomllib.loads(REASONS.read_text())["hole"]
+    return {hole["match"]: hole["reason"] for hole in holes if hole.get("machine", machine) == machine}
 
 
 @dataclass

@@ -35,7 +35,7 @@ def _reports(
     console: Console, machine: str, cycles: int, counts: Mapping[Point, int], signed: Signed
 ) -> list[str]:
     """The table of a machine, the points that it misses, and what is below its floor."""
-    left_out = hdl_coverage.reasons()
+    left_out = hdl_coverage.reasons(machine)
     table = Table(title=f"{machine} machine, {cycles:,} cycles")
     for heading in ("module", "kind", "points", "reached", "%", "left out"):
         table.add_column(heading, justify="left" if heading in ("module", "kind") else "right")
