@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import pickle
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,10 @@ from eie.sim.cosim.build import Build, build, run_test
 from eie.sim.cosim.free import run as free
 from eie.sim.cosim.images import ARRAY_PORTS, Transform, array_sources, run_folder
 from eie.sim.cosim.outcome import OUTCOME, PROGRESS, REQUEST, Answer, Request
+
+# A simulator writes inputs where cocotb says, and drives the clock in C. cocotb's runner asks Verilator for it, and not
+# Icarus: it is safe where inputs change between two rising edges, as those of our hosts do.
+_INERTIAL = {"COCOTB_TRUST_INERTIAL_WRITES": "1"}
 
 
 def run_rtl(
@@ -114,6 +118,7 @@ def in_simulator(
         f"eie.sim.cosim.{module}",
         test,
         request,
+        env=_INERTIAL,
         images=feeds[0].program if images else None,
         seed=seed,
         waveform=waveform,
@@ -128,6 +133,7 @@ def ask(
     test: str,
     request: object,
     *,
+    env: Mapping[str, str] | None = None,
     images: Program | None = None,
     seed: int = 0,
     waveform: Path | None = None,
@@ -135,12 +141,12 @@ def ask(
 ) -> Any:
     """Hand a request to a cocotb test in a simulator's process; what it answers.
 
-    images : the program that fills the SRAMs before the first cycle.
+    env : variables for the simulator's process. images : the program that fills the SRAMs before the first cycle.
     """
     with run_folder(images) as (folder, plusargs), _watched(folder, progress):
         (folder / REQUEST).write_bytes(pickle.dumps(request))
         waves = waveform and waveform.absolute()
-        run_test(built, module, test, folder, plusargs=plusargs, seed=seed, waves=waves)
+        run_test(built, module, test, folder, env=env, plusargs=plusargs, seed=seed, waves=waves)
         return pickle.loads((folder / OUTCOME).read_bytes())
 
 

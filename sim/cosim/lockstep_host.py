@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import gc
 import itertools
-import struct
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,16 +51,18 @@ class LockstepHost(FreeHost):
         self.probes: list[tuple[ProbeField, ...]] = [pe_probe(cfg)] * cfg.n_pe + [ccu_probe(cfg)]
         names = [*(f"probe_pe{k}" for k in range(cfg.n_pe)), "probe_ccu"]
         self.handles = [getattr(dut, name) for name in names]
-        widths = [probe_width(probe) for probe in self.probes]
-        self.wide = WideOutputs([f"{dut._path}.{name}" for name in names], widths)
         self.octets = [probe_octets(probe) for probe in self.probes]
         self.outputs = self._outputs()
-        # Read like the probes, because a value of cocotb's takes as long as many of these.
         widths = [field.width for _, _, field in self.outputs]
-        self.port_values = WideOutputs([handle._path for handle, _, _ in self.outputs], widths)
-        self.packed = struct.Struct("<" + "".join("I" if width <= 32 else "Q" for width in widths))
+        self.output_octets = [-(-width // 32) * 4 for width in widths]
+        # Probes, then output ports: a value of cocotb's takes as long as many of these.
+        self.wide = WideOutputs(
+            [f"{dut._path}.{name}" for name in names] + [handle._path for handle, _, _ in self.outputs],
+            [*map(probe_width, self.probes), *widths],
+        )
         self.diverged: Divergence | None = None
-        # The last cycles of both sides, as the probes' bytes; where the RTL has unknown bits, their words.
+        # The last cycles of both sides, as the bytes of probes and outputs; where the RTL has unknown bits, as words of
+        # the probes.
         self.recorded: deque[tuple[int, bytes, bytes | list[int]]] = deque(
             maxlen=HISTORY_BEFORE + HISTORY_AFTER
         )
@@ -116,26 +118,28 @@ class LockstepHost(FreeHost):
         return counters
 
     def _compare(self) -> None:
-        wanted = self.golden.probe_all()
+        wanted = self.golden.probe_all() + self._golden_outputs()
         found, known = self.wide.read()
-        if known:
-            self.recorded.append((self.cycle_count, wanted, found))
-        else:  # an X or Z somewhere: shown as text, and as x in the waveform
-            bits = [str(handle.value) for handle in self.handles]
-            words = [int(text, 2) if set(text) <= {"0", "1"} else -1 for text in bits]
-            self.recorded.append((self.cycle_count, wanted, words))
+        self.recorded.append((self.cycle_count, wanted, found if known else self._words_by_text()))
         if self.diverged is None and (found != wanted or not known):
-            self._diverge(wanted)
-        if self.diverged is None:
-            self._compare_outputs()
+            self._report(*self._differences(wanted))
         if self.diverged is not None:
             self.after += 1
             if self.after > HISTORY_AFTER:
                 self.diverged.history = self.history()
                 raise Diverged(self.diverged)
 
+    def _golden_outputs(self) -> bytes:
+        values = zip(self.outputs, self.output_octets, strict=True)
+        return b"".join([wire.value.to_bytes(size, "little") for (_, wire, _), size in values])
+
+    def _words_by_text(self) -> list[int]:
+        """The probes' words where the RTL has an X or Z: -1, which is shown as x in the waveform."""
+        bits = [str(handle.value) for handle in self.handles]
+        return [int(text, 2) if set(text) <= {"0", "1"} else -1 for text in bits]
+
     def words(self, recorded: bytes | list[int]) -> list[int]:
-        """The word of each PE, then the CCU's."""
+        """The probes: the word of each PE, then the CCU's."""
         if isinstance(recorded, list):
             return recorded
         ends = list(itertools.accumulate(self.octets))
@@ -149,20 +153,14 @@ class LockstepHost(FreeHost):
         golden = [(cycle, self.words(wanted)) for cycle, wanted, _ in self.recorded]
         return {"golden": golden, "rtl": [(cycle, self.words(found)) for cycle, _, found in self.recorded]}
 
-    def _compare_outputs(self) -> None:
-        octets, known = self.port_values.read()
-        if known and octets == self.packed.pack(*[wire.value for _, wire, _ in self.outputs]):
-            return
-        for rtl, golden, field in self.outputs:
-            wanted, found = int(golden.value), value_of(str(rtl.value), field)
-            if found != wanted:
-                self._report(Difference(f"array.{field.name}", wanted, found))
-                return
-
-    def _diverge(self, wanted: bytes) -> None:
+    def _differences(self, wanted: bytes) -> Iterator[Difference]:
         texts = [str(handle.value) for handle in self.handles]
         words = zip(self.probes, self.words(wanted), texts, [*range(self.cfg.n_pe), None], strict=True)
-        self._report(*itertools.chain.from_iterable(itertools.starmap(differences, words)))
+        yield from itertools.chain.from_iterable(itertools.starmap(differences, words))
+        for rtl, wire, field in self.outputs:
+            value, found = int(wire.value), value_of(str(rtl.value), field)
+            if found != value:
+                yield Difference(f"array.{field.name}", value, found)
 
     def _report(self, first: Difference, *others: Difference) -> None:
         also = [str(other) for other in others[:19]]

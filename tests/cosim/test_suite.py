@@ -71,8 +71,16 @@ CONFIGS = {
         entries=160,
         act_words=6,
     ),
+    # Words wider than what a processor holds.
     "narrow": ArchConfig(
-        n_pe=4, queue_depth=32, weight_bits=2, act_bits=8, code_bits=8, acc_bits=10, **MEMORIES
+        n_pe=4,
+        queue_depth=32,
+        weight_bits=2,
+        act_bits=8,
+        code_bits=8,
+        acc_bits=10,
+        word_bits=128,
+        **MEMORIES,
     ),
 }
 SIMULATORS = ("icarus", "verilator")

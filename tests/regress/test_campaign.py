@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import time
 from collections import Counter
@@ -16,10 +18,13 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
+import eie.golden.array
 from eie.config import ArchConfig
 from eie.program import Job
 from eie.result import COUNTERS, Result
+from eie.sim.cosim import toolchain
 from eie.sim.cosim.build import SIMULATORS
+from eie.sim.cosim.images import array_sources
 from eie.sim.cosim.lockstep import lockstep
 from eie.sim.simulate import simulate_many
 from eie.timing import schedule
@@ -73,6 +78,7 @@ CONFIGURATIONS = {
     ),
 }
 JOBS = 100
+BATCHES = Path(__file__).parents[2] / "build" / "lockstep"
 REPLAY = (
     "EIE_REGRESS_SEED={seed} EIE_REGRESS_BATCH={number}.{batch} "
     "python -m pytest -s tests/regress/test_campaign.py -k {simulator}"
@@ -88,6 +94,47 @@ class Tally:
     comparisons: int = 0
     seconds: float = 0.0
     events: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Tally) -> None:
+        self.jobs += other.jobs
+        self.cycles += other.cycles
+        self.comparisons += other.comparisons
+        self.seconds += other.seconds
+        self.events.update(other.events)
+
+
+class Kept:
+    """Batches that agreed, in a file, so that a campaign that was stopped goes on where it was.
+
+    A batch counts as long as the seed, the RTL, golden's sources and the simulator are those of the run that did it.
+    """
+
+    def __init__(self, simulator: str, seed: int, number: int) -> None:
+        cfg = list(CONFIGURATIONS.values())[number]
+        golden = {
+            path.name: path.read_text()
+            for path in sorted(Path(eie.golden.array.__file__).parent.glob("*.py"))
+        }
+        same = (seed, number, JOBS, array_sources(cfg, None, probe=True), golden)
+        text = json.dumps([*same, toolchain.require(simulator).version_text])
+        self.key = hashlib.sha256(text.encode()).hexdigest()
+        self.path = BATCHES / f"{simulator}.jsonl"
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        rows = [row for row in map(_row, lines) if row.get("key") == self.key]
+        self.tallies = {row["batch"]: Tally(**row["tally"]) for row in rows}
+
+    def add(self, batch: int, tally: Tally) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
+            file.write(json.dumps({"key": self.key, "batch": batch, "tally": vars(tally)}) + "\n")
+
+
+def _row(line: str) -> dict[str, Any]:
+    try:
+        row: dict[str, Any] = json.loads(line)
+    except ValueError:  # the last line of a run that was killed
+        return {}
+    return row
 
 
 def batch_jobs(seed: int, number: int, batch: int) -> list[Job]:
@@ -122,8 +169,8 @@ def batches(number: int, share: int, tally: Tally) -> Iterator[int]:
         batch += 1
 
 
-def run_batch(simulator: str, seed: int, number: int, batch: int, tally: Tally, folder: Path) -> int:
-    """Run and check one batch; cycles compared."""
+def run_batch(simulator: str, seed: int, number: int, batch: int, folder: Path) -> Tally:
+    """Run and check one batch."""
     jobs = batch_jobs(seed, number, batch)
     replay = REPLAY.format(seed=seed, number=number, batch=batch, simulator=simulator)
     report = lockstep(
@@ -136,6 +183,7 @@ def run_batch(simulator: str, seed: int, number: int, batch: int, tally: Tally, 
         long_run=True,
     )
     report.require_agreement()
+    tally = Tally(len(jobs), report.cycles, report.comparisons, report.seconds)
     try:
         for job, result, reference in zip(
             jobs, report.results, simulate_many(jobs, "reference"), strict=True
@@ -145,11 +193,7 @@ def run_batch(simulator: str, seed: int, number: int, batch: int, tally: Tally, 
     except AssertionError as error:
         error.add_note(f"replay: {replay}")
         raise
-    tally.jobs += len(jobs)
-    tally.cycles += report.cycles
-    tally.comparisons += report.comparisons
-    tally.seconds += report.seconds
-    return report.cycles
+    return tally
 
 
 def table(simulator: str, tallies: dict[str, Tally]) -> Table:
@@ -183,8 +227,14 @@ def test_campaign(
     with tqdm(total=cycles, desc=simulator, unit=" cycles", unit_scale=True) as bar:
         for number, name in enumerate(CONFIGURATIONS):
             tally = Tally()
+            kept = Kept(simulator, seed, number)
             for batch in batches(number, -(-cycles // len(CONFIGURATIONS)), tally):
-                bar.update(run_batch(simulator, seed, number, batch, tally, tmp_path))
+                done = None if "EIE_REGRESS_BATCH" in os.environ else kept.tallies.get(batch)
+                if done is None:
+                    done = run_batch(simulator, seed, number, batch, tmp_path)
+                    kept.add(batch, done)
+                tally.add(done)
+                bar.update(done.cycles)
                 tallies[name] = tally
     console = Console(width=140, highlight=False)
     console.print("\n", table(simulator, tallies), sep="")

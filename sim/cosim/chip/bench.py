@@ -59,7 +59,7 @@ class ChipMonitor(LockstepHost):
         self.ports = array_ports(cfg)
 
     def _outputs(self) -> list[tuple[Any, Wire, Field]]:
-        """None: the ports of the array inside come in one word, see `_compare_outputs`."""
+        """None: the ports of the array inside come in one word, see `_compare_port`."""
         return []
 
     def step(self) -> None:
@@ -69,13 +69,15 @@ class ChipMonitor(LockstepHost):
                 self.golden.signal(place.field.name).value = value
         self.golden.propagate()
         self._compare()
+        if self.diverged is None:
+            self._compare_port()
         if int(self.dut.rst.value):
             self.golden.reset()
         else:
             self.golden.update()
         self.cycle_count += 1
 
-    def _compare_outputs(self) -> None:
+    def _compare_port(self) -> None:
         for place, found in unpack_probe(self.ports, int(self.dut.probe_port.value)):
             wanted = int(self.golden.signal(place.field.name).value)
             if place.field.probed and found != wanted:
