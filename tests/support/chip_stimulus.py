@@ -47,6 +47,7 @@ def chip_stimulus(seed: int) -> list[tuple[list[Step], Pauses]]:
         (both_ways(), quick),
         (malformed(), quick),
         (given_up(jobs[0]), slow),
+        (given_up_in_step(), quick),
         (busy(jobs[1]), quick),
         (by_register(jobs[2]), slow),
         (without_columns(), quick),
@@ -95,7 +96,7 @@ def registers(seed: int) -> list[Step]:
     addresses += [1 << bit for bit in range(2, 15)] + [0x100, 0x3FFC, 0x7FFC, 0x7F00]
     script: list[Step] = [Together([Read(address) for address in addresses])]
     # What are no registers, also one bit beside one.
-    beside = [1 << bit | reg.offset for bit in range(8, 14) for reg in Reg]
+    beside = [1 << bit | reg.offset for bit in range(8, 15) for reg in Reg]
     script += [Together([Read(address) for address in beside])]
     script += [Together([Write(address, 0xFFFFFFFF) for address in beside])]
     table = [
@@ -116,7 +117,7 @@ def registers(seed: int) -> list[Step]:
         script += [Read(Reg.ERROR_INFO.offset), Read(Reg.IRQ_STATUS.offset), control("CLEAR_ERROR"), Settle()]
         script += [Write(Reg.IRQ_STATUS.offset, enabled), Read(Reg.IRQ_STATUS.offset)]
         script += [Write(Reg.IRQ_STATUS.offset, 3), Settle()]
-    for bit in (8, 16, 31):
+    for bit in range(3, 32):
         script += [Write(Reg.FIRST_PASS.offset, 1 << bit), Write(Reg.LAST_PASS.offset, 1 << bit)]
     return [*script, *(Write(4 * number, 0xFFFFFFFF) for number in range(0x10, 0x34)), Settle()]
 
@@ -172,9 +173,13 @@ def limits() -> list[Step]:
     packets += [read_packet(IoSpace.ACC, 1 + (1 << bit), spread=True) for bit in range(24)]
     packets += [read_packet(IoSpace.ACC, 1, pe=1 << bit) for bit in range(8)]
     packets += [run_packet(1 << bit, 1 << bit) for bit in range(8)]
+    # The longest that there is.
+    packets += [read_packet(IoSpace.PTR, CFG.n_pe * DEPTH[IoSpace.PTR], spread=True)]
+    # A word of the pass table behind a register that has one of the upper bits.
+    told = (Reg.ERROR_CODE.offset, Reg.ERROR_INFO.offset, pass_table_offset(0, ConfigReg.RELU))
     script: list[Step] = []
     for packet in packets:
-        script += [Send(packet), Settle(), Read(Reg.ERROR_CODE.offset), control("CLEAR_ERROR")]
+        script += [Send(packet), Settle(), *map(Read, told), control("CLEAR_ERROR")]
     return script
 
 
@@ -211,6 +216,25 @@ def given_up(job: Job) -> list[Step]:
         script += [control("CLEAR_ERROR"), *load(job), Settle(), Send(run_packet(0)), UntilBusy(), Send(rest)]
         script += [control(bit), Read(Reg.ERROR_CODE.offset), Settle(), control("CLEAR_ERROR"), *back]
     return [*script, control("ABORT", "START"), control("CLEAR_ERROR", "START"), Settle()]
+
+
+def given_up_in_step() -> list[Step]:
+    """ABORT in every cycle of a WRITE that is longer than its header says, and while words are swallowed."""
+    script: list[Step] = []
+    for length in range(1, 17):
+        packet = write_packet(IoSpace.ACT_SRAM, [1] * length, pe=1)
+        script += [Send([*packet, 0, 0, 0]), control("ABORT"), Read(Reg.ERROR_CODE.offset), Settle()]
+        script += [control("CLEAR_ERROR"), Settle()]
+    for first in ("ABORT", "SOFT_RESET"):
+        for second in ("ABORT", "SOFT_RESET"):
+            script += [
+                Send([0b11, *[0] * 60]),
+                control(first),
+                control(second),
+                Settle(),
+                control("CLEAR_ERROR"),
+            ]
+    return [*script, Send(GOOD), Settle()]
 
 
 def busy(job: Job) -> list[Step]:
