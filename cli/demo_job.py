@@ -37,12 +37,12 @@ from eie.program import Job
 from eie.rtl.export.export import export
 from eie.sim.chain import as_float, layer_inputs, run_network
 from eie.sim.cosim.build import SIMULATORS
-from eie.sim.cosim.lockstep import lockstep
+from eie.sim.cosim.lockstep import lockstep, prepared
 from eie.sim.sweep.columns import Row, to_csv
 from eie.sim.sweep.point import held_points
 from eie.sim.sweep.run import rows_of, run, work_by_group
 from eie.sim.sweep.store import Store
-from eie.sim.sweep.workers import ctrl_c_ignored
+from eie.sim.sweep.workers import ctrl_c_held
 from eie.sim.workloads.example import (
     CALIBRATION_DIGITS,
     DENSITIES,
@@ -250,39 +250,36 @@ def _main_job(
     out: Console, folder: Path, staging: Path, example: Path, count: int, tools: dict[str, str], began: float
 ) -> Outcome:
     file = staging / f"{NETWORK}.eie"
-    with _step(out, "compressing LeNet-300-100"):
-        digits = read_digits(example)
-        trained, layers = _compress(example, digits, file)
-        x = quantize_inputs(layers[0], digits.pixels, CFG.act_bits)
-    with _step(out, f"reading {len(x):,} digits in float and in the accelerator's arithmetic"):
-        accuracy = _accuracy(trained, layers, digits, x)
     # Two simulators, two cores; a fresh interpreter each, because threads of this one must not be forked.
     spawn = multiprocessing.get_context("spawn")
-    with ctrl_c_ignored():
+    with ctrl_c_held():
         started = spawn.Manager()
     with started as manager, ProcessPoolExecutor(len(SIMULATORS), spawn) as pool:
         finished: queue.Queue[str] = manager.Queue()
         workers = manager.dict()
-        with ctrl_c_ignored():
-            running = {
-                simulator: pool.submit(
-                    announced,
-                    workers,
-                    simulator,
-                    lockstep_network,
-                    simulator,
-                    layers,
-                    x[:count],
-                    CFG,
-                    folder / f"divergence_{simulator}.vcd",
-                    f"eie demo --out {folder} --digits {count}",
-                    finished,
-                )
-                for simulator in SIMULATORS
-            }
+        running: dict[str, Future[Any]] = {}
+
+        def begin(name: str, function: Callable[..., Any], *arguments: Any) -> None:
+            with ctrl_c_held():
+                running[name] = pool.submit(announced, workers, name, function, *arguments)
+
         with stopping(running, workers):
+            # While the network is compressed: lockstep finds the models, and tells what was wrong with one.
+            for simulator in SIMULATORS:
+                begin(f"model for {simulator}", prepared, CFG, simulator)
+            with _step(out, "compressing LeNet-300-100"):
+                digits = read_digits(example)
+                trained, layers = _compress(example, digits, file)
+                x = quantize_inputs(layers[0], digits.pixels, CFG.act_bits)
+            with _step(out, f"reading {len(x):,} digits in float and in the accelerator's arithmetic"):
+                accuracy = _accuracy(trained, layers, digits, x)
+            for simulator in SIMULATORS:
+                divergence = folder / f"divergence_{simulator}.vcd"
+                replay = f"eie demo --out {folder} --digits {count}"
+                job = (simulator, layers, x[:count], CFG, divergence, replay, finished)
+                begin(simulator, lockstep_network, *job)
             rows, pictures = _meanwhile(out, staging, layers, x)
-            locksteps = _gather(out, running, finished, len(layers))
+            locksteps = _gather(out, [running[one] for one in SIMULATORS], finished, len(layers))
     with _step(out, "comparing outputs with the reference engine, cycles with the timing law"):
         _check(locksteps, layers, x[:count], rows)
     outcome = Outcome(
@@ -329,19 +326,19 @@ def _meanwhile(
 
 
 def _gather(
-    out: Console, running: dict[str, Future[Lockstep]], finished: queue.Queue[str], layers: int
+    out: Console, running: Sequence[Future[Lockstep]], finished: queue.Queue[str], layers: int
 ) -> list[Lockstep]:
     """The lockstep runs' outcomes; the first failure is raised at once."""
     with progress_bar(out, (SpinnerColumn(), TextColumn("{task.description}"))) as progress:
         task = progress.add_task("lockstep, layers done", total=len(running) * layers)
-        while not all(future.done() for future in running.values()):
-            for future in running.values():
+        while not all(future.done() for future in running):
+            for future in running:
                 if future.done():
                     future.result()
             with suppress(queue.Empty):
                 finished.get(timeout=0.2)
                 progress.advance(task)
-    done = [future.result() for future in running.values()]
+    done = [future.result() for future in running]
     for one in done:
         out.print(
             f"[green]done[/green]  golden model and RTL in lockstep, {one.simulator}: "

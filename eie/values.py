@@ -105,8 +105,14 @@ def _many(
 ) -> None:
     acc = np.empty(bias.size, np.int32)
     for b in range(inputs.shape[0]):
-        acc[:] = bias
+        # A loop: numba compiles the check of shapes, with its message, for longer than all of this.
+        for i in range(bias.size):
+            acc[i] = bias[i]
         x = inputs[b]
+        less = np.int64(0)
+        if adder:
+            for j in range(x.size):
+                less += abs(x[j])
         accumulate(
             indptr,
             rows,
@@ -123,7 +129,7 @@ def _many(
         )
         write_back(
             acc,
-            np.abs(x).sum() if adder else 0,
+            less,
             scale,
             relu,
             output_shift,

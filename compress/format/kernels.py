@@ -37,7 +37,10 @@ def histogram(symbols: Array) -> Array:
         counts[3, symbols[i + 3]] += 1
     for i in range(whole, symbols.size):
         counts[0, symbols[i]] += 1
-    return counts.sum(axis=0)
+    for symbol in range(256):
+        for table in range(1, 4):
+            counts[0, symbol] += counts[table, symbol]
+    return counts[0]
 
 
 @compiled
@@ -176,6 +179,11 @@ def _held(coder: Array) -> State:
 
 
 @inlined
+def _keep(coder: Array, state: State) -> None:
+    coder[LOW], coder[HIGH], coder[READ], coder[PLACE], coder[DECODES] = state
+
+
+@inlined
 def _code(bit: int, p: int, state: State, data: Array) -> tuple[int, State]:
     """Code or decode one bit that is 1 with probability p / 65536."""
     low, high, read, place, decodes = state
@@ -250,7 +258,7 @@ def numbers(values: Array, coder: Array, data: Array, rate: Array) -> bool:
         values[i] = found - 1
         if found > 1 << 32:
             return False
-    coder[:] = state
+    _keep(coder, state)
     return True
 
 
@@ -361,7 +369,7 @@ def positions(
         x5 = first5 = 2464 + (min(level[min(a, 255)], 10) * 11 + min(level[min(b, 255)], 10)) * 15
         for i in range(rows):
             if found == entries:
-                coder[:] = state
+                _keep(coder, state)
                 return found
             x0 = _I(pattern[_U(i)])
             near = (x0 & 1) + (x0 >> 1 & 1) + (x0 >> 2 & 1) + (x0 >> 3 & 1) + (x0 >> 4)
@@ -386,7 +394,7 @@ def positions(
                 here = level[_U(min(count, 255))]
                 x4, x5 = first4 + here * 16, first5 + min(here, 14)
         in_column[at] = count
-    coder[:] = state
+    _keep(coder, state)
     return found
 
 
@@ -423,7 +431,7 @@ def codes(
                 _teach(bit, ((bit << 16) - p) * 6, three, t, contexts, weights, 3 * node, rate)
                 node = 2 * node + bit
             column[_U(i)] = last[_U(i)] = node - size
-    coder[:] = state
+    _keep(coder, state)
 
 
 @compiled
@@ -470,4 +478,4 @@ def block_codes(
                 at += 1
         if block:
             before += heights[block - 1] * widths[block - 1]
-    coder[:] = state
+    _keep(coder, state)

@@ -21,7 +21,8 @@ def forward(x: Array, by_column: Array, start: Array, y: Array) -> None:
     """
     for n in range(x.shape[0]):
         row = y[n]
-        row[:] = start
+        for o in range(row.size):
+            row[o] = start[o]
         for k in range(x.shape[1]):
             value = x[n, k]
             if value != np.float32(0):
@@ -39,7 +40,8 @@ def input_gradient(x: Array, weight: Array, gradient: Array, dx: Array) -> None:
     one = np.float32(1)
     for n in range(x.shape[0]):
         row, given = dx[n], x[n]
-        row[:] = np.float32(0)
+        for k in range(row.size):
+            row[k] = np.float32(0)
         for o in range(weight.shape[0]):
             times = gradient[n, o]
             if times != np.float32(0):

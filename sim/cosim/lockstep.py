@@ -19,7 +19,7 @@ from eie.host import MEMORIES, Feed, config_of, feeds_of
 from eie.program import Job, Program
 from eie.result import Result
 from eie.schema import ccu_probe, pe_probe
-from eie.sim.cosim.build import build
+from eie.sim.cosim.build import Build, build
 from eie.sim.cosim.images import ARRAY_PORTS, ARRAY_PROBES, Transform, array_sources
 from eie.sim.cosim.launch import in_simulator
 from eie.sim.cosim.outcome import Divergence
@@ -166,16 +166,7 @@ def _lockstep(
     **options: Any,
 ) -> LockstepReport:
     cfg = config_of(feeds)
-    sources = array_sources(cfg, transform, probe=True)
-    built = build(
-        simulator,
-        sources,
-        "eie_array",
-        public=ARRAY_PORTS,
-        read_only=ARRAY_PROBES,
-        waves=waves,
-        long_run=long_run,
-    )
+    built = prepared(cfg, simulator, transform, waves=waves, long_run=long_run)
     began = time.perf_counter()
     answer = in_simulator(built, "lockstep_host", "lockstep", feeds, **options)
     seconds = time.perf_counter() - began
@@ -193,6 +184,31 @@ def _lockstep(
         seconds=seconds,
         replay=replay,
         waveform=divergence_wave if divergence is not None else None,
+    )
+
+
+def prepared(
+    cfg: ArchConfig,
+    simulator: str,
+    transform: Transform | None = None,
+    *,
+    waves: bool = False,
+    long_run: bool = False,
+) -> Build:
+    """The build that lockstep runs, made where it is not kept yet: to have it before there is anything to run.
+
+    Raises
+    ------
+    SimulatorMissing, SimulationError
+    """
+    return build(
+        simulator,
+        array_sources(cfg, transform, probe=True),
+        "eie_array",
+        public=ARRAY_PORTS,
+        read_only=ARRAY_PROBES,
+        waves=waves,
+        long_run=long_run,
     )
 
 

@@ -258,7 +258,8 @@ def entries_real(
     for b in range(first, last):
         top = b * block
         acc = y[top : top + block]
-        acc[:] = bias[top : top + acc.size]
+        for i in range(acc.size):
+            acc[i] = bias[top + i]
         for j in range(x.size):
             if x[j] == 0:
                 continue

@@ -86,6 +86,14 @@ def _broadcast(m: int, when: np.int32, latest: Array, depth: int, T0: int, B: in
 
 
 @compiled
+def _largest(values: Array) -> np.int32:
+    largest = values[0]
+    for k in range(values.size):
+        largest = max(largest, values[k])
+    return largest
+
+
+@compiled
 def law(lengths: Array, depth: int, T0: int, A: int, B: int, C: int) -> tuple[int, int]:
     """(cycles, broadcast_stalls) of active columns with int32[M, n_pe] entries: docs/timing.md, "The law"."""
     columns, n_pe = lengths.shape
@@ -97,7 +105,7 @@ def law(lengths: Array, depth: int, T0: int, A: int, B: int, C: int) -> tuple[in
     for m in range(columns):
         when = _broadcast(m, when, latest, depth, T0, B)
         latest[m] = _start(lengths[m], when + np.int32(A), free, gap)
-    return int(free.max()) + C, int(when) - T0 + 1 - columns
+    return int(_largest(free)) + C, int(when) - T0 + 1 - columns
 
 
 @compiled
@@ -169,11 +177,14 @@ def counters(
         _remember_rows(column, gap, row1, row2)
         _count_reads(column, held, counts[READS])
         _count_entries(column, counts[ENTRIES], counts[FILLED], counts[EMPTY])
-    counts[POINTERS] = columns
-    counted[: BYPASSES + 1] = counts
+    # Loops: numba compiles the checks of shapes, with their messages, for longer than all of this.
+    for k in range(n_pe):
+        counts[POINTERS, k] = columns
+        for counter in range(BYPASSES + 1):
+            counted[counter, k] = counts[counter, k]
     if columns == 0:
         return 0, 0
-    return int(free.max()) + C, int(when) - T0 + 1 - columns
+    return int(_largest(free)) + C, int(when) - T0 + 1 - columns
 
 
 # ---- batches -----------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -103,16 +104,26 @@ def _begin(first: Callable[..., None] | None, arguments: tuple[Any, ...]) -> Non
 
 
 @contextlib.contextmanager
-def ctrl_c_ignored() -> Iterator[None]:
-    """Processes that begin meanwhile inherit it: they have long imports before they can ignore Ctrl-C themselves."""
+def ctrl_c_held() -> Iterator[None]:
+    """Ctrl-C comes when this ends. Processes that begin meanwhile never get it.
+
+    They have long imports before they can ignore it themselves, and inherit that it is blocked.
+    """
     if threading.current_thread() is not threading.main_thread():  # only that one may
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource_tracker.ensure_running()  # its start unblocks the signal
+    noted: list[int] = []
+    # Another thread, a library's, may take it from the kernel: Python tells the main one.
+    before = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         signal.signal(signal.SIGINT, before)
+        if noted:
+            signal.raise_signal(signal.SIGINT)
 
 
 class OneProcess(Generic[Answer]):
@@ -125,7 +136,7 @@ class OneProcess(Generic[Answer]):
         self.executor = ProcessPoolExecutor(
             1, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(first, arguments)
         )
-        with ctrl_c_ignored():
+        with ctrl_c_held():
             self.pid = self.executor.submit(os.getpid)
         self.future: Future[Answer] | None = None
 

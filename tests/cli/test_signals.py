@@ -96,3 +96,28 @@ def test_ctrl_c_that_a_library_made_another_error_is_still_ctrl_c(how: str) -> N
     command.send_signal(signal.SIGINT)
     out, err = command.communicate(timeout=60)
     assert (command.returncode, out, err) == (130, "", "eie: interrupted\n")
+
+
+HELD = """
+import os, signal, subprocess, sys, threading, time
+from eie.sim.sweep.workers import ctrl_c_held
+
+# A library's thread may take the signal instead of the main one.
+threading.Thread(target=time.sleep, args=(3,), daemon=True).start()
+CHILD = "import os, signal, time; time.sleep(1); os.kill(os.getpid(), signal.SIGINT); print('lives')"
+try:
+    with ctrl_c_held():
+        child = subprocess.Popen([sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True)
+        os.kill(0, signal.SIGINT)  # the group, as a terminal does
+        print(child.communicate()[0].strip())
+    print("lost")
+except KeyboardInterrupt:
+    print("came")
+"""
+
+
+def test_ctrl_c_while_workers_begin_is_held_for_the_command_alone() -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", HELD], capture_output=True, text=True, start_new_session=True, check=True
+    )
+    assert said.stdout == "lives\ncame\n"
