@@ -173,6 +173,7 @@ def limits() -> list[Step]:
     packets += [read_packet(IoSpace.ACC, 1 + (1 << bit), spread=True) for bit in range(24)]
     packets += [read_packet(IoSpace.ACC, 1, pe=1 << bit) for bit in range(8)]
     packets += [run_packet(1 << bit, 1 << bit) for bit in range(8)]
+    packets += [read_packet(IoSpace.ACC, 1, addr=addr) for addr in (0xFFFFFF, 0x555555, 0xAAAAAA)]
     # The longest that there is.
     packets += [read_packet(IoSpace.PTR, CFG.n_pe * DEPTH[IoSpace.PTR], spread=True)]
     # A word of the pass table behind a register that has one of the upper bits.
@@ -223,8 +224,17 @@ def given_up_in_step() -> list[Step]:
     script: list[Step] = []
     for length in range(1, 17):
         packet = write_packet(IoSpace.ACT_SRAM, [1] * length, pe=1)
-        script += [Send([*packet, 0, 0, 0]), control("ABORT"), Read(Reg.ERROR_CODE.offset), Settle()]
-        script += [control("CLEAR_ERROR"), Settle()]
+        # Words are loaded from the header's third cycle on; a read takes a few cycles.
+        for reads in range(3):
+            wait = [Read(Reg.STATUS.offset)] * reads
+            script += [
+                Send([*packet, 0, 0, 0]),
+                *wait,
+                control("ABORT"),
+                Read(Reg.ERROR_CODE.offset),
+                Settle(),
+            ]
+            script += [control("CLEAR_ERROR"), Settle()]
     for first in ("ABORT", "SOFT_RESET"):
         for second in ("ABORT", "SOFT_RESET"):
             script += [
