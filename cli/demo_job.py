@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,7 +38,7 @@ from eie.program import Job
 from eie.rtl.export.export import export
 from eie.sim.chain import as_float, layer_inputs, run_network
 from eie.sim.cosim.build import SIMULATORS
-from eie.sim.cosim.lockstep import lockstep, prepared
+from eie.sim.cosim.lockstep import LONG, lockstep, prepared
 from eie.sim.sweep.columns import Row, to_csv
 from eie.sim.sweep.point import held_points
 from eie.sim.sweep.run import rows_of, run, work_by_group
@@ -94,6 +95,11 @@ def _accuracy(
     return {name: int((y.argmax(axis=1) == digits.labels).sum()) for name, y in outputs.items()}
 
 
+def _is_long(simulator: str, digits: int) -> bool:
+    """Whether a run is worth an optimised model (`eie.sim.cosim.lockstep.LONG`): fc1 takes 1,950 cycles a digit."""
+    return simulator == "verilator" and 1950 * digits >= LONG
+
+
 def lockstep_network(
     simulator: str,
     layers: list[CompressedLayer],
@@ -114,7 +120,8 @@ def lockstep_network(
     reports = []
     for layer in layers:
         jobs = [Job.create(layer, vector, cfg) for vector in x]
-        report = lockstep(jobs, simulator, replay=replay, divergence_wave=divergence)
+        long_run = _is_long(simulator, len(x))
+        report = lockstep(jobs, simulator, replay=replay, divergence_wave=divergence, long_run=long_run)
         report.require_agreement()
         reports.append(report)
         finished.put(layer.name)
@@ -266,7 +273,8 @@ def _main_job(
         with stopping(running, workers):
             # While the network is compressed: lockstep finds the models, and tells what was wrong with one.
             for simulator in SIMULATORS:
-                begin(f"model for {simulator}", prepared, CFG, simulator)
+                long_run = _is_long(simulator, count)
+                begin(f"model for {simulator}", partial(prepared, long_run=long_run), CFG, simulator)
             with _step(out, "compressing LeNet-300-100"):
                 digits = read_digits(example)
                 trained, layers = _compress(example, digits, file)

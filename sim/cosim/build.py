@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -299,17 +300,26 @@ def _say(command: list[str], tool: toolchain.Tool, folder: Path, log: Path) -> N
     ------
     RuntimeError : it failed.
     """
-    with log.open("a") as said:
-        done = subprocess.run(
+    # A group of their own: what a tool starts ends with it when we are interrupted.
+    with (
+        log.open("a") as said,
+        subprocess.Popen(
             command,
             cwd=folder,
             env=toolchain.environment(tool),
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
-            check=False,
-        )
-    if done.returncode:
+            process_group=0,
+        ) as running,
+    ):
+        try:
+            status = running.wait()
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
+            raise
+    if status:
         raise RuntimeError
 
 

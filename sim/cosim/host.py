@@ -160,6 +160,9 @@ class FreeHost:
         words = await self.read([(IoSpace.COUNTER, k, counter) for k in pes for counter in counters])
         return [words[i : i + len(counters)] for i in range(0, len(words), len(counters))]
 
+    def finish(self) -> None:
+        """The last cycle is over; lockstep raises here what it has found in it."""
+
     def output(self, name: str) -> int:
         """An output port now (call it in the middle of a cycle).
 
@@ -192,6 +195,7 @@ async def serve(host: FreeHost, request: Request, *, try_port: bool) -> None:
     await host.reset()
     try:
         await host.follow(conversation, answer.results)
+        host.finish()
     except MismatchError as wrong:
         answer.wrong = f"input {len(answer.results)}: {wrong}"
     except Diverged as stop:

@@ -126,8 +126,13 @@ class LockstepHost(FreeHost):
         if self.diverged is not None:
             self.after += 1
             if self.after > HISTORY_AFTER:
-                self.diverged.history = self.history()
-                raise Diverged(self.diverged)
+                self.finish()
+
+    def finish(self) -> None:
+        """Raise `Diverged` if the sides have diverged: also when no cycles follow to be recorded."""
+        if self.diverged is not None:
+            self.diverged.history = self.history()
+            raise Diverged(self.diverged)
 
     def _golden_outputs(self) -> bytes:
         values = zip(self.outputs, self.output_octets, strict=True)

@@ -215,7 +215,7 @@ def test_a_worker_that_starts_too_late_does_not_run() -> None:
         assert isinstance(late.exception(timeout=120), KeyboardInterrupt)
 
 
-# While the workers import, and while they compile models or run them.
+# While the command imports, and while the workers compile models or run them; tests/cli/test_signals.py has between.
 @pytest.mark.parametrize("line", ["That takes", "done  reading"])
 def test_ctrl_c_while_workers_start_is_one_line(line: str, tmp_path: Path) -> None:
     command = subprocess.Popen(

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -99,25 +100,37 @@ def test_ctrl_c_that_a_library_made_another_error_is_still_ctrl_c(how: str) -> N
 
 
 HELD = """
-import os, signal, subprocess, sys, threading, time
+import multiprocessing, os, signal, sys, threading, time
+from concurrent.futures import ProcessPoolExecutor
 from eie.sim.sweep.workers import ctrl_c_held
 
-# A library's thread may take the signal instead of the main one.
-threading.Thread(target=time.sleep, args=(3,), daemon=True).start()
-CHILD = "import os, signal, time; time.sleep(1); os.kill(os.getpid(), signal.SIGINT); print('lives')"
-try:
-    with ctrl_c_held():
-        child = subprocess.Popen([sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True)
-        os.kill(0, signal.SIGINT)  # the group, as a terminal does
-        print(child.communicate()[0].strip())
-    print("lost")
-except KeyboardInterrupt:
-    print("came")
+if __name__ == "__main__":
+    # A library's thread may take the signal instead of the main one.
+    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+    spawn = multiprocessing.get_context("spawn")
+    try:
+        with ctrl_c_held():
+            manager = spawn.Manager()
+            pool = ProcessPoolExecutor(1, spawn)
+            answer = pool.submit(os.getpid)
+            os.kill(0, signal.SIGINT)  # the group, as a terminal does, while the worker begins
+            time.sleep(1)
+            os.kill(0, signal.SIGINT)
+        print("lost")
+    except KeyboardInterrupt:
+        print("came")
+    print(answer.result(timeout=60) != os.getpid(), manager.list([1])[0])
+    pool.shutdown()
 """
 
 
-def test_ctrl_c_while_workers_begin_is_held_for_the_command_alone() -> None:
+def test_ctrl_c_while_workers_begin_is_held_for_the_command_alone(tmp_path: Path) -> None:
+    (tmp_path / "held.py").write_text(HELD)
     said = subprocess.run(
-        [sys.executable, "-c", HELD], capture_output=True, text=True, start_new_session=True, check=True
+        [sys.executable, tmp_path / "held.py"],
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        check=True,
     )
-    assert said.stdout == "lives\ncame\n"
+    assert (said.stdout, said.stderr) == ("came\nTrue 1\n", "")

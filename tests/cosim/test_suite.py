@@ -291,6 +291,20 @@ def test_an_output_that_no_probe_holds_is_compared_as_well(fault_job):
         report.require_agreement()
 
 
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_a_difference_in_the_last_word_that_is_read_is_told(simulator, fault_job):
+    # No cycles follow that a waveform could show: 40 rows on 4 PEs end with row 9 of PE 3.
+    last = "(io_read && io_pe == 3 && io_addr == 9)"
+    told = f"wire [{fault_job.cfg.io_data_bits - 1}:0] told;\n  assign io_rdata = told ^ {last};"
+    fault = _edit(
+        "eie_array.v", r"(eie_ccu ccu \([^;]*?)\.io_rdata\(io_rdata\)", rf"{told}\n  \1.io_rdata(told)"
+    )
+    report = lockstep([fault_job], simulator, transform=fault)
+    assert report.divergence is not None
+    assert report.divergence.signal == "array.io_rdata"
+    assert report.cycles - report.divergence.cycle < 8
+
+
 def test_reading_back_finds_a_memory_that_changed_by_itself(fault_job):
     fault = _edit(
         "eie_sram.v",

@@ -25,7 +25,7 @@ from eie.schema import Kind, array_ports, ccu_probe, pe_probe, probe_width
 from eie.sim.cosim.chip.bench import POWER_ON_CYCLES, ChipBench, ChipMonitor
 from eie.sim.cosim.chip.script import Pauses, Request, Step
 from eie.sim.cosim.host import CLOCK_NS
-from eie.sim.cosim.outcome import OUTCOME, REQUEST, Diverged
+from eie.sim.cosim.outcome import OUTCOME, REQUEST
 from eie.sim.cosim.probes import WideOutputs
 
 
@@ -82,17 +82,13 @@ class Recorder(ChipBench):
         self.outputs = Outputs(dut, request.cfg)
 
     async def _watch(self) -> None:
-        monitor = ChipMonitor(self.dut, self.request.cfg, Array(self.request.cfg))
+        self.monitor = ChipMonitor(self.dut, self.request.cfg, Array(self.request.cfg))
         before: dict[str, int] = {}
         while True:
             await FallingEdge(self.dut.clk)
             self.cycles += 1
             found = self.outputs.read()
-            if self.divergence is None:
-                try:
-                    monitor.step()
-                except Diverged as stop:
-                    self.divergence = stop.divergence
+            self._note(self.monitor.step)
             # Some inputs change at this edge; all are settled before the next rising one, which takes them.
             await Timer(CLOCK_NS / 4, "ns")
             now = {name: int(handle.value) for name, handle in self.handles.items()}
@@ -122,6 +118,7 @@ async def record(dut: Any, request: ChipRequest) -> tuple[list[Cycle], str]:
         bench.pace(pauses)
         for step in script:
             await bench.run(step)
+    bench.finish()
     d = bench.divergence
     told = "" if d is None else f"cycle {d.cycle}: {d.signal}: golden {d.golden}, RTL {d.rtl}"
     return bench.tape, told

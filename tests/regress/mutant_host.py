@@ -169,6 +169,7 @@ async def do_everything(host: RecordingHost, request: MutantRequest) -> None:
         for _ in range(host.random.randrange(RESET_WITHIN)):
             await host.cycle()
         await host.reset_again()
+    host.finish()
 
 
 async def disorder(host: RecordingHost) -> None:

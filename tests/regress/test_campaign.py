@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-import eie.golden.array
 from eie.config import ArchConfig
+from eie.jit import stamp
 from eie.program import Job
 from eie.result import COUNTERS, Result
 from eie.sim.cosim import toolchain
@@ -28,6 +28,7 @@ from eie.sim.cosim.images import array_sources
 from eie.sim.cosim.lockstep import lockstep
 from eie.sim.simulate import simulate_many
 from eie.timing import schedule
+from tests.support import cases
 from tests.support.cases import seeded_case
 
 # Every PE count with shallow and deep queues, with and without bus registers, narrow and wide words and numbers.
@@ -106,17 +107,17 @@ class Tally:
 class Kept:
     """Batches that agreed, in a file, so that a campaign that was stopped goes on where it was.
 
-    A batch counts as long as the seed, the RTL, golden's sources and the simulator are those of the run that did it.
+    A batch counts as long as the seed, the RTL, the simulator, and the sources of golden, host, comparison, law,
+    reference and cases are those of the run that did it.
     """
 
     def __init__(self, simulator: str, seed: int, number: int) -> None:
         cfg = list(CONFIGURATIONS.values())[number]
-        golden = {
-            path.name: path.read_text()
-            for path in sorted(Path(eie.golden.array.__file__).parent.glob("*.py"))
-        }
-        same = (seed, number, JOBS, array_sources(cfg, None, probe=True), golden)
-        text = json.dumps([*same, toolchain.require(simulator).version_text])
+        rtl = array_sources(cfg, None, probe=True)
+        texts = [Path(file).read_text() for file in (__file__, cases.__file__)]
+        modules = ("golden.array", "program", "timing", "sim.simulate", "sim.cosim.lockstep_host")
+        sources = [*map(stamp, (f"eie.{module}" for module in modules))]
+        text = json.dumps([seed, number, rtl, texts, sources, toolchain.require(simulator).version_text])
         self.key = hashlib.sha256(text.encode()).hexdigest()
         self.path = BATCHES / f"{simulator}.jsonl"
         lines = self.path.read_text().splitlines() if self.path.exists() else []
@@ -125,8 +126,12 @@ class Kept:
 
     def add(self, batch: int, tally: Tally) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a") as file:
-            file.write(json.dumps({"key": self.key, "batch": batch, "tally": vars(tally)}) + "\n")
+        with self.path.open("a+") as file:
+            file.seek(0)
+            torn = file.read()[-1:] not in ("", "\n")  # by a run that was killed
+            file.write(
+                "\n" * torn + json.dumps({"key": self.key, "batch": batch, "tally": vars(tally)}) + "\n"
+            )
 
 
 def _row(line: str) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def registers(seed: int) -> list[Step]:
     addresses = [4 * number for number in range(0x34)]
     addresses += [1 << bit for bit in range(2, 15)] + [0x100, 0x3FFC, 0x7FFC, 0x7F00]
     script: list[Step] = [Together([Read(address) for address in addresses])]
-    # What are no registers, also one bit beside one.
+    # What are no registers, also one bit beside one; with bit 14, words of the pass table.
     beside = [1 << bit | reg.offset for bit in range(8, 15) for reg in Reg]
     script += [Together([Read(address) for address in beside])]
     script += [Together([Write(address, 0xFFFFFFFF) for address in beside])]
@@ -167,16 +167,18 @@ def malformed() -> list[Step]:
 
 
 def limits() -> list[Step]:
-    """Counts, addresses and PEs with one bit set: all but the lowest are beyond, and told so one by one."""
+    """Counts, addresses and PEs with one bit set: all but the lowest are beyond, and told so one by one.
+
+    Then addresses with many bits set, and the longest READ that there is.
+    """
     packets = [read_packet(IoSpace.ACC, 1 + (1 << bit)) for bit in range(24)]
     packets += [read_packet(IoSpace.ACC, 1, addr=1 << bit) for bit in range(24)]
     packets += [read_packet(IoSpace.ACC, 1 + (1 << bit), spread=True) for bit in range(24)]
     packets += [read_packet(IoSpace.ACC, 1, pe=1 << bit) for bit in range(8)]
     packets += [run_packet(1 << bit, 1 << bit) for bit in range(8)]
     packets += [read_packet(IoSpace.ACC, 1, addr=addr) for addr in (0xFFFFFF, 0x555555, 0xAAAAAA)]
-    # The longest that there is.
     packets += [read_packet(IoSpace.PTR, CFG.n_pe * DEPTH[IoSpace.PTR], spread=True)]
-    # A word of the pass table behind a register that has one of the upper bits.
+    # A word of the pass table right after ERROR_INFO: upper bits of the read data change.
     told = (Reg.ERROR_CODE.offset, Reg.ERROR_INFO.offset, pass_table_offset(0, ConfigReg.RELU))
     script: list[Step] = []
     for packet in packets:

@@ -105,6 +105,7 @@ async def programs(dut):
     try:
         for number, program in enumerate(requested):
             wrong += [f"program {number}, {text}" for text in await run_program(host, program)]
+        host.finish()
     except Diverged as stop:
         d = stop.divergence
         wrong += [f"cycle {d.cycle}, PE {d.pe}, {d.signal}: golden {d.golden}, RTL {d.rtl}", *d.also]

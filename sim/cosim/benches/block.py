@@ -254,6 +254,7 @@ async def run_layers(dut: Any, jobs: list[Job]) -> list[Result]:
         for number, feed in enumerate(feeds):
             last = len(jobs) > 1 and number == len(feeds) - 1
             await host.follow(converse([feed], results, engine="rtl", read_back=last), results)
+        host.finish()
         return results
     except Diverged as stop:
         d = stop.divergence

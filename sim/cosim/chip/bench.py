@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,7 @@ class ChipBench:
         self.patience = request.patience
         self.cycles = 0
         self.divergence: Divergence | None = None
+        self.monitor: ChipMonitor | None = None
         self.trace: dict[str, list[int]] = {name: [] for name in request.trace}
         self.array_ports = array_ports(request.cfg)
 
@@ -133,20 +134,28 @@ class ChipBench:
                 channel.set_pause_generator(_random(share, [pauses.seed, number]))
 
     async def _watch(self) -> None:
-        monitor = None
         if self.request.lockstep:
-            monitor = ChipMonitor(self.dut, self.request.cfg, Array(self.request.cfg))
+            self.monitor = ChipMonitor(self.dut, self.request.cfg, Array(self.request.cfg))
         edge = FallingEdge(self.dut.clk)
         while True:
             await edge
             self.cycles += 1
             for name, values in self.trace.items():
                 values.append(self._now(name))
-            if monitor is not None and self.divergence is None:
-                try:
-                    monitor.step()
-                except Diverged as stop:
-                    self.divergence = stop.divergence
+            if self.monitor is not None:
+                self._note(self.monitor.step)
+
+    def finish(self) -> None:
+        """The last cycle is over: a divergence in it has no more to be recorded."""
+        if self.monitor is not None:
+            self._note(self.monitor.finish)
+
+    def _note(self, compare: Callable[[], None]) -> None:
+        if self.divergence is None:
+            try:
+                compare()
+            except Diverged as stop:
+                self.divergence = stop.divergence
 
     def _now(self, name: str) -> int:
         """A port of the chip, or with lockstep of the array, in this cycle."""
@@ -288,6 +297,7 @@ async def script(dut: Any) -> None:
             replies.append(await bench.run(step))
             if bench.divergence is not None:
                 break
+        bench.finish()
     except Hung as end:
         hung = f"step {len(replies)}, {step}: {end}"
     outcome = Outcome(replies, bench.cycles, bench.divergence, hung, bench.trace)
