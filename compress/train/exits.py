@@ -106,17 +106,21 @@ class Joint:
     def __init__(self, loss: Loss, weights: Sequence[float] | None = None) -> None:
         self.loss, self.weights = loss, weights
         # A checkpoint tells losses by their names.
-        self.__qualname__ = f"Joint({getattr(loss, '__qualname__', type(loss).__qualname__)}, {weights})"
+        of = getattr(loss, "__qualname__", type(loss).__qualname__)
+        self.__qualname__ = f"{type(self).__name__}({of}, {weights})"
 
     def __call__(self, answers: Any, y: Any) -> Tensor:
         """The loss of answers, or of one answer."""
         if isinstance(answers, Tensor):
             return self.loss(answers, y)
-        weights = [1.0] * len(answers) if self.weights is None else self.weights
-        if len(weights) != len(answers):
-            raise ModelError(f"{len(weights)} weights for {len(answers)} answers of early exits")
-        losses = [weight * self.loss(answer, y) for weight, answer in zip(weights, answers, strict=True)]
-        return torch.stack(losses).sum()
+        return self.sum([self.loss(answer, y) for answer in answers])
+
+    def sum(self, losses: Sequence[Tensor]) -> Tensor:
+        """The weighted sum of a loss for each answer."""
+        weights = [1.0] * len(losses) if self.weights is None else self.weights
+        if len(weights) != len(losses):
+            raise ModelError(f"{len(weights)} weights for {len(losses)} answers")
+        return torch.stack([weight * loss for weight, loss in zip(weights, losses, strict=True)]).sum()
 
 
 def save_exits(

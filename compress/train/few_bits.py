@@ -21,6 +21,8 @@ from eie.errors import ModelError
 Kind = Literal["binary", "ternary"]
 # Of the mean magnitude: what is smaller becomes zero (Li and Liu, equation 7, for normal and uniform weights).
 _TERNARY = 0.7
+# Share of the steps, the last ones, in which no weight is random: a normalisation has to see the values that stay.
+_SETTLED = 0.1
 # Codes of -a, 0 and a.
 _MINUS, _ZERO, _PLUS = 1, 0, 2
 
@@ -99,12 +101,14 @@ class FewBits:
                 weight.parameter.copy_(real)
 
     def after_step(self, progress: float) -> None:
-        """Keep what the optimiser made of them, within their bounds; at the end of an epoch nothing is random."""
+        """Keep what the optimiser made of them, within their bounds. At the end of an epoch, and towards the end of the
+        training, nothing is random.
+        """
         with torch.no_grad():
             for weight, real, bound in zip(self.weights, self.real, self.bounds, strict=True):
                 real.copy_(weight.parameter.clamp(-bound, bound))
         done = progress * self.epochs
-        self._put(self.stochastic and abs(done - round(done)) > 1e-9)
+        self._put(self.stochastic and progress < 1 - _SETTLED and abs(done - round(done)) > 1e-9)
 
     def state(self) -> dict[str, Any]:  # noqa: D102
         return {"real": self.real}
@@ -136,7 +140,8 @@ def few_bits(
     Parameters
     ----------
     loader, loss : as for `prune`. kind : "binary" or "ternary". stochastic : of "binary", draw each weight anew in
-        every step, with the real weight behind it as the mean; after an epoch each has its likelier value.
+        every step, with the real weight behind it as the mean; after an epoch, and in the last tenth of the steps,
+        each has its likelier value.
 
     Raises
     ------

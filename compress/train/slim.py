@@ -17,7 +17,6 @@ from eie.compress.format import file
 from eie.compress.quantize import Widths, first_x_frac, quantize_layer
 from eie.compress.train import export
 from eie.compress.train.exits import Joint
-from eie.compress.train.loop import Loss
 from eie.compress.train.sharing import Shared
 from eie.compress.train.traced import Place, Run
 from eie.compress.train.weights import Weight, find_weights
@@ -90,11 +89,10 @@ class Slim(nn.Module):
 
 
 class InPlace(Joint):
-    """A loss for the whole network by the labels, and for its narrower widths by what the whole answers."""
+    """A loss for the whole network by the labels, and for its narrower widths by what the whole answers.
 
-    def __init__(self, loss: Loss) -> None:
-        super().__init__(loss)
-        self.__qualname__ = f"InPlace({getattr(loss, '__qualname__', type(loss).__qualname__)})"
+    weights : of the answers, the whole's the last; 1 for each by default.
+    """
 
     def __call__(self, answers: Any, y: Any) -> Tensor:
         """The sum of the losses of answers, or the loss of one answer."""
@@ -108,7 +106,7 @@ class InPlace(Joint):
             )
             for one in narrow
         ]
-        return torch.stack([*each, self.loss(whole, y)]).sum()
+        return self.sum([*each, self.loss(whole, y)])
 
 
 def widths(model: nn.Module, shares: Sequence[float], example: Tensor, *, sandwich: bool = False) -> Slim:

@@ -40,7 +40,13 @@ _WIDTHS = (0.25, 0.5, 0.75, 1.0)
 # Dense, pruned, shared.
 _WIDTH_EPOCHS = (5, 3, 1)
 _WIDTH_DENSITY = {"fc1": 0.15, "fc2": 0.3, "fc3": 1.0}
-_KINDS = ("alone", "nested", "in place")
+# Of several widths in one. In the last the whole's loss counts as much as the others' together.
+_TOGETHER = {
+    "nested": train.Joint(CROSS),
+    "in place": train.InPlace(CROSS),
+    "in place, whole 3 x": train.InPlace(CROSS, [1, 1, 1, 3]),
+}
+_KINDS = ("alone", *_TOGETHER)
 
 
 def _lenet(width: float, seed: int) -> nn.Sequential:
@@ -77,8 +83,7 @@ def _width_cell(kind: str, width: float, seed: int) -> Figures:
             train.save(path, model, shared, calibration)
         else:
             slim = train.widths(_lenet(1, seed), _WIDTHS, calibration[:2])
-            loss = train.Joint(CROSS) if kind == "nested" else train.InPlace(CROSS)
-            shared = _trained(slim, loss, "model.", seed, folder)
+            shared = _trained(slim, _TOGETHER[kind], "model.", seed, folder)
             train.save_widths(path, slim, shared, calibration)
         return _width_figures(load(path), kind, width) | {"bytes": path.stat().st_size}
 
@@ -278,7 +283,7 @@ def skips(seed: int = 1, progress: Progress | None = None, seeds: int = 1) -> Se
 
 # As BinaryConnect's network for MNIST: three hidden layers, normalised.
 _BITS_UNITS, _BITS_BATCH, _BITS_EPOCHS = 1024, 100, 20
-_BITS_KINDS = ("float", "binary", "ternary")
+_BITS_KINDS = ("float", "binary", "binary, drawn", "ternary")
 
 
 def _normalised(units: int, seed: int) -> nn.Sequential:
@@ -291,7 +296,9 @@ def _normalised(units: int, seed: int) -> nn.Sequential:
         return nn.Sequential(*layers, nn.Linear(units, 10), nn.BatchNorm1d(10))
 
 
-def _bits_cell(kind: Any, seed: int) -> Figures:
+def _bits_cell(kind: str, seed: int) -> Figures:
+    values: Any = kind.removesuffix(", drawn")
+
     def make(folder: Path) -> Figures:
         held = Bench.of(RECIPES["lenet-300-100"], datasets.load("mnist"), learn.HELD_OUT)
         data = digits("mnist", "lenet-300-100")
@@ -300,7 +307,7 @@ def _bits_cell(kind: Any, seed: int) -> Figures:
         if kind == "float":
             train.fit(model, loader, CROSS, training)
             return {"held": data.held(model), "float": data.error(model)}
-        shared = train.few_bits(model, loader, CROSS, kind, training=training)
+        shared = train.few_bits(model, loader, CROSS, values, stochastic=values != kind, training=training)
         path = folder.with_suffix(".eie")
         train.save(path, model, shared, data.bench.x[:200])
         net = load_network(path)

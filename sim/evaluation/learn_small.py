@@ -255,7 +255,8 @@ def units(seed: int = 1, progress: Progress | None = None, seeds: int = 1) -> Se
 
 # ---- tickets -----------------------------------------------------------------------------------------------
 
-_TICKET_DENSITY, _ROUNDS, _ROUND_EPOCHS = 0.036, 15, 2
+# What is left after so many rounds of so many epochs, and the rounds to go below it at the same pace.
+_TICKET_DENSITY, _ROUNDS, _ROUND_EPOCHS, _BELOW = 0.036, 15, 2, 20
 _KINDS: dict[str, dict[str, Any]] = {
     "rewound": {"rewind": 0},
     "rewound to epoch 1": {"rewind": 1},
@@ -265,16 +266,21 @@ _KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def _ticket_cell(kind: str, seed: int) -> Figures:
-    network = "lenet-300-100"
+def _share(rounds: float) -> float:
+    """Share of fc1's weights that is left after some rounds."""
+    return float(_TICKET_DENSITY ** (rounds / _ROUNDS))
+
+
+def _ticket_cell(kind: str, rounds: int, seed: int) -> Figures:
+    network, density = "lenet-300-100", _share(rounds)
 
     def make(folder: Path) -> Figures:
         data, model = digits("mnist", network), fresh(network, seed)
         start = copy.deepcopy(model)
         given = dict(_KINDS[kind])
-        schedule = train.Schedule(rewind=given.pop("rewind"), rounds=_ROUNDS)
+        schedule = train.Schedule(rewind=given.pop("rewind"), rounds=rounds)
         training = how(_ROUND_EPOCHS, seed, folder, evaluate=data.held)
-        goals = {"fc1": _TICKET_DENSITY, "fc2": _TICKET_DENSITY, "fc3": _TICKET_DENSITY**0.5}
+        goals = {"fc1": density, "fc2": density, "fc3": density**0.5}
         history = train.prune(
             model, data.bench.train, CROSS, density=goals, schedule=schedule, training=training, **given
         )
@@ -286,28 +292,34 @@ def _ticket_cell(kind: str, seed: int) -> Figures:
         curve = [[epoch.density, epoch.score] for epoch in history]
         return {"error_float": error, "untrained": data.error(start), "curve": curve}
 
-    return cell("ticket", make, kind=kind, seed=seed, rounds=[_TICKET_DENSITY, _ROUNDS, _ROUND_EPOCHS])
+    return cell("ticket", make, kind=kind, seed=seed, rounds=[density, rounds, _ROUND_EPOCHS])
 
 
 def tickets(seed: int = 1, progress: Progress | None = None, seeds: int = 1) -> Section:
-    """LeNet-300-100 at 3.6 % of its weights, rewound in several ways."""
-    each = range(seed, seed + seeds)
-    found: dict[str, list[Figures]] = {kind: [] for kind in _KINDS}
-    for one in each:
-        for kind in _KINDS:
-            found[kind].append(_ticket_cell(kind, one))
-            say(progress, f"{kind}, seed {one}")
+    """LeNet-300-100 at 3.6 and at 1.2 % of its weights, rewound in several ways."""
+    each, ends = range(seed, seed + seeds), (_ROUNDS, _BELOW)
+    found: dict[tuple[str, int], list[Figures]] = {}
+    for kind in _KINDS:
+        for rounds in ends:
+            make, what = partial(_ticket_cell, kind, rounds), f"{kind}, {rounds} rounds"
+            found[kind, rounds] = of_seeds(make, each, progress, what)
     shown = [_ROUNDS * third // 3 for third in range(4)]
     rows = []
-    for kind, runs in found.items():
+    for kind in _KINDS:
+        runs = found[kind, _ROUNDS]
         # Held-out error at the end of some rounds.
         at = [spread([one["curve"][_ROUND_EPOCHS * (r + 1) - 1][1] for one in runs]) for r in shown]
-        end = [spread([one[name] for one in runs]) for name in ("error_float", "untrained")]
-        rows.append([kind, *at, *end])
-    shares = [f"{100 * _TICKET_DENSITY ** (r / _ROUNDS):.1f} %" for r in shown]
-    headings = ("survivors get", *(f"error %, {share}" for share in shares), "error %, test", "never trained")
-    values: Figures = {"rounds": _ROUNDS, "epochs": _ROUND_EPOCHS, "seeds": each}
-    return one_table("learn-tickets", headings, rows, dict(found), **values)
+        tests = [spread([one["error_float"] for one in found[kind, rounds]]) for rounds in ends]
+        rows.append([kind, *at, *tests, spread([one["untrained"] for one in runs])])
+    headings = [
+        "survivors get",
+        *(f"error %, {100 * _share(r):.1f} %" for r in shown),
+        *(f"test %, {100 * _share(r):.1f} %" for r in ends),
+        "never trained",
+    ]
+    values: Figures = {"rounds": ends, "epochs": _ROUND_EPOCHS, "seeds": each}
+    data = {f"{kind}/{rounds}": runs for (kind, rounds), runs in found.items()}
+    return one_table("learn-tickets", headings, rows, data, **values)
 
 
 # ---- distillation ------------------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ PARTS = (
             ("matching", "small", "matching", 1, "function matching against epochs"),
             ("exits", "small", "exits", 3, "early exits of LeNet-300-100"),
             ("exits-5", "small", "exits_5", 2, "early exits of LeNet-5"),
-            ("widths", "dynamic", "widths", 3, "several widths in one set of weights"),
+            ("widths", "dynamic", "widths", 5, "several widths in one set of weights"),
             ("recurrent", "dynamic", "recurrent", 2, "a GRU and an LSTM on series, a step at a time"),
             ("skips", "dynamic", "skips", 2, "blocks that an input skips"),
             ("bits", "dynamic", "bits", 1, "binary and ternary weights on all of MNIST"),

@@ -60,6 +60,25 @@ def test_gradients_of_the_values_move_the_weights_behind_within_bounds():
     assert model.weight[0].tolist() == pytest.approx([0.3, -0.3, 0.3])
 
 
+def test_weights_at_random_settle_before_the_end():
+    model = network()
+    phase = FewBits(model, train.find_weights(model), "binary", True, 4)
+
+    def settled() -> bool:
+        return all(
+            torch.equal(one.codes, quantised(real, "binary")[0])
+            for one, real in zip(phase.shared, phase.real, strict=True)
+        )
+
+    # At the end of an epoch, and in the last tenth of the steps.
+    found = {}
+    for progress in (0.1, 0.25, 0.49, 0.5, 0.75, 0.89, 0.91, 0.95, 1.0):
+        phase.before_step()
+        phase.after_step(progress)
+        found[progress] = settled()
+    assert [progress for progress, there in found.items() if there] == [0.25, 0.5, 0.75, 0.91, 0.95, 1.0]
+
+
 @pytest.mark.parametrize(("kind", "stochastic"), [("binary", False), ("binary", True), ("ternary", False)])
 def test_learns_saves_and_runs_on_every_engine(kind, stochastic, tmp_path):
     models = [network(), network()]

@@ -44,6 +44,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "_LENET_EPOCHS": 1,
         "_TUNE_EPOCHS": 1,
         "_ROUNDS": 2,
+        "_BELOW": 3,
         "_ROUND_EPOCHS": 1,
         "_MATCH_EPOCHS": 1,
         "_EXIT_EPOCHS": (1, 1, 1),
@@ -168,6 +169,13 @@ def test_the_command_and_the_other_parts(here):
     assert deep["tuned"] == deep["scratch-E"] == deep["scratch-B"]
     tickets = learn_small.tickets(1)
     assert [row[0] for row in tickets.tables[0].rows] == list(learn_small._KINDS)
+    headings = tickets.tables[0].headings
+    assert headings[-3:] == ["test %, 3.6 %", "test %, 0.7 %", "never trained"]
+    for kind in learn_small._KINDS:
+        (end,), (below,) = (tickets.data[f"{kind}/{rounds}"] for rounds in (2, 3))
+        # The curve of each ends with what is left, and both begin with all weights.
+        assert end["curve"][0][0] == below["curve"][0][0] == 1
+        assert (end["curve"][-1][0], below["curve"][-1][0]) == pytest.approx((0.037, 0.008), abs=0.002)
     for name in ("distil", "matching", "exits"):
         section = getattr(learn_small, name)(1)
         assert section.key == f"learn-{name}"
@@ -177,10 +185,11 @@ def test_the_command_and_the_other_parts(here):
 def test_widths_part(here):
     section = learn_dynamic.widths(1)
     rows = section.tables[0].rows
-    assert [row[:2] for row in rows[:4]] == [
+    assert [row[:2] for row in rows[:5]] == [
         ["0.25", "alone"],
         ["0.25", "nested"],
         ["0.25", "in place"],
+        ["0.25", "in place, whole 3 x"],
         ["0.5", "alone"],
     ]
     nested = section.data["nested/0.25"][0]
@@ -197,13 +206,14 @@ def test_bits_part(here, monkeypatch):
     for name, value in {"_BITS_UNITS": 16, "_BITS_EPOCHS": 1}.items():
         monkeypatch.setattr(learn_dynamic, name, value)
     section = learn_dynamic.bits(1)
-    assert [row[0] for row in section.tables[0].rows] == ["float", "binary", "ternary"]
+    assert [row[0] for row in section.tables[0].rows] == ["float", "binary", "binary, drawn", "ternary"]
     assert section.tables[0].rows[0][3:] == ["-"] * 4
-    for kind in ("binary", "ternary"):
+    for kind in ("binary", "binary, drawn", "ternary"):
         (found,) = section.data[kind]
         # The machine's arithmetic and floating point tell all but a few of the 64 digits alike.
         assert abs(found["error"] - found["float"]) < 10
         assert found["cycles"] > 100
+    assert section.data["binary"][0] != section.data["binary, drawn"][0]
     assert learn_dynamic.bits(1) == section
 
 

@@ -115,6 +115,15 @@ def test_in_place_distillation_follows_the_whole():
         whole.grad, torch.autograd.grad(CROSS(whole, y), whole)[0]
     )  # its own loss alone
     assert train.InPlace(CROSS)(whole, y).item() == CROSS(whole, y).item()
+    weighted = train.InPlace(CROSS, [0.5, 3])([narrow, whole], y)
+    torch.testing.assert_close(weighted, 3 * CROSS(whole, y) + 0.5 * (right - CROSS(whole, y)))
+    with pytest.raises(ModelError, match=r"^3 weights for 2 answers$"):
+        train.InPlace(CROSS, [1, 1, 3])([narrow, whole], y)
+    # A checkpoint tells them apart.
+    names = {
+        loss.__qualname__ for loss in (train.Joint(CROSS), train.InPlace(CROSS), train.InPlace(CROSS, [1, 3]))
+    }
+    assert len(names) == 3
 
 
 @pytest.mark.parametrize(
