@@ -47,14 +47,15 @@ class Leaving:
         "--held-out",
         type=PATH,
         metavar="H.npz",
-        help="Or choose T on these labelled inputs: the least, in hundredths, within the budget.",
+        help="Or choose T on these labelled inputs: the least, in hundredths, surely within the budget.",
     )
     budget: float = option(
         "--budget",
         type=RealRange(0),
         default=0.1,
         metavar="POINTS",
-        help="With --held-out: percentage points that the exits may add to the error of the whole network.",
+        help="With --held-out: percentage points that the exits may add to the whole network's error, with 95 % "
+        "confidence.",
     )
     width: float | None = option(
         "--width",

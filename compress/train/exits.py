@@ -116,7 +116,7 @@ class Joint:
         return self.sum([self.loss(answer, y) for answer in answers])
 
     def sum(self, losses: Sequence[Tensor]) -> Tensor:
-        """The weighted sum of a loss for each answer."""
+        """The weighted sum of losses, a scalar for each answer. Raises `ModelError` for another number of weights."""
         weights = [1.0] * len(losses) if self.weights is None else self.weights
         if len(weights) != len(losses):
             raise ModelError(f"{len(weights)} weights for {len(losses)} answers")

@@ -91,7 +91,7 @@ class FewBits:
         return {
             "layers": [weight.name for weight in self.weights],
             "kind": self.kind,
-            "stochastic": self.stochastic,
+            "stochastic": self.stochastic and _SETTLED,
         }
 
     def before_step(self) -> None:

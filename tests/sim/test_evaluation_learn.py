@@ -169,6 +169,8 @@ def test_the_command_and_the_other_parts(here):
     assert deep["tuned"] == deep["scratch-E"] == deep["scratch-B"]
     tickets = learn_small.tickets(1)
     assert [row[0] for row in tickets.tables[0].rows] == list(learn_small._KINDS)
+    assert [picture.name for picture in tickets.pictures] == ["learn-tickets"]
+    assert all(f"{kind} " in tickets.pictures[0].alt for kind in learn_small._KINDS)
     headings = tickets.tables[0].headings
     assert headings[-3:] == ["test %, 3.6 %", "test %, 0.7 %", "never trained"]
     for kind in learn_small._KINDS:
@@ -193,6 +195,9 @@ def test_widths_part(here):
         ["0.5", "alone"],
     ]
     nested = section.data["nested/0.25"][0]
+    # Each way trains weights of its own.
+    ways = [section.data[f"{kind}/0.25"][0] for kind in learn_dynamic._TOGETHER]
+    assert len({json.dumps([one["bytes"], one["1"], one["0.25"]]) for one in ways}) == 3
     assert section.data["nested/1"][0] == nested
     for key in ("weights", "cycles", "energy_nj"):
         values = [nested[width][key] for width in ("0.25", "0.5", "0.75", "1")]
@@ -213,7 +218,11 @@ def test_bits_part(here, monkeypatch):
         # The machine's arithmetic and floating point tell all but a few of the 64 digits alike.
         assert abs(found["error"] - found["float"]) < 10
         assert found["cycles"] > 100
-    assert section.data["binary"][0] != section.data["binary, drawn"][0]
+    plain, drawn = (
+        [section.data[kind][0][name] for name in ("held", "float", "bytes", "cycles")]
+        for kind in ("binary", "binary, drawn")
+    )
+    assert plain != drawn
     assert learn_dynamic.bits(1) == section
 
 

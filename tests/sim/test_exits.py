@@ -294,13 +294,26 @@ def test_the_threshold_is_the_least_within_the_budget():
     logits = [rng.normal(size=(400, 5)) for _ in range(3)]
     for strength, each in zip((1.0, 2.0, 4.0), logits, strict=True):
         each[np.arange(400), labels] += strength
-    whole = 100 * np.mean(logits[-1].argmax(1) != labels)
+    whole = logits[-1].argmax(1) != labels
     for budget in (0.0, 0.5, 5.0, 100.0):
         found = choose_threshold(logits, labels, budget)
-        errors = [100 * np.mean(leave(logits, t / 100).answers != labels) for t in range(101)]
-        within = [t for t in range(101) if errors[t] <= whole + budget + 1e-9]
-        assert found == within[0] / 100
+        # Inputs that the exits get wrong and the whole does not, and the other way round.
+        wrong = [leave(logits, t / 100).answers != labels for t in range(101)]
+        lost, won = (
+            np.array([np.count_nonzero(each) for each in both])
+            for both in ([one & ~whole for one in wrong], [whole & ~one for one in wrong])
+        )
+        mean = (lost - won) / 400
+        bound = mean + 1.645 * np.sqrt(((lost + won) / 400 - mean**2) / 400)
+        beyond = [t for t in range(101) if 100 * bound[t] > budget + 1e-9]
+        assert found == (max(beyond) + 1) / 100 if beyond else found == 0
+        assert found >= next(t for t in range(101) if 100 * mean[t] <= budget) / 100
     assert choose_threshold(logits, labels, 100.0) == 0
+    # As easy inputs, but fewer of them, show less.
+    few = [each[:40] for each in logits]
+    assert choose_threshold(few, labels[:40], 5.0) > choose_threshold(
+        [np.tile(each, (9, 1)) for each in few], np.tile(labels[:40], 9), 5.0
+    )
     for bad in (-0.1, 1.1, float("nan")):
         with pytest.raises(ConfigError, match="an exit's threshold must be from 0 to 1"):
             leave(logits, bad)
