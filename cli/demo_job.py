@@ -31,7 +31,7 @@ from eie.compress.format.file import describe, load, save
 from eie.compress.forward import fixed_forward, quantize_inputs
 from eie.compress.pipeline import Settings, compress_network
 from eie.config import ArchConfig
-from eie.errors import MismatchError
+from eie.errors import MismatchError, no_more_warnings
 from eie.fixed import IntArray
 from eie.layer import CompressedLayer
 from eie.program import Job
@@ -142,6 +142,7 @@ def announced(
     """
 
     def stop(*_: object) -> None:
+        no_more_warnings()
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 import click
 
-from eie.errors import EieError, MismatchError, caused_by_ctrl_c, printable
+from eie.errors import EieError, MismatchError, caused_by_ctrl_c, no_more_warnings, printable
 
 DISTRIBUTION = "eie-sim"
 # In the order in which somebody meets them; each is the function of that name in the module
@@ -92,11 +92,13 @@ def _ending_at_signals() -> Iterator[None]:
     interrupted = False
 
     def end(number: int, _: object) -> NoReturn:
+        no_more_warnings()
         raise SystemExit(128 + number)
 
     def interrupt(*_: object) -> NoReturn:
         nonlocal interrupted
         interrupted = True
+        no_more_warnings()
         raise KeyboardInterrupt
 
     def again(ignored: Any) -> None:

@@ -4,6 +4,8 @@ The command line prints that line and leaves with status 2 (status 1 for `Mismat
 escapes is a bug and shows its traceback.
 """
 
+import warnings
+
 
 def printable(text: str) -> str:
     """A text without what a terminal would act on: names in a file may hold anything.
@@ -36,6 +38,14 @@ def caused_by_ctrl_c(error: BaseException) -> bool:
             seen.add(id(one))
             before += [one.__cause__, one.__context__]
     return False
+
+
+def no_more_warnings() -> None:
+    """For the handler of a signal that ends the process: what is left half done is nobody's mistake.
+
+    Amaranth warns of every component that was made and not used, Python of files that nobody closed.
+    """
+    warnings.simplefilter("ignore")
 
 
 class EieError(Exception):

@@ -134,3 +134,43 @@ def test_ctrl_c_while_workers_begin_is_held_for_the_command_alone(tmp_path: Path
         check=True,
     )
     assert (said.stdout, said.stderr) == ("came\nTrue 1\n", "")
+
+
+# Amaranth warns of components that nobody used, as soon as it has begun with one: then the signal comes.
+HALF_MADE = """
+import gc, os, signal, sys
+from eie.cli import demo_job, main
+from eie.config import ArchConfig
+from eie.rtl import verilog
+
+number, begun, convert = signal.Signals(int(sys.argv[1])), [], verilog.rtlil.convert
+
+def interrupted(component, **settings):
+    if begun:
+        gc.set_threshold(1)
+        os.kill(os.getpid(), number)
+    begun.append(component)
+    return convert(component, **settings)
+
+verilog.rtlil.convert = interrupted
+if number != signal.SIGUSR1:
+    main.main(["export", "-o", sys.argv[2]], prog_name="eie")
+try:
+    demo_job.announced({}, "icarus", verilog.array_verilog, ArchConfig(n_pe=2))
+except KeyboardInterrupt:
+    pass
+gc.collect()
+sys.exit(1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "said"),
+    [(signal.SIGINT, 130, "eie: interrupted\n"), (signal.SIGTERM, 143, ""), (signal.SIGUSR1, 1, "")],
+)
+def test_nothing_is_said_of_what_is_half_made(
+    number: signal.Signals, status: int, said: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", HALF_MADE, str(int(number)), str(tmp_path / "rtl")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (status, said)
