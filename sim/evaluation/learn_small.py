@@ -606,13 +606,14 @@ def _exit_picture(name: str, title: str, found: Sequence[Figures]) -> Picture:
 
     figure = Figure(figsize=(5, 3.4), layout="constrained")
     axes = figure.subplots()
-    for one in found:
-        axes.plot([p[2] for p in one["curve"]], [p[1] for p in one["curve"]], marker="o", color="C0")
-        for threshold, error, cycles in one["curve"]:
-            axes.annotate(
-                f"{threshold:g}", (cycles, error), textcoords="offset points", xytext=(4, 4), fontsize=8
-            )
-        axes.axhline(one["error_whole"], color="0.5", linestyle="--")
+    for number, one in enumerate(found):
+        color = f"C{number % 10}"
+        axes.plot([p[2] for p in one["curve"]], [p[1] for p in one["curve"]], marker="o", color=color)
+        axes.axhline(one["error_whole"], color=color, linestyle="--", linewidth=0.8)
+    for threshold, error, cycles in found[0]["curve"]:
+        axes.annotate(
+            f"{threshold:g}", (cycles, error), textcoords="offset points", xytext=(4, 4), fontsize=8
+        )
     axes.set_xlabel("mean cycles over those of the whole network")
     axes.set_ylabel("error of test digits, %")
     axes.set_title(f"{title}: thresholds; dashed: without exits")
