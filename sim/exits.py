@@ -36,7 +36,7 @@ from eie.sim.plans import run_program
 from eie.sim.simulate import TIMELESS
 
 Values = npt.NDArray[np.float64]
-# Standard errors above a mean within which it is with 95 % confidence.
+# Standard errors above an estimate below which the truth is with 95 % confidence.
 _CONFIDENT = 1.645
 
 
@@ -161,7 +161,7 @@ def choose_threshold(logits: Sequence[Values], labels: npt.ArrayLike, budget: fl
     whole, with 95 % confidence.
 
     The least of a hundred thresholds within a budget is one at which these inputs happen to be easy. So the upper bound
-    of the difference has to be within it: mean and 1.645 standard errors of what the exits get wrong beyond the whole.
+    of the difference has to be within it, that of matched pairs (Agresti and Min, Statistics in Medicine, 2005).
     Thresholds are tried from above, and the first that fails ends it: then the last one that passed has the confidence
     of a single one.
 
@@ -175,12 +175,29 @@ def choose_threshold(logits: Sequence[Values], labels: npt.ArrayLike, budget: fl
     if not budget >= 0:
         raise ConfigError(f"a budget must be a number of points from 0, not {budget:g}")
     right = np.asarray(labels)
-    whole = (logits[-1].argmax(axis=1) != right).astype(np.float64)
+    whole = logits[-1].argmax(axis=1) != right
     for hundredth in range(99, -1, -1):
-        beyond = (leave(logits, hundredth / 100).answers != right) - whole
-        if 100 * (beyond.mean() + _CONFIDENT * beyond.std() / math.sqrt(len(right))) > budget + 1e-9:
+        wrong = leave(logits, hundredth / 100).answers != right
+        if (
+            100 * _most_beyond(np.count_nonzero(wrong & ~whole), np.count_nonzero(whole & ~wrong), len(right))
+            > budget
+        ):
             return (hundredth + 1) / 100
     return 0.0
+
+
+def _most_beyond(lost: int, won: int, inputs: int) -> float:
+    """The upper bound of a difference between two shares of wrong answers to the same inputs, with half an input more
+    in each cell of their table, so that no disagreement among few inputs proves little.
+
+    lost, won : inputs that only the first gets wrong, and only the second.
+
+    >>> [round(100 * _most_beyond(*cell), 2) for cell in ((0, 0, 20), (0, 0, 10_000), (30, 25, 10_000))]
+    [7.48, 0.02, 0.17]
+    """
+    n = inputs + 2
+    beyond = (lost - won) / n
+    return beyond + _CONFIDENT * math.sqrt(((lost + won + 1) / n - beyond**2) / n)
 
 
 def sized_for_exits(cfg: ArchConfig, layers: Sequence[CompressedLayer]) -> ArchConfig:

@@ -119,7 +119,9 @@ class Joint:
         """The weighted sum of losses, a scalar for each answer. Raises `ModelError` for another number of weights."""
         weights = [1.0] * len(losses) if self.weights is None else self.weights
         if len(weights) != len(losses):
-            raise ModelError(f"{len(weights)} weights for {len(losses)} answers")
+            raise ModelError(
+                f"{len(weights)} weights for {len(losses)} answers: give one for each, the whole network's last"
+            )
         return torch.stack([weight * loss for weight, loss in zip(weights, losses, strict=True)]).sum()
 
 

@@ -239,7 +239,7 @@ def compared(network: str, data_set: str, method: str, seed: int) -> Figures:
     settings = {"network": network, "set": data_set, "method": maker, "seed": seed, "kept": KEPT}
     made: list[Any] = [_TUNED, _SHARED, _BITS, _RANK, _UNITS, _ROUNDS, _ROUND_EPOCHS]
     # How the threshold of its exits was chosen.
-    made += [_CHOSEN_ON, _BUDGET, "95 % from above"] if maker == "exits" else []
+    made += [_CHOSEN_ON, _BUDGET, "95 %, matched pairs"] if maker == "exits" else []
     counted = [learn.COUNTED, learn.PES]
     found = cell(
         *("compared", make),

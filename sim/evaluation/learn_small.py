@@ -545,7 +545,7 @@ def _exit_cell(data_set: str, network: str, seed: int) -> Figures:
         }
 
     settings = {"set": data_set, "seed": seed, "epochs": list(_EXIT_EPOCHS), "network": network}
-    chosen = [_CHOSEN_ON, _BUDGET, "95 % from above", _EXIT_COUNTED]
+    chosen = [_CHOSEN_ON, _BUDGET, "95 %, matched pairs", _EXIT_COUNTED]
     return cell("exits", make, **settings, density=density, chosen=chosen)
 
 

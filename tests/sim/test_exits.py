@@ -112,7 +112,9 @@ def test_the_joint_loss_is_a_weighted_sum():
     weighted = train.Joint(CROSS, [1.0, 0.5, 2.0])(answers, y)
     assert float(weighted) == pytest.approx(each[0] + 0.5 * each[1] + 2 * each[2], rel=1e-6)
     assert float(train.Joint(CROSS)(answers[0], y)) == pytest.approx(each[0], rel=1e-6)
-    with pytest.raises(ModelError, match=r"^2 weights for 3 answers$"):
+    with pytest.raises(
+        ModelError, match=r"^2 weights for 3 answers: give one for each, the whole network's last$"
+    ):
         train.Joint(CROSS, [1, 1])(answers, y)
 
 
@@ -303,9 +305,10 @@ def test_the_threshold_is_the_least_within_the_budget():
             np.array([np.count_nonzero(each) for each in both])
             for both in ([one & ~whole for one in wrong], [whole & ~one for one in wrong])
         )
-        mean = (lost - won) / 400
-        bound = mean + 1.645 * np.sqrt(((lost + won) / 400 - mean**2) / 400)
-        beyond = [t for t in range(101) if 100 * bound[t] > budget + 1e-9]
+        # Agresti and Min: half an input more in each of the four cells. At 1 nothing leaves.
+        mean = (lost - won) / 402
+        bound = mean + 1.645 * np.sqrt(((lost + won + 1) / 402 - mean**2) / 402)
+        beyond = [t for t in range(100) if 100 * bound[t] > budget]
         assert found == (max(beyond) + 1) / 100 if beyond else found == 0
         assert found >= next(t for t in range(101) if 100 * mean[t] <= budget) / 100
     assert choose_threshold(logits, labels, 100.0) == 0
@@ -314,6 +317,10 @@ def test_the_threshold_is_the_least_within_the_budget():
     assert choose_threshold(few, labels[:40], 5.0) > choose_threshold(
         [np.tile(each, (9, 1)) for each in few], np.tile(labels[:40], 9), 5.0
     )
+    # Twenty inputs that exits and the whole get right prove nothing of 0.1 points, ten thousand do.
+    sure = [50 * np.eye(5)[labels] for _ in range(2)]
+    assert choose_threshold([each[:20] for each in sure], labels[:20], 0.1) == 1
+    assert choose_threshold([np.tile(each, (25, 1)) for each in sure], np.tile(labels, 25), 0.1) == 0
     for bad in (-0.1, 1.1, float("nan")):
         with pytest.raises(ConfigError, match="an exit's threshold must be from 0 to 1"):
             leave(logits, bad)

@@ -117,7 +117,7 @@ def test_in_place_distillation_follows_the_whole():
     assert train.InPlace(CROSS)(whole, y).item() == CROSS(whole, y).item()
     weighted = train.InPlace(CROSS, [0.5, 3])([narrow, whole], y)
     torch.testing.assert_close(weighted, 3 * CROSS(whole, y) + 0.5 * (right - CROSS(whole, y)))
-    with pytest.raises(ModelError, match=r"^3 weights for 2 answers$"):
+    with pytest.raises(ModelError, match=r"^3 weights for 2 answers: give one for each, "):
         train.InPlace(CROSS, [1, 1, 3])([narrow, whole], y)
     # A checkpoint tells them apart.
     names = {
