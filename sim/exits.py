@@ -178,10 +178,8 @@ def choose_threshold(logits: Sequence[Values], labels: npt.ArrayLike, budget: fl
     whole = logits[-1].argmax(axis=1) != right
     for hundredth in range(99, -1, -1):
         wrong = leave(logits, hundredth / 100).answers != right
-        if (
-            100 * _most_beyond(np.count_nonzero(wrong & ~whole), np.count_nonzero(whole & ~wrong), len(right))
-            > budget
-        ):
+        lost, won = (int(np.count_nonzero(each)) for each in (wrong & ~whole, whole & ~wrong))
+        if 100 * _most_beyond(lost, won, len(right)) > budget:
             return (hundredth + 1) / 100
     return 0.0
 
