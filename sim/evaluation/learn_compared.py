@@ -19,7 +19,7 @@ from eie.layer import CompressedLayer
 from eie.result import Result
 from eie.sim.evaluation import learn
 from eie.sim.evaluation.learn import Digits, Figures, cell, dense, digits, figures, fresh, how, spread
-from eie.sim.evaluation.learn_small import logits_of, say, with_exits
+from eie.sim.evaluation.learn_small import BUDGET, CHOSEN_ON, RULE, logits_of, say, with_exits
 from eie.sim.evaluation.prose import text_of
 from eie.sim.evaluation.section import Picture, Progress, Section, Table
 from eie.sim.exits import choose_threshold, leave, run_with_exits, totals
@@ -60,7 +60,6 @@ NETS = {
 CURVE, KEPT = (0.2, 0.1, 0.05, 0.025), 0.1
 _TUNED, _SHARED, _BITS = 4, 1, 4
 _RANK, _UNITS, _ROUNDS, _ROUND_EPOCHS = 32, 0.5, 5, 2
-_CHOSEN_ON, _BUDGET = 10_000, 0.1
 # Of each: in words, and what it changes.
 METHODS: dict[str, str] = {
     **{f"pruned {density:g}": f"pruned, density {density:g}" for density in CURVE},
@@ -161,12 +160,12 @@ def _exits(case: _Case) -> Figures:
     train.prune(model, case.loader, joint, density=goals, training=case.tuned())
     path = case.folder.with_suffix(".eie")
     layers, _ = train.save_exits(path, model, case.end(model, joint), data.bench.x[:500])
-    held, test = (logits_of(layers, x) for x in (data.held_x[:_CHOSEN_ON], data.bench.test_x))
-    threshold = choose_threshold(held, data.held_y[:_CHOSEN_ON].numpy(), _BUDGET)
+    held, test = (logits_of(layers, x) for x in (data.held_x[:CHOSEN_ON], data.bench.test_x))
+    threshold = choose_threshold(held, data.held_y[:CHOSEN_ON].numpy(), BUDGET)
     runs = [leave(logits, threshold) for logits in (held, test)]
     errors = [
         learn.wrong(run.answers, right)
-        for run, right in zip(runs, (data.held_y[:_CHOSEN_ON], data.bench.test_y), strict=True)
+        for run, right in zip(runs, (data.held_y[:CHOSEN_ON], data.bench.test_y), strict=True)
     ]
     ran = run_with_exits(layers, _counted(layers, data), _machine(layers), threshold)
     left = float(np.mean(runs[1].left == 0))
@@ -239,7 +238,7 @@ def compared(network: str, data_set: str, method: str, seed: int) -> Figures:
     settings = {"network": network, "set": data_set, "method": maker, "seed": seed, "kept": KEPT}
     made: list[Any] = [_TUNED, _SHARED, _BITS, _RANK, _UNITS, _ROUNDS, _ROUND_EPOCHS]
     # How the threshold of its exits was chosen.
-    made += [_CHOSEN_ON, _BUDGET, "95 %, matched pairs"] if maker == "exits" else []
+    made += [CHOSEN_ON, BUDGET, RULE] if maker == "exits" else []
     counted = [learn.COUNTED, learn.PES]
     found = cell(
         *("compared", make),
@@ -319,7 +318,7 @@ def _section(key: str, network: str, seeds: range, progress: Progress | None) ->
     values: Figures = {"network": network, "net": NETS[network], "seeds": seeds}
     values |= {"pes": learn.PES, "counted": learn.COUNTED}
     values |= {"tuned": _TUNED, "kept": KEPT, "rank": _RANK, "rounds": _ROUNDS, "each": _ROUND_EPOCHS}
-    values |= {"chosen_on": _CHOSEN_ON, "budget": _BUDGET, "units": _UNITS, "bits": _BITS, "shared": _SHARED}
+    values |= {"chosen_on": CHOSEN_ON, "budget": BUDGET, "units": _UNITS, "bits": _BITS, "shared": _SHARED}
     title, text, table, note = (
         text_of("learn-compared", block, **values) for block in ("title", "text", "table", "note")
     )

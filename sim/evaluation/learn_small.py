@@ -500,8 +500,10 @@ _EXITS: dict[str, tuple[list[str], dict[str, float], float]] = {
         0.004,
     ),
 }
-# Held-out digits that the threshold is chosen on, for so many points, and digits whose cycles are counted.
-_CHOSEN_ON, _BUDGET, _EXIT_COUNTED = 10_000, 0.1, 100
+# Held-out digits that the threshold is chosen on, for so many points, by which rule: here and in `learn_compared`.
+CHOSEN_ON, BUDGET, RULE = 10_000, 0.1, "95 %, matched pairs"
+# Digits whose cycles are counted.
+_EXIT_COUNTED = 100
 
 
 def with_exits(network: str, after: Sequence[str], data: learn.Digits, seed: int) -> train.Exits:
@@ -524,8 +526,8 @@ def _exit_cell(data_set: str, network: str, seed: int) -> Figures:
         train.prune(model, loader, joint, density=density, training=training)
         shared = train.share(model, loader, joint, training=how(shared_for, seed, folder, lr=1e-4))
         layers, report = train.save_exits(folder.with_suffix(".eie"), model, shared, data.bench.x[:500])
-        held, test = (logits_of(layers, x) for x in (data.held_x[:_CHOSEN_ON], data.bench.test_x))
-        threshold = choose_threshold(held, data.held_y[:_CHOSEN_ON].numpy(), _BUDGET)
+        held, test = (logits_of(layers, x) for x in (data.held_x[:CHOSEN_ON], data.bench.test_x))
+        threshold = choose_threshold(held, data.held_y[:CHOSEN_ON].numpy(), BUDGET)
         right = data.bench.test_y
         run = leave(test, threshold)
         few = learn.quantized(layers, data.bench.test_x[:_EXIT_COUNTED])
@@ -545,7 +547,7 @@ def _exit_cell(data_set: str, network: str, seed: int) -> Figures:
         }
 
     settings = {"set": data_set, "seed": seed, "epochs": list(_EXIT_EPOCHS), "network": network}
-    chosen = [_CHOSEN_ON, _BUDGET, "95 %, matched pairs", _EXIT_COUNTED]
+    chosen = [CHOSEN_ON, BUDGET, RULE, _EXIT_COUNTED]
     return cell("exits", make, **settings, density=density, chosen=chosen)
 
 
@@ -597,7 +599,7 @@ def _exits(key: str, network: str, sets: Sequence[str], seeds: range, progress: 
     costs = ("cycles", "energy", "bytes", "bytes without")
     headings = ("data", "error %, whole", "error %, exits", "threshold", *places, *costs)
     values: Figures = {"network": network, "after": after, "epochs": _EXIT_EPOCHS, "seeds": seeds}
-    values |= {"chosen_on": _CHOSEN_ON, "budget": _BUDGET, "counted_exits": _EXIT_COUNTED}
+    values |= {"chosen_on": CHOSEN_ON, "budget": BUDGET, "counted_exits": _EXIT_COUNTED}
     return one_table(key, headings, rows, data, pictures, "learn-exits", **values)
 
 
@@ -616,6 +618,6 @@ def _exit_picture(name: str, title: str, found: Sequence[Figures]) -> Picture:
         )
     axes.set_xlabel("mean cycles over those of the whole network")
     axes.set_ylabel("error of test digits, %")
-    axes.set_title(f"{title}: thresholds; dashed: without exits")
+    axes.set_title(f"{title}: thresholds of the first seed; dashed: without exits", fontsize=10)
     points = "; ".join(f"at {t:g}: {e:.2f} % at {c:.2f}" for t, e, c in found[0]["curve"])
     return Picture(name, figure, f"Error against mean cycles by threshold: {points}.")

@@ -48,7 +48,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "_ROUND_EPOCHS": 1,
         "_MATCH_EPOCHS": 1,
         "_EXIT_EPOCHS": (1, 1, 1),
-        "_CHOSEN_ON": 20,
+        "CHOSEN_ON": 20,
         "_EXIT_COUNTED": 2,
         "_LABELS": (60,),
         "_TEMPERATURES": (1, 4),
