@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import queue
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,11 +33,15 @@ from eie.config import ArchConfig
 from eie.errors import MismatchError, no_more_warnings
 from eie.fixed import IntArray
 from eie.layer import CompressedLayer
+from eie.plan import make_plan
+from eie.plan_program import plan_program
 from eie.program import Job
 from eie.rtl.export.export import export
 from eie.sim.chain import as_float, layer_inputs, run_network
 from eie.sim.cosim.build import SIMULATORS
-from eie.sim.cosim.lockstep import LONG, lockstep, prepared
+from eie.sim.cosim.lockstep import LONG, lockstep_program, prepared
+from eie.sim.plan_report import Phases
+from eie.sim.plans import run_plan
 from eie.sim.sweep.columns import Row, to_csv
 from eie.sim.sweep.point import held_points
 from eie.sim.sweep.run import rows_of, run, work_by_group
@@ -56,6 +59,8 @@ from eie.sim.workloads.example import (
 SWEEP_DIGITS = 20
 SWEEP_PES = (1, 2, 4, 8, 16, 32, 64)
 SWEEP_DEPTHS = (1, 2, 4, 8, 16, 32)
+# About how many clock cycles of lockstep a digit takes.
+DIGIT_CYCLES = 1300
 CFG = ArchConfig.preset("paper")
 # Small enough to look at in a wave viewer.
 TRACED = CFG.replace(n_pe=4)
@@ -95,38 +100,39 @@ def _accuracy(
     return {name: int((y.argmax(axis=1) == digits.labels).sum()) for name, y in outputs.items()}
 
 
-def _is_long(simulator: str, digits: int) -> bool:
-    """Whether a run is worth an optimised model (`eie.sim.cosim.lockstep.LONG`): fc1 takes 1,950 cycles a digit."""
-    return simulator == "verilator" and 1950 * digits >= LONG
+def _cycles(layers: Sequence[CompressedLayer], x: IntArray) -> int:
+    """Clock cycles of the network on the digits x, from the first word of the first to the last word read."""
+    return sum(Phases.of(result).total for result in run_plan(make_plan(layers, CFG), x, "fast"))
 
 
 def lockstep_network(
     simulator: str,
-    layers: list[CompressedLayer],
+    layers: Sequence[CompressedLayer],
     x: IntArray,
     cfg: ArchConfig,
     divergence: Path,
     replay: str,
-    finished: queue.Queue[str],
+    cycles: MutableMapping[str, int],
 ) -> Lockstep:
-    """Golden and RTL in lockstep for every layer on the digits x, int64[digits, cols].
+    """Golden and RTL in lockstep for the whole network on the digits x, int64[digits, cols].
 
-    A layer's inputs are what the RTL wrote back for the layer before it. `finished` gets the name of each layer done.
+    All weights are in the SRAMs. A layer takes what the RTL wrote back for the layer before it. `cycles` gets, under
+    the simulator's name, how many are compared.
 
     Raises
     ------
     MismatchError : at the first divergence.
     """
-    reports = []
-    for layer in layers:
-        jobs = [Job.create(layer, vector, cfg) for vector in x]
-        long_run = _is_long(simulator, len(x))
-        report = lockstep(jobs, simulator, replay=replay, divergence_wave=divergence, long_run=long_run)
-        report.require_agreement()
-        reports.append(report)
-        finished.put(layer.name)
-        x = np.stack([result.y for result in report.results]).astype(np.int64)
-    return Lockstep(simulator, reports)
+    report = lockstep_program(
+        plan_program(make_plan(layers, cfg), NETWORK),
+        list(x),
+        simulator,
+        replay=replay,
+        divergence_wave=divergence,
+        progress=partial(cycles.__setitem__, simulator),
+    )
+    report.require_agreement()
+    return Lockstep(simulator, report)
 
 
 # Key among the process numbers: the command has ended.
@@ -190,18 +196,21 @@ def _check(
         if (row["n_pe"], row["queue_depth"]) == (CFG.n_pe, CFG.queue_depth)
     }
     for digit, vector in enumerate(x):
-        for layer, reference in zip(layers, run_network(layers, vector, CFG, "reference"), strict=True):
-            for one in locksteps:
-                result = one.reports[layers.index(layer)].results[digit]
-                where = f"{one.simulator}, digit {digit}, layer {layer.name}"
-                if not np.array_equal(result.y, reference.y):
-                    row = int(np.flatnonzero(result.y != reference.y)[0])
+        reference = run_network(layers, vector, CFG, "reference")[-1].y
+        for one in locksteps:
+            where = f"{one.simulator}, digit {digit}"
+            y = one.report.results[digit].y
+            if not np.array_equal(y, reference):
+                row = int(np.flatnonzero(y != reference)[0])
+                raise MismatchError(
+                    f"{where}: output {row} is {y[row]} in the RTL, {reference[row]} in the reference"
+                )
+            for layer, results in zip(layers, one.by_layer, strict=True):
+                cycles = results[digit].cycles
+                if cycles != law.get((layer.name, digit), cycles):
                     raise MismatchError(
-                        f"{where}: output {row} is {result.y[row]} in the RTL, {reference.y[row]} in the reference"
-                    )
-                if result.cycles != law.get((layer.name, digit), result.cycles):
-                    raise MismatchError(
-                        f"{where}: {result.cycles} cycles in the RTL, {law[layer.name, digit]} by the timing law"
+                        f"{where}, layer {layer.name}: {cycles} cycles in the RTL, {law[layer.name, digit]} by the "
+                        "timing law"
                     )
 
 
@@ -263,8 +272,7 @@ def _main_job(
     with ctrl_c_held():
         started = spawn.Manager()
     with started as manager, ProcessPoolExecutor(len(SIMULATORS), spawn) as pool:
-        finished: queue.Queue[str] = manager.Queue()
-        workers = manager.dict()
+        cycles, workers = manager.dict(), manager.dict()
         running: dict[str, Future[Any]] = {}
 
         def begin(name: str, function: Callable[..., Any], *arguments: Any) -> None:
@@ -274,7 +282,7 @@ def _main_job(
         with stopping(running, workers):
             # While the network is compressed: lockstep finds the models, and tells what was wrong with one.
             for simulator in SIMULATORS:
-                long_run = _is_long(simulator, count)
+                long_run = simulator == "verilator" and DIGIT_CYCLES * count >= LONG
                 begin(f"model for {simulator}", partial(prepared, long_run=long_run), CFG, simulator)
             with _step(out, "compressing LeNet-300-100"):
                 digits = read_digits(example)
@@ -285,10 +293,10 @@ def _main_job(
             for simulator in SIMULATORS:
                 divergence = folder / f"divergence_{simulator}.vcd"
                 replay = f"eie demo --out {folder} --digits {count}"
-                job = (simulator, layers, x[:count], CFG, divergence, replay, finished)
+                job = (simulator, layers, x[:count], CFG, divergence, replay, cycles)
                 begin(simulator, lockstep_network, *job)
             rows, pictures = _meanwhile(out, staging, layers, x)
-            locksteps = _gather(out, [running[one] for one in SIMULATORS], finished, len(layers))
+            locksteps = _gather(out, [running[one] for one in SIMULATORS], cycles, _cycles(layers, x[:count]))
     with _step(out, "comparing outputs with the reference engine, cycles with the timing law"):
         _check(locksteps, layers, x[:count], rows)
     outcome = Outcome(
@@ -335,22 +343,21 @@ def _meanwhile(
 
 
 def _gather(
-    out: Console, running: Sequence[Future[Lockstep]], finished: queue.Queue[str], layers: int
+    out: Console, running: Sequence[Future[Lockstep]], cycles: MutableMapping[str, int], expected: int
 ) -> list[Lockstep]:
-    """The lockstep runs' outcomes; the first failure is raised at once."""
+    """The lockstep runs' outcomes; the first failure is raised at once. expected : clock cycles of each."""
     with progress_bar(out, (SpinnerColumn(), TextColumn("{task.description}"))) as progress:
-        task = progress.add_task("lockstep, layers done", total=len(running) * layers)
+        task = progress.add_task("lockstep, cycles compared", total=len(running) * expected)
         while not all(future.done() for future in running):
             for future in running:
                 if future.done():
                     future.result()
-            with suppress(queue.Empty):
-                finished.get(timeout=0.2)
-                progress.advance(task)
+            progress.update(task, completed=sum(cycles.values()))
+            time.sleep(0.2)
     done = [future.result() for future in running]
     for one in done:
         out.print(
             f"[green]done[/green]  golden model and RTL in lockstep, {one.simulator}: "
-            f"{one.whole.mismatches} mismatches ({one.whole.seconds:.1f} s)"
+            f"{one.report.mismatches} mismatches ({one.report.seconds:.1f} s)"
         )
     return done

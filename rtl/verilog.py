@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import gc
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import resources
 
 from amaranth.back import rtlil  # type: ignore[attr-defined]  # the stubs lack it
@@ -94,9 +96,10 @@ def array_verilog(cfg: ArchConfig, *, probe: bool = False, images: bool = True) 
 # A session runs many jobs on few machines, and conversion takes longer than a small job.
 @functools.lru_cache(maxsize=16)
 def _array_verilog(cfg: ArchConfig, probe: bool, images: bool) -> dict[str, str]:
-    array = EIEArray(cfg, probe=probe, images=images)
-    blocks = {name: block(cfg, probe=probe) for name, block in blocks_of(cfg).items()}
-    modules = convert({"array": array, **blocks})
+    with _collector_off():
+        array = EIEArray(cfg, probe=probe, images=images)
+        blocks = {name: block(cfg, probe=probe) for name, block in blocks_of(cfg).items()}
+        modules = convert({"array": array, **blocks})
     return {
         f"{SRAM}.v": sram_verilog(),
         **_pe_file(modules),
@@ -176,13 +179,27 @@ def _pe_file(modules: dict[str, str]) -> dict[str, str]:
     return {_file("pe"): "\n".join(modules[name] for name in ("pe", *schema.PE_BLOCKS))}
 
 
+@contextmanager
+def _collector_off() -> Iterator[None]:
+    """Amaranth makes millions of objects and drops few: looking for dead ones took a fourth of the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
 def convert(components: Mapping[str, Component]) -> dict[str, str]:
     """Verilog text of each component's module, by the same names: those of `eie.rtl.block.module_name`."""
-    text = _yosys(
-        [
+    with _collector_off():
+        designs = [
             _keep_names(_same_widths(rtlil.convert(component, name=module_name(name), emit_src=False)))
             for name, component in components.items()
-        ],
+        ]
+    text = _yosys(
+        designs,
         flat=[
             module_name(name)
             for name, component in components.items()

@@ -8,6 +8,7 @@ import click
 
 from eie.cli.output import make_folder
 from eie.compiled import compile_golden
+from eie.errors import SimulatorMissing
 
 
 @click.command()
@@ -17,8 +18,8 @@ from eie.compiled import compile_golden
     help="Keep the machine code in the installed package, for all its users, not in your own cache.",
 )
 def warm(shared: bool) -> None:
-    """Compile the loops of the compressor and of the fast engine, and the golden model, and keep the machine code. This
-    takes about a minute.
+    """Compile the loops of the compressor and of the fast engine, the golden model and Verilator's runtime, and keep
+    the machine code. This takes about a minute.
 
     `make setup` does it. After a plain `pip install`, each loop is compiled by the first command that needs it, unless
     you run this. If several users share an installation that they cannot write, its owner can run it once with --shared
@@ -34,6 +35,7 @@ def warm(shared: bool) -> None:
     if shared:
         make_folder(jit.SHARED)
         jit.keep_for_all()
+    from eie.sim.cosim.build import compile_runtime
     from eie.sim.warm import warm as compile_all
 
     began, number = time.perf_counter(), 0
@@ -49,3 +51,8 @@ def warm(shared: bool) -> None:
         click.echo("every loop is compiled already")
     problem = compile_golden()
     click.echo(f"the golden model stays in Python: {problem}" if problem else "the golden model is compiled")
+    try:
+        compile_runtime()
+        click.echo("Verilator's runtime is compiled")
+    except SimulatorMissing:
+        click.echo("Verilator is not installed: nothing of it to compile")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,23 +15,29 @@ from eie.cli.pages.sizes import SIZE_HEADINGS, SIZE_NOTE, size_rows
 from eie.cli.pages.summary import summary
 from eie.compress.format.sizes import SizeReport
 from eie.layer import CompressedLayer
-from eie.result import Result
-from eie.sim.cosim.lockstep import LockstepReport, joined
+from eie.result import Count, Result
+from eie.sim.cosim.lockstep import LockstepReport
 from eie.sim.evaluation.section import Table
 from eie.sim.sweep.columns import Row
 
 
 @dataclass(frozen=True)
 class Lockstep:
-    """The network in lockstep in one simulator: a report for each layer, whose results are the digits'."""
+    """The network in lockstep in one simulator: the report's results are the digits', with a run for each layer."""
 
     simulator: str
-    reports: list[LockstepReport]
+    report: LockstepReport
 
     @property
-    def whole(self) -> LockstepReport:
-        """The layers' reports as one (the demo stops at the first that diverges)."""
-        return joined(self.reports)
+    def by_layer(self) -> list[list[Result]]:
+        """Cycles and counters of [layer][digit]; `y` is the network's."""
+        digits = [[_of_run(result, run) for run in result.runs] for result in self.report.results]
+        return [list(layer) for layer in zip(*digits, strict=True)]
+
+
+def _of_run(result: Result, run: Count) -> Result:
+    """One run of a result as a result of its own."""
+    return replace(result, cycles=run.cycles, counters=run.counters, runs=(run,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +65,7 @@ _NETWORK = "lenet_300_100.eie"
 
 def _first(outcome: Outcome) -> list[list[Result]]:
     """Results of the first simulator (lockstep proved the others' and golden's equal): [layer][digit]."""
-    return [report.results for report in outcome.locksteps[0].reports]
+    return outcome.locksteps[0].by_layer
 
 
 def _layer_figures(layer: CompressedLayer, size: Any, results: Sequence[Result]) -> dict[str, Any]:
@@ -92,11 +98,11 @@ def figures(outcome: Outcome) -> dict[str, Any]:
             {
                 "simulator": one.simulator,
                 "digits": outcome.lockstep_digits,
-                "cycles": one.whole.cycles,
-                "signals": one.whole.signals,
-                "comparisons": one.whole.comparisons,
-                "mismatches": one.whole.mismatches,
-                "seconds": one.whole.seconds,
+                "cycles": one.report.cycles,
+                "signals": one.report.signals,
+                "comparisons": one.report.comparisons,
+                "mismatches": one.report.mismatches,
+                "seconds": one.report.seconds,
             }
             for one in outcome.locksteps
         ],
@@ -186,11 +192,11 @@ def _lockstep_rows(outcome: Outcome) -> list[list[str]]:
         [
             f"{one.simulator} {outcome.tools[one.simulator]}",
             str(outcome.lockstep_digits),
-            f"{one.whole.cycles:,}",
-            f"{one.whole.signals:,}",
-            f"{one.whole.comparisons:,}",
-            str(one.whole.mismatches),
-            f"{one.whole.cycles / one.whole.seconds:,.0f}",
+            f"{one.report.cycles:,}",
+            f"{one.report.signals:,}",
+            f"{one.report.comparisons:,}",
+            str(one.report.mismatches),
+            f"{one.report.cycles / one.report.seconds:,.0f}",
         ]
         for one in outcome.locksteps
     ]

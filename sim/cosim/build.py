@@ -40,10 +40,14 @@ _WAVES = "waves.fst"
 # Most of what a small model costs is the same headers read again for every file of it: up to this size (Verilator's
 # own is 20,000) it is one file. A large one is cut, so that all cores compile it.
 _ONE_FILE = ("--output-split", "60000")
-# Optimised, as the simulator is all that runs.
+# Verilator merges functions that are alike, such as those of the PEs, unless a pass before has made them different:
+# DFG gives what it shares a name of its own in each PE, and the gate pass puts a neighbour's logic into some. With
+# 64 PEs that would be five times as much C++, and slower (see docs/decisions.md).
+_ALIKE = ("-fno-dfg", "-fno-gate")
+# Undefined values cost nothing here, as the simulator is all that runs.
 _FREE_VERILATOR = (
-    *("-cc", "--exe", "--main", "--timing", "-Wno-fatal", "-O3", "--x-assign", "fast", "--x-initial", "fast"),
-    *_ONE_FILE,
+    *("-cc", "--exe", "--main", "--timing", "-Wno-fatal", "--x-assign", "fast", "--x-initial", "fast"),
+    *(*_ONE_FILE, *_ALIKE),
 )
 _FREE_FLAGS = ("OPT_FAST=-O1",)
 # The model's own code costs more to compile than a short run gives back: Python acts in every cycle as well.
@@ -110,7 +114,13 @@ def _runner(simulator: str) -> Runner:
 def _build_args(tool: toolchain.Tool, waves: bool, coverage: bool) -> list[str]:
     if tool.name == "icarus":
         return ["-g2012"]
-    args = ["--timing", "-Wno-fatal", *_ONE_FILE, *([_CHANGES] if tool.version >= _CHANGES_SINCE else [])]
+    args = [
+        "--timing",
+        "-Wno-fatal",
+        *_ONE_FILE,
+        *_ALIKE,
+        *([_CHANGES] if tool.version >= _CHANGES_SINCE else []),
+    ]
     return [*args, *(["--trace-fst"] if waves else []), *(_COVERAGE if coverage else [])]
 
 
@@ -179,6 +189,17 @@ def build_alone(simulator: str, sources: Mapping[str, str], top: str, *, activit
             _make_model(tool, work, log, *_FREE_FLAGS)
 
     return _cached(tool, command[1:], Build(simulator, top, Path(), activity), sources, compile_alone)
+
+
+def compile_runtime() -> None:
+    """Compile Verilator's runtime as lockstep and free runs need it, unless it is kept: the first model then has it.
+
+    Raises
+    ------
+    SimulatorMissing, SimulationError : as for `build`.
+    """
+    build("verilator", {"lockstep.v": "module lockstep(input clk); endmodule\n"}, "lockstep")
+    build_alone("verilator", {"free.v": "module free; initial #1 $finish; endmodule\n"}, "free")
 
 
 def run_alone(built: Build, run_folder: Path, *plusargs: str) -> None:

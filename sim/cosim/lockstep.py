@@ -145,13 +145,24 @@ def lockstep_program(
     port: bool = False,
     seed: int = 0,
     replay: str = "",
+    divergence_wave: Path | None = None,
     transform: Transform | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> LockstepReport:
     """Run a program on golden and on the RTL in lockstep: loading, every pass, reading; every probed signal compared.
 
     `divergence.job` is the number of an input. port : load the SRAMs through the I/O port as well. Others as above.
     """
-    return _lockstep([Feed(program, inputs)], simulator, transform, replay, port=port, seed=seed)
+    return _lockstep(
+        [Feed(program, inputs)],
+        simulator,
+        transform,
+        replay,
+        port=port,
+        seed=seed,
+        divergence_wave=divergence_wave,
+        progress=progress,
+    )
 
 
 def _lockstep(

@@ -122,7 +122,7 @@ def test_the_report_stands_alone(out: Path) -> None:
 def ran(layer: eie.CompressedLayer, x: np.ndarray, cfg: eie.ArchConfig) -> Lockstep:
     """A lockstep outcome with the golden model's results in it."""
     report = LockstepReport("icarus", 100, 10, None, [simulate(layer, x, cfg)], 1.0)
-    return Lockstep("icarus", [report])
+    return Lockstep("icarus", report)
 
 
 def test_outputs_and_cycles_are_held_to_reference_and_law(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,8 +137,8 @@ def test_outputs_and_cycles_are_held_to_reference_and_law(monkeypatch: pytest.Mo
         MismatchError, match=r"icarus, digit 0, layer fc1: \d+ cycles in the RTL, \d+ by the timing law"
     ):
         demo_module._check([good], [layer], x[None], late)
-    good.reports[0].results[0].y[3] += 1
-    with pytest.raises(MismatchError, match=r"icarus, digit 0, layer fc1: output 3 is .* in the reference"):
+    good.report.results[0].y[3] += 1
+    with pytest.raises(MismatchError, match=r"icarus, digit 0: output 3 is .* in the reference"):
         demo_module._check([good], [layer], x[None], rows)
 
 
@@ -239,5 +239,5 @@ def test_a_failed_lockstep_run_stops_the_other(tmp_path: Path) -> None:
         workers, names = manager.dict(), {"icarus": wait_for_a_program, "verilator": fail_when}
         running = {n: pool.submit(demo_module.announced, workers, n, f, path) for n, f in names.items()}
         with pytest.raises(MismatchError, match="they differ"), demo_module.stopping(running, workers):
-            demo_module._gather(Console(quiet=True), [*running.values()], manager.Queue(), 1)
+            demo_module._gather(Console(quiet=True), [*running.values()], manager.dict(), 1)
     assert isinstance(running["icarus"].exception(), KeyboardInterrupt)
