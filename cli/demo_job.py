@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,7 +35,8 @@ from eie.fixed import IntArray
 from eie.layer import CompressedLayer
 from eie.plan import make_plan
 from eie.plan_program import plan_program
-from eie.program import Job
+from eie.program import Job, check_layer
+from eie.result import Result, differences
 from eie.rtl.export.export import export
 from eie.sim.chain import as_float, layer_inputs, run_network
 from eie.sim.cosim.build import SIMULATORS
@@ -59,8 +60,8 @@ from eie.sim.workloads.example import (
 SWEEP_DIGITS = 20
 SWEEP_PES = (1, 2, 4, 8, 16, 32, 64)
 SWEEP_DEPTHS = (1, 2, 4, 8, 16, 32)
-# About how many clock cycles of lockstep a digit takes.
-DIGIT_CYCLES = 1300
+# Clock cycles of lockstep that a digit takes in the mean.
+DIGIT_CYCLES = 1530
 CFG = ArchConfig.preset("paper")
 # Small enough to look at in a wave viewer.
 TRACED = CFG.replace(n_pe=4)
@@ -100,11 +101,6 @@ def _accuracy(
     return {name: int((y.argmax(axis=1) == digits.labels).sum()) for name, y in outputs.items()}
 
 
-def _cycles(layers: Sequence[CompressedLayer], x: IntArray) -> int:
-    """Clock cycles of the network on the digits x, from the first word of the first to the last word read."""
-    return sum(Phases.of(result).total for result in run_plan(make_plan(layers, CFG), x, "fast"))
-
-
 def lockstep_network(
     simulator: str,
     layers: Sequence[CompressedLayer],
@@ -113,6 +109,7 @@ def lockstep_network(
     divergence: Path,
     replay: str,
     cycles: MutableMapping[str, int],
+    long_run: bool,
 ) -> Lockstep:
     """Golden and RTL in lockstep for the whole network on the digits x, int64[digits, cols].
 
@@ -130,6 +127,7 @@ def lockstep_network(
         replay=replay,
         divergence_wave=divergence,
         progress=partial(cycles.__setitem__, simulator),
+        long_run=long_run,
     )
     report.require_agreement()
     return Lockstep(simulator, report)
@@ -182,9 +180,14 @@ def stopping(running: dict[str, Future[Any]], workers: MutableMapping[str, int])
 
 
 def _check(
-    locksteps: Sequence[Lockstep], layers: list[CompressedLayer], x: IntArray, rows: list[Row]
+    locksteps: Sequence[Lockstep],
+    layers: Sequence[CompressedLayer],
+    x: IntArray,
+    expected: Sequence[Result],
+    rows: Sequence[Row],
 ) -> None:
-    """Hold the RTL's outputs to the reference engine, and its cycles to the timing law that the sweep used.
+    """Hold the RTL to others: the network's outputs to the reference engine, and with the cycles and counters of each
+    layer to the fast engine (`expected`, of each digit); the cycles of the sweep's digits to its rows.
 
     Raises
     ------
@@ -198,20 +201,21 @@ def _check(
     for digit, vector in enumerate(x):
         reference = run_network(layers, vector, CFG, "reference")[-1].y
         for one in locksteps:
-            where = f"{one.simulator}, digit {digit}"
-            y = one.report.results[digit].y
-            if not np.array_equal(y, reference):
-                row = int(np.flatnonzero(y != reference)[0])
+            result, where = one.report.results[digit], f"{one.simulator}, digit {digit}"
+            if not np.array_equal(result.y, reference):
+                row = int(np.flatnonzero(result.y != reference)[0])
                 raise MismatchError(
-                    f"{where}: output {row} is {y[row]} in the RTL, {reference[row]} in the reference"
+                    f"{where}: output {row} is {result.y[row]} in the RTL, {reference[row]} in the reference"
                 )
-            for layer, results in zip(layers, one.by_layer, strict=True):
-                cycles = results[digit].cycles
-                if cycles != law.get((layer.name, digit), cycles):
+            for layer, count in zip(layers, result.runs, strict=True):
+                if count.cycles != law.get((layer.name, digit), count.cycles):
                     raise MismatchError(
-                        f"{where}, layer {layer.name}: {cycles} cycles in the RTL, {law[layer.name, digit]} by the "
-                        "timing law"
+                        f"{where}, layer {layer.name}: {count.cycles} cycles in the RTL, {law[layer.name, digit]} by "
+                        "the timing law"
                     )
+            _, different = differences(expected[digit], result)
+            if different:
+                raise MismatchError(f"{where}: {different[0]}")
 
 
 def _sweep(layers: list[CompressedLayer], x: IntArray, path: Path) -> list[Row]:
@@ -271,34 +275,40 @@ def _main_job(
     spawn = multiprocessing.get_context("spawn")
     with ctrl_c_held():
         started = spawn.Manager()
-    with started as manager, ProcessPoolExecutor(len(SIMULATORS), spawn) as pool:
+    with started as manager, ExitStack() as pools:
         cycles, workers = manager.dict(), manager.dict()
         running: dict[str, Future[Any]] = {}
+        # One process for each, so that it runs the model that it has made.
+        pool = {name: pools.enter_context(ProcessPoolExecutor(1, spawn)) for name in SIMULATORS}
 
-        def begin(name: str, function: Callable[..., Any], *arguments: Any) -> None:
+        def begin(name: str, simulator: str, function: Callable[..., Any], *arguments: Any) -> None:
             with ctrl_c_held():
-                running[name] = pool.submit(announced, workers, name, function, *arguments)
+                running[name] = pool[simulator].submit(announced, workers, name, function, *arguments)
 
         with stopping(running, workers):
             # While the network is compressed: lockstep finds the models, and tells what was wrong with one.
-            for simulator in SIMULATORS:
-                long_run = simulator == "verilator" and DIGIT_CYCLES * count >= LONG
-                begin(f"model for {simulator}", partial(prepared, long_run=long_run), CFG, simulator)
+            long_run = {name: name == "verilator" and DIGIT_CYCLES * count >= LONG for name in SIMULATORS}
+            for name in SIMULATORS:
+                begin(f"model for {name}", name, partial(prepared, long_run=long_run[name]), CFG, name)
             with _step(out, "compressing LeNet-300-100"):
                 digits = read_digits(example)
                 trained, layers = _compress(example, digits, file)
+                for layer in layers:  # each is one pass, which the figures are of
+                    check_layer(layer, CFG)
                 x = quantize_inputs(layers[0], digits.pixels, CFG.act_bits)
             with _step(out, f"reading {len(x):,} digits in float and in the accelerator's arithmetic"):
                 accuracy = _accuracy(trained, layers, digits, x)
-            for simulator in SIMULATORS:
-                divergence = folder / f"divergence_{simulator}.vcd"
+            for name in SIMULATORS:
+                divergence = folder / f"divergence_{name}.vcd"
                 replay = f"eie demo --out {folder} --digits {count}"
-                job = (simulator, layers, x[:count], CFG, divergence, replay, cycles)
-                begin(simulator, lockstep_network, *job)
+                job = (name, layers, x[:count], CFG, divergence, replay, cycles, long_run[name])
+                begin(name, name, lockstep_network, *job)
             rows, pictures = _meanwhile(out, staging, layers, x)
-            locksteps = _gather(out, [running[one] for one in SIMULATORS], cycles, _cycles(layers, x[:count]))
+            expected = run_plan(make_plan(layers, CFG), x[:count], "fast")
+            total = sum(Phases.of(result).total for result in expected)
+            locksteps = _gather(out, [running[one] for one in SIMULATORS], cycles, total)
     with _step(out, "comparing outputs with the reference engine, cycles with the timing law"):
-        _check(locksteps, layers, x[:count], rows)
+        _check(locksteps, layers, x[:count], expected, rows)
     outcome = Outcome(
         layers=layers,
         sizes=describe(file),
@@ -345,7 +355,7 @@ def _meanwhile(
 def _gather(
     out: Console, running: Sequence[Future[Lockstep]], cycles: MutableMapping[str, int], expected: int
 ) -> list[Lockstep]:
-    """The lockstep runs' outcomes; the first failure is raised at once. expected : clock cycles of each."""
+    """The lockstep runs' outcomes; the first failure is raised at once. expected : clock cycles of each, about."""
     with progress_bar(out, (SpinnerColumn(), TextColumn("{task.description}"))) as progress:
         task = progress.add_task("lockstep, cycles compared", total=len(running) * expected)
         while not all(future.done() for future in running):

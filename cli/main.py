@@ -45,7 +45,7 @@ COMMANDS = {
     "fpga": "Put a network on an FPGA: bitstream, what is used, fastest clock.",
     "board": "Run a network on a board that has the bitstream.",
     "doctor": "Show the versions of what a run needs, and what is missing.",
-    "warm": "Compile the fast loops now, so that first uses need not wait.",
+    "warm": "Compile loops, golden and Verilator's runtime now, so that first uses need not wait.",
 }
 
 # Status after a traceback (EX_SOFTWARE of sysexits.h): 1 would mean that a check failed.

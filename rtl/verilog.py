@@ -99,7 +99,7 @@ def _array_verilog(cfg: ArchConfig, probe: bool, images: bool) -> dict[str, str]
     with _collector_off():
         array = EIEArray(cfg, probe=probe, images=images)
         blocks = {name: block(cfg, probe=probe) for name, block in blocks_of(cfg).items()}
-        modules = convert({"array": array, **blocks})
+    modules = convert({"array": array, **blocks})
     return {
         f"{SRAM}.v": sram_verilog(),
         **_pe_file(modules),

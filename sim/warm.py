@@ -1,4 +1,4 @@
-"""Everything compiled ahead that a first command would compile: `eie warm`, which `make setup` runs."""
+"""Loops compiled ahead that a first command would compile: for `eie warm`, which `make setup` runs."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ eie demo: a trained LeNet-300-100, from its weights to Verilog. It
   compresses the network and reads 1,000 digits with it, in float and in fixed point;
   runs {count} digit{s} on the golden model and on the RTL, in Icarus and in Verilator, and compares every signal;
   sweeps PE counts, exports the Verilog, traces a waveform, draws pictures and writes a report into {folder}/.
-That takes less than a minute on two free cores; most of it is the RTL in Icarus, and compiling it in Verilator.
+That takes less than a minute on two free cores, and more with more digits; most of it is the RTL in Icarus.
 """
 
 

@@ -8,14 +8,14 @@ import click
 
 from eie.cli.output import make_folder
 from eie.compiled import compile_golden
-from eie.errors import SimulatorMissing
+from eie.errors import SimulationError, SimulatorMissing
 
 
 @click.command()
 @click.option(
     "--shared",
     is_flag=True,
-    help="Keep the machine code in the installed package, for all its users, not in your own cache.",
+    help="Keep the loops' machine code in the installed package, for all its users, not in your own cache.",
 )
 def warm(shared: bool) -> None:
     """Compile the loops of the compressor and of the fast engine, the golden model and Verilator's runtime, and keep
@@ -54,5 +54,8 @@ def warm(shared: bool) -> None:
     try:
         compile_runtime()
         click.echo("Verilator's runtime is compiled")
-    except SimulatorMissing:
-        click.echo("Verilator is not installed: nothing of it to compile")
+    except (
+        SimulatorMissing,
+        SimulationError,
+    ) as error:  # what was asked for is there, and `eie doctor` helps
+        click.echo(f"Verilator's runtime is not compiled: {error}")

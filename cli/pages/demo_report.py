@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class Lockstep:
     simulator: str
     report: LockstepReport
 
-    @property
+    @cached_property
     def by_layer(self) -> list[list[Result]]:
         """Cycles and counters of [layer][digit]; `y` is the network's."""
         digits = [[_of_run(result, run) for run in result.runs] for result in self.report.results]

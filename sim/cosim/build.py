@@ -42,7 +42,8 @@ _WAVES = "waves.fst"
 _ONE_FILE = ("--output-split", "60000")
 # Verilator merges functions that are alike, such as those of the PEs, unless a pass before has made them different:
 # DFG gives what it shares a name of its own in each PE, and the gate pass puts a neighbour's logic into some. With
-# 64 PEs that would be five times as much C++, and slower (see docs/decisions.md).
+# 64 PEs that would be five times as much C++, and slower (see docs/decisions.md). Verilator warns that the order of
+# events may suffer without the gate pass: it does not here, as no logic and no assignment is in the path of a clock.
 _ALIKE = ("-fno-dfg", "-fno-gate")
 # Undefined values cost nothing here, as the simulator is all that runs.
 _FREE_VERILATOR = (
@@ -192,7 +193,7 @@ def build_alone(simulator: str, sources: Mapping[str, str], top: str, *, activit
 
 
 def compile_runtime() -> None:
-    """Compile Verilator's runtime as lockstep and free runs need it, unless it is kept: the first model then has it.
+    """Compile Verilator's runtime as lockstep and free runs without waveforms need it, unless it is kept.
 
     Raises
     ------
@@ -350,6 +351,8 @@ def _make_model(tool: toolchain.Tool, work: Path, log: Path, *variables: str) ->
     The runtime takes longer than a small model. Its objects are kept by the commands that make them, so that other
     options, another Verilator or another place of it never meet an old object.
     """
+    if shutil.which("make") is None:
+        raise SimulationError(f"make is not installed: {toolchain.apt_line(['make'])}")
     make = ["make", "-f", f"{_PREFIX}.mk", *variables]
     kept = cache_folder() / "runtime" / _runtime_key(make, tool, work)
     objects = [

@@ -27,8 +27,8 @@ from eie.sim.cosim.waves import write_history
 from eie.sim.engines.fast import prepare
 from eie.timing import load_cycles
 
-# Cycles from which a faster model of Verilator's pays for its longer compilation, with 4 PEs as with 64.
-LONG = 25_000
+# Cycles from which a faster model of Verilator's pays for its longer compilation: 7,500 with 64 PEs, 15,000 with 4.
+LONG = 10_000
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,7 @@ def lockstep_program(
     divergence_wave: Path | None = None,
     transform: Transform | None = None,
     progress: Callable[[int], None] | None = None,
+    long_run: bool = False,
 ) -> LockstepReport:
     """Run a program on golden and on the RTL in lockstep: loading, every pass, reading; every probed signal compared.
 
@@ -162,6 +163,7 @@ def lockstep_program(
         seed=seed,
         divergence_wave=divergence_wave,
         progress=progress,
+        long_run=long_run,
     )
 
 

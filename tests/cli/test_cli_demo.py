@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -24,7 +25,9 @@ from eie.cli import demo_job as demo_module
 from eie.cli.main import main
 from eie.cli.pages.demo_report import Lockstep, Outcome, html, zeros
 from eie.errors import MismatchError
+from eie.plan import make_plan
 from eie.sim.cosim.lockstep import LockstepReport
+from eie.sim.plans import run_plan
 from eie.sim.simulate import simulate
 from eie.sim.sweep.point import held_points
 from eie.sim.sweep.run import run_in_memory
@@ -121,8 +124,8 @@ def test_the_report_stands_alone(out: Path) -> None:
 
 def ran(layer: eie.CompressedLayer, x: np.ndarray, cfg: eie.ArchConfig) -> Lockstep:
     """A lockstep outcome with the golden model's results in it."""
-    report = LockstepReport("icarus", 100, 10, None, [simulate(layer, x, cfg)], 1.0)
-    return Lockstep("icarus", report)
+    results = run_plan(make_plan([layer], cfg), [x], "golden")
+    return Lockstep("icarus", LockstepReport("icarus", 100, 10, None, results, 1.0))
 
 
 def test_outputs_and_cycles_are_held_to_reference_and_law(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,16 +133,21 @@ def test_outputs_and_cycles_are_held_to_reference_and_law(monkeypatch: pytest.Mo
     monkeypatch.setattr(demo_module, "CFG", cfg)
     layer, x = random_layer(20, 30, 0.3, seed=1, name="fc1"), random_input(30, 0.5, seed=1)
     rows = run_in_memory(held_points([layer], [x[None]], [cfg]))
+    expected = run_plan(make_plan([layer], cfg), [x], "fast")
     good = ran(layer, x, cfg)
-    demo_module._check([good], [layer], x[None], rows)
+    demo_module._check([good], [layer], x[None], expected, rows)
     late = [rows[0] | {"cycles": rows[0]["cycles"] + 1}]
     with pytest.raises(
         MismatchError, match=r"icarus, digit 0, layer fc1: \d+ cycles in the RTL, \d+ by the timing law"
     ):
-        demo_module._check([good], [layer], x[None], late)
+        demo_module._check([good], [layer], x[None], expected, late)
+    other = run_plan(make_plan([layer], cfg), [np.roll(x, 1)], "fast")[0]
+    different = [replace(expected[0], runs=other.runs)]
+    with pytest.raises(MismatchError, match=r"icarus, digit 0: run 0, .*: fast \d+, golden \d+"):
+        demo_module._check([good], [layer], x[None], different, rows)
     good.report.results[0].y[3] += 1
     with pytest.raises(MismatchError, match=r"icarus, digit 0: output 3 is .* in the reference"):
-        demo_module._check([good], [layer], x[None], rows)
+        demo_module._check([good], [layer], x[None], expected, rows)
 
 
 def outcome_of(name: str) -> Outcome:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from eie.cache import cache_folder
 from eie.config import ArchConfig
+from eie.errors import SimulationError
 from eie.sim.cosim import build as building
 from eie.sim.cosim import lockstep as lockstepping
 from eie.sim.cosim.launch import run_rtl
@@ -41,21 +44,41 @@ def test_the_runtime_that_is_compiled_ahead_is_that_of_lockstep_and_of_free_runs
     assert keys[2:] == keys[:2]
 
 
+def free_model(cfg: ArchConfig) -> None:
+    """Build what a free run of the machine needs, and run it."""
+    run_rtl([seeded_case(1, [cfg]).job], "verilator")
+
+
 @pytest.mark.usefixtures("no_builds")
-def test_pes_share_the_functions_of_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("build", [partial(lockstepping.prepared, simulator="verilator"), free_model])
+def test_pes_share_the_functions_of_a_model(
+    build: Callable[[ArchConfig], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Written(Exception):
         pass
 
     def measure(_: Any, work: Path, *__: Any) -> None:
-        raise Written(sum(path.stat().st_size for path in work.glob("Vtop_eie_pe__*.cpp")))
+        raise Written(sum(path.stat().st_size for path in work.glob("*.cpp")))
 
     def of_pes(n_pe: int) -> int:
         with pytest.raises(Written) as written:
-            lockstepping.prepared(SMALL.replace(n_pe=n_pe), "verilator")
+            build(SMALL.replace(n_pe=n_pe))
         return int(written.value.args[0])
 
     monkeypatch.setattr(building, "_make_model", measure)
-    assert 0 < of_pes(16) < 1.5 * of_pes(4)
+    assert 0 < of_pes(16) < 2 * of_pes(4)
+
+
+@pytest.mark.usefixtures("no_builds")
+def test_without_make_the_message_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    which = building.shutil.which
+    monkeypatch.setattr(
+        building.shutil,
+        "which",
+        lambda name, *given, **named: None if name == "make" else which(name, *given, **named),
+    )
+    with pytest.raises(SimulationError, match=r"make is not installed: .*apt-get install -y make"):
+        building.compile_runtime()
 
 
 @pytest.mark.usefixtures("no_builds")

@@ -277,12 +277,23 @@ def _edit(file: str, pattern: str, replacement: str):
     return transform
 
 
-def test_faults_of_the_rtl_are_found() -> None:
+def test_faults_of_the_rtl_are_found(tmp_path: Path) -> None:
     """A base that is not added, and a run that never ends."""
     program, inputs = chip_program("on the chip"), random_inputs(11, 30, 2)
     fault = _edit("eie_pe.v", r"\.spmat_base\(\w+\)", f".spmat_base({program.cfg.word_addr_bits}'d0)")
-    report = lockstep_program(program, inputs, "icarus", transform=fault, replay="pytest")
+    wave, cycles = tmp_path / "divergence.vcd", []
+    report = lockstep_program(
+        program,
+        inputs,
+        "icarus",
+        transform=fault,
+        replay="pytest",
+        divergence_wave=wave,
+        progress=cycles.append,
+    )
     assert report.divergence is not None
+    assert "spmat_addr" in wave.read_text()
+    assert all(0 < number <= report.divergence.cycle + 1 for number in cycles)
     assert report.divergence.signal == "spmat_read.spmat_addr"
     assert "replay: pytest" in report.describe()
     fault = _edit("eie_ccu.v", r"done <= 1'h1", "done <= 1'h0")
