@@ -116,9 +116,9 @@ class Prepared:
         return encode(self.layer, self.cfg)
 
     @property
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """Entries, fillers included, of each column on each PE, int64[cols, n_pe]."""
-        return self.inter.lengths
+    def lengths(self) -> npt.NDArray[np.int32]:
+        """Entries, fillers included, of each column on each PE, int32[cols, n_pe]."""
+        return self.inter.lengths.astype(np.int32)  # what `timing` computes with
 
     @cached_property
     def _load(self) -> int:
