@@ -54,8 +54,5 @@ def warm(shared: bool) -> None:
     try:
         compile_runtime()
         click.echo("Verilator's runtime is compiled")
-    except (
-        SimulatorMissing,
-        SimulationError,
-    ) as error:  # what was asked for is there, and `eie doctor` helps
+    except (SimulatorMissing, SimulationError) as error:  # loops and golden are there all the same
         click.echo(f"Verilator's runtime is not compiled: {error}")
